@@ -1,0 +1,40 @@
+# The two commands of the README, and what they share.
+#
+#   make run      build, and start the demo on 127.0.0.1:8080
+#   make test     what proves the project; CI runs the same
+#   make release  the binary for production, with link-time optimisation
+
+CARGO ?= cargo
+BINARY = target/debug/clickedge
+
+.PHONY: run test release bench tools
+
+run: tools
+	@$(CARGO) build --locked
+	@conf/demo/hints.sh
+	@exec $(BINARY) serve --config conf/demo.toml
+
+test: tools
+	@$(CARGO) test --locked
+
+release: tools
+	@$(CARGO) build --locked --release
+
+bench: tools
+	@bench/redirect.sh
+
+# zlib-ng is built with cmake and a C compiler. As root on Debian they are installed; anybody else is told how.
+tools:
+	@missing=; \
+	command -v cmake >/dev/null || missing="cmake"; \
+	command -v cc >/dev/null || missing="$$missing build-essential"; \
+	if [ -n "$$missing" ]; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "installing $$missing"; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null; \
+	  else \
+	    echo "clickedge needs $$missing to build. Run this, then try again:"; \
+	    echo "  sudo apt-get install -y $$missing"; \
+	    exit 1; \
+	  fi; \
+	fi

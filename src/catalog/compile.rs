@@ -1,0 +1,267 @@
+//! Turns link entities into a [`Catalog`]: checks each, renders what the event needs, and lays it out.
+
+use std::fmt;
+
+use ahash::RandomState;
+use hashbrown::{HashMap, HashTable, hash_table::Entry};
+use serde_json::json;
+use url::Url;
+
+use super::{
+    Catalog, Domain, key,
+    record::{self, Parts, State},
+    source::{LinkEntity, named_map},
+};
+use crate::config;
+
+/// Bad lines that are kept with their reason; beyond it they are only counted.
+pub const KEPT_PROBLEMS: usize = 20;
+
+/// Longest destination, in bytes: what browsers and proxies are sure to take in a header.
+pub const MAX_DESTINATION: usize = 8 * 1024;
+
+/// What loading a file came to.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Lines that were not empty.
+    pub lines: u64,
+    /// Lines that were skipped because they are bad.
+    pub bad: u64,
+    /// The first [`KEPT_PROBLEMS`] of them.
+    pub problems: Vec<Problem>,
+}
+
+/// A bad line.
+#[derive(Debug)]
+pub struct Problem {
+    /// Counted from 1.
+    pub line: u64,
+    pub reason: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: {}", self.line, self.reason)
+    }
+}
+
+/// A catalog in the making.
+pub struct Compiler<'a> {
+    config: &'a config::Catalog,
+    blob: Vec<u8>,
+    index: HashTable<u32>,
+    hasher: RandomState,
+    domains: Vec<Domain>,
+    domains_by_host: HashMap<Box<str>, u32, RandomState>,
+    fragments: Interned,
+    workspaces: Interned,
+    report: Report,
+}
+
+impl<'a> Compiler<'a> {
+    pub fn new(config: &'a config::Catalog) -> Self {
+        Self {
+            config,
+            blob: Vec::new(),
+            index: HashTable::new(),
+            hasher: RandomState::new(),
+            domains: Vec::new(),
+            domains_by_host: HashMap::default(),
+            fragments: Interned::default(),
+            workspaces: Interned::default(),
+            report: Report::default(),
+        }
+    }
+
+    /// Takes the link of line `number`, or reports why it cannot.
+    pub fn add(&mut self, number: u64, link: &LinkEntity) {
+        match self.try_add(link) {
+            Ok(()) => self.report.lines += 1,
+            Err(reason) => self.reject(number, reason),
+        }
+    }
+
+    /// Counts line `number` as bad.
+    pub fn reject(&mut self, number: u64, reason: String) {
+        self.report.lines += 1;
+        self.report.bad += 1;
+        if self.report.problems.len() < KEPT_PROBLEMS {
+            self.report.problems.push(Problem { line: number, reason });
+        }
+    }
+
+    pub fn finish(mut self) -> (Catalog, Report) {
+        self.blob.shrink_to_fit();
+        let catalog = Catalog {
+            blob: self.blob.into(),
+            index: self.index,
+            domains: self.domains,
+            domains_by_host: self.domains_by_host,
+            fragments: self.fragments.texts,
+            workspaces: self.workspaces.texts,
+            hasher: self.hasher,
+        };
+        (catalog, self.report)
+    }
+
+    fn try_add(&mut self, link: &LinkEntity) -> Result<(), String> {
+        if link.id.is_empty() {
+            return Err("`id` is empty".into());
+        }
+        let destination = destination(&link.destination)?;
+        let status = match link.http_status {
+            None => 302,
+            Some(status @ (301 | 302 | 307 | 308)) => status,
+            Some(other) => return Err(format!("`httpStatus` is {other}; it can be 301, 302, 307 or 308")),
+        };
+        let created_at = link.created_at.as_deref().unwrap_or_default();
+        if !created_at.is_empty() && created_at.parse::<jiff::Timestamp>().is_err() {
+            return Err(format!("`createdAt` is {created_at:?}, not a time such as 2026-01-31T12:00:00Z"));
+        }
+        let mut key = key::slashtag(link.slashtag.as_bytes())
+            .map_err(|error| format!("`slashtag` {:?}: {error}", link.slashtag))?;
+        let domain = self.domain(link)?;
+        if self.domains[domain as usize].case == config::Case::Insensitive {
+            key = key::fold_case(key);
+        }
+        let parts = Parts {
+            domain,
+            creator: self.fragments.number(&creator_json(link)),
+            tags: self.fragments.number(&map_json(&named_map(&link.tags))),
+            scripts: self.fragments.number(&map_json(&named_map(&link.scripts))),
+            workspace: self.workspaces.number(link.workspace.as_ref().map_or("", |workspace| &workspace.id)),
+            status,
+            state: match link.status.as_deref() {
+                None | Some("active") => State::Active,
+                Some("expired") => State::Expired,
+                Some(_) => State::Disabled,
+            },
+            forward: link.forward_parameters.map_or(self.config.forward_parameters, Into::into),
+            key: &key,
+            slashtag: &link.slashtag,
+            id: &link.id,
+            created_at,
+            destination: &destination,
+        };
+        self.insert(&parts)
+    }
+
+    fn insert(&mut self, parts: &Parts<'_>) -> Result<(), String> {
+        let Self { blob, index, hasher, .. } = self;
+        let hash = hasher.hash_one((parts.domain, parts.key));
+        let entry = index.entry(
+            hash,
+            |&offset| record::key(blob, offset) == (parts.domain, parts.key),
+            |&offset| hasher.hash_one(record::key(blob, offset)),
+        );
+        let Entry::Vacant(slot) = entry else {
+            return Err(format!("an earlier line has the same domain and slashtag {:?}", parts.slashtag));
+        };
+        let offset = record::append(blob, parts).ok_or("a field is too long, or the catalog is over 32 GiB")?;
+        slot.insert(offset);
+        Ok(())
+    }
+
+    fn domain(&mut self, link: &LinkEntity) -> Result<u32, String> {
+        let name = &link.domain.full_name;
+        let host =
+            key::Host::parse(name.as_bytes()).map_err(|error| format!("`domain.fullName` {name:?}: {error}"))?;
+        if let Some(&number) = self.domains_by_host.get(host.as_str()) {
+            return Ok(number);
+        }
+        let number = self.domains.len() as u32;
+        let host: Box<str> = host.as_str().into();
+        let zone = host.rsplit('.').collect::<Vec<_>>().join(".");
+        let mut json = serde_json::Map::new();
+        if let Some(id) = &link.domain.id {
+            json.insert("id".into(), json!(id));
+        }
+        json.insert("raw".into(), json!(host));
+        json.insert("zone".into(), json!(zone));
+        let case = self.config.domains.get(&*host).map(|domain| domain.case).unwrap_or_default();
+        self.domains.push(Domain {
+            host: host.clone(),
+            json: serde_json::Value::Object(json).to_string().into(),
+            case,
+        });
+        self.domains_by_host.insert(host, number);
+        Ok(number)
+    }
+}
+
+/// Texts that many links share, each kept once; number 0 is the empty text.
+struct Interned {
+    texts: Vec<Box<str>>,
+    numbers: HashMap<Box<str>, u32, RandomState>,
+}
+
+impl Default for Interned {
+    fn default() -> Self {
+        let mut interned = Self { texts: Vec::new(), numbers: HashMap::default() };
+        interned.number("");
+        interned
+    }
+}
+
+impl Interned {
+    fn number(&mut self, text: &str) -> u32 {
+        if let Some(&number) = self.numbers.get(text) {
+            return number;
+        }
+        let number = self.texts.len() as u32;
+        self.texts.push(text.into());
+        self.numbers.insert(text.into(), number);
+        number
+    }
+}
+
+/// Checks a destination and returns it as it will stand in `Location`: an absolute URL in ASCII.
+fn destination(raw: &str) -> Result<String, String> {
+    if raw.chars().any(char::is_control) {
+        return Err(format!("`destination` {raw:?} holds a control character"));
+    }
+    let url = Url::parse(raw.trim()).map_err(|error| format!("`destination` {raw:?}: {error}"))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(format!("`destination` {raw:?} is not http or https"));
+    }
+    if !url.has_host() {
+        return Err(format!("`destination` {raw:?} has no host"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(format!("`destination` of {} holds a user name or password", url.host_str().unwrap_or_default()));
+    }
+    if url.as_str().len() > MAX_DESTINATION {
+        return Err(format!("`destination` is longer than {MAX_DESTINATION} bytes"));
+    }
+    Ok(url.into())
+}
+
+/// The event's `route.creator`; empty when the link tells neither creator nor workspace.
+fn creator_json(link: &LinkEntity) -> String {
+    let mut creator = serde_json::Map::new();
+    if let Some(entity) = &link.creator {
+        if let Some(id) = &entity.id {
+            creator.insert("id".into(), json!(id));
+        }
+        if let Some(name) = &entity.full_name {
+            creator.insert("name".into(), json!(name));
+        }
+    }
+    if let Some(entity) = &link.workspace {
+        let mut workspace = serde_json::Map::new();
+        workspace.insert("id".into(), json!(entity.id));
+        if let Some(name) = &entity.name {
+            workspace.insert("name".into(), json!(name));
+        }
+        creator.insert("workspace".into(), workspace.into());
+    }
+    if creator.is_empty() { String::new() } else { serde_json::Value::Object(creator).to_string() }
+}
+
+fn map_json(map: &std::collections::BTreeMap<&str, &str>) -> String {
+    if map.is_empty() {
+        return String::new();
+    }
+    let map: serde_json::Map<_, _> = map.iter().map(|(id, name)| ((*id).into(), json!({ "value": name }))).collect();
+    serde_json::Value::Object(map).to_string()
+}

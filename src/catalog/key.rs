@@ -1,0 +1,229 @@
+//! The normal form of a click's address: host as a lower-case A-label, slashtag decoded and composed.
+//!
+//! The catalog's keys and the requests' paths go through the same functions, so that they meet. The common case
+//! (plain ASCII) is copied into the caller's buffer and allocates nothing.
+
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode;
+use unicode_normalization::UnicodeNormalization;
+
+/// Longest host name that DNS allows, in bytes.
+pub const MAX_HOST: usize = 253;
+
+/// Longest slashtag that a link may have and that a request is looked up with, in bytes.
+pub const MAX_SLASHTAG: usize = 1024;
+
+/// A host or a path that no branded link can have.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum BadKey {
+    /// The host is empty.
+    #[error("the host is empty")]
+    EmptyHost,
+    /// The host is no valid name.
+    #[error("the host is not a valid domain name")]
+    InvalidHost,
+    /// The path holds a control character, plain or percent-encoded.
+    #[error("the path holds a control character")]
+    ControlCharacter,
+    /// The path is longer than [`MAX_SLASHTAG`].
+    #[error("the path is longer than {MAX_SLASHTAG} bytes")]
+    TooLong,
+}
+
+/// A host in normal form: lower-case A-label, no port, no trailing dot.
+pub struct Host {
+    bytes: [u8; MAX_HOST],
+    len: u8,
+}
+
+impl Host {
+    /// Reads a `Host` header or an authority. Port and one trailing dot are dropped.
+    ///
+    /// # Errors
+    /// When it is empty, too long, or holds what a domain name cannot hold.
+    pub fn parse(raw: &[u8]) -> Result<Self, BadKey> {
+        let name = strip_port(raw)?;
+        let name = name.strip_suffix(b".").unwrap_or(name);
+        if name.is_empty() {
+            return Err(BadKey::EmptyHost);
+        }
+        if !name.is_ascii() {
+            let text = std::str::from_utf8(name).map_err(|_| BadKey::InvalidHost)?;
+            let ascii = idna::domain_to_ascii(text).map_err(|_| BadKey::InvalidHost)?;
+            return Self::from_ascii(ascii.as_bytes());
+        }
+        Self::from_ascii(name)
+    }
+
+    fn from_ascii(name: &[u8]) -> Result<Self, BadKey> {
+        if name.is_empty() || name.len() > MAX_HOST {
+            return Err(BadKey::InvalidHost);
+        }
+        let mut bytes = [0; MAX_HOST];
+        let mut label = 0;
+        for (to, &from) in bytes.iter_mut().zip(name) {
+            *to = match from {
+                b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => from,
+                b'A'..=b'Z' => from.to_ascii_lowercase(),
+                b'.' if label > 0 => b'.',
+                _ => return Err(BadKey::InvalidHost),
+            };
+            label = if from == b'.' { 0 } else { label + 1 };
+            if label > 63 {
+                return Err(BadKey::InvalidHost);
+            }
+        }
+        if label == 0 {
+            return Err(BadKey::InvalidHost);
+        }
+        Ok(Self { bytes, len: name.len() as u8 })
+    }
+
+    /// The host name.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+
+    /// The host name.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(self.as_bytes()).unwrap_or_default()
+    }
+}
+
+/// Drops `:port`. A bracketed IPv6 address is a valid host, but never a domain: it keeps its brackets and is refused.
+fn strip_port(raw: &[u8]) -> Result<&[u8], BadKey> {
+    match memchr::memrchr(b':', raw) {
+        None => Ok(raw),
+        Some(at) if raw[at + 1..].iter().all(u8::is_ascii_digit) => Ok(&raw[..at]),
+        Some(_) => Err(BadKey::InvalidHost),
+    }
+}
+
+/// The normal form of a request path or of a link's slashtag: percent-decoded, Unicode composed (NFC), without the
+/// leading slash and without one trailing slash. Bytes that are no UTF-8 are kept as they are: they match nothing.
+///
+/// # Errors
+/// When it is too long or holds a control character.
+pub fn slashtag(path: &[u8]) -> Result<Cow<'_, [u8]>, BadKey> {
+    let path = path.strip_prefix(b"/").unwrap_or(path);
+    if path.len() > MAX_SLASHTAG {
+        return Err(BadKey::TooLong);
+    }
+    let plain = path.iter().all(|&byte| byte.is_ascii_graphic() && byte != b'%');
+    let decoded: Cow<'_, [u8]> = if plain { Cow::Borrowed(path) } else { decode(path)? };
+    Ok(match decoded {
+        Cow::Borrowed(bytes) => Cow::Borrowed(bytes.strip_suffix(b"/").unwrap_or(bytes)),
+        Cow::Owned(mut bytes) => {
+            if bytes.last() == Some(&b'/') {
+                bytes.pop();
+            }
+            Cow::Owned(bytes)
+        }
+    })
+}
+
+fn decode(path: &[u8]) -> Result<Cow<'_, [u8]>, BadKey> {
+    let decoded: Cow<'_, [u8]> = percent_decode(path).into();
+    let composed = match std::str::from_utf8(&decoded) {
+        Ok(text) if text.chars().any(char::is_control) => return Err(BadKey::ControlCharacter),
+        Ok(text) if text.is_ascii() => return Ok(decoded),
+        Ok(text) => text.nfc().collect::<String>().into_bytes(),
+        Err(_) if decoded.iter().any(u8::is_ascii_control) => return Err(BadKey::ControlCharacter),
+        Err(_) => return Ok(decoded),
+    };
+    Ok(Cow::Owned(composed))
+}
+
+/// Folds the case of a slashtag, for domains on which `/Spring` and `/spring` are one link.
+pub fn fold_case(slashtag: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
+    if !slashtag.iter().any(|byte| byte.is_ascii_uppercase() || !byte.is_ascii()) {
+        return slashtag;
+    }
+    match std::str::from_utf8(&slashtag) {
+        Ok(text) => Cow::Owned(text.to_lowercase().nfc().collect::<String>().into_bytes()),
+        Err(_) => slashtag,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn host(raw: &str) -> Result<String, BadKey> {
+        Host::parse(raw.as_bytes()).map(|host| host.as_str().to_owned())
+    }
+
+    #[test]
+    fn a_host_becomes_a_lower_case_a_label_without_port_and_dot() {
+        assert_eq!(host("Go.Brand.COM").unwrap(), "go.brand.com");
+        assert_eq!(host("go.brand.com:8080").unwrap(), "go.brand.com");
+        assert_eq!(host("go.brand.com.").unwrap(), "go.brand.com");
+        assert_eq!(host("bücher.example").unwrap(), "xn--bcher-kva.example");
+        assert_eq!(host("BÜCHER.example:443").unwrap(), "xn--bcher-kva.example");
+        assert_eq!(host("127.0.0.1:80").unwrap(), "127.0.0.1");
+    }
+
+    #[test]
+    fn what_is_no_host_is_refused() {
+        for bad in
+            ["", ".", ":80", "a b", "a/b", "a..b", "a..", ".a", "a@b", "[::1]", "[::1]:80", "a:b", "a\0", "a%41"]
+        {
+            assert!(host(bad).is_err(), "{bad:?}");
+        }
+        assert!(host(&"a".repeat(64)).is_err());
+        assert!(host(&"a.".repeat(127)).is_ok());
+        assert!(host(&"a.".repeat(128)).is_err());
+    }
+
+    fn tag(path: &str) -> String {
+        String::from_utf8(slashtag(path.as_bytes()).unwrap().into_owned()).unwrap()
+    }
+
+    #[test]
+    fn a_slashtag_is_decoded_composed_and_loses_one_trailing_slash() {
+        assert_eq!(tag("/spring"), "spring");
+        assert_eq!(tag("/spring/"), "spring");
+        assert_eq!(tag("/spring//"), "spring/");
+        assert_eq!(tag("/summer/sale"), "summer/sale");
+        assert_eq!(tag("/caf%C3%A9"), "café");
+        assert_eq!(tag("/cafe%CC%81"), "café");
+        assert_eq!(tag("/a%20b"), "a b");
+        assert_eq!(tag("/50%"), "50%");
+        assert_eq!(tag("/"), "");
+    }
+
+    #[test]
+    fn control_characters_and_endless_paths_are_refused() {
+        for bad in ["/a%00", "/a%0d%0ab", "/%7f", "/a\u{1}", "/a%C2%85"] {
+            assert_eq!(slashtag(bad.as_bytes()).unwrap_err(), BadKey::ControlCharacter, "{bad:?}");
+        }
+        assert_eq!(slashtag(&[b'a'; MAX_SLASHTAG + 1]).unwrap_err(), BadKey::TooLong);
+    }
+
+    #[test]
+    fn case_folds_beyond_ascii() {
+        assert_eq!(fold_case(Cow::Borrowed("ÉTÉ".as_bytes())), "été".as_bytes());
+        assert!(matches!(fold_case(Cow::Borrowed(b"spring")), Cow::Borrowed(_)));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_key_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = Host::parse(&bytes);
+            if let Ok(tag) = slashtag(&bytes) {
+                let _ = fold_case(tag);
+            }
+        }
+
+        #[test]
+        fn a_parsed_host_parses_to_itself(raw in "[a-zA-Z0-9.:-]{1,40}") {
+            if let Ok(host) = Host::parse(raw.as_bytes()) {
+                let again = Host::parse(host.as_bytes()).unwrap();
+                prop_assert_eq!(again.as_bytes(), host.as_bytes());
+            }
+        }
+    }
+}

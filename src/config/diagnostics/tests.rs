@@ -1,0 +1,244 @@
+//! What an operator reads, word for word.
+
+use super::*;
+
+/// Sound but for what a test adds at its end.
+const SOUND: &str = "[[listeners]]\naddress = \"127.0.0.1:8080\"\n\n[[feeds]]\nname = \"all\"\nworkspaces = [\"*\"]\n\
+                     sink.dir.path = \"out\"\n";
+
+fn refusal(text: &str) -> String {
+    from_str(text, Path::new("conf/x.toml")).unwrap_err().to_string()
+}
+
+fn refusal_after_sound(end: &str) -> String {
+    refusal(&format!("{SOUND}{end}"))
+}
+
+#[test]
+fn a_value_out_of_range_is_shown_with_caret_and_remedy() {
+    assert_eq!(
+        refusal_after_sound("compression.gzip.level = 3\n\nmax_age_secs = 0\n"),
+        "\
+error: conf/x.toml:10:16: `feeds[0].max_age_secs` must be between 1 and 3600, is 0
+   |
+10 | max_age_secs = 0
+   |                ^ say how many seconds an object may stay open, such as 60"
+    );
+}
+
+#[test]
+fn all_semantic_errors_come_at_once_a_blank_line_between_them() {
+    assert_eq!(
+        refusal_after_sound("max_bytes = 5\n[catalog]\nmax_bad_ratio = 1.5\n"),
+        "\
+error: conf/x.toml:10:17: `catalog.max_bad_ratio` must be between 0 and 1, is 1.5
+   |
+10 | max_bad_ratio = 1.5
+   |                 ^^^ write a share, such as 0.05 for five in a hundred
+
+error: conf/x.toml:8:13: `feeds[0].max_bytes` must be between 1024 and 1073741824, is 5
+  |
+8 | max_bytes = 5
+  |             ^ say how large an object may grow, such as 16777216 (16 MiB)"
+    );
+}
+
+#[test]
+fn an_unknown_key_is_answered_with_the_nearest_known_one() {
+    assert_eq!(
+        refusal("[edge]\nthreds = 4\n"),
+        "\
+error: conf/x.toml:2:1: unknown key `threds` in `edge`
+  |
+2 | threds = 4
+  | ^^^^^^ did you mean `threads`? expected `pop` or `threads`"
+    );
+}
+
+#[test]
+fn an_unknown_key_that_is_near_to_none_gets_the_list() {
+    assert_eq!(
+        refusal("[[listeners]]\naddress = \"127.0.0.1:1\"\nkeepalive = 4\n"),
+        "\
+error: conf/x.toml:3:1: unknown key `keepalive` in `listeners[0]`
+  |
+3 | keepalive = 4
+  | ^^^^^^^^^ expected `address` or `tls`"
+    );
+}
+
+#[test]
+fn an_unknown_key_of_a_choice_is_refused_like_any_other() {
+    assert_eq!(
+        refusal_after_sound("compression = { gzip = { level = 3, levle = 4 } }\n"),
+        "\
+error: conf/x.toml:8:37: unknown key `levle` in `feeds[0].compression.gzip`
+  |
+8 | compression = { gzip = { level = 3, levle = 4 } }
+  |                                     ^^^^^ expected `level`"
+    );
+}
+
+#[test]
+fn a_wrong_type_names_the_right_one() {
+    assert_eq!(
+        refusal("[edge]\nthreads = \"four\"\n"),
+        "\
+error: conf/x.toml:2:11: `edge.threads` must be a whole number from 0, is \"four\"
+  |
+2 | threads = \"four\"
+  |           ^^^^^^ write digits without quotes, such as 60"
+    );
+}
+
+#[test]
+fn a_word_that_is_no_choice_gets_the_choices() {
+    assert_eq!(
+        refusal("telemetry = { log_level = \"wran\" }"),
+        "\
+error: conf/x.toml:1:27: `telemetry.log_level` cannot be \"wran\"
+  |
+1 | telemetry = { log_level = \"wran\" }
+  |                           ^^^^^^ expected `error`, `warn`, `info`, `debug` or `trace`"
+    );
+}
+
+#[test]
+fn a_missing_key_is_reported_at_its_section() {
+    assert_eq!(
+        refusal("[[feeds]]\nname = \"all\"\nworkspaces = [\"*\"]\n\n[feeds.sink.s3]\nregion = \"eu-west-1\"\n"),
+        "\
+error: conf/x.toml:5:1: `feeds[0].sink.s3` lacks `bucket`
+  |
+5 | [feeds.sink.s3]
+  | ^^^^^^^^^^^^^^^ add `bucket = ...` here"
+    );
+}
+
+#[test]
+fn a_missing_section_is_reported_at_the_start_of_the_file() {
+    assert_eq!(
+        refusal("[edge]\n[[feeds]]\nname = \"all\"\nworkspaces = [\"*\"]\nsink.dir.path = \"out\"\n"),
+        "\
+error: conf/x.toml:1:1: `listeners` is empty, so nothing would answer clicks
+  |
+1 | [edge]
+  | ^ add a section `[[listeners]]` with `address = \"0.0.0.0:8080\"`"
+    );
+}
+
+#[test]
+fn an_address_is_explained() {
+    assert_eq!(
+        refusal("[admin]\naddress = \"localhost:9180\"\n"),
+        "\
+error: conf/x.toml:2:11: `admin.address` must be an IP address and a port, is \"localhost:9180\"
+  |
+2 | address = \"localhost:9180\"
+  |           ^^^^^^^^^^^^^^^^ write it like `127.0.0.1:8080` or `[::1]:8080`"
+    );
+}
+
+#[test]
+fn broken_syntax_is_shown_where_it_breaks() {
+    assert_eq!(
+        refusal("[edge]\npop = ams1\n"),
+        "\
+error: conf/x.toml:2:7: this is not TOML: string values must be quoted, expected literal string
+  |
+2 | pop = ams1
+  |       ^^^^ correct the syntax here"
+    );
+}
+
+#[test]
+fn a_key_that_is_set_twice_is_refused() {
+    assert_eq!(
+        refusal("[edge]\npop = \"a\"\npop = \"b\"\n"),
+        "\
+error: conf/x.toml:3:1: `pop` is set a second time
+  |
+3 | pop = \"b\"
+  | ^^^ keep one of the two"
+    );
+}
+
+#[test]
+fn tabs_and_letters_of_several_bytes_do_not_move_the_caret() {
+    assert_eq!(
+        refusal("\tedge = { pop = \"zürich\", threads = -1 }\r\n"),
+        "\
+error: conf/x.toml:1:37: `edge.threads` must be a whole number from 0, is -1
+  |
+1 | \tedge = { pop = \"zürich\", threads = -1 }
+  | \t                                   ^^ write digits without quotes, such as 60"
+    );
+}
+
+#[test]
+fn warnings_are_shown_beside_errors_and_never_refuse_alone() {
+    let text = "[[listeners]]\naddress = \"127.0.0.1:8080\"\n";
+    assert!(from_str(text, Path::new("x.toml")).is_ok());
+    assert_eq!(
+        refusal(&format!("{text}[edge]\npop = \"Ams\"\n")),
+        "\
+error: conf/x.toml:4:7: `edge.pop` must be 1 to 63 lower-case letters, digits and inner `-`, is \"Ams\"
+  |
+4 | pop = \"Ams\"
+  |       ^^^^^ write it like `ams1`
+
+warning: conf/x.toml:1:1: `feeds` is empty, so clicks are answered and their events go nowhere
+  |
+1 | [[listeners]]
+  | ^ add a section `[[feeds]]`, see `clickedge generate config`"
+    );
+}
+
+#[test]
+fn paths_are_taken_from_the_folder_of_the_file() {
+    let config = from_str(SOUND, Path::new("/etc/clickedge/x.toml")).unwrap();
+    assert_eq!(config.catalog.file, Path::new("/etc/clickedge/links.ndjson"));
+    assert_eq!(config.spool.dir, Path::new("/var/lib/clickedge/spool"));
+    let relative = from_str(SOUND, Path::new("x.toml")).unwrap();
+    assert!(relative.catalog.file.is_absolute(), "{}", relative.catalog.file.display());
+}
+
+#[test]
+fn a_file_that_is_not_there_is_no_refusal() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = load(&folder.path().join("none.toml")).unwrap_err();
+    assert!(matches!(error, ConfigError::Read { .. }));
+    assert!(error.to_string().ends_with("none.toml: cannot be read: No such file or directory (os error 2)"));
+}
+
+#[test]
+fn a_file_that_is_not_utf_8_is_refused_at_the_first_bad_byte() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("latin1.toml");
+    fs::write(&file, b"[edge]\npop = \"z\xfcrich\"\n").unwrap();
+    let Err(ConfigError::Invalid(diagnostics)) = load(&file) else { panic!("it was read") };
+    assert_eq!((diagnostics[0].line, diagnostics[0].column), (2, 9));
+}
+
+#[test]
+fn files_that_are_named_are_looked_for_only_on_demand() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("x.toml");
+    fs::write(&file, SOUND).unwrap();
+    assert_eq!(inspect(&file, false).unwrap(), []);
+    let error = inspect(&file, true).unwrap_err().to_string();
+    assert!(error.contains("x.toml:1:1: `catalog.file` names "), "{error}");
+    fs::write(folder.path().join("links.ndjson"), "").unwrap();
+    assert_eq!(inspect(&file, true).unwrap(), []);
+}
+
+#[test]
+fn no_prefix_of_a_file_makes_it_panic() {
+    let text = crate::config::generate::default_toml() + "é = \"\u{1f600}\"";
+    // Every prefix of the first part, and then a sample: parsing them all takes too long.
+    for end in (0..600).chain((600..text.len()).step_by(97)) {
+        if let Err(error) = from_str(text.get(..end).unwrap_or_default(), Path::new("x.toml")) {
+            assert!(!error.to_string().is_empty());
+        }
+    }
+}

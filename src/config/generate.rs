@@ -1,0 +1,386 @@
+//! Writes the default configuration, with every key and what it means.
+//!
+//! The text comes from the schema of [`Config`], that is from the doc comments beside the fields, so that a key cannot
+//! be added without showing up here. What a schema does not know stands in two tables below: which sections are
+//! live although they have no default, and examples for keys without one. A key or section that is commented out
+//! is written `# key = value`; taking the `# ` away gives a valid file, as long as one sink is kept.
+
+use serde_json::{Map, Value};
+
+use super::Config;
+
+const HEADER: &str = "\
+# Configuration of clickedge, with every key there is.
+#
+# Live values are the defaults, apart from [[listeners]] and [[feeds]], which have none: a file may
+# leave out whatever it does not change. Values that are commented out are examples.
+# Relative paths are taken from the folder of this file. Unknown keys are refused.
+#
+#   clickedge check FILE          says what is wrong with a file, and where
+#   clickedge generate config     writes this one
+";
+
+/// Columns that a line may fill.
+const WIDTH: usize = 100;
+
+/// Sections that are written live although the default has none of them.
+const LIVE: &[&str] = &["listeners", "feeds", "feeds.sink.dir"];
+
+/// Values for keys without a default, and for keys of commented sections whose default would show little.
+const EXAMPLES: &[(&str, &str)] = &[
+    ("listeners.address", r#""0.0.0.0:8080""#),
+    ("listeners.tls.certificate_file", r#""/etc/clickedge/tls/example.com.pem""#),
+    ("listeners.tls.key_file", r#""/etc/clickedge/tls/example.com.key""#),
+    ("catalog.domains", r#""go.example.com""#),
+    ("catalog.domains.case", r#""insensitive""#),
+    ("upstream.address", r#""10.0.0.80:443""#),
+    ("upstream.tls", "true"),
+    ("upstream.server_name", r#""www.example.com""#),
+    ("enrich.geoip_file", r#""/var/lib/clickedge/GeoLite2-City.mmdb""#),
+    ("feeds.name", r#""all-clicks""#),
+    ("feeds.workspaces", r#"["*"]"#),
+    ("feeds.sink.dir.path", r#""/var/lib/clickedge/feeds""#),
+    ("feeds.sink.s3.bucket", r#""example-clicks""#),
+    ("feeds.sink.s3.prefix", r#""clicks/brand""#),
+    ("feeds.sink.s3.region", r#""eu-west-1""#),
+    ("feeds.sink.s3.endpoint", r#""https://minio.example.com:9000""#),
+    ("feeds.sink.s3.path_style", "true"),
+    ("feeds.sink.s3.credentials_file", r#""/etc/clickedge/credentials""#),
+    ("feeds.sink.s3.profile", r#""clicks""#),
+    ("feeds.sink.s3.encryption", r#"{ kms = { key_id = "alias/clicks" } }"#),
+    ("feeds.sink.s3.assume_role.role_arn", r#""arn:aws:iam::123456789012:role/clicks""#),
+    ("feeds.sink.s3.assume_role.external_id", r#""a-long-id-that-the-customer-chose""#),
+    ("feeds.sink.s3.assume_role.sts_endpoint", r#""https://minio.example.com:9000""#),
+];
+
+/// The default configuration as a commented file: what `conf/clickedge.toml` holds.
+pub fn default_toml() -> String {
+    let schema = Value::from(schemars::schema_for!(Config));
+    let mut writer = Writer { definitions: &schema["$defs"], out: HEADER.to_owned() };
+    writer.properties(&schema, "", true);
+    writer.out
+}
+
+struct Writer<'a> {
+    definitions: &'a Value,
+    out: String,
+}
+
+/// How a property is written.
+enum Shape<'a> {
+    /// `key = value`
+    Value,
+    /// `[key]`
+    Section(&'a Value),
+    /// `[[key]]`
+    List(&'a Value),
+    /// `[key."name"]`
+    Named(&'a Value),
+    /// `[key.choice]`
+    Choices(Vec<(&'a String, &'a Value)>),
+}
+
+impl<'a> Writer<'a> {
+    /// Values before sections, as TOML wants it.
+    fn properties(&mut self, schema: &'a Value, path: &str, live: bool) {
+        let mut sections = Vec::new();
+        for (key, property) in object(&schema["properties"]) {
+            let inner = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+            match self.shape(property) {
+                Shape::Value => self.value(key, &inner, property, live),
+                shape => sections.push((inner, property, shape)),
+            }
+        }
+        for (path, property, shape) in sections {
+            self.section(&path, property, shape, live);
+        }
+    }
+
+    fn section(&mut self, path: &str, property: &'a Value, shape: Shape<'a>, live: bool) {
+        let shown = LIVE.contains(&path);
+        match shape {
+            Shape::Value => {}
+            Shape::Section(schema) => {
+                let live = live && property["default"].is_object();
+                self.header(text(property), &format!("[{path}]"), live);
+                self.properties(schema, path, live);
+            }
+            Shape::List(schema) => {
+                self.header(text(property), &format!("[[{path}]]"), live && shown);
+                self.properties(schema, path, live && shown);
+            }
+            Shape::Named(schema) => {
+                let name = example(path).unwrap_or("\"name\"");
+                self.header(text(property), &format!("[{path}.{name}]"), false);
+                self.properties(schema, path, false);
+            }
+            Shape::Choices(choices) => {
+                let names: Vec<String> = choices.iter().map(|(name, _)| format!("`{name}`")).collect();
+                self.out.push('\n');
+                self.comment(&format!("{} Exactly one of: {}.", text(property), names.join(", ")), "");
+                for (name, schema) in choices {
+                    let path = format!("{path}.{name}");
+                    let live = live && LIVE.contains(&path.as_str());
+                    self.header(text(schema), &format!("[{path}]"), live);
+                    self.properties(schema, &path, live);
+                }
+            }
+        }
+    }
+
+    fn header(&mut self, doc: &str, header: &str, live: bool) {
+        self.out.push('\n');
+        self.comment(doc, "");
+        self.line(header, live);
+    }
+
+    fn value(&mut self, key: &str, path: &str, property: &'a Value, live: bool) {
+        let default = Some(&property["default"]).filter(|default| !default.is_null());
+        let example = example(path);
+        let shown = match (default, example) {
+            (Some(default), None) => literal(default),
+            (Some(default), Some(_)) if live => literal(default),
+            (_, Some(example)) => example.to_owned(),
+            // A test holds that every such key has an example.
+            (None, None) => "\"\"".to_owned(),
+        };
+        self.out.push('\n');
+        self.comment(text(property), "");
+        for choice in self.choices(property) {
+            self.comment(&choice, "  ");
+        }
+        if let Some(default) = default.map(literal).filter(|default| *default != shown) {
+            self.comment(&format!("Default: {default}"), "");
+        }
+        // A key that may be absent by default stays absent, unless the section cannot do without it.
+        let optional = property.get("default").is_some_and(Value::is_null);
+        self.line(&format!("{key} = {shown}"), live && !optional);
+    }
+
+    /// What each choice of an enumeration means.
+    fn choices(&self, property: &'a Value) -> Vec<String> {
+        let mut lines = Vec::new();
+        for choice in array(&self.resolve(property)["oneOf"]) {
+            if let Some(name) = choice["const"].as_str() {
+                lines.push(format!("- {name:?}: {}", text(choice)));
+            }
+            for (name, settings) in object(&choice["properties"]) {
+                let settings = object(&settings["properties"]);
+                let settings: Vec<String> =
+                    settings.map(|(name, schema)| format!(" `{name}`: {}", text(schema))).collect();
+                lines.push(format!("- {{ {name} = {{ ... }} }}: {}{}", text(choice), settings.concat()));
+            }
+        }
+        lines
+    }
+
+    fn shape(&self, property: &'a Value) -> Shape<'a> {
+        let schema = self.resolve(property);
+        if schema["properties"].is_object() {
+            return Shape::Section(schema);
+        }
+        if schema["additionalProperties"].is_object() {
+            return Shape::Named(self.resolve(&schema["additionalProperties"]));
+        }
+        let items = self.resolve(&schema["items"]);
+        if items["properties"].is_object() {
+            return Shape::List(items);
+        }
+        // A choice whose settings are a type of their own is large enough for a section.
+        let mut choices = Vec::new();
+        for choice in array(&schema["oneOf"]) {
+            for (name, settings) in object(&choice["properties"]) {
+                if settings["$ref"].is_string() {
+                    choices.push((name, self.resolve(settings)));
+                }
+            }
+        }
+        if choices.is_empty() { Shape::Value } else { Shape::Choices(choices) }
+    }
+
+    /// Follows references, and looks through "or null".
+    fn resolve(&self, schema: &'a Value) -> &'a Value {
+        let present = array(&schema["anyOf"]).iter().find(|choice| choice["type"] != "null").unwrap_or(schema);
+        let name = present["$ref"].as_str().and_then(|reference| reference.strip_prefix("#/$defs/"));
+        name.and_then(|name| self.definitions.get(name)).unwrap_or(present)
+    }
+
+    /// Wrapped words behind `# `; lines after the first are indented by `hanging`.
+    fn comment(&mut self, text: &str, hanging: &str) {
+        let mut line = "#".to_owned();
+        for word in text.split_whitespace() {
+            if line.chars().count() + 1 + word.chars().count() > WIDTH {
+                self.line(&line, true);
+                line = format!("#{hanging}");
+            }
+            line.push(' ');
+            line.push_str(word);
+        }
+        self.line(&line, true);
+    }
+
+    fn line(&mut self, content: &str, live: bool) {
+        if !live {
+            self.out.push_str("# ");
+        }
+        self.out.push_str(content);
+        self.out.push('\n');
+    }
+}
+
+fn example(path: &str) -> Option<&'static str> {
+    EXAMPLES.iter().find(|(key, _)| *key == path).map(|(_, example)| *example)
+}
+
+fn text(schema: &Value) -> &str {
+    schema["description"].as_str().unwrap_or_default()
+}
+
+fn array(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn object(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    value.as_object().into_iter().flat_map(Map::iter)
+}
+
+/// The value as TOML; long whole numbers in groups of three.
+fn literal(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::Bool(value) => value.to_string(),
+        Value::Number(number) => number.as_u64().map_or_else(|| number.to_string(), grouped),
+        Value::String(text) => toml::Value::from(text.as_str()).to_string(),
+        Value::Array(items) => format!("[{}]", items.iter().map(literal).collect::<Vec<_>>().join(", ")),
+        Value::Object(entries) => {
+            let entries: Vec<String> =
+                entries.iter().map(|(key, value)| format!("{key} = {}", literal(value))).collect();
+            format!("{{ {} }}", entries.join(", "))
+        }
+    }
+}
+
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    if digits.len() < 5 {
+        return digits;
+    }
+    let mut out = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push('_');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::validate::validate;
+
+    const SHIPPED: &str = include_str!("../../conf/clickedge.toml");
+
+    #[test]
+    fn the_shipped_file_is_what_is_generated() {
+        assert!(
+            default_toml() == SHIPPED,
+            "conf/clickedge.toml is out of date: clickedge generate config > conf/clickedge.toml"
+        );
+    }
+
+    #[test]
+    fn every_key_of_the_schema_is_written() {
+        let schema = Value::from(schemars::schema_for!(Config));
+        let text = default_toml();
+        let mut keys = Vec::new();
+        collect_keys(&schema, &mut keys);
+        assert!(keys.len() > 50, "{keys:?}");
+        for key in keys {
+            let as_value = format!("{key} = ");
+            let as_section = [format!("[{key}]"), format!(".{key}]"), format!(".{key}.\""), format!("[{key}.\"")];
+            assert!(
+                key == "sink" || text.contains(&as_value) || as_section.iter().any(|section| text.contains(section)),
+                "{key} is missing"
+            );
+        }
+    }
+
+    #[test]
+    fn it_has_no_problems() {
+        let config: Config = toml::from_str(&default_toml()).unwrap();
+        assert_eq!(validate(&config), []);
+    }
+
+    #[test]
+    fn it_has_no_problems_with_every_commented_key_live() {
+        let all = default_toml().replace("[feeds.sink.dir]\n", "#").replace("\npath = ", "\n#");
+        let all: Vec<&str> = all.lines().map(|line| if is_commented_key(line) { &line[2..] } else { line }).collect();
+        let all = all.join("\n");
+        let config: Config = toml::from_str(&all).unwrap_or_else(|error| panic!("{error}\n{all}"));
+        assert_eq!(validate(&config), []);
+        assert!(config.upstream.is_some());
+        assert_eq!(config.catalog.domains.len(), 1);
+        let crate::config::Sink::S3(s3) = &config.feeds[0].sink else { panic!("the s3 sink is not live") };
+        assert!(s3.assume_role.is_some() && s3.encryption.is_some());
+    }
+
+    #[test]
+    fn live_values_are_the_defaults() {
+        let config: Config = toml::from_str(&default_toml()).unwrap();
+        let mut live = serde_json::to_value(&config).unwrap();
+        let mut default = serde_json::to_value(Config::default()).unwrap();
+        for key in ["listeners", "feeds"] {
+            live[key].take();
+            default[key].take();
+        }
+        assert_eq!(live, default);
+
+        let minimal =
+            "[[feeds]]\nname = 'all-clicks'\nworkspaces = ['*']\nsink.dir.path = '/var/lib/clickedge/feeds'";
+        let minimal: Config = toml::from_str(minimal).unwrap();
+        assert_eq!(serde_json::to_value(&config.feeds).unwrap(), serde_json::to_value(&minimal.feeds).unwrap());
+    }
+
+    #[test]
+    fn every_example_belongs_to_a_key_and_none_is_made_up() {
+        let text = default_toml();
+        for line in text.lines().filter(|line| is_commented_key(line)) {
+            assert!(!line.ends_with("= \"\""), "no example for {line}");
+        }
+        for (path, example) in EXAMPLES {
+            assert!(text.contains(example), "{path} is no key any more");
+        }
+    }
+
+    #[test]
+    fn no_line_is_wider_than_it_should_be() {
+        for line in default_toml().lines().filter(|line| line.starts_with("# ")) {
+            assert!(line.chars().count() <= WIDTH, "{line}");
+        }
+    }
+
+    fn is_commented_key(line: &str) -> bool {
+        let Some(rest) = line.strip_prefix("# ") else { return false };
+        let key = rest.split_once(" = ").is_some_and(|(key, _)| {
+            !key.is_empty() && key.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+        });
+        key || (rest.starts_with('[') && rest.ends_with(']'))
+    }
+
+    fn collect_keys(schema: &Value, keys: &mut Vec<String>) {
+        match schema {
+            Value::Object(entries) => {
+                for (name, inner) in entries {
+                    if name == "properties" {
+                        keys.extend(object(inner).map(|(key, _)| key.clone()));
+                    }
+                    collect_keys(inner, keys);
+                }
+            }
+            Value::Array(items) => items.iter().for_each(|item| collect_keys(item, keys)),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Delivery: from the outbox to each customer's sink.
+//!
+//! Every feed has a task of its own: it sends the feed's objects in order, one after the other, and takes each out of
+//! the outbox when the sink has acknowledged it. A feed whose sink fails waits, longer each time, and delays nobody
+//! else. All tasks share one thread, as they mostly wait.
+//!
+//! An object's key and bytes never change, and the sink is told not to overwrite: an upload that is repeated, because
+//! an answer was lost or the process died, never makes a second object.
+
+pub mod backoff;
+pub mod dir;
+pub mod feed;
+pub mod s3;
+pub mod sink;
+
+use std::{
+    io,
+    sync::Arc,
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::{mpsc, watch};
+
+pub use sink::{Sink, SinkError, Stored};
+
+use crate::{
+    config,
+    spool::{Object, Outbox},
+    telemetry::metrics::{FeedMetrics, Metrics},
+};
+use feed::FeedTask;
+
+/// The running delivery.
+pub struct Deliver {
+    thread: JoinHandle<()>,
+    queues: Vec<mpsc::UnboundedSender<Object>>,
+    metrics: Vec<Arc<FeedMetrics>>,
+    stop: watch::Sender<Option<Instant>>,
+}
+
+impl Deliver {
+    /// Starts one task for each feed, with what already waits in the outbox.
+    ///
+    /// # Errors
+    /// When the outbox cannot be read, or the system gives no thread.
+    pub fn start(feeds: &[config::Feed], outbox: &Arc<Outbox>, metrics: &Metrics) -> io::Result<Self> {
+        let (stop, stopping) = watch::channel(None);
+        let mut queues = Vec::new();
+        let mut tasks = Vec::new();
+        for feed in feeds {
+            let (queue, objects) = mpsc::unbounded_channel();
+            let metrics = metrics.feed(&feed.name);
+            for object in outbox.waiting(&feed.name)? {
+                metrics.waits(object.bytes);
+                let _ = queue.send(object);
+            }
+            queues.push(queue);
+            tasks.push((
+                FeedTask { name: feed.name.clone(), outbox: Arc::clone(outbox), metrics, stopping: stopping.clone() },
+                feed.sink.clone(),
+                objects,
+            ));
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let thread = std::thread::Builder::new().name("deliver".into()).spawn(move || {
+            runtime.block_on(async {
+                let tasks: Vec<_> = tasks
+                    .into_iter()
+                    .map(|(task, sink, objects)| {
+                        tokio::spawn(async move { task.run(sink::open(&sink).await, objects).await })
+                    })
+                    .collect();
+                for task in tasks {
+                    if task.await.is_err() {
+                        tracing::error!("a delivery task has failed; its objects wait for the next start");
+                    }
+                }
+            });
+            // A folder sink may still hang in a system call that nobody can interrupt.
+            runtime.shutdown_timeout(Duration::from_secs(1));
+        })?;
+        let metrics = feeds.iter().map(|feed| metrics.feed(&feed.name)).collect();
+        Ok(Self { thread, queues, metrics, stop })
+    }
+
+    /// What the spool calls for each finished object.
+    pub fn intake(&self) -> impl FnMut(usize, Object) + Send + 'static {
+        let queues = self.queues.clone();
+        let metrics = self.metrics.clone();
+        move |feed, object| {
+            metrics[feed].waits(object.bytes);
+            // A task that is gone leaves its objects in the outbox, where the next start finds them.
+            let _ = queues[feed].send(object);
+        }
+    }
+
+    /// Delivers what waits, until `deadline`; the rest stays in the outbox.
+    pub fn drain(self, deadline: Instant) {
+        let Self { thread, queues, stop, .. } = self;
+        stop.send_replace(Some(deadline));
+        drop(queues);
+        if thread.join().is_err() {
+            tracing::error!("the delivery thread has failed; objects wait for the next start");
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! One feed's delivery: object after object, until each is acknowledged.
+
+use std::{sync::Arc, time::Instant};
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, watch};
+
+use super::{
+    backoff::Backoff,
+    sink::{Sink, SinkError, Stored},
+};
+use crate::{
+    spool::{Object, Outbox, recovery},
+    telemetry::metrics::{FeedMetrics, UploadResult},
+};
+
+pub struct FeedTask {
+    pub name: String,
+    pub outbox: Arc<Outbox>,
+    pub metrics: Arc<FeedMetrics>,
+    /// Set when a stop has begun: the time by which to end.
+    pub stopping: watch::Receiver<Option<Instant>>,
+}
+
+impl FeedTask {
+    /// Delivers until the queue is closed and empty, or the stop's deadline has passed.
+    pub async fn run(mut self, sink: Box<dyn Sink>, mut objects: mpsc::UnboundedReceiver<Object>) {
+        while let Some(object) = objects.recv().await {
+            self.metrics.oldest.set(object.finished_at as i64);
+            let mut stopping = self.stopping.clone();
+            tokio::select! {
+                () = deadline(&mut stopping) => {
+                    tracing::warn!(feed = self.name, waiting = objects.len() + 1, "objects wait for the next start");
+                    return;
+                }
+                () = self.deliver(&*sink, object) => {}
+            }
+            if objects.is_empty() {
+                self.metrics.oldest.set(0);
+            }
+        }
+    }
+
+    async fn deliver(&mut self, sink: &dyn Sink, mut object: Object) {
+        let mut backoff = Backoff::default();
+        loop {
+            let error = match self.upload(sink, &mut object).await {
+                Ok(stored) => {
+                    if backoff.failures() > 0 {
+                        tracing::info!(feed = self.name, key = object.key, "the sink takes objects again");
+                    }
+                    return self.acknowledged(&object, stored);
+                }
+                Err(error) => error,
+            };
+            let refused = matches!(error, SinkError::Refused(_));
+            self.metrics.parked.set(refused.into());
+            self.metrics.upload(if refused { UploadResult::Refused } else { UploadResult::Retried });
+            let (wait, failures) = (backoff.failed(refused), backoff.failures());
+            let (feed, key) = (&self.name, &object.key);
+            // An operator must act on a refusal; of a long outage every tenth failure is told.
+            match (refused, failures) {
+                (true, 1) => tracing::error!(feed, key, %error, "the sink refuses objects; they wait in the outbox"),
+                (false, 1) => tracing::warn!(feed, key, %error, "cannot deliver; trying again"),
+                (_, n) if n % 10 == 0 => tracing::warn!(feed, key, %error, failures, "still cannot deliver"),
+                _ => tracing::debug!(feed, key, %error, failures, "cannot deliver"),
+            }
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    async fn upload(&self, sink: &dyn Sink, object: &mut Object) -> Result<Stored, SinkError> {
+        let path = object.path.display();
+        let body = match tokio::fs::read(&object.path).await {
+            Ok(body) => Bytes::from(body),
+            Err(error) => return Err(SinkError::Failed(format!("cannot read {path}: {error}"))),
+        };
+        if object.events.is_none() {
+            let events = recovery::count_events(&body);
+            let events = events.map_err(|error| SinkError::Refused(format!("{path} is damaged: {error}")))?;
+            self.metrics.recovered.inc_by(events);
+            object.events = Some(events);
+        }
+        sink.put(&object.key, body).await
+    }
+
+    fn acknowledged(&self, object: &Object, stored: Stored) {
+        self.metrics.parked.set(0);
+        self.metrics.upload(match stored {
+            Stored::Now => UploadResult::Stored,
+            Stored::Before => UploadResult::Present,
+        });
+        self.metrics.delivered.inc_by(object.events.unwrap_or_default());
+        self.metrics.delivered_bytes.inc_by(object.bytes);
+        self.metrics.waits_no_more(object.bytes);
+        tracing::debug!(feed = self.name, key = object.key, events = object.events, "delivered");
+        if let Err(error) = self.outbox.remove(object) {
+            // It is sent once more at the next start, and the sink says that it has it.
+            tracing::warn!(feed = self.name, key = object.key, %error, "cannot remove a delivered object");
+        }
+    }
+}
+
+/// Ends when the stop's deadline has passed; never, while there is no stop.
+async fn deadline(stopping: &mut watch::Receiver<Option<Instant>>) {
+    let at = match stopping.wait_for(Option::is_some).await {
+        Ok(at) => *at,
+        Err(_) => None,
+    };
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,207 @@
+//! What the agent string says of browser, system and device; part of the enrich stage.
+//!
+//! Our own marks (`agent/marks.rs`) come first, in one pass over the string: in-app browsers, browsers built on
+//! Chromium, televisions, consoles. woothee answers for what is left: the big browsers, and phones of another age.
+//! Browsers freeze parts of the string (`Windows NT 10.0`, `Android 10; K`, `Mac OS X 10_15_7`): versions are a hint.
+//!
+//! Invariants: no input panics; at most [`bot::MAX_AGENT_BYTES`] are looked at; names are slugs of the event schema
+//! and versions are digits and dots. A bot's claims about its browser are a costume, and left out.
+
+mod marks;
+mod version;
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::mem;
+use std::sync::Arc;
+
+use ahash::RandomState;
+use woothee::parser::{Parser, WootheeResult};
+
+use self::marks::Marked;
+use super::bot;
+use crate::event::{Bot, Device, Named};
+
+/// Entries of an [`AgentCache`] unless the operator asks otherwise: a few MiB a worker when full.
+pub const DEFAULT_CACHE_ENTRIES: usize = 4096;
+
+/// Agent strings above this many bytes are rare, often hostile, and not worth a place in the cache.
+const MAX_CACHED_BYTES: usize = 512;
+
+/// What one agent string says.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct AgentFacts {
+    pub bot: Option<Bot>,
+    /// Absent for bots, as are system and device.
+    pub browser: Option<Named>,
+    pub os: Option<Named>,
+    pub device: Option<Device>,
+}
+
+/// Parses one agent string.
+pub fn parse(agent: &str) -> AgentFacts {
+    let agent = bot::head(agent);
+    if let Some(bot) = bot::listed(agent) {
+        return AgentFacts { bot: Some(bot), ..AgentFacts::default() };
+    }
+    let guess = Parser::new().parse(agent);
+    if let Some(bot) = bot::guessed(agent, guess.as_ref()) {
+        return AgentFacts { bot: Some(bot), ..AgentFacts::default() };
+    }
+    let marked = marks::scan(agent);
+    let os = marked.os.map(|(name, rest)| os(agent, name, rest));
+    let os_name = os.as_ref().map(|os| os.name.as_ref());
+    let device = device(agent, &marked, os_name, guess.as_ref());
+    let browser = browser(agent, &marked, os_name, guess.as_ref());
+    AgentFacts { bot: None, browser, os, device }
+}
+
+fn browser(agent: &str, marked: &Marked<'_>, os: Option<&str>, guess: Option<&WootheeResult<'_>>) -> Option<Named> {
+    if let Some(found) = &marked.browser {
+        let elsewhere = found.version_mark.and_then(|mark| version::after(agent, mark));
+        return Some(Named {
+            name: Cow::Borrowed(found.name),
+            version: elsewhere.or_else(|| version::at(found.rest)),
+        });
+    }
+    let guess = guess?;
+    let name = match guess.name {
+        "Internet Explorer" => "internet-explorer",
+        "Edge" => "edge",
+        "Chrome" => "chrome",
+        // The stock browser of Android 4 and before passes for Safari.
+        "Safari" if os == Some("android") => "android-browser",
+        "Safari" => "safari",
+        "Firefox" => "firefox",
+        "Opera" => "opera",
+        "Vivaldi" => "vivaldi",
+        "Sleipnir" => "sleipnir",
+        "Google Search App" => "google-app",
+        "Webview" => "webview",
+        "Yandex Browser" => "yandex-browser",
+        "SamsungBrowser" => "samsung-internet",
+        _ => return None,
+    };
+    Some(Named { name: Cow::Borrowed(name), version: version::at(guess.version) })
+}
+
+/// The system that a mark names; `rest` is the string after the mark.
+fn os(agent: &str, name: &'static str, rest: &str) -> Named {
+    let (name, version) = match name {
+        // The marketing version is the name; "10.0" is also what Windows 11 says.
+        "windows" => (windows(rest), None),
+        // `CPU iPhone OS 17_5_1 like Mac OS X`, `CPU OS 17_5 like Mac OS X`
+        "ios" | "ipados" => (name, version::after(agent, " OS ").or_else(|| version::after(agent, " iOS "))),
+        "macos" => (name, version::after(agent, "Mac OS X ")),
+        // `CrOS x86_64 14541.0.0`
+        "chrome-os" => (name, rest.split_once(' ').and_then(|(_, rest)| version::at(rest))),
+        // Their marks are followed by kernel or firmware numbers that mean nothing to a reader.
+        "linux" | "xbox" | "playstation-5" => (name, None),
+        _ => (name, version::at(rest)),
+    };
+    Named { name: Cow::Borrowed(name), version }
+}
+
+fn windows(rest: &str) -> &'static str {
+    let release = rest.strip_prefix("NT ").unwrap_or(rest);
+    let releases = [
+        ("10.", "windows-10"),
+        ("6.4", "windows-10"),
+        ("6.3", "windows-8.1"),
+        ("6.2", "windows-8"),
+        ("6.1", "windows-7"),
+        ("6.0", "windows-vista"),
+        ("5.2", "windows-xp"),
+        ("5.1", "windows-xp"),
+        ("XP", "windows-xp"),
+        ("5.0", "windows-2000"),
+        ("98", "windows-98"),
+        ("95", "windows-95"),
+        ("CE", "windows-ce"),
+    ];
+    releases.iter().find(|(prefix, _)| release.starts_with(prefix)).map_or("windows", |(_, name)| name)
+}
+
+fn device(agent: &str, marked: &Marked<'_>, os: Option<&str>, guess: Option<&WootheeResult<'_>>) -> Option<Device> {
+    if marked.device.is_some() {
+        return marked.device;
+    }
+    match guess.map_or("", |guess| guess.category) {
+        "mobilephone" => return Some(Device::MobilePhone),
+        "appliance" => return Some(Device::Appliance),
+        _ => {}
+    }
+    let device = match os? {
+        "android" | "harmonyos" => android_device(agent),
+        "ipados" => Device::Tablet,
+        "ios" | "windows-phone" | "blackberry" | "bada" | "firefox-os" => Device::Smartphone,
+        "symbian" | "kaios" | "windows-ce" => Device::MobilePhone,
+        "tizen" if agent.contains("Mobile") => Device::Smartphone,
+        "tizen" | "webos" | "tvos" | "roku-os" => Device::Tv,
+        "watchos" => Device::Wearable,
+        "macos" | "linux" | "chrome-os" | "freebsd" | "openbsd" | "netbsd" | "solaris" => Device::Pc,
+        os if os.starts_with("windows") => Device::Pc,
+        _ => Device::Other,
+    };
+    Some(device)
+}
+
+/// A browser on an Android phone says `Mobile`, on a tablet it does not. Applications that write their own string
+/// say neither, and live on phones.
+fn android_device(agent: &str) -> Device {
+    let browser_engine = agent.contains("AppleWebKit/") || agent.contains("Gecko/");
+    if browser_engine && !agent.contains("Mobile") { Device::Tablet } else { Device::Smartphone }
+}
+
+/// A small cache in front of [`parse`], one per worker, so without locks.
+///
+/// Two generations: new strings go to the young half; when it is full it becomes the old half and the former old half
+/// is dropped. A hit in the old half moves to the young one. So what was seen since the last swap stays, and a
+/// stranger who sends a new string with every click evicts in bulk, at no more cost than the parse itself.
+/// The hash is randomly keyed: nobody outside can aim at one bucket.
+pub struct AgentCache {
+    half: usize,
+    young: Generation,
+    old: Generation,
+}
+
+/// Keyed by the raw header bytes: a hit needs neither UTF-8 validation nor an allocation.
+type Generation = HashMap<Box<[u8]>, Arc<AgentFacts>, RandomState>;
+
+impl AgentCache {
+    /// A cache of at most `capacity` agent strings (at least two), none longer than 512 bytes.
+    pub fn new(capacity: usize) -> Self {
+        Self { half: (capacity / 2).max(1), young: Generation::default(), old: Generation::default() }
+    }
+
+    /// The facts of one `User-Agent` header; bytes that are not UTF-8 are replaced.
+    pub fn facts(&mut self, agent: &[u8]) -> Arc<AgentFacts> {
+        if agent.len() > MAX_CACHED_BYTES {
+            return Arc::new(parse_bytes(agent));
+        }
+        if let Some(facts) = self.young.get(agent) {
+            return Arc::clone(facts);
+        }
+        let (key, facts) =
+            self.old.remove_entry(agent).unwrap_or_else(|| (agent.into(), Arc::new(parse_bytes(agent))));
+        self.remember(key, Arc::clone(&facts));
+        facts
+    }
+
+    fn remember(&mut self, key: Box<[u8]>, facts: Arc<AgentFacts>) {
+        if self.young.len() >= self.half {
+            mem::swap(&mut self.young, &mut self.old);
+            self.young.clear();
+        }
+        self.young.insert(key, facts);
+    }
+}
+
+fn parse_bytes(agent: &[u8]) -> AgentFacts {
+    // Cut before decoding, so that a long header costs no long copy; a character cut in two is replaced.
+    let cut = agent.get(..bot::MAX_AGENT_BYTES).unwrap_or(agent);
+    parse(&String::from_utf8_lossy(cut))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,176 @@
+//! The wiring: from the configuration to running stages, and the order in which they stop.
+//!
+//! Stages start from the right, so that each finds the next one running, and stop from the left, so that each hands
+//! on everything that it has: the listeners first (not here), then the workers, the spool, the delivery.
+
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    capture::Capture,
+    catalog::{CatalogStore, LoadError, Report},
+    config::Config,
+    deliver::Deliver,
+    enrich::{Enrich, GeoStore, Router, Shared, geo::GeoError},
+    redirect::{Answers, Redirector, TrustedProxies},
+    spool::{FeedSpec, Opened, Outbox, Spool, SpoolError},
+    telemetry::metrics::{Account, Metrics, Reload},
+};
+
+/// Why the pipeline did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Catalog(#[from] LoadError),
+    #[error(transparent)]
+    GeoIp(#[from] GeoError),
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    #[error("client_address.header is no header name")]
+    Header(#[from] http::header::InvalidHeaderName),
+    #[error("cannot start a stage: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// Everything between the listeners and the sinks, running.
+pub struct Pipeline {
+    redirector: Redirector,
+    monitor: Monitor,
+    enrich: Enrich,
+    spool: Spool,
+    deliver: Deliver,
+}
+
+impl Pipeline {
+    /// Loads the catalog and the GeoIP database, opens the spool, and starts workers and delivery.
+    ///
+    /// # Errors
+    /// See [`StartError`]. Nothing runs then.
+    pub fn start(config: &Config) -> Result<Self, StartError> {
+        let metrics = Arc::new(Metrics::new());
+        let (catalog, report) = CatalogStore::open(&config.catalog)?;
+        tell(&catalog, &report);
+        let catalog = Arc::new(catalog);
+        let geo = Arc::new(GeoStore::open(config.enrich.geoip_file.as_deref())?);
+        let trusted = TrustedProxies::new(&config.client_address)?;
+        let capture = Capture::new(config.workers(), config.capture.queue_clicks);
+
+        let opened = Opened::open(&config.spool, feed_specs(config, &metrics), Arc::clone(&metrics))?;
+        let outbox = opened.outbox();
+        let deliver = Deliver::start(&config.feeds, &outbox, &metrics)?;
+        let (spool, batches) = opened.start(deliver.intake())?;
+        let shared = Shared {
+            capture: capture.clone(),
+            geo: Arc::clone(&geo),
+            router: Router::new(&config.feeds),
+            pop: config.edge.pop.clone(),
+            config: config.enrich.clone(),
+            metrics: Arc::clone(&metrics),
+        };
+        let enrich = Enrich::start(shared, &batches)?;
+        let redirector = Redirector::new(
+            Arc::clone(&catalog),
+            capture.clone(),
+            trusted,
+            Answers::new(&config.redirect),
+            Arc::clone(&metrics),
+        );
+        let monitor = Monitor { metrics, catalog, geo, capture, outbox };
+        Ok(Self { redirector, monitor, enrich, spool, deliver })
+    }
+
+    /// The redirect stage, for a proxy's `request_filter`.
+    pub fn redirector(&self) -> Redirector {
+        self.redirector.clone()
+    }
+
+    /// The pipeline as seen from outside: metrics and reload.
+    pub fn monitor(&self) -> Monitor {
+        self.monitor.clone()
+    }
+
+    /// Stops. Call it when no redirector is called any more. Every captured click becomes part of a finished object;
+    /// what cannot be delivered within `timeout` stays in the outbox for the next start.
+    pub fn drain(self, timeout: Duration) -> Account {
+        let deadline = Instant::now() + timeout;
+        // Set first: workers that wait for a spool that cannot write must come to an end, too.
+        self.spool.lose_patience_at(deadline);
+        self.enrich.drain();
+        self.spool.drain();
+        self.deliver.drain(deadline);
+        self.monitor.metrics.account()
+    }
+}
+
+fn feed_specs(config: &Config, metrics: &Metrics) -> Vec<FeedSpec> {
+    let spec = |feed: &crate::config::Feed| FeedSpec {
+        name: feed.name.clone(),
+        pop: config.edge.pop.clone(),
+        compression: feed.compression,
+        max_age: Duration::from_secs(feed.max_age_secs),
+        max_bytes: feed.max_bytes,
+        metrics: metrics.feed(&feed.name),
+    };
+    config.feeds.iter().map(spec).collect()
+}
+
+/// A running pipeline as seen from outside. Cheap to clone.
+#[derive(Clone)]
+pub struct Monitor {
+    metrics: Arc<Metrics>,
+    catalog: Arc<CatalogStore>,
+    geo: Arc<GeoStore>,
+    capture: Capture,
+    outbox: Arc<Outbox>,
+}
+
+impl Monitor {
+    /// All metrics in the Prometheus text format.
+    pub fn metrics(&self) -> String {
+        let catalog = self.catalog.load();
+        let metrics = &self.metrics;
+        metrics.ring_clicks.set(self.capture.depth() as i64);
+        metrics.ring_capacity.set(self.capture.capacity() as i64);
+        metrics.catalog_links.set(catalog.links() as i64);
+        metrics.catalog_domains.set(catalog.domains() as i64);
+        metrics.catalog_bytes.set(catalog.memory_bytes() as i64);
+        metrics.catalog_loaded.set(self.catalog.loaded_at_secs() as i64);
+        metrics.geoip_built.set(self.geo.built_at_secs() as i64);
+        metrics.spool_bytes.set(self.outbox.bytes() as i64);
+        metrics.text()
+    }
+
+    /// Reads the catalog and the GeoIP database again. What cannot be read leaves the old one in service.
+    pub fn reload(&self) {
+        let catalog = self.catalog.reload();
+        self.metrics.reloaded(Reload::Catalog, catalog.is_ok());
+        match catalog {
+            Ok(report) => tell(&self.catalog, &report),
+            Err(error) => tracing::error!(%error, "the catalog was not reloaded; the old one serves on"),
+        }
+        match self.geo.reload() {
+            Ok(false) => {}
+            Ok(true) => {
+                self.metrics.reloaded(Reload::GeoIp, true);
+                tracing::info!(built = self.geo.built_at_secs(), "GeoIP database reloaded");
+            }
+            Err(error) => {
+                self.metrics.reloaded(Reload::GeoIp, false);
+                tracing::error!(%error, "the GeoIP database was not reloaded; the old one serves on");
+            }
+        }
+    }
+}
+
+fn tell(store: &CatalogStore, report: &Report) {
+    let catalog = store.load();
+    let file = store.file().display();
+    for problem in &report.problems {
+        tracing::warn!(%file, line = problem.line, reason = problem.reason, "a link was skipped");
+    }
+    let (links, domains, bytes) = (catalog.links(), catalog.domains(), catalog.memory_bytes());
+    tracing::info!(%file, links, domains, skipped = report.bad, bytes, "catalog loaded");
+}

@@ -1,0 +1,228 @@
+//! The redirect: answers a click on a branded link, and captures it before the answer is written.
+//!
+//! The stage is a plugin. Any Pingora proxy calls it from its own `request_filter`:
+//!
+//! ```no_run
+//! use async_trait::async_trait;
+//! use clickedge::{Pipeline, Redirector, config};
+//! use pingora::prelude::*;
+//!
+//! struct MyProxy {
+//!     links: Redirector,
+//! }
+//!
+//! #[async_trait]
+//! impl ProxyHttp for MyProxy {
+//!     type CTX = ();
+//!     fn new_ctx(&self) {}
+//!
+//!     async fn request_filter(&self, session: &mut Session, _: &mut ()) -> Result<bool> {
+//!         // True when the request was for a branded domain and is answered; false leaves it untouched.
+//!         self.links.handle(session).await
+//!     }
+//!
+//!     async fn upstream_peer(&self, _: &mut Session, _: &mut ()) -> Result<Box<HttpPeer>> {
+//!         Ok(Box::new(HttpPeer::new("127.0.0.1:3000", false, String::new())))
+//!     }
+//! }
+//!
+//! # fn main() -> anyhow::Result<()> {
+//! let config = config::load("/etc/clickedge/clickedge.toml".as_ref())?;
+//! let pipeline = Pipeline::start(&config)?;
+//! let mut server = Server::new(None)?;
+//! let mut service = http_proxy_service(&server.configuration, MyProxy { links: pipeline.redirector() });
+//! service.add_tcp("0.0.0.0:80");
+//! server.add_service(service);
+//! server.bootstrap();
+//! server.run(RunArgs::default()); // Not `run_forever`, which exits before the last clicks are delivered.
+//! pipeline.drain(std::time::Duration::from_secs(20));
+//! # Ok(())
+//! # }
+//! # use pingora::server::RunArgs;
+//! ```
+//!
+//! What a request is answered with is decided by [`decide`], which does no input or output and is the reference for
+//! every other way to the same answer. The path from there to the queue takes no lock and makes one allocation of
+//! its own, the raw click.
+
+pub mod client;
+pub mod forward;
+pub mod request;
+pub mod response;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::Method;
+use pingora::proxy::Session;
+
+pub use client::TrustedProxies;
+pub use request::Request;
+pub use response::Answers;
+
+use crate::{
+    capture::{Capture, ClientAddr, EventId, Facts, Texts},
+    catalog::{Catalog, CatalogStore, Link, Lookup, State},
+    clock,
+    telemetry::metrics::{DropReason, Metrics, Outcome},
+};
+
+/// The redirect stage. Cheap to clone; share it between threads and proxies as you like.
+#[derive(Clone)]
+pub struct Redirector {
+    catalog: Arc<CatalogStore>,
+    capture: Capture,
+    trusted: Arc<TrustedProxies>,
+    answers: Arc<Answers>,
+    metrics: Arc<Metrics>,
+}
+
+/// What a request gets.
+pub enum Decision<'a> {
+    /// A redirect to the link's destination, `Location` ready to send.
+    Redirect { link: Link<'a>, location: Bytes },
+    /// The host is no branded domain: somebody else answers.
+    Pass,
+    /// 404: the domain has no such link, or it is switched off.
+    NotFound,
+    /// 410: the link is over.
+    Gone,
+    /// 405: only `GET` and `HEAD` are for this link.
+    MethodNotAllowed,
+    /// 400: no host, more than one, or one that cannot be; or a control character in the path.
+    BadRequest,
+}
+
+/// Decides what a request gets.
+pub fn decide<'a>(catalog: &'a Catalog, request: &Request<'_>) -> Decision<'a> {
+    let Ok(host) = request.host() else {
+        return Decision::BadRequest;
+    };
+    let link = match catalog.find(&host, request.path) {
+        Err(crate::catalog::key::BadKey::TooLong) | Ok(Lookup::Unknown) => return not_found(request.method),
+        Err(_) => return Decision::BadRequest,
+        Ok(Lookup::NotBranded) => return Decision::Pass,
+        Ok(Lookup::Found(link)) => link,
+    };
+    match link.state() {
+        State::Active => {}
+        State::Disabled => return not_found(request.method),
+        State::Expired => return Decision::Gone,
+    }
+    if !readable(request.method) && !matches!(link.status(), 307 | 308) {
+        return Decision::MethodNotAllowed;
+    }
+    let location = forward::location(&link, request.query);
+    Decision::Redirect { link, location }
+}
+
+fn not_found<'a>(method: &Method) -> Decision<'a> {
+    if readable(method) { Decision::NotFound } else { Decision::MethodNotAllowed }
+}
+
+fn readable(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
+}
+
+impl Redirector {
+    pub(crate) fn new(
+        catalog: Arc<CatalogStore>,
+        capture: Capture,
+        trusted: TrustedProxies,
+        answers: Answers,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { catalog, capture, trusted: Arc::new(trusted), answers: Arc::new(answers), metrics }
+    }
+
+    /// Answers the request if it is for a branded domain, or if it is malformed. Returns whether it did; when not,
+    /// the request is untouched. The click is captured before the answer is written.
+    ///
+    /// # Errors
+    /// Only when the answer cannot be written because the client is gone.
+    pub async fn handle(&self, session: &mut Session) -> pingora::Result<bool> {
+        let started = clock::monotonic();
+        // The catalog's guard must not live across an await: everything needed is copied or shared out of it here.
+        let (answer, close, outcome) = {
+            let request = Request::read(session.req_header());
+            let catalog = self.catalog.load();
+            match decide(&catalog, &request) {
+                Decision::Pass => {
+                    self.metrics.request(Outcome::Passed);
+                    return Ok(false);
+                }
+                Decision::Redirect { link, location } => {
+                    self.click(session, &request, &link, &location);
+                    (self.answers.redirect(link.status(), location), false, Outcome::Redirect)
+                }
+                Decision::NotFound => (self.answers.not_found(), false, Outcome::NotFound),
+                Decision::Gone => (self.answers.gone(), false, Outcome::Gone),
+                Decision::MethodNotAllowed => (self.answers.method_not_allowed(), false, Outcome::MethodNotAllowed),
+                Decision::BadRequest => (self.answers.bad_request(), true, Outcome::BadRequest),
+            }
+        };
+        self.answers.write(session, answer?, close).await?;
+        self.metrics.answered(outcome, started.elapsed());
+        Ok(true)
+    }
+
+    /// Answers a request that nobody else takes: 404.
+    ///
+    /// # Errors
+    /// Only when the answer cannot be written because the client is gone.
+    pub async fn refuse(&self, session: &mut Session) -> pingora::Result<()> {
+        self.answers.write(session, self.answers.not_found()?, false).await
+    }
+
+    /// Captures the click. A click is a `GET`; `HEAD` is kept as a bot's. Other methods (to 307 and 308 links) are
+    /// redirected, but are no clicks.
+    fn click(&self, session: &Session, request: &Request<'_>, link: &Link<'_>, location: &Bytes) {
+        if !readable(request.method) {
+            return;
+        }
+        let peer = session.client_addr().and_then(|address| address.as_inet()).map(std::net::SocketAddr::ip);
+        let client = self.trusted.client(peer, session.req_header());
+        let micros = clock::unix_micros();
+        let captured = self.capture.push(&facts(micros, client, request, link, location));
+        self.metrics.click_answered(captured);
+        if !captured {
+            self.metrics.click_dropped(DropReason::RingFull);
+        }
+    }
+}
+
+fn facts<'a>(
+    micros: u64,
+    client: ClientAddr,
+    request: &Request<'a>,
+    link: &Link<'a>,
+    location: &'a Bytes,
+) -> Facts<'a> {
+    Facts {
+        id: EventId::at(micros),
+        micros,
+        client,
+        status: link.status(),
+        head: *request.method == Method::HEAD,
+        prefetch: request.prefetch,
+        preview: request.preview,
+        opted_out: request.opted_out,
+        texts: Texts {
+            user_agent: request.user_agent,
+            referer: request.referer,
+            accept_language: request.accept_language,
+            query: request.query,
+            path: request.path,
+            destination: location,
+            link_id: link.id().as_bytes(),
+            slashtag: link.slashtag().as_bytes(),
+            created_at: link.created_at().as_bytes(),
+            workspace: link.workspace().as_bytes(),
+            host: link.host().as_bytes(),
+            creator_json: link.creator_json().as_bytes(),
+            domain_json: link.domain_json().as_bytes(),
+            tags_json: link.tags_json().as_bytes(),
+            scripts_json: link.scripts_json().as_bytes(),
+        },
+    }
+}

@@ -1,0 +1,101 @@
+//! Which address is the client's: the peer, unless the peer is a trusted proxy; then the one that it names.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use http::HeaderName;
+use ipnet::IpNet;
+use pingora::http::RequestHeader;
+
+use crate::{capture::ClientAddr, config};
+
+/// The proxies that may name the client, and how they do.
+pub struct TrustedProxies {
+    networks: Vec<IpNet>,
+    header: HeaderName,
+}
+
+impl TrustedProxies {
+    /// # Errors
+    /// When the configured header is no header name.
+    pub fn new(config: &config::ClientAddress) -> Result<Self, http::header::InvalidHeaderName> {
+        Ok(Self {
+            networks: config.trusted_proxies.clone(),
+            header: HeaderName::from_bytes(config.header.to_ascii_lowercase().as_bytes())?,
+        })
+    }
+
+    /// The client of a request from `peer`. The header's addresses are read from the right, each named by the one to
+    /// its right; the first untrusted one is the client. An entry that is no address ends the walk: nobody vouches
+    /// for what stands left of it.
+    pub fn client(&self, peer: Option<IpAddr>, header: &RequestHeader) -> ClientAddr {
+        let peer = peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)).to_canonical();
+        if self.networks.is_empty() || !self.trusts(peer) {
+            return ClientAddr::from_ip(peer);
+        }
+        let mut client = peer;
+        let values: Vec<_> = header.headers.get_all(&self.header).iter().collect();
+        let entries = values.iter().rev().flat_map(|value| value.as_bytes().rsplit(|&byte| byte == b','));
+        for entry in entries {
+            let Some(address) = parse(entry) else {
+                break;
+            };
+            client = address;
+            if !self.trusts(address) {
+                break;
+            }
+        }
+        ClientAddr::from_ip(client)
+    }
+
+    fn trusts(&self, address: IpAddr) -> bool {
+        self.networks.iter().any(|network| network.contains(&address))
+    }
+}
+
+/// An address, alone, with a port, or in brackets.
+fn parse(entry: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(entry).ok()?.trim();
+    let address = text.parse::<IpAddr>().ok().or_else(|| text.parse::<std::net::SocketAddr>().ok().map(|s| s.ip()));
+    let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
+    address.or_else(bracketed).map(|address| address.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(peer: &str, forwarded: &[&str]) -> String {
+        let trusted = TrustedProxies::new(&config::ClientAddress {
+            trusted_proxies: vec!["10.0.0.0/8".parse().unwrap(), "2001:db8::/32".parse().unwrap()],
+            header: "X-Forwarded-For".into(),
+        })
+        .unwrap();
+        let mut header = RequestHeader::build("GET", b"/", None).unwrap();
+        for value in forwarded {
+            header.append_header("X-Forwarded-For", *value).unwrap();
+        }
+        trusted.client(Some(peer.parse().unwrap()), &header).ip().to_string()
+    }
+
+    #[test]
+    fn an_untrusted_peer_is_the_client_whatever_it_says() {
+        assert_eq!(client("192.0.2.1", &["203.0.113.9"]), "192.0.2.1");
+    }
+
+    #[test]
+    fn a_trusted_peer_names_the_client_from_the_right() {
+        assert_eq!(client("10.0.0.1", &["203.0.113.9"]), "203.0.113.9");
+        assert_eq!(client("10.0.0.1", &["198.51.100.1, 203.0.113.9"]), "203.0.113.9");
+        assert_eq!(client("10.0.0.1", &["198.51.100.1, 203.0.113.9, 10.9.9.9"]), "203.0.113.9");
+        assert_eq!(client("10.0.0.1", &["198.51.100.1", "203.0.113.9"]), "203.0.113.9");
+        assert_eq!(client("::ffff:10.0.0.1", &["[2001:470::1]:443"]), "2001:470::1");
+        assert_eq!(client("2001:db8::1", &["[2001:470::1]"]), "2001:470::1");
+    }
+
+    #[test]
+    fn nonsense_ends_the_walk() {
+        assert_eq!(client("10.0.0.1", &[]), "10.0.0.1");
+        assert_eq!(client("10.0.0.1", &["unknown"]), "10.0.0.1");
+        assert_eq!(client("10.0.0.1", &["203.0.113.9, unknown, 10.1.1.1"]), "10.1.1.1");
+    }
+}

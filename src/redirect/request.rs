@@ -1,0 +1,179 @@
+//! What the redirect reads of a request: one pass over the headers, nothing copied.
+
+use http::{HeaderName, Method, header};
+use pingora::http::RequestHeader;
+
+use crate::catalog::key::{BadKey, Host};
+
+/// A request, as far as the redirect and the click need it.
+pub struct Request<'a> {
+    pub method: &'a Method,
+    authority: Authority<'a>,
+    /// Raw path.
+    pub path: &'a [u8],
+    /// Raw query without `?`; empty for none.
+    pub query: &'a [u8],
+    pub user_agent: &'a [u8],
+    pub referer: &'a [u8],
+    pub accept_language: &'a [u8],
+    /// `Sec-Purpose` or `Purpose` names `prefetch`, or `X-Moz` is `prefetch`.
+    pub prefetch: bool,
+    /// `Sec-Purpose`, `Purpose` or `X-Purpose` names `preview`.
+    pub preview: bool,
+    /// `Sec-GPC: 1` or `DNT: 1`.
+    pub opted_out: bool,
+}
+
+/// Where the host stands.
+enum Authority<'a> {
+    Missing,
+    One(&'a [u8]),
+    /// More than one `Host` header: nobody can say which one is meant (RFC 9112, 3.2).
+    Many,
+}
+
+const PURPOSE: HeaderName = HeaderName::from_static("purpose");
+const X_PURPOSE: HeaderName = HeaderName::from_static("x-purpose");
+const SEC_PURPOSE: HeaderName = HeaderName::from_static("sec-purpose");
+const SEC_GPC: HeaderName = HeaderName::from_static("sec-gpc");
+const X_MOZ: HeaderName = HeaderName::from_static("x-moz");
+
+impl<'a> Request<'a> {
+    /// Reads a request header.
+    pub fn read(header: &'a RequestHeader) -> Self {
+        let (path, query) = split_target(header.raw_path());
+        let mut request = Self {
+            method: &header.method,
+            authority: Authority::Missing,
+            path,
+            query,
+            user_agent: b"",
+            referer: b"",
+            accept_language: b"",
+            prefetch: false,
+            preview: false,
+            opted_out: false,
+        };
+        for (name, value) in &header.headers {
+            let value = value.as_bytes();
+            match *name {
+                header::HOST => request.authority.add(value),
+                header::USER_AGENT => request.user_agent = value,
+                header::REFERER => request.referer = value,
+                header::ACCEPT_LANGUAGE => request.accept_language = value,
+                header::DNT => request.opted_out |= value == b"1",
+                // All others of interest are rare: one look at the length spares the comparisons.
+                _ if name.as_str().len() > SEC_PURPOSE.as_str().len() => {}
+                _ if name == SEC_GPC => request.opted_out |= value == b"1",
+                _ if name == SEC_PURPOSE || name == PURPOSE || name == X_PURPOSE || name == X_MOZ => {
+                    request.purpose(value);
+                }
+                _ => {}
+            }
+        }
+        if let Some(authority) = header.uri.authority() {
+            // The target's own host rules over the header (RFC 9112, 3.2.2; RFC 9113, 8.3.1).
+            request.authority = Authority::One(authority.as_str().as_bytes());
+        }
+        request
+    }
+
+    /// The host in normal form.
+    ///
+    /// # Errors
+    /// When there is none, more than one, or one that cannot be.
+    pub fn host(&self) -> Result<Host, BadKey> {
+        match self.authority {
+            Authority::Missing => Err(BadKey::EmptyHost),
+            Authority::One(raw) => Host::parse(raw),
+            Authority::Many => Err(BadKey::InvalidHost),
+        }
+    }
+
+    /// `prefetch`, `prefetch;prerender`, `preview`, in a list.
+    fn purpose(&mut self, value: &[u8]) {
+        for token in value.split(|&byte| matches!(byte, b';' | b',')) {
+            let token = token.trim_ascii();
+            self.prefetch |= token.eq_ignore_ascii_case(b"prefetch") || token.eq_ignore_ascii_case(b"prerender");
+            self.preview |= token.eq_ignore_ascii_case(b"preview");
+        }
+    }
+}
+
+impl<'a> Authority<'a> {
+    fn add(&mut self, value: &'a [u8]) {
+        *self = match self {
+            Self::Missing => Self::One(value),
+            Self::One(_) | Self::Many => Self::Many,
+        };
+    }
+}
+
+fn split_target(target: &[u8]) -> (&[u8], &[u8]) {
+    // An absolute-form target reaches us whole: only its path is looked up.
+    let path = if target.starts_with(b"/") { target } else { path_of_absolute(target) };
+    let path = memchr::memchr(b'#', path).map_or(path, |at| &path[..at]);
+    memchr::memchr(b'?', path).map_or((path, b""), |at| (&path[..at], &path[at + 1..]))
+}
+
+fn path_of_absolute(target: &[u8]) -> &[u8] {
+    let Some(scheme_end) = memchr::memmem::find(target, b"://") else {
+        return b"/";
+    };
+    let rest = &target[scheme_end + 3..];
+    rest.iter().position(|&byte| matches!(byte, b'/' | b'?')).map_or(b"/", |at| &rest[at..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(target: &str, headers: &[(&'static str, &str)]) -> RequestHeader {
+        let mut header = RequestHeader::build("GET", target.as_bytes(), None).unwrap();
+        for (name, value) in headers {
+            header.append_header(*name, *value).unwrap();
+        }
+        header
+    }
+
+    #[test]
+    fn target_splits_into_path_and_query() {
+        let split = |target: &'static str| {
+            let (path, query) = split_target(target.as_bytes());
+            (std::str::from_utf8(path).unwrap(), std::str::from_utf8(query).unwrap())
+        };
+        assert_eq!(split("/spring"), ("/spring", ""));
+        assert_eq!(split("/spring?a=1?b#c"), ("/spring", "a=1?b"));
+        assert_eq!(split("http://go.brand.com/spring?a=1"), ("/spring", "a=1"));
+        assert_eq!(split("http://go.brand.com"), ("/", ""));
+        assert_eq!(split("http://go.brand.com?a"), ("", "a"));
+        assert_eq!(split("*"), ("/", ""));
+    }
+
+    #[test]
+    fn a_host_is_asked_for_exactly_once() {
+        let ok = header("/", &[("Host", "go.brand.com")]);
+        assert_eq!(Request::read(&ok).host().unwrap().as_str(), "go.brand.com");
+        let none = header("/", &[]);
+        assert!(Request::read(&none).host().is_err());
+        let two = header("/", &[("Host", "go.brand.com"), ("Host", "go.brand.com")]);
+        assert!(Request::read(&two).host().is_err());
+    }
+
+    #[test]
+    fn prefetch_preview_and_opt_out_are_seen() {
+        let of = |name, value| {
+            let header = header("/", &[("Host", "a.b"), (name, value)]);
+            let request = Request::read(&header);
+            (request.prefetch, request.preview, request.opted_out)
+        };
+        assert_eq!(of("Sec-Purpose", "prefetch;prerender"), (true, false, false));
+        assert_eq!(of("Purpose", "prefetch"), (true, false, false));
+        assert_eq!(of("X-Moz", "prefetch"), (true, false, false));
+        assert_eq!(of("X-Purpose", "preview"), (false, true, false));
+        assert_eq!(of("Sec-GPC", "1"), (false, false, true));
+        assert_eq!(of("DNT", "1"), (false, false, true));
+        assert_eq!(of("DNT", "0"), (false, false, false));
+        assert_eq!(of("Sec-Fetch-Mode", "navigate"), (false, false, false));
+    }
+}

@@ -1,0 +1,5 @@
+//! What operators see: metrics, logs, and the word to systemd. Beside the flow; imports no stage.
+
+pub mod logs;
+pub mod metrics;
+pub mod systemd;

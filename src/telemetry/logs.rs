@@ -1,0 +1,128 @@
+//! Logs: JSON for machines or text for people, on standard error.
+//!
+//! Levels are a contract: ERROR means that data was lost or that an operator must act, WARN that something is odd
+//! and being dealt with, INFO tells of starts, stops and reloads. Nothing is logged per click.
+//!
+//! Libraries speak through the same lines, with two limits that no setting lifts, because below them they print
+//! request headers and peer addresses: they are heard from WARN upwards only, and what looks like an address or a
+//! request in their text is taken out ([`scrub`]).
+
+use std::{borrow::Cow, fmt::Write as _, net::IpAddr};
+
+use log::{LevelFilter, Log, Metadata, Record};
+use tracing::Subscriber;
+use tracing_subscriber::{
+    Layer,
+    filter::{LevelFilter as Most, Targets},
+    fmt::{self, MakeWriter},
+    layer::SubscriberExt,
+};
+
+use crate::config::{LogFormat, LogLevel, Telemetry};
+
+/// Sends every line to standard error from now on. A second call in one process changes nothing.
+pub fn init(config: &Telemetry) {
+    let subscriber = subscriber(config, std::io::stderr);
+    if tracing::subscriber::set_global_default(subscriber).is_ok() && log::set_logger(&Libraries).is_ok() {
+        log::set_max_level(LevelFilter::Warn);
+    }
+}
+
+fn subscriber<W>(config: &Telemetry, writer: W) -> impl Subscriber + Send + Sync
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let own = match config.log_level {
+        LogLevel::Error => Most::ERROR,
+        LogLevel::Warn => Most::WARN,
+        LogLevel::Info => Most::INFO,
+        LogLevel::Debug => Most::DEBUG,
+        LogLevel::Trace => Most::TRACE,
+    };
+    // Libraries that speak through `tracing` itself (the S3 client) may not be scrubbed here: they are not heard.
+    let filter = Targets::new().with_target("clickedge", own).with_target(LIBRARY, own.min(Most::WARN));
+    let lines = match config.log_format {
+        LogFormat::Json => fmt::layer().json().flatten_event(true).with_writer(writer).boxed(),
+        LogFormat::Pretty => {
+            let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+            fmt::layer().with_ansi(colours).with_writer(writer).boxed()
+        }
+    };
+    tracing_subscriber::registry().with(lines.with_filter(filter))
+}
+
+/// Target of the lines that libraries wrote.
+const LIBRARY: &str = "library";
+
+/// Lines that libraries write through the `log` crate.
+struct Libraries;
+
+impl Log for Libraries {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.level() <= log::Level::Warn
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        let message = record.args().to_string();
+        let message = scrub(&message);
+        // A library's error is no loss of data and seldom calls for an operator: a client that hangs up is one.
+        tracing::warn!(target: LIBRARY, from = record.target(), "{message}");
+    }
+
+    fn flush(&self) {}
+}
+
+/// Takes addresses and requests out of a library's line. What follows `buf:` is a request as it came in.
+fn scrub(message: &str) -> Cow<'_, str> {
+    let (message, cut) = message.split_once("buf:").map_or((message, false), |(start, _)| (start, true));
+    let mut clean = String::with_capacity(message.len());
+    for token in
+        message.split_inclusive(|c: char| !(c.is_ascii_hexdigit() || matches!(c, '.' | ':' | '[' | ']' | '%')))
+    {
+        let end = token.trim_end_matches(|c: char| !(c.is_ascii_hexdigit() || c == ']'));
+        let ends_in_colons = token.get(..end.len() + 2).is_some_and(|run| run.ends_with("::") && holds_address(run));
+        if holds_address(end) || ends_in_colons {
+            clean.push_str("<address>");
+            clean.push_str(&token[end.len()..]);
+        } else {
+            clean.push_str(token);
+        }
+    }
+    if cut {
+        let _ = write!(clean, "<request>");
+    }
+    if clean == message { Cow::Borrowed(message) } else { Cow::Owned(clean) }
+}
+
+/// Whether a run of address characters is an address, alone or with a port or with punctuation around it.
+fn holds_address(run: &str) -> bool {
+    let run = run.trim_matches(|c| matches!(c, '.' | '[' | ']'));
+    let without_port = run.rsplit_once(':').map_or(run, |(host, _)| host);
+    let candidates = [run, without_port, without_port.trim_end_matches(']'), run.trim_start_matches(':')];
+    candidates.iter().any(|text| text.len() > 2 && text.parse::<IpAddr>().is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_and_requests_are_taken_out_of_libraries_lines() {
+        let clean = [
+            ("Downstream handshake error from 127.3.4.5:6123: eof", "Downstream handshake error from <address>: eof"),
+            ("from [2001:db8::1]:443: eof", "from <address>: eof"),
+            ("peer: 192.0.2.1, tls: false", "peer: <address>, tls: false"),
+            ("InvalidHTTPHeader buf: GET / HTTP/1.1 X-Forwarded-For: 192.0.2.1", "InvalidHTTPHeader <request>"),
+            ("V4(203.0.113.7:80)", "V4(<address>)"),
+            ("2001:db8::7 went away", "<address> went away"),
+            ("2001:db8:: went away", "<address>:: went away"),
+        ];
+        for (line, expected) in clean {
+            assert_eq!(scrub(line), expected);
+        }
+        assert_eq!(scrub("tries: 3, code 502 in 10.5 s: a.b"), "tries: 3, code 502 in 10.5 s: a.b");
+    }
+}

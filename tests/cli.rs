@@ -1,0 +1,229 @@
+//! The command line as an operator meets it: the real binary, its messages and its exit codes.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+const SOUND: &str = "\
+[[listeners]]
+address = \"127.0.0.1:8080\"
+
+[[feeds]]
+name = \"all\"
+workspaces = [\"*\"]
+sink.dir.path = \"out\"
+";
+
+#[test]
+fn a_good_file_is_ok() {
+    let folder = Folder::new();
+    folder.write("links.ndjson", "");
+    folder.write("x.toml", SOUND);
+    folder.clickedge(&["check", "x.toml"]).succeeds("x.toml: ok\n");
+}
+
+#[test]
+fn a_warning_is_printed_and_the_file_is_ok() {
+    let folder = Folder::new();
+    folder.write("links.ndjson", "");
+    folder.write("x.toml", "[[listeners]]\naddress = \"127.0.0.1:8080\"\n");
+    folder.clickedge(&["check", "x.toml"]).succeeds(
+        "\
+x.toml: ok
+warning: x.toml:1:1: `feeds` is empty, so clicks are answered and their events go nowhere
+  |
+1 | [[listeners]]
+  | ^ add a section `[[feeds]]`, see `clickedge generate config`
+",
+    );
+}
+
+#[test]
+fn an_unknown_key_is_refused() {
+    let folder = Folder::new();
+    folder.write("x.toml", &format!("{SOUND}max_age_sec = 5\n"));
+    folder.clickedge(&["check", "x.toml"]).fails(
+        78,
+        "\
+error: x.toml:8:1: unknown key `max_age_sec` in `feeds[0]`
+  |
+8 | max_age_sec = 5
+  | ^^^^^^^^^^^ did you mean `max_age_secs`? expected `name`, `workspaces`, `format`, `compression`, `max_age_secs`, \
+`max_bytes` or `sink`
+",
+    );
+}
+
+#[test]
+fn a_wrong_type_is_refused() {
+    let folder = Folder::new();
+    folder.write("x.toml", &format!("{SOUND}max_age_secs = \"60\"\n"));
+    folder.clickedge(&["check", "x.toml"]).fails(
+        78,
+        "\
+error: x.toml:8:16: `feeds[0].max_age_secs` must be a whole number from 0, is \"60\"
+  |
+8 | max_age_secs = \"60\"
+  |                ^^^^ write digits without quotes, such as 60
+",
+    );
+}
+
+#[test]
+fn two_semantic_errors_are_reported_at_once() {
+    let folder = Folder::new();
+    folder.write("x.toml", &format!("{SOUND}max_age_secs = 0\n[edge]\npop = \"Ams\"\n"));
+    folder.clickedge(&["check", "--without-files", "x.toml"]).fails(
+        78,
+        "\
+error: x.toml:10:7: `edge.pop` must be 1 to 63 lower-case letters, digits and inner `-`, is \"Ams\"
+   |
+10 | pop = \"Ams\"
+   |       ^^^^^ write it like `ams1`
+
+error: x.toml:8:16: `feeds[0].max_age_secs` must be between 1 and 3600, is 0
+  |
+8 | max_age_secs = 0
+  |                ^ say how many seconds an object may stay open, such as 60
+",
+    );
+}
+
+#[test]
+fn a_missing_file_is_no_input() {
+    let folder = Folder::new();
+    let message = "error: none.toml: cannot be read: No such file or directory (os error 2)\n";
+    folder.clickedge(&["check", "none.toml"]).fails(66, message);
+    folder.clickedge(&["serve", "--config", "none.toml"]).fails(66, message);
+}
+
+#[test]
+fn one_bad_file_among_good_ones_fails_the_check() {
+    let folder = Folder::new();
+    folder.write("good.toml", SOUND);
+    folder.write("bad.toml", "[edge]\nthreads = -1\n");
+    let answer = folder.clickedge(&["check", "--without-files", "none.toml", "bad.toml", "good.toml"]);
+    assert_eq!(answer.stdout, "good.toml: ok\n");
+    assert_eq!(answer.code, Some(78));
+    assert!(answer.stderr.contains("(os error 2)\n\nerror: bad.toml:2:11: "), "{}", answer.stderr);
+}
+
+#[test]
+fn a_file_that_the_configuration_names_must_be_there() {
+    let folder = Folder::new();
+    folder.write("x.toml", &format!("{SOUND}[catalog]\nfile = \"none.ndjson\"\n"));
+    let answer = folder.clickedge(&["check", "x.toml"]);
+    assert_eq!(answer.code, Some(78));
+    assert!(answer.stderr.starts_with("error: x.toml:9:8: `catalog.file` names "), "{}", answer.stderr);
+    folder.clickedge(&["check", "--without-files", "x.toml"]).succeeds("x.toml: ok\n");
+}
+
+#[test]
+fn serve_refuses_a_bad_configuration_with_the_same_words() {
+    let folder = Folder::new();
+    folder.write("x.toml", "[edge]\nthreads = -1\n");
+    folder.clickedge(&["serve", "--config", "x.toml"]).fails(
+        78,
+        "\
+error: x.toml:2:11: `edge.threads` must be a whole number from 0, is -1
+  |
+2 | threads = -1
+  |           ^^ write digits without quotes, such as 60
+",
+    );
+}
+
+#[test]
+fn bad_usage_exits_with_64() {
+    let folder = Folder::new();
+    for arguments in
+        [&["check"][..], &["generate"], &["generate", "nonsense"], &["serve", "--port", "1"], &["fly"], &[]]
+    {
+        let answer = folder.clickedge(arguments);
+        assert_eq!(answer.code, Some(64), "{arguments:?}");
+        assert_eq!(answer.stdout, "", "{arguments:?}");
+        assert!(answer.stderr.contains("Usage: clickedge"), "{arguments:?}: {}", answer.stderr);
+    }
+}
+
+#[test]
+fn help_tells_examples_and_exit_codes() {
+    let answer = Folder::new().clickedge(&["--help"]);
+    assert_eq!(answer.code, Some(0));
+    for part in ["clickedge generate config > clickedge.toml", "Exit codes:", "78   configuration"] {
+        assert!(answer.stdout.contains(part), "{part} is missing from {}", answer.stdout);
+    }
+}
+
+#[test]
+fn the_generated_configuration_is_the_shipped_one() {
+    Folder::new().clickedge(&["generate", "config"]).succeeds(&fs::read_to_string(conf("clickedge.toml")).unwrap());
+}
+
+#[test]
+fn the_generated_schema_is_the_shipped_one() {
+    let schema = fs::read_to_string(conf("click-event.schema.json")).unwrap();
+    Folder::new().clickedge(&["generate", "schema"]).succeeds(&schema);
+}
+
+#[test]
+fn every_shipped_configuration_is_good() {
+    let mut checked = 0;
+    for entry in fs::read_dir(conf("")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            let path = path.to_str().unwrap();
+            Folder::new().clickedge(&["check", "--without-files", path]).succeeds(&format!("{path}: ok\n"));
+            checked += 1;
+        }
+    }
+    assert!(checked > 0);
+}
+
+fn conf(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("conf").join(name)
+}
+
+/// A folder of its own, in which the binary runs.
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.0.path().join(name), text).unwrap();
+    }
+
+    fn clickedge(&self, arguments: &[&str]) -> Answer {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_clickedge"));
+        let Output { status, stdout, stderr } = command.args(arguments).current_dir(self.0.path()).output().unwrap();
+        Answer {
+            code: status.code(),
+            stdout: String::from_utf8(stdout).unwrap(),
+            stderr: String::from_utf8(stderr).unwrap(),
+        }
+    }
+}
+
+struct Answer {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+impl Answer {
+    fn succeeds(&self, stdout: &str) {
+        assert_eq!((self.stderr.as_str(), self.code), ("", Some(0)));
+        assert_eq!(self.stdout, stdout);
+    }
+
+    fn fails(&self, code: i32, stderr: &str) {
+        assert_eq!(self.stderr, stderr);
+        assert_eq!((self.stdout.as_str(), self.code), ("", Some(code)));
+    }
+}

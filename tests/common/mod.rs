@@ -1,0 +1,379 @@
+//! The test harness: the real binary on free ports, in a folder of its own.
+//!
+//! ```ignore
+//! let edge = Edge::builder().feed("all", &["*"]).start();
+//! let answer = edge.get("go.brand.com", "/spring");
+//! assert_eq!(answer.status, 302);
+//! let events = edge.stop().events("all");
+//! ```
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::format_push_string, clippy::format_collect)]
+
+use std::{
+    fs,
+    io::{BufReader, Read, Write},
+    net::{IpAddr, SocketAddr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// How long anything may take that should take a moment.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A link of the test catalog, with everything that an event shows of it.
+pub fn link(domain: &str, slashtag: &str, destination: &str) -> Value {
+    json!({
+        "id": format!("id-{slashtag}"),
+        "slashtag": slashtag,
+        "destination": destination,
+        "createdAt": "2026-03-01T09:30:00.000Z",
+        "domain": {"id": "d-1", "fullName": domain},
+        "creator": {"id": "u-1", "fullName": "Ana Lima"},
+        "workspace": {"id": "w-1", "name": "Marketing"},
+        "tags": [{"id": "t-1", "name": "Print"}],
+        "scripts": [{"id": "s-1", "name": "Pixel", "uri": "https://static.example.com/p.js"}],
+        "forwardParameters": true,
+    })
+}
+
+/// What an edge is started with.
+pub struct Builder {
+    dir: TempDir,
+    links: Vec<Value>,
+    feeds: String,
+    sections: String,
+}
+
+impl Builder {
+    /// Adds a link.
+    pub fn link(mut self, link: Value) -> Self {
+        self.links.push(link);
+        self
+    }
+
+    /// Adds a feed into a local folder, `bucket/{name}`, with objects of at most a second.
+    pub fn feed(self, name: &str, workspaces: &[&str]) -> Self {
+        let path = self.bucket(name);
+        self.feed_into(name, workspaces, &format!("sink.dir.path = '{}'", path.display()))
+    }
+
+    /// Adds a feed with a sink as it stands in the configuration.
+    pub fn feed_into(mut self, name: &str, workspaces: &[&str], sink: &str) -> Self {
+        self.feeds += &format!("[[feeds]]\nname = {name:?}\nworkspaces = {workspaces:?}\nmax_age_secs = 1\n{sink}\n");
+        self
+    }
+
+    /// Adds a part of the configuration: whole sections.
+    pub fn section(mut self, toml: &str) -> Self {
+        self.sections += toml;
+        self.sections.push('\n');
+        self
+    }
+
+    /// The folder of everything.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub fn bucket(&self, feed: &str) -> PathBuf {
+        self.dir.path().join("bucket").join(feed)
+    }
+
+    /// Starts the edge and waits until it is ready.
+    pub fn start(self) -> Edge {
+        let Self { dir, links, feeds, sections } = self;
+        let links: String = links.iter().map(|link| format!("{link}\n")).collect();
+        fs::write(dir.path().join("links.ndjson"), links).unwrap();
+        let (address, admin) = (free_address(), free_address());
+        let config = format!(
+            "[edge]\npop = \"test\"\nthreads = 2\n[[listeners]]\naddress = \"{address}\"\n[catalog]\nfile = \"links.ndjson\"\n\
+             [spool]\ndir = \"spool\"\n[admin]\naddress = \"{admin}\"\n[telemetry]\nlog_level = \"trace\"\n\
+             {sections}\n{feeds}"
+        );
+        fs::write(dir.path().join("clickedge.toml"), config).unwrap();
+        Edge::spawn(dir, address, admin)
+    }
+}
+
+/// A running edge. Killed when dropped.
+pub struct Edge {
+    dir: TempDir,
+    process: Child,
+    pub address: SocketAddr,
+    pub admin: SocketAddr,
+}
+
+/// An edge that has stopped: what it left behind.
+pub struct Stopped {
+    dir: TempDir,
+    address: SocketAddr,
+    admin: SocketAddr,
+    pub status: ExitStatus,
+}
+
+impl Edge {
+    /// An edge that knows `go.brand.com/spring` and nothing else.
+    pub fn builder() -> Builder {
+        let builder = Builder {
+            dir: TempDir::new().unwrap(),
+            links: Vec::new(),
+            feeds: String::new(),
+            sections: String::new(),
+        };
+        builder.link(link("go.brand.com", "spring", "https://www.example.com/spring?utm_source=go"))
+    }
+
+    fn spawn(dir: TempDir, address: SocketAddr, admin: SocketAddr) -> Self {
+        let log = fs::OpenOptions::new().create(true).append(true).open(dir.path().join("log")).unwrap();
+        let process = Command::new(env!("CARGO_BIN_EXE_clickedge"))
+            .args(["serve", "--config"])
+            .arg(dir.path().join("clickedge.toml"))
+            .env("RUST_BACKTRACE", "1")
+            .stderr(log.try_clone().unwrap())
+            .stdout(log)
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut edge = Self { dir, process, address, admin };
+        let until = Instant::now() + PATIENCE;
+        while edge.try_admin("/readyz").is_none_or(|answer| answer.status != 200) {
+            if let Some(status) = edge.process.try_wait().unwrap() {
+                panic!("the edge did not start: {status}\n{}", edge.log());
+            }
+            assert!(Instant::now() < until, "the edge is not ready\n{}", edge.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        edge
+    }
+
+    /// `GET` with a browser's headers.
+    pub fn get(&self, host: &str, target: &str) -> Answer {
+        self.request("GET", host, target, &[])
+    }
+
+    /// A request with a browser's headers and these.
+    pub fn request(&self, method: &str, host: &str, target: &str, headers: &[(&str, &str)]) -> Answer {
+        self.request_from(None, method, host, target, headers)
+    }
+
+    /// A request from a given source address (any 127.x.y.z).
+    pub fn request_from(
+        &self,
+        source: Option<IpAddr>,
+        method: &str,
+        host: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+    ) -> Answer {
+        let mut text = format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n");
+        let browser = [("User-Agent", CHROME), ("Accept-Language", "en-GB,en;q=0.9"), ("Accept", "text/html")];
+        let given = |name: &str| headers.iter().any(|(given, _)| given.eq_ignore_ascii_case(name));
+        for (name, value) in browser.iter().filter(|(name, _)| !given(name)).chain(headers) {
+            text += &format!("{name}: {value}\r\n");
+        }
+        self.raw_from(source, format!("{text}\r\n").as_bytes()).expect("an answer")
+    }
+
+    /// Sends bytes as they are and reads until the connection closes. `None` when nothing came back.
+    pub fn raw(&self, bytes: &[u8]) -> Option<Answer> {
+        self.raw_from(None, bytes)
+    }
+
+    fn raw_from(&self, source: Option<IpAddr>, bytes: &[u8]) -> Option<Answer> {
+        exchange(connect(source, self.address).ok()?, bytes)
+    }
+
+    /// `GET` on the admin listener.
+    pub fn admin(&self, path: &str) -> Answer {
+        self.try_admin(path).expect("an answer from the admin listener")
+    }
+
+    fn try_admin(&self, path: &str) -> Option<Answer> {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n");
+        exchange(connect(None, self.admin).ok()?, request.as_bytes())
+    }
+
+    /// The value of a counter or gauge, by its full name with labels; 0 when it is not there.
+    pub fn metric(&self, name: &str) -> i64 {
+        let text = self.admin("/metrics").body;
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.map_or(0, |value| value.parse().unwrap())
+    }
+
+    /// Waits until `condition` holds.
+    pub fn wait_until(&self, what: &str, condition: impl Fn(&Self) -> bool) {
+        let until = Instant::now() + PATIENCE;
+        while !condition(self) {
+            assert!(Instant::now() < until, "still not: {what}\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Everything it has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+
+    /// Writes the catalog anew.
+    pub fn write_links(&self, links: &[Value]) {
+        let text: String = links.iter().map(|link| format!("{link}\n")).collect();
+        fs::write(self.dir.path().join("links.ndjson"), text).unwrap();
+    }
+
+    pub fn signal(&self, signal: &str) {
+        let killed = Command::new("kill").args([format!("-{signal}"), self.pid().to_string()]).status().unwrap();
+        assert!(killed.success());
+    }
+
+    /// Stops it with SIGTERM and waits.
+    pub fn stop(self) -> Stopped {
+        self.signal("TERM");
+        self.wait()
+    }
+
+    /// Kills it with SIGKILL and waits.
+    pub fn kill(self) -> Stopped {
+        self.signal("KILL");
+        self.wait()
+    }
+
+    fn wait(mut self) -> Stopped {
+        let until = Instant::now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = self.process.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < until, "the edge does not stop\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        let dir = std::mem::replace(&mut self.dir, TempDir::new().unwrap());
+        Stopped { dir, address: self.address, admin: self.admin, status }
+    }
+}
+
+impl Drop for Edge {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Stopped {
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Starts it again, in the same folder.
+    pub fn restart(self) -> Edge {
+        Edge::spawn(self.dir, self.address, self.admin)
+    }
+
+    /// The events in a local feed's folder, in the order of their objects.
+    pub fn events(&self, feed: &str) -> Vec<Value> {
+        events_below(&self.dir.path().join("bucket").join(feed))
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+}
+
+/// An answer over HTTP/1.1.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: String,
+}
+
+impl Answer {
+    /// The value of a header, by its name in any case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(given, _)| given.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+
+    /// Reads an answer to the end of the connection.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (head, body) = text.split_once("\r\n\r\n")?;
+        let mut lines = head.split("\r\n");
+        let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
+        let headers = lines.filter_map(|line| line.split_once(": ")).map(|(n, v)| (n.into(), v.into())).collect();
+        Some(Self { status, headers, body: body.into() })
+    }
+}
+
+/// A current browser's agent string.
+pub const CHROME: &str =
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36";
+
+/// An address on this machine that nobody listens on.
+pub fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// Every event in the gzipped objects below a folder, in the order of the objects' names.
+pub fn events_below(dir: &Path) -> Vec<Value> {
+    let mut objects = objects_below(dir);
+    objects.sort();
+    objects.iter().flat_map(|path| events_of(&fs::read(path).unwrap())).collect()
+}
+
+/// The gzipped objects below a folder.
+pub fn objects_below(dir: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(dir) else {
+        return Vec::new();
+    };
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths
+        .flat_map(|path| {
+            if path.is_dir() {
+                objects_below(&path)
+            } else if path.extension().is_some_and(|extension| extension == "gz") {
+                vec![path]
+            } else {
+                Vec::new()
+            }
+        })
+        .collect()
+}
+
+/// The events of one object.
+pub fn events_of(object: &[u8]) -> Vec<Value> {
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(object).read_to_string(&mut text).expect("whole gzip");
+    assert!(text.ends_with('\n'), "an object ends with a whole line");
+    text.lines().map(|line| serde_json::from_str(line).expect("one JSON event a line")).collect()
+}
+
+fn connect(source: Option<IpAddr>, to: SocketAddr) -> std::io::Result<TcpStream> {
+    let stream = match source {
+        None => TcpStream::connect_timeout(&to, PATIENCE)?,
+        Some(source) => {
+            let socket = socket2::Socket::new(socket2::Domain::for_address(to), socket2::Type::STREAM, None)?;
+            socket.bind(&SocketAddr::new(source, 0).into())?;
+            socket.connect(&to.into())?;
+            socket.into()
+        }
+    };
+    stream.set_read_timeout(Some(PATIENCE))?;
+    Ok(stream)
+}
+
+fn exchange(mut stream: TcpStream, bytes: &[u8]) -> Option<Answer> {
+    // The other side may refuse and close before it has read everything.
+    let _ = stream.write_all(bytes);
+    let mut text = Vec::new();
+    let _ = BufReader::new(stream).read_to_end(&mut text);
+    Answer::parse(&String::from_utf8_lossy(&text))
+}
