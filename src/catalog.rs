@@ -16,6 +16,9 @@ pub mod key;
 pub mod record;
 pub mod source;
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     path::Path,
     sync::{

@@ -15,13 +15,17 @@ use std::{
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::ConfigError;
+use crate::{
+    catalog::LoadError, config::ConfigError, enrich::geo::GeoError, pipeline::StartError, spool::SpoolError,
+};
 
 /// The command line was wrong.
 pub const USAGE: u8 = 64;
+/// A catalog or a database was read, and refused.
+pub const DATA: u8 = 65;
 /// A file that was named cannot be read.
 pub const NO_INPUT: u8 = 66;
-/// An address is in use or not this machine's.
+/// An address is in use or not this machine's; or another process holds the spool.
 pub const UNAVAILABLE: u8 = 69;
 /// An error inside clickedge.
 pub const SOFTWARE: u8 = 70;
@@ -43,8 +47,9 @@ Signals of `serve`:
 Exit codes:
    0   done
   64   usage: the command line is wrong
+  65   data: the catalog or the GeoIP database was refused
   66   no input: a file cannot be read
-  69   unavailable: an address is in use, or is none of this machine's
+  69   unavailable: an address is in use or none of this machine's, or another process holds the spool
   70   software: an internal error
   74   input/output: the spool cannot be opened, or a write failed
   78   configuration: the file was refused; the message names line, column and remedy";
@@ -124,6 +129,14 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
             ConfigError::Read { .. } => NO_INPUT,
             ConfigError::Invalid(_) => CONFIG,
         });
+    }
+    if let Some(start) = cause.downcast_ref::<StartError>() {
+        return match start {
+            StartError::Catalog(LoadError::Read { .. }) | StartError::GeoIp(GeoError::Read { .. }) => Some(NO_INPUT),
+            StartError::Catalog(_) | StartError::GeoIp(_) => Some(DATA),
+            StartError::Spool(SpoolError::Locked { .. }) => Some(UNAVAILABLE),
+            _ => None,
+        };
     }
     cause.downcast_ref::<io::Error>().map(|error| match error.kind() {
         io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable => UNAVAILABLE,

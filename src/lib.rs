@@ -21,7 +21,9 @@
 //! | [`pipeline`] | wires the stages, owns start and shutdown order |
 //! | [`server`], [`admin`], [`cli`] | the process around it |
 //!
-//! Three places where the code differs from a plainer picture, and why:
+//! Four places where the code differs from a plainer picture, and why:
+//! - `redirect` hands its clicks to `capture` and imports its types: anything between the two would cost every click
+//!   an indirect call.
 //! - `enrich` sends to the spool through a channel that the spool owns; the batch type is `enrich`'s, so that the
 //!   arrow still points to the right.
 //! - Events go from the workers straight into open objects on disk. A journal between the two, which makes a click

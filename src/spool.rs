@@ -4,6 +4,7 @@
 //! {dir}/lock                                     held by the process that owns the spool
 //! {dir}/open/{feed}/{key}                        objects that still grow
 //! {dir}/outbox/{feed}/{key}                      finished objects, byte for byte what the sink will hold
+//! {dir}/quarantine/{feed}/{key}                  finished objects that were found damaged
 //! {dir}/seq/{feed}                               number of the feed's next object
 //! {key} = dt=2026-11-23/hour=09/{feed}-{pop}-{first event id}-{seq}.ndjson.gz
 //! ```

@@ -43,8 +43,11 @@ impl FeedTask {
 
     async fn deliver(&mut self, sink: &dyn Sink, mut object: Object) {
         let mut backoff = Backoff::default();
+        if object.events.is_none() && !self.count(&mut object).await {
+            return;
+        }
         loop {
-            let error = match self.upload(sink, &mut object).await {
+            let error = match self.upload(sink, &object).await {
                 Ok(stored) => {
                     if backoff.failures() > 0 {
                         tracing::info!(feed = self.name, key = object.key, "the sink takes objects again");
@@ -69,19 +72,38 @@ impl FeedTask {
         }
     }
 
-    async fn upload(&self, sink: &dyn Sink, object: &mut Object) -> Result<Stored, SinkError> {
-        let path = object.path.display();
+    /// Counts the events of an object that an earlier process finished. False when it cannot be delivered: a damaged
+    /// one is moved aside, as no retry would mend it.
+    async fn count(&self, object: &mut Object) -> bool {
         let body = match tokio::fs::read(&object.path).await {
-            Ok(body) => Bytes::from(body),
-            Err(error) => return Err(SinkError::Failed(format!("cannot read {path}: {error}"))),
+            Ok(body) => body,
+            Err(error) => {
+                tracing::error!(feed = self.name, key = object.key, %error, "cannot read; it waits for the next start");
+                return false;
+            }
         };
-        if object.events.is_none() {
-            let events = recovery::count_events(&body);
-            let events = events.map_err(|error| SinkError::Refused(format!("{path} is damaged: {error}")))?;
-            self.metrics.recovered.inc_by(events);
-            object.events = Some(events);
+        let error = match recovery::count_events(&body) {
+            Ok(events) => {
+                self.metrics.recovered.inc_by(events);
+                object.events = Some(events);
+                return true;
+            }
+            Err(error) => error,
+        };
+        self.metrics.waits_no_more(object.bytes);
+        match self.outbox.quarantine(&self.name, object) {
+            Ok(aside) => tracing::error!(feed = self.name, %error, aside = %aside.display(), "a damaged object"),
+            Err(failed) => tracing::error!(feed = self.name, %error, %failed, key = object.key, "a damaged object"),
         }
-        sink.put(&object.key, body).await
+        false
+    }
+
+    async fn upload(&self, sink: &dyn Sink, object: &Object) -> Result<Stored, SinkError> {
+        let path = object.path.display();
+        match tokio::fs::read(&object.path).await {
+            Ok(body) => sink.put(&object.key, Bytes::from(body)).await,
+            Err(error) => Err(SinkError::Failed(format!("cannot read {path}: {error}"))),
+        }
     }
 
     fn acknowledged(&self, object: &Object, stored: Stored) {

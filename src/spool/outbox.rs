@@ -94,7 +94,7 @@ impl Outbox {
         })
     }
 
-    /// The objects of a feed that wait, oldest number first.
+    /// The objects of a feed that wait, oldest number first. Files that are no objects of ours stay where they are.
     ///
     /// # Errors
     /// Those of the file system.
@@ -106,6 +106,10 @@ impl Outbox {
             let (Ok(key), Ok(metadata)) = (path.strip_prefix(&dir), file.metadata()) else {
                 continue;
             };
+            if seq_of(&key.to_string_lossy()).is_none() {
+                tracing::warn!(path = %path.display(), "a foreign file in the outbox is left alone");
+                continue;
+            }
             let finished_at =
                 metadata.modified().ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
             objects.push(Object {
@@ -132,6 +136,21 @@ impl Outbox {
             remove_empty(Some(dir), &self.dir.join("outbox"));
         }
         Ok(())
+    }
+
+    /// Moves a damaged object aside, so that it delays no other; somebody must look at it. Returns where it went.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn quarantine(&self, feed: &str, object: &Object) -> io::Result<PathBuf> {
+        let aside = self.dir.join("quarantine").join(feed).join(&object.key);
+        let dir = aside.parent().unwrap_or(&self.dir);
+        fs::create_dir_all(dir)?;
+        fs::rename(&object.path, &aside)?;
+        sync_up_to(dir, &self.dir)?;
+        self.bytes.fetch_sub(object.bytes.min(self.bytes()), Ordering::Relaxed);
+        remove_empty(object.path.parent(), &self.dir.join("outbox"));
+        Ok(aside)
     }
 
     /// Path of an object that still grows.
