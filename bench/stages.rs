@@ -2,7 +2,7 @@
 //!
 //! Absolute times mean little on a shared machine; compare figures of one run.
 
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::format_push_string)]
 
 use std::{hint::black_box, io::Write, path::Path, sync::Arc};
 

@@ -88,7 +88,8 @@ pub fn key(blob: &[u8], offset: u32) -> (u32, &[u8]) {
     (u32_at(record, 0), &record[HEAD..HEAD + usize::from(u16_at(record, 24))])
 }
 
-/// A link of a catalog. Reading a field costs a few loads; nothing is copied.
+/// A link of a catalog. Reading a field costs a few loads; nothing is copied, and texts are bytes where the redirect
+/// only passes them on. All of them are UTF-8.
 #[derive(Clone, Copy)]
 pub struct Link<'a> {
     catalog: &'a Catalog,
@@ -125,28 +126,28 @@ impl<'a> Link<'a> {
     }
 
     /// The event's `route.slashtag`, as the catalog writes it.
-    pub fn slashtag(&self) -> &'a str {
+    pub fn slashtag(&self) -> &'a [u8] {
         let key = self.length(24);
         match self.length(26) {
-            0 => self.text(0, key),
-            length => self.text(key, length),
+            0 => self.bytes(0, key),
+            length => self.bytes(key, length),
         }
     }
 
     /// The event's `route.id`.
-    pub fn id(&self) -> &'a str {
-        self.text(self.length(24) + self.length(26), self.length(28))
+    pub fn id(&self) -> &'a [u8] {
+        self.bytes(self.length(24) + self.length(26), self.length(28))
     }
 
     /// The event's `route.createdAt`; empty when the catalog has none.
-    pub fn created_at(&self) -> &'a str {
-        self.text(self.length(24) + self.length(26) + self.length(28), self.length(30))
+    pub fn created_at(&self) -> &'a [u8] {
+        self.bytes(self.length(24) + self.length(26) + self.length(28), self.length(30))
     }
 
     /// The destination as the catalog has it: an absolute http or https URL.
     pub fn destination(&self) -> &'a str {
         let (start, length) = self.destination_range();
-        self.text(start, length)
+        std::str::from_utf8(self.bytes(start, length)).unwrap_or_default()
     }
 
     /// The destination as a slice of the catalog's memory, to answer with.
@@ -199,8 +200,8 @@ impl<'a> Link<'a> {
         (start, u32_at(self.record, 32) as usize)
     }
 
-    fn text(&self, start: usize, length: usize) -> &'a str {
-        std::str::from_utf8(&self.record[HEAD + start..HEAD + start + length]).unwrap_or_default()
+    fn bytes(&self, start: usize, length: usize) -> &'a [u8] {
+        &self.record[HEAD + start..HEAD + start + length]
     }
 }
 

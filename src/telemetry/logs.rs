@@ -5,9 +5,14 @@
 //!
 //! Libraries speak through the same lines, with two limits that no setting lifts, because below them they print
 //! request headers and peer addresses: they are heard from WARN upwards only, and what looks like an address or a
-//! request in their text is taken out ([`scrub`]).
+//! request in their text is taken out ([`scrub`]). Beyond a number each second they are only counted.
 
-use std::{borrow::Cow, fmt::Write as _, net::IpAddr};
+use std::{
+    borrow::Cow,
+    fmt::Write as _,
+    net::IpAddr,
+    sync::atomic::{AtomicU32, AtomicU64, Ordering},
+};
 
 use log::{LevelFilter, Log, Metadata, Record};
 use tracing::Subscriber;
@@ -18,12 +23,15 @@ use tracing_subscriber::{
     layer::SubscriberExt,
 };
 
-use crate::config::{LogFormat, LogLevel, Telemetry};
+use crate::{
+    clock,
+    config::{LogFormat, LogLevel, Telemetry},
+};
 
 /// Sends every line to standard error from now on. A second call in one process changes nothing.
 pub fn init(config: &Telemetry) {
     let subscriber = subscriber(config, std::io::stderr);
-    if tracing::subscriber::set_global_default(subscriber).is_ok() && log::set_logger(&Libraries).is_ok() {
+    if tracing::subscriber::set_global_default(subscriber).is_ok() && log::set_logger(&LIBRARIES).is_ok() {
         log::set_max_level(LevelFilter::Warn);
     }
 }
@@ -54,8 +62,27 @@ where
 /// Target of the lines that libraries wrote.
 const LIBRARY: &str = "library";
 
+/// Lines of libraries that are written each second. A client can make a proxy complain as often as it likes.
+const LIBRARY_LINES_A_SECOND: u32 = 20;
+
 /// Lines that libraries write through the `log` crate.
-struct Libraries;
+static LIBRARIES: Libraries = Libraries { second: AtomicU64::new(0), lines: AtomicU32::new(0) };
+
+struct Libraries {
+    second: AtomicU64,
+    lines: AtomicU32,
+}
+
+impl Libraries {
+    /// Whether one more line may be written this second; and how many were left out in the one before, told once.
+    fn admit(&self, second: u64) -> (bool, u32) {
+        let mut left_out = 0;
+        if self.second.swap(second, Ordering::Relaxed) != second {
+            left_out = self.lines.swap(0, Ordering::Relaxed).saturating_sub(LIBRARY_LINES_A_SECOND);
+        }
+        (self.lines.fetch_add(1, Ordering::Relaxed) < LIBRARY_LINES_A_SECOND, left_out)
+    }
+}
 
 impl Log for Libraries {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
@@ -64,6 +91,13 @@ impl Log for Libraries {
 
     fn log(&self, record: &Record<'_>) {
         if !self.enabled(record.metadata()) {
+            return;
+        }
+        let (admitted, left_out) = self.admit(clock::unix_secs());
+        if left_out > 0 {
+            tracing::warn!(target: LIBRARY, left_out, "more lines of libraries were left out");
+        }
+        if !admitted {
             return;
         }
         let message = record.args().to_string();
@@ -108,6 +142,15 @@ fn holds_address(run: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_flood_of_lines_is_cut_and_told_of() {
+        let libraries = Libraries { second: AtomicU64::new(0), lines: AtomicU32::new(0) };
+        let admitted = (0..100).filter(|_| libraries.admit(7).0).count();
+        assert_eq!(admitted, LIBRARY_LINES_A_SECOND as usize);
+        assert_eq!(libraries.admit(8), (true, 100 - LIBRARY_LINES_A_SECOND));
+        assert_eq!(libraries.admit(8), (true, 0));
+    }
 
     #[test]
     fn addresses_and_requests_are_taken_out_of_libraries_lines() {
