@@ -12,6 +12,7 @@
 //! The catalog stands beside the flow and imports no stage.
 
 pub mod compile;
+pub mod entity;
 pub mod key;
 pub mod record;
 pub mod source;

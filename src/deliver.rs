@@ -29,7 +29,9 @@ use crate::{
     spool::{Object, Outbox},
     telemetry::metrics::{FeedMetrics, Metrics},
 };
+use dir::DirSink;
 use feed::FeedTask;
+use s3::S3Sink;
 
 /// The running delivery.
 pub struct Deliver {
@@ -68,7 +70,7 @@ impl Deliver {
                 let tasks: Vec<_> = tasks
                     .into_iter()
                     .map(|(task, sink, objects)| {
-                        tokio::spawn(async move { task.run(sink::open(&sink).await, objects).await })
+                        tokio::spawn(async move { task.run(open(&sink).await, objects).await })
                     })
                     .collect();
                 for task in tasks {
@@ -103,5 +105,13 @@ impl Deliver {
         if thread.join().is_err() {
             tracing::error!("the delivery thread has failed; objects wait for the next start");
         }
+    }
+}
+
+/// Opens the configured sink.
+async fn open(config: &config::Sink) -> Box<dyn Sink> {
+    match config {
+        config::Sink::Dir(config) => Box::new(DirSink::new(&config.path)),
+        config::Sink::S3(config) => Box::new(S3Sink::new(config).await),
     }
 }

@@ -8,9 +8,10 @@ use serde_json::json;
 use url::Url;
 
 use super::{
-    Catalog, Domain, key,
+    Catalog, Domain,
+    entity::{LinkEntity, named_map},
+    key,
     record::{self, Parts, State},
-    source::{LinkEntity, named_map},
 };
 use crate::config;
 

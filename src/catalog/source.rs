@@ -2,100 +2,15 @@
 //! an existing export loads. Unknown fields are ignored, as exports carry many.
 
 use std::{
-    collections::BTreeMap,
     fs::File,
     io::{BufRead, BufReader, Read},
 };
 
-use serde::{Deserialize, Deserializer};
-
-use super::{Catalog, LoadError, Report, compile::Compiler};
+use super::{Catalog, LoadError, Report, compile::Compiler, entity::LinkEntity};
 use crate::config;
 
 /// Longest line that is read, in bytes.
 pub const MAX_LINE: usize = 1 << 20;
-
-/// One line of the file.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct LinkEntity {
-    pub id: String,
-    pub slashtag: String,
-    pub destination: String,
-    #[serde(default)]
-    pub created_at: Option<String>,
-    pub domain: DomainEntity,
-    #[serde(default)]
-    pub creator: Option<CreatorEntity>,
-    #[serde(default)]
-    pub workspace: Option<WorkspaceEntity>,
-    #[serde(default, deserialize_with = "null_is_default")]
-    pub tags: Vec<NamedEntity>,
-    #[serde(default, deserialize_with = "null_is_default")]
-    pub scripts: Vec<NamedEntity>,
-    #[serde(default)]
-    pub forward_parameters: Option<ForwardEntity>,
-    /// `active` (the default), `expired`, or any other word for a link that is switched off.
-    #[serde(default)]
-    pub status: Option<String>,
-    /// Status of the answer: 301, 302 (the default), 307 or 308.
-    #[serde(default)]
-    pub http_status: Option<u16>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct DomainEntity {
-    #[serde(default)]
-    pub id: Option<String>,
-    pub full_name: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct CreatorEntity {
-    #[serde(default)]
-    pub id: Option<String>,
-    #[serde(default)]
-    pub full_name: Option<String>,
-}
-
-#[derive(Deserialize)]
-pub struct WorkspaceEntity {
-    pub id: String,
-    #[serde(default)]
-    pub name: Option<String>,
-}
-
-/// A tag or a script. A script's body (`value`, `uri`) is not read: it never stands in an event.
-#[derive(Deserialize)]
-pub struct NamedEntity {
-    pub id: String,
-    #[serde(default)]
-    pub name: Option<String>,
-}
-
-/// `forwardParameters`: a switch, or the side that wins.
-#[derive(Clone, Copy, Deserialize)]
-#[serde(untagged)]
-pub enum ForwardEntity {
-    Switch(bool),
-    Policy(config::Forward),
-}
-
-impl From<ForwardEntity> for config::Forward {
-    fn from(entity: ForwardEntity) -> Self {
-        match entity {
-            ForwardEntity::Switch(false) => Self::Off,
-            ForwardEntity::Switch(true) => Self::Incoming,
-            ForwardEntity::Policy(policy) => policy,
-        }
-    }
-}
-
-fn null_is_default<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<NamedEntity>, D::Error> {
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
-}
 
 /// Compiles the configured file.
 ///
@@ -141,9 +56,4 @@ pub fn load(mut input: impl BufRead, config: &config::Catalog) -> std::io::Resul
         }
     }
     Ok(compiler.finish())
-}
-
-/// The event's map of tags or scripts: id to name, sorted by id, each id once.
-pub fn named_map(entities: &[NamedEntity]) -> BTreeMap<&str, &str> {
-    entities.iter().map(|entity| (entity.id.as_str(), entity.name.as_deref().unwrap_or(&entity.id))).collect()
 }

@@ -3,9 +3,6 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{dir::DirSink, s3::S3Sink};
-use crate::config;
-
 /// The place where a feed's objects go.
 #[async_trait]
 pub trait Sink: Send + Sync {
@@ -34,12 +31,4 @@ pub enum SinkError {
     /// Access, bucket or credentials are wrong: somebody must mend them.
     #[error("{0}")]
     Refused(String),
-}
-
-/// Opens the configured sink.
-pub async fn open(config: &config::Sink) -> Box<dyn Sink> {
-    match config {
-        config::Sink::Dir(config) => Box::new(DirSink::new(&config.path)),
-        config::Sink::S3(config) => Box::new(S3Sink::new(config).await),
-    }
 }
