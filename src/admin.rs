@@ -3,7 +3,7 @@
 //! | route | answer |
 //! |---|---|
 //! | `GET /livez` | 200 as long as the process answers at all |
-//! | `GET /readyz` | 200 while clicks are to be sent here, 503 from the start of a stop |
+//! | `GET /readyz` | 200 while clicks are to be sent here, 503 before; from the start of a stop this listener is closed |
 //! | `GET /metrics` | all numbers in the Prometheus text format |
 
 use std::sync::{

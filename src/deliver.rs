@@ -14,13 +14,17 @@ pub mod s3;
 pub mod sink;
 
 use std::{
+    collections::HashMap,
     io,
     sync::Arc,
     thread::JoinHandle,
     time::{Duration, Instant},
 };
 
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
 
 pub use sink::{Sink, SinkError, Stored};
 
@@ -67,15 +71,19 @@ impl Deliver {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = std::thread::Builder::new().name("deliver".into()).spawn(move || {
             runtime.block_on(async {
-                let tasks: Vec<_> = tasks
-                    .into_iter()
-                    .map(|(task, sink, objects)| {
-                        tokio::spawn(async move { task.run(open(&sink).await, objects).await })
-                    })
-                    .collect();
-                for task in tasks {
-                    if task.await.is_err() {
-                        tracing::error!("a delivery task has failed; its objects wait for the next start");
+                let mut running = JoinSet::new();
+                let mut feeds = HashMap::new();
+                for (task, sink, objects) in tasks {
+                    let feed = (task.name.clone(), Arc::clone(&task.metrics));
+                    let handle = running.spawn(async move { task.run(open(&sink).await, objects).await });
+                    feeds.insert(handle.id(), feed);
+                }
+                while let Some(ended) = running.join_next().await {
+                    if let Err(failure) = ended
+                        && let Some((feed, metrics)) = feeds.get(&failure.id())
+                    {
+                        metrics.parked.set(1);
+                        tracing::error!(feed, %failure, "delivery has failed; objects wait for the next start");
                     }
                 }
             });

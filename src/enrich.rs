@@ -1,8 +1,8 @@
 //! Enrichment: worker threads turn raw clicks into click events and hand them on, feed by feed.
 //!
 //! Each worker owns one queue and everything it needs to know: caches, sessions, buffers. Workers share nothing that
-//! is written, so none waits for another. They poll their queue, with a nap that grows to [`LONGEST_NAP`] when there
-//! is nothing to do: waking a worker would cost the redirect a system call.
+//! is written, so none waits for another. They poll their queue and sleep for [`NAP`] when it is empty: waking a worker
+//! would cost the redirect a system call.
 //!
 //! A worker that fails on one click counts it as dropped, says so, and goes on with the next.
 
@@ -35,8 +35,9 @@ use worker::Worker;
 
 use crate::{capture::Capture, capture::EventId, config, telemetry::metrics::Metrics};
 
-/// Longest time that a worker sleeps between two looks at an empty queue. A queue must hold what arrives meanwhile.
-pub const LONGEST_NAP: Duration = Duration::from_millis(10);
+/// How long a worker sleeps when its queue is empty. A queue must hold what arrives meanwhile. Under load a worker
+/// then wakes for hundreds of clicks at a time, and seldom takes the processor from a listener.
+pub const NAP: Duration = Duration::from_millis(10);
 
 /// Events on their way from a worker to the spool.
 #[derive(Default)]

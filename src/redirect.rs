@@ -89,7 +89,7 @@ pub enum Decision<'a> {
     Gone,
     /// 405: only `GET` and `HEAD` are for this link.
     MethodNotAllowed,
-    /// 400: no host, more than one, or one that cannot be; or a control character in the path.
+    /// 400: no host, more than one, or one that cannot be; or a control character in the target.
     BadRequest,
 }
 
@@ -98,6 +98,9 @@ pub fn decide<'a>(catalog: &'a Catalog, request: &Request<'_>) -> Decision<'a> {
     let Ok(host) = request.host() else {
         return Decision::BadRequest;
     };
+    if request.has_control_in_query() {
+        return Decision::BadRequest;
+    }
     let link = match catalog.find(&host, request.path) {
         Err(crate::catalog::key::BadKey::TooLong) | Ok(Lookup::Unknown) => return not_found(request.method),
         Err(_) => return Decision::BadRequest,

@@ -105,6 +105,11 @@ impl Opened {
         }
         let outbox = Arc::new(Outbox::open(&config.dir, config.max_bytes).map_err(io)?);
         recovery::finish_open_objects(&outbox, &feeds).map_err(io)?;
+        for feed in outbox.feeds_on_disk().map_err(io)? {
+            if !feeds.iter().any(|known| known.name == feed) {
+                tracing::warn!(feed, "objects of a feed that is not configured stay in the spool");
+            }
+        }
         Ok(Self { outbox, feeds, metrics, lock })
     }
 
@@ -234,17 +239,22 @@ impl Objects {
     }
 
     fn finish(&mut self, feed: u16, object: OpenObject) {
-        let events = object.events();
-        let sealed = object.seal().and_then(|sealed| {
-            self.deadline.insist("finish an object", &self.metrics, || self.outbox.commit(&sealed))
-        });
-        match sealed {
+        let (events, path) = (object.events(), object.path().to_owned());
+        let sealed = match object.seal() {
+            Ok(sealed) => sealed,
+            Err(error) => {
+                // What reached the disk must not come back at the next start, as it is counted as lost.
+                let _ = fs::remove_file(path);
+                return self.give_up(feed, DropReason::SpoolWrite, events, &error);
+            }
+        };
+        let committed = self.deadline.insist("finish an object", &self.metrics, || self.outbox.commit(&sealed));
+        match committed {
             Ok(object) => {
                 self.feeds[usize::from(feed)].metrics.spooled.inc_by(events);
-                self.metrics.spool_bytes.set(self.outbox.bytes() as i64);
                 (self.finished)(usize::from(feed), object);
             }
-            Err(error) => self.give_up(feed, DropReason::SpoolWrite, events, &error),
+            Err(error) => tracing::error!(key = sealed.key, %error, "a whole object waits for the next start"),
         }
     }
 

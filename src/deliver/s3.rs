@@ -7,8 +7,8 @@ use std::{error::Error, sync::LazyLock, time::Duration};
 
 use async_trait::async_trait;
 use aws_config::{
-    BehaviorVersion, Region, SdkConfig, profile::ProfileFileCredentialsProvider, retry::RetryConfig,
-    sts::AssumeRoleProvider, timeout::TimeoutConfig,
+    BehaviorVersion, Region, SdkConfig, profile::ProfileFileCredentialsProvider, provider_config::ProviderConfig,
+    retry::RetryConfig, sts::AssumeRoleProvider, timeout::TimeoutConfig,
 };
 use aws_credential_types::provider::{SharedCredentialsProvider, error::CredentialsError};
 use aws_runtime::env_config::file::{EnvConfigFileKind, EnvConfigFiles};
@@ -125,7 +125,11 @@ async fn shared_config(config: &config::S3) -> SdkConfig {
         .timeout_config(timeouts);
     if let Some(file) = &config.credentials_file {
         let files = EnvConfigFiles::builder().with_file(EnvConfigFileKind::Credentials, file).build();
-        let mut provider = ProfileFileCredentialsProvider::builder().profile_files(files);
+        // Without a client it panics, even when the file asks for no request.
+        let provider_config = ProviderConfig::default()
+            .with_http_client(HTTP.clone())
+            .with_region(Some(Region::new(config.region.clone())));
+        let mut provider = ProfileFileCredentialsProvider::builder().configure(&provider_config).profile_files(files);
         if let Some(profile) = &config.profile {
             provider = provider.profile_name(profile);
         }

@@ -15,7 +15,7 @@ use hashbrown::HashMap;
 use serde_json::value::RawValue;
 
 use super::{
-    Batch, Entry, LONGEST_NAP, Shared,
+    Batch, Entry, NAP, Shared,
     agent::{AgentCache, AgentFacts},
     geo::Locator,
     language, quality, query, referrer,
@@ -36,10 +36,6 @@ const BATCH_BYTES: usize = 128 * 1024;
 /// A batch is handed on when it has been filling for this long.
 const BATCH_AGE: Duration = Duration::from_millis(100);
 
-/// First nap after a queue was found empty; each further one is twice as long, up to [`LONGEST_NAP`]. Under load a
-/// worker then wakes for a hundred clicks at a time, and seldom takes the processor from a listener.
-const FIRST_NAP: Duration = Duration::from_millis(2);
-
 const CACHED_AGENTS: usize = 4_096;
 const CACHED_FRAGMENTS: usize = 8_192;
 
@@ -59,7 +55,6 @@ impl Worker {
 
     /// Works until `stopping` is set and the queue is empty.
     pub fn run(mut self, stopping: &AtomicBool) {
-        let mut nap = FIRST_NAP;
         let mut batch_began = Instant::now();
         loop {
             // Read before the queue: what is pushed before the flag is set is then always seen.
@@ -72,14 +67,12 @@ impl Worker {
                 if self.batch.text.len() >= BATCH_BYTES || batch_began.elapsed() >= BATCH_AGE {
                     self.flush();
                 }
-                nap = FIRST_NAP;
             }
             self.flush();
             if last_round {
                 return;
             }
-            std::thread::sleep(nap);
-            nap = (nap * 2).min(LONGEST_NAP);
+            std::thread::sleep(NAP);
         }
     }
 

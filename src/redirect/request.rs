@@ -72,7 +72,7 @@ impl<'a> Request<'a> {
             }
         }
         if let Some(authority) = header.uri.authority() {
-            // The target's own host rules over the header (RFC 9112, 3.2.2; RFC 9113, 8.3.1).
+            // HTTP/2 (RFC 9113, 8.3.1). Of an absolute HTTP/1.1 target Pingora has seen to it that `Host` is the same.
             request.authority = Authority::One(authority.as_str().as_bytes());
         }
         request
@@ -88,6 +88,17 @@ impl<'a> Request<'a> {
             Authority::One(raw) => Host::parse(raw),
             Authority::Many => Err(BadKey::InvalidHost),
         }
+    }
+
+    /// Whether the query holds a control character. Pingora hands plain ones on percent-encoded, so that they look
+    /// like encoded ones; tab, line feed and carriage return are let pass, as texts that people share hold them.
+    pub fn has_control_in_query(&self) -> bool {
+        memchr::memchr_iter(b'%', self.query).any(|at| match self.query.get(at + 1..at + 3) {
+            Some([b'0', b'9' | b'a' | b'A' | b'd' | b'D']) => false,
+            Some([b'0' | b'1', digit]) => digit.is_ascii_hexdigit(),
+            Some(b"7f" | b"7F") => true,
+            _ => false,
+        })
     }
 
     /// `prefetch`, `prefetch;prerender`, `preview`, in a list.
@@ -148,6 +159,17 @@ mod tests {
         assert_eq!(split("http://go.brand.com"), ("/", ""));
         assert_eq!(split("http://go.brand.com?a"), ("", "a"));
         assert_eq!(split("*"), ("/", ""));
+    }
+
+    #[test]
+    fn control_characters_in_the_query_are_seen_but_shared_texts_may_have_lines() {
+        let of = |target: &str| Request::read(&header(target, &[("Host", "a.b")])).has_control_in_query();
+        for bad in ["/?a=%00", "/?%1b[31m", "/?a=b%7F", "/?a=%0b", "/?a=%0A%01"] {
+            assert!(of(bad), "{bad}");
+        }
+        for good in ["/?a=1%0D%0A2%09", "/?100%", "/?a=%2", "/?a=%20%C3%A9", "/%00"] {
+            assert!(!of(good), "{good}");
+        }
     }
 
     #[test]

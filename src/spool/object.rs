@@ -4,7 +4,7 @@ use std::{
     fs::{self, OpenOptions},
     io::{self, BufWriter, Write},
     os::unix::fs::OpenOptionsExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -89,6 +89,11 @@ impl OpenObject {
     pub fn bytes(&self) -> u64 {
         let file = self.encoder.get_ref();
         file.get_ref().bytes() + file.buffer().len() as u64
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     pub fn events(&self) -> u64 {

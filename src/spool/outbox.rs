@@ -1,7 +1,7 @@
 //! The outbox: finished objects that wait for delivery, as plain files that an operator can look at, count, or copy.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
@@ -136,6 +136,23 @@ impl Outbox {
             remove_empty(Some(dir), &self.dir.join("outbox"));
         }
         Ok(())
+    }
+
+    /// Names of the feeds that have objects here, open or finished.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn feeds_on_disk(&self) -> io::Result<BTreeSet<String>> {
+        let mut names = BTreeSet::new();
+        for part in ["open", "outbox"] {
+            for entry in fs::read_dir(self.dir.join(part))? {
+                let entry = entry?;
+                if entry.file_type()?.is_dir() && !files(&entry.path())?.is_empty() {
+                    names.insert(entry.file_name().to_string_lossy().into_owned());
+                }
+            }
+        }
+        Ok(names)
     }
 
     /// Moves a damaged object aside, so that it delays no other; somebody must look at it. Returns where it went.

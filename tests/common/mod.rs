@@ -44,6 +44,7 @@ pub struct Builder {
     dir: TempDir,
     links: Vec<Value>,
     feeds: String,
+    spool: String,
     sections: String,
 }
 
@@ -66,6 +67,12 @@ impl Builder {
         self
     }
 
+    /// Adds lines to the section `[spool]`.
+    pub fn spool(mut self, lines: &str) -> Self {
+        self.spool += lines;
+        self
+    }
+
     /// Adds a part of the configuration: whole sections.
     pub fn section(mut self, toml: &str) -> Self {
         self.sections += toml;
@@ -84,17 +91,24 @@ impl Builder {
 
     /// Starts the edge and waits until it is ready.
     pub fn start(self) -> Edge {
-        let Self { dir, links, feeds, sections } = self;
+        let Self { dir, links, feeds, spool, sections } = self;
         let links: String = links.iter().map(|link| format!("{link}\n")).collect();
         fs::write(dir.path().join("links.ndjson"), links).unwrap();
-        let (address, admin) = (free_address(), free_address());
-        let config = format!(
-            "[edge]\npop = \"test\"\nthreads = 2\n[[listeners]]\naddress = \"{address}\"\n[catalog]\nfile = \"links.ndjson\"\n\
-             [spool]\ndir = \"spool\"\n[admin]\naddress = \"{admin}\"\n[telemetry]\nlog_level = \"trace\"\n\
-             {sections}\n{feeds}"
-        );
-        fs::write(dir.path().join("clickedge.toml"), config).unwrap();
-        Edge::spawn(dir, address, admin)
+        let mut dir = dir;
+        for _ in 0..5 {
+            let (address, admin) = (free_address(), free_address());
+            let config = format!(
+                "[edge]\npop = \"test\"\nthreads = 2\n[[listeners]]\naddress = \"{address}\"\n\
+                 [catalog]\nfile = \"links.ndjson\"\n[spool]\ndir = \"spool\"\n{spool}\n\
+                 [admin]\naddress = \"{admin}\"\n[telemetry]\nlog_level = \"trace\"\n{sections}\n{feeds}"
+            );
+            fs::write(dir.path().join("clickedge.toml"), config).unwrap();
+            match Edge::spawn(dir, address, admin) {
+                Ok(edge) => return edge,
+                Err(taken) => dir = taken,
+            }
+        }
+        panic!("somebody else takes every free port");
     }
 }
 
@@ -121,12 +135,14 @@ impl Edge {
             dir: TempDir::new().unwrap(),
             links: Vec::new(),
             feeds: String::new(),
+            spool: String::new(),
             sections: String::new(),
         };
         builder.link(link("go.brand.com", "spring", "https://www.example.com/spring?utm_source=go"))
     }
 
-    fn spawn(dir: TempDir, address: SocketAddr, admin: SocketAddr) -> Self {
+    /// Gives the folder back when somebody else took a port in the meantime.
+    fn spawn(dir: TempDir, address: SocketAddr, admin: SocketAddr) -> Result<Self, TempDir> {
         let log = fs::OpenOptions::new().create(true).append(true).open(dir.path().join("log")).unwrap();
         let process = Command::new(env!("CARGO_BIN_EXE_clickedge"))
             .args(["serve", "--config"])
@@ -141,12 +157,13 @@ impl Edge {
         let until = Instant::now() + PATIENCE;
         while edge.try_admin("/readyz").is_none_or(|answer| answer.status != 200) {
             if let Some(status) = edge.process.try_wait().unwrap() {
-                panic!("the edge did not start: {status}\n{}", edge.log());
+                assert_eq!(status.code(), Some(69), "the edge did not start\n{}", edge.log());
+                return Err(std::mem::replace(&mut edge.dir, TempDir::new().unwrap()));
             }
             assert!(Instant::now() < until, "the edge is not ready\n{}", edge.log());
             std::thread::sleep(Duration::from_millis(10));
         }
-        edge
+        Ok(edge)
     }
 
     /// `GET` with a browser's headers.
@@ -248,7 +265,8 @@ impl Edge {
         self.wait()
     }
 
-    fn wait(mut self) -> Stopped {
+    /// Waits until it has ended, for whatever reason.
+    pub fn wait(mut self) -> Stopped {
         let until = Instant::now() + PATIENCE;
         let status = loop {
             if let Some(status) = self.process.try_wait().unwrap() {
@@ -276,7 +294,7 @@ impl Stopped {
 
     /// Starts it again, in the same folder.
     pub fn restart(self) -> Edge {
-        Edge::spawn(self.dir, self.address, self.admin)
+        Edge::spawn(self.dir, self.address, self.admin).expect("its ports are still free")
     }
 
     /// The events in a local feed's folder, in the order of their objects.
@@ -356,7 +374,8 @@ pub fn events_of(object: &[u8]) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).expect("one JSON event a line")).collect()
 }
 
-fn connect(source: Option<IpAddr>, to: SocketAddr) -> std::io::Result<TcpStream> {
+/// A connection, from a given source address if need be.
+pub fn connect(source: Option<IpAddr>, to: SocketAddr) -> std::io::Result<TcpStream> {
     let stream = match source {
         None => TcpStream::connect_timeout(&to, PATIENCE)?,
         Some(source) => {
@@ -370,7 +389,8 @@ fn connect(source: Option<IpAddr>, to: SocketAddr) -> std::io::Result<TcpStream>
     Ok(stream)
 }
 
-fn exchange(mut stream: TcpStream, bytes: &[u8]) -> Option<Answer> {
+/// Sends bytes and reads the answer until the connection closes.
+pub fn exchange(mut stream: TcpStream, bytes: &[u8]) -> Option<Answer> {
     // The other side may refuse and close before it has read everything.
     let _ = stream.write_all(bytes);
     let mut text = Vec::new();

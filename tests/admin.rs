@@ -1,0 +1,219 @@
+//! The second listener: health, readiness, and numbers that add up.
+// The numbers are counts: whole, and exact as floats.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::float_cmp)]
+
+mod common;
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    io::{Read, Write},
+    net::TcpStream,
+    path::Path,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use common::{Answer, Edge, PATIENCE, link};
+use serde_json::json;
+
+/// A request of any method on the admin listener.
+fn admin(edge: &Edge, method: &str, path: &str) -> Answer {
+    let mut stream = TcpStream::connect(edge.admin).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(stream, "{method} {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    Answer::parse(&text).unwrap()
+}
+
+/// Samples by name with labels, out of Prometheus text of which every line is proper.
+fn samples(text: &str) -> HashMap<String, f64> {
+    let is_name = |name: &str| {
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':'))
+    };
+    let mut types: HashMap<&str, &str> = HashMap::new();
+    let mut samples = HashMap::new();
+    assert!(text.ends_with('\n'));
+    for line in text.lines() {
+        if let Some(help) = line.strip_prefix("# HELP ") {
+            let (name, words) = help.split_once(' ').unwrap_or_else(|| panic!("{line}"));
+            assert!(is_name(name) && !words.is_empty(), "{line}");
+        } else if let Some(kind) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = kind.split_once(' ').unwrap();
+            assert!(matches!(kind, "counter" | "gauge" | "histogram"), "{line}");
+            assert_eq!(types.insert(name, kind), None, "one type a name: {line}");
+        } else {
+            let (full, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("{line}"));
+            let (name, labels) = full.split_once('{').unwrap_or((full, "}"));
+            assert!(is_name(name) && labels.ends_with('}'), "{line}");
+            for label in labels.trim_end_matches('}').split(',').filter(|label| !label.is_empty()) {
+                let (key, quoted) = label.split_once('=').unwrap_or_else(|| panic!("{line}"));
+                assert!(
+                    is_name(key) && quoted.len() > 2 && quoted.starts_with('"') && quoted.ends_with('"'),
+                    "{line}"
+                );
+            }
+            let family = ["_bucket", "_sum", "_count"].iter().find_map(|part| name.strip_suffix(part));
+            let family = family.filter(|family| types.get(family) == Some(&"histogram")).unwrap_or(name);
+            assert!(types.contains_key(family), "a sample follows its type: {line}");
+            let value = value.parse().unwrap_or_else(|_| panic!("{line}"));
+            assert_eq!(samples.insert(full.to_owned(), value), None, "each sample once: {line}");
+        }
+    }
+    samples
+}
+
+#[test]
+fn the_process_says_that_it_lives_and_is_ready() {
+    let edge = Edge::builder().start();
+    for (path, body) in [("/livez", "alive\n"), ("/readyz", "ready\n"), ("/readyz?verbose", "ready\n")] {
+        let answer = admin(&edge, "GET", path);
+        assert_eq!((answer.status, &*answer.body), (200, body), "{path}");
+        assert_eq!(answer.header("content-type"), Some("text/plain; charset=utf-8"));
+    }
+    let head = admin(&edge, "HEAD", "/readyz");
+    assert_eq!((head.status, &*head.body, head.header("content-length")), (200, "", Some("6")));
+}
+
+#[test]
+fn another_path_is_not_found_and_another_method_not_allowed() {
+    let edge = Edge::builder().start();
+    for path in ["/", "/metrics/", "/spring", "/livez/..", "/LIVEZ"] {
+        assert_eq!(admin(&edge, "GET", path).status, 404, "{path}");
+    }
+    for method in ["POST", "PUT", "DELETE", "OPTIONS"] {
+        let answer = admin(&edge, method, "/metrics");
+        assert_eq!((answer.status, answer.header("allow")), (405, Some("GET, HEAD")), "{method}");
+    }
+    assert_eq!(edge.get("go.brand.com", "/metrics").status, 404, "the click listener knows nothing of these routes");
+    assert_eq!(edge.get("admin", "/readyz").status, 404);
+}
+
+#[test]
+fn a_stopping_edge_is_ready_no_more() {
+    let edge = Edge::builder().start();
+    assert_eq!(admin(&edge, "GET", "/readyz").status, 200);
+    edge.signal("TERM");
+    edge.wait_until("stopping", |edge| edge.log().contains("\"stopping\""));
+    // From here on the address answers 503 or nobody at all.
+    let answer = TcpStream::connect(edge.admin).ok().and_then(|mut stream| {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(stream, "GET /readyz HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n").ok()?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).ok()?;
+        Answer::parse(&text)
+    });
+    assert!(answer.as_ref().is_none_or(|answer| answer.status == 503), "{answer:?}");
+}
+
+#[test]
+fn the_account_balances_to_the_last_click() {
+    let mut unfed = link("go.brand.com", "unfed", "https://www.example.com/");
+    unfed["workspace"] = json!({"id": "w-unfed"});
+    let edge = Edge::builder().link(unfed).feed("brand", &["w-1"]).feed("copy", &["w-1"]).start();
+    for n in 0..40 {
+        assert_eq!(edge.get("go.brand.com", &format!("/spring?{n}")).status, 302);
+    }
+    for _ in 0..7 {
+        assert_eq!(edge.get("go.brand.com", "/unfed").status, 302);
+    }
+    assert_eq!(edge.get("go.brand.com", "/nothing").status, 404);
+    assert_eq!(edge.request("HEAD", "go.brand.com", "/spring", &[]).status, 302);
+
+    let of = |edge: &Edge| {
+        let samples = samples(&edge.admin("/metrics").body);
+        move |name: &str| *samples.get(&format!("clickedge_{name}")).unwrap_or_else(|| panic!("no {name}"))
+    };
+    edge.wait_until("delivered", |edge| {
+        let now = of(edge);
+        // At every moment, not only at the end: what is routed is pending, delivered or dropped.
+        for feed in ["brand", "copy"] {
+            let [routed, pending, delivered] = ["events_routed_total", "events_pending", "events_delivered_total"]
+                .map(|name| now(&format!("{name}{{feed=\"{feed}\"}}")));
+            assert!(delivered <= routed && pending <= routed, "{routed} {pending} {delivered}");
+        }
+        now("events_delivered_total{feed=\"brand\"}") + now("events_delivered_total{feed=\"copy\"}") == 82.0
+    });
+    let now = of(&edge);
+    assert_eq!(now("clicks_answered_total"), 48.0);
+    assert_eq!(now("clicks_captured_total"), 48.0);
+    assert_eq!(now("clicks_enriched_total"), 41.0);
+    assert_eq!(now("clicks_dropped_total{reason=\"no_feed\"}"), 7.0);
+    assert_eq!(now("ring_clicks"), 0.0);
+    for reason in ["ring_full", "worker_failed", "spool_quota", "spool_write"] {
+        assert_eq!(now(&format!("clicks_dropped_total{{reason=\"{reason}\"}}")), 0.0);
+    }
+    for feed in ["brand", "copy"] {
+        let of_feed = |name: &str| now(&format!("{name}{{feed=\"{feed}\"}}"));
+        assert_eq!(of_feed("events_routed_total"), 41.0);
+        assert_eq!(of_feed("events_spooled_total"), 41.0);
+        assert_eq!(of_feed("events_delivered_total"), 41.0);
+        assert_eq!(of_feed("events_pending"), 0.0);
+        assert_eq!(of_feed("outbox_objects"), 0.0);
+    }
+    assert_eq!(now("requests_total{outcome=\"redirect\"}"), 48.0);
+    assert_eq!(now("requests_total{outcome=\"not_found\"}"), 1.0);
+    assert_eq!(now("request_duration_seconds_count"), 49.0);
+    let stopped = edge.stop();
+    assert_eq!((stopped.events("brand").len(), stopped.events("copy").len()), (41, 41));
+    let account: serde_json::Value =
+        stopped.log().lines().filter_map(|line| serde_json::from_str(line).ok()).next_back().unwrap();
+    let text = account.to_string();
+    for part in ["\"answered\":48", "\"enriched\":41", "\"clicks_dropped\":7", "\"delivered\":82", "\"pending\":0"] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+}
+
+#[test]
+fn every_number_that_an_operator_needs_is_there_from_the_start() {
+    let geoip = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/demo/geoip.mmdb");
+    let edge = Edge::builder()
+        .section(&format!("[enrich]\nworkers = 3\ngeoip_file = '{}'", geoip.display()))
+        .section("[capture]\nqueue_clicks = 100")
+        .feed("all", &["*"])
+        .start();
+    let answer = edge.admin("/metrics");
+    assert!(answer.header("content-type").unwrap().starts_with("text/plain; version=0.0.4"));
+    let samples = samples(&answer.body);
+    let names: BTreeSet<&str> = samples.keys().map(|full| full.split('{').next().unwrap()).collect();
+    for name in [
+        "requests_total",
+        "clicks_answered_total",
+        "clicks_captured_total",
+        "clicks_dropped_total",
+        "clicks_enriched_total",
+        "events_routed_total",
+        "events_recovered_total",
+        "events_spooled_total",
+        "events_delivered_total",
+        "events_dropped_total",
+        "events_pending",
+        "delivered_bytes_total",
+        "uploads_total",
+        "outbox_objects",
+        "outbox_bytes",
+        "outbox_oldest_timestamp_seconds",
+        "feed_parked",
+        "ring_clicks",
+        "ring_capacity_clicks",
+        "spool_bytes",
+        "spool_stalled",
+        "catalog_links",
+        "catalog_domains",
+        "catalog_bytes",
+        "catalog_loaded_timestamp_seconds",
+        "geoip_build_timestamp_seconds",
+        "request_duration_seconds_bucket",
+    ] {
+        assert!(names.contains(&*format!("clickedge_{name}")), "no {name} in {names:?}");
+    }
+    let of = |name: &str| samples[&format!("clickedge_{name}")];
+    assert_eq!(of("catalog_links"), 1.0);
+    assert_eq!(of("catalog_domains"), 1.0);
+    assert_eq!(of("ring_capacity_clicks"), 300.0);
+    assert_eq!(of("geoip_build_timestamp_seconds"), 1_767_225_600.0);
+    for result in ["stored", "present", "retried", "refused"] {
+        assert_eq!(of(&format!("uploads_total{{feed=\"all\",result=\"{result}\"}}")), 0.0);
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+    assert!((0.0..60.0).contains(&(now - of("catalog_loaded_timestamp_seconds").floor())));
+}

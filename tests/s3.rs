@@ -1,0 +1,205 @@
+//! Delivery into a bucket: what an upload looks like, and that nothing which the store does loses or repeats a click.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "common/clicks.rs"]
+mod clicks;
+mod common;
+#[path = "common/s3.rs"]
+mod s3;
+
+use std::time::{Duration, Instant};
+
+use clicks::{assert_exactly_once, click, of_feed, wait_until_delivered};
+use common::{Builder, Edge};
+use s3::{Fault, KEY, ROLE_KEY, ROLE_TOKEN, S3, SECRET};
+
+/// A stop does not wait for what cannot be delivered.
+const HASTY: &str = "[shutdown]\ndrain_secs = 1";
+
+/// An edge with one feed, `all`, into the bucket `clicks`.
+fn edge(s3: &S3, more: &str) -> Builder {
+    Edge::builder().feed_into("all", &["*"], &s3.sink_toml("clicks", more)).section(HASTY)
+}
+
+fn wait_until_parked(edge: &Edge, feed: &str) {
+    edge.wait_until("the feed is parked", |edge| edge.metric(&of_feed("feed_parked", feed)) == 1);
+}
+
+fn uploads(edge: &Edge, result: &str) -> i64 {
+    edge.metric(&format!("clickedge_uploads_total{{feed=\"all\",result=\"{result}\"}}"))
+}
+
+#[test]
+fn a_click_arrives_in_the_bucket() {
+    let s3 = S3::start();
+    let edge = edge(&s3, "prefix = \"brand/raw\"").start();
+    let clicks = click(&edge, "a", 3);
+    wait_until_delivered(&edge, "all", 3);
+    let events = s3.events("clicks");
+    assert_exactly_once(&events, &clicks);
+
+    let (first, at) = (events[0]["id"].as_str().unwrap(), events[0]["timestamp"].as_str().unwrap());
+    let (day, hour) = (&at[..10], &at[11..13]);
+    let key = format!("brand/raw/dt={day}/hour={hour}/all-test-{first}-00000001.ndjson.gz");
+    assert_eq!(s3.objects("clicks")[0], key);
+
+    let put = &s3.puts()[0];
+    assert_eq!((put.path.as_str(), put.status), (format!("/clicks/{key}").as_str(), Some(200)));
+    let signature = put.header("authorization").unwrap();
+    assert!(signature.starts_with(&format!("AWS4-HMAC-SHA256 Credential={KEY}/")), "{signature}");
+    assert_eq!(put.header("if-none-match"), Some("*"));
+    assert_eq!(put.header("content-type"), Some("application/gzip"));
+    assert_eq!(put.header("content-encoding"), None, "a reader gets the object as it is named");
+    assert!(put.header("x-amz-checksum-crc32").is_some());
+    assert_eq!(put.header("x-amz-trailer"), None, "many stores refuse trailers");
+    assert_eq!(put.header("x-amz-server-side-encryption"), None);
+}
+
+#[test]
+fn an_object_asks_for_the_encryption_that_is_configured() {
+    let s3 = S3::start();
+    let managed = s3.sink_toml("clicks", "encryption = \"s3_managed\"");
+    let kms = s3.sink_toml("clicks", "encryption = { kms = { key_id = \"key-7\" } }");
+    let default_kms = s3.sink_toml("clicks", "encryption = { kms = {} }");
+    let edge = Edge::builder()
+        .feed_into("managed", &["*"], &managed)
+        .feed_into("kms", &["*"], &kms)
+        .feed_into("default-kms", &["*"], &default_kms)
+        .start();
+    click(&edge, "a", 1);
+    for (feed, algorithm, key) in
+        [("managed", "AES256", None), ("kms", "aws:kms", Some("key-7")), ("default-kms", "aws:kms", None)]
+    {
+        wait_until_delivered(&edge, feed, 1);
+        let puts = s3.puts();
+        let put = puts.iter().find(|put| put.path.contains(&format!("/{feed}-test-"))).unwrap();
+        assert_eq!(put.header("x-amz-server-side-encryption"), Some(algorithm), "{feed}");
+        assert_eq!(put.header("x-amz-server-side-encryption-aws-kms-key-id"), key, "{feed}");
+    }
+}
+
+#[test]
+fn clicks_wait_for_the_right_secret_and_are_then_delivered_once() {
+    let s3 = S3::start();
+    s3.write_credentials(KEY, "another secret");
+    let edge = edge(&s3, "").start();
+    let clicks = click(&edge, "a", 5);
+    wait_until_parked(&edge, "all");
+    let stopped = edge.stop();
+    assert!(stopped.status.success());
+    assert!(s3.objects("clicks").is_empty(), "the store checks signatures");
+    assert_exactly_once(&common::events_below(&stopped.dir().join("spool/outbox")), &clicks);
+
+    s3.write_credentials(KEY, SECRET);
+    let edge = stopped.restart();
+    wait_until_delivered(&edge, "all", 5);
+    assert_eq!(edge.metric(&of_feed("feed_parked", "all")), 0);
+    assert_exactly_once(&s3.events("clicks"), &clicks);
+}
+
+#[test]
+fn a_missing_bucket_parks_the_feed_until_it_is_made() {
+    let s3 = S3::start();
+    let edge = Edge::builder().feed_into("all", &["*"], &s3.sink_toml("later", "")).start();
+    let clicks = click(&edge, "a", 5);
+    wait_until_parked(&edge, "all");
+    assert!(edge.log().contains("NoSuchBucket"), "the log tells why");
+    s3.make_bucket("later");
+    wait_until_delivered(&edge, "all", 5);
+    assert_eq!(edge.metric(&of_feed("feed_parked", "all")), 0);
+    assert_exactly_once(&s3.events("later"), &clicks);
+}
+
+#[test]
+fn a_click_during_an_outage_is_delivered_after_it() {
+    for fault in [Fault::Unavailable, Fault::Broken] {
+        let s3 = S3::start();
+        s3.set(fault.clone());
+        let edge = edge(&s3, "").start();
+        let mut clicks = click(&edge, "a", 5);
+        edge.wait_until("it was tried again", |_| s3.puts().len() >= 3);
+        clicks.extend(click(&edge, "b", 5));
+        assert!(s3.puts().iter().all(|put| put.status >= Some(500)), "{fault:?}");
+        assert_eq!(edge.metric(&of_feed("feed_parked", "all")), 0, "nobody needs to mend it: {fault:?}");
+        s3.set(Fault::Healthy);
+        wait_until_delivered(&edge, "all", 10);
+        assert!(uploads(&edge, "retried") >= 3);
+        assert_exactly_once(&s3.events("clicks"), &clicks);
+    }
+}
+
+#[test]
+fn an_upload_whose_answer_was_lost_is_not_stored_twice() {
+    let s3 = S3::start();
+    s3.set(Fault::LostAnswer);
+    let edge = edge(&s3, "").start();
+    let clicks = click(&edge, "a", 5);
+    wait_until_delivered(&edge, "all", 5);
+    let objects = s3.objects("clicks");
+    assert_exactly_once(&s3.events("clicks"), &clicks);
+    let answers: Vec<_> = s3.puts().iter().map(|put| put.status).collect();
+    assert_eq!(answers, [None, Some(412)].repeat(objects.len()), "each object was sent twice, and was there already");
+    assert_eq!(uploads(&edge, "present"), objects.len() as i64);
+    assert_eq!(uploads(&edge, "stored"), 0);
+}
+
+#[test]
+fn a_feed_that_is_refused_does_not_delay_another() {
+    let s3 = S3::start();
+    s3.set(Fault::Forbidden("/refused-test-".into()));
+    let edge = Edge::builder()
+        .feed_into("refused", &["*"], &s3.sink_toml("clicks", ""))
+        .feed_into("fine", &["*"], &s3.sink_toml("clicks", ""))
+        .section(HASTY)
+        .start();
+    let mut clicks = click(&edge, "a", 1);
+    wait_until_parked(&edge, "refused");
+    let since = Instant::now();
+    clicks.extend(click(&edge, "b", 5));
+    wait_until_delivered(&edge, "fine", 6);
+    assert!(since.elapsed() < Duration::from_secs(10), "it took {:?}", since.elapsed());
+    assert_eq!(edge.metric(&of_feed("feed_parked", "refused")), 1, "still parked");
+    assert_eq!(edge.metric(&of_feed("events_delivered_total", "refused")), 0);
+    let stopped = edge.stop();
+    assert_exactly_once(&s3.events("clicks"), &clicks);
+    assert_exactly_once(&common::events_below(&stopped.dir().join("spool/outbox/refused")), &clicks);
+}
+
+#[test]
+fn a_store_that_never_answers_is_given_up_after_the_timeout_and_tried_again() {
+    let s3 = S3::start();
+    s3.set(Fault::Silent);
+    let edge = edge(&s3, "attempt_timeout_secs = 1").start();
+    let clicks = click(&edge, "a", 5);
+    edge.wait_until("a second attempt", |_| s3.puts().len() >= 2);
+    assert!(uploads(&edge, "retried") >= 1);
+    s3.set(Fault::Healthy);
+    wait_until_delivered(&edge, "all", 5);
+    assert_exactly_once(&s3.events("clicks"), &clicks);
+}
+
+#[test]
+fn a_role_of_the_customer_is_taken_on_with_the_external_id() {
+    let s3 = S3::start();
+    let arn = "arn:aws:iam::123456789012:role/clicks";
+    let role = format!(
+        "assume_role = {{ role_arn = {arn:?}, external_id = \"customer-7\", sts_endpoint = {:?} }}",
+        s3.endpoint()
+    );
+    let edge = edge(&s3, &role).start();
+    let clicks = click(&edge, "a", 3);
+    wait_until_delivered(&edge, "all", 3);
+    assert_exactly_once(&s3.events("clicks"), &clicks);
+
+    let requests = s3.role_requests();
+    assert_eq!(requests.len(), 1, "the keys are kept as long as they are good");
+    let asked = |name: &str, value: &str| requests[0].form.iter().any(|(n, v)| n == name && v == value);
+    assert!(asked("Action", "AssumeRole") && asked("RoleArn", arn) && asked("ExternalId", "customer-7"));
+    let signature = requests[0].headers["authorization"].to_str().unwrap();
+    assert!(signature.contains(&format!("Credential={KEY}/")), "asked for with the keys of the file: {signature}");
+    for put in s3.puts() {
+        let signature = put.header("authorization").unwrap();
+        assert!(signature.contains(&format!("Credential={ROLE_KEY}/")), "{signature}");
+        assert_eq!(put.header("x-amz-security-token"), Some(ROLE_TOKEN));
+    }
+}

@@ -1,0 +1,304 @@
+//! Stops, orderly and not: a click that was answered is delivered, once, by this process or the next.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "common/clicks.rs"]
+mod clicks;
+mod common;
+#[path = "common/s3.rs"]
+mod s3;
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::Path,
+    process::Command,
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use clicks::{
+    Visitor, assert_at_least_once, assert_exactly_once, click, click_with, nonces, of_feed, wait_until_delivered,
+};
+use common::{Edge, events_below, free_address, objects_below};
+use s3::{Fault, S3};
+
+/// A stop takes this long at most: a second of grace, one to drain, and what a busy machine adds.
+const STOP: Duration = Duration::from_secs(15);
+
+const HASTY: &str = "[shutdown]\ngrace_secs = 1\ndrain_secs = 1";
+
+/// An incompressible part of a query.
+fn noise() -> String {
+    format!("&noise={}", (0..2_000).map(|_| fastrand::alphanumeric()).collect::<String>())
+}
+
+/// The numbers at the end of objects' keys.
+fn seqs<'a>(keys: impl IntoIterator<Item = &'a Path>) -> BTreeSet<u64> {
+    let seq = |key: &Path| {
+        let key = key.to_str().unwrap().strip_suffix(".ndjson.gz").unwrap();
+        key.rsplit_once('-').unwrap().1.parse().unwrap()
+    };
+    keys.into_iter().map(seq).collect()
+}
+
+/// Clicks from several threads until each has clicked `most` times or is not answered any more. Returns the nonces
+/// of answered clicks.
+fn crowd(edge: &Edge, most: usize, meanwhile: impl FnOnce(&AtomicUsize)) -> Vec<String> {
+    let answered = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        let visit = |visitor: usize| {
+            let (answered, address) = (&answered, edge.address);
+            scope.spawn(move || {
+                let mut connection = Visitor::connect(address);
+                let nonces = (0..most).map(|n| format!("{visitor}-{n}"));
+                let clicked = nonces.take_while(|nonce| connection.click(nonce, ""));
+                clicked.inspect(|_| _ = answered.fetch_add(1, Ordering::Relaxed)).collect::<Vec<_>>()
+            })
+        };
+        let visitors: Vec<_> = (0..8).map(visit).collect();
+        meanwhile(&answered);
+        visitors.into_iter().flat_map(|visitor| visitor.join().unwrap()).collect()
+    })
+}
+
+#[test]
+fn a_stop_right_after_many_clicks_delivers_every_one_of_them() {
+    let edge = Edge::builder().feed("all", &["*"]).start();
+    let clicks = crowd(&edge, 250, |_| {});
+    assert_eq!(clicks.len(), 2_000);
+    let stopped = edge.stop();
+    assert!(stopped.status.success());
+    assert_exactly_once(&stopped.events("all"), &clicks);
+    assert!(objects_below(&stopped.dir().join("spool")).is_empty(), "the spool is empty");
+}
+
+#[test]
+fn a_stop_amid_clicks_delivers_every_answered_one() {
+    let edge = Edge::builder().feed("all", &["*"]).start();
+    let clicks = crowd(&edge, usize::MAX, |answered| {
+        edge.wait_until("many clicks", |_| answered.load(Ordering::Relaxed) >= 1_000);
+        edge.signal("TERM");
+    });
+    let stopped = edge.wait();
+    assert!(stopped.status.success());
+    assert!(clicks.len() >= 1_000);
+    assert_at_least_once(&stopped.events("all"), &clicks);
+}
+
+#[test]
+fn what_a_stop_cannot_deliver_is_delivered_by_the_next_start() {
+    for (signal, fault) in [("TERM", Fault::Unavailable), ("INT", Fault::Silent)] {
+        let s3 = S3::start();
+        s3.set(fault);
+        let edge = Edge::builder().feed_into("all", &["*"], &s3.sink_toml("clicks", "")).section(HASTY).start();
+        let mut clicks = click(&edge, "before", 50);
+        let since = Instant::now();
+        edge.signal(signal);
+        let stopped = edge.wait();
+        assert!(since.elapsed() < STOP, "{signal} took {:?}", since.elapsed());
+        assert!(stopped.status.success(), "{signal}: {}", stopped.status);
+        assert!(objects_below(&stopped.dir().join("spool/open")).is_empty(), "every object is finished");
+        assert_exactly_once(&events_below(&stopped.dir().join("spool/outbox")), &clicks);
+        let before = objects_below(&stopped.dir().join("spool/outbox"));
+
+        s3.set(Fault::Healthy);
+        let edge = stopped.restart();
+        clicks.extend(click(&edge, "after", 50));
+        wait_until_delivered(&edge, "all", 100);
+        assert_exactly_once(&s3.events("clicks"), &clicks);
+        let before = seqs(before.iter().map(AsRef::as_ref));
+        let all = seqs(s3.objects("clicks").iter().map(AsRef::as_ref));
+        assert_eq!(all, (1..=all.len() as u64).collect(), "numbers go on without a gap");
+        assert!(all.len() > before.len() && before == all.iter().copied().take(before.len()).collect());
+        assert!(objects_below(&edge.dir().join("spool")).is_empty(), "the spool is empty");
+    }
+}
+
+#[test]
+fn finished_objects_survive_a_kill_and_are_delivered_once() {
+    let s3 = S3::start();
+    s3.set(Fault::Unavailable);
+    let edge = Edge::builder().feed_into("all", &["*"], &s3.sink_toml("clicks", "")).start();
+    let mut clicks = click(&edge, "a", 50);
+    edge.wait_until("finished", |edge| edge.metric(&of_feed("events_spooled_total", "all")) == 50);
+    // The store has an object already, and the edge does not know.
+    s3.set(Fault::LostAnswer);
+    edge.wait_until("stored", |_| !s3.objects("clicks").is_empty());
+    let stopped = edge.kill();
+    assert!(!stopped.status.success());
+
+    s3.set(Fault::Healthy);
+    let edge = stopped.restart();
+    edge.wait_until("the outbox is empty", |edge| edge.metric(&of_feed("outbox_objects", "all")) == 0);
+    clicks.extend(click(&edge, "b", 50));
+    edge.wait_until("delivered", |_| s3.events("clicks").len() == 100);
+    assert_exactly_once(&s3.events("clicks"), &clicks);
+}
+
+#[test]
+fn what_had_reached_the_disk_of_an_open_object_survives_a_kill() {
+    let builder = Edge::builder();
+    let path = builder.bucket("slow");
+    let feed = "[[feeds]]\nname = \"slow\"\nworkspaces = [\"*\"]\nmax_age_secs = 600\nsink.dir.path =";
+    let edge = builder.section(&format!("{feed} '{}'", path.display())).start();
+    let open = edge.dir().join("spool/open");
+    let on_disk = || objects_below(&open).iter().map(|path| fs::metadata(path).unwrap().len()).sum::<u64>();
+    let mut clicks = Vec::new();
+    while on_disk() < 200_000 {
+        clicks.extend(click_with(&edge, &format!("a{}", clicks.len()), 50, noise));
+        assert!(clicks.len() < 20_000, "an object grows on the disk");
+    }
+    let stopped = edge.kill();
+    assert!(stopped.events("slow").is_empty());
+
+    let edge = stopped.restart();
+    assert!(edge.log().contains("finished an object that an earlier process left open"), "{}", edge.log());
+    edge.wait_until("delivered", |edge| {
+        edge.metric(&of_feed("events_recovered_total", "slow")) > 0
+            && edge.metric(&of_feed("events_pending", "slow")) == 0
+    });
+    let events = events_below(&path);
+    // One visitor's clicks are written in order, so what survived is a beginning.
+    let survived = nonces(&events);
+    assert!(survived.len() >= 50, "{} of {} survived", survived.len(), clicks.len());
+    assert_exactly_once(&events, &clicks[..survived.len()]);
+    assert!(objects_below(&open).is_empty());
+}
+
+#[test]
+fn a_second_process_on_the_same_spool_is_refused() {
+    let edge = Edge::builder().feed("all", &["*"]).start();
+    let config = fs::read_to_string(edge.dir().join("clickedge.toml")).unwrap();
+    let config = config
+        .replace(&edge.address.to_string(), &free_address().to_string())
+        .replace(&edge.admin.to_string(), &free_address().to_string());
+    let second = edge.dir().join("second.toml");
+    fs::write(&second, config).unwrap();
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_clickedge")).args(["serve", "--config"]).arg(&second).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(69), "{said}");
+    let spool = edge.dir().join("spool");
+    assert!(said.contains(&format!("the spool {} is in use by another process", spool.display())), "{said}");
+
+    let clicks = click(&edge, "a", 5);
+    assert_exactly_once(&edge.stop().events("all"), &clicks);
+}
+
+/// A small file system in memory; gone when dropped.
+struct SmallDisk<'a>(&'a Path);
+
+impl<'a> SmallDisk<'a> {
+    fn mount(at: &'a Path) -> Result<Self, String> {
+        fs::create_dir_all(at).unwrap();
+        let output = Command::new("mount").args(["-t", "tmpfs", "-o", "size=512k", "tmpfs"]).arg(at).output();
+        match output {
+            Ok(output) if output.status.success() => Ok(Self(at)),
+            Ok(output) => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Fills it to the last byte.
+    fn fill(&self) {
+        let full = fs::write(self.0.join("ballast"), vec![0; 1 << 20]).unwrap_err();
+        assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+    }
+
+    fn free(&self) {
+        fs::remove_file(self.0.join("ballast")).unwrap();
+    }
+}
+
+impl Drop for SmallDisk<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(self.0).status();
+    }
+}
+
+#[test]
+fn a_full_disk_delays_events_and_loses_none() {
+    let builder = Edge::builder().feed("all", &["*"]);
+    let spool = builder.dir().join("spool");
+    let disk = match SmallDisk::mount(&spool) {
+        Ok(disk) => disk,
+        Err(error) => return eprintln!("skipped: no small disk can be mounted here: {error}"),
+    };
+    let edge = builder.start();
+    let mut clicks = click(&edge, "before", 20);
+    wait_until_delivered(&edge, "all", 20);
+    disk.fill();
+    clicks.extend(click(&edge, "amid", 300));
+    edge.wait_until("the spool is stalled", |edge| edge.metric("clickedge_spool_stalled") == 1);
+    clicks.extend(click(&edge, "still", 300));
+    assert_eq!(edge.metric(&of_feed("events_delivered_total", "all")), 20);
+    disk.free();
+    wait_until_delivered(&edge, "all", 620);
+    assert_eq!(edge.metric("clickedge_spool_stalled"), 0);
+    assert_balanced(&edge, "all", 620, 0);
+    let stopped = edge.stop();
+    assert_exactly_once(&stopped.events("all"), &clicks);
+}
+
+#[test]
+fn a_stop_on_a_full_disk_ends_and_counts_what_is_lost() {
+    let builder = Edge::builder().feed("all", &["*"]).section(HASTY);
+    let spool = builder.dir().join("spool");
+    let disk = match SmallDisk::mount(&spool) {
+        Ok(disk) => disk,
+        Err(error) => return eprintln!("skipped: no small disk can be mounted here: {error}"),
+    };
+    let edge = builder.start();
+    disk.fill();
+    click(&edge, "a", 20);
+    edge.wait_until("the spool is stalled", |edge| edge.metric("clickedge_spool_stalled") == 1);
+    let since = Instant::now();
+    let stopped = edge.stop();
+    assert!(since.elapsed() < STOP, "it took {:?}", since.elapsed());
+    assert!(stopped.status.success());
+    let last = stopped.log().lines().last().unwrap().to_owned();
+    assert!(last.contains("\"answered\":20") && last.contains("\"events_dropped\":20"), "{last}");
+    drop(disk);
+}
+
+#[test]
+fn a_full_outbox_drops_and_counts_while_redirects_go_on() {
+    let s3 = S3::start();
+    s3.set(Fault::Unavailable);
+    let sink = format!("max_bytes = 65536\n{}", s3.sink_toml("clicks", ""));
+    let edge = Edge::builder().feed_into("all", &["*"], &sink).spool("max_bytes = 1048576").start();
+    let dropped = |edge: &Edge| edge.metric("clickedge_events_dropped_total{feed=\"all\",reason=\"spool_quota\"}");
+    let mut clicks = Vec::new();
+    while dropped(&edge) == 0 {
+        clicks.extend(click_with(&edge, &format!("a{}", clicks.len()), 100, noise));
+        assert!(clicks.len() < 20_000, "the outbox fills up");
+    }
+    clicks.extend(click(&edge, "full", 50));
+    edge.wait_until("the spool has seen them", |edge| {
+        edge.metric(&of_feed("events_routed_total", "all")) == clicks.len() as i64
+    });
+    s3.set(Fault::Healthy);
+    edge.wait_until("delivered", |edge| edge.metric(&of_feed("events_pending", "all")) == 0);
+    let events = s3.events("clicks");
+    let (delivered, dropped) = (events.len(), dropped(&edge));
+    assert!(delivered > 0 && dropped >= 50, "{delivered} delivered, {dropped} dropped");
+    assert_balanced(&edge, "all", clicks.len(), dropped as usize);
+    let known: BTreeSet<_> = clicks.iter().collect();
+    assert!(nonces(&events).iter().all(|nonce| known.contains(nonce)));
+    assert_at_least_once(&events, &[]);
+
+    let after = click(&edge, "after", 5);
+    edge.wait_until("delivered again", |_| s3.events("clicks").len() == delivered + 5);
+    assert_exactly_once(&s3.events("clicks")[delivered..], &after);
+}
+
+/// Every answered click is either delivered or counted as dropped.
+#[track_caller]
+fn assert_balanced(edge: &Edge, feed: &str, answered: usize, dropped: usize) {
+    assert_eq!(edge.metric("clickedge_clicks_answered_total"), answered as i64);
+    assert_eq!(edge.metric("clickedge_clicks_enriched_total"), answered as i64);
+    assert_eq!(edge.metric(&of_feed("events_routed_total", feed)), answered as i64);
+    assert_eq!(edge.metric(&of_feed("events_delivered_total", feed)), (answered - dropped) as i64);
+    assert_eq!(edge.metric(&of_feed("events_pending", feed)), 0);
+}
