@@ -2,9 +2,10 @@
 # CPU time per redirect: clickedge and nginx, side by side in one run.
 #
 # Both answer the same 100,000 links with 302 on one core; wrk asks from the other, over keep-alive connections, with
-# a browser's request headers. nginx maps host and path to the destination, returns it, and writes a JSON access log.
+# a browser's request headers. nginx maps host and path to the destination, returns it, and writes a JSON access log:
+# once line by line, as `access_log` does when nothing else is said, and once through a buffer of 64 kB.
 # clickedge redirects and captures each click; its worker, spool and delivery share the core, and every click ends
-# in a gzipped object. The two take turns; what is printed is the median of the rounds, and the median of the ratios.
+# in a gzipped object. The two take turns; what is printed is the median of the rounds, and the ratios of the medians.
 #
 #   bench/redirect.sh [ROUNDS] [SECONDS]      default 5 rounds of 8 seconds
 #
@@ -105,6 +106,7 @@ LUA
 
 start_nginx() {
   NGINX_PORT=$(free_port 18080)
+  BUFFERED_PORT=$(free_port $((NGINX_PORT + 1)))
   cat > "$DIR/nginx.conf" <<CONF
 worker_processes 1;
 error_log $DIR/nginx-error.log warn;
@@ -119,14 +121,18 @@ http {
   log_format click escape=json '{"time":"\$time_iso8601","remote":"\$remote_addr","host":"\$host","uri":"\$uri",'
     '"args":"\$args","status":\$status,"destination":"\$destination","referer":"\$http_referer",'
     '"agent":"\$http_user_agent","language":"\$http_accept_language"}';
-  access_log $DIR/access.log click buffer=64k flush=1s;
+  add_header Cache-Control "private, no-store" always;
   server {
     listen 127.0.0.1:$NGINX_PORT;
-    location / {
-      if (\$destination = "") { return 404; }
-      add_header Cache-Control "private, no-store" always;
-      return 302 \$destination;
-    }
+    access_log $DIR/access.log click;
+    if (\$destination = "") { return 404; }
+    return 302 \$destination;
+  }
+  server {
+    listen 127.0.0.1:$BUFFERED_PORT;
+    access_log $DIR/buffered.log click buffer=64k flush=1s;
+    if (\$destination = "") { return 404; }
+    return 302 \$destination;
   }
 }
 CONF
@@ -227,29 +233,41 @@ NGINX_WORKER=$(pgrep -P "$NGINX" | head -1)
 
 # A first turn for each, to warm up; it also proves that both answer with redirects only.
 load "$NGINX_PORT" >/dev/null
+load "$BUFFERED_PORT" >/dev/null
 load "$EDGE_PORT" >/dev/null
 settle
 
-for round in $(seq "$ROUNDS"); do
-  before=$(ticks "$NGINX_WORKER"); n=$(load "$NGINX_PORT"); after=$(ticks "$NGINX_WORKER")
-  nginx=$(per_request $((after - before)) "$n")
+nginx_cost() {
+  local before after n
+  before=$(ticks "$NGINX_WORKER")
+  n=$(load "$1")
+  after=$(ticks "$NGINX_WORKER")
+  per_request $((after - before)) "$n"
+}
 
-  all0=$(ticks "$EDGE"); front0=$(ticks "$EDGE" '^(Pingora|clicks)')
+for round in $(seq "$ROUNDS"); do
+  plain=$(nginx_cost "$NGINX_PORT")
+  buffered=$(nginx_cost "$BUFFERED_PORT")
+
+  all0=$(ticks "$EDGE"); front0=$(ticks "$EDGE" '^clicks')
   n=$(load "$EDGE_PORT")
   settle
-  all1=$(ticks "$EDGE"); front1=$(ticks "$EDGE" '^(Pingora|clicks)')
+  all1=$(ticks "$EDGE"); front1=$(ticks "$EDGE" '^clicks')
   front=$(per_request $((front1 - front0)) "$n")
   all=$(per_request $((all1 - all0)) "$n")
 
-  echo "$nginx" >> "$DIR/nginx"; echo "$front" >> "$DIR/front"; echo "$all" >> "$DIR/all"
-  awk -v a="$front" -v b="$nginx" 'BEGIN { printf "%.3f\n", a / b }' >> "$DIR/front-ratio"
-  awk -v a="$all" -v b="$nginx" 'BEGIN { printf "%.3f\n", a / b }' >> "$DIR/all-ratio"
-  echo "round $round: nginx $nginx us, clickedge redirect + capture $front us, whole process $all us"
+  echo "$plain" >> "$DIR/plain"; echo "$buffered" >> "$DIR/buffered"
+  echo "$front" >> "$DIR/front"; echo "$all" >> "$DIR/all"
+  echo "round $round: nginx $plain us, buffered $buffered us; clickedge redirect + capture $front us, whole process $all us"
 done
 
 dropped=$(metric 'clickedge_clicks_dropped_total{reason="ring_full"}')
-printf '\n%-44s %10s %8s\n' 'CPU per request, median' 'us' 'ratio'
-printf '%-44s %10s %8s\n' 'nginx: map, return 302, JSON access log' "$(median < "$DIR/nginx")" 1
-printf '%-44s %10s %8s\n' 'clickedge: redirect, click captured' "$(median < "$DIR/front")" "$(median < "$DIR/front-ratio")"
-printf '%-44s %10s %8s\n' 'clickedge: click delivered, gzipped object' "$(median < "$DIR/all")" "$(median < "$DIR/all-ratio")"
+plain=$(median < "$DIR/plain")
+buffered=$(median < "$DIR/buffered")
+row() { awk -v name="$1" -v us="$2" -v a="$plain" -v b="$buffered" 'BEGIN { printf "%-44s %8.2f %8.2f %12.2f\n", name, us, us / a, us / b }'; }
+printf '\n%-44s %8s %8s %12s\n' 'CPU per request, median' 'us' 'ratio' '(to buffered)'
+row 'nginx: map, return 302, JSON access log' "$plain"
+row 'nginx, the log buffered' "$buffered"
+row 'clickedge: redirect, click captured' "$(median < "$DIR/front")"
+row 'clickedge: click delivered, gzipped object' "$(median < "$DIR/all")"
 echo "clicks dropped: $dropped"
