@@ -5,7 +5,7 @@
 #   make release  the binary for production, with link-time optimisation
 
 CARGO ?= cargo
-BINARY = target/debug/clickedge
+BINARY = $(or $(CARGO_TARGET_DIR),target)/debug/clickedge
 
 .PHONY: run test release bench tools
 

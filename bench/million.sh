@@ -9,9 +9,12 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+if ! command -v wrk >/dev/null; then
+  [ "$(id -u)" = 0 ] || { echo "run this first: sudo apt-get install -y wrk" >&2; exit 1; }
+  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq wrk >/dev/null
+fi
 SECONDS_LOAD=${1:-20}
 LINKS=${LINKS:-1000000}
-BINARY=${BINARY:-target/release/clickedge}
 DIR=$(mktemp -d "${TMPDIR:-/tmp}/clickedge-million.XXXXXX")
 EDGE=
 cleanup() {
@@ -19,7 +22,10 @@ cleanup() {
   rm -rf "$DIR"
 }
 trap cleanup EXIT
-[ -x "$BINARY" ] || cargo build --locked --release
+if [ -z "${BINARY:-}" ]; then
+  cargo build --locked --release
+  BINARY=${CARGO_TARGET_DIR:-target}/release/clickedge
+fi
 
 awk -v n="$LINKS" 'BEGIN {
   for (i = 0; i < n; i++)

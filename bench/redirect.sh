@@ -18,7 +18,6 @@ ROUNDS=${1:-5}
 SECONDS_EACH=${2:-8}
 LINKS=100000
 CONNECTIONS=32
-BINARY=${BINARY:-target/release/clickedge}
 DIR=$(mktemp -d "${TMPDIR:-/tmp}/clickedge-bench.XXXXXX")
 TICK=$(getconf CLK_TCK)
 
@@ -220,7 +219,10 @@ median() { sort -g | awk '{ v[NR] = $1 } END { print (NR % 2) ? v[(NR + 1) / 2] 
 per_request() { awk -v t="$1" -v n="$2" -v hz="$TICK" 'BEGIN { printf "%.3f", t / hz * 1e6 / n }'; }
 
 need
-[ -x "$BINARY" ] || cargo build --locked --release
+if [ -z "${BINARY:-}" ]; then
+  cargo build --locked --release
+  BINARY=${CARGO_TARGET_DIR:-target}/release/clickedge
+fi
 links
 wrk_script
 start_nginx

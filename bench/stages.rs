@@ -91,6 +91,7 @@ fn enricher() -> Enricher {
         pop: "bench".into(),
         config: config::Enrich::default(),
         metrics: Arc::new(Metrics::new()),
+        feeds: Vec::new(),
     })
 }
 

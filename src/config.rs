@@ -254,7 +254,8 @@ impl Default for Enrich {
 pub struct Spool {
     /// Folder of the spool, on a disk that survives a restart. Created with mode 0700.
     pub dir: PathBuf,
-    /// Bytes of finished objects that may wait here. Beyond it new clicks are dropped and counted (`spool_quota`).
+    /// Bytes of finished objects that may wait here. Beyond it a feed that has more than its equal share waiting
+    /// loses new events, which are counted (`spool_quota`); the others do not.
     pub max_bytes: u64,
 }
 

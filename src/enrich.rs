@@ -33,7 +33,12 @@ pub use geo::GeoStore;
 pub use route::Router;
 use worker::Worker;
 
-use crate::{capture::Capture, capture::EventId, config, telemetry::metrics::Metrics};
+use crate::{
+    capture::Capture,
+    capture::EventId,
+    config,
+    telemetry::metrics::{FeedMetrics, Metrics},
+};
 
 /// How long a worker sleeps when its queue is empty. A queue must hold what arrives meanwhile. Under load a worker
 /// then wakes for hundreds of clicks at a time, and seldom takes the processor from a listener.
@@ -68,6 +73,8 @@ pub struct Shared {
     pub pop: String,
     pub config: config::Enrich,
     pub metrics: Arc<Metrics>,
+    /// In the order of the configuration.
+    pub feeds: Vec<Arc<FeedMetrics>>,
 }
 
 /// The running workers.

@@ -5,7 +5,7 @@ pub mod certificates;
 use std::{io, net::TcpListener, sync::Arc};
 
 use pingora::{
-    listeners::tls::TlsSettings,
+    listeners::{TcpSocketOptions, tls::TlsSettings},
     proxy::{HttpProxy, ProxyHttp},
     services::listening::Service,
 };
@@ -49,15 +49,19 @@ where
     for listener in listeners {
         let address = listener.address;
         probe(address)?;
+        // A lone `[::]` takes IPv4, too; beside an IPv4 socket of the same port it must not.
+        let shared = listeners.iter().any(|other| other.address.is_ipv4() && other.address.port() == address.port());
+        let mut options = TcpSocketOptions::default();
+        options.ipv6_only = (address.is_ipv6() && shared).then_some(true);
         if listener.tls.is_empty() {
-            service.add_tcp(&address.to_string());
+            service.add_tcp_with_settings(&address.to_string(), options);
             continue;
         }
         let certificates = Certificates::load(&listener.tls)?;
         let mut tls = TlsSettings::intermediate("", "")
             .map_err(|error| ListenError::Tls { address, reason: error.to_string() })?;
         tls.set_cert_resolver(Arc::new(certificates));
-        service.add_tls_with_settings(&address.to_string(), None, tls);
+        service.add_tls_with_settings(&address.to_string(), Some(options), tls);
     }
     Ok(())
 }

@@ -69,6 +69,7 @@ impl Pipeline {
             pop: config.edge.pop.clone(),
             config: config.enrich.clone(),
             metrics: Arc::clone(&metrics),
+            feeds: config.feeds.iter().map(|feed| metrics.feed(&feed.name)).collect(),
         };
         let enrich = Enrich::start(shared, &batches)?;
         let redirector = Redirector::new(
@@ -99,8 +100,9 @@ impl Pipeline {
         // Set first: workers that wait for a spool that cannot write must come to an end, too.
         self.spool.lose_patience_at(deadline);
         self.enrich.drain();
-        self.spool.drain();
+        let lock = self.spool.drain();
         self.deliver.drain(deadline);
+        drop(lock);
         self.monitor.metrics.account()
     }
 }

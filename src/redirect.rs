@@ -98,15 +98,15 @@ pub fn decide<'a>(catalog: &'a Catalog, request: &Request<'_>) -> Decision<'a> {
     let Ok(host) = request.host() else {
         return Decision::BadRequest;
     };
-    if request.has_control_in_query() {
-        return Decision::BadRequest;
-    }
     let link = match catalog.find(&host, request.path) {
         Err(crate::catalog::key::BadKey::TooLong) | Ok(Lookup::Unknown) => return not_found(request.method),
         Err(_) => return Decision::BadRequest,
         Ok(Lookup::NotBranded) => return Decision::Pass,
         Ok(Lookup::Found(link)) => link,
     };
+    if request.has_control_in_query() {
+        return Decision::BadRequest;
+    }
     match link.state() {
         State::Active => {}
         State::Disabled => return not_found(request.method),
@@ -167,6 +167,12 @@ impl Redirector {
         self.answers.write(session, answer?, close).await?;
         self.metrics.answered(outcome, started.elapsed());
         Ok(true)
+    }
+
+    /// Limits how long the connection of a request that goes elsewhere may idle afterwards, as for those that are
+    /// answered here.
+    pub fn limit_idle(&self, session: &mut Session) {
+        self.answers.limit_idle(session);
     }
 
     /// Answers a request that nobody else takes: 404.

@@ -8,12 +8,15 @@
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::Path,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::Duration,
 };
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use async_trait::async_trait;
 use crossbeam::channel::{Receiver, bounded};
 use pingora::{
@@ -66,7 +69,13 @@ pub fn serve(file: &Path) -> anyhow::Result<()> {
     let stop = Arc::new(Notify::new());
     watch_signals(signals, pipeline.monitor(), Arc::clone(&stop))?;
     let addresses = config.listeners.iter().map(|listener| listener.address).chain([config.admin.address]);
-    let shutdown_signal = Box::new(Stop { wanted: stop, readiness, addresses: addresses.collect() });
+    let never_opened = Arc::new(AtomicBool::new(false));
+    let shutdown_signal = Box::new(Stop {
+        wanted: stop,
+        readiness,
+        addresses: addresses.collect(),
+        never_opened: Arc::clone(&never_opened),
+    });
     server.run(RunArgs { shutdown_signal });
 
     let account = pipeline.drain(Duration::from_secs(config.shutdown.drain_secs));
@@ -79,6 +88,9 @@ pub fn serve(file: &Path) -> anyhow::Result<()> {
         events_dropped = account.events_dropped,
         "stopped"
     );
+    if never_opened.load(Ordering::Acquire) {
+        bail!("the listeners did not open within {} s", OPENING.as_secs());
+    }
     Ok(())
 }
 
@@ -133,6 +145,7 @@ impl ProxyHttp for EdgeProxy {
             self.redirector.refuse(session).await?;
             return Ok(true);
         }
+        self.redirector.limit_idle(session);
         Ok(false)
     }
 
@@ -159,6 +172,7 @@ struct Stop {
     wanted: Arc<Notify>,
     readiness: Readiness,
     addresses: Vec<SocketAddr>,
+    never_opened: Arc<AtomicBool>,
 }
 
 #[async_trait]
@@ -168,6 +182,7 @@ impl ShutdownSignalWatch for Stop {
             opened = self.opened() => {
                 if !opened {
                     tracing::error!("the listeners do not open; stopping");
+                    self.never_opened.store(true, Ordering::Release);
                     return ShutdownSignal::GracefulTerminate;
                 }
                 self.readiness.set(true);

@@ -17,6 +17,7 @@
 //! the queues in memory fill up to their bound, where drops are counted. Objects that an earlier process left open
 //! are finished at the start with every whole event in them ([`recovery`]).
 
+pub mod count;
 pub mod object;
 pub mod outbox;
 pub mod patient;
@@ -78,6 +79,7 @@ pub struct FeedSpec {
 pub struct Spool {
     thread: JoinHandle<()>,
     deadline: Deadline,
+    lock: File,
 }
 
 /// A spool that is open, locked and recovered, but does not run yet.
@@ -133,10 +135,9 @@ impl Opened {
             deadline: deadline.clone(),
             finished: Box::new(finished),
             quota_warned: false,
-            _lock: self.lock,
         };
         let thread = std::thread::Builder::new().name("spool".into()).spawn(move || objects.run(&batches))?;
-        Ok((Spool { thread, deadline }, sender))
+        Ok((Spool { thread, deadline, lock: self.lock }, sender))
     }
 }
 
@@ -146,11 +147,13 @@ impl Spool {
         self.deadline.set(deadline);
     }
 
-    /// Waits until everything is in finished objects, the senders being gone.
-    pub fn drain(self) {
+    /// Waits until everything is in finished objects, the senders being gone. Returns the lock: drop it when nobody
+    /// touches the outbox any more.
+    pub fn drain(self) -> File {
         if self.thread.join().is_err() {
             tracing::error!("the spool thread has failed; events are lost");
         }
+        self.lock
     }
 }
 
@@ -163,8 +166,6 @@ struct Objects {
     deadline: Deadline,
     finished: Box<dyn FnMut(usize, Object) + Send>,
     quota_warned: bool,
-    /// Unlocks when dropped.
-    _lock: File,
 }
 
 impl Objects {
@@ -190,7 +191,6 @@ impl Objects {
 
     fn take(&mut self, batch: &Batch) {
         for entry in &batch.entries {
-            self.feeds[usize::from(entry.feed)].metrics.routed.inc();
             let event = &batch.text[entry.start as usize..entry.end as usize];
             if let Err((reason, error)) = self.add(entry, event) {
                 self.give_up(entry.feed, reason, 1, &error);
@@ -199,7 +199,10 @@ impl Objects {
     }
 
     fn add(&mut self, entry: &Entry, event: &[u8]) -> Result<(), (DropReason, io::Error)> {
-        if self.outbox.is_full() {
+        // Beyond the quota only feeds with more than their share lose events: the backlog of one whose sink refuses
+        // costs no other feed anything.
+        let share = self.outbox.max_bytes() / self.feeds.len() as u64;
+        if self.outbox.is_full() && self.feeds[usize::from(entry.feed)].metrics.waiting_bytes() >= share {
             return Err((DropReason::SpoolQuota, io::ErrorKind::QuotaExceeded.into()));
         }
         let broken = |error| (DropReason::SpoolWrite, error);

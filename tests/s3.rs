@@ -98,6 +98,19 @@ fn clicks_wait_for_the_right_secret_and_are_then_delivered_once() {
 }
 
 #[test]
+fn a_secret_that_is_mended_is_used_without_a_restart() {
+    let s3 = S3::start();
+    s3.write_credentials(KEY, "another secret");
+    let edge = edge(&s3, "").start();
+    let clicks = click(&edge, "a", 5);
+    wait_until_parked(&edge, "all");
+    s3.write_credentials(KEY, SECRET);
+    wait_until_delivered(&edge, "all", 5);
+    assert_eq!(edge.metric(&of_feed("feed_parked", "all")), 0);
+    assert_exactly_once(&s3.events("clicks"), &clicks);
+}
+
+#[test]
 fn a_missing_bucket_parks_the_feed_until_it_is_made() {
     let s3 = S3::start();
     let edge = Edge::builder().feed_into("all", &["*"], &s3.sink_toml("later", "")).start();

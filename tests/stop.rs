@@ -262,37 +262,6 @@ fn a_stop_on_a_full_disk_ends_and_counts_what_is_lost() {
     drop(disk);
 }
 
-#[test]
-fn a_full_outbox_drops_and_counts_while_redirects_go_on() {
-    let s3 = S3::start();
-    s3.set(Fault::Unavailable);
-    let sink = format!("max_bytes = 65536\n{}", s3.sink_toml("clicks", ""));
-    let edge = Edge::builder().feed_into("all", &["*"], &sink).spool("max_bytes = 1048576").start();
-    let dropped = |edge: &Edge| edge.metric("clickedge_events_dropped_total{feed=\"all\",reason=\"spool_quota\"}");
-    let mut clicks = Vec::new();
-    while dropped(&edge) == 0 {
-        clicks.extend(click_with(&edge, &format!("a{}", clicks.len()), 100, noise));
-        assert!(clicks.len() < 20_000, "the outbox fills up");
-    }
-    clicks.extend(click(&edge, "full", 50));
-    edge.wait_until("the spool has seen them", |edge| {
-        edge.metric(&of_feed("events_routed_total", "all")) == clicks.len() as i64
-    });
-    s3.set(Fault::Healthy);
-    edge.wait_until("delivered", |edge| edge.metric(&of_feed("events_pending", "all")) == 0);
-    let events = s3.events("clicks");
-    let (delivered, dropped) = (events.len(), dropped(&edge));
-    assert!(delivered > 0 && dropped >= 50, "{delivered} delivered, {dropped} dropped");
-    assert_balanced(&edge, "all", clicks.len(), dropped as usize);
-    let known: BTreeSet<_> = clicks.iter().collect();
-    assert!(nonces(&events).iter().all(|nonce| known.contains(nonce)));
-    assert_at_least_once(&events, &[]);
-
-    let after = click(&edge, "after", 5);
-    edge.wait_until("delivered again", |_| s3.events("clicks").len() == delivered + 5);
-    assert_exactly_once(&s3.events("clicks")[delivered..], &after);
-}
-
 /// Every answered click is either delivered or counted as dropped.
 #[track_caller]
 fn assert_balanced(edge: &Edge, feed: &str, answered: usize, dropped: usize) {

@@ -107,11 +107,15 @@ fn strip_port(raw: &[u8]) -> Result<&[u8], BadKey> {
 /// When it is too long or holds a control character.
 pub fn slashtag(path: &[u8]) -> Result<Cow<'_, [u8]>, BadKey> {
     let path = path.strip_prefix(b"/").unwrap_or(path);
-    if path.len() > MAX_SLASHTAG {
+    // Percent-encoding makes three bytes of one.
+    if path.len() > 3 * MAX_SLASHTAG {
         return Err(BadKey::TooLong);
     }
     let plain = path.iter().all(|&byte| byte.is_ascii_graphic() && byte != b'%');
     let decoded: Cow<'_, [u8]> = if plain { Cow::Borrowed(path) } else { decode(path)? };
+    if decoded.len() > MAX_SLASHTAG {
+        return Err(BadKey::TooLong);
+    }
     Ok(match decoded {
         Cow::Borrowed(bytes) => Cow::Borrowed(bytes.strip_suffix(b"/").unwrap_or(bytes)),
         Cow::Owned(mut bytes) => {
@@ -201,6 +205,7 @@ mod tests {
             assert_eq!(slashtag(bad.as_bytes()).unwrap_err(), BadKey::ControlCharacter, "{bad:?}");
         }
         assert_eq!(slashtag(&[b'a'; MAX_SLASHTAG + 1]).unwrap_err(), BadKey::TooLong);
+        assert_eq!(slashtag("%41".repeat(MAX_SLASHTAG).as_bytes()).unwrap(), vec![b'A'; MAX_SLASHTAG]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! One feed's delivery: object after object, until each is acknowledged.
 
-use std::{sync::Arc, time::Instant};
+use std::{io, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
@@ -10,8 +10,8 @@ use super::{
     sink::{Sink, SinkError, Stored},
 };
 use crate::{
-    spool::{Object, Outbox, recovery},
-    telemetry::metrics::{FeedMetrics, UploadResult},
+    spool::{Object, Outbox, count::count_events},
+    telemetry::metrics::{DropReason, FeedMetrics, UploadResult},
 };
 
 pub struct FeedTask {
@@ -43,8 +43,11 @@ impl FeedTask {
 
     async fn deliver(&mut self, sink: &dyn Sink, mut object: Object) {
         let mut backoff = Backoff::default();
-        if object.events.is_none() && !self.count(&mut object).await {
-            return;
+        if object.events.is_none() {
+            match self.count(&object, &mut backoff).await {
+                Some(events) => object.events = Some(events),
+                None => return,
+            }
         }
         loop {
             let error = match self.upload(sink, &object).await {
@@ -54,6 +57,7 @@ impl FeedTask {
                     }
                     return self.acknowledged(&object, stored);
                 }
+                Err(SinkError::Gone) => return self.gone(&object),
                 Err(error) => error,
             };
             let refused = matches!(error, SinkError::Refused(_));
@@ -72,21 +76,29 @@ impl FeedTask {
         }
     }
 
-    /// Counts the events of an object that an earlier process finished. False when it cannot be delivered: a damaged
-    /// one is moved aside, as no retry would mend it.
-    async fn count(&self, object: &mut Object) -> bool {
-        let body = match tokio::fs::read(&object.path).await {
-            Ok(body) => body,
-            Err(error) => {
-                tracing::error!(feed = self.name, key = object.key, %error, "cannot read; it waits for the next start");
-                return false;
+    /// Counts the events of an object that an earlier process finished. `None` when it cannot be delivered: it is
+    /// gone, or it is damaged and was moved aside, as no retry would mend it.
+    async fn count(&self, object: &Object, backoff: &mut Backoff) -> Option<u64> {
+        let body = loop {
+            match tokio::fs::read(&object.path).await {
+                Ok(body) => break body,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    self.gone(object);
+                    return None;
+                }
+                Err(error) => {
+                    tracing::warn!(feed = self.name, key = object.key, %error, "cannot read an object; trying again");
+                    tokio::time::sleep(backoff.failed(false)).await;
+                }
             }
         };
-        let error = match recovery::count_events(&body) {
+        backoff.succeeded();
+        // Other feeds' uploads share this thread.
+        let counted = tokio::task::spawn_blocking(move || count_events(&body)).await;
+        let error = match counted.unwrap_or_else(|failure| Err(io::Error::other(failure))) {
             Ok(events) => {
                 self.metrics.recovered.inc_by(events);
-                object.events = Some(events);
-                return true;
+                return Some(events);
             }
             Err(error) => error,
         };
@@ -95,15 +107,24 @@ impl FeedTask {
             Ok(aside) => tracing::error!(feed = self.name, %error, aside = %aside.display(), "a damaged object"),
             Err(failed) => tracing::error!(feed = self.name, %error, %failed, key = object.key, "a damaged object"),
         }
-        false
+        None
     }
 
     async fn upload(&self, sink: &dyn Sink, object: &Object) -> Result<Stored, SinkError> {
-        let path = object.path.display();
         match tokio::fs::read(&object.path).await {
             Ok(body) => sink.put(&object.key, Bytes::from(body)).await,
-            Err(error) => Err(SinkError::Failed(format!("cannot read {path}: {error}"))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(SinkError::Gone),
+            Err(error) => Err(SinkError::Failed(format!("cannot read {}: {error}", object.path.display()))),
         }
+    }
+
+    /// Somebody took the object away; whether its events went anywhere, nobody here can tell.
+    fn gone(&self, object: &Object) {
+        let events = object.events.unwrap_or_default();
+        self.metrics.waits_no_more(object.bytes);
+        self.metrics.drop_events(DropReason::Removed, events);
+        self.outbox.forget(object);
+        tracing::error!(feed = self.name, key = object.key, events, "an object was taken out of the outbox");
     }
 
     fn acknowledged(&self, object: &Object, stored: Stored) {

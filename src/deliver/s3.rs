@@ -3,8 +3,13 @@
 //! The client's own retries are off: there is one layer of retry, [`super::backoff`]. Every wait has a bound. An
 //! upload says `If-None-Match: *`, so that a repeated one is answered with 412 and never makes a second version.
 
-use std::{error::Error, sync::LazyLock, time::Duration};
+use std::{
+    error::Error,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use aws_config::{
     BehaviorVersion, Region, SdkConfig, profile::ProfileFileCredentialsProvider, provider_config::ProviderConfig,
@@ -34,19 +39,14 @@ static HTTP: LazyLock<SharedHttpClient> = LazyLock::new(|| {
 
 /// A bucket.
 pub struct S3Sink {
-    client: Client,
+    client: ArcSwap<Client>,
     config: config::S3,
 }
 
 impl S3Sink {
     /// Reads no network: credentials are looked for at the first upload.
     pub async fn new(config: &config::S3) -> Self {
-        let shared = shared_config(config).await;
-        let mut s3 = aws_sdk_s3::config::Builder::from(&shared).force_path_style(config.path_style);
-        if let Some(endpoint) = &config.endpoint {
-            s3 = s3.endpoint_url(endpoint);
-        }
-        Self { client: Client::from_conf(s3.build()), config: config.clone() }
+        Self { client: ArcSwap::from_pointee(client(config).await), config: config.clone() }
     }
 
     fn key(&self, key: &str) -> String {
@@ -62,6 +62,7 @@ impl Sink for S3Sink {
     async fn put(&self, key: &str, body: Bytes) -> Result<Stored, SinkError> {
         let mut put = self
             .client
+            .load_full()
             .put_object()
             .bucket(&self.config.bucket)
             .key(self.key(key))
@@ -77,7 +78,14 @@ impl Sink for S3Sink {
         }
         match put.send().await {
             Ok(_) => Ok(Stored::Now),
-            Err(error) => judge(&error),
+            Err(error) => {
+                let verdict = judge(&error);
+                if let Err(SinkError::Refused(_)) = verdict {
+                    // The client keeps the credentials that it has read: whoever mends them must not need a restart.
+                    self.client.store(Arc::new(client(&self.config).await));
+                }
+                verdict
+            }
         }
     }
 }
@@ -101,14 +109,20 @@ fn credentials_are_wrong(error: &(dyn Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
         if let Some(error) = error.downcast_ref::<CredentialsError>() {
-            return matches!(
-                error,
-                CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_)
-            );
+            return !matches!(error, CredentialsError::ProviderTimedOut(_));
         }
         cause = error.source();
     }
     false
+}
+
+async fn client(config: &config::S3) -> Client {
+    let shared = shared_config(config).await;
+    let mut s3 = aws_sdk_s3::config::Builder::from(&shared).force_path_style(config.path_style);
+    if let Some(endpoint) = &config.endpoint {
+        s3 = s3.endpoint_url(endpoint);
+    }
+    Client::from_conf(s3.build())
 }
 
 async fn shared_config(config: &config::S3) -> SdkConfig {

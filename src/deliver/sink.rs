@@ -31,4 +31,7 @@ pub enum SinkError {
     /// Access, bucket or credentials are wrong: somebody must mend them.
     #[error("{0}")]
     Refused(String),
+    /// The object is no longer in the outbox: somebody took it away.
+    #[error("the object is no longer in the outbox")]
+    Gone,
 }

@@ -13,7 +13,7 @@ use ahash::RandomState;
 
 use crate::event::{Params, Query};
 
-/// Pairs past this many are left out of the event; the redirect itself forwards every one of them.
+/// Pairs past this many are left out of the event; the redirect then forwards none of them.
 pub const MAX_PAIRS: usize = 256;
 
 /// The parameters of a query string (without its `?`), or `None` when there are none.

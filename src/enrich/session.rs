@@ -83,7 +83,8 @@ impl Sessions {
         self.len() == 0
     }
 
-    fn rotate(&mut self, micros: u64) {
+    /// Replaces the key when a day has ended, and wipes the one before when its last session has.
+    pub(super) fn rotate(&mut self, micros: u64) {
         let day = micros / DAY_MICROS;
         if day > self.key.day {
             // Without random bytes the old key serves on, and the next click asks again.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use ahash::RandomState;
-use crossbeam::channel::Sender;
+use crossbeam::channel::{SendError, Sender};
 use hashbrown::HashMap;
 use serde_json::value::RawValue;
 
@@ -72,6 +72,8 @@ impl Worker {
             if last_round {
                 return;
             }
+            // Keys are wiped in time even when nobody clicks.
+            self.enricher.sessions.rotate(clock::unix_micros());
             std::thread::sleep(NAP);
         }
     }
@@ -88,6 +90,9 @@ impl Worker {
             self.batch.text.push(b'\n');
             let (start, end) = (start as u32, self.batch.text.len() as u32);
             let (id, micros) = (facts.id, facts.micros);
+            for &feed in feeds {
+                self.shared.feeds[usize::from(feed)].routed.inc();
+            }
             self.batch.entries.extend(feeds.iter().map(|&feed| Entry { feed, id, micros, start, end }));
             self.shared.metrics.clicks_enriched.inc();
         } else {
@@ -104,8 +109,11 @@ impl Worker {
         }
         let next = Batch { text: Vec::with_capacity(BATCH_BYTES + 8_192), entries: Vec::with_capacity(256) };
         // The spool outlives its workers; it takes batches even when it can only count them as dropped.
-        if self.spool.send(std::mem::replace(&mut self.batch, next)).is_err() {
-            tracing::error!("the spool is gone; events are lost");
+        if let Err(SendError(batch)) = self.spool.send(std::mem::replace(&mut self.batch, next)) {
+            for entry in &batch.entries {
+                self.shared.feeds[usize::from(entry.feed)].drop_events(DropReason::SpoolWrite, 1);
+            }
+            tracing::error!(events = batch.entries.len(), "the spool is gone; events are lost");
         }
     }
 }

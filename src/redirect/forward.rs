@@ -18,7 +18,7 @@ use crate::{
 /// is then sent to the destination without the forwarded query.
 pub const MAX_LOCATION: usize = 2 * MAX_DESTINATION;
 
-/// Most pairs that are forwarded: their keys are compared pair by pair.
+/// Most pairs that are forwarded, as their keys are compared pair by pair. A query with more is left behind whole.
 const MAX_PAIRS: usize = 256;
 
 /// Where a click on `link` with this query goes.
@@ -37,7 +37,10 @@ fn merge(destination: &str, incoming: &[u8], policy: Forward) -> Option<Vec<u8>>
     let (rest, fragment) = destination.split_at(destination.find('#').unwrap_or(destination.len()));
     let (base, own) = rest.split_once('?').unwrap_or((rest, ""));
     let own: Vec<&[u8]> = pairs(own.as_bytes()).collect();
-    let incoming: Vec<&[u8]> = pairs(incoming).take(MAX_PAIRS).collect();
+    let incoming: Vec<&[u8]> = pairs(incoming).take(MAX_PAIRS + 1).collect();
+    if incoming.len() > MAX_PAIRS {
+        return None;
+    }
     let (keep, add): (Vec<&[u8]>, Vec<&[u8]>) = match policy {
         Forward::Off => return None,
         Forward::Incoming => (without(own, &incoming), incoming),
@@ -134,6 +137,8 @@ mod tests {
     #[test]
     fn an_endless_query_is_left_behind() {
         assert!(merge("https://a.example/", &[b'a'; MAX_LOCATION], Forward::Incoming).is_none());
+        assert!(merge("https://a.example/", "a&".repeat(MAX_PAIRS).as_bytes(), Forward::Incoming).is_some());
+        assert!(merge("https://a.example/", "a&".repeat(MAX_PAIRS + 1).as_bytes(), Forward::Incoming).is_none());
     }
 
     proptest! {

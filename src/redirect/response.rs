@@ -65,19 +65,25 @@ impl Answers {
         plain(StatusCode::BAD_REQUEST, "The request cannot be understood.\n")
     }
 
+    /// Pingora's default keeps an idle connection for ever. A client that asked to close stays closed.
+    pub fn limit_idle(&self, session: &mut Session) {
+        let downstream = session.as_downstream_mut();
+        if downstream.get_keepalive().is_some() {
+            downstream.set_keepalive(self.keepalive_secs);
+            downstream.set_pipelining_enabled(true);
+        }
+    }
+
     /// Writes an answer. The connection is closed afterwards when `close` says so or keep-alive is off.
     ///
     /// # Errors
     /// When the client is gone.
     pub async fn write(&self, session: &mut Session, answer: Answer, close: bool) -> Result<()> {
         let body = if session.req_header().method == Method::HEAD { "" } else { answer.body };
-        let downstream = session.as_downstream_mut();
         if close {
-            downstream.set_keepalive(None);
-        } else if downstream.get_keepalive().is_some() {
-            // Pingora's default keeps an idle connection for ever; a client that asked to close stays closed.
-            downstream.set_keepalive(self.keepalive_secs);
-            downstream.set_pipelining_enabled(true);
+            session.as_downstream_mut().set_keepalive(None);
+        } else {
+            self.limit_idle(session);
         }
         session.write_response_header(answer.header, body.is_empty()).await?;
         if !body.is_empty() {

@@ -13,12 +13,16 @@ use flate2::{Compression, write::GzEncoder};
 
 use super::{
     FeedSpec, HOUR_MICROS, Outbox,
+    count::count_events,
     patient::{Deadline, PatientFile},
 };
 use crate::{capture::EventId, config, telemetry::metrics::Metrics};
 
 /// Compressed bytes that are collected before they are written.
 const WRITE_BYTES: usize = 64 * 1024;
+
+/// Extension of a file that is to take another one's place.
+pub const SALVAGED: &str = "salvaged";
 
 /// An object in `open/`.
 pub struct OpenObject {
@@ -112,12 +116,26 @@ impl OpenObject {
     pub fn seal(self) -> io::Result<Sealed> {
         let file = self.encoder.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;
         if let Err(error) = file.sync() {
-            // The pages are still in memory: the object is delivered from there, unless power fails first.
-            tracing::error!(%error, key = self.key, "fsync failed: the object may not survive a loss of power");
+            tracing::error!(%error, key = self.key, "fsync failed; writing the object again");
+            let body = file.insist("read an object back", || fs::read(&self.path))?;
+            if count_events(&body)? != self.events {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "the disk has damaged the object"));
+            }
+            file.insist("write an object again", || write_again(&self.path, &body))?;
         }
         let bytes = file.bytes();
         Ok(Sealed { feed: self.feed, key: self.key, path: self.path, bytes, events: self.events })
     }
+}
+
+/// Writes an object into a new file and puts it in the place of the old one. After a failed fsync the kernel may have
+/// let go of what it could not write, and calls the next fsync of that file a success.
+fn write_again(path: &Path, body: &[u8]) -> io::Result<()> {
+    let copy = path.with_extension(SALVAGED);
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&copy)?;
+    file.write_all(body)?;
+    file.sync_all()?;
+    fs::rename(&copy, path)
 }
 
 /// `dt=2026-11-23/hour=09/{feed}-{pop}-{first}-{seq}.ndjson.gz`
@@ -127,7 +145,7 @@ fn key(feed: &FeedSpec, hour: u64, first: EventId, seq: u64) -> String {
     format!("{partition}/{}-{}-{first}-{seq:08}.ndjson.gz", feed.name, feed.pop)
 }
 
-/// The number in a key that [`key`] made.
+/// The number in an object's key.
 pub fn seq_of(key: &str) -> Option<u64> {
     key.strip_suffix(".ndjson.gz")?.rsplit_once('-')?.1.parse().ok()
 }

@@ -60,7 +60,12 @@ impl Outbox {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Whether no more may wait.
+    /// Bytes that may wait.
+    pub fn max_bytes(&self) -> u64 {
+        self.max_bytes
+    }
+
+    /// Whether as much waits as may wait.
     pub fn is_full(&self) -> bool {
         self.bytes() >= self.max_bytes
     }
@@ -130,7 +135,7 @@ impl Outbox {
     /// Those of the file system.
     pub fn remove(&self, object: &Object) -> io::Result<()> {
         fs::remove_file(&object.path)?;
-        self.bytes.fetch_sub(object.bytes.min(self.bytes()), Ordering::Relaxed);
+        self.forget(object);
         if let Some(dir) = object.path.parent() {
             File::open(dir)?.sync_all()?;
             remove_empty(Some(dir), &self.dir.join("outbox"));
@@ -155,6 +160,11 @@ impl Outbox {
         Ok(names)
     }
 
+    /// Counts an object no more that somebody else took out.
+    pub fn forget(&self, object: &Object) {
+        self.bytes.fetch_sub(object.bytes.min(self.bytes()), Ordering::Relaxed);
+    }
+
     /// Moves a damaged object aside, so that it delays no other; somebody must look at it. Returns where it went.
     ///
     /// # Errors
@@ -165,7 +175,7 @@ impl Outbox {
         fs::create_dir_all(dir)?;
         fs::rename(&object.path, &aside)?;
         sync_up_to(dir, &self.dir)?;
-        self.bytes.fetch_sub(object.bytes.min(self.bytes()), Ordering::Relaxed);
+        self.forget(object);
         remove_empty(object.path.parent(), &self.dir.join("outbox"));
         Ok(aside)
     }

@@ -78,6 +78,14 @@ impl PatientFile {
         self.bytes
     }
 
+    /// Does `what` until it works, with this file's patience.
+    ///
+    /// # Errors
+    /// The last error, when the deadline has passed.
+    pub fn insist<T>(&self, what: &str, f: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        self.deadline.insist(what, &self.metrics, f)
+    }
+
     /// Brings everything to the disk. A failed fsync is not repeated: the kernel may have dropped the pages that it
     /// could not write, and would then call a second one a success.
     ///

@@ -13,7 +13,10 @@ use std::{
 use flate2::{Compression, bufread::GzDecoder, write::GzEncoder};
 use serde::de::IgnoredAny;
 
-use super::{FeedSpec, Outbox, object::Sealed};
+use super::{
+    FeedSpec, Outbox,
+    object::{SALVAGED, Sealed},
+};
 
 /// Longest event that is looked for; what is longer is damage.
 const MAX_EVENT: usize = 1 << 20;
@@ -25,8 +28,8 @@ const MAX_EVENT: usize = 1 << 20;
 pub fn finish_open_objects(outbox: &Outbox, feeds: &[FeedSpec]) -> io::Result<()> {
     for feed in feeds {
         for (path, key) in outbox.left_open(&feed.name)? {
-            let salvaged = path.with_extension("salvaged");
-            if path.extension().is_some_and(|extension| extension == "salvaged") {
+            let salvaged = path.with_extension(SALVAGED);
+            if path.extension().is_some_and(|extension| extension == SALVAGED) {
                 fs::remove_file(&path)?;
                 continue;
             }
@@ -74,29 +77,12 @@ fn salvage(from: &Path, to: &Path) -> io::Result<(u64, u64)> {
     Ok((events, damaged))
 }
 
-/// Number of lines of a finished object.
-///
-/// # Errors
-/// When it is no whole gzip file.
-pub fn count_events(bytes: &[u8]) -> io::Result<u64> {
-    let mut input = BufReader::with_capacity(64 * 1024, GzDecoder::new(bytes));
-    let mut events = 0;
-    loop {
-        let chunk = input.fill_buf()?;
-        if chunk.is_empty() {
-            return Ok(events);
-        }
-        events += memchr::memchr_iter(b'\n', chunk).count() as u64;
-        let length = chunk.len();
-        input.consume(length);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::spool::count::count_events;
 
     fn gzip(lines: usize) -> Vec<u8> {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::new(3));

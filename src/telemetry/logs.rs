@@ -5,7 +5,7 @@
 //!
 //! Libraries speak through the same lines, with two limits that no setting lifts, because below them they print
 //! request headers and peer addresses: they are heard from WARN upwards only, and what looks like an address or a
-//! request in their text is taken out ([`scrub`]). Beyond a number each second they are only counted.
+//! request in their text is taken out (`scrub`). Beyond a number each second they are only counted.
 
 use std::{
     borrow::Cow,

@@ -1,7 +1,6 @@
 //! Every number an operator can see, in one place.
 //!
-//! The account: `clicks_answered = clicks in the ring + clicks with the workers + clicks_dropped{reason} + clicks
-//! enriched`, and for each feed `events_routed + events_recovered = events_pending + events_delivered +
+//! The account: `clicks_answered = clicks_enriched + ring_clicks + clicks_dropped{reason}`, and for each feed `events_routed + events_recovered = events_pending + events_delivered +
 //! events_dropped{reason}`. Labels are bounded: reasons are enums and feeds come from the configuration; nothing is
 //! ever labelled with a link, a host or an address.
 
@@ -25,10 +24,13 @@ pub enum DropReason {
     SpoolQuota,
     /// The spool could not be written until the stop's deadline passed.
     SpoolWrite,
+    /// Somebody took the object out of the outbox.
+    Removed,
 }
 
 impl DropReason {
-    const ALL: [Self; 5] = [Self::RingFull, Self::NoFeed, Self::WorkerFailed, Self::SpoolQuota, Self::SpoolWrite];
+    const ALL: [Self; 6] =
+        [Self::RingFull, Self::NoFeed, Self::WorkerFailed, Self::SpoolQuota, Self::SpoolWrite, Self::Removed];
 
     fn label(self) -> &'static str {
         match self {
@@ -37,6 +39,7 @@ impl DropReason {
             Self::WorkerFailed => "worker_failed",
             Self::SpoolQuota => "spool_quota",
             Self::SpoolWrite => "spool_write",
+            Self::Removed => "removed",
         }
     }
 }
@@ -127,7 +130,7 @@ pub struct Metrics {
 
 /// The numbers of one feed.
 pub struct FeedMetrics {
-    /// Events that workers handed to the spool for this feed.
+    /// Events that workers made for this feed.
     pub routed: IntCounter,
     /// Events found in the outbox that an earlier run left there.
     pub recovered: IntCounter,
@@ -319,7 +322,7 @@ pub struct Account {
 }
 
 impl FeedMetrics {
-    /// Events on their way to this feed's sink: in an open object or in the outbox.
+    /// Events on their way to this feed's sink: with a worker, in an open object, or in the outbox.
     pub fn pending(&self) -> u64 {
         (self.routed.get() + self.recovered.get()).saturating_sub(self.delivered.get() + self.all_dropped())
     }
@@ -335,7 +338,12 @@ impl FeedMetrics {
         self.outbox_bytes.add(bytes as i64);
     }
 
-    /// Notes that an object was delivered.
+    /// Bytes of the objects that wait.
+    pub fn waiting_bytes(&self) -> u64 {
+        self.outbox_bytes.get().max(0) as u64
+    }
+
+    /// Notes that an object was delivered, or is gone.
     pub fn waits_no_more(&self, bytes: u64) {
         self.outbox_objects.dec();
         self.outbox_bytes.sub(bytes as i64);
@@ -356,7 +364,7 @@ impl FeedVecs {
         let counters = |name: &str, help: &str| make.counters(name, help, &["feed"]);
         let gauges = |name: &str, help: &str| make.gauges(name, help, "feed");
         Self {
-            routed: counters("events_routed_total", "Events handed to the spool."),
+            routed: counters("events_routed_total", "Events made for the feed."),
             recovered: counters("events_recovered_total", "Events that an earlier run left in the outbox."),
             spooled: counters("events_spooled_total", "Events in finished objects."),
             delivered: counters("events_delivered_total", "Events that the sink has acknowledged."),
@@ -365,7 +373,7 @@ impl FeedVecs {
             uploads: make.counters("uploads_total", "Uploads by result.", &["feed", "result"]),
             outbox_objects: gauges("outbox_objects", "Finished objects that wait for delivery."),
             outbox_bytes: gauges("outbox_bytes", "Their bytes."),
-            pending: gauges("events_pending", "Events in open objects and in the outbox."),
+            pending: gauges("events_pending", "Events on their way: with a worker, in open objects, in the outbox."),
             parked: gauges("feed_parked", "1 while the sink refuses uploads and somebody must mend it."),
             oldest: gauges(
                 "outbox_oldest_timestamp_seconds",

@@ -1,4 +1,4 @@
-//! The word to systemd (`Type=notify-reload`): ready, reloading, stopping. Without systemd all of it does nothing.
+//! The word to systemd (`Type=notify`, or `notify-reload`): ready, reloading, stopping. Without systemd all of it does nothing.
 
 use sd_notify::NotifyState;
 

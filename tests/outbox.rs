@@ -1,0 +1,103 @@
+//! The outbox under pressure: full, shared by feeds of which one fails, and touched by other hands.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "common/clicks.rs"]
+mod clicks;
+mod common;
+#[path = "common/s3.rs"]
+mod s3;
+
+use std::{collections::BTreeSet, fs};
+
+use clicks::{assert_at_least_once, assert_exactly_once, click, click_with, nonces, of_feed, wait_until_delivered};
+use common::{Edge, objects_below};
+use s3::{Fault, S3};
+
+/// What no compressor makes smaller.
+fn noise() -> String {
+    format!("&noise={}", (0..2_000).map(|_| fastrand::alphanumeric()).collect::<String>())
+}
+
+fn quota_drops(edge: &Edge, feed: &str) -> i64 {
+    edge.metric(&format!("clickedge_events_dropped_total{{feed=\"{feed}\",reason=\"spool_quota\"}}"))
+}
+
+#[test]
+fn a_full_outbox_drops_and_counts_while_redirects_go_on() {
+    let s3 = S3::start();
+    s3.set(Fault::Unavailable);
+    let sink = format!("max_bytes = 65536\n{}", s3.sink_toml("clicks", ""));
+    let edge = Edge::builder().feed_into("all", &["*"], &sink).spool("max_bytes = 1048576").start();
+    let dropped = |edge: &Edge| quota_drops(edge, "all");
+    let mut clicks = Vec::new();
+    while dropped(&edge) == 0 {
+        clicks.extend(click_with(&edge, &format!("a{}", clicks.len()), 100, noise));
+        assert!(clicks.len() < 20_000, "the outbox fills up");
+    }
+    let before = dropped(&edge);
+    clicks.extend(click(&edge, "full", 50));
+    edge.wait_until("they are dropped, too", |edge| dropped(edge) >= before + 50);
+    s3.set(Fault::Healthy);
+    edge.wait_until("delivered", |edge| edge.metric(&of_feed("events_pending", "all")) == 0);
+    let events = s3.events("clicks");
+    let (delivered, dropped) = (events.len(), dropped(&edge));
+    assert!(delivered > 0 && dropped >= 50, "{delivered} delivered, {dropped} dropped");
+    assert_balanced(&edge, "all", clicks.len(), dropped as usize);
+    let known: BTreeSet<_> = clicks.iter().collect();
+    assert!(nonces(&events).iter().all(|nonce| known.contains(nonce)));
+    assert_at_least_once(&events, &[]);
+
+    let after = click(&edge, "after", 5);
+    edge.wait_until("delivered again", |_| s3.events("clicks").len() == delivered + 5);
+    assert_exactly_once(&s3.events("clicks")[delivered..], &after);
+}
+
+#[test]
+fn a_feed_that_fills_the_outbox_costs_no_other_feed_an_event() {
+    let s3 = S3::start();
+    s3.set(Fault::Unavailable);
+    let sink = format!("max_bytes = 65536\n{}", s3.sink_toml("clicks", ""));
+    let builder = Edge::builder();
+    let healthy = format!("max_bytes = 65536\nsink.dir.path = '{}'", builder.bucket("healthy").display());
+    let edge = builder
+        .feed_into("failing", &["*"], &sink)
+        .feed_into("healthy", &["*"], &healthy)
+        .spool("max_bytes = 1048576")
+        .start();
+    let mut clicks = Vec::new();
+    while quota_drops(&edge, "failing") == 0 {
+        clicks.extend(click_with(&edge, &format!("a{}", clicks.len()), 100, noise));
+        assert!(clicks.len() < 20_000, "the outbox fills up");
+    }
+    clicks.extend(click(&edge, "full", 50));
+    wait_until_delivered(&edge, "healthy", clicks.len());
+    assert_eq!(quota_drops(&edge, "healthy"), 0);
+    assert!(quota_drops(&edge, "failing") >= 50);
+}
+
+#[test]
+fn an_object_that_somebody_takes_away_is_counted_and_delays_nobody() {
+    let s3 = S3::start();
+    s3.set(Fault::Unavailable);
+    let edge = Edge::builder().feed_into("all", &["*"], &s3.sink_toml("clicks", "")).start();
+    click(&edge, "taken", 5);
+    edge.wait_until("it waits", |edge| edge.metric(&of_feed("outbox_objects", "all")) == 1);
+    let waiting = objects_below(&edge.dir().join("spool/outbox"));
+    fs::remove_file(&waiting[0]).unwrap();
+    let clicks = click(&edge, "left", 5);
+    s3.set(Fault::Healthy);
+    wait_until_delivered(&edge, "all", 5);
+    assert_exactly_once(&s3.events("clicks"), &clicks);
+    assert_eq!(edge.metric("clickedge_events_dropped_total{feed=\"all\",reason=\"removed\"}"), 5);
+    assert_eq!(edge.metric(&of_feed("events_pending", "all")), 0);
+}
+
+/// Every answered click is either delivered or counted as dropped.
+#[track_caller]
+fn assert_balanced(edge: &Edge, feed: &str, answered: usize, dropped: usize) {
+    assert_eq!(edge.metric("clickedge_clicks_answered_total"), answered as i64);
+    assert_eq!(edge.metric("clickedge_clicks_enriched_total"), answered as i64);
+    assert_eq!(edge.metric(&of_feed("events_routed_total", feed)), answered as i64);
+    assert_eq!(edge.metric(&of_feed("events_delivered_total", feed)), (answered - dropped) as i64);
+    assert_eq!(edge.metric(&of_feed("events_pending", feed)), 0);
+}
