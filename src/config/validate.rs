@@ -308,10 +308,9 @@ impl Findings {
         }
     }
 
-    /// Port 0 lets the system choose, so that two of them never meet.
     fn socket(&mut self, taken: &mut BTreeMap<SocketAddr, String>, key: String, address: SocketAddr) {
         if address.port() == 0 {
-            return;
+            return self.error(key, "has port 0, which lets the system choose and tells nobody", "name the port");
         }
         match taken.get(&address) {
             Some(other) => self.error(

@@ -97,6 +97,7 @@ fn the_edge_and_its_sockets_are_checked() {
                 c.listeners[1].tls[0].certificate_file.clear();
             }),
             ("listeners[1].tls[0].key_file", "is empty", |c| c.listeners[1].tls[0].key_file.clear()),
+            ("listeners[0].address", "port 0", |c| c.listeners[0].address.set_port(0)),
             ("upstream.address", "port 0", |c| c.upstream.as_mut().unwrap().address.set_port(0)),
             ("upstream.address", "in circles", |c| {
                 c.upstream.as_mut().unwrap().address = c.listeners[0].address;
@@ -106,14 +107,6 @@ fn the_edge_and_its_sockets_are_checked() {
             }),
         ],
     );
-}
-
-#[test]
-fn port_0_may_stand_twice_because_the_system_chooses() {
-    let mut config = sound();
-    config.listeners[0].address.set_port(0);
-    config.admin.address = config.listeners[0].address;
-    assert_eq!(validate(&config), []);
 }
 
 #[test]
