@@ -9,14 +9,12 @@ mod s3;
 
 use std::{collections::BTreeSet, fs};
 
-use clicks::{assert_at_least_once, assert_exactly_once, click, click_with, nonces, of_feed, wait_until_delivered};
+use clicks::{
+    assert_at_least_once, assert_balanced, assert_exactly_once, click, click_with, noise, nonces, of_feed,
+    wait_until_delivered,
+};
 use common::{Edge, objects_below};
 use s3::{Fault, S3};
-
-/// What no compressor makes smaller.
-fn noise() -> String {
-    format!("&noise={}", (0..2_000).map(|_| fastrand::alphanumeric()).collect::<String>())
-}
 
 fn quota_drops(edge: &Edge, feed: &str) -> i64 {
     edge.metric(&format!("clickedge_events_dropped_total{{feed=\"{feed}\",reason=\"spool_quota\"}}"))
@@ -90,14 +88,4 @@ fn an_object_that_somebody_takes_away_is_counted_and_delays_nobody() {
     assert_exactly_once(&s3.events("clicks"), &clicks);
     assert_eq!(edge.metric("clickedge_events_dropped_total{feed=\"all\",reason=\"removed\"}"), 5);
     assert_eq!(edge.metric(&of_feed("events_pending", "all")), 0);
-}
-
-/// Every answered click is either delivered or counted as dropped.
-#[track_caller]
-fn assert_balanced(edge: &Edge, feed: &str, answered: usize, dropped: usize) {
-    assert_eq!(edge.metric("clickedge_clicks_answered_total"), answered as i64);
-    assert_eq!(edge.metric("clickedge_clicks_enriched_total"), answered as i64);
-    assert_eq!(edge.metric(&of_feed("events_routed_total", feed)), answered as i64);
-    assert_eq!(edge.metric(&of_feed("events_delivered_total", feed)), (answered - dropped) as i64);
-    assert_eq!(edge.metric(&of_feed("events_pending", feed)), 0);
 }

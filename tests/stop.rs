@@ -18,7 +18,8 @@ use std::{
 };
 
 use clicks::{
-    Visitor, assert_at_least_once, assert_exactly_once, click, click_with, nonces, of_feed, wait_until_delivered,
+    Visitor, assert_at_least_once, assert_balanced, assert_exactly_once, click, click_with, noise, nonces, of_feed,
+    wait_until_delivered,
 };
 use common::{Edge, events_below, free_address, objects_below};
 use s3::{Fault, S3};
@@ -27,11 +28,6 @@ use s3::{Fault, S3};
 const STOP: Duration = Duration::from_secs(15);
 
 const HASTY: &str = "[shutdown]\ngrace_secs = 1\ndrain_secs = 1";
-
-/// An incompressible part of a query.
-fn noise() -> String {
-    format!("&noise={}", (0..2_000).map(|_| fastrand::alphanumeric()).collect::<String>())
-}
 
 /// The numbers at the end of objects' keys.
 fn seqs<'a>(keys: impl IntoIterator<Item = &'a Path>) -> BTreeSet<u64> {
@@ -260,14 +256,4 @@ fn a_stop_on_a_full_disk_ends_and_counts_what_is_lost() {
     let last = stopped.log().lines().last().unwrap().to_owned();
     assert!(last.contains("\"answered\":20") && last.contains("\"events_dropped\":20"), "{last}");
     drop(disk);
-}
-
-/// Every answered click is either delivered or counted as dropped.
-#[track_caller]
-fn assert_balanced(edge: &Edge, feed: &str, answered: usize, dropped: usize) {
-    assert_eq!(edge.metric("clickedge_clicks_answered_total"), answered as i64);
-    assert_eq!(edge.metric("clickedge_clicks_enriched_total"), answered as i64);
-    assert_eq!(edge.metric(&of_feed("events_routed_total", feed)), answered as i64);
-    assert_eq!(edge.metric(&of_feed("events_delivered_total", feed)), (answered - dropped) as i64);
-    assert_eq!(edge.metric(&of_feed("events_pending", feed)), 0);
 }

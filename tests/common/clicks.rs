@@ -97,3 +97,18 @@ pub fn wait_until_delivered(edge: &Edge, feed: &str, events: usize) {
         edge.metric(&of_feed("events_delivered_total", feed)) == events as i64
     });
 }
+
+/// A part of a query that no compressor makes smaller.
+pub fn noise() -> String {
+    format!("&noise={}", (0..2_000).map(|_| fastrand::alphanumeric()).collect::<String>())
+}
+
+/// Every answered click is either delivered or counted as dropped.
+#[track_caller]
+pub fn assert_balanced(edge: &Edge, feed: &str, answered: usize, dropped: usize) {
+    assert_eq!(edge.metric("clickedge_clicks_answered_total"), answered as i64);
+    assert_eq!(edge.metric("clickedge_clicks_enriched_total"), answered as i64);
+    assert_eq!(edge.metric(&of_feed("events_routed_total", feed)), answered as i64);
+    assert_eq!(edge.metric(&of_feed("events_delivered_total", feed)), (answered - dropped) as i64);
+    assert_eq!(edge.metric(&of_feed("events_pending", feed)), 0);
+}
