@@ -16,10 +16,12 @@ fi
 SECONDS_LOAD=${1:-20}
 LINKS=${LINKS:-1000000}
 DIR=$(mktemp -d "${TMPDIR:-/tmp}/clickedge-million.XXXXXX")
+# The rings lie in memory.
+RINGS=$(mktemp -d /dev/shm/clickedge-bench.XXXXXX)
 EDGE=
 cleanup() {
   [ -z "$EDGE" ] || kill "$EDGE" 2>/dev/null || true
-  rm -rf "$DIR"
+  rm -rf "$DIR" "$RINGS"
 }
 trap cleanup EXIT
 if [ -z "${BINARY:-}" ]; then
@@ -57,6 +59,8 @@ cat > "$DIR/clickedge.toml" <<TOML
 address = "127.0.0.1:$PORT"
 [catalog]
 file = "links.ndjson"
+[capture]
+dir = "$RINGS"
 [spool]
 dir = "spool"
 [admin]

@@ -19,6 +19,8 @@ SECONDS_EACH=${2:-8}
 LINKS=100000
 CONNECTIONS=32
 DIR=$(mktemp -d "${TMPDIR:-/tmp}/clickedge-bench.XXXXXX")
+# The rings lie in memory.
+RINGS=$(mktemp -d /dev/shm/clickedge-bench.XXXXXX)
 TICK=$(getconf CLK_TCK)
 
 need() {
@@ -38,7 +40,7 @@ PIDS=()
 cleanup() {
   [ ${#PIDS[@]} = 0 ] || kill "${PIDS[@]}" 2>/dev/null || true
   wait 2>/dev/null || true
-  rm -rf "$DIR"
+  rm -rf "$DIR" "$RINGS"
 }
 trap cleanup EXIT
 
@@ -153,6 +155,8 @@ file = "links.ndjson"
 [enrich]
 workers = 1
 geoip_file = "$PWD/conf/demo/geoip.mmdb"
+[capture]
+dir = "$RINGS"
 [spool]
 dir = "spool"
 [admin]
@@ -162,6 +166,8 @@ log_level = "warn"
 [[feeds]]
 name = "bench"
 workspaces = ["*"]
+max_age_secs = 1
+hold_back_secs = 0
 sink.dir.path = "bucket"
 TOML
   taskset -c 0 "$BINARY" serve --config "$DIR/clickedge.toml" &
@@ -209,10 +215,12 @@ metric() {
   exec 3>&-
 }
 
-# Until every click is delivered or waits in an open object: the work of a round belongs to the round.
+# Until every click is delivered: the work of a round belongs to the round.
 settle() {
-  while [ "$(metric clickedge_ring_clicks)" != 0 ]; do sleep 0.2; done
-  sleep 0.5
+  sleep 0.3
+  while [ "$(metric clickedge_ring_clicks)" != 0 ] || [ "$(metric 'clickedge_events_pending{feed="bench"}')" != 0 ]; do
+    sleep 0.1
+  done
 }
 
 median() { sort -g | awk '{ v[NR] = $1 } END { print (NR % 2) ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'; }

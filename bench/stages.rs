@@ -4,10 +4,10 @@
 
 #![allow(clippy::unwrap_used, clippy::format_push_string)]
 
-use std::{hint::black_box, io::Write, path::Path, sync::Arc};
+use std::{collections::HashMap, hint::black_box, io::Write, path::Path, sync::Arc};
 
 use clickedge::{
-    capture::{Capture, ClientAddr, EventId, Facts, RawClick, Texts},
+    capture::{Capture, ClientAddr, EventId, Facts, Pushed, RawClick, Texts, raw},
     catalog::{Catalog, CatalogStore, key::Host, source},
     clock, config,
     enrich::{GeoStore, Router, Shared, agent, quality, referrer, worker::Enricher},
@@ -15,12 +15,15 @@ use clickedge::{
     telemetry::metrics::Metrics,
 };
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use crossbeam::queue::ArrayQueue;
 use flate2::{Compression, write::GzEncoder};
 use pingora::http::RequestHeader;
 
 const AGENT: &[u8] =
     b"Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Mobile Safari/537.36";
 const LINKS: usize = 100_000;
+/// Clicks of one round through a ring.
+const CLICKS: u64 = 500;
 
 fn catalog() -> Catalog {
     let mut text = String::new();
@@ -85,7 +88,6 @@ fn facts(visitor: u32) -> Facts<'static> {
 fn enricher() -> Enricher {
     let geoip = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/demo/geoip.mmdb");
     Enricher::new(&Shared {
-        capture: Capture::new(1, 1),
         geo: Arc::new(GeoStore::open(Some(&geoip)).unwrap()),
         router: Router::new(&[]),
         pop: "bench".into(),
@@ -124,14 +126,73 @@ fn redirect(c: &mut Criterion) {
     group.finish();
 }
 
+/// The way that needs no shared memory and does not survive a crash: a box for each click, in a queue.
+struct Wiped(Box<[u8]>);
+
+impl Wiped {
+    fn encode(facts: &Facts<'_>) -> Self {
+        Self(encode(facts).into_boxed_slice())
+    }
+}
+
+impl Drop for Wiped {
+    fn drop(&mut self) {
+        zeroize::Zeroize::zeroize(&mut self.0[raw::ADDRESS]);
+    }
+}
+
+fn encode(facts: &Facts<'_>) -> Vec<u8> {
+    let mut bytes = vec![0; raw::encoded_len(facts)];
+    raw::encode_into(facts, &mut bytes);
+    bytes
+}
+
 fn capture(c: &mut Criterion) {
-    let capture = Capture::new(1, 64);
+    let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+    let config = config::Capture { dir: dir.path().into(), ring_bytes: 4 << 20 };
+    let (capture, mut inlets) = Capture::open(&config, 1, 1, &HashMap::new()).unwrap();
+    let (inlet, receipts) = (&mut inlets[0], capture.receipts());
+    let drain = |inlet: &mut clickedge::capture::Inlet| {
+        let mut last = None;
+        while let Some((click, mark)) = inlet.pop() {
+            black_box(click);
+            last = Some(mark);
+        }
+        if let Some(mark) = last {
+            receipts.release(mark);
+        }
+    };
+    let queue = ArrayQueue::<Wiped>::new(1_024);
+    let facts = facts(1);
     let mut group = c.benchmark_group("capture");
-    group.throughput(Throughput::Elements(1));
-    group.bench_function("encode, push, pop, drop", |b| {
+    group.throughput(Throughput::Elements(CLICKS));
+    // A worker empties the ring now and then; a batch is what one finds after a nap under load.
+    group.bench_function("ring: push", |b| {
+        b.iter_batched(
+            || drain(inlet),
+            |()| (0..CLICKS).for_each(|_| assert_eq!(capture.push(black_box(&facts)), Pushed::Captured)),
+            BatchSize::PerIteration,
+        );
+    });
+    group.bench_function("queue of boxes: push", |b| {
+        b.iter_batched(
+            || while queue.pop().is_some() {},
+            |()| (0..CLICKS).for_each(|_| assert!(queue.push(Wiped::encode(black_box(&facts))).is_ok())),
+            BatchSize::PerIteration,
+        );
+    });
+    group.bench_function("ring: push, pop, release", |b| {
         b.iter(|| {
-            assert!(capture.push(&facts(1)));
-            capture.pop(0).is_some()
+            (0..CLICKS).for_each(|_| assert_eq!(capture.push(black_box(&facts)), Pushed::Captured));
+            drain(inlet);
+        });
+    });
+    group.bench_function("queue of boxes: push, pop, drop", |b| {
+        b.iter(|| {
+            (0..CLICKS).for_each(|_| assert!(queue.push(Wiped::encode(black_box(&facts))).is_ok()));
+            while let Some(click) = queue.pop() {
+                black_box(click.0.len());
+            }
         });
     });
     group.finish();
@@ -143,14 +204,15 @@ fn enrich(c: &mut Criterion) {
     let mut enricher = enricher();
     let mut text = Vec::with_capacity(1 << 20);
     let mut visitor = 0_u32;
-    let clicks: Vec<_> = (0..1_000).map(|n| RawClick::encode(&facts(n * 7))).collect();
+    let clicks: Vec<_> = (0..1_000).map(|n| encode(&facts(n * 7))).collect();
     group.bench_function("raw click to JSON", |b| {
         b.iter(|| {
             if text.len() > 900_000 {
                 text.clear();
             }
             visitor = (visitor + 1) % 1_000;
-            enricher.encode(&clicks[visitor as usize].facts(), &mut text).unwrap();
+            let click = RawClick::parse(&clicks[visitor as usize]).unwrap();
+            enricher.encode(&click.facts(), &mut text).unwrap();
         });
     });
     let agent_text = std::str::from_utf8(AGENT).unwrap();
@@ -173,7 +235,7 @@ fn gzip(c: &mut Criterion) {
     let mut enricher = enricher();
     let mut text = Vec::new();
     for n in 0..EVENTS {
-        enricher.encode(&RawClick::encode(&facts(n * 7)).facts(), &mut text).unwrap();
+        enricher.encode(&facts(n * 7), &mut text).unwrap();
         text.push(b'\n');
     }
     let mut group = c.benchmark_group("gzip");

@@ -4,7 +4,9 @@
 //! mends, from a port that is taken, which time may.
 
 mod check;
+mod feed;
 mod generate;
+mod spool;
 
 use std::{
     fmt::Display,
@@ -16,16 +18,17 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    catalog::LoadError, config::ConfigError, enrich::geo::GeoError, pipeline::StartError, spool::SpoolError,
+    capture::CaptureError, catalog::LoadError, config::ConfigError, enrich::geo::GeoError, pipeline::StartError,
+    spool::SpoolError,
 };
 
 /// The command line was wrong.
 pub const USAGE: u8 = 64;
-/// A catalog or a database was read, and refused.
+/// A catalog or a database was read, and refused; or a feed is not what it should be.
 pub const DATA: u8 = 65;
 /// A file that was named cannot be read.
 pub const NO_INPUT: u8 = 66;
-/// An address is in use or not this machine's; or another process holds the spool.
+/// An address is in use or not this machine's; or another process holds the spool or the rings.
 pub const UNAVAILABLE: u8 = 69;
 /// An error inside clickedge.
 pub const SOFTWARE: u8 = 70;
@@ -39,6 +42,8 @@ Examples:
   clickedge generate config > clickedge.toml    begin with every key and what it means
   clickedge check clickedge.toml                say what is wrong with it, and where
   clickedge serve --config clickedge.toml       answer clicks
+  clickedge feed verify s3://bucket/prefix      prove that a feed is complete, and holds no event twice
+  clickedge spool ls                            tell what waits on this edge, and for how long
 
 Signals of `serve`:
   SIGTERM, SIGINT   stop: finish requests, drain the queues, deliver; see [shutdown]
@@ -47,11 +52,11 @@ Signals of `serve`:
 Exit codes:
    0   done
   64   usage: the command line is wrong
-  65   data: the catalog or the GeoIP database was refused
-  66   no input: a file cannot be read
-  69   unavailable: an address is in use or none of this machine's, or another process holds the spool
+  65   data: the catalog or the GeoIP database was refused, or a feed or a file of the spool has a problem
+  66   no input: a file, a folder or a bucket cannot be read
+  69   unavailable: an address is in use or none of this machine's, or another process holds the spool or the rings
   70   software: an internal error
-  74   input/output: the spool cannot be opened, or a write failed
+  74   input/output: the spool or the rings cannot be opened, or a write failed
   78   configuration: the file was refused; the message names line, column and remedy";
 
 /// Answers branded links at the edge, and delivers every click.
@@ -79,8 +84,12 @@ pub enum Command {
     /// Prints `FILE: ok` for each good one. Otherwise prints every problem with file, line, column and remedy, and
     /// exits with 78, or with 66 if nothing worse happened than that a file could not be read.
     Check(check::Check),
-    /// Print the default configuration, or the schema of the events.
+    /// Print the default configuration, or the schema of the events or the manifests.
     Generate(generate::Generate),
+    /// Ask about a feed that was delivered.
+    Feed(feed::Feed),
+    /// Look into the spool: what waits, how old it is; print it, or send it again.
+    Spool(spool::Spool),
 }
 
 /// Arguments of `serve`.
@@ -108,6 +117,8 @@ pub fn dispatch(cli: Cli) -> ExitCode {
     match cli.command {
         Command::Check(check) => check::run(&check),
         Command::Generate(generate) => generate::run(&generate),
+        Command::Spool(spool) => spool::run(&spool),
+        Command::Feed(feed) => feed::run(&feed),
         Command::Serve(serve) => match crate::server::serve(&serve.config) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
@@ -134,7 +145,11 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
         return match start {
             StartError::Catalog(LoadError::Read { .. }) | StartError::GeoIp(GeoError::Read { .. }) => Some(NO_INPUT),
             StartError::Catalog(_) | StartError::GeoIp(_) => Some(DATA),
-            StartError::Spool(SpoolError::Locked { .. }) => Some(UNAVAILABLE),
+            StartError::Spool(SpoolError::Locked { .. }) | StartError::Capture(CaptureError::Locked { .. }) => {
+                Some(UNAVAILABLE)
+            }
+            StartError::Capture(CaptureError::NotMemory { .. }) => Some(CONFIG),
+            StartError::Capture(CaptureError::NoRoom { .. }) => Some(IO),
             _ => None,
         };
     }

@@ -41,7 +41,7 @@ pub struct Config {
     pub client_address: ClientAddress,
     /// Where requests go whose host is no branded domain. Without it they get 404.
     pub upstream: Option<Upstream>,
-    /// The queues in memory between the redirect and the workers.
+    /// The rings in memory between the redirect and the workers.
     pub capture: Capture,
     /// The workers that turn raw clicks into click events.
     pub enrich: Enrich,
@@ -205,18 +205,22 @@ pub struct Upstream {
     pub server_name: Option<String>,
 }
 
-/// The queues in memory between the redirect and the workers.
+/// The rings in memory between the redirect and the workers.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Capture {
-    /// Clicks that each worker's queue holds, about 1.5 kB each. When it is full the redirect is answered
-    /// all the same and the click is counted as dropped (`ring_full`).
-    pub queue_clicks: usize,
+    /// Folder of the rings, on a tmpfs: memory that outlives this process, but never reaches a disk. A click whose
+    /// redirect was answered survives the death of the process there. Created with mode 0700.
+    pub dir: PathBuf,
+    /// Bytes of all rings together, taken at the start; a click needs about 1 kB until it is in the journal. Each
+    /// pair of a listener thread and a worker has a ring of at least 1 MiB. When a ring is full the redirect is
+    /// answered all the same and the click is counted as dropped (`ring_full`).
+    pub ring_bytes: u64,
 }
 
 impl Default for Capture {
     fn default() -> Self {
-        Self { queue_clicks: 65_536 }
+        Self { dir: "/run/clickedge".into(), ring_bytes: 128 << 20 }
     }
 }
 
@@ -257,11 +261,26 @@ pub struct Spool {
     /// Bytes of finished objects that may wait here. Beyond it a feed that has more than its equal share waiting
     /// loses new events, which are counted (`spool_quota`); the others do not.
     pub max_bytes: u64,
+    /// Bytes of the journal, in which events wait until every feed has packed its part. When it is full the workers
+    /// wait, and the rings fill up.
+    pub journal_max_bytes: u64,
+    /// Milliseconds between two fsyncs of the journal: what a loss of power may cost. A crash of the process costs
+    /// nothing.
+    pub sync_interval_millis: u64,
+    /// Seconds that delivered objects are kept for `clickedge spool replay`. They make way when the spool needs the
+    /// room. 0 keeps none.
+    pub retain_secs: u64,
 }
 
 impl Default for Spool {
     fn default() -> Self {
-        Self { dir: "/var/lib/clickedge/spool".into(), max_bytes: 20 << 30 }
+        Self {
+            dir: "/var/lib/clickedge/spool".into(),
+            max_bytes: 20 << 30,
+            journal_max_bytes: 4 << 30,
+            sync_interval_millis: 100,
+            retain_secs: 86_400,
+        }
     }
 }
 
@@ -340,6 +359,7 @@ impl Config {
         let resolve = |path: &mut PathBuf| *path = base.join(&*path);
         resolve(&mut self.catalog.file);
         self.enrich.geoip_file.as_mut().map(resolve);
+        resolve(&mut self.capture.dir);
         resolve(&mut self.spool.dir);
         for certificate in self.listeners.iter_mut().flat_map(|listener| &mut listener.tls) {
             resolve(&mut certificate.certificate_file);

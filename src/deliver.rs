@@ -1,17 +1,23 @@
 //! Delivery: from the outbox to each customer's sink.
 //!
-//! Every feed has a task of its own: it sends the feed's objects in order, one after the other, and takes each out of
-//! the outbox when the sink has acknowledged it. A feed whose sink fails waits, longer each time, and delays nobody
-//! else. All tasks share one thread, as they mostly wait.
+//! Every feed has a task of its own: it takes the feed's objects in order, has as many uploads under way as the sink
+//! bears ([`pace`]), and takes each object out of the outbox when the sink has acknowledged it. A feed whose sink fails
+//! waits, longer each time, and delays nobody else. All tasks share one thread, as they mostly wait.
 //!
 //! An object's key and bytes never change, and the sink is told not to overwrite: an upload that is repeated, because
-//! an answer was lost or the process died, never makes a second object.
+//! an answer was lost or the process died, never makes a second object. A manifest goes out when every object of its
+//! feed before it has, so that it never names what is not there.
 
 pub mod backoff;
+pub mod digest;
 pub mod dir;
 pub mod feed;
+pub mod limit;
+pub mod pace;
+pub mod queue;
 pub mod s3;
 pub mod sink;
+pub mod upload;
 
 use std::{
     collections::HashMap,
@@ -29,6 +35,7 @@ use tokio::{
 pub use sink::{Sink, SinkError, Stored};
 
 use crate::{
+    alarm::Alarm,
     config,
     spool::{Object, Outbox},
     telemetry::metrics::{FeedMetrics, Metrics},
@@ -36,6 +43,9 @@ use crate::{
 use dir::DirSink;
 use feed::FeedTask;
 use s3::S3Sink;
+
+/// Threads that write into folders and look into files, for all feeds.
+const FOLDER_THREADS: usize = 32;
 
 /// The running delivery.
 pub struct Deliver {
@@ -50,7 +60,7 @@ impl Deliver {
     ///
     /// # Errors
     /// When the outbox cannot be read, or the system gives no thread.
-    pub fn start(feeds: &[config::Feed], outbox: &Arc<Outbox>, metrics: &Metrics) -> io::Result<Self> {
+    pub fn start(feeds: &[config::Feed], outbox: &Arc<Outbox>, metrics: &Metrics, alarm: &Alarm) -> io::Result<Self> {
         let (stop, stopping) = watch::channel(None);
         let mut queues = Vec::new();
         let mut tasks = Vec::new();
@@ -59,23 +69,40 @@ impl Deliver {
             let metrics = metrics.feed(&feed.name);
             for object in outbox.waiting(&feed.name)? {
                 metrics.waits(object.bytes);
+                // Others are counted when somebody has looked into them.
+                metrics.recovered.inc_by(object.summary.as_ref().map_or(0, |summary| summary.events));
                 let _ = queue.send(object);
             }
             queues.push(queue);
-            tasks.push((
-                FeedTask { name: feed.name.clone(), outbox: Arc::clone(outbox), metrics, stopping: stopping.clone() },
-                feed.sink.clone(),
-                objects,
-            ));
+            let task = FeedTask {
+                name: feed.name.clone(),
+                outbox: Arc::clone(outbox),
+                metrics,
+                stopping: stopping.clone(),
+                uploads: match &feed.sink {
+                    config::Sink::Dir(_) => 1,
+                    config::Sink::S3(config) => config.uploads,
+                },
+            };
+            tasks.push((task, feed.sink.clone(), objects));
         }
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            // Folder sinks write there. Thousands of feeds become due together; their files need not be open together.
+            .max_blocking_threads(FOLDER_THREADS)
+            .enable_all()
+            .build()?;
+        let watched = alarm.watch();
         let thread = std::thread::Builder::new().name("deliver".into()).spawn(move || {
+            let _watched = watched;
             runtime.block_on(async {
                 let mut running = JoinSet::new();
                 let mut feeds = HashMap::new();
                 for (task, sink, objects) in tasks {
                     let feed = (task.name.clone(), Arc::clone(&task.metrics));
-                    let handle = running.spawn(async move { task.run(open(&sink).await, objects).await });
+                    let handle = running.spawn(async move {
+                        let sink = open(&task.name, &sink).await;
+                        task.run(sink, objects).await;
+                    });
                     feeds.insert(handle.id(), feed);
                 }
                 while let Some(ended) = running.join_next().await {
@@ -117,9 +144,9 @@ impl Deliver {
 }
 
 /// Opens the configured sink.
-async fn open(config: &config::Sink) -> Box<dyn Sink> {
+async fn open(feed: &str, config: &config::Sink) -> Arc<dyn Sink> {
     match config {
-        config::Sink::Dir(config) => Box::new(DirSink::new(&config.path)),
-        config::Sink::S3(config) => Box::new(S3Sink::new(config).await),
+        config::Sink::Dir(config) => Arc::new(DirSink::new(&config.path)),
+        config::Sink::S3(config) => Arc::new(S3Sink::new(feed, config).await),
     }
 }

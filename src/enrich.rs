@@ -1,7 +1,7 @@
 //! Enrichment: worker threads turn raw clicks into click events and hand them on, feed by feed.
 //!
-//! Each worker owns one queue and everything it needs to know: caches, sessions, buffers. Workers share nothing that
-//! is written, so none waits for another. They poll their queue and sleep for [`NAP`] when it is empty: waking a worker
+//! Each worker owns one end of the rings ([`Inlet`]) and everything it needs to know: caches, sessions, buffers. Workers share nothing that
+//! is written, so none waits for another. They poll their rings and sleep for [`NAP`] when these are empty: waking a worker
 //! would cost the redirect a system call.
 //!
 //! A worker that fails on one click counts it as dropped, says so, and goes on with the next.
@@ -34,40 +34,77 @@ pub use route::Router;
 use worker::Worker;
 
 use crate::{
-    capture::Capture,
-    capture::EventId,
+    alarm::Alarm,
+    capture::{EventId, Inlet, Mark},
     config,
     telemetry::metrics::{FeedMetrics, Metrics},
 };
 
-/// How long a worker sleeps when its queue is empty. A queue must hold what arrives meanwhile. Under load a worker
+/// How long a worker sleeps when its rings are empty. They must hold what arrives meanwhile. Under load a worker
 /// then wakes for hundreds of clicks at a time, and seldom takes the processor from a listener.
 pub const NAP: Duration = Duration::from_millis(10);
+
+/// Longest event, in bytes of JSON. Everything in it that a visitor sends is cut at capture; what is left is the
+/// link's, and a link with a megabyte of tags is a mistake.
+pub const MAX_EVENT: usize = 1 << 20;
 
 /// Events on their way from a worker to the spool.
 #[derive(Default)]
 pub struct Batch {
-    /// Encoded events, each ended by a line feed.
+    /// Encoded events, one behind the other.
     pub text: Vec<u8>,
-    /// Which part of `text` goes to which feed. An event of several feeds stands once and is referred to often.
     pub entries: Vec<Entry>,
+    /// The feeds of all entries.
+    feeds: Vec<u16>,
+    /// How far each ring has been read with this batch, clicks that became no event included.
+    pub marks: Vec<Mark>,
 }
 
-/// One event for one feed.
+/// One event.
 #[derive(Clone, Copy)]
 pub struct Entry {
-    pub feed: u16,
     pub id: EventId,
     /// When the click was answered, microseconds since the Unix epoch.
     pub micros: u64,
+    /// The click that it was.
+    pub mark: Mark,
     /// Range in [`Batch::text`].
     pub start: u32,
     pub end: u32,
+    /// Range of its feeds, see [`Batch::feeds_of`].
+    feeds: (u32, u32),
+}
+
+impl Batch {
+    /// Adds an event whose text was appended from `start` on.
+    pub fn add(&mut self, id: EventId, micros: u64, mark: Mark, start: usize, feeds: &[u16]) {
+        let first = self.feeds.len() as u32;
+        self.feeds.extend_from_slice(feeds);
+        let (end, feeds) = (self.text.len() as u32, (first, self.feeds.len() as u32));
+        self.entries.push(Entry { id, micros, mark, start: start as u32, end, feeds });
+    }
+
+    /// Whether there is nothing to tell.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.marks.is_empty()
+    }
+
+    /// Notes that a ring has been read up to here.
+    pub fn read(&mut self, mark: Mark) {
+        match self.marks.iter_mut().find(|known| known.ring == mark.ring) {
+            Some(known) => known.end = mark.end,
+            None => self.marks.push(mark),
+        }
+    }
+
+    /// The feeds that an entry goes to.
+    pub fn feeds_of(&self, entry: &Entry) -> &[u16] {
+        &self.feeds[entry.feeds.0 as usize..entry.feeds.1 as usize]
+    }
 }
 
 /// What all workers share, and only read.
 pub struct Shared {
-    pub capture: Capture,
     pub geo: Arc<GeoStore>,
     pub router: Router,
     pub pop: String,
@@ -84,20 +121,24 @@ pub struct Enrich {
 }
 
 impl Enrich {
-    /// Starts one worker for each queue. They send batches to `spool`, and wait when it takes none.
+    /// Starts one worker for each inlet. They send batches to `spool`, and wait when it takes none.
     ///
     /// # Errors
     /// When the system gives no more threads.
-    pub fn start(shared: Shared, spool: &Sender<Batch>) -> io::Result<Self> {
+    pub fn start(shared: Shared, inlets: Vec<Inlet>, spool: &Sender<Batch>, alarm: &Alarm) -> io::Result<Self> {
         let shared = Arc::new(shared);
         let stopping = Arc::new(AtomicBool::new(false));
-        let spawn = |queue| {
-            let worker = Worker::new(queue, Arc::clone(&shared), spool.clone());
+        let spawn = |(number, inlet)| {
+            let worker = Worker::new(number, Arc::clone(&shared), spool.clone());
             let stopping = Arc::clone(&stopping);
-            let name = format!("enrich-{queue}");
-            std::thread::Builder::new().name(name).spawn(move || worker.run(&stopping))
+            let name = format!("enrich-{number}");
+            let watched = alarm.watch();
+            std::thread::Builder::new().name(name).spawn(move || {
+                let _watched = watched;
+                worker.run(inlet, &stopping);
+            })
         };
-        let threads = (0..shared.capture.queues()).map(spawn).collect::<io::Result<_>>()?;
+        let threads = inlets.into_iter().enumerate().map(spawn).collect::<io::Result<_>>()?;
         Ok(Self { threads, stopping })
     }
 
@@ -106,7 +147,7 @@ impl Enrich {
         self.stopping.store(true, Ordering::Release);
         for thread in self.threads {
             if thread.join().is_err() {
-                tracing::error!("a worker thread has failed; its queue is lost");
+                tracing::error!("a worker thread has failed; its clicks stay in the rings");
             }
         }
     }

@@ -3,8 +3,8 @@
 //! The one way data flows; every stage is one module, and imports nothing to its right:
 //!
 //! ```text
-//! client ─► listener ─► redirect ─► capture ═ring═► enrich ─► spool ─► deliver ─► S3 | dir
-//!                        ▲             RAM                     disk     per feed
+//! client ─► listener ─► redirect ─► capture ═ring═► enrich ─► spool(journal ─► outbox) ─► deliver ─► S3 | dir
+//!                        ▲            tmpfs                    disk                       per feed
 //!                      catalog
 //! ```
 //!
@@ -12,25 +12,36 @@
 //! |---|---|
 //! | [`listener`] | sockets, certificates by server name |
 //! | [`redirect`] | what a request gets; a plugin for any Pingora proxy |
-//! | [`capture`] | the raw click, the client address as a type, the queues |
+//! | [`capture`] | the raw click, the client address as a type, the rings that outlive the process |
 //! | [`enrich`] | workers that turn raw clicks into click events |
-//! | [`spool`] | open objects, the outbox, what an earlier process left behind |
-//! | [`deliver`] | sinks and retries, one task a feed |
-//! | [`event`] | the public contract |
+//! | [`spool`] | the journal, the packer that makes objects of it, the outbox, recovery; what an operator sees of it |
+//! | [`deliver`] | sinks, pace and retries, one task a feed |
+//! | [`event`], [`manifest`] | the public contracts |
 //! | [`catalog`], [`config`], [`telemetry`], [`clock`] | beside the flow; they import no stage |
+//! | [`fault`] | the places at which a test lets the process die |
+//! | [`verify`] | proves from outside that a feed is complete |
 //! | [`pipeline`] | wires the stages, owns start and shutdown order |
 //! | [`server`], [`admin`], [`cli`] | the process around it |
 //!
-//! Four places where the code differs from a plainer picture, and why:
+//! A click is never in fewer than one place: a ring lets go of it when the journal has it, the journal when an object
+//! holds it, the outbox when the sink has acknowledged it.
+//!
+//! Places where the code differs from a plainer picture, and why:
 //! - `redirect` hands its clicks to `capture` and imports its types: anything between the two would cost every click
 //!   an indirect call.
 //! - `enrich` sends to the spool through a channel that the spool owns; the batch type is `enrich`'s, so that the
 //!   arrow still points to the right.
-//! - Events go from the workers straight into open objects on disk. A journal between the two, which makes a click
-//!   survive `SIGKILL`, has its place in `spool` and is not there yet.
+//! - What the journal has synced goes back to the rings, against the arrow: `pipeline` hands the spool a closure, so
+//!   that neither knows the other.
+//! - Each frame of the journal says which click of which ring it came from: after a crash, that alone tells which
+//!   clicks of the rings are in the journal already. Frames name feeds by a number, and the header of their segment
+//!   says what it means: feeds come and go with the configuration, segments stay.
+//! - Objects are made in rounds, and the rename of the spool's `state` commits all of a round at once. A rename of each
+//!   object would need a sync for each, and thousands of feeds have thousands of objects.
 //! - Bots have no session: a prefetch would otherwise start the visit that the person's own click then only joins.
 
 pub mod admin;
+pub mod alarm;
 pub mod capture;
 pub mod catalog;
 pub mod cli;
@@ -39,12 +50,15 @@ pub mod config;
 pub mod deliver;
 pub mod enrich;
 pub mod event;
+pub mod fault;
 pub mod listener;
+pub mod manifest;
 pub mod pipeline;
 pub mod redirect;
 pub mod server;
 pub mod spool;
 pub mod telemetry;
+pub mod verify;
 
 pub use pipeline::Pipeline;
 pub use redirect::Redirector;

@@ -5,12 +5,16 @@
 
 use std::{
     io,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use crate::{
-    capture::Capture,
+    alarm::Alarm,
+    capture::{Capture, CaptureError},
     catalog::{CatalogStore, LoadError, Report},
     config::Config,
     deliver::Deliver,
@@ -27,6 +31,8 @@ pub enum StartError {
     Catalog(#[from] LoadError),
     #[error(transparent)]
     GeoIp(#[from] GeoError),
+    #[error(transparent)]
+    Capture(#[from] CaptureError),
     #[error(transparent)]
     Spool(#[from] SpoolError),
     #[error("client_address.header is no header name")]
@@ -45,25 +51,28 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// Loads the catalog and the GeoIP database, opens the spool, and starts workers and delivery.
+    /// Loads the catalog and the GeoIP database, opens the spool and the rings, and starts workers and delivery.
     ///
     /// # Errors
     /// See [`StartError`]. Nothing runs then.
     pub fn start(config: &Config) -> Result<Self, StartError> {
         let metrics = Arc::new(Metrics::new());
+        let alarm = Alarm::default();
         let (catalog, report) = CatalogStore::open(&config.catalog)?;
         tell(&catalog, &report);
         let catalog = Arc::new(catalog);
         let geo = Arc::new(GeoStore::open(config.enrich.geoip_file.as_deref())?);
         let trusted = TrustedProxies::new(&config.client_address)?;
-        let capture = Capture::new(config.workers(), config.capture.queue_clicks);
-
-        let opened = Opened::open(&config.spool, feed_specs(config, &metrics), Arc::clone(&metrics))?;
+        let opened =
+            Opened::open(&config.spool, &config.edge.pop, feed_specs(config, &metrics), Arc::clone(&metrics))?;
         let outbox = opened.outbox();
-        let deliver = Deliver::start(&config.feeds, &outbox, &metrics)?;
-        let (spool, batches) = opened.start(deliver.intake())?;
+        let (capture, inlets) =
+            Capture::open(&config.capture, config.listener_threads(), config.workers(), opened.known())?;
+        metrics.clicks_recovered.inc_by(capture.recovered());
+        let deliver = Deliver::start(&config.feeds, &outbox, &metrics, &alarm)?;
+        let receipts = capture.receipts();
+        let (spool, batches) = opened.start(move |mark| receipts.release(mark), deliver.intake(), &alarm)?;
         let shared = Shared {
-            capture: capture.clone(),
             geo: Arc::clone(&geo),
             router: Router::new(&config.feeds),
             pop: config.edge.pop.clone(),
@@ -71,7 +80,7 @@ impl Pipeline {
             metrics: Arc::clone(&metrics),
             feeds: config.feeds.iter().map(|feed| metrics.feed(&feed.name)).collect(),
         };
-        let enrich = Enrich::start(shared, &batches)?;
+        let enrich = Enrich::start(shared, inlets, &batches, &alarm)?;
         let redirector = Redirector::new(
             Arc::clone(&catalog),
             capture.clone(),
@@ -79,7 +88,8 @@ impl Pipeline {
             Answers::new(&config.redirect),
             Arc::clone(&metrics),
         );
-        let monitor = Monitor { metrics, catalog, geo, capture, outbox };
+        let journal_bytes = spool.journal_bytes();
+        let monitor = Monitor { metrics, catalog, geo, capture, outbox, journal_bytes, alarm };
         Ok(Self { redirector, monitor, enrich, spool, deliver })
     }
 
@@ -102,20 +112,14 @@ impl Pipeline {
         self.enrich.drain();
         let lock = self.spool.drain();
         self.deliver.drain(deadline);
+        self.monitor.capture.close();
         drop(lock);
         self.monitor.metrics.account()
     }
 }
 
 fn feed_specs(config: &Config, metrics: &Metrics) -> Vec<FeedSpec> {
-    let spec = |feed: &crate::config::Feed| FeedSpec {
-        name: feed.name.clone(),
-        pop: config.edge.pop.clone(),
-        compression: feed.compression,
-        max_age: Duration::from_secs(feed.max_age_secs),
-        max_bytes: feed.max_bytes,
-        metrics: metrics.feed(&feed.name),
-    };
+    let spec = |feed: &crate::config::Feed| FeedSpec::new(feed, &config.edge.pop, metrics.feed(&feed.name));
     config.feeds.iter().map(spec).collect()
 }
 
@@ -127,6 +131,8 @@ pub struct Monitor {
     geo: Arc<GeoStore>,
     capture: Capture,
     outbox: Arc<Outbox>,
+    journal_bytes: Arc<AtomicU64>,
+    alarm: Alarm,
 }
 
 impl Monitor {
@@ -135,14 +141,22 @@ impl Monitor {
         let catalog = self.catalog.load();
         let metrics = &self.metrics;
         metrics.ring_clicks.set(self.capture.depth() as i64);
-        metrics.ring_capacity.set(self.capture.capacity() as i64);
+        metrics.ring_held.set(self.capture.held_bytes() as i64);
+        metrics.ring_capacity.set(self.capture.capacity_bytes() as i64);
         metrics.catalog_links.set(catalog.links() as i64);
         metrics.catalog_domains.set(catalog.domains() as i64);
         metrics.catalog_bytes.set(catalog.memory_bytes() as i64);
         metrics.catalog_loaded.set(self.catalog.loaded_at_secs() as i64);
         metrics.geoip_built.set(self.geo.built_at_secs() as i64);
+        metrics.journal_bytes.set(self.journal_bytes.load(Ordering::Relaxed) as i64);
         metrics.spool_bytes.set(self.outbox.bytes() as i64);
         metrics.text()
+    }
+
+    /// Whether a thread has failed, which is a defect. Clicks are answered and captured until the rings are
+    /// full; nothing is lost if another process takes over before.
+    pub fn has_failed(&self) -> bool {
+        self.alarm.is_raised()
     }
 
     /// Reads the catalog and the GeoIP database again. What cannot be read leaves the old one in service.

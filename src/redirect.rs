@@ -42,8 +42,7 @@
 //! ```
 //!
 //! What a request is answered with is decided by [`decide`], which does no input or output and is the reference for
-//! every other way to the same answer. The path from there to the queue takes no lock and makes one allocation of
-//! its own, the raw click.
+//! every other way to the same answer. The path from there into the ring takes no lock and makes no allocation.
 
 pub mod client;
 pub mod forward;
@@ -61,9 +60,9 @@ pub use request::Request;
 pub use response::Answers;
 
 use crate::{
-    capture::{Capture, ClientAddr, EventId, Facts, Texts},
+    capture::{Capture, ClientAddr, EventId, Facts, Pushed, Texts},
     catalog::{Catalog, CatalogStore, Link, Lookup, State},
-    clock,
+    clock, fault,
     telemetry::metrics::{DropReason, Metrics, Outcome},
 };
 
@@ -192,10 +191,13 @@ impl Redirector {
         let peer = session.client_addr().and_then(|address| address.as_inet()).map(std::net::SocketAddr::ip);
         let client = self.trusted.client(peer, session.req_header());
         let micros = clock::unix_micros();
-        let captured = self.capture.push(&facts(micros, client, request, link, location));
-        self.metrics.click_answered(captured);
-        if !captured {
-            self.metrics.click_dropped(DropReason::RingFull);
+        let pushed = self.capture.push(&facts(micros, client, request, link, location));
+        fault::point("captured");
+        self.metrics.click_answered(pushed == Pushed::Captured);
+        match pushed {
+            Pushed::Captured => {}
+            Pushed::Full => self.metrics.click_dropped(DropReason::RingFull),
+            Pushed::TooLarge => self.metrics.click_dropped(DropReason::TooLarge),
         }
     }
 }

@@ -26,6 +26,7 @@ use pingora::{
     server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, configuration::ServerConf},
     services::listening::Service,
 };
+use rustix::process::DumpableBehavior;
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM},
     iterator::Signals,
@@ -44,11 +45,17 @@ use crate::{
 /// How long the listeners may take to open.
 const OPENING: Duration = Duration::from_secs(10);
 
+/// Time between two looks at whether the pipeline is well.
+const HEALTH: Duration = Duration::from_millis(500);
+
 /// Answers clicks until a signal says stop, then drains.
 ///
 /// # Errors
 /// When the configuration is refused, an address cannot be had, or a stage does not start.
 pub fn serve(file: &Path) -> anyhow::Result<()> {
+    // Client addresses are in this process's memory: no core dump, and nobody who looks into it. Not in the library, as
+    // another proxy's memory is its own matter.
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).context("cannot keep memory private")?;
     let config = config::load(file)?;
     logs::init(&config.telemetry);
     for problem in validate::validate(&config) {
@@ -73,14 +80,17 @@ pub fn serve(file: &Path) -> anyhow::Result<()> {
     let shutdown_signal = Box::new(Stop {
         wanted: stop,
         readiness,
+        monitor: pipeline.monitor(),
         addresses: addresses.collect(),
         never_opened: Arc::clone(&never_opened),
     });
     server.run(RunArgs { shutdown_signal });
 
+    let failed = pipeline.monitor().has_failed();
     let account = pipeline.drain(Duration::from_secs(config.shutdown.drain_secs));
     tracing::info!(
         answered = account.answered,
+        recovered = account.recovered,
         enriched = account.enriched,
         clicks_dropped = account.clicks_dropped,
         delivered = account.delivered,
@@ -90,6 +100,9 @@ pub fn serve(file: &Path) -> anyhow::Result<()> {
     );
     if never_opened.load(Ordering::Acquire) {
         bail!("the listeners did not open within {} s", OPENING.as_secs());
+    }
+    if failed {
+        bail!("a thread has failed; start again, and nothing is lost; please report this defect");
     }
     Ok(())
 }
@@ -171,6 +184,7 @@ impl ProxyHttp for EdgeProxy {
 struct Stop {
     wanted: Arc<Notify>,
     readiness: Readiness,
+    monitor: Monitor,
     addresses: Vec<SocketAddr>,
     never_opened: Arc<AtomicBool>,
 }
@@ -190,7 +204,10 @@ impl ShutdownSignalWatch for Stop {
                 for address in &self.addresses {
                     tracing::info!(%address, "listening");
                 }
-                self.wanted.notified().await;
+                tokio::select! {
+                    () = self.wanted.notified() => {}
+                    () = self.failed() => tracing::error!("a thread has failed; stopping, so that another process takes over"),
+                }
             }
             () = self.wanted.notified() => {}
         }
@@ -202,6 +219,13 @@ impl ShutdownSignalWatch for Stop {
 }
 
 impl Stop {
+    /// Ends when a thread of the pipeline has failed.
+    async fn failed(&self) {
+        while !self.monitor.has_failed() {
+            tokio::time::sleep(HEALTH).await;
+        }
+    }
+
     /// Whether every address takes connections, as soon as it does.
     async fn opened(&self) -> bool {
         let all = async {

@@ -1,55 +1,78 @@
 //! The spool: local durable storage between enrichment and delivery.
 //!
 //! ```text
-//! {dir}/lock                                     held by the process that owns the spool
-//! {dir}/open/{feed}/{key}                        objects that still grow
-//! {dir}/outbox/{feed}/{key}                      finished objects, byte for byte what the sink will hold
-//! {dir}/quarantine/{feed}/{key}                  finished objects that were found damaged
-//! {dir}/seq/{feed}                               number of the feed's next object
-//! {key} = dt=2026-11-23/hour=09/{feed}-{pop}-{first event id}-{seq}.ndjson.gz
-//! ```
-//! One thread owns all of it. It takes batches from the workers, adds each event to the open object of its feed and
-//! event-time hour, and finishes an object when it is large or old enough: fsync, rename into the outbox, fsync of
-//! the folder. The rename is the commit. An object's key, and with it everything that delivery needs to know, is
-//! decided before its first byte is written; so nothing that happens later makes a second object of the same events.
+//! workers ─► journal ─► packer ─► outbox ─► (delivery)
 //!
-//! A disk that is full or fails does not lose an event: the spool waits and tries again, the workers wait for it, and
-//! the queues in memory fill up to their bound, where drops are counted. Objects that an earlier process left open
-//! are finished at the start with every whole event in them ([`recovery`]).
+//! {dir}/lock                         held by the process that owns the spool
+//! {dir}/journal/{number}.journal     events that no object holds yet, and some that do            (journal, frame)
+//! {dir}/state                        how far each feed is packed, the objects of the last round   (state)
+//! {dir}/build/                       the objects of the round under way                           (pack, format)
+//! {dir}/outbox/{feed}/{key}          finished objects, byte for byte what the sink will hold      (outbox)
+//! {dir}/delivered/{hour}/{feed}/…    what was delivered, for a while                              (outbox)
+//! {dir}/records/{hour}.{part}.records  what is known of each object, for the manifests              (record, hours)
+//! {dir}/replay/{feed}/{key}          objects that an operator wants to be sent again              (pack)
+//! {dir}/quarantine/                  what was found damaged                                       (recovery)
+//! ```
+//! Two threads own it. The journal's thread brings events to the disk, a hundred milliseconds' worth at a time, and
+//! then lets go of the clicks in the rings. The packer's thread makes objects of them, feed by feed.
+//!
+//! What holds, whatever fails and whenever it does:
+//! - an event is in a ring or in the journal, until it is in an object, until that object was acknowledged;
+//! - the boundaries of an object, and with them its key, are decided and durable before it is sent, so that whatever
+//!   is repeated is repeated under the same key;
+//! - a disk that is full or fails delays events and loses none: the rings fill up to their bound, where drops are
+//!   counted.
 
-pub mod count;
-pub mod object;
+pub mod disk;
+pub mod format;
+pub mod frame;
+pub mod hours;
+pub mod journal;
 pub mod outbox;
+pub mod pack;
 pub mod patient;
+pub mod read;
+pub mod record;
 pub mod recovery;
+pub mod replay;
+pub mod state;
+pub mod survey;
 
 use std::{
+    collections::HashMap,
     fs::{self, File},
     io,
-    path::Path,
-    sync::Arc,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64},
+    },
     thread::JoinHandle,
     time::{Duration, Instant},
 };
 
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use hashbrown::HashMap;
+use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
 
-use object::OpenObject;
-pub use outbox::{Object, Outbox};
+use disk::{Disk, RealDisk};
+use hours::Hours;
+use journal::{Journal, Synced};
+pub use outbox::{Kind, Object, Outbox};
+use pack::Packer;
 use patient::Deadline;
+use record::Records;
+use recovery::Recovered;
+use state::State;
 
 use crate::{
-    capture::EventId,
-    config,
-    enrich::{Batch, Entry},
-    telemetry::metrics::{DropReason, FeedMetrics, Metrics},
+    alarm::Alarm,
+    capture::Mark,
+    config::{self, Format},
+    enrich::Batch,
+    telemetry::metrics::{FeedMetrics, Metrics},
 };
 
-/// Batches that wait for the spool before the workers do.
+/// Batches that wait for the journal before the workers do.
 const WAITING_BATCHES: usize = 32;
-
-const HOUR_MICROS: u64 = 3_600_000_000;
 
 /// Why the spool cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -69,33 +92,82 @@ pub enum SpoolError {
 pub struct FeedSpec {
     pub name: String,
     pub pop: String,
+    pub format: Format,
     pub compression: config::Compression,
     pub max_age: Duration,
     pub max_bytes: u64,
+    pub min_bytes: u64,
+    /// At least `max_age`.
+    pub hold_back: Duration,
+    /// `None` for no manifests.
+    pub manifest_every: Option<Duration>,
+    /// False for a feed that only an earlier configuration knew: its objects are made, and stay.
+    pub configured: bool,
     pub metrics: Arc<FeedMetrics>,
 }
 
-/// The running spool.
-pub struct Spool {
-    thread: JoinHandle<()>,
-    deadline: Deadline,
-    lock: File,
+impl FeedSpec {
+    /// A feed of the configuration.
+    pub fn new(feed: &config::Feed, pop: &str, metrics: Arc<FeedMetrics>) -> Self {
+        Self {
+            name: feed.name.clone(),
+            pop: pop.to_owned(),
+            format: feed.format,
+            compression: feed.compression,
+            max_age: Duration::from_secs(feed.max_age_secs),
+            max_bytes: feed.max_bytes,
+            min_bytes: feed.min_bytes,
+            hold_back: Duration::from_secs(feed.hold_back_secs.max(feed.max_age_secs)),
+            manifest_every: (feed.manifest_secs > 0).then(|| Duration::from_secs(feed.manifest_secs)),
+            configured: true,
+            metrics,
+        }
+    }
+
+    /// A feed that the configuration does not know any more.
+    fn forgotten(name: &str, pop: &str, metrics: Arc<FeedMetrics>) -> Self {
+        Self {
+            name: name.to_owned(),
+            pop: pop.to_owned(),
+            format: Format::default(),
+            compression: config::Compression::default(),
+            max_age: Duration::ZERO,
+            max_bytes: 16 << 20,
+            min_bytes: 0,
+            hold_back: Duration::ZERO,
+            manifest_every: None,
+            configured: false,
+            metrics,
+        }
+    }
 }
 
 /// A spool that is open, locked and recovered, but does not run yet.
 pub struct Opened {
+    dir: PathBuf,
+    config: config::Spool,
+    disk: Arc<dyn Disk>,
     outbox: Arc<Outbox>,
     feeds: Vec<FeedSpec>,
+    state: State,
+    hours: Hours,
+    records: Records,
+    recovered: Recovered,
     metrics: Arc<Metrics>,
     lock: File,
 }
 
 impl Opened {
-    /// Opens the spool and finishes what an earlier process left open.
+    /// Opens the spool of a real disk and finds out what an earlier process has left.
     ///
     /// # Errors
     /// When the folder cannot be made or written, or another process holds it.
-    pub fn open(config: &config::Spool, feeds: Vec<FeedSpec>, metrics: Arc<Metrics>) -> Result<Self, SpoolError> {
+    pub fn open(
+        config: &config::Spool,
+        pop: &str,
+        feeds: Vec<FeedSpec>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, SpoolError> {
         let dir = config.dir.display().to_string();
         let io = |source| SpoolError::Io { dir: dir.clone(), source };
         make_private(&config.dir).map_err(io)?;
@@ -105,14 +177,59 @@ impl Opened {
             Err(fs::TryLockError::WouldBlock) => return Err(SpoolError::Locked { dir }),
             Err(fs::TryLockError::Error(source)) => return Err(io(source)),
         }
-        let outbox = Arc::new(Outbox::open(&config.dir, config.max_bytes).map_err(io)?);
-        recovery::finish_open_objects(&outbox, &feeds).map_err(io)?;
-        for feed in outbox.feeds_on_disk().map_err(io)? {
-            if !feeds.iter().any(|known| known.name == feed) {
-                tracing::warn!(feed, "objects of a feed that is not configured stay in the spool");
-            }
+        let disk = Arc::new(RealDisk::new(&config.dir).map_err(io)?);
+        Self::recover(config, pop, feeds, metrics, disk, lock).map_err(io)
+    }
+
+    /// The same, with any disk.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn recover(
+        config: &config::Spool,
+        pop: &str,
+        mut feeds: Vec<FeedSpec>,
+        metrics: Arc<Metrics>,
+        disk: Arc<dyn Disk>,
+        lock: File,
+    ) -> io::Result<Self> {
+        let dir = config.dir.clone();
+        for part in ["journal", "build", "outbox", "records", "replay"] {
+            disk.make_dir(&dir.join(part))?;
         }
-        Ok(Self { outbox, feeds, metrics, lock })
+        disk.sync_dir(&dir)?;
+        let mut state = State::load(&*disk, &dir)?;
+        let mut records = Records::open(&*disk, &dir)?;
+        let outbox = Arc::new(Outbox::open(Arc::clone(&disk), &dir, config.max_bytes, config.retain_secs)?);
+        pack::finish_last_round(&*disk, &dir, &outbox, &state, &mut records)?;
+
+        let mut numbers: HashMap<String, u16> = feeds.iter().map(|feed| feed.name.clone()).zip(0..).collect();
+        let recovered = recovery::read_journal(&*disk, &dir, &state, |name| {
+            *numbers.entry(name.to_owned()).or_insert_with(|| {
+                tracing::warn!(feed = name, "the journal holds events of a feed that is not configured");
+                feeds.push(FeedSpec::forgotten(name, pop, metrics.feed(name)));
+                feeds.len() as u16 - 1
+            })
+        })?;
+        recovery::mend(&*disk, &dir, &recovered)?;
+        metrics.journal_damaged.inc_by(recovered.damages.iter().map(|damage| damage.end - damage.start).sum());
+        let hours = Hours::load(&*disk, &records, |record| {
+            // Objects of another edge's name are none of ours any more.
+            let number = numbers.get(&record.feed).copied()?;
+            hours::is_of(record, &feeds[usize::from(number)]).then_some(number)
+        })?;
+        // Without a state the numbers go on all the same.
+        for (number, seq) in hours.last_seqs() {
+            let feed = state.feeds.entry(feeds[usize::from(number)].name.clone()).or_default();
+            feed.seq = feed.seq.max(seq + 1);
+        }
+        recall(&*disk, &outbox, &records)?;
+        let (segments, events) =
+            (recovered.segments.len(), recovered.runs.iter().map(|(_, run)| run.events).sum::<u64>());
+        if segments > 0 {
+            tracing::info!(segments, events, "found a journal");
+        }
+        Ok(Self { dir, config: config.clone(), disk, outbox, feeds, state, hours, records, recovered, metrics, lock })
     }
 
     /// Where finished objects lie.
@@ -120,155 +237,139 @@ impl Opened {
         Arc::clone(&self.outbox)
     }
 
-    /// Starts the thread. Batches go into the sender; `finished` is told of each finished object and its feed.
+    /// Of each ring, the position up to which the journal holds its clicks.
+    pub fn known(&self) -> &HashMap<u64, u64> {
+        &self.recovered.known
+    }
+
+    /// Starts the threads. Batches go into the sender; `release` is told what the journal holds of the rings, and
+    /// `finished` of each finished object and its feed.
     ///
     /// # Errors
     /// When the system gives no more threads.
-    pub fn start(self, finished: impl FnMut(usize, Object) + Send + 'static) -> io::Result<(Spool, Sender<Batch>)> {
-        let (sender, batches) = bounded(WAITING_BATCHES);
-        let deadline = Deadline::default();
-        let objects = Objects {
-            open: HashMap::new(),
-            outbox: self.outbox,
-            feeds: self.feeds,
-            metrics: self.metrics,
-            deadline: deadline.clone(),
-            finished: Box::new(finished),
-            quota_warned: false,
+    pub fn start(
+        self,
+        release: impl FnMut(Mark) + Send + 'static,
+        finished: impl FnMut(usize, Object) + Send + 'static,
+        alarm: &Alarm,
+    ) -> io::Result<(Spool, Sender<Batch>)> {
+        let (batches, from_workers) = bounded(WAITING_BATCHES);
+        let Assembled { journal, packer, from_journal, deadline, size, lock } =
+            self.assemble(Box::new(release), Box::new(finished));
+        let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
+            let watched = alarm.watch();
+            std::thread::Builder::new().name(name.into()).spawn(move || {
+                let _watched = watched;
+                run();
+            })
         };
-        let thread = std::thread::Builder::new().name("spool".into()).spawn(move || objects.run(&batches))?;
-        Ok((Spool { thread, deadline, lock: self.lock }, sender))
+        let packer = spawn("pack", Box::new(move || packer.run(&from_journal)))?;
+        let journal = spawn("journal", Box::new(move || journal.run(&from_workers)))?;
+        Ok((Spool { journal, packer, deadline, size, lock }, batches))
+    }
+
+    fn assemble(
+        self,
+        release: Box<dyn FnMut(Mark) + Send>,
+        mut finished: Box<dyn FnMut(usize, Object) + Send>,
+    ) -> Assembled {
+        let Self { dir, config, disk, outbox, feeds, state, hours, records, recovered, metrics, lock } = self;
+        // What waits in it is bounded by the size of the journal.
+        let (synced, from_journal) = unbounded();
+        let (deadline, ended) = (Deadline::default(), Arc::new(AtomicBool::new(false)));
+        let size = Arc::new(AtomicU64::new(recovered.segments.iter().map(|(_, bytes)| bytes).sum()));
+        let configured = feeds.iter().filter(|feed| feed.configured).count();
+        let journal = journal::Setup {
+            dir: dir.join("journal"),
+            disk: Arc::clone(&disk),
+            feeds: feeds.iter().take(configured).map(|feed| feed.name.clone()).collect(),
+            first: recovered.next,
+            max_bytes: config.journal_max_bytes,
+            sync_interval: Duration::from_millis(config.sync_interval_millis),
+            size: Arc::clone(&size),
+            deadline: deadline.clone(),
+            metrics: Arc::clone(&metrics),
+            ended: Arc::clone(&ended),
+            release,
+        };
+        let packer = pack::Setup {
+            records,
+            dir,
+            disk,
+            outbox,
+            feeds,
+            state,
+            hours,
+            segments: recovered.segments.iter().copied().collect(),
+            journal_size: Arc::clone(&size),
+            journal_max_bytes: config.journal_max_bytes,
+            deadline: deadline.clone(),
+            metrics,
+            journal_ended: ended,
+            finished: Box::new(move |feed, object| {
+                if feed < configured {
+                    finished(feed, object);
+                }
+            }),
+        };
+        let packer = Packer::new(packer, recovered);
+        Assembled { journal: Journal::new(journal, synced), packer, from_journal, deadline, size, lock }
     }
 }
 
+/// The parts of a spool, before its threads start.
+struct Assembled {
+    journal: Journal,
+    packer: Packer,
+    from_journal: Receiver<Synced>,
+    deadline: Deadline,
+    size: Arc<AtomicU64>,
+    lock: File,
+}
+
+/// Tells the outbox what is recorded of the objects that wait in it.
+fn recall(disk: &dyn Disk, outbox: &Outbox, records: &Records) -> io::Result<()> {
+    let waiting = outbox.keys()?;
+    let hours: std::collections::BTreeSet<_> = waiting.iter().filter_map(|(_, key)| outbox::hour_of(key)).collect();
+    for hour in hours {
+        for record in records.read(disk, hour)? {
+            if waiting.contains(&(record.feed.clone(), record.key.clone())) {
+                outbox.know(&record.feed, &record.key, record.summary());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The running spool.
+pub struct Spool {
+    journal: JoinHandle<()>,
+    packer: JoinHandle<()>,
+    deadline: Deadline,
+    size: Arc<AtomicU64>,
+    lock: File,
+}
+
 impl Spool {
-    /// From `deadline` on, what cannot be written is given up and counted.
+    /// From `deadline` on, what cannot be written is left for the next start.
     pub fn lose_patience_at(&self, deadline: Instant) {
         self.deadline.set(deadline);
+    }
+
+    /// Bytes of the journal, now and later.
+    pub fn journal_bytes(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.size)
     }
 
     /// Waits until everything is in finished objects, the senders being gone. Returns the lock: drop it when nobody
     /// touches the outbox any more.
     pub fn drain(self) -> File {
-        if self.thread.join().is_err() {
-            tracing::error!("the spool thread has failed; events are lost");
+        for (thread, name) in [(self.journal, "journal"), (self.packer, "packer")] {
+            if thread.join().is_err() {
+                tracing::error!(name, "a thread of the spool has failed; what it held waits for the next start");
+            }
         }
         self.lock
-    }
-}
-
-/// The spool thread's state.
-struct Objects {
-    open: HashMap<(u16, u64), OpenObject>,
-    outbox: Arc<Outbox>,
-    feeds: Vec<FeedSpec>,
-    metrics: Arc<Metrics>,
-    deadline: Deadline,
-    finished: Box<dyn FnMut(usize, Object) + Send>,
-    quota_warned: bool,
-}
-
-impl Objects {
-    fn run(mut self, batches: &Receiver<Batch>) {
-        loop {
-            let batch = match self.next_due() {
-                Some(due) => batches.recv_deadline(due),
-                None => batches.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            };
-            match batch {
-                Ok(batch) => self.take(&batch),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
-            }
-            self.finish_where(|object, now| object.due() <= now);
-        }
-        self.finish_where(|_, _| true);
-    }
-
-    fn next_due(&self) -> Option<Instant> {
-        self.open.values().map(OpenObject::due).min()
-    }
-
-    fn take(&mut self, batch: &Batch) {
-        for entry in &batch.entries {
-            let event = &batch.text[entry.start as usize..entry.end as usize];
-            if let Err((reason, error)) = self.add(entry, event) {
-                self.give_up(entry.feed, reason, 1, &error);
-            }
-        }
-    }
-
-    fn add(&mut self, entry: &Entry, event: &[u8]) -> Result<(), (DropReason, io::Error)> {
-        // Beyond the quota only feeds with more than their share lose events: the backlog of one whose sink refuses
-        // costs no other feed anything.
-        let share = self.outbox.max_bytes() / self.feeds.len() as u64;
-        if self.outbox.is_full() && self.feeds[usize::from(entry.feed)].metrics.waiting_bytes() >= share {
-            return Err((DropReason::SpoolQuota, io::ErrorKind::QuotaExceeded.into()));
-        }
-        let broken = |error| (DropReason::SpoolWrite, error);
-        let place = (entry.feed, entry.micros / HOUR_MICROS);
-        if !self.open.contains_key(&place) {
-            let object = self.open_object(place, entry.id).map_err(broken)?;
-            self.open.insert(place, object);
-        }
-        let Some(object) = self.open.get_mut(&place) else {
-            return Ok(());
-        };
-        object.append(event).map_err(broken)?;
-        if object.bytes() >= self.feeds[usize::from(entry.feed)].max_bytes
-            && let Some(object) = self.open.remove(&place)
-        {
-            self.finish(entry.feed, object);
-        }
-        Ok(())
-    }
-
-    fn open_object(&self, (feed, hour): (u16, u64), first: EventId) -> io::Result<OpenObject> {
-        let feed = &self.feeds[usize::from(feed)];
-        self.deadline.insist("open an object", &self.metrics, || {
-            OpenObject::create(&self.outbox, feed, hour, first, &self.deadline, &self.metrics)
-        })
-    }
-
-    fn finish_where(&mut self, due: impl Fn(&OpenObject, Instant) -> bool) {
-        let now = Instant::now();
-        let places: Vec<_> =
-            self.open.iter().filter(|(_, object)| due(object, now)).map(|(&place, _)| place).collect();
-        for place in places {
-            if let Some(object) = self.open.remove(&place) {
-                self.finish(place.0, object);
-            }
-        }
-    }
-
-    fn finish(&mut self, feed: u16, object: OpenObject) {
-        let (events, path) = (object.events(), object.path().to_owned());
-        let sealed = match object.seal() {
-            Ok(sealed) => sealed,
-            Err(error) => {
-                // What reached the disk must not come back at the next start, as it is counted as lost.
-                let _ = fs::remove_file(path);
-                return self.give_up(feed, DropReason::SpoolWrite, events, &error);
-            }
-        };
-        let committed = self.deadline.insist("finish an object", &self.metrics, || self.outbox.commit(&sealed));
-        match committed {
-            Ok(object) => {
-                self.feeds[usize::from(feed)].metrics.spooled.inc_by(events);
-                (self.finished)(usize::from(feed), object);
-            }
-            Err(error) => tracing::error!(key = sealed.key, %error, "a whole object waits for the next start"),
-        }
-    }
-
-    fn give_up(&mut self, feed: u16, reason: DropReason, events: u64, error: &io::Error) {
-        let feed = &self.feeds[usize::from(feed)];
-        feed.metrics.drop_events(reason, events);
-        // The quota is met once for each event while it lasts: one line tells, the metric counts.
-        if reason != DropReason::SpoolQuota || !std::mem::replace(&mut self.quota_warned, true) {
-            tracing::error!(feed = feed.name, events, %error, ?reason, "events are lost");
-        }
-        self.quota_warned &= self.outbox.is_full();
     }
 }
 
@@ -277,3 +378,6 @@ fn make_private(dir: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
+
+#[cfg(test)]
+mod tests;

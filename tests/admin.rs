@@ -139,7 +139,7 @@ fn the_account_balances_to_the_last_click() {
     assert_eq!(now("clicks_enriched_total"), 41.0);
     assert_eq!(now("clicks_dropped_total{reason=\"no_feed\"}"), 7.0);
     assert_eq!(now("ring_clicks"), 0.0);
-    for reason in ["ring_full", "worker_failed", "spool_quota", "spool_write"] {
+    for reason in ["ring_full", "too_large", "damaged", "worker_failed", "spool_quota"] {
         assert_eq!(now(&format!("clicks_dropped_total{{reason=\"{reason}\"}}")), 0.0);
     }
     for feed in ["brand", "copy"] {
@@ -168,7 +168,7 @@ fn every_number_that_an_operator_needs_is_there_from_the_start() {
     let geoip = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/demo/geoip.mmdb");
     let edge = Edge::builder()
         .section(&format!("[enrich]\nworkers = 3\ngeoip_file = '{}'", geoip.display()))
-        .section("[capture]\nqueue_clicks = 100")
+        .capture("ring_bytes = 12582912")
         .feed("all", &["*"])
         .start();
     let answer = edge.admin("/metrics");
@@ -181,6 +181,7 @@ fn every_number_that_an_operator_needs_is_there_from_the_start() {
         "clicks_captured_total",
         "clicks_dropped_total",
         "clicks_enriched_total",
+        "clicks_recovered_total",
         "events_routed_total",
         "events_recovered_total",
         "events_spooled_total",
@@ -194,9 +195,11 @@ fn every_number_that_an_operator_needs_is_there_from_the_start() {
         "outbox_oldest_timestamp_seconds",
         "feed_parked",
         "ring_clicks",
-        "ring_capacity_clicks",
+        "ring_capacity_bytes",
         "spool_bytes",
         "spool_stalled",
+        "clicks_journaled_total",
+        "journal_bytes",
         "catalog_links",
         "catalog_domains",
         "catalog_bytes",
@@ -209,7 +212,7 @@ fn every_number_that_an_operator_needs_is_there_from_the_start() {
     let of = |name: &str| samples[&format!("clickedge_{name}")];
     assert_eq!(of("catalog_links"), 1.0);
     assert_eq!(of("catalog_domains"), 1.0);
-    assert_eq!(of("ring_capacity_clicks"), 300.0);
+    assert_eq!(of("ring_capacity_bytes"), 12_582_912.0);
     assert_eq!(of("geoip_build_timestamp_seconds"), 1_767_225_600.0);
     for result in ["stored", "present", "retried", "refused"] {
         assert_eq!(of(&format!("uploads_total{{feed=\"all\",result=\"{result}\"}}")), 0.0);

@@ -52,7 +52,7 @@ error: x.toml:8:1: unknown key `max_age_sec` in `feeds[0]`
   |
 8 | max_age_sec = 5
   | ^^^^^^^^^^^ did you mean `max_age_secs`? expected `name`, `workspaces`, `format`, `compression`, `max_age_secs`, \
-`max_bytes` or `sink`
+`max_bytes`, `min_bytes`, `hold_back_secs`, `manifest_secs` or `sink`
 ",
     );
 }
@@ -87,7 +87,7 @@ error: x.toml:10:7: `edge.pop` must be 1 to 63 lower-case letters, digits and in
 error: x.toml:8:16: `feeds[0].max_age_secs` must be between 1 and 3600, is 0
   |
 8 | max_age_secs = 0
-  |                ^ say how many seconds an object may stay open, such as 60
+  |                ^ say how many seconds an event may wait for its object, such as 60
 ",
     );
 }
@@ -122,6 +122,27 @@ fn a_file_that_the_configuration_names_must_be_there() {
 }
 
 #[test]
+fn rings_on_a_disk_or_in_the_spool_are_refused() {
+    let folder = Folder::new();
+    folder.write("links.ndjson", "");
+    folder.write("x.toml", &format!("{SOUND}[capture]\ndir = \"/proc\"\n"));
+    let answer = folder.clickedge(&["check", "x.toml"]);
+    assert_eq!(answer.code, Some(78));
+    assert!(
+        answer.stderr.starts_with("error: x.toml:9:7: `capture.dir` names /proc, which is not on a tmpfs"),
+        "{}",
+        answer.stderr
+    );
+    folder.clickedge(&["check", "--without-files", "x.toml"]).succeeds("x.toml: ok\n");
+
+    folder.write("x.toml", &format!("{SOUND}[capture]\ndir = \"x\"\n[spool]\ndir = \"x\"\n"));
+    let answer = folder.clickedge(&["check", "--without-files", "x.toml"]);
+    assert_eq!(answer.code, Some(78));
+    let message = "error: x.toml:11:7: `spool.dir` is the same folder as `capture.dir`\n";
+    assert!(answer.stderr.starts_with(message), "{}", answer.stderr);
+}
+
+#[test]
 fn serve_refuses_a_bad_configuration_with_the_same_words() {
     let folder = Folder::new();
     folder.write("x.toml", "[edge]\nthreads = -1\n");
@@ -139,9 +160,16 @@ error: x.toml:2:11: `edge.threads` must be a whole number from 0, is -1
 #[test]
 fn bad_usage_exits_with_64() {
     let folder = Folder::new();
-    for arguments in
-        [&["check"][..], &["generate"], &["generate", "nonsense"], &["serve", "--port", "1"], &["fly"], &[]]
-    {
+    for arguments in [
+        &["check"][..],
+        &["generate"],
+        &["generate", "nonsense"],
+        &["feed"],
+        &["feed", "verify"],
+        &["serve", "--port", "1"],
+        &["fly"],
+        &[],
+    ] {
         let answer = folder.clickedge(arguments);
         assert_eq!(answer.code, Some(64), "{arguments:?}");
         assert_eq!(answer.stdout, "", "{arguments:?}");
@@ -153,7 +181,12 @@ fn bad_usage_exits_with_64() {
 fn help_tells_examples_and_exit_codes() {
     let answer = Folder::new().clickedge(&["--help"]);
     assert_eq!(answer.code, Some(0));
-    for part in ["clickedge generate config > clickedge.toml", "Exit codes:", "78   configuration"] {
+    for part in [
+        "clickedge generate config > clickedge.toml",
+        "clickedge feed verify s3://",
+        "Exit codes:",
+        "78   configuration",
+    ] {
         assert!(answer.stdout.contains(part), "{part} is missing from {}", answer.stdout);
     }
 }
@@ -164,9 +197,11 @@ fn the_generated_configuration_is_the_shipped_one() {
 }
 
 #[test]
-fn the_generated_schema_is_the_shipped_one() {
+fn the_generated_schemas_are_the_shipped_ones() {
     let schema = fs::read_to_string(conf("click-event.schema.json")).unwrap();
     Folder::new().clickedge(&["generate", "schema"]).succeeds(&schema);
+    let schema = fs::read_to_string(conf("manifest.schema.json")).unwrap();
+    Folder::new().clickedge(&["generate", "manifest-schema"]).succeeds(&schema);
 }
 
 #[test]

@@ -25,7 +25,12 @@ fn a_full_outbox_drops_and_counts_while_redirects_go_on() {
     let s3 = S3::start();
     s3.set(Fault::Unavailable);
     let sink = format!("max_bytes = 65536\n{}", s3.sink_toml("clicks", ""));
-    let edge = Edge::builder().feed_into("all", &["*"], &sink).spool("max_bytes = 1048576").start();
+    let edge = Edge::builder()
+        .feed_into("all", &["*"], &sink)
+        .capture("ring_bytes = 67108864")
+        .spool("max_bytes = 1048576")
+        .capture("ring_bytes = 67108864")
+        .start();
     let dropped = |edge: &Edge| quota_drops(edge, "all");
     let mut clicks = Vec::new();
     while dropped(&edge) == 0 {
@@ -60,7 +65,9 @@ fn a_feed_that_fills_the_outbox_costs_no_other_feed_an_event() {
     let edge = builder
         .feed_into("failing", &["*"], &sink)
         .feed_into("healthy", &["*"], &healthy)
+        .capture("ring_bytes = 67108864")
         .spool("max_bytes = 1048576")
+        .capture("ring_bytes = 67108864")
         .start();
     let mut clicks = Vec::new();
     while quota_drops(&edge, "failing") == 0 {

@@ -49,8 +49,8 @@ fn canaries() -> Vec<IpAddr> {
 }
 
 /// Fails when a canary is found below a folder or in what the admin listener tells.
-fn assert_clean(search: &Search, edge: Option<&Edge>, edge_dir: &std::path::Path, s3: &S3) {
-    let mut found = search.find_below(edge_dir);
+fn assert_clean(search: &Search, edge: Option<&Edge>, edge_dirs: &[&std::path::Path], s3: &S3) {
+    let mut found: Vec<_> = edge_dirs.iter().flat_map(|dir| search.find_below(dir)).collect();
     found.extend(search.find_below(&s3.root()));
     for path in edge.map_or(&[][..], |_| &["/metrics", "/readyz", "/livez", "/nothing"]) {
         found.extend(search.find(path, edge.unwrap().admin(path).body.as_bytes()));
@@ -139,7 +139,7 @@ fn no_client_address_is_left_anywhere() {
 
     let mut clicks = visit(&edge, tls);
     edge.wait_until("delivered locally", |edge| edge.metric(&delivered("local")) == clicks as i64);
-    assert_clean(&search, Some(&edge), edge.dir(), &s3);
+    assert_clean(&search, Some(&edge), &[edge.dir()], &s3);
 
     let refused = "clickedge_reloads_total{result=\"failed\",what=\"catalog\"}";
     fs::write(edge.dir().join("links.ndjson"), "no catalog\n").unwrap();
@@ -160,13 +160,14 @@ fn no_client_address_is_left_anywhere() {
     assert_eq!(common::events_below(&outbox).len() as i64, answered, "the search has something to search");
     assert!(stopped.log().contains("\"target\":\"library\""), "libraries were heard:\n{}", stopped.log());
     assert!(stopped.log().contains("<address>"), "and an address was taken out");
-    assert_clean(&search, None, stopped.dir(), &s3);
+    assert!(stopped.rings().read_dir().unwrap().count() == 1, "the rings are gone, the lock is there");
+    assert_clean(&search, None, &[stopped.dir(), stopped.rings()], &s3);
 
     s3.set(Fault::Healthy);
     let edge = stopped.restart();
     edge.wait_until("delivered", |edge| edge.metric(&delivered("bucket")) == answered);
     assert_eq!(s3.events("clicks").len() as i64, answered);
-    assert_clean(&search, Some(&edge), edge.dir(), &s3);
+    assert_clean(&search, Some(&edge), &[edge.dir()], &s3);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 #!/bin/sh
-# What to try once the demo runs.
-cat <<'HINTS'
+# What to try once the demo runs. BINARY is the one that runs it.
+cat <<HINTS
 
 clickedge demo: http://127.0.0.1:8080, links in conf/demo/links.ndjson. In another terminal, from this folder:
 
@@ -13,7 +13,13 @@ clickedge demo: http://127.0.0.1:8080, links in conf/demo/links.ndjson. In anoth
   3. look at the events:
        find target/demo/bucket -name '*.gz' -exec zcat {} + | python3 -m json.tool --json-lines
 
-  4. the account, and everything else that is counted:
+  4. what waits in the spool, and what was delivered and is kept:
+       ${BINARY:-target/debug/clickedge} spool ls --config conf/demo.toml
+
+  5. prove that the feed is complete, and holds no event twice:
+       ${BINARY:-target/debug/clickedge} feed verify target/demo/bucket
+
+  6. the account, and everything else that is counted:
        curl -s http://127.0.0.1:9180/metrics | grep -E 'clicks|events'
 
 Ctrl-C stops it; nothing that was clicked is lost.

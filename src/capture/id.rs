@@ -33,12 +33,22 @@ impl EventId {
         Self(bytes)
     }
 
-    pub(super) fn from_bytes(bytes: [u8; 16]) -> Self {
+    pub(crate) fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
 
-    pub(super) fn as_bytes(&self) -> &[u8; 16] {
+    pub(crate) fn as_bytes(&self) -> &[u8; 16] {
         &self.0
+    }
+
+    /// Reads an id as [`EventId::encode`] writes it.
+    pub fn parse(text: &str) -> Option<Self> {
+        uuid::Uuid::try_parse(text).ok().map(|id| Self(id.into_bytes()))
+    }
+
+    /// When the click was answered, in milliseconds since the Unix epoch.
+    pub fn millis(&self) -> u64 {
+        self.0[..6].iter().fold(0, |millis, byte| millis << 8 | u64::from(*byte))
     }
 
     /// The id as 36 characters, written into `buffer`.
@@ -65,6 +75,10 @@ mod tests {
         assert!(ids.windows(2).all(|pair| pair[0] < pair[1]));
         let parsed = uuid::Uuid::parse_str(&ids[0]).ok();
         assert_eq!(parsed.map(|id| id.get_version_num()), Some(7));
+        assert_eq!(
+            EventId::parse(&ids[0]).map(|id| (id.to_string(), id.millis())),
+            Some((ids[0].clone(), 1_795_000_000_000))
+        );
         assert_eq!(parsed.map(|id| id.get_variant()), Some(uuid::Variant::RFC4122));
     }
 

@@ -11,8 +11,11 @@
 //!     44  4*15  lengths of the texts below
 //!               the texts, in the order of `Facts::texts`
 //! ```
-//! It lives in memory only, between two threads of one process: its layout may change with any release. Texts that a
-//! visitor sends are cut ([`MAX_HEADER`], [`MAX_QUERY`]), so that a click has a bounded size.
+//! It lies in a ring, which outlives the process: a change of this layout is a new version of the ring
+//! ([`super::folder::VERSION`]). Reading is total: any bytes are either a click or none ([`RawClick::parse`]). Texts that
+//! a visitor sends are cut ([`MAX_HEADER`], [`MAX_QUERY`]), so that a click has a bounded size.
+
+use std::ops::Range;
 
 use super::{ClientAddr, EventId};
 
@@ -21,6 +24,12 @@ pub const MAX_HEADER: usize = 2_048;
 
 /// Bytes kept of the short link's query.
 pub const MAX_QUERY: usize = 8_192;
+
+/// Where the time of the answer stands.
+pub const MICROS: Range<usize> = 16..24;
+
+/// Where the client address stands: what is wiped when a click is done.
+pub const ADDRESS: Range<usize> = 24..40;
 
 const TEXTS: usize = 15;
 const LENGTHS_AT: usize = 44;
@@ -93,40 +102,59 @@ impl<'a> Texts<'a> {
     }
 }
 
-/// A captured click, in one allocation. It holds a client address: it cannot be printed, and is wiped when dropped.
-pub struct RawClick(Box<[u8]>);
+/// Bytes that [`encode_into`] needs for these facts.
+pub fn encoded_len(facts: &Facts<'_>) -> usize {
+    HEAD + facts.texts.bounded().iter().map(|text| text.len()).sum::<usize>()
+}
 
-impl RawClick {
-    /// Copies the facts. One allocation, of the exact size.
-    pub fn encode(facts: &Facts<'_>) -> Self {
-        let texts = facts.texts.bounded();
-        let mut bytes = Vec::with_capacity(HEAD + texts.iter().map(|text| text.len()).sum::<usize>());
-        bytes.extend_from_slice(facts.id.as_bytes());
-        bytes.extend_from_slice(&facts.micros.to_le_bytes());
-        bytes.extend_from_slice(facts.client.octets());
-        bytes.extend_from_slice(&facts.status.to_le_bytes());
-        let flags = u8::from(facts.head)
-            | u8::from(facts.prefetch) << 1
-            | u8::from(facts.preview) << 2
-            | u8::from(facts.opted_out) << 3;
-        bytes.extend_from_slice(&[flags, 0]);
-        for text in texts {
-            bytes.extend_from_slice(&(text.len() as u32).to_le_bytes());
-        }
-        for text in texts {
-            bytes.extend_from_slice(text);
-        }
-        Self(bytes.into_boxed_slice())
+/// Writes the facts into a place of exactly [`encoded_len`] bytes.
+pub fn encode_into(facts: &Facts<'_>, place: &mut [u8]) {
+    let (head, mut rest) = place.split_at_mut(HEAD);
+    head[..16].copy_from_slice(facts.id.as_bytes());
+    head[MICROS].copy_from_slice(&facts.micros.to_le_bytes());
+    head[ADDRESS].copy_from_slice(facts.client.octets());
+    head[40..42].copy_from_slice(&facts.status.to_le_bytes());
+    head[42] = u8::from(facts.head)
+        | u8::from(facts.prefetch) << 1
+        | u8::from(facts.preview) << 2
+        | u8::from(facts.opted_out) << 3;
+    head[43] = 0;
+    for (text, length) in facts.texts.bounded().into_iter().zip(head[LENGTHS_AT..].chunks_exact_mut(4)) {
+        length.copy_from_slice(&(text.len() as u32).to_le_bytes());
+        let (place, tail) = rest.split_at_mut(text.len());
+        place.copy_from_slice(text);
+        rest = tail;
+    }
+}
+
+/// A captured click, where it lies. It holds a client address: it cannot be printed, and whoever owns the bytes wipes
+/// them ([`ADDRESS`]).
+#[derive(Clone, Copy)]
+pub struct RawClick<'a> {
+    head: &'a [u8; HEAD],
+    texts: &'a [u8],
+}
+
+impl<'a> RawClick<'a> {
+    /// A click, or `None` when these bytes cannot be one.
+    pub fn parse(bytes: &'a [u8]) -> Option<Self> {
+        let (head, texts) = bytes.split_first_chunk()?;
+        let click = Self { head, texts };
+        (click.lengths().sum::<u64>() == texts.len() as u64).then_some(click)
+    }
+
+    fn lengths(&self) -> impl Iterator<Item = u64> + use<'a> {
+        self.head[LENGTHS_AT..].chunks_exact(4).map(|length| u32::from_le_bytes(array(length)).into())
     }
 
     /// Reads the facts back.
-    pub fn facts(&self) -> Facts<'_> {
-        let bytes = &*self.0;
-        let mut rest = &bytes[HEAD..];
-        let mut lengths = bytes[LENGTHS_AT..HEAD].chunks_exact(4);
+    pub fn facts(&self) -> Facts<'a> {
+        let head = self.head;
+        let mut rest = self.texts;
+        let mut lengths = self.lengths();
         let mut text = || {
-            let length = lengths.next().map_or(0, |length| u32::from_le_bytes(array(length)));
-            let (text, tail) = rest.split_at(length as usize);
+            // Never out of bounds: the lengths add up to what is there.
+            let (text, tail) = rest.split_at(lengths.next().map_or(0, |length| length as usize));
             rest = tail;
             text
         };
@@ -147,24 +175,18 @@ impl RawClick {
             tags_json: text(),
             scripts_json: text(),
         };
-        let flag = |bit: u8| bytes[42] & (1 << bit) != 0;
+        let flag = |bit: u8| head[42] & (1 << bit) != 0;
         Facts {
-            id: EventId::from_bytes(array(&bytes[..16])),
-            micros: u64::from_le_bytes(array(&bytes[16..24])),
-            client: ClientAddr::from_octets(array(&bytes[24..40])),
-            status: u16::from_le_bytes(array(&bytes[40..42])),
+            id: EventId::from_bytes(array(head)),
+            micros: u64::from_le_bytes(array(&head[MICROS])),
+            client: ClientAddr::from_octets(array(&head[ADDRESS])),
+            status: u16::from_le_bytes(array(&head[40..])),
             head: flag(0),
             prefetch: flag(1),
             preview: flag(2),
             opted_out: flag(3),
             texts,
         }
-    }
-}
-
-impl Drop for RawClick {
-    fn drop(&mut self) {
-        zeroize::Zeroize::zeroize(&mut self.0[24..40]);
     }
 }
 
@@ -178,6 +200,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn encode(facts: &Facts<'_>) -> Vec<u8> {
+        let mut bytes = vec![0xee; encoded_len(facts)];
+        encode_into(facts, &mut bytes);
+        bytes
+    }
 
     proptest! {
         #[test]
@@ -205,7 +233,8 @@ mod tests {
                     domain_json: dj, tags_json: tj, scripts_json: sj,
                 },
             };
-            let click = RawClick::encode(&facts);
+            let bytes = encode(&facts);
+            let Some(click) = RawClick::parse(&bytes) else { return Err(TestCaseError::fail("no click")) };
             let view = click.facts();
             prop_assert_eq!(view.id, id);
             prop_assert_eq!(view.micros, micros);
@@ -214,6 +243,44 @@ mod tests {
             prop_assert_eq!([view.head, view.prefetch, view.preview, view.opted_out], flags);
             prop_assert_eq!(view.texts.bounded(), facts.texts.bounded());
         }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_click_or_none(
+            bytes in proptest::collection::vec(any::<u8>(), 0..300),
+            lengths in proptest::array::uniform15(prop_oneof![0_u32..20, any::<u32>()]),
+        ) {
+            let mut bytes = bytes;
+            for (place, length) in bytes.iter_mut().skip(LENGTHS_AT).zip(lengths.map(u32::to_le_bytes).as_flattened()) {
+                *place = *length;
+            }
+            if let Some(click) = RawClick::parse(&bytes) {
+                let texts = click.facts().texts.bounded();
+                prop_assert!(texts.iter().map(|text| text.len()).sum::<usize>() + HEAD <= bytes.len());
+            }
+        }
+    }
+
+    #[test]
+    fn a_click_that_is_cut_or_has_a_tail_is_none() {
+        let facts = Facts {
+            id: EventId::at(0),
+            micros: 0,
+            client: ClientAddr::from_octets([0; 16]),
+            status: 302,
+            head: false,
+            prefetch: false,
+            preview: false,
+            opted_out: false,
+            texts: Texts { user_agent: b"some agent", ..Texts::default() },
+        };
+        let bytes = encode(&facts);
+        for end in 0..bytes.len() {
+            assert!(RawClick::parse(&bytes[..end]).is_none(), "{end}");
+        }
+        assert!(RawClick::parse(&[&bytes[..], b"x"].concat()).is_none());
+        assert!(RawClick::parse(&bytes).is_some());
     }
 
     #[test]
@@ -230,8 +297,8 @@ mod tests {
             opted_out: false,
             texts: Texts { user_agent: &long, referer: &long, query: &long, ..Texts::default() },
         };
-        let click = RawClick::encode(&facts);
-        let texts = click.facts().texts;
+        let bytes = encode(&facts);
+        let texts = RawClick::parse(&bytes).unwrap().facts().texts;
         assert_eq!((texts.user_agent.len(), texts.query.len()), (MAX_HEADER, MAX_QUERY));
         assert_eq!(texts.accept_language.len(), 0);
     }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 
 use super::print;
-use crate::{config::generate::default_toml, event::JSON_SCHEMA};
+use crate::{config::generate::default_toml, event, manifest};
 
 /// Arguments of `generate`.
 #[derive(Args, Debug)]
@@ -22,12 +22,15 @@ pub enum What {
     Config,
     /// The JSON schema of the click events that customers receive.
     Schema,
+    /// The JSON schema of the manifests that prove a feed complete.
+    ManifestSchema,
 }
 
 pub(super) fn run(generate: &Generate) -> ExitCode {
     let text = match generate.what {
         What::Config => default_toml(),
-        What::Schema => JSON_SCHEMA.to_owned(),
+        What::Schema => event::JSON_SCHEMA.to_owned(),
+        What::ManifestSchema => manifest::JSON_SCHEMA.to_owned(),
     };
     match print(&text) {
         Ok(()) => ExitCode::SUCCESS,

@@ -19,12 +19,24 @@ pub struct Feed {
     /// How objects are compressed.
     #[serde(default)]
     pub compression: Compression,
-    /// An object is finished when it has been open for this many seconds.
+    /// An object is made when its oldest event has waited for this many seconds.
     #[serde(default = "default_max_age_secs")]
     pub max_age_secs: u64,
-    /// An object is finished when it has grown to this many bytes, compressed.
+    /// An object is made when there are events for this many bytes, compressed.
     #[serde(default = "default_max_bytes")]
     pub max_bytes: u64,
+    /// Events for fewer bytes than this, compressed, are held back until `hold_back_secs`, so that a small feed gets
+    /// a few objects worth opening.
+    #[serde(default = "default_min_bytes")]
+    pub min_bytes: u64,
+    /// Seconds that the oldest event of a small feed waits at the most. Less than `max_age_secs` holds nothing back.
+    #[serde(default = "default_hold_back_secs")]
+    pub hold_back_secs: u64,
+    /// Seconds between two versions of an hour's manifest while objects are added to the hour; the last one follows
+    /// soon after its end. A manifest lists keys, counts, bytes and checksums of the hour's objects, and
+    /// `clickedge feed verify` proves with it that nothing is missing. 0 writes none.
+    #[serde(default = "default_manifest_secs")]
+    pub manifest_secs: u64,
     /// Where objects go.
     pub sink: Sink,
 }
@@ -37,6 +49,18 @@ fn default_max_bytes() -> u64 {
     16 << 20
 }
 
+fn default_min_bytes() -> u64 {
+    64 << 10
+}
+
+fn default_hold_back_secs() -> u64 {
+    300
+}
+
+fn default_manifest_secs() -> u64 {
+    3600
+}
+
 /// What an object looks like inside.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -44,6 +68,10 @@ pub enum Format {
     /// One event a line.
     #[default]
     Ndjson,
+    /// One array of events.
+    Json,
+    /// One object: `{"data": [...], "key": "..."}`, with the events and the object's own key.
+    Envelope,
 }
 
 /// How objects are compressed.
@@ -55,6 +83,13 @@ pub enum Compression {
         /// 1 to 9.
         level: u32,
     },
+    /// Zstandard, `level` from 1 (fast) to 19 (small).
+    Zstd {
+        /// 1 to 19.
+        level: u32,
+    },
+    /// As it is.
+    None,
 }
 
 impl Default for Compression {
@@ -115,9 +150,44 @@ pub struct S3 {
     /// Seconds to connect.
     #[serde(default = "default_connect_secs")]
     pub connect_timeout_secs: u64,
+    /// Seconds for the store to begin its answer.
+    #[serde(default = "default_read_secs")]
+    pub read_timeout_secs: u64,
     /// Seconds for one upload, from first byte to answer.
     #[serde(default = "default_attempt_secs")]
     pub attempt_timeout_secs: u64,
+    /// Seconds for an upload and everything that it needs, such as getting credentials.
+    #[serde(default = "default_operation_secs")]
+    pub operation_timeout_secs: u64,
+    /// Uploads at a time. It shrinks to one while the store asks to slow down, and grows again.
+    #[serde(default = "default_uploads")]
+    pub uploads: usize,
+    /// When the client adds a checksum (CRC32) to an upload. Some stores other than Amazon's refuse them.
+    #[serde(default)]
+    pub request_checksum_calculation: ChecksumCalculation,
+}
+
+/// When the client adds a checksum to an upload.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChecksumCalculation {
+    /// Always.
+    #[default]
+    WhenSupported,
+    /// Never, as nothing that is sent requires one.
+    WhenRequired,
+}
+
+fn default_read_secs() -> u64 {
+    30
+}
+
+fn default_operation_secs() -> u64 {
+    90
+}
+
+fn default_uploads() -> usize {
+    4
 }
 
 fn default_connect_secs() -> u64 {

@@ -16,6 +16,8 @@ const MAX_THREADS: usize = 1024;
 const MAX_PERMANENT_SECS: u32 = 86_400;
 /// Least spool, in bytes: below it every short outage of a bucket loses clicks.
 const MIN_SPOOL_BYTES: u64 = 1 << 20;
+/// Least journal, in bytes: a few segments.
+const MIN_JOURNAL_BYTES: u64 = 16 << 20;
 
 /// Whether a problem keeps the edge from starting.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -69,7 +71,27 @@ pub fn check_files(config: &Config) -> Vec<Problem> {
             findings.error(key, format!("names {}, which is no folder", path.display()), "name a folder");
         }
     }
+    let rings = config.capture.dir.as_path();
+    if rings.is_dir() && is_in_memory(rings).is_ok_and(|in_memory| !in_memory) {
+        findings.error(
+            "capture.dir",
+            format!("names {}, which is not on a tmpfs: client addresses would reach a disk", rings.display()),
+            "name a folder below /run or /dev/shm, such as /run/clickedge",
+        );
+    }
     findings.0
+}
+
+/// Whether a folder lies in memory.
+///
+/// # Errors
+/// When there is no such folder, or this user cannot look.
+pub fn is_in_memory(dir: &Path) -> io::Result<bool> {
+    const TMPFS: i64 = 0x0102_1994;
+    const RAMFS: i64 = 0x8584_58f6;
+    let kind = rustix::fs::statfs(dir)?.f_type;
+    #[allow(clippy::unnecessary_cast, reason = "its type differs between systems")]
+    Ok(matches!(kind as i64, TMPFS | RAMFS))
 }
 
 fn input_files(config: &Config) -> Vec<(String, &Path)> {
@@ -95,7 +117,10 @@ fn input_files(config: &Config) -> Vec<(String, &Path)> {
 }
 
 fn output_folders(config: &Config) -> Vec<(String, &Path)> {
-    let mut folders = vec![("spool.dir".to_owned(), config.spool.dir.as_path())];
+    let mut folders = vec![
+        ("capture.dir".to_owned(), config.capture.dir.as_path()),
+        ("spool.dir".to_owned(), config.spool.dir.as_path()),
+    ];
     for (i, feed) in config.feeds.iter().enumerate() {
         if let Sink::Dir(dir) = &feed.sink {
             folders.push((format!("feeds[{i}].sink.dir.path"), &dir.path));
@@ -208,7 +233,13 @@ fn answers(config: &Config, findings: &mut Findings) {
 }
 
 fn pipeline(config: &Config, findings: &mut Findings) {
-    findings.range("capture.queue_clicks", config.capture.queue_clicks, 64..=16_777_216, "65536 suits most edges");
+    findings.path("capture.dir", &config.capture.dir);
+    findings.range(
+        "capture.ring_bytes",
+        config.capture.ring_bytes,
+        1 << 20..=1 << 40,
+        "134217728 (128 MiB) suits most edges",
+    );
     findings.range("enrich.workers", config.enrich.workers, 0..=MAX_THREADS, "0 takes one for each two processors");
     if let Some(path) = &config.enrich.geoip_file {
         findings.path("enrich.geoip_file", path);
@@ -226,6 +257,13 @@ fn pipeline(config: &Config, findings: &mut Findings) {
         "say how many visitors each worker remembers, such as 1000000",
     );
     findings.path("spool.dir", &config.spool.dir);
+    if config.spool.dir == config.capture.dir && !config.spool.dir.as_os_str().is_empty() {
+        findings.error(
+            "spool.dir",
+            "is the same folder as `capture.dir`",
+            "the spool lies on a disk and the rings in memory: give each a folder of its own",
+        );
+    }
     let spool = config.spool.max_bytes;
     let largest = config.feeds.iter().max_by_key(|feed| feed.max_bytes);
     if spool < MIN_SPOOL_BYTES {
@@ -241,6 +279,24 @@ fn pipeline(config: &Config, findings: &mut Findings) {
             "raise it, or lower `max_bytes` of that feed",
         );
     }
+    findings.range(
+        "spool.journal_max_bytes",
+        config.spool.journal_max_bytes,
+        MIN_JOURNAL_BYTES..=1 << 50,
+        "give it room for the longest `hold_back_secs`, such as 4294967296 (4 GiB)",
+    );
+    findings.range(
+        "spool.sync_interval_millis",
+        config.spool.sync_interval_millis,
+        1..=10_000,
+        "say how much a loss of power may cost, such as 100",
+    );
+    findings.range(
+        "spool.retain_secs",
+        config.spool.retain_secs,
+        0..=31_536_000,
+        "say how long delivered objects are kept for a replay, such as 86400",
+    );
 }
 
 fn operation(config: &Config, findings: &mut Findings) {

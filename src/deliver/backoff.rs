@@ -1,6 +1,10 @@
-//! How long a feed waits after a failure: full jitter, so that many feeds do not come back in step.
+//! How long a feed waits after a failure, and how often it may try again.
+//!
+//! Waits have full jitter, so that many feeds do not come back in step. A budget bounds retries as a whole: a store
+//! that takes one upload and refuses the next would else be asked twice for everything, for as long as it is in
+//! trouble.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Ceiling of the first wait.
 const FIRST: Duration = Duration::from_millis(500);
@@ -10,6 +14,12 @@ const LONGEST: Duration = Duration::from_secs(60);
 
 /// Ceiling while the sink refuses: somebody must mend it, and a probe now and then tells when they have.
 const LONGEST_REFUSED: Duration = Duration::from_secs(300);
+
+/// Retries that a feed may save up.
+const BUDGET: f64 = 10.0;
+
+/// A feed that has nothing but failures gets a retry in this time.
+const EARNED: Duration = Duration::from_secs(10);
 
 /// Failures in a row.
 #[derive(Default)]
@@ -23,7 +33,12 @@ impl Backoff {
         let ceiling = FIRST.saturating_mul(1 << self.failures.min(16));
         let ceiling = ceiling.min(if refused { LONGEST_REFUSED } else { LONGEST });
         self.failures = self.failures.saturating_add(1);
-        ceiling.mul_f64(fastrand::f64())
+        jitter(ceiling)
+    }
+
+    /// How long to wait when there is no budget for a retry.
+    pub fn longest() -> Duration {
+        jitter(LONGEST)
     }
 
     /// Failures since the last success.
@@ -34,6 +49,40 @@ impl Backoff {
     /// Forgets the failures.
     pub fn succeeded(&mut self) {
         self.failures = 0;
+    }
+}
+
+fn jitter(ceiling: Duration) -> Duration {
+    ceiling.mul_f64(fastrand::f64())
+}
+
+/// The retries that a feed has left: one more for each success, and one more every ten seconds.
+pub struct Budget {
+    tokens: f64,
+    since: Instant,
+}
+
+impl Budget {
+    /// A full one.
+    pub fn new(now: Instant) -> Self {
+        Self { tokens: BUDGET, since: now }
+    }
+
+    /// Takes a retry, if there is one.
+    pub fn take(&mut self, now: Instant) -> bool {
+        let earned = now.saturating_duration_since(self.since).as_secs_f64() / EARNED.as_secs_f64();
+        self.tokens = (self.tokens + earned).min(BUDGET);
+        self.since = now;
+        let enough = self.tokens >= 1.0;
+        if enough {
+            self.tokens -= 1.0;
+        }
+        enough
+    }
+
+    /// Notes a success.
+    pub fn succeeded(&mut self) {
+        self.tokens = (self.tokens + 1.0).min(BUDGET);
     }
 }
 
@@ -51,5 +100,19 @@ mod tests {
         assert!(late.iter().any(|wait| *wait < LONGEST / 4) && late.iter().any(|wait| *wait > LONGEST * 3 / 4));
         backoff.succeeded();
         assert!(backoff.failed(true) <= FIRST);
+    }
+
+    #[test]
+    fn ten_retries_are_saved_up_and_more_must_be_earned() {
+        let start = Instant::now();
+        let mut budget = Budget::new(start);
+        let taken = |budget: &mut Budget, now| (0..100).take_while(|_| budget.take(now)).count();
+        assert_eq!(taken(&mut budget, start), 10);
+        budget.succeeded();
+        budget.succeeded();
+        assert_eq!(taken(&mut budget, start), 2);
+        assert_eq!(taken(&mut budget, start + Duration::from_millis(9_990)), 0);
+        assert_eq!(taken(&mut budget, start + Duration::from_millis(30_010)), 3);
+        assert_eq!(taken(&mut budget, start + Duration::from_secs(86_400)), 10, "not more than can be saved up");
     }
 }

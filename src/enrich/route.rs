@@ -48,6 +48,9 @@ mod tests {
             compression: Compression::default(),
             max_age_secs: 1,
             max_bytes: 1,
+            min_bytes: 0,
+            hold_back_secs: 0,
+            manifest_secs: 0,
             sink: Sink::Dir(Dir { path: PathBuf::new() }),
         }
     }

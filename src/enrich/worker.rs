@@ -1,4 +1,4 @@
-//! One worker: from the queue to the spool.
+//! One worker: from the rings to the spool.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -10,27 +10,28 @@ use std::{
 };
 
 use ahash::RandomState;
-use crossbeam::channel::{SendError, Sender};
+use crossbeam::channel::Sender;
 use hashbrown::HashMap;
 use serde_json::value::RawValue;
 
 use super::{
-    Batch, Entry, NAP, Shared,
+    Batch, MAX_EVENT, NAP, Shared,
     agent::{AgentCache, AgentFacts},
     geo::Locator,
     language, quality, query, referrer,
     session::Sessions,
 };
 use crate::{
-    capture::{Facts, RawClick},
+    capture::{Facts, Inlet, Mark, RawClick},
     clock,
     event::{
         Agent, AgentType, Bot, BotReason, ClickEvent, Client, Destination, Edge, Location, Route, SCHEMA, Session,
     },
+    fault,
     telemetry::metrics::DropReason,
 };
 
-/// A batch is handed on when its text has grown to this many bytes, or when the queue is empty.
+/// A batch is handed on when its text has grown to this many bytes, or when the rings are empty.
 const BATCH_BYTES: usize = 128 * 1024;
 
 /// A batch is handed on when it has been filling for this long.
@@ -40,35 +41,39 @@ const CACHED_AGENTS: usize = 4_096;
 const CACHED_FRAGMENTS: usize = 8_192;
 
 pub struct Worker {
-    queue: usize,
+    number: usize,
     shared: Arc<Shared>,
-    spool: Sender<Batch>,
+    journal: Sender<Batch>,
     enricher: Enricher,
     batch: Batch,
 }
 
 impl Worker {
-    pub fn new(queue: usize, shared: Arc<Shared>, spool: Sender<Batch>) -> Self {
+    pub fn new(number: usize, shared: Arc<Shared>, journal: Sender<Batch>) -> Self {
         let enricher = Enricher::new(&shared);
-        Self { queue, shared, spool, enricher, batch: Batch::default() }
+        Self { number, shared, journal, enricher, batch: Batch::default() }
     }
 
-    /// Works until `stopping` is set and the queue is empty.
-    pub fn run(mut self, stopping: &AtomicBool) {
+    /// Works until `stopping` is set and the rings are empty.
+    pub fn run(mut self, mut inlet: Inlet, stopping: &AtomicBool) {
         let mut batch_began = Instant::now();
         loop {
-            // Read before the queue: what is pushed before the flag is set is then always seen.
+            // Read before the rings: what is pushed before the flag is set is then always seen.
             let last_round = stopping.load(Ordering::Acquire);
-            while let Some(click) = self.shared.capture.pop(self.queue) {
-                if self.batch.entries.is_empty() {
+            while let Some((click, mark)) = inlet.pop() {
+                if self.batch.is_empty() {
                     batch_began = Instant::now();
                 }
-                self.take(&click);
+                self.take(&click, mark);
+                self.batch.read(mark);
                 if self.batch.text.len() >= BATCH_BYTES || batch_began.elapsed() >= BATCH_AGE {
                     self.flush();
                 }
             }
             self.flush();
+            for _ in 0..inlet.take_damaged() {
+                self.shared.metrics.click_dropped(DropReason::Damaged);
+            }
             if last_round {
                 return;
             }
@@ -78,22 +83,27 @@ impl Worker {
         }
     }
 
-    fn take(&mut self, click: &RawClick) {
+    fn take(&mut self, click: &RawClick<'_>, mark: Mark) {
         let facts = click.facts();
         let feeds = self.shared.router.feeds(text(facts.texts.workspace));
         if feeds.is_empty() {
             return self.shared.metrics.click_dropped(DropReason::NoFeed);
         }
         let start = self.batch.text.len();
-        let encoded = catch_unwind(AssertUnwindSafe(|| self.enricher.encode(&facts, &mut self.batch.text)));
-        if let Ok(Ok(())) = encoded {
-            self.batch.text.push(b'\n');
-            let (start, end) = (start as u32, self.batch.text.len() as u32);
-            let (id, micros) = (facts.id, facts.micros);
+        let encoded = catch_unwind(AssertUnwindSafe(|| {
+            self.enricher.encode(&facts, &mut self.batch.text).inspect(|()| fault::point("enriched"))
+        }));
+        if let Ok(Ok(())) = encoded
+            && self.batch.text.len() - start > MAX_EVENT
+        {
+            self.batch.text.truncate(start);
+            self.shared.metrics.click_dropped(DropReason::TooLarge);
+            tracing::error!(id = %facts.id, limit = MAX_EVENT, "an event is too large, and is lost");
+        } else if let Ok(Ok(())) = encoded {
             for &feed in feeds {
                 self.shared.feeds[usize::from(feed)].routed.inc();
             }
-            self.batch.entries.extend(feeds.iter().map(|&feed| Entry { feed, id, micros, start, end }));
+            self.batch.add(facts.id, facts.micros, mark, start, feeds);
             self.shared.metrics.clicks_enriched.inc();
         } else {
             self.batch.text.truncate(start);
@@ -103,17 +113,14 @@ impl Worker {
     }
 
     fn flush(&mut self) {
-        self.shared.metrics.sessions(self.queue, self.enricher.sessions.len());
-        if self.batch.entries.is_empty() {
+        self.shared.metrics.sessions(self.number, self.enricher.sessions.len());
+        if self.batch.is_empty() {
             return;
         }
-        let next = Batch { text: Vec::with_capacity(BATCH_BYTES + 8_192), entries: Vec::with_capacity(256) };
-        // The spool outlives its workers; it takes batches even when it can only count them as dropped.
-        if let Err(SendError(batch)) = self.spool.send(std::mem::replace(&mut self.batch, next)) {
-            for entry in &batch.entries {
-                self.shared.feeds[usize::from(entry.feed)].drop_events(DropReason::SpoolWrite, 1);
-            }
-            tracing::error!(events = batch.entries.len(), "the spool is gone; events are lost");
+        let next = Batch { text: Vec::with_capacity(BATCH_BYTES + 8_192), ..Batch::default() };
+        // The journal outlives its workers; it takes batches even when it cannot write any more.
+        if self.journal.send(std::mem::replace(&mut self.batch, next)).is_err() {
+            tracing::error!("the journal is gone; its clicks wait in memory for the next start");
         }
     }
 }

@@ -1,28 +1,41 @@
 //! The outbox: finished objects that wait for delivery, as plain files that an operator can look at, count, or copy.
+//!
+//! A delivered object is kept for a while in `delivered/{hour of the delivery}/{feed}/{key}`, so that an operator can
+//! send it again. Those copies make way, oldest hour first, when they are old or the spool needs the room.
 
 use std::{
-    collections::{BTreeSet, HashMap},
-    fs::{self, File},
-    io::{self, Write},
+    collections::{BTreeMap, BTreeSet, HashMap},
+    io,
     path::{Path, PathBuf},
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
 
 use super::{
-    make_private,
-    object::{Sealed, seq_of},
+    disk::{Disk, Found},
+    read::Summary,
 };
-use crate::clock;
+use crate::{
+    clock,
+    manifest::{Hour, ManifestKey, ObjectKey},
+};
 
-/// The folders of a spool.
+/// Start of the keys of objects that an operator has sent again.
+pub const REPLAY: &str = "replay/";
+
+/// The finished objects of a spool.
 pub struct Outbox {
+    disk: Arc<dyn Disk>,
     dir: PathBuf,
     max_bytes: u64,
+    retain_secs: u64,
     bytes: AtomicU64,
-    seqs: Mutex<HashMap<String, u64>>,
+    /// Bytes of what was delivered, by hour of the delivery.
+    delivered: Mutex<BTreeMap<Hour, u64>>,
+    /// What is known of objects that an earlier process has made, by feed and key.
+    known: Mutex<HashMap<(String, String), Summary>>,
 }
 
 /// A finished object.
@@ -33,29 +46,58 @@ pub struct Object {
     /// Where it lies.
     pub path: PathBuf,
     pub bytes: u64,
-    /// `None` when an earlier process finished it: then only its content tells.
-    pub events: Option<u64>,
+    pub kind: Kind,
+    /// `None` when nothing is recorded of it: then only its content tells.
+    pub summary: Option<Summary>,
     /// When it was finished, in seconds since the Unix epoch.
     pub finished_at: u64,
 }
 
+/// What an object holds.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    Events,
+    Manifest,
+    /// Events that were delivered before, and are sent again because an operator said so.
+    Replay,
+}
+
+impl Kind {
+    /// By its key; `None` for a file that is none of ours.
+    pub fn of(key: &str) -> Option<Self> {
+        if let Some(rest) = key.strip_prefix(REPLAY) {
+            return ObjectKey::parse(rest.split_once('/')?.1).map(|_| Self::Replay);
+        }
+        let events = ObjectKey::parse(key).map(|_| Self::Events);
+        events.or_else(|| ManifestKey::parse(key).map(|_| Self::Manifest))
+    }
+}
+
 impl Outbox {
-    /// Makes the folders where they are missing and measures what is in them.
+    /// Measures what is in the outbox, and what was kept of what was delivered.
     ///
     /// # Errors
     /// Those of the file system.
-    pub fn open(dir: &Path, max_bytes: u64) -> io::Result<Self> {
-        for part in ["open", "outbox", "seq"] {
-            make_private(&dir.join(part))?;
+    pub fn open(disk: Arc<dyn Disk>, dir: &Path, max_bytes: u64, retain_secs: u64) -> io::Result<Self> {
+        let bytes = disk.files_below(&dir.join("outbox"))?.iter().map(|file| on_disk(file.bytes)).sum();
+        let mut delivered = BTreeMap::new();
+        for file in disk.files_below(&dir.join("delivered"))? {
+            if let Some(hour) = hour_below(&dir.join("delivered"), &file.path) {
+                *delivered.entry(hour).or_default() += on_disk(file.bytes);
+            }
         }
-        let outbox = Self { dir: dir.into(), max_bytes, bytes: AtomicU64::new(0), seqs: Mutex::default() };
-        let found = files(&outbox.dir.join("outbox"))?;
-        let bytes = found.iter().filter_map(|file| file.metadata().ok()).map(|metadata| metadata.len()).sum();
-        outbox.bytes.store(bytes, Ordering::Relaxed);
-        Ok(outbox)
+        Ok(Self {
+            disk,
+            dir: dir.into(),
+            max_bytes,
+            retain_secs,
+            bytes: AtomicU64::new(bytes),
+            delivered: Mutex::new(delivered),
+            known: Mutex::default(),
+        })
     }
 
-    /// Bytes of all objects that wait.
+    /// Bytes that all objects that wait take on the disk.
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
@@ -70,99 +112,134 @@ impl Outbox {
         self.bytes() >= self.max_bytes
     }
 
-    /// Moves a sealed object in. When it returns, the object survives a loss of power. Doing it again does no harm.
+    /// Where an object lies.
+    pub fn path(&self, feed: &str, key: &str) -> PathBuf {
+        self.dir.join("outbox").join(feed).join(key)
+    }
+
+    /// Moves a finished file in. Doing it again does no harm.
     ///
     /// # Errors
     /// Those of the file system.
-    pub fn commit(&self, sealed: &Sealed) -> io::Result<Object> {
-        let path = self.dir.join("outbox").join(&sealed.feed).join(&sealed.key);
-        let dir = path.parent().unwrap_or(&self.dir);
-        // Delivery removes empty folders: ours may vanish between the making and the move.
-        for last in [false, false, true] {
-            fs::create_dir_all(dir)?;
-            match fs::rename(&sealed.path, &path) {
-                Ok(()) => break,
-                Err(error) if error.kind() == io::ErrorKind::NotFound && path.exists() => break,
-                Err(error) if error.kind() == io::ErrorKind::NotFound && !last => {}
-                Err(error) => return Err(error),
+    pub fn take_in(&self, from: &Path, feed: &str, object: &Object) -> io::Result<()> {
+        match self.move_to(from, &object.path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.disk.exists(&object.path)? => {
+                return Ok(());
             }
+            Err(error) => return Err(error),
         }
-        sync_up_to(dir, &self.dir)?;
-        self.bytes.fetch_add(sealed.bytes, Ordering::Relaxed);
-        remove_empty(sealed.path.parent(), &self.dir.join("open"));
-        Ok(Object {
-            key: sealed.key.clone(),
-            path,
-            bytes: sealed.bytes,
-            events: Some(sealed.events),
-            finished_at: clock::unix_secs(),
-        })
+        self.bytes.fetch_add(on_disk(object.bytes), Ordering::Relaxed);
+        tracing::debug!(feed, key = object.key, bytes = object.bytes, "finished an object");
+        Ok(())
     }
 
-    /// The objects of a feed that wait, oldest number first. Files that are no objects of ours stay where they are.
+    /// Notes what is recorded of an object that [`Outbox::waiting`] will find.
+    pub fn know(&self, feed: &str, key: &str, summary: Summary) {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert((feed.into(), key.into()), summary);
+    }
+
+    /// Feeds and keys of everything that waits.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn keys(&self) -> io::Result<BTreeSet<(String, String)>> {
+        let outbox = self.dir.join("outbox");
+        let files = self.disk.files_below(&outbox)?;
+        Ok(files.iter().filter_map(|file| feed_and_key(&outbox, &file.path)).collect())
+    }
+
+    /// The objects of a feed that wait, in the order in which they were made. Files that are no objects of ours stay
+    /// where they are.
     ///
     /// # Errors
     /// Those of the file system.
     pub fn waiting(&self, feed: &str) -> io::Result<Vec<Object>> {
         let dir = self.dir.join("outbox").join(feed);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let mut objects = Vec::new();
-        for file in files(&dir)? {
-            let path = file.path();
-            let (Ok(key), Ok(metadata)) = (path.strip_prefix(&dir), file.metadata()) else {
-                continue;
-            };
-            if seq_of(&key.to_string_lossy()).is_none() {
+        for Found { path, bytes, modified } in self.disk.files_below(&dir)? {
+            let key = path.strip_prefix(&dir).unwrap_or(&path).to_string_lossy().into_owned();
+            let Some(kind) = Kind::of(&key) else {
                 tracing::warn!(path = %path.display(), "a foreign file in the outbox is left alone");
                 continue;
-            }
-            let finished_at =
-                metadata.modified().ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
-            objects.push(Object {
-                key: key.to_string_lossy().into_owned(),
-                bytes: metadata.len(),
-                events: None,
-                finished_at: finished_at.map_or(0, |age| age.as_secs()),
-                path,
-            });
+            };
+            let summary = known.remove(&(feed.to_owned(), key.clone()));
+            objects.push(Object { key, path, bytes, kind, summary, finished_at: modified });
         }
-        objects.sort_by_cached_key(|object| (seq_of(&object.key), object.key.clone()));
+        objects.sort_by_cached_key(|object| (seq_of(&object.key), object.kind == Kind::Manifest, object.key.clone()));
         Ok(objects)
     }
 
-    /// Takes a delivered object out. When it returns, the object does not come back after a loss of power.
+    /// Takes a delivered object out. After a loss of power it may be there again, and is sent again under its key.
     ///
     /// # Errors
     /// Those of the file system.
     pub fn remove(&self, object: &Object) -> io::Result<()> {
-        fs::remove_file(&object.path)?;
-        self.forget(object);
-        if let Some(dir) = object.path.parent() {
-            File::open(dir)?.sync_all()?;
-            remove_empty(Some(dir), &self.dir.join("outbox"));
-        }
-        Ok(())
-    }
-
-    /// Names of the feeds that have objects here, open or finished.
-    ///
-    /// # Errors
-    /// Those of the file system.
-    pub fn feeds_on_disk(&self) -> io::Result<BTreeSet<String>> {
-        let mut names = BTreeSet::new();
-        for part in ["open", "outbox"] {
-            for entry in fs::read_dir(self.dir.join(part))? {
-                let entry = entry?;
-                if entry.file_type()?.is_dir() && !files(&entry.path())?.is_empty() {
-                    names.insert(entry.file_name().to_string_lossy().into_owned());
+        let outbox = self.dir.join("outbox");
+        let place = feed_and_key(&outbox, &object.path).filter(|_| self.retain_secs > 0);
+        match place.filter(|_| object.kind == Kind::Events) {
+            None => self.disk.remove(&object.path)?,
+            Some((feed, key)) => {
+                let hour = Hour::of_micros(clock::unix_micros());
+                let kept = self.dir.join("delivered").join(hour.to_string()).join(feed).join(key);
+                if self.move_to(&object.path, &kept).is_ok() {
+                    let mut delivered = self.delivered.lock().unwrap_or_else(PoisonError::into_inner);
+                    *delivered.entry(hour).or_default() += on_disk(object.bytes);
+                } else {
+                    // A full disk has no room for a folder, either.
+                    self.disk.remove(&object.path)?;
                 }
             }
         }
-        Ok(names)
+        self.forget(object);
+        self.disk.tidy(object.path.parent(), &outbox);
+        Ok(())
+    }
+
+    /// Removes what was delivered long ago, or for which there is no room.
+    pub fn purge_delivered(&self) {
+        let now = clock::unix_secs();
+        loop {
+            let delivered = self.delivered.lock().unwrap_or_else(PoisonError::into_inner);
+            let kept: u64 = delivered.values().sum();
+            let Some((&hour, _)) = delivered.first_key_value() else { return };
+            drop(delivered);
+            let old = (hour.since_epoch() + 1) * 3_600 + self.retain_secs <= now;
+            if !old && self.bytes() + kept <= self.max_bytes {
+                return;
+            }
+            self.remove_delivered(hour);
+        }
+    }
+
+    /// Removes the oldest hour of what was delivered, because the disk is full.
+    pub fn make_room(&self) {
+        let oldest = self.delivered.lock().unwrap_or_else(PoisonError::into_inner).keys().next().copied();
+        if let Some(hour) = oldest {
+            self.remove_delivered(hour);
+        }
+    }
+
+    fn remove_delivered(&self, hour: Hour) {
+        self.delivered.lock().unwrap_or_else(PoisonError::into_inner).remove(&hour);
+        let root = self.dir.join("delivered");
+        let removed = self.disk.files_below(&root.join(hour.to_string())).and_then(|files| {
+            files.iter().try_for_each(|file| {
+                self.disk.remove(&file.path)?;
+                self.disk.tidy(file.path.parent(), &root);
+                Ok(())
+            })
+        });
+        match removed {
+            Ok(()) => tracing::info!(%hour, "removed what was delivered and kept"),
+            Err(error) => tracing::warn!(%hour, %error, "cannot remove what was delivered and kept"),
+        }
     }
 
     /// Counts an object no more that somebody else took out.
     pub fn forget(&self, object: &Object) {
-        self.bytes.fetch_sub(object.bytes.min(self.bytes()), Ordering::Relaxed);
+        self.bytes.fetch_sub(on_disk(object.bytes).min(self.bytes()), Ordering::Relaxed);
     }
 
     /// Moves a damaged object aside, so that it delays no other; somebody must look at it. Returns where it went.
@@ -171,159 +248,48 @@ impl Outbox {
     /// Those of the file system.
     pub fn quarantine(&self, feed: &str, object: &Object) -> io::Result<PathBuf> {
         let aside = self.dir.join("quarantine").join(feed).join(&object.key);
-        let dir = aside.parent().unwrap_or(&self.dir);
-        fs::create_dir_all(dir)?;
-        fs::rename(&object.path, &aside)?;
-        sync_up_to(dir, &self.dir)?;
+        self.move_to(&object.path, &aside)?;
         self.forget(object);
-        remove_empty(object.path.parent(), &self.dir.join("outbox"));
+        self.disk.tidy(object.path.parent(), &self.dir.join("outbox"));
         Ok(aside)
     }
 
-    /// Path of an object that still grows.
-    pub fn open_path(&self, feed: &str, key: &str) -> PathBuf {
-        self.dir.join("open").join(feed).join(key)
-    }
-
-    /// Objects of a feed that an earlier process left open: path and key.
-    ///
-    /// # Errors
-    /// Those of the file system.
-    pub fn left_open(&self, feed: &str) -> io::Result<Vec<(PathBuf, String)>> {
-        let dir = self.dir.join("open").join(feed);
-        let paths = files(&dir)?.into_iter().map(|file| file.path());
-        Ok(paths
-            .filter_map(|path| {
-                path.strip_prefix(&dir)
-                    .ok()
-                    .map(|key| key.to_string_lossy().into_owned())
-                    .map(|key| (path.clone(), key))
-            })
-            .collect())
-    }
-
-    /// The number of the feed's next object, so noted on the disk that no later process gives it again.
-    ///
-    /// # Errors
-    /// Those of the file system.
-    pub fn reserve_seq(&self, feed: &str) -> io::Result<u64> {
-        let file = self.dir.join("seq").join(feed);
-        let known = self.seqs.lock().unwrap_or_else(PoisonError::into_inner).get(feed).copied();
-        let seq = match known {
-            Some(seq) => seq,
-            None => match fs::read_to_string(&file) {
-                Ok(text) => text.trim().parse().map_err(io::Error::other)?,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => 1,
-                Err(error) => return Err(error),
-            },
-        };
-        let temporary = file.with_extension("tmp");
-        let mut writer = File::create(&temporary)?;
-        writeln!(writer, "{}", seq + 1)?;
-        writer.sync_all()?;
-        fs::rename(&temporary, &file)?;
-        Ok(seq)
-    }
-
-    /// Notes that a reserved number is in use.
-    pub fn use_seq(&self, feed: &str, seq: u64) {
-        self.seqs.lock().unwrap_or_else(PoisonError::into_inner).insert(feed.into(), seq + 1);
-    }
-}
-
-/// All files below a folder; none when there is no such folder.
-fn files(dir: &Path) -> io::Result<Vec<fs::DirEntry>> {
-    let mut found = Vec::new();
-    let mut folders = vec![dir.to_path_buf()];
-    while let Some(folder) = folders.pop() {
-        let entries = match fs::read_dir(&folder) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error),
-        };
-        for entry in entries {
-            let entry = entry?;
-            if entry.file_type()?.is_dir() {
-                folders.push(entry.path());
-            } else {
-                found.push(entry);
+    fn move_to(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let dir = to.parent().unwrap_or(&self.dir);
+        // Delivery removes empty folders: ours may vanish between the making and the move.
+        for _ in 0..3 {
+            self.disk.make_dir(dir)?;
+            match self.disk.rename(from, to) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                other => return other,
             }
         }
-    }
-    Ok(found)
-}
-
-/// Brings the entries of `dir` and of the folders above it, up to `top`, to the disk.
-fn sync_up_to(dir: &Path, top: &Path) -> io::Result<()> {
-    for folder in dir.ancestors().take_while(|folder| folder.starts_with(top)) {
-        File::open(folder)?.sync_all()?;
-    }
-    Ok(())
-}
-
-/// Removes `dir` and the folders above it, below `top`, as long as they are empty.
-fn remove_empty(dir: Option<&Path>, top: &Path) {
-    let Some(dir) = dir else {
-        return;
-    };
-    for folder in dir.ancestors().take_while(|folder| folder.starts_with(top) && *folder != top) {
-        if fs::remove_dir(folder).is_err() {
-            break;
-        }
+        self.disk.rename(from, to)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// What a file of so many bytes takes on the disk: many small ones take more than they hold.
+fn on_disk(bytes: u64) -> u64 {
+    bytes.next_multiple_of(4_096)
+}
 
-    fn sealed(outbox: &Outbox, seq: u64) -> Sealed {
-        let key = format!("dt=2026-11-23/hour=09/f-p-id-{seq:08}.ndjson.gz");
-        let path = outbox.open_path("f", &key);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, b"12345").unwrap();
-        Sealed { feed: "f".into(), key, path, bytes: 5, events: 1 }
-    }
+/// The number in a key.
+pub fn seq_of(key: &str) -> Option<u64> {
+    let name = key.rsplit_once('/').map_or(key, |(_, name)| name);
+    name.split('.').next()?.rsplit_once('-')?.1.parse().ok()
+}
 
-    #[test]
-    fn what_is_committed_waits_in_order_until_it_is_removed() {
-        let dir = tempfile::tempdir().unwrap();
-        let outbox = Outbox::open(dir.path(), 12).unwrap();
-        for seq in [10, 9, 2] {
-            outbox.commit(&sealed(&outbox, seq)).unwrap();
-        }
-        assert!(outbox.is_full());
-        let waiting = outbox.waiting("f").unwrap();
-        assert_eq!(waiting.iter().map(|object| seq_of(&object.key).unwrap()).collect::<Vec<_>>(), [2, 9, 10]);
-        assert!(outbox.waiting("other").unwrap().is_empty());
-        assert_eq!(Outbox::open(dir.path(), 12).unwrap().bytes(), 15);
-        for object in &waiting {
-            outbox.remove(object).unwrap();
-        }
-        assert_eq!(outbox.bytes(), 0);
-        assert_eq!(fs::read_dir(dir.path().join("outbox")).unwrap().count(), 0, "empty folders go too");
-    }
+/// The hour of the clicks in an object, by its key.
+pub fn hour_of(key: &str) -> Option<Hour> {
+    let events = ObjectKey::parse(key).map(|key| key.hour);
+    events.or_else(|| ManifestKey::parse(key).map(|key| key.hour))
+}
 
-    #[test]
-    fn a_commit_can_be_done_again() {
-        let dir = tempfile::tempdir().unwrap();
-        let outbox = Outbox::open(dir.path(), 100).unwrap();
-        let sealed = sealed(&outbox, 1);
-        outbox.commit(&sealed).unwrap();
-        outbox.commit(&sealed).unwrap();
-        assert_eq!(outbox.waiting("f").unwrap().len(), 1);
-    }
+fn feed_and_key(outbox: &Path, path: &Path) -> Option<(String, String)> {
+    let below = path.strip_prefix(outbox).ok()?.to_str()?;
+    below.split_once('/').map(|(feed, key)| (feed.to_owned(), key.to_owned()))
+}
 
-    #[test]
-    fn numbers_go_on_after_a_restart_and_are_not_skipped_by_a_failed_try() {
-        let dir = tempfile::tempdir().unwrap();
-        let outbox = Outbox::open(dir.path(), 100).unwrap();
-        assert_eq!(outbox.reserve_seq("f").unwrap(), 1);
-        outbox.use_seq("f", 1);
-        assert_eq!(outbox.reserve_seq("f").unwrap(), 2);
-        assert_eq!(outbox.reserve_seq("g").unwrap(), 1);
-        outbox.use_seq("f", 2);
-        let outbox = Outbox::open(dir.path(), 100).unwrap();
-        assert_eq!(outbox.reserve_seq("f").unwrap(), 3);
-    }
+fn hour_below(dir: &Path, path: &Path) -> Option<Hour> {
+    path.strip_prefix(dir).ok()?.iter().next()?.to_str()?.parse().ok()
 }

@@ -1,124 +1,301 @@
-//! What an earlier process left open is finished at the start: every whole event in it is kept.
+//! What an earlier process left behind in the journal: found again at the start, frame by frame, in constant memory
+//! but for the list of runs.
 //!
-//! An object that was never finished was never delivered, so nothing can come twice. A file that was cut in the
-//! middle of a compressed block gives what was decodable before the cut; a line that is no whole JSON is left out and
-//! counted in the log.
+//! A frame that is not whole is skipped, and nothing but it: reading goes on at the next byte that a frame begins
+//! with. What was skipped is copied into `quarantine/journal/` and told. The end of the last segment is often torn:
+//! the process died while it wrote. Those events were not let go of in the rings, so they are made again.
 
 use std::{
-    fs::{self, File},
-    io::{self, BufRead, BufReader, BufWriter, Write},
-    path::Path,
+    collections::HashMap,
+    io,
+    path::{Path, PathBuf},
 };
 
-use flate2::{Compression, bufread::GzDecoder, write::GzEncoder};
-use serde::de::IgnoredAny;
+use serde::Serialize;
 
 use super::{
-    FeedSpec, Outbox,
-    object::{SALVAGED, Sealed},
+    disk::{Disk, DiskFile, ReadAt},
+    frame::{Frames, Piece},
+    journal::{Header, Run, segment_number, segment_path},
+    patient::PAUSE,
+    state::{Position, State},
 };
+use crate::manifest::Hour;
 
-/// Longest event that is looked for; what is longer is damage.
-const MAX_EVENT: usize = 1 << 20;
+/// Bytes of one damaged range that are kept; what follows is gone.
+const KEPT_BYTES: u64 = 16 << 20;
 
-/// Finishes the open objects of all feeds.
+/// Runs that are listed one by one. Of more, those of one feed, segment and hour become one, so that a backlog of any
+/// size needs little memory.
+pub const EXACT_RUNS: usize = 500_000;
+
+/// How often the journal is tried to be read before what cannot be read is given up.
+const READ_TRIES: u32 = 10;
+
+/// Extension of a segment that is written anew.
+const AGAIN: &str = "again";
+
+/// What the journal holds.
+#[derive(Default)]
+pub struct Recovered {
+    /// Events that no object holds, by feed.
+    pub runs: Vec<(u16, Run)>,
+    /// Segments, oldest first: number and bytes.
+    pub segments: Vec<(u64, u64)>,
+    /// Of each ring that the events came from, the position behind the last of them.
+    pub known: HashMap<u64, u64>,
+    /// Number that the next segment may have.
+    pub next: u64,
+    /// Of each feed, the time of the oldest of those events, in microseconds since the Unix epoch.
+    pub oldest: HashMap<u16, u64>,
+    /// Of each segment, which feeds its frames name. `None` for feeds whose events are all packed.
+    pub feeds: HashMap<u64, Vec<Option<u16>>>,
+    /// Ranges that hold no frame.
+    pub damages: Vec<Damage>,
+}
+
+/// A range of a segment that holds no frame.
+#[derive(Debug, Serialize)]
+pub struct Damage {
+    pub segment: PathBuf,
+    pub start: u64,
+    pub end: u64,
+    /// It is the end of its segment: the process died while it wrote.
+    pub torn: bool,
+}
+
+/// Reads all segments, and changes nothing. `number_of` turns the name of a feed into its number.
 ///
 /// # Errors
-/// Those of the file system. Damage inside a file is none.
-pub fn finish_open_objects(outbox: &Outbox, feeds: &[FeedSpec]) -> io::Result<()> {
-    for feed in feeds {
-        for (path, key) in outbox.left_open(&feed.name)? {
-            let salvaged = path.with_extension(SALVAGED);
-            if path.extension().is_some_and(|extension| extension == SALVAGED) {
-                fs::remove_file(&path)?;
-                continue;
+/// Those of the file system. Damage is none.
+pub fn read_journal(
+    disk: &dyn Disk,
+    spool: &Path,
+    state: &State,
+    mut number_of: impl FnMut(&str) -> u16,
+) -> io::Result<Recovered> {
+    let dir = spool.join("journal");
+    let mut recovered = Recovered::default();
+    let mut segments = Vec::new();
+    for file in disk.files_below(&dir)? {
+        match segment_number(&file.path) {
+            Some(number) if file.path.parent() == Some(&*dir) => segments.push((number, file)),
+            _ if file.path.extension().is_some_and(|extension| extension == AGAIN) => {}
+            _ => tracing::warn!(path = %file.path.display(), "a foreign file in the journal is left alone"),
+        }
+    }
+    segments.sort_by_key(|(number, _)| *number);
+    let cuts = read_cuts(disk, &segments)?;
+    let last = segments.last().map(|(number, _)| *number);
+    for (number, file) in &segments {
+        // An abandoned segment without an event was removed.
+        let missing: Vec<_> = (recovered.next.max(1)..*number).filter(|number| !cuts.contains_key(number)).collect();
+        if recovered.next > 0 && !missing.is_empty() {
+            tracing::error!(?missing, "segments of the journal are missing; their events are lost");
+        }
+        recovered.next = number + 1;
+        let valid = cuts.get(number).copied().unwrap_or(u64::MAX).min(file.bytes);
+        recovered.segments.push((*number, file.bytes));
+        let mut reader = Reader { recovered: &mut recovered, state, number_of: &mut number_of, segment: *number };
+        let damages = match disk.open(&file.path) {
+            Ok(opened) => reader.read(&*opened, valid),
+            // A running process has packed it meanwhile: somebody looks in from outside.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        let segment = &file.path;
+        let told = damages.into_iter().filter(|(start, end)| start < end);
+        recovered.damages.extend(told.map(|(start, end)| Damage {
+            segment: segment.clone(),
+            start,
+            end,
+            torn: end == valid && last == Some(*number),
+        }));
+    }
+    // No number comes twice, even if all segments are gone: feeds are packed up to a place in one.
+    let packed = state.feeds.values().map(|feed| feed.packed.0).max().unwrap_or(0);
+    recovered.next = recovered.next.max(packed + 1);
+    Ok(recovered)
+}
+
+/// Tells and keeps what is damaged, and makes sure that what was found is on the disk.
+///
+/// # Errors
+/// Those of the file system.
+pub fn mend(disk: &dyn Disk, spool: &Path, recovered: &Recovered) -> io::Result<()> {
+    for damage in &recovered.damages {
+        let Damage { segment, start, end, torn } = damage;
+        let segment = segment.display();
+        if *torn {
+            tracing::warn!(%segment, start, end, "the end of the journal is torn");
+        } else {
+            tracing::error!(%segment, start, end, "a part of the journal is damaged; its events are lost");
+        }
+        quarantine(disk, spool, damage);
+    }
+    let dir = spool.join("journal");
+    for file in disk.files_below(&dir)? {
+        if file.path.extension().is_some_and(|extension| extension == AGAIN) {
+            disk.remove(&file.path)?;
+        }
+    }
+    match recovered.segments.last() {
+        Some((last, _)) => write_again(disk, &dir, &segment_path(&dir, *last)),
+        None => Ok(()),
+    }
+}
+
+/// Writes the last segment anew. Its end was written, but perhaps never synced; or a sync of it failed, and then the
+/// kernel shows what is not on the disk, and calls the next sync a success.
+fn write_again(disk: &dyn Disk, dir: &Path, segment: &Path) -> io::Result<()> {
+    let copy = segment.with_extension(AGAIN);
+    let from = disk.open(segment)?;
+    let written = disk.create(&copy).and_then(|mut to| {
+        copy_range(&*from, &mut *to, 0, from.bytes()?)?;
+        to.sync()?;
+        disk.rename(&copy, segment)?;
+        disk.sync_dir(dir)
+    });
+    written.or_else(|error| {
+        tracing::warn!(%error, segment = %segment.display(), "cannot write the end of the journal again");
+        let _ = disk.remove(&copy);
+        disk.append(segment)?.sync()
+    })
+}
+
+fn copy_range(from: &dyn ReadAt, to: &mut dyn DiskFile, mut at: u64, end: u64) -> io::Result<()> {
+    let mut buffer = vec![0; 256 * 1024];
+    while at < end {
+        let want = buffer.len().min((end - at) as usize);
+        match from.read_at(&mut buffer[..want], at)? {
+            0 => break,
+            read => {
+                to.write_all(&buffer[..read])?;
+                at += read as u64;
             }
-            let (events, damaged) = salvage(&path, &salvaged)?;
-            if events == 0 {
-                fs::remove_file(&salvaged)?;
-                fs::remove_file(&path)?;
-                tracing::warn!(key, "an object that an earlier process left open holds no whole event");
-                continue;
-            }
-            fs::rename(&salvaged, &path)?;
-            let bytes = fs::metadata(&path)?.len();
-            outbox.commit(&Sealed { feed: feed.name.clone(), key: key.clone(), path, bytes, events })?;
-            tracing::warn!(key, events, damaged, "finished an object that an earlier process left open");
         }
     }
     Ok(())
 }
 
-/// Copies the whole events of `from` to `to`. Returns how many there were, and how many lines were none.
-fn salvage(from: &Path, to: &Path) -> io::Result<(u64, u64)> {
-    let mut input = BufReader::new(GzDecoder::new(BufReader::new(File::open(from)?)));
-    let mut output = GzEncoder::new(BufWriter::new(File::create(to)?), Compression::new(3));
-    let (mut events, mut damaged) = (0, 0);
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        // A cut file ends in an error; what was read before it is in `line`.
-        let read = io::Read::take(&mut input, MAX_EVENT as u64).read_until(b'\n', &mut line);
-        if line.is_empty() {
-            break;
-        }
-        if line.ends_with(b"\n") && serde_json::from_slice::<IgnoredAny>(&line).is_ok() {
-            output.write_all(&line)?;
-            events += 1;
-        } else {
-            damaged += 1;
-        }
-        if read.is_err() {
-            break;
+/// Which segments were abandoned, and up to which offset they count: their successors' headers say so.
+fn read_cuts(disk: &dyn Disk, segments: &[(u64, super::disk::Found)]) -> io::Result<HashMap<u64, u64>> {
+    let mut cuts = HashMap::new();
+    for (_, file) in segments {
+        let opened = disk.open(&file.path)?;
+        let mut frames = Frames::new(&*opened, 0, file.bytes);
+        // There are two; what is damaged of them is told later.
+        for _ in 0..2 {
+            if let Some((_, _, Piece::Header(json))) = frames.read()?
+                && let Ok(header) = serde_json::from_slice::<Header>(json)
+            {
+                cuts.extend(header.cuts);
+                break;
+            }
         }
     }
-    let file = output.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;
-    file.sync_all()?;
-    Ok((events, damaged))
+    Ok(cuts)
 }
 
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
+struct Reader<'a, F> {
+    recovered: &'a mut Recovered,
+    state: &'a State,
+    number_of: &'a mut F,
+    segment: u64,
+}
 
-    use super::*;
-    use crate::spool::count::count_events;
-
-    fn gzip(lines: usize) -> Vec<u8> {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::new(3));
-        for n in 0..lines {
-            writeln!(encoder, "{{\"n\":{n},\"noise\":{}}}", fastrand::u64(..)).unwrap();
+impl<F: FnMut(&str) -> u16> Reader<'_, F> {
+    /// Reads a segment and returns the ranges that hold no frame.
+    fn read(&mut self, file: &dyn ReadAt, valid: u64) -> Vec<(u64, u64)> {
+        let mut damages: Vec<(u64, u64)> = Vec::new();
+        let mut feeds: Vec<Feed> = Vec::new();
+        // The last run of each feed.
+        let mut last: HashMap<u16, usize> = HashMap::new();
+        let mut frames = Frames::new(file, 0, valid);
+        let mut tries = 0;
+        loop {
+            let (start, end, piece) = match frames.read() {
+                Ok(Some(found)) => found,
+                Ok(None) => break,
+                Err(_) if tries < READ_TRIES => {
+                    tries += 1;
+                    std::thread::sleep(PAUSE);
+                    continue;
+                }
+                Err(error) => {
+                    let (start, end) = frames.skip_unreadable();
+                    tracing::error!(segment = self.segment, start, end, %error, "the journal cannot be read there");
+                    (start, end, Piece::Damage)
+                }
+            };
+            let event = match piece {
+                Piece::Event(event) if event.feeds().all(|feed| usize::from(feed) < feeds.len()) => event,
+                Piece::Header(json) => {
+                    if let Ok(header) = serde_json::from_slice::<Header>(json) {
+                        feeds = header.feeds.into_iter().map(|name| self.feed(name)).collect();
+                    }
+                    continue;
+                }
+                _ => {
+                    match damages.last_mut() {
+                        Some(damage) if damage.1 == start => damage.1 = end,
+                        _ => damages.push((start, end)),
+                    }
+                    continue;
+                }
+            };
+            let known = self.recovered.known.entry(event.mark.ring).or_default();
+            *known = event.mark.end.max(*known);
+            for feed in event.feeds() {
+                let feed = &mut feeds[usize::from(feed)];
+                if (self.segment, start) < feed.packed {
+                    continue;
+                }
+                let number = *feed.number.get_or_insert_with(|| (self.number_of)(&feed.name));
+                let oldest = self.recovered.oldest.entry(number).or_insert(event.micros);
+                *oldest = event.micros.min(*oldest);
+                let hour = Hour::of_micros(event.micros);
+                let run = Run { segment: self.segment, start, end, hour, events: 1 };
+                let loose = self.recovered.runs.len() > EXACT_RUNS;
+                if let Some(at) = last.get(&number)
+                    && self.recovered.runs[*at].1.extend(&run, loose)
+                {
+                    continue;
+                }
+                last.insert(number, self.recovered.runs.len());
+                self.recovered.runs.push((number, run));
+            }
         }
-        encoder.finish().unwrap()
+        self.recovered.feeds.insert(self.segment, feeds.into_iter().map(|feed| feed.number).collect());
+        damages
     }
 
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
-        #[test]
-        fn a_cut_or_scrambled_file_gives_whole_events_only(cut in 0_usize..4_000, flip in 0_usize..4_000, bit in 0_u8..8) {
-            let dir = tempfile::tempdir().unwrap();
-            let (from, to) = (dir.path().join("from"), dir.path().join("to"));
-            let mut bytes = gzip(300);
-            bytes.truncate(cut.max(1));
-            let at = flip % bytes.len();
-            bytes[at] ^= 1 << bit;
-            fs::write(&from, &bytes).unwrap();
-            let (events, _) = salvage(&from, &to).unwrap();
-            prop_assert!(events <= 300);
-            prop_assert_eq!(count_events(&fs::read(&to).unwrap()).unwrap(), events);
-        }
+    fn feed(&self, name: String) -> Feed {
+        let packed = self.state.feeds.get(&name).map_or((0, 0), |feed| feed.packed);
+        Feed { name, packed, number: None }
     }
+}
 
-    #[test]
-    fn a_whole_file_gives_everything_and_a_cut_one_what_came_before() {
-        let dir = tempfile::tempdir().unwrap();
-        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
-        let whole = gzip(50_000);
-        fs::write(&from, &whole).unwrap();
-        assert_eq!(salvage(&from, &to).unwrap(), (50_000, 0));
-        fs::write(&from, &whole[..whole.len() / 2]).unwrap();
-        let (events, damaged) = salvage(&from, &to).unwrap();
-        assert!((10_000..50_000).contains(&events), "{events}");
-        assert!(damaged <= 1);
+/// A feed that a segment's frames name.
+struct Feed {
+    name: String,
+    packed: Position,
+    /// Known once there is an event that is not packed.
+    number: Option<u16>,
+}
+
+/// Keeps a copy of what cannot be read; if that fails, the segment is all there is.
+fn quarantine(disk: &dyn Disk, spool: &Path, Damage { segment, start, end, .. }: &Damage) {
+    let copy = || -> io::Result<()> {
+        let dir = spool.join("quarantine").join("journal");
+        disk.make_dir(&dir)?;
+        let name = segment.file_stem().unwrap_or_default().to_string_lossy();
+        let mut to = disk.create(&dir.join(format!("{name}-{start}")))?;
+        let from = disk.open(segment)?;
+        copy_range(&*from, &mut *to, *start, (*end).min(start + KEPT_BYTES))?;
+        to.sync()
+    };
+    if let Err(error) = copy() {
+        tracing::warn!(%error, segment = %segment.display(), "cannot keep a copy of the damage");
     }
 }

@@ -1,8 +1,9 @@
 //! Every number an operator can see, in one place.
 //!
-//! The account: `clicks_answered = clicks_enriched + ring_clicks + clicks_dropped{reason}`, and for each feed `events_routed + events_recovered = events_pending + events_delivered +
-//! events_dropped{reason}`. Labels are bounded: reasons are enums and feeds come from the configuration; nothing is
-//! ever labelled with a link, a host or an address.
+//! The account: `clicks_answered + clicks_recovered = clicks_enriched + ring_clicks + clicks_dropped{reason}`, and for
+//! each feed `events_routed + events_recovered = events_pending + events_delivered + events_dropped{reason}`. Labels are
+//! bounded: reasons are enums and feeds come from the configuration; nothing is ever labelled with a link, a host or an
+//! address.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -14,31 +15,41 @@ use prometheus::{
 /// Why a click never became an event, or an event was never delivered.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum DropReason {
-    /// The worker's queue was full.
+    /// The ring to the worker was full.
     RingFull,
+    /// The click is larger than a ring can hold, or the event longer than an event may be.
+    TooLarge,
+    /// The ring or the journal was damaged where the click was.
+    Damaged,
     /// No feed takes this workspace's clicks.
     NoFeed,
     /// A worker failed on this click: a defect, which the log tells.
     WorkerFailed,
     /// The outbox holds as much as `spool.max_bytes` allows.
     SpoolQuota,
-    /// The spool could not be written until the stop's deadline passed.
-    SpoolWrite,
     /// Somebody took the object out of the outbox.
     Removed,
 }
 
 impl DropReason {
-    const ALL: [Self; 6] =
-        [Self::RingFull, Self::NoFeed, Self::WorkerFailed, Self::SpoolQuota, Self::SpoolWrite, Self::Removed];
+    const ALL: [Self; 7] = [
+        Self::RingFull,
+        Self::TooLarge,
+        Self::Damaged,
+        Self::NoFeed,
+        Self::WorkerFailed,
+        Self::SpoolQuota,
+        Self::Removed,
+    ];
 
     fn label(self) -> &'static str {
         match self {
             Self::RingFull => "ring_full",
+            Self::TooLarge => "too_large",
+            Self::Damaged => "damaged",
             Self::NoFeed => "no_feed",
             Self::WorkerFailed => "worker_failed",
             Self::SpoolQuota => "spool_quota",
-            Self::SpoolWrite => "spool_write",
             Self::Removed => "removed",
         }
     }
@@ -112,10 +123,17 @@ pub struct Metrics {
     answered: IntCounter,
     captured: IntCounter,
     dropped: [IntCounter; DropReason::ALL.len()],
+    /// Clicks found in the rings that an earlier process left behind.
+    pub clicks_recovered: IntCounter,
     /// Clicks that workers turned into an event and handed to the spool.
     pub clicks_enriched: IntCounter,
+    /// Clicks whose events the journal has brought to the disk.
+    pub clicks_journaled: IntCounter,
+    pub journal_bytes: IntGauge,
+    pub journal_damaged: IntCounter,
     pub ring_clicks: IntGauge,
     pub ring_capacity: IntGauge,
+    pub ring_held: IntGauge,
     pub catalog_links: IntGauge,
     pub catalog_domains: IntGauge,
     pub catalog_bytes: IntGauge,
@@ -144,6 +162,8 @@ pub struct FeedMetrics {
     pub parked: IntGauge,
     /// When the oldest waiting object was finished, in seconds since the Unix epoch; 0 for none.
     pub oldest: IntGauge,
+    /// Uploads that may be under way at a time.
+    pub upload_limit: IntGauge,
     dropped: [IntCounter; DropReason::ALL.len()],
     uploads: [IntCounter; UploadResult::ALL.len()],
 }
@@ -161,6 +181,7 @@ struct FeedVecs {
     pending: IntGaugeVec,
     parked: IntGaugeVec,
     oldest: IntGaugeVec,
+    upload_limit: IntGaugeVec,
     by_name: std::sync::Mutex<HashMap<String, Arc<FeedMetrics>>>,
 }
 
@@ -209,11 +230,23 @@ impl Metrics {
             requests: Outcome::ALL.map(|outcome| requests.with_label_values(&[outcome.label()])),
             duration: make.add(Histogram::with_opts(duration.buckets(buckets))),
             answered: make.counter("clicks_answered_total", "Clicks that were answered with a redirect."),
-            captured: make.counter("clicks_captured_total", "Answered clicks that a queue took."),
+            captured: make.counter("clicks_captured_total", "Answered clicks that a ring took."),
             dropped: DropReason::ALL.map(|reason| dropped.with_label_values(&[reason.label()])),
+            clicks_recovered: make
+                .counter("clicks_recovered_total", "Clicks found in the rings of a process that died."),
             clicks_enriched: make.counter("clicks_enriched_total", "Clicks that became an event for some feed."),
-            ring_clicks: make.gauge("ring_clicks", "Clicks that wait in the queues."),
-            ring_capacity: make.gauge("ring_capacity_clicks", "Clicks that the queues can hold."),
+            clicks_journaled: make.counter("clicks_journaled_total", "Clicks whose events have reached the disk."),
+            journal_damaged: make.counter(
+                "journal_damaged_bytes_total",
+                "Bytes of the journal that were found damaged at the start, a torn end included.",
+            ),
+            journal_bytes: make.gauge("journal_bytes", "Bytes of the journal."),
+            ring_clicks: make.gauge("ring_clicks", "Clicks in the rings that no worker has read."),
+            ring_held: make.gauge(
+                "ring_held_bytes",
+                "Bytes of the rings that clicks hold: unread, or on their way into the journal.",
+            ),
+            ring_capacity: make.gauge("ring_capacity_bytes", "Bytes of the rings."),
             catalog_links: make.gauge("catalog_links", "Links in service."),
             catalog_domains: make.gauge("catalog_domains", "Branded domains in service."),
             catalog_bytes: make.gauge("catalog_bytes", "Memory of the catalog in service."),
@@ -223,7 +256,8 @@ impl Metrics {
                 "When the GeoIP database in service was built; 0 without one.",
             ),
             spool_bytes: make.gauge("spool_bytes", "Bytes of finished objects in the outbox."),
-            spool_stalled: make.gauge("spool_stalled", "1 while the spool cannot be written and is tried again."),
+            spool_stalled: make
+                .gauge("spool_stalled", "Threads of the spool that cannot write and try again; 0 is well."),
             sessions: make.gauges("session_visitors", "Visitors whose session is remembered.", "worker"),
             reloads: make.counters("reloads_total", "Reloads by what and result.", &["what", "result"]),
             feeds: FeedVecs::new(&make),
@@ -295,6 +329,7 @@ impl Metrics {
         let sum = |of: fn(&FeedMetrics) -> u64| feeds.values().map(|feed| of(feed)).sum();
         Account {
             answered: self.answered.get(),
+            recovered: self.clicks_recovered.get(),
             enriched: self.clicks_enriched.get(),
             clicks_dropped: self.dropped.iter().map(IntCounter::get).sum(),
             delivered: sum(|feed| feed.delivered.get()),
@@ -314,6 +349,8 @@ impl Default for Metrics {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Account {
     pub answered: u64,
+    /// Clicks of an earlier process, found in its rings.
+    pub recovered: u64,
     pub enriched: u64,
     pub clicks_dropped: u64,
     pub delivered: u64,
@@ -365,7 +402,10 @@ impl FeedVecs {
         let gauges = |name: &str, help: &str| make.gauges(name, help, "feed");
         Self {
             routed: counters("events_routed_total", "Events made for the feed."),
-            recovered: counters("events_recovered_total", "Events that an earlier run left in the outbox."),
+            recovered: counters(
+                "events_recovered_total",
+                "Events that an earlier run left in the journal or the outbox.",
+            ),
             spooled: counters("events_spooled_total", "Events in finished objects."),
             delivered: counters("events_delivered_total", "Events that the sink has acknowledged."),
             delivered_bytes: counters("delivered_bytes_total", "Bytes that the sink has acknowledged."),
@@ -378,6 +418,10 @@ impl FeedVecs {
             oldest: gauges(
                 "outbox_oldest_timestamp_seconds",
                 "When the oldest waiting object was finished; 0 for none.",
+            ),
+            upload_limit: gauges(
+                "feed_upload_limit",
+                "Uploads that may be under way at a time; fewer while the sink asks to slow down.",
             ),
             by_name: std::sync::Mutex::default(),
         }
@@ -395,6 +439,7 @@ impl FeedVecs {
             outbox_bytes: self.outbox_bytes.with_label_values(label),
             parked: self.parked.with_label_values(label),
             oldest: self.oldest.with_label_values(label),
+            upload_limit: self.upload_limit.with_label_values(label),
             dropped: DropReason::ALL.map(|reason| self.dropped.with_label_values(&[feed, reason.label()])),
             uploads: UploadResult::ALL.map(|result| self.uploads.with_label_values(&[feed, result.label()])),
         }

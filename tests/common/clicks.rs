@@ -23,8 +23,13 @@ impl Visitor {
 
     /// Clicks on `go.brand.com/spring`, with `more` of a query. True when the whole redirect came back.
     pub fn click(&mut self, nonce: &str, more: &str) -> bool {
+        self.click_at("/spring", nonce, more)
+    }
+
+    /// The same on another path.
+    pub fn click_at(&mut self, path: &str, nonce: &str, more: &str) -> bool {
         let request = format!(
-            "GET /spring?n={nonce}{more} HTTP/1.1\r\nHost: go.brand.com\r\nUser-Agent: {CHROME}\r\nAccept: */*\r\n\r\n"
+            "GET {path}?n={nonce}{more} HTTP/1.1\r\nHost: go.brand.com\r\nUser-Agent: {CHROME}\r\nAccept: */*\r\n\r\n"
         );
         if self.0.get_mut().write_all(request.as_bytes()).is_err() {
             return false;

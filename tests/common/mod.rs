@@ -1,4 +1,5 @@
-//! The test harness: the real binary on free ports, in a folder of its own.
+//! The test harness: the real binary on free ports, in a folder of its own. The folder of a test that fails is kept,
+//! and its path printed.
 //!
 //! ```ignore
 //! let edge = Edge::builder().feed("all", &["*"]).start();
@@ -39,13 +40,42 @@ pub fn link(domain: &str, slashtag: &str, destination: &str) -> Value {
     })
 }
 
+/// Where an edge lives, through all its restarts.
+struct Folders {
+    work: TempDir,
+    /// The rings: in memory, if this machine has a tmpfs at the usual place.
+    rings: TempDir,
+}
+
+impl Folders {
+    fn new() -> Self {
+        let work = TempDir::new().unwrap();
+        let mut name = tempfile::Builder::new();
+        name.prefix("clickedge-");
+        let rings = name.tempdir_in("/dev/shm").or_else(|_| name.tempdir()).unwrap();
+        Self { work, rings }
+    }
+}
+
+impl Drop for Folders {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.work.disable_cleanup(true);
+            self.rings.disable_cleanup(true);
+            eprintln!("kept: {} and {}", self.work.path().display(), self.rings.path().display());
+        }
+    }
+}
+
 /// What an edge is started with.
 pub struct Builder {
-    dir: TempDir,
+    folders: Folders,
     links: Vec<Value>,
     feeds: String,
+    capture: String,
     spool: String,
     sections: String,
+    env: Vec<(String, String)>,
 }
 
 impl Builder {
@@ -63,11 +93,25 @@ impl Builder {
 
     /// Adds a feed with a sink as it stands in the configuration.
     pub fn feed_into(mut self, name: &str, workspaces: &[&str], sink: &str) -> Self {
-        self.feeds += &format!("[[feeds]]\nname = {name:?}\nworkspaces = {workspaces:?}\nmax_age_secs = 1\n{sink}\n");
+        self.feeds += &format!(
+            "[[feeds]]\nname = {name:?}\nworkspaces = {workspaces:?}\nmax_age_secs = 1\nhold_back_secs = 0\n{sink}\n"
+        );
         self
     }
 
-    /// Adds lines to the section `[spool]`.
+    /// Sets the lines of the section `[capture]` that follow its folder; `ring_bytes = 4194304` if never called.
+    pub fn capture(mut self, lines: &str) -> Self {
+        lines.clone_into(&mut self.capture);
+        self
+    }
+
+    /// Sets a variable in the environment of the first start.
+    pub fn env(mut self, key: &str, value: &str) -> Self {
+        self.env.push((key.into(), value.into()));
+        self
+    }
+
+    /// Adds lines to the section `[spool]`; delivered objects are not kept unless one says so.
     pub fn spool(mut self, lines: &str) -> Self {
         self.spool += lines;
         self
@@ -82,48 +126,61 @@ impl Builder {
 
     /// The folder of everything.
     pub fn dir(&self) -> &Path {
-        self.dir.path()
+        self.folders.work.path()
     }
 
     pub fn bucket(&self, feed: &str) -> PathBuf {
-        self.dir.path().join("bucket").join(feed)
+        self.dir().join("bucket").join(feed)
     }
 
     /// Starts the edge and waits until it is ready.
     pub fn start(self) -> Edge {
-        let Self { dir, links, feeds, spool, sections } = self;
+        let Self { mut folders, links, feeds, capture, spool, sections, env } = self;
         let links: String = links.iter().map(|link| format!("{link}\n")).collect();
-        fs::write(dir.path().join("links.ndjson"), links).unwrap();
-        let mut dir = dir;
+        fs::write(folders.work.path().join("links.ndjson"), links).unwrap();
+        let retain = if spool.contains("retain_secs") { "" } else { "retain_secs = 0\n" };
+        let env: Vec<_> = env.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
         for _ in 0..5 {
             let (address, admin) = (free_address(), free_address());
+            let rings = folders.rings.path().display();
             let config = format!(
                 "[edge]\npop = \"test\"\nthreads = 2\n[[listeners]]\naddress = \"{address}\"\n\
-                 [catalog]\nfile = \"links.ndjson\"\n[spool]\ndir = \"spool\"\n{spool}\n\
+                 [catalog]\nfile = \"links.ndjson\"\n[capture]\ndir = \"{rings}\"\n{capture}\n\
+                 [spool]\ndir = \"spool\"\n{retain}{spool}\n\
                  [admin]\naddress = \"{admin}\"\n[telemetry]\nlog_level = \"trace\"\n{sections}\n{feeds}"
             );
-            fs::write(dir.path().join("clickedge.toml"), config).unwrap();
-            match Edge::spawn(dir, address, admin) {
+            fs::write(folders.work.path().join("clickedge.toml"), config).unwrap();
+            match Edge::start(folders, address, admin, &env) {
                 Ok(edge) => return edge,
-                Err(taken) => dir = taken,
+                Err(taken) => folders = taken,
             }
         }
         panic!("somebody else takes every free port");
     }
 }
 
+/// A process that does not outlive its test.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A running edge. Killed when dropped.
 pub struct Edge {
-    dir: TempDir,
-    process: Child,
+    process: Process,
+    folders: Folders,
     pub address: SocketAddr,
     pub admin: SocketAddr,
 }
 
 /// An edge that has stopped: what it left behind.
 pub struct Stopped {
-    dir: TempDir,
-    address: SocketAddr,
+    folders: Folders,
+    pub address: SocketAddr,
     admin: SocketAddr,
     pub status: ExitStatus,
 }
@@ -132,38 +189,66 @@ impl Edge {
     /// An edge that knows `go.brand.com/spring` and nothing else.
     pub fn builder() -> Builder {
         let builder = Builder {
-            dir: TempDir::new().unwrap(),
+            folders: Folders::new(),
             links: Vec::new(),
             feeds: String::new(),
+            capture: "ring_bytes = 4194304".into(),
             spool: String::new(),
             sections: String::new(),
+            env: Vec::new(),
         };
         builder.link(link("go.brand.com", "spring", "https://www.example.com/spring?utm_source=go"))
     }
 
-    /// Gives the folder back when somebody else took a port in the meantime.
-    fn spawn(dir: TempDir, address: SocketAddr, admin: SocketAddr) -> Result<Self, TempDir> {
-        let log = fs::OpenOptions::new().create(true).append(true).open(dir.path().join("log")).unwrap();
+    /// Gives the folders back when somebody else took a port in the meantime.
+    fn start(
+        folders: Folders,
+        address: SocketAddr,
+        admin: SocketAddr,
+        env: &[(&str, &str)],
+    ) -> Result<Self, Folders> {
+        let mut edge = Self::spawn(folders, address, admin, env);
+        if edge.is_ready() {
+            return Ok(edge);
+        }
+        let log = edge.log();
+        let stopped = edge.wait();
+        assert_eq!(stopped.status.code(), Some(69), "the edge did not start\n{log}");
+        Err(stopped.folders)
+    }
+
+    fn spawn(folders: Folders, address: SocketAddr, admin: SocketAddr, env: &[(&str, &str)]) -> Self {
+        let dir = folders.work.path();
+        let log = fs::OpenOptions::new().create(true).append(true).open(dir.join("log")).unwrap();
         let process = Command::new(env!("CARGO_BIN_EXE_clickedge"))
             .args(["serve", "--config"])
-            .arg(dir.path().join("clickedge.toml"))
+            .arg(dir.join("clickedge.toml"))
             .env("RUST_BACKTRACE", "1")
+            .envs(env.iter().copied())
             .stderr(log.try_clone().unwrap())
             .stdout(log)
             .stdin(Stdio::null())
             .spawn()
             .unwrap();
-        let mut edge = Self { dir, process, address, admin };
+        Self { process: Process(process), folders, address, admin }
+    }
+
+    /// Waits until it is ready, or has ended before.
+    pub fn is_ready(&mut self) -> bool {
         let until = Instant::now() + PATIENCE;
-        while edge.try_admin("/readyz").is_none_or(|answer| answer.status != 200) {
-            if let Some(status) = edge.process.try_wait().unwrap() {
-                assert_eq!(status.code(), Some(69), "the edge did not start\n{}", edge.log());
-                return Err(std::mem::replace(&mut edge.dir, TempDir::new().unwrap()));
+        while self.try_admin("/readyz").is_none_or(|answer| answer.status != 200) {
+            if self.has_ended() {
+                return false;
             }
-            assert!(Instant::now() < until, "the edge is not ready\n{}", edge.log());
+            assert!(Instant::now() < until, "the edge is not ready\n{}", self.log());
             std::thread::sleep(Duration::from_millis(10));
         }
-        Ok(edge)
+        true
+    }
+
+    /// Whether the process has ended, for whatever reason.
+    pub fn has_ended(&mut self) -> bool {
+        self.process.0.try_wait().unwrap().is_some()
     }
 
     /// `GET` with a browser's headers.
@@ -230,22 +315,33 @@ impl Edge {
     }
 
     pub fn dir(&self) -> &Path {
-        self.dir.path()
+        self.folders.work.path()
+    }
+
+    /// The folder of its rings.
+    pub fn rings(&self) -> &Path {
+        self.folders.rings.path()
     }
 
     pub fn pid(&self) -> u32 {
-        self.process.id()
+        self.process.0.id()
     }
 
     /// Everything it has logged.
     pub fn log(&self) -> String {
-        fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+        fs::read_to_string(self.dir().join("log")).unwrap_or_default()
+    }
+
+    /// Writes a line of the test into its log.
+    pub fn note(&self, line: &str) {
+        let mut log = fs::OpenOptions::new().append(true).open(self.dir().join("log")).unwrap();
+        writeln!(log, "--- {line}").unwrap();
     }
 
     /// Writes the catalog anew.
     pub fn write_links(&self, links: &[Value]) {
         let text: String = links.iter().map(|link| format!("{link}\n")).collect();
-        fs::write(self.dir.path().join("links.ndjson"), text).unwrap();
+        fs::write(self.dir().join("links.ndjson"), text).unwrap();
     }
 
     pub fn signal(&self, signal: &str) {
@@ -269,41 +365,55 @@ impl Edge {
     pub fn wait(mut self) -> Stopped {
         let until = Instant::now() + PATIENCE;
         let status = loop {
-            if let Some(status) = self.process.try_wait().unwrap() {
+            if let Some(status) = self.process.0.try_wait().unwrap() {
                 break status;
             }
             assert!(Instant::now() < until, "the edge does not stop\n{}", self.log());
             std::thread::sleep(Duration::from_millis(20));
         };
-        let dir = std::mem::replace(&mut self.dir, TempDir::new().unwrap());
-        Stopped { dir, address: self.address, admin: self.admin, status }
-    }
-}
-
-impl Drop for Edge {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        Stopped { folders: self.folders, address: self.address, admin: self.admin, status }
     }
 }
 
 impl Stopped {
     pub fn dir(&self) -> &Path {
-        self.dir.path()
+        self.folders.work.path()
     }
 
-    /// Starts it again, in the same folder.
+    /// The folder of its rings.
+    pub fn rings(&self) -> &Path {
+        self.folders.rings.path()
+    }
+
+    /// Starts it again, in the same folders.
     pub fn restart(self) -> Edge {
-        Edge::spawn(self.dir, self.address, self.admin).expect("its ports are still free")
+        self.restart_with(&[])
+    }
+
+    /// Starts it again, in the same folders, with these variables in its environment.
+    pub fn restart_with(self, env: &[(&str, &str)]) -> Edge {
+        Edge::start(self.folders, self.address, self.admin, env).ok().expect("its ports are still free")
+    }
+
+    /// Starts it again and does not wait: it may die before it is ready.
+    pub fn spawn(self, env: &[(&str, &str)]) -> Edge {
+        Edge::spawn(self.folders, self.address, self.admin, env)
+    }
+
+    /// Changes the configuration for the next start.
+    pub fn reconfigure(&self, change: impl FnOnce(&str) -> String) {
+        let path = self.dir().join("clickedge.toml");
+        let config = fs::read_to_string(&path).unwrap();
+        fs::write(path, change(&config)).unwrap();
     }
 
     /// The events in a local feed's folder, in the order of their objects.
     pub fn events(&self, feed: &str) -> Vec<Value> {
-        events_below(&self.dir.path().join("bucket").join(feed))
+        events_below(&self.dir().join("bucket").join(feed))
     }
 
     pub fn log(&self) -> String {
-        fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+        fs::read_to_string(self.dir().join("log")).unwrap_or_default()
     }
 }
 
@@ -335,9 +445,15 @@ impl Answer {
 pub const CHROME: &str =
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36";
 
-/// An address on this machine that nobody listens on.
+/// An address on this machine that nobody listens on. Its port is none of those that are lent to outgoing connections,
+/// so that an edge finds it free again at its restart.
 pub fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    loop {
+        let address = SocketAddr::from(([127, 0, 0, 1], fastrand::u16(10_000..32_000)));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
 }
 
 /// Every event in the gzipped objects below a folder, in the order of the objects' names.

@@ -1,27 +1,23 @@
 //! An S3 server inside the test process: files in a folder, real signature checks, and faults on demand.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "s3/service.rs"]
+mod service;
+
 use std::{
-    fs, io,
+    fs,
     net::SocketAddr,
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{Arc, atomic::Ordering},
 };
 
-use hyper::{
-    HeaderMap, Method, Request, Response, StatusCode, body::Incoming, header, server::conn::http1,
-    service::service_fn,
-};
-use hyper_util::rt::TokioIo;
-use s3s::{
-    Body,
-    auth::SimpleAuth,
-    service::{S3Service, S3ServiceBuilder},
-};
+use hyper::HeaderMap;
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::{net::TcpListener, task::JoinHandle};
 
 use crate::common;
+use service::{State, accept};
 
 /// The keys in the credentials file.
 pub const KEY: &str = "AKIDTEST";
@@ -31,8 +27,6 @@ pub const SECRET: &str = "secret/of/the+test";
 pub const ROLE_KEY: &str = "ASIAROLE";
 pub const ROLE_SECRET: &str = "secret/of/the+role";
 pub const ROLE_TOKEN: &str = "token-of-the-role";
-
-const LARGEST_BODY: usize = 64 << 20;
 
 /// What is wrong with the server.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -48,6 +42,14 @@ pub enum Fault {
     Silent,
     /// Stores, and hangs up instead of saying so. Refusals still get through.
     LostAnswer,
+    /// Resets the connection after the first part of the body.
+    Reset,
+    /// Accepts, and reads nothing of the body.
+    Deaf,
+    /// Flips a bit of the body on its way.
+    Corrupt,
+    /// Like `LostAnswer`, and 403 for every look at an object.
+    Blind,
 }
 
 /// An upload as it came in.
@@ -58,6 +60,10 @@ pub struct Put {
     pub headers: HeaderMap,
     /// What it was answered with; `None` when it was not.
     pub status: Option<u16>,
+    /// CRC32 of the body as it came in, in the form of the header.
+    pub crc32: String,
+    /// Which connection it came through, counted from 0.
+    pub connection: usize,
 }
 
 impl Put {
@@ -80,14 +86,7 @@ pub struct S3 {
     address: SocketAddr,
     state: Arc<State>,
     runtime: Option<tokio::runtime::Runtime>,
-}
-
-struct State {
-    root: PathBuf,
-    service: S3Service,
-    fault: Mutex<Fault>,
-    puts: Mutex<Vec<Put>>,
-    roles: Mutex<Vec<RoleRequest>>,
+    accepting: Option<JoinHandle<()>>,
 }
 
 impl S3 {
@@ -96,22 +95,12 @@ impl S3 {
         let dir = TempDir::new().unwrap();
         let root = dir.path().join("buckets");
         fs::create_dir(&root).unwrap();
-        let mut builder = S3ServiceBuilder::new(s3s_fs::FileSystem::new(&root).unwrap());
-        let mut auth = SimpleAuth::from_single(KEY, SECRET);
-        auth.register(ROLE_KEY.into(), ROLE_SECRET.into());
-        builder.set_auth(auth);
-        let state = Arc::new(State {
-            root,
-            service: builder.build(),
-            fault: Mutex::new(Fault::Healthy),
-            puts: Mutex::default(),
-            roles: Mutex::default(),
-        });
+        let state = Arc::new(State::new(root));
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
-        runtime.spawn(accept(listener, Arc::clone(&state)));
-        let s3 = Self { dir, address, state, runtime: Some(runtime) };
+        let accepting = Some(runtime.spawn(accept(listener, Arc::clone(&state))));
+        let s3 = Self { dir, address, state, runtime: Some(runtime), accepting };
         s3.make_bucket("clicks");
         s3.write_credentials(KEY, SECRET);
         s3
@@ -132,7 +121,7 @@ impl S3 {
         )
     }
 
-    fn credentials_file(&self) -> PathBuf {
+    pub fn credentials_file(&self) -> PathBuf {
         self.dir.path().join("credentials")
     }
 
@@ -146,9 +135,44 @@ impl S3 {
         fs::create_dir(self.state.root.join(bucket)).unwrap();
     }
 
+    /// The folder in which a bucket lies.
+    pub fn bucket(&self, bucket: &str) -> PathBuf {
+        self.state.root.join(bucket)
+    }
+
     /// Breaks or mends the server, from the next request on.
     pub fn set(&self, fault: Fault) {
         *self.state.fault.lock().unwrap() = fault;
+    }
+
+    /// Closes every connection and takes new ones, as a server that is restarted does.
+    pub fn restart(&mut self) {
+        let runtime = self.runtime.as_ref().unwrap();
+        let state = Arc::clone(&self.state);
+        let (before, address) = (self.accepting.take().unwrap(), self.address);
+        before.abort();
+        let listener = runtime.block_on(async {
+            let _ = before.await;
+            TcpListener::bind(address).await.unwrap()
+        });
+        self.accepting = Some(runtime.spawn(accept(listener, state)));
+    }
+
+    /// Writes a file into a bucket, behind the server's back.
+    pub fn write(&self, bucket: &str, key: &str, content: &[u8]) {
+        let path = self.state.root.join(bucket).join(key);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    /// Removes an object from a bucket, behind the server's back.
+    pub fn remove(&self, bucket: &str, key: &str) {
+        fs::remove_file(self.state.root.join(bucket).join(key)).unwrap();
+    }
+
+    /// The most uploads that were ever under way at a time.
+    pub fn most_at_a_time(&self) -> usize {
+        self.state.under_way.1.load(Ordering::Relaxed)
     }
 
     /// All uploads so far, answered or not.
@@ -185,74 +209,9 @@ impl Drop for S3 {
     fn drop(&mut self) {
         // Silent answers would be waited for.
         self.runtime.take().unwrap().shutdown_background();
-    }
-}
-
-async fn accept(listener: tokio::net::TcpListener, state: Arc<State>) {
-    loop {
-        let Ok((stream, _)) = listener.accept().await else {
-            continue;
-        };
-        let state = Arc::clone(&state);
-        let service = service_fn(move |request| answer(Arc::clone(&state), request));
-        tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
-    }
-}
-
-/// An error closes the connection without an answer.
-async fn answer(state: Arc<State>, request: Request<Incoming>) -> io::Result<Response<Body>> {
-    let (parts, body) = request.into_parts();
-    let body = Body::from(body).store_all_limited(LARGEST_BODY).await.map_err(io::Error::other)?;
-    if parts.method == Method::POST && parts.uri.path() == "/" {
-        return Ok(state.hand_out_role(parts.headers, &body));
-    }
-    let path = percent_encoding::percent_decode_str(parts.uri.path()).decode_utf8_lossy().into_owned();
-    let number = {
-        let mut puts = state.puts.lock().unwrap();
-        puts.push(Put { path: path.clone(), headers: parts.headers.clone(), status: None });
-        puts.len() - 1
-    };
-    let fault = state.fault.lock().unwrap().clone();
-    let bucket = path.split('/').nth(1).unwrap_or_default();
-    let response = match &fault {
-        Fault::Unavailable => error(StatusCode::SERVICE_UNAVAILABLE, "SlowDown"),
-        Fault::Broken => error(StatusCode::INTERNAL_SERVER_ERROR, "InternalError"),
-        Fault::Forbidden(part) if path.contains(part) => error(StatusCode::FORBIDDEN, "AccessDenied"),
-        Fault::Silent => std::future::pending().await,
-        _ if !state.root.join(bucket).is_dir() => error(StatusCode::NOT_FOUND, "NoSuchBucket"),
-        _ => {
-            let request = Request::from_parts(parts, Body::from(body));
-            let response =
-                state.service.call(request).await.map_err(|error| io::Error::other(format!("{error:?}")))?;
-            if fault == Fault::LostAnswer && response.status().is_success() {
-                return Err(io::Error::other("the answer is lost"));
-            }
-            response
+        if std::thread::panicking() {
+            self.dir.disable_cleanup(true);
+            eprintln!("kept: {}", self.dir.path().display());
         }
-    };
-    state.puts.lock().unwrap()[number].status = Some(response.status().as_u16());
-    Ok(response)
-}
-
-fn error(status: StatusCode, code: &str) -> Response<Body> {
-    xml(status, format!("<Error><Code>{code}</Code><Message>{code}</Message></Error>"))
-}
-
-fn xml(status: StatusCode, body: String) -> Response<Body> {
-    let response = Response::builder().status(status).header(header::CONTENT_TYPE, "application/xml");
-    response.body(Body::from(body)).unwrap()
-}
-
-impl State {
-    fn hand_out_role(&self, headers: HeaderMap, body: &[u8]) -> Response<Body> {
-        let form = url::form_urlencoded::parse(body).into_owned().collect();
-        self.roles.lock().unwrap().push(RoleRequest { headers, form });
-        let answer = format!(
-            "<AssumeRoleResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><AssumeRoleResult><Credentials>\
-             <AccessKeyId>{ROLE_KEY}</AccessKeyId><SecretAccessKey>{ROLE_SECRET}</SecretAccessKey>\
-             <SessionToken>{ROLE_TOKEN}</SessionToken><Expiration>2099-01-01T00:00:00Z</Expiration>\
-             </Credentials></AssumeRoleResult></AssumeRoleResponse>"
-        );
-        xml(StatusCode::OK, answer)
     }
 }

@@ -22,7 +22,7 @@ fn a_value_out_of_range_is_shown_with_caret_and_remedy() {
 error: conf/x.toml:10:16: `feeds[0].max_age_secs` must be between 1 and 3600, is 0
    |
 10 | max_age_secs = 0
-   |                ^ say how many seconds an object may stay open, such as 60"
+   |                ^ say how many seconds an event may wait for its object, such as 60"
     );
 }
 

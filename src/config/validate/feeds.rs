@@ -32,19 +32,40 @@ pub(super) fn feeds(feeds: &[Feed], findings: &mut Findings) {
             names.insert(feed.name.as_str(), i);
         }
         workspaces(&key, &feed.workspaces, findings);
-        let Compression::Gzip { level } = feed.compression;
-        findings.range(format!("{key}.compression.gzip.level"), level, 1..=9, "1 is fast, 9 is small, 3 suits most");
+        match feed.compression {
+            Compression::Gzip { level } => {
+                let remedy = "1 is fast, 9 is small, 3 suits most";
+                findings.range(format!("{key}.compression.gzip.level"), level, 1..=9, remedy);
+            }
+            Compression::Zstd { level } => {
+                let remedy = "1 is fast, 19 is small, 3 suits most";
+                findings.range(format!("{key}.compression.zstd.level"), level, 1..=19, remedy);
+            }
+            Compression::None => {}
+        }
         findings.range(
             format!("{key}.max_age_secs"),
             feed.max_age_secs,
             1..=3600,
-            "say how many seconds an object may stay open, such as 60",
+            "say how many seconds an event may wait for its object, such as 60",
+        );
+        findings.range(
+            format!("{key}.hold_back_secs"),
+            feed.hold_back_secs,
+            0..=3600,
+            "say how many seconds an event of a small feed may wait, such as 300",
         );
         findings.range(
             format!("{key}.max_bytes"),
             feed.max_bytes,
             1 << 10..=1 << 30,
             "say how large an object may grow, such as 16777216 (16 MiB)",
+        );
+        findings.range(
+            format!("{key}.manifest_secs"),
+            feed.manifest_secs,
+            0..=86_400,
+            "say how many seconds may pass between two versions of a manifest, such as 3600, or 0 for none",
         );
         match &feed.sink {
             Sink::Dir(dir) => findings.path(format!("{key}.sink.dir.path"), &dir.path),
@@ -122,8 +143,13 @@ fn s3(key: &str, s3: &S3, findings: &mut Findings) {
     }
     let connect = s3.connect_timeout_secs;
     findings.range(format!("{key}.connect_timeout_secs"), connect, 1..=600, "5 suits most networks");
+    let read = s3.read_timeout_secs;
+    findings.range(format!("{key}.read_timeout_secs"), read, 1..=600, "30 suits most networks");
     let attempt = s3.attempt_timeout_secs;
     findings.range(format!("{key}.attempt_timeout_secs"), attempt, 1..=600, "60 suits most networks");
+    let operation = s3.operation_timeout_secs;
+    findings.range(format!("{key}.operation_timeout_secs"), operation, 1..=1200, "90 suits most networks");
+    findings.range(format!("{key}.uploads"), s3.uploads, 1..=64, "4 suits most buckets");
 }
 
 fn prefix(key: &str, prefix: &str, findings: &mut Findings) {

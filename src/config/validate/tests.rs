@@ -140,13 +140,17 @@ fn the_pipeline_is_checked() {
     each_is_found(
         Severity::Error,
         &[
-            ("capture.queue_clicks", "between 64 and 16777216, is 63", |c| c.capture.queue_clicks = 63),
-            ("capture.queue_clicks", "is 16777217", |c| c.capture.queue_clicks = 16_777_217),
+            ("capture.dir", "is empty", |c| c.capture.dir.clear()),
+            ("capture.ring_bytes", "between 1048576 and", |c| c.capture.ring_bytes = (1 << 20) - 1),
             ("enrich.workers", "is 1025", |c| c.enrich.workers = 1025),
             ("enrich.geoip_file", "is empty", |c| c.enrich.geoip_file = Some("".into())),
             ("enrich.session_idle_secs", "between 1 and 86400, is 0", |c| c.enrich.session_idle_secs = 0),
             ("enrich.session_visitors", "is 0", |c| c.enrich.session_visitors = 0),
             ("spool.dir", "is empty", |c| c.spool.dir.clear()),
+            ("spool.dir", "the same folder as `capture.dir`", |c| c.spool.dir = c.capture.dir.clone()),
+            ("spool.journal_max_bytes", "between 16777216 and", |c| c.spool.journal_max_bytes = 1),
+            ("spool.sync_interval_millis", "between 1 and 10000, is 0", |c| c.spool.sync_interval_millis = 0),
+            ("spool.retain_secs", "between 0 and 31536000", |c| c.spool.retain_secs = 31_536_001),
             ("spool.max_bytes", "at least 1048576 (1 MiB), is 1048575", |c| c.spool.max_bytes = (1 << 20) - 1),
             ("spool.max_bytes", "is 2097152, less than one object of feed \"brand-1\" (4194304)", |c| {
                 c.spool.max_bytes = 2 << 20;
@@ -173,7 +177,12 @@ fn feeds_are_checked() {
             ("feeds[0].compression.gzip.level", "between 1 and 9, is 0", |c| {
                 c.feeds[0].compression = Compression::Gzip { level: 0 };
             }),
+            ("feeds[0].compression.zstd.level", "between 1 and 19, is 20", |c| {
+                c.feeds[0].compression = Compression::Zstd { level: 20 };
+            }),
             ("feeds[0].max_age_secs", "between 1 and 3600, is 0", |c| c.feeds[0].max_age_secs = 0),
+            ("feeds[0].hold_back_secs", "between 0 and 3600, is 3601", |c| c.feeds[0].hold_back_secs = 3601),
+            ("feeds[0].manifest_secs", "between 0 and 86400", |c| c.feeds[0].manifest_secs = 86_401),
             ("feeds[0].max_bytes", "is 1023", |c| c.feeds[0].max_bytes = 1023),
             ("feeds[0].max_bytes", "is 1073741825", |c| c.feeds[0].max_bytes = (1 << 30) + 1),
             ("feeds[0].sink.dir.path", "is empty", |c| {
@@ -264,6 +273,7 @@ fn files_must_be_there_and_be_files_and_folders_must_be_folders() {
     let mut config = sound();
     config.resolve_paths(folder.path());
     config.spool.dir = folder.path().join("spool");
+    config.capture.dir = folder.path().join("rings");
     let keys: Vec<String> = check_files(&config).into_iter().map(|problem| problem.key).collect();
     assert_eq!(
         keys,
@@ -287,4 +297,21 @@ fn files_must_be_there_and_be_files_and_folders_must_be_folders() {
     assert_eq!(problems.len(), 2, "{problems:?}");
     assert!(problems[0].message.contains("no regular file"), "{problems:?}");
     assert!(problems[1].message.contains("no folder"), "{problems:?}");
+}
+
+#[test]
+fn rings_must_be_in_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = sound();
+    config.resolve_paths(folder.path());
+    config.spool.dir = folder.path().join("spool");
+    let mut found = |dir: &str| {
+        config.capture.dir = dir.into();
+        let problems = check_files(&config).into_iter().filter(|problem| problem.key == "capture.dir");
+        problems.map(|problem| problem.message).collect::<Vec<_>>()
+    };
+    assert_eq!(found("/dev/shm"), [""; 0]);
+    assert_eq!(found("/dev/shm/none-of-this-name"), [""; 0], "it is made at the start");
+    assert_eq!(found("/proc"), ["names /proc, which is not on a tmpfs: client addresses would reach a disk"]);
+    assert_eq!(found("/dev/null"), ["names /dev/null, which is no folder"]);
 }

@@ -1,0 +1,288 @@
+//! The folder of the rings: what makes, finds and removes them.
+//!
+//! ```text
+//! {dir}/lock            held by the process that owns the folder
+//! {dir}/ring-{uid}      a ring
+//! {dir}/new-{uid}       one that is being made; worth nothing after a crash
+//! {dir}/damaged-{uid}   one that could not be read to its end, kept for a look; remove it by hand
+//!
+//! offset  size  field of a ring's file (little endian)
+//!      0     8  magic
+//!      8     4  version of everything below, and of the raw click
+//!     12     4  number of the worker that reads it
+//!     16     8  bytes of data
+//!     24     8  uid: random, in the file's name too
+//!    128    16  head, clicks before it
+//!    256    16  tail, clicks before it
+//!    384    16  read, clicks before it
+//!   4096     …  the data: see `ring`
+//! ```
+//! It must lie on a tmpfs: client addresses never reach a disk. A tmpfs has no pages behind a new file until somebody
+//! writes there, and a full one answers that with `SIGBUS`. So a ring takes all its pages when it is made, where having
+//! none is an error that says what to do.
+
+use std::{
+    fs::{self, File, TryLockError},
+    io,
+    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use rustix::{
+    fs::{FallocateFlags, fallocate},
+    io::Errno,
+};
+
+use super::memory::{HEADER, Mapped};
+use crate::config::validate::is_in_memory;
+
+/// Version of a ring's file. Another version is left alone: it is for the release that wrote it.
+pub const VERSION: u32 = 1;
+
+const MAGIC: [u8; 8] = *b"clkring\n";
+
+/// Bytes of the header that are more than zeros when a ring is made.
+const FIXED: usize = 32;
+
+/// Why clicks cannot be captured.
+#[derive(Debug, thiserror::Error)]
+pub enum CaptureError {
+    #[error("cannot use the rings' folder {dir}: {source}")]
+    Io {
+        dir: String,
+        #[source]
+        source: io::Error,
+    },
+    /// Two processes would read each other's clicks.
+    #[error("the rings in {dir} are in use by another process; give each process a capture.dir of its own")]
+    Locked { dir: String },
+    /// Client addresses would reach the disk.
+    #[error(
+        "{dir} is not on a tmpfs; clicks hold client addresses, which stay in memory: set capture.dir to a folder below /run or /dev/shm"
+    )]
+    NotMemory { dir: String },
+    #[error(
+        "{dir} has no room for rings of {bytes} bytes; lower capture.ring_bytes, or give its tmpfs a larger size"
+    )]
+    NoRoom { dir: String, bytes: u64 },
+}
+
+/// The locked folder.
+pub(super) struct Folder {
+    dir: PathBuf,
+    lock: File,
+    /// Somebody has been told that memory cannot be locked.
+    warned: AtomicBool,
+}
+
+impl Folder {
+    /// Makes the folder if need be, and locks it.
+    pub fn open(dir: &Path) -> Result<Self, CaptureError> {
+        let io = |source| CaptureError::Io { dir: dir.display().to_string(), source };
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io)?;
+        if !is_in_memory(dir).map_err(io)? {
+            return Err(CaptureError::NotMemory { dir: dir.display().to_string() });
+        }
+        let lock = options().open(dir.join("lock")).map_err(io)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { dir: dir.to_owned(), lock, warned: AtomicBool::new(false) }),
+            Err(TryLockError::WouldBlock) => Err(CaptureError::Locked { dir: dir.display().to_string() }),
+            Err(TryLockError::Error(source)) => Err(io(source)),
+        }
+    }
+
+    /// Gives the folder to whoever wants it.
+    pub fn unlock(&self) {
+        if let Err(error) = self.lock.unlock() {
+            tracing::warn!(%error, "the rings' folder stays locked until this process ends");
+        }
+    }
+
+    /// Makes a ring for a worker. `of` is how many bytes all rings that are being made need, for the error message.
+    pub fn make(&self, worker: u32, capacity: u64, of: u64) -> Result<(u64, Mapped), CaptureError> {
+        let io = |source| CaptureError::Io { dir: self.dir.display().to_string(), source };
+        let uid = getrandom::u64().map_err(|error| io(io::Error::other(error)))?;
+        let new = self.dir.join(format!("new-{uid:016x}"));
+        let made = write_ring(&new, uid, worker, capacity).and_then(|mapped| {
+            fs::rename(&new, self.path("ring", uid))?;
+            Ok(mapped)
+        });
+        match made {
+            Ok(mapped) => {
+                self.warn_once(mapped.keep_private());
+                Ok((uid, mapped))
+            }
+            Err(error) => {
+                let _ = fs::remove_file(&new);
+                Err(match error.kind() {
+                    io::ErrorKind::StorageFull | io::ErrorKind::OutOfMemory | io::ErrorKind::QuotaExceeded => {
+                        CaptureError::NoRoom { dir: self.dir.display().to_string(), bytes: of }
+                    }
+                    _ => io(error),
+                })
+            }
+        }
+    }
+
+    /// The rings that earlier processes have left, with their worker's number. What is no ring that this release can read is
+    /// said, and dealt with.
+    pub fn left_behind(&self) -> Result<Vec<(u64, u32, Mapped)>, CaptureError> {
+        let io = |source| CaptureError::Io { dir: self.dir.display().to_string(), source };
+        let mut rings = Vec::new();
+        for entry in fs::read_dir(&self.dir).map_err(io)? {
+            let name = entry.map_err(io)?.file_name();
+            let Some((kind, uid)) = name.to_str().and_then(|name| name.split_once('-')) else { continue };
+            let Ok(uid) = u64::from_str_radix(uid, 16) else { continue };
+            let file = self.dir.join(&name).display().to_string();
+            match kind {
+                "new" => _ = fs::remove_file(&file),
+                "damaged" => tracing::warn!(file, "a damaged ring is still there; remove it when you have seen it"),
+                "ring" => match read_ring(&self.path("ring", uid), uid) {
+                    Ok((worker, mapped)) => {
+                        self.warn_once(mapped.keep_left_private());
+                        rings.push((uid, worker, mapped));
+                    }
+                    Err(Refused::Version(version)) => tracing::error!(
+                        file,
+                        version,
+                        "clicks in a ring of another release stay there; start that release again, or remove the file"
+                    ),
+                    Err(Refused::Io(error)) => {
+                        tracing::error!(file, %error, "clicks in a ring that cannot be read stay there");
+                    }
+                    Err(Refused::Damaged) => {
+                        tracing::error!(file, "a ring's header is damaged; its clicks are lost");
+                        self.set_aside(uid);
+                    }
+                },
+                _ => {}
+            }
+        }
+        Ok(rings)
+    }
+
+    pub fn remove(&self, uid: u64) {
+        let file = self.path("ring", uid);
+        if let Err(error) = fs::remove_file(&file) {
+            tracing::warn!(file = %file.display(), %error, "cannot remove a ring that is done with");
+        }
+    }
+
+    /// Gives back the memory of a ring outside of these positions, so that rings of several deaths in a row need no more
+    /// than the clicks in them.
+    pub fn give_back(&self, uid: u64, from: u64, to: u64, capacity: u64) {
+        let (start, end) = (from % capacity, to % capacity);
+        let unused = match to - from {
+            0 => vec![(0, capacity)],
+            used if used >= capacity => Vec::new(),
+            _ if start < end => vec![(0, start), (end, capacity)],
+            _ => vec![(end, start)],
+        };
+        let path = self.path("ring", uid);
+        let punched = File::options().write(true).open(&path).and_then(|file| {
+            let how = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            let punch = |(start, end): (u64, u64)| fallocate(&file, how, HEADER as u64 + start, end - start);
+            Ok(unused.into_iter().filter(|(start, end)| start < end).try_for_each(punch)?)
+        });
+        if let Err(error) = punched {
+            tracing::warn!(file = %path.display(), %error, "cannot give back the memory of an old ring");
+        }
+    }
+
+    /// Gives a damaged ring another name, so that an operator hears of it at each start, and wipes what is in it: nobody
+    /// can use it, and there are client addresses.
+    pub fn set_aside(&self, uid: u64) {
+        let file = self.path("damaged", uid);
+        let wiped = File::options().write(true).open(self.path("ring", uid)).and_then(|ring| {
+            let how = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            let bytes = ring.metadata()?.len().saturating_sub(HEADER as u64);
+            if bytes > 0 { Ok(fallocate(&ring, how, HEADER as u64, bytes)?) } else { Ok(()) }
+        });
+        if let Err(error) = wiped {
+            tracing::error!(file = %file.display(), %error, "a damaged ring cannot be wiped; it holds client addresses");
+        }
+        if let Err(error) = fs::rename(self.path("ring", uid), &file) {
+            tracing::warn!(file = %file.display(), %error, "cannot set a damaged ring aside");
+        }
+    }
+
+    fn path(&self, kind: &str, uid: u64) -> PathBuf {
+        self.dir.join(format!("{kind}-{uid:016x}"))
+    }
+
+    fn warn_once(&self, kept_private: io::Result<()>) {
+        if let Err(error) = kept_private
+            && !self.warned.swap(true, Ordering::Relaxed)
+        {
+            tracing::warn!(
+                %error,
+                "the rings cannot be locked in memory and may be swapped; set LimitMEMLOCK=infinity, or switch swap off"
+            );
+        }
+    }
+}
+
+fn options() -> fs::OpenOptions {
+    let mut options = File::options();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    options
+}
+
+fn write_ring(path: &Path, uid: u64, worker: u32, capacity: u64) -> io::Result<Mapped> {
+    let file = options().create_new(true).open(path)?;
+    let bytes = HEADER as u64 + capacity;
+    match fallocate(&file, FallocateFlags::empty(), 0, bytes) {
+        // A ramfs, which cannot be full.
+        Err(Errno::OPNOTSUPP) => file.set_len(bytes)?,
+        done => done?,
+    }
+    file.write_all_at(&fixed(uid, worker, capacity), 0)?;
+    Mapped::new(&file)
+}
+
+fn fixed(uid: u64, worker: u32, capacity: u64) -> [u8; FIXED] {
+    let mut header = [0; FIXED];
+    header[..8].copy_from_slice(&MAGIC);
+    header[8..12].copy_from_slice(&VERSION.to_le_bytes());
+    header[12..16].copy_from_slice(&worker.to_le_bytes());
+    header[16..24].copy_from_slice(&capacity.to_le_bytes());
+    header[24..].copy_from_slice(&uid.to_le_bytes());
+    header
+}
+
+/// Why a file is not read.
+enum Refused {
+    Version(u32),
+    Damaged,
+    Io(io::Error),
+}
+
+impl From<io::Error> for Refused {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+fn read_ring(path: &Path, uid: u64) -> Result<(u32, Mapped), Refused> {
+    let file = File::options().read(true).write(true).open(path)?;
+    let bytes = file.metadata()?.len();
+    let mut header = [0; FIXED];
+    match file.read_exact_at(&mut header, 0) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(Refused::Damaged),
+        done => done?,
+    }
+    let number = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    let (version, worker) = (number(8), number(12));
+    if header[..8] == MAGIC && version != VERSION {
+        return Err(Refused::Version(version));
+    }
+    match bytes.checked_sub(HEADER as u64) {
+        Some(capacity) if header == fixed(uid, worker, capacity) => match Mapped::new(&file) {
+            Ok(mapped) => Ok((worker, mapped)),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(Refused::Damaged),
+            Err(error) => Err(Refused::Io(error)),
+        },
+        _ => Err(Refused::Damaged),
+    }
+}

@@ -1,0 +1,250 @@
+//! Frames: how events lie in a journal segment, and how they are found again in one that is damaged.
+//!
+//! ```text
+//! offset  size  field (little endian)
+//!      0     4  magic: FF 43 45 F1; FF 43 45 F0 for the segment's first frame, which holds its header as JSON
+//!      4     4  length of the body
+//!      8     4  CRC32C of length and body
+//!     12        the body of an event:
+//!            8    ring that the click came from
+//!            8    position behind the click in that ring
+//!            8    time of the click, microseconds since the Unix epoch
+//!           16    event id
+//!            2    number of feeds
+//!          2*n    feeds, as positions in the header's list
+//!                 the event as JSON
+//! ```
+//! No text that is UTF-8 holds a byte FF: what a visitor sends never looks like a frame.
+
+use std::io;
+
+use super::disk::ReadAt;
+use crate::capture::{EventId, Mark};
+
+/// Bytes before the body.
+pub const HEAD: usize = 12;
+
+/// Longest body; a length beyond it is damage. The header of 65,535 feeds with the longest names fits.
+pub const MAX_BODY: usize = 8 << 20;
+
+const EVENT: [u8; 4] = [0xff, 0x43, 0x45, 0xf1];
+const HEADER: [u8; 4] = [0xff, 0x43, 0x45, 0xf0];
+const FIXED: usize = 42;
+
+/// What a disk that cannot read leaves out at least.
+const BLOCK: u64 = 4_096;
+
+/// Bytes that are read at a time, unless a frame is longer.
+const CHUNK: usize = 256 * 1024;
+
+/// An event as it lies in the journal.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Frame<'a> {
+    /// Where the click came from.
+    pub mark: Mark,
+    /// When the click was answered, microseconds since the Unix epoch.
+    pub micros: u64,
+    pub id: EventId,
+    feeds: &'a [u8],
+    /// JSON, without a line feed.
+    pub event: &'a [u8],
+}
+
+impl<'a> Frame<'a> {
+    /// Feeds, as positions in the segment's list.
+    pub fn feeds(&self) -> impl Iterator<Item = u16> + use<'a> {
+        self.feeds.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]))
+    }
+
+    fn parse(body: &'a [u8]) -> Option<Self> {
+        let fixed = body.get(..FIXED)?;
+        let number = |at: usize| fixed[at..].first_chunk().copied().map_or(0, u64::from_le_bytes);
+        let count = usize::from(u16::from_le_bytes([fixed[40], fixed[41]]));
+        let (feeds, event) = body[FIXED..].split_at_checked(2 * count)?;
+        let id = EventId::from_bytes(fixed[24..].first_chunk().copied()?);
+        Some(Self { mark: Mark { ring: number(0), end: number(8) }, micros: number(16), id, feeds, event })
+    }
+}
+
+/// Appends an event's frame.
+pub fn write_event(out: &mut Vec<u8>, mark: Mark, micros: u64, id: EventId, feeds: &[u16], event: &[u8]) {
+    let start = begin(out, EVENT);
+    out.extend_from_slice(&mark.ring.to_le_bytes());
+    out.extend_from_slice(&mark.end.to_le_bytes());
+    out.extend_from_slice(&micros.to_le_bytes());
+    out.extend_from_slice(id.as_bytes());
+    out.extend_from_slice(&(feeds.len() as u16).to_le_bytes());
+    for feed in feeds {
+        out.extend_from_slice(&feed.to_le_bytes());
+    }
+    out.extend_from_slice(event);
+    end(out, start);
+}
+
+/// Appends a segment's header.
+pub fn write_header(out: &mut Vec<u8>, json: &[u8]) {
+    let start = begin(out, HEADER);
+    out.extend_from_slice(json);
+    end(out, start);
+}
+
+fn begin(out: &mut Vec<u8>, magic: [u8; 4]) -> usize {
+    let start = out.len();
+    out.extend_from_slice(&magic);
+    out.extend_from_slice(&[0; 8]);
+    start
+}
+
+fn end(out: &mut [u8], start: usize) {
+    let length = ((out.len() - start - HEAD) as u32).to_le_bytes();
+    let crc = checksum(length, &out[start + HEAD..]);
+    out[start + 4..start + 8].copy_from_slice(&length);
+    out[start + 8..start + 12].copy_from_slice(&crc.to_le_bytes());
+}
+
+fn checksum(length: [u8; 4], body: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&length), body)
+}
+
+/// What stands at a place in a segment.
+pub enum Piece<'a> {
+    Header(&'a [u8]),
+    Event(Frame<'a>),
+    /// Bytes that are no frame.
+    Damage,
+}
+
+/// Reads a segment, or a part of one, piece by piece, in constant memory.
+pub struct Frames<'a> {
+    file: &'a dyn ReadAt,
+    buffer: Vec<u8>,
+    /// Offset in the file of the buffer's first byte.
+    base: u64,
+    at: usize,
+    end: u64,
+}
+
+enum Look {
+    Frame(usize),
+    Damage,
+    /// This many bytes from here must be in the buffer.
+    More(usize),
+}
+
+impl<'a> Frames<'a> {
+    /// The pieces from `start` to `end`, which lie at the edges of frames.
+    pub fn new(file: &'a dyn ReadAt, start: u64, end: u64) -> Self {
+        Self { file, buffer: Vec::new(), base: start, at: 0, end }
+    }
+
+    /// Offset of the next piece.
+    pub fn offset(&self) -> u64 {
+        self.base + self.at as u64
+    }
+
+    /// The next piece and the range that it fills; none at the end. Neighbouring damage may come in several pieces.
+    ///
+    /// # Errors
+    /// When the file cannot be read. Asking again tries again.
+    pub fn read(&mut self) -> io::Result<Option<(u64, u64, Piece<'_>)>> {
+        let offset = self.offset();
+        if offset >= self.end {
+            return Ok(None);
+        }
+        self.need(HEAD)?;
+        let length = loop {
+            match self.look(self.at) {
+                Look::Frame(length) => break Some(length),
+                Look::More(more) if self.need(more)? => {}
+                Look::Damage | Look::More(_) => break None,
+            }
+        };
+        let Some(length) = length else {
+            self.skip_damage()?;
+            return Ok(Some((offset, self.offset(), Piece::Damage)));
+        };
+        let start = self.at;
+        self.at += length;
+        let (head, body) = self.buffer[start..self.at].split_at(HEAD);
+        let piece = if head.starts_with(&HEADER) {
+            Piece::Header(body)
+        } else {
+            // A body that is whole but too short was never written by us.
+            Frame::parse(body).map_or(Piece::Damage, Piece::Event)
+        };
+        Ok(Some((offset, offset + length as u64, piece)))
+    }
+
+    fn look(&self, at: usize) -> Look {
+        let bytes = &self.buffer[at..];
+        let Some(head) = bytes.first_chunk::<HEAD>() else {
+            return Look::More(HEAD);
+        };
+        if !head.starts_with(&EVENT) && !head.starts_with(&HEADER) {
+            return Look::Damage;
+        }
+        let length = [head[4], head[5], head[6], head[7]];
+        let crc = u32::from_le_bytes([head[8], head[9], head[10], head[11]]);
+        let body = u32::from_le_bytes(length) as usize;
+        if body > MAX_BODY {
+            return Look::Damage;
+        }
+        match bytes.get(HEAD..HEAD + body) {
+            None => Look::More(HEAD + body),
+            Some(body) if checksum(length, body) == crc => Look::Frame(HEAD + body.len()),
+            Some(_) => Look::Damage,
+        }
+    }
+
+    /// Moves on behind a place that the disk cannot read. Returns the range that is left out, which [`Frames::read`] does
+    /// not show.
+    pub fn skip_unreadable(&mut self) -> (u64, u64) {
+        let start = self.offset();
+        let bad = self.base + self.buffer.len() as u64;
+        self.base = ((bad / BLOCK + 1) * BLOCK).min(self.end);
+        (self.buffer, self.at) = (Vec::new(), 0);
+        (start, self.base)
+    }
+
+    /// Moves on to the next byte that a frame may begin with, or as far as the buffer tells.
+    fn skip_damage(&mut self) -> io::Result<()> {
+        self.need(HEAD + 1)?;
+        let rest = &self.buffer[self.at..];
+        let skip = memchr::memmem::find(rest.get(1..).unwrap_or_default(), &EVENT[..3]).map(|found| found + 1);
+        // The last two bytes may be the beginning of a magic that the buffer cuts.
+        let known = self.base + self.buffer.len() as u64;
+        let all = if known >= self.end { rest.len() } else { rest.len().saturating_sub(2).max(1) };
+        self.at += skip.unwrap_or(all);
+        Ok(())
+    }
+
+    /// Sees to it that `bytes` from here are in the buffer. False when the range ends before.
+    fn need(&mut self, bytes: usize) -> io::Result<bool> {
+        if self.buffer.len() - self.at >= bytes {
+            return Ok(true);
+        }
+        self.buffer.drain(..self.at);
+        self.base += self.at as u64;
+        self.at = 0;
+        let want = bytes.max(CHUNK).min((self.end - self.base) as usize);
+        let mut filled = self.buffer.len();
+        self.buffer.resize(want.max(filled), 0);
+        while filled < want {
+            match self.file.read_at(&mut self.buffer[filled..], self.base + filled as u64) {
+                Ok(0) => {
+                    // Shorter than it was said to be.
+                    self.end = self.base + filled as u64;
+                    break;
+                }
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.buffer.truncate(filled);
+                    return Err(error);
+                }
+            }
+        }
+        self.buffer.truncate(filled);
+        Ok(filled >= bytes)
+    }
+}

@@ -1,0 +1,633 @@
+//! Packing: from the journal to finished objects, in rounds.
+//!
+//! A feed is due when its oldest event has waited long enough, or there is enough of it for a whole object. A round
+//! takes everything that the due feeds have in the journal and makes of it, hour by hour, objects in `build/`; brings
+//! them to the disk, all at once when they are many; commits the [state](super::state), which names them and says how
+//! far each feed is packed; moves them into the outbox; and frees the segments that nobody needs any more. Until the
+//! commit nothing has happened, and the round can be given up or done again; after it everything has, and what a
+//! crash leaves undone the next start does.
+//!
+//! A round opens one file at a time, and syncs at the most 16 files or everything once. So many small feeds
+//! cost no more than a large one, and the size of objects costs no memory.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    io::{self, Write},
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use crossbeam::channel::{Receiver, RecvTimeoutError};
+
+use super::{
+    FeedSpec,
+    disk::Disk,
+    format::{ObjectWriter, extension},
+    frame::{Frames, Piece},
+    hours::Hours,
+    journal::{Run, Synced, segment_path},
+    outbox::{Kind, Object, Outbox, hour_of},
+    patient::Deadline,
+    record::{Record, Records},
+    recovery::Recovered,
+    state::{Position, State},
+};
+use crate::{
+    capture::EventId,
+    clock, fault,
+    manifest::{Hour, object_key},
+    telemetry::metrics::{DropReason, Metrics},
+};
+
+/// Least time between two rounds.
+const ROUND_GAP: Duration = Duration::from_millis(250);
+
+/// Up to this many files are synced one by one; of more, everything is at once.
+const SYNC_EACH: usize = 16;
+
+/// What a feed's events are guessed to shrink to, until there is an object that tells.
+const FIRST_RATIO: f64 = 0.15;
+
+/// Runs that are remembered before feeds are packed early: about 100 MB. They become loose at half of it.
+const MAX_RUNS: usize = 2_000_000;
+
+/// How often the journal is tried to be read before what cannot be read is given up: about five seconds.
+const READ_TRIES: u32 = 25;
+
+/// Time between two looks at what was delivered and kept.
+const PURGE_EVERY: Duration = Duration::from_secs(30);
+
+/// What the packer is made with.
+pub struct Setup {
+    pub dir: PathBuf,
+    pub disk: Arc<dyn Disk>,
+    pub outbox: Arc<Outbox>,
+    pub feeds: Vec<FeedSpec>,
+    pub state: State,
+    pub records: Records,
+    pub hours: Hours,
+    /// Segments that are there: number and bytes.
+    pub segments: BTreeMap<u64, u64>,
+    /// Bytes of the journal, and how many there may be.
+    pub journal_size: Arc<AtomicU64>,
+    pub journal_max_bytes: u64,
+    pub deadline: Deadline,
+    pub metrics: Arc<Metrics>,
+    /// Is true when the journal has ended and nothing in it is still to be let go of in the rings.
+    pub journal_ended: Arc<AtomicBool>,
+    /// Is told of each finished object and its feed.
+    pub finished: Box<dyn FnMut(usize, Object) + Send>,
+}
+
+pub struct Packer {
+    setup: Setup,
+    feeds: Vec<Pending>,
+    /// Up to where the journal is known.
+    known: Position,
+    runs: usize,
+    /// Of segments that an earlier process has written, which feeds their frames name.
+    numbers: HashMap<u64, Vec<Option<u16>>>,
+    /// How often the journal could not be read, in a row.
+    unreadable: u32,
+    quota_warned: bool,
+    purged: Instant,
+}
+
+/// The journal could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read {path}: {source}")]
+struct Unreadable {
+    path: String,
+    source: io::Error,
+}
+
+/// What waits in the journal for one feed.
+struct Pending {
+    runs: Vec<Run>,
+    events: u64,
+    bytes: u64,
+    since: Option<Instant>,
+    /// Compressed bytes for each byte in the journal, of the last object.
+    ratio: f64,
+}
+
+/// What a round has made, and what it found missing.
+#[derive(Default)]
+struct Round {
+    /// How many of the due feeds it holds.
+    feeds: usize,
+    records: Vec<(u16, Record)>,
+    /// Events that are counted as dropped once the round is committed.
+    dropped: Vec<(u16, DropReason, u64)>,
+    ratios: Vec<(u16, f64)>,
+}
+
+impl Packer {
+    /// `recovered` is what an earlier process has left in the journal.
+    pub fn new(setup: Setup, recovered: Recovered) -> Self {
+        let empty = || Pending { runs: Vec::new(), events: 0, bytes: 0, since: None, ratio: FIRST_RATIO };
+        let known = setup.segments.last_key_value().map_or((0, 0), |(number, bytes)| (*number, *bytes));
+        let feeds = setup.feeds.iter().map(|_| empty()).collect();
+        let mut packer = Self {
+            setup,
+            feeds,
+            known,
+            runs: 0,
+            numbers: recovered.feeds,
+            unreadable: 0,
+            quota_warned: false,
+            purged: Instant::now(),
+        };
+        for (feed, run) in recovered.runs {
+            packer.setup.feeds[usize::from(feed)].metrics.recovered.inc_by(run.events);
+            packer.note(feed, run);
+        }
+        // They have waited already: a process that dies again and again must still come to pack them.
+        let (now, unix) = (clock::monotonic(), clock::unix_micros());
+        for (feed, micros) in recovered.oldest {
+            let age = Duration::from_micros(unix.saturating_sub(micros));
+            packer.feeds[usize::from(feed)].since = Some(now.checked_sub(age).unwrap_or(now));
+        }
+        packer
+    }
+
+    /// Packs until the journal has ended, and then the rest. What the disk has not taken until the deadline waits in
+    /// the journal for the next start.
+    pub fn run(mut self, journal: &Receiver<Synced>) {
+        let mut next_round = Instant::now();
+        loop {
+            match journal.recv_deadline(next_round) {
+                Ok(synced) => self.take(synced),
+                Err(RecvTimeoutError::Timeout) => {
+                    if let Err(error) = self.look_around() {
+                        return tracing::error!(%error, "events wait in the journal for the next start");
+                    }
+                    next_round = Instant::now() + ROUND_GAP;
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        let all = self.waiting();
+        match self.pack(&all) {
+            // Otherwise the last segment tells the next start what it need not read in the rings.
+            Ok(()) if self.setup.journal_ended.load(Ordering::Acquire) => self.free(u64::MAX),
+            Ok(()) => self.free_unneeded(),
+            Err(error) => tracing::error!(%error, "events wait in the journal for the next start"),
+        }
+    }
+
+    /// Notes events that have reached the disk.
+    pub(super) fn take(&mut self, synced: Synced) {
+        self.known = (synced.segment, synced.bytes);
+        self.setup.segments.insert(synced.segment, synced.bytes);
+        for (feed, run) in synced.runs {
+            self.note(feed, run);
+        }
+    }
+
+    fn note(&mut self, feed: u16, run: Run) {
+        let loose = self.runs > MAX_RUNS / 2;
+        let pending = &mut self.feeds[usize::from(feed)];
+        pending.events += run.events;
+        pending.bytes += run.end - run.start;
+        pending.since.get_or_insert_with(clock::monotonic);
+        if pending.runs.last_mut().is_none_or(|last| !last.extend(&run, loose)) {
+            pending.runs.push(run);
+            self.runs += 1;
+        }
+    }
+
+    fn look_around(&mut self) -> io::Result<()> {
+        if self.setup.metrics.spool_stalled.get() > 0 {
+            // The journal waits for room.
+            self.setup.outbox.make_room();
+        }
+        self.take_replays();
+        let now = clock::monotonic();
+        let due = self.due(now);
+        if !due.is_empty() || self.setup.hours.any_due(&self.setup.feeds, now) {
+            self.pack(&due)?;
+        }
+        self.free_unneeded();
+        if now.duration_since(self.purged) >= PURGE_EVERY {
+            self.purged = now;
+            self.setup.outbox.purge_delivered();
+            self.forget_old_hours();
+        }
+        Ok(())
+    }
+
+    fn due(&self, now: Instant) -> Vec<u16> {
+        let size = self.setup.journal_size.load(Ordering::Acquire);
+        let pressed = self.runs > MAX_RUNS || size > self.setup.journal_max_bytes / 4 * 3;
+        let due = |(pending, spec): (&Pending, &FeedSpec)| {
+            let Some(since) = pending.since else { return false };
+            let (age, bytes) = (now.duration_since(since), pending.bytes as f64 * pending.ratio);
+            // A tenth less: the guess may be too low, and a second object would be a small one.
+            let large = bytes >= spec.max_bytes as f64 * 0.9;
+            let old = age >= spec.max_age && (bytes >= spec.min_bytes as f64 || age >= spec.hold_back);
+            large || old || pressed
+        };
+        let feeds = (0_u16..).zip(self.feeds.iter().zip(&self.setup.feeds));
+        feeds.filter(|(_, feed)| due(*feed)).map(|(number, _)| number).collect()
+    }
+
+    /// The feeds that have events in the journal.
+    pub(super) fn waiting(&self) -> Vec<u16> {
+        let waiting = (0_u16..).zip(&self.feeds).filter(|(_, pending)| !pending.runs.is_empty());
+        waiting.map(|(number, _)| number).collect()
+    }
+
+    /// Makes a round with these feeds, and with the manifests that are due.
+    ///
+    /// # Errors
+    /// When the disk has not taken it until the deadline.
+    pub(super) fn pack(&mut self, due: &[u16]) -> io::Result<()> {
+        let (deadline, metrics) = (self.setup.deadline.clone(), Arc::clone(&self.setup.metrics));
+        let mut due = due;
+        let round = deadline.insist("pack objects", &metrics, || {
+            self.build(due).inspect_err(|error| {
+                self.remove_builds();
+                self.unreadable +=
+                    u32::from(error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<Unreadable>));
+                if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+                    self.setup.outbox.make_room();
+                    // A part may fit, and frees what the rest needs.
+                    due = &due[..due.len().div_ceil(2)];
+                }
+            })
+        })?;
+        self.unreadable = 0;
+        self.commit(&due[..round.feeds], round)
+    }
+
+    /// Makes the round's objects and manifests, and brings them to the disk.
+    fn build(&mut self, due: &[u16]) -> io::Result<Round> {
+        let mut round = Round::default();
+        let each = due.len() <= SYNC_EACH;
+        for feed in due {
+            // At a stop the rest waits for the next start.
+            if round.feeds > 0 && self.setup.deadline.passed() {
+                break;
+            }
+            self.build_feed(*feed, each, &mut round)?;
+            round.feeds += 1;
+        }
+        let Setup { disk, records, feeds, dir, hours, .. } = &self.setup;
+        let manifests = hours.manifests(feeds, &**disk, records, &round.records, clock::monotonic())?;
+        let each = each && manifests.len() <= SYNC_EACH;
+        for (feed, record, text) in manifests {
+            let mut file = disk.create(&dir.join("build").join(record.build_name()))?;
+            file.write_all(&text)?;
+            if each {
+                file.sync()?;
+            }
+            round.records.push((feed, record));
+        }
+        if round.records.is_empty() && self.setup.state.objects.is_empty() {
+            return Ok(round);
+        }
+        if !each {
+            self.setup.disk.sync_all()?;
+        }
+        // The renames out of it that the last round has made last with this, too: from now on no state tells of them.
+        self.setup.disk.sync_dir(&self.setup.dir.join("build"))?;
+        Ok(round)
+    }
+
+    fn build_feed(&self, feed: u16, sync: bool, round: &mut Round) -> io::Result<()> {
+        let (pending, spec) = (&self.feeds[usize::from(feed)], &self.setup.feeds[usize::from(feed)]);
+        // Beyond the quota only feeds with more than their share lose events: the backlog of one whose sink refuses
+        // costs no other feed anything.
+        let outbox = &self.setup.outbox;
+        let share = outbox.max_bytes() / self.setup.feeds.len().max(1) as u64;
+        if outbox.is_full() && spec.metrics.waiting_bytes() >= share {
+            round.dropped.push((feed, DropReason::SpoolQuota, pending.events));
+            return Ok(());
+        }
+        let mut by_hour: BTreeMap<Hour, Vec<&Run>> = BTreeMap::new();
+        for run in &pending.runs {
+            by_hour.entry(run.hour).or_default().push(run);
+        }
+        let mut seq = self.setup.state.feeds.get(&spec.name).map_or(1, |state| state.seq);
+        let (mut packed, mut bytes) = (0, 0);
+        for (hour, runs) in by_hour {
+            let mut builder = Builder { setup: &self.setup, spec, hour, sync, writer: None, seq: &mut seq };
+            let mut records = Vec::new();
+            self.read(feed, &runs, |id, event| {
+                records.extend(builder.add(id, event)?);
+                Ok(())
+            })?;
+            records.extend(builder.finish()?);
+            packed += records.iter().map(|record| record.events).sum::<u64>();
+            bytes += records.iter().map(|record| record.bytes).sum::<u64>();
+            round.records.extend(records.into_iter().map(|record| (feed, record)));
+        }
+        if packed < pending.events {
+            // What was whole when it was written, or found, is damaged now.
+            round.dropped.push((feed, DropReason::Damaged, pending.events - packed));
+        }
+        if pending.bytes > 0 && bytes > 0 {
+            round.ratios.push((feed, bytes as f64 / pending.bytes as f64));
+        }
+        Ok(())
+    }
+
+    /// Reads a feed's events in runs, which lie in the order of the journal.
+    fn read(
+        &self,
+        feed: u16,
+        runs: &[&Run],
+        mut see: impl FnMut(EventId, &[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let journal = self.setup.dir.join("journal");
+        for of_segment in runs.chunk_by(|a, b| a.segment == b.segment) {
+            let segment = of_segment[0].segment;
+            let path = segment_path(&journal, segment);
+            let numbers = self.numbers.get(&segment);
+            let ours = |number: u16| match numbers {
+                Some(numbers) => numbers.get(usize::from(number)) == Some(&Some(feed)),
+                None => number == feed,
+            };
+            let unreadable = |source: io::Error| {
+                let kind = source.kind();
+                io::Error::new(kind, Unreadable { path: path.display().to_string(), source })
+            };
+            let file = match self.setup.disk.open(&path) {
+                Ok(file) => file,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    tracing::error!(path = %path.display(), "a segment of the journal was taken away");
+                    continue;
+                }
+                Err(error) => return Err(unreadable(error)),
+            };
+            for run in of_segment {
+                let mut frames = Frames::new(&*file, run.start, run.end);
+                loop {
+                    let piece = match frames.read() {
+                        Ok(Some((_, _, piece))) => piece,
+                        Ok(None) => break,
+                        Err(error) if self.unreadable < READ_TRIES => return Err(unreadable(error)),
+                        Err(error) => {
+                            let (start, end) = frames.skip_unreadable();
+                            let path = path.display();
+                            tracing::error!(%path, start, end, %error, "a part of the journal cannot be read");
+                            continue;
+                        }
+                    };
+                    // Events of other feeds and hours lie in a loose run, too.
+                    if let Piece::Event(event) = piece
+                        && event.feeds().any(ours)
+                        && Hour::of_micros(event.micros) == run.hour
+                    {
+                        see(event.id, event.event)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn remove_builds(&self) {
+        let build = self.setup.dir.join("build");
+        for file in self.setup.disk.files_below(&build).unwrap_or_default() {
+            let _ = self.setup.disk.remove(&file.path);
+        }
+    }
+
+    fn commit(&mut self, due: &[u16], round: Round) -> io::Result<()> {
+        let Round { records, dropped, ratios, .. } = round;
+        if due.is_empty() && records.is_empty() {
+            return Ok(());
+        }
+        let mut state = self.setup.state.clone();
+        state.round += 1;
+        for feed in due {
+            let name = &self.setup.feeds[usize::from(*feed)].name;
+            state.feeds.entry(name.clone()).or_default().packed = self.known;
+        }
+        for (feed, record) in records.iter().filter(|(_, record)| record.manifest.is_none()) {
+            let name = &self.setup.feeds[usize::from(*feed)].name;
+            state.feeds.entry(name.clone()).or_default().seq = record.seq + 1;
+        }
+        state.objects = records.iter().map(|(_, record)| record.clone()).collect();
+        let (deadline, metrics) = (self.setup.deadline.clone(), Arc::clone(&self.setup.metrics));
+        let Setup { disk, dir, records: known, .. } = &mut self.setup;
+        deadline.insist("commit objects", &metrics, || state.commit(&**disk, dir))?;
+        fault::point("sealed");
+        // From here on it has happened.
+        deadline.insist("record objects", &metrics, || known.add(&**disk, &state.objects))?;
+        self.setup.state = state;
+        for feed in due {
+            let pending = &mut self.feeds[usize::from(*feed)];
+            self.runs -= pending.runs.len();
+            pending.runs = Vec::new();
+            (pending.events, pending.bytes, pending.since) = (0, 0, None);
+        }
+        for (feed, ratio) in ratios {
+            self.feeds[usize::from(feed)].ratio = ratio;
+        }
+        for (feed, reason, events) in dropped {
+            self.give_up(feed, reason, events);
+        }
+        for (feed, record) in records {
+            self.hand_over(feed, &record)?;
+        }
+        Ok(())
+    }
+
+    fn hand_over(&mut self, feed: u16, record: &Record) -> io::Result<()> {
+        let Setup { dir, outbox, metrics, deadline, feeds, hours, .. } = &mut self.setup;
+        let spec = &feeds[usize::from(feed)];
+        hours.note(feed, record, clock::monotonic());
+        let object = object_of(outbox, record);
+        let from = dir.join("build").join(record.build_name());
+        deadline.insist("move an object", metrics, || outbox.take_in(&from, &spec.name, &object))?;
+        fault::point("renamed");
+        spec.metrics.spooled.inc_by(record.events);
+        (self.setup.finished)(usize::from(feed), object);
+        Ok(())
+    }
+
+    fn give_up(&mut self, feed: u16, reason: DropReason, events: u64) {
+        let spec = &self.setup.feeds[usize::from(feed)];
+        spec.metrics.drop_events(reason, events);
+        // The quota is met again and again while it lasts: one line tells, the metric counts.
+        if reason != DropReason::SpoolQuota || !std::mem::replace(&mut self.quota_warned, true) {
+            tracing::error!(feed = spec.name, events, ?reason, "events are lost");
+        }
+        self.quota_warned &= self.setup.outbox.is_full();
+    }
+
+    /// Removes the segments that no feed needs any more, but for the open one.
+    pub(super) fn free_unneeded(&mut self) {
+        self.free(self.known.0);
+    }
+
+    /// Removes the segments before `open` that no feed needs any more, oldest first.
+    pub(super) fn free(&mut self, open: u64) {
+        let needed = self.feeds.iter().filter_map(|pending| pending.runs.first()).map(|run| run.segment).min();
+        let needed = needed.unwrap_or(u64::MAX).min(open);
+        while let Some((&number, &bytes)) = self.setup.segments.first_key_value()
+            && number < needed
+        {
+            let path = segment_path(&self.setup.dir.join("journal"), number);
+            match self.setup.disk.remove(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return tracing::warn!(%error, path = %path.display(), "cannot remove a segment of the journal");
+                }
+                _ => {}
+            }
+            self.setup.segments.remove(&number);
+            self.setup.journal_size.fetch_sub(bytes, Ordering::AcqRel);
+        }
+    }
+
+    /// Moves objects that an operator wants to be sent again into the outbox.
+    fn take_replays(&mut self) {
+        let ready = self.setup.dir.join("replay");
+        // What is sent again must not take the room of what comes in.
+        if self.setup.outbox.bytes() > self.setup.outbox.max_bytes() / 2 {
+            return;
+        }
+        for file in self.setup.disk.files_below(&ready).unwrap_or_default() {
+            let Ok(below) = file.path.strip_prefix(&ready) else { continue };
+            let below = below.to_string_lossy();
+            let Some((name, key)) = below.split_once('/') else { continue };
+            let feed = self.setup.feeds.iter().position(|spec| spec.configured && spec.name == name);
+            let Some(feed) = feed.filter(|_| Kind::of(key) == Some(Kind::Replay)) else {
+                continue;
+            };
+            let object = Object {
+                key: key.to_owned(),
+                path: self.setup.outbox.path(name, key),
+                bytes: file.bytes,
+                kind: Kind::Replay,
+                summary: None,
+                finished_at: clock::unix_secs(),
+            };
+            match self.setup.outbox.take_in(&file.path, name, &object) {
+                Ok(()) => (self.setup.finished)(feed, object),
+                Err(error) => tracing::warn!(%error, key, "cannot take an object that is to be sent again"),
+            }
+            self.setup.disk.tidy(file.path.parent(), &ready);
+        }
+    }
+
+    /// Forgets the records of hours that are over, listed and delivered.
+    fn forget_old_hours(&mut self) {
+        let old = self.setup.hours.old(&self.setup.feeds, Hour::of_micros(clock::unix_micros()));
+        if old.is_empty() {
+            return;
+        }
+        let Ok(keys) = self.setup.outbox.keys() else { return };
+        let unpacked: BTreeSet<Hour> = self.feeds.iter().flat_map(|feed| &feed.runs).map(|run| run.hour).collect();
+        let waiting: BTreeSet<Hour> = keys.iter().filter_map(|(_, key)| hour_of(key)).collect();
+        for hour in old {
+            if waiting.contains(&hour)
+                || unpacked.contains(&hour)
+                || self.setup.state.objects.iter().any(|object| object.hour == hour)
+            {
+                continue;
+            }
+            match self.setup.records.remove(&*self.setup.disk, hour) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    tracing::warn!(%hour, %error, "cannot remove the records of an hour");
+                }
+                _ => self.setup.hours.forget(hour),
+            }
+        }
+    }
+}
+
+/// Makes the objects of one feed and hour.
+struct Builder<'a> {
+    setup: &'a Setup,
+    spec: &'a FeedSpec,
+    hour: Hour,
+    sync: bool,
+    writer: Option<ObjectWriter>,
+    seq: &'a mut u64,
+}
+
+impl Builder<'_> {
+    /// Adds an event; returns the object that is full with it.
+    fn add(&mut self, id: EventId, event: &[u8]) -> io::Result<Option<Record>> {
+        let writer = if let Some(writer) = &mut self.writer {
+            writer
+        } else {
+            let name = format!("{}.{}.{:08}", self.spec.name, self.hour, self.seq);
+            let file = self.setup.disk.create(&self.setup.dir.join("build").join(name))?;
+            self.writer.insert(ObjectWriter::new(file, self.spec.format, self.spec.compression)?)
+        };
+        writer.add(id, event)?;
+        if writer.bytes() >= self.spec.max_bytes { self.finish() } else { Ok(None) }
+    }
+
+    fn finish(&mut self) -> io::Result<Option<Record>> {
+        let Some(writer) = self.writer.take() else { return Ok(None) };
+        let first = writer.first().map(|id| id.to_string()).unwrap_or_default();
+        let end = extension(self.spec.format, self.spec.compression);
+        let key = object_key(self.hour, &self.spec.name, &self.spec.pop, &first, *self.seq, end);
+        let mut written = writer.finish(&key)?;
+        if self.sync {
+            written.file.sync()?;
+        }
+        let summary = written.summary;
+        let record = Record {
+            feed: self.spec.name.clone(),
+            hour: self.hour,
+            key,
+            seq: *self.seq,
+            events: summary.events,
+            bytes: written.bytes,
+            sha256: summary.sha256,
+            first: summary.first,
+            last: summary.last,
+            manifest: None,
+        };
+        *self.seq += 1;
+        Ok(Some(record))
+    }
+}
+
+/// The object of a record, as it waits in the outbox.
+pub fn object_of(outbox: &Outbox, record: &Record) -> Object {
+    Object {
+        key: record.key.clone(),
+        path: outbox.path(&record.feed, &record.key),
+        bytes: record.bytes,
+        kind: record.kind(),
+        summary: Some(record.summary()),
+        finished_at: clock::unix_secs(),
+    }
+}
+
+/// Moves the objects of the last round into the outbox that a crash has left in `build/`, and removes what nobody
+/// knows.
+///
+/// # Errors
+/// Those of the file system.
+pub fn finish_last_round(
+    disk: &dyn Disk,
+    dir: &Path,
+    outbox: &Outbox,
+    state: &State,
+    records: &mut Records,
+) -> io::Result<()> {
+    let build = dir.join("build");
+    for record in &state.objects {
+        let from = build.join(record.build_name());
+        if disk.exists(&from)? {
+            outbox.take_in(&from, &record.feed, &object_of(outbox, record))?;
+        }
+    }
+    for file in disk.files_below(&build)? {
+        disk.remove(&file.path)?;
+    }
+    records.add(disk, &state.objects)
+}

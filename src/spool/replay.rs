@@ -1,0 +1,178 @@
+//! Sends events again that were delivered before: a time range of a feed, in new objects under new keys.
+//!
+//! The objects are made in `{spool}/replay/.making-{id}/`, which then becomes `{spool}/replay/{feed}/replay/{id}/` with
+//! one rename: all of them are sent, or none. The process that owns the spool, or the next one, takes them up there.
+//! Their keys say what they are: `replay/{id}/dt=2026-11-23/hour=09/{feed}-{pop}-{first}-{seq}.ndjson.gz`, and they are
+//! in no manifest. The events have the ids that they had.
+
+use std::{
+    fs, io,
+    ops::Range,
+    os::unix::fs::{MetadataExt, lchown},
+    path::{Path, PathBuf},
+};
+
+use super::{
+    disk::Disk,
+    format::{ObjectWriter, extension},
+    outbox::REPLAY,
+    survey::{ObjectFile, ReadError},
+};
+use crate::{
+    capture::EventId,
+    config,
+    manifest::{Hour, object_key},
+};
+
+/// What is sent again, and how.
+pub struct Replay<'a> {
+    pub spool: &'a Path,
+    pub pop: &'a str,
+    pub feed: &'a config::Feed,
+    /// Tells this replay from others: `20261124T091500Z`.
+    pub id: &'a str,
+    /// Of which time, in milliseconds since the Unix epoch.
+    pub time: Range<u64>,
+}
+
+/// What came of it.
+#[derive(Debug, Default, serde::Serialize)]
+pub struct Replayed {
+    pub id: String,
+    pub events: u64,
+    pub keys: Vec<String>,
+}
+
+/// Why nothing was sent.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    #[error("{path}: {source}; move it away, or leave out its hour")]
+    Object {
+        path: PathBuf,
+        #[source]
+        source: ReadError,
+    },
+    #[error("cannot make objects in the spool: {0}")]
+    Io(#[from] io::Error),
+}
+
+struct Making<'a> {
+    disk: &'a dyn Disk,
+    replay: &'a Replay<'a>,
+    dir: PathBuf,
+    open: Option<(Hour, ObjectWriter)>,
+    keys: Vec<String>,
+    events: u64,
+}
+
+impl Replay<'_> {
+    /// Makes the objects of the events in these, which are sorted by hour, and sends them.
+    ///
+    /// # Errors
+    /// When an object is not whole, or the spool cannot be written; then nothing is sent.
+    pub fn run(&self, disk: &dyn Disk, objects: &[ObjectFile]) -> Result<Replayed, ReplayError> {
+        let dir = self.spool.join("replay").join(format!(".making-{}", self.id));
+        let mut making = Making { disk, replay: self, dir, open: None, keys: Vec::new(), events: 0 };
+        let made = making.make(objects).and_then(|()| Ok(making.hand_over()?));
+        if made.is_err() || making.events == 0 {
+            let _ = fs::remove_dir_all(&making.dir);
+        }
+        made?;
+        Ok(Replayed { id: self.id.to_owned(), events: making.events, keys: making.keys })
+    }
+}
+
+impl Making<'_> {
+    fn make(&mut self, objects: &[ObjectFile]) -> Result<(), ReplayError> {
+        self.make_dir(&self.dir)?;
+        let time = self.replay.time.clone();
+        for object in objects.iter().filter(|object| object.may_hold(&time)) {
+            let mut failed = None;
+            let read = object.read(&mut |id, event| {
+                let added = if time.contains(&id.millis()) { self.add(id, event) } else { Ok(()) };
+                added.map_err(|error| {
+                    let kind = error.kind();
+                    failed = Some(error);
+                    kind.into()
+                })
+            });
+            if let Some(error) = failed {
+                return Err(error.into());
+            }
+            read.map_err(|source| ReplayError::Object { path: object.path.clone(), source })?;
+        }
+        Ok(self.finish()?)
+    }
+
+    fn add(&mut self, id: EventId, event: &[u8]) -> io::Result<()> {
+        let hour = Hour::of_micros(id.millis() * 1_000);
+        let feed = self.replay.feed;
+        let full = |writer: &ObjectWriter| writer.bytes() >= feed.max_bytes;
+        if self.open.as_ref().is_some_and(|(of, writer)| *of != hour || full(writer)) {
+            self.finish()?;
+        }
+        let (_, writer) = if let Some(open) = &mut self.open {
+            open
+        } else {
+            let file = self.disk.create(&self.unnamed())?;
+            self.open.insert((hour, ObjectWriter::new(file, feed.format, feed.compression)?))
+        };
+        self.events += 1;
+        writer.add(id, event)
+    }
+
+    /// The open object: its name follows from its first event.
+    fn unnamed(&self) -> PathBuf {
+        self.dir.join("object")
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        let Some((hour, writer)) = self.open.take() else { return Ok(()) };
+        let Replay { feed, pop, id, .. } = self.replay;
+        let first = writer.first().map(|id| id.to_string()).unwrap_or_default();
+        let number = self.keys.len() as u64 + 1;
+        let end = extension(feed.format, feed.compression);
+        let below = object_key(hour, &feed.name, pop, &first, number, end);
+        let key = format!("{REPLAY}{id}/{below}");
+        writer.finish(&key)?.file.sync()?;
+        let path = self.dir.join(below);
+        self.make_dir(path.parent().unwrap_or(&self.dir))?;
+        self.disk.rename(&self.unnamed(), &path)?;
+        self.give_away(&path);
+        self.keys.push(key);
+        Ok(())
+    }
+
+    fn hand_over(&self) -> io::Result<()> {
+        if self.events == 0 {
+            return Ok(());
+        }
+        let replay = self.replay;
+        let ready = replay.spool.join("replay").join(&replay.feed.name).join(REPLAY);
+        // Whoever takes objects up removes empty folders: ours may vanish between the making and the move.
+        for _ in 0..3 {
+            self.make_dir(&ready)?;
+            match self.disk.rename(&self.dir, &ready.join(replay.id)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                other => return other.and_then(|()| self.disk.sync_all()),
+            }
+        }
+        Err(io::ErrorKind::NotFound.into())
+    }
+
+    /// Makes a folder and those above it.
+    fn make_dir(&self, dir: &Path) -> io::Result<()> {
+        self.disk.make_dir(dir)?;
+        let top = self.replay.spool.join("replay");
+        dir.ancestors().take_while(|folder| folder.starts_with(&top)).for_each(|folder| self.give_away(folder));
+        Ok(())
+    }
+
+    /// Gives something to the owner of the spool: root may run this, and the service reads it as somebody else.
+    /// Anybody else owns it already. A link that somebody put there is given away itself, not what it leads to.
+    fn give_away(&self, path: &Path) {
+        if let Ok(owner) = fs::metadata(self.replay.spool) {
+            let _ = lchown(path, Some(owner.uid()), Some(owner.gid()));
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! Proves from outside that a feed is complete and holds no event twice: `clickedge feed verify`.
+//!
+//! It needs nothing but what the customer has: a folder or a bucket with objects and [manifests](crate::manifest).
+//! Three things make the proof, none of which is enough alone:
+//! - What manifests list is there, byte for byte and event for event.
+//! - The numbers of objects have no gap, so that there is nothing which no manifest lists.
+//! - No event id is there twice. Ids tell the time of their event, and every event lies in the partition of its hour;
+//!   so a set of ids for each hour is enough, and memory is bounded by the largest hour.
+//!
+//! A feed may grow while it is verified. So an hour's manifests are listed before its objects, and numbers that seem
+//! to be missing are looked for once more at the end, also in hours that were not asked for: the numbers of late
+//! objects lie between those of a later hour.
+//!
+//! Keys in manifests are only compared with keys that the store listed: no manifest makes it open anything else.
+
+mod bucket;
+mod hour;
+mod object;
+pub mod report;
+mod seqs;
+pub mod store;
+
+use std::{collections::BTreeMap, io::Read};
+
+pub use bucket::Bucket;
+pub use report::Report;
+pub use store::{Folder, Store, StoreError};
+
+use crate::manifest::{Hour, ObjectKey};
+use report::{Kind, Problem, Row};
+use seqs::Seqs;
+
+const MANIFESTS: &str = "_manifest";
+const REPLAYS: &str = "replay";
+
+/// What to verify.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Only this feed.
+    pub feed: Option<String>,
+    /// The first hour.
+    pub from: Option<Hour>,
+    /// The hour after the last.
+    pub to: Option<Hour>,
+    /// Do not read the objects.
+    pub quick: bool,
+}
+
+impl Options {
+    fn holds(&self, hour: Hour) -> bool {
+        self.from.is_none_or(|from| from <= hour) && self.to.is_none_or(|to| hour < to)
+    }
+
+    /// Whether this is of the feed that was asked for, as far as its name is known.
+    fn is_for(&self, row: &Row) -> bool {
+        row.feed.is_none() || self.feed.is_none() || row.feed == self.feed
+    }
+
+    /// How far an hour lies from those that are verified.
+    fn distance(&self, hour: Hour) -> u64 {
+        let hour = hour.since_epoch();
+        let before = self.from.map_or(0, |from| from.since_epoch().saturating_sub(hour));
+        let after = self.to.map_or(0, |to| (hour + 1).saturating_sub(to.since_epoch()));
+        before.max(after)
+    }
+}
+
+/// Why nothing can be said about a feed.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("there is nothing to verify: {0}")]
+    Nothing(String),
+}
+
+/// Reads everything and tells what it found. `source` is what the report calls the store.
+///
+/// # Errors
+/// When the store cannot be read, or holds nothing of a feed.
+pub fn verify(store: &dyn Store, options: &Options, source: &str) -> Result<Report, VerifyError> {
+    let report = Report {
+        schema: report::SCHEMA,
+        source: source.into(),
+        quick: options.quick,
+        from: options.from,
+        to: options.to,
+        ..Report::default()
+    };
+    let mut verifier = Verifier { store, options, report, series: BTreeMap::new() };
+    let days = verifier.days()?;
+    for day in
+        days.iter().filter(|day| (0..24).any(|hour| hour_of(day, hour).is_some_and(|hour| options.holds(hour))))
+    {
+        for hour in verifier.hours(day, true)? {
+            if options.holds(hour) {
+                verifier.check_hour(hour)?;
+            }
+        }
+    }
+    verifier.series.retain(|_, series| options.is_for(&series.row));
+    verifier.look_for_gaps(&days)?;
+    if verifier.series.is_empty() {
+        return Err(VerifyError::Nothing(verifier.why_nothing(source)));
+    }
+    Ok(verifier.finish())
+}
+
+/// The objects of one feed at one edge, whose numbers have no gap.
+#[derive(Default)]
+struct Series {
+    row: Row,
+    /// Numbers of objects in the store.
+    stored: Seqs,
+    /// And of those that manifests list.
+    known: Seqs,
+}
+
+struct Verifier<'a> {
+    store: &'a dyn Store,
+    options: &'a Options,
+    report: Report,
+    series: BTreeMap<String, Series>,
+}
+
+impl Verifier<'_> {
+    /// Days that have objects or manifests, `dt=2026-11-23`.
+    fn days(&mut self) -> Result<Vec<String>, StoreError> {
+        let mut days = Vec::new();
+        for root in ["", MANIFESTS] {
+            let listing = self.store.list(root)?;
+            for (name, _) in listing.files {
+                self.report.foreign(join(root, &name));
+            }
+            for folder in listing.folders {
+                match folder.as_str() {
+                    MANIFESTS if root.is_empty() => {}
+                    REPLAYS if root.is_empty() => self.report.replayed_objects = count_files(self.store, REPLAYS)?,
+                    day if hour_of(day, 0).is_some() => days.push(folder),
+                    _ => self.report.foreign(join(root, &folder) + "/"),
+                }
+            }
+        }
+        days.sort_unstable();
+        days.dedup();
+        Ok(days)
+    }
+
+    /// Hours of a day that have objects or manifests. What else is there is told of once.
+    fn hours(&mut self, day: &str, tell: bool) -> Result<Vec<Hour>, StoreError> {
+        let mut hours = Vec::new();
+        for root in [day.to_owned(), join(MANIFESTS, day)] {
+            let listing = self.store.list(&root)?;
+            let mut foreign: Vec<_> = listing.files.into_iter().map(|(name, _)| name).collect();
+            for folder in listing.folders {
+                match Hour::of_partition(&join(day, &folder)) {
+                    Some(hour) => hours.push(hour),
+                    None => foreign.push(folder + "/"),
+                }
+            }
+            for name in foreign.iter().filter(|_| tell) {
+                self.report.foreign(join(&root, name));
+            }
+        }
+        hours.sort_unstable();
+        hours.dedup();
+        Ok(hours)
+    }
+
+    /// Tells of numbers that are missing, unless another look finds them.
+    fn look_for_gaps(&mut self, days: &[String]) -> Result<(), StoreError> {
+        let mut hours = Vec::new();
+        if self.has_gaps() {
+            for day in days {
+                hours.extend(self.hours(day, false)?);
+            }
+            hours.sort_by_key(|&hour| self.options.distance(hour));
+        }
+        for hour in hours {
+            if !self.has_gaps() {
+                break;
+            }
+            let partition = hour.partition();
+            for (name, _) in self.store.list(&partition)?.files {
+                if let Some(key) = ObjectKey::parse(&join(&partition, &name))
+                    && let Some(series) = self.series.get_mut(key.series)
+                    && series.known.lacks(key.seq)
+                {
+                    series.known.insert(key.seq);
+                }
+            }
+        }
+        for (name, series) in &self.series {
+            for gap in series.known.gaps() {
+                let expected = match (gap.start(), gap.end()) {
+                    (first, last) if first == last => format!("an object with number {first:08}"),
+                    (first, last) => format!("objects with numbers {first:08} to {last:08}"),
+                };
+                self.report.problem(Problem::new(Kind::Gap, name, expected, "none"));
+            }
+        }
+        Ok(())
+    }
+
+    fn has_gaps(&self) -> bool {
+        self.series.values().any(|series| series.known.gaps().next().is_some())
+    }
+
+    fn why_nothing(&self, source: &str) -> String {
+        let feed = self.options.feed.as_ref().map_or("any feed".into(), |feed| format!("the feed `{feed}`"));
+        let from = self.options.from.map_or(String::new(), |from| format!(" from {from}"));
+        let to = self.options.to.map_or(String::new(), |to| format!(" before {to}"));
+        format!(
+            "no objects and no manifests of {feed} in {source}{from}{to}; it looks for `dt=.../hour=.../` and \
+             `_manifest/`, so the source must end where the feed's prefix does"
+        )
+    }
+
+    fn finish(self) -> Report {
+        let mut report = self.report;
+        report.proven = report.problem_count == 0;
+        report.feeds = self
+            .series
+            .into_iter()
+            .map(|(name, series)| Row {
+                name,
+                first_seq: series.known.first(),
+                last_seq: series.known.last(),
+                ..series.row
+            })
+            .collect();
+        report
+    }
+}
+
+/// An hour of a day's folder. `None` when the folder is none of a day.
+fn hour_of(day: &str, hour: u8) -> Option<Hour> {
+    Hour::of_partition(&format!("{day}/hour={hour:02}"))
+}
+
+fn join(folder: &str, name: &str) -> String {
+    if folder.is_empty() { name.into() } else { format!("{folder}/{name}") }
+}
+
+fn count_files(store: &dyn Store, folder: &str) -> Result<u64, StoreError> {
+    let listing = store.list(folder)?;
+    let mut count = listing.files.len() as u64;
+    for name in listing.folders {
+        count += count_files(store, &join(folder, &name))?;
+    }
+    Ok(count)
+}
+
+/// Reads from the store and keeps its error apart from those of a decoder above it.
+struct Source<R> {
+    input: R,
+    error: Option<String>,
+}
+
+impl<R: Read> Source<R> {
+    fn new(input: R) -> Self {
+        Self { input, error: None }
+    }
+
+    /// Fails if the store has failed.
+    fn check(&self, key: &str) -> Result<(), StoreError> {
+        match &self.error {
+            Some(reason) => Err(StoreError { place: key.into(), reason: reason.clone() }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl<R: Read> Read for Source<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.input.read(buffer);
+        if let Err(error) = &read
+            && error.kind() != std::io::ErrorKind::Interrupted
+        {
+            self.error = Some(error.to_string());
+        }
+        read
+    }
+}

@@ -1,0 +1,239 @@
+//! One hour of all feeds: its manifests, and then the objects that they list or do not list.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    io::Read,
+};
+
+use super::{
+    MANIFESTS, Series, Source, Verifier, join,
+    object::{Ids, Reading},
+    report::{Kind, Problem, Row},
+    store::StoreError,
+};
+use crate::manifest::{Entry, Hour, Manifest, ManifestKey, ObjectKey};
+
+/// Largest manifest. One of this size lists 200 000 objects.
+const MAX_MANIFEST: u64 = 64 << 20;
+
+/// What the manifests of an hour say about one series.
+#[derive(Default)]
+struct Account {
+    listed: BTreeMap<String, Entry>,
+    /// The largest number that they list. What has a larger one waits for the next version.
+    last_seq: u64,
+    version: u32,
+}
+
+impl Verifier<'_> {
+    pub(super) fn check_hour(&mut self, hour: Hour) -> Result<(), StoreError> {
+        let folder = hour.partition();
+        // In this order: what is written meanwhile is then an object without a manifest, not the other way round.
+        let manifests = self.files(&join(MANIFESTS, &folder))?;
+        let objects = self.files(&folder)?;
+
+        let mut accounts = self.read_manifests(&manifests)?;
+        let mut parsed = Vec::new();
+        for (key, size) in &objects {
+            match ObjectKey::parse(key) {
+                Some(object) if self.wants(object.series) => parsed.push((object, key.as_str(), *size)),
+                Some(_) => {}
+                None => self.report.foreign(key.clone()),
+            }
+        }
+        parsed.sort_by_key(|(object, ..)| (object.series, object.seq));
+
+        let mut ids = HashMap::new();
+        for number in 0..parsed.len() {
+            self.check_object(&parsed, number, &mut accounts, &mut ids)?;
+        }
+        let mut seen: Vec<_> = parsed.iter().map(|(object, ..)| object.series.to_owned()).collect();
+        for (name, account) in accounts {
+            let series = self.series.entry(name.clone()).or_default();
+            seen.push(name);
+            // Objects that are there have been taken out of the account.
+            for (key, entry) in account.listed {
+                series.known.insert(entry.seq);
+                let expected = format!("{} events in {} bytes", entry.events, entry.bytes);
+                self.report.problem(Problem::new(Kind::Missing, &key, expected, "no such object"));
+            }
+        }
+        seen.sort_unstable();
+        seen.dedup();
+        for name in seen {
+            self.series.entry(name).or_default().row.hours += 1;
+        }
+        Ok(())
+    }
+
+    /// Keys and sizes of the files in a folder.
+    fn files(&mut self, folder: &str) -> Result<Vec<(String, u64)>, StoreError> {
+        let listing = self.store.list(folder)?;
+        for name in &listing.folders {
+            self.report.foreign(join(folder, name) + "/");
+        }
+        Ok(listing.files.into_iter().map(|(name, size)| (join(folder, &name), size)).collect())
+    }
+
+    /// Whether a series belongs to the feed that was asked for. Until a manifest tells where the name of its feed
+    /// ends, its beginning has to do.
+    fn wants(&self, series: &str) -> bool {
+        let Some(wanted) = &self.options.feed else {
+            return true;
+        };
+        match self.series.get(series) {
+            Some(Series { row, .. }) if row.feed.is_some() => self.options.is_for(row),
+            _ => series.strip_prefix(wanted.as_str()).is_some_and(|pop| pop.starts_with('-')),
+        }
+    }
+
+    fn read_manifests(&mut self, files: &[(String, u64)]) -> Result<BTreeMap<String, Account>, StoreError> {
+        let mut manifests = Vec::new();
+        for (key, _) in files {
+            match ManifestKey::parse(key) {
+                Some(parsed) => manifests.push((parsed, key)),
+                None => self.report.foreign(key.clone()),
+            }
+        }
+        manifests.sort_by_key(|(parsed, _)| (parsed.series, parsed.seq));
+        let mut accounts: BTreeMap<String, Account> = BTreeMap::new();
+        for (parsed, key) in manifests {
+            if !self.wants(parsed.series) {
+                continue;
+            }
+            let manifest = self.read_manifest(key)?;
+            if let Ok(manifest) = &manifest
+                && self.options.feed.as_ref().is_some_and(|wanted| *wanted != manifest.feed)
+            {
+                // Its name only begins like the one that was asked for: now that is known.
+                let row = Row { feed: Some(manifest.feed.clone()), ..Row::default() };
+                self.series.insert(parsed.series.to_owned(), Series { row, ..Series::default() });
+                continue;
+            }
+            let series = self.series.entry(parsed.series.to_owned()).or_default();
+            let account = accounts.entry(parsed.series.to_owned()).or_default();
+            series.row.manifests += 1;
+            match manifest.and_then(|manifest| name_series(series, &manifest).map(|()| manifest)) {
+                Ok(manifest) => {
+                    account.last_seq = parsed.seq;
+                    for problem in account.take(key, manifest) {
+                        self.report.problem(problem);
+                    }
+                }
+                Err(found) => {
+                    let expected = "a manifest that agrees with itself and its key";
+                    self.report.problem(Problem::new(Kind::Manifest, key, expected, found));
+                }
+            }
+        }
+        Ok(accounts)
+    }
+
+    /// A manifest, or what is wrong with it.
+    fn read_manifest(&self, key: &str) -> Result<Result<Manifest, String>, StoreError> {
+        let mut source = Source::new(self.store.open(key)?);
+        let mut text = Vec::new();
+        let read = (&mut source).take(MAX_MANIFEST + 1).read_to_end(&mut text);
+        source.check(key)?;
+        if read.is_err() || text.len() as u64 > MAX_MANIFEST {
+            return Ok(Err(format!("a file of more than {MAX_MANIFEST} bytes")));
+        }
+        Ok(match Manifest::parse(&text) {
+            Ok(manifest) if manifest.key() == key => Ok(manifest),
+            Ok(manifest) => Err(format!("the manifest of {}", manifest.key())),
+            Err(error) => Err(error.to_string()),
+        })
+    }
+
+    fn check_object(
+        &mut self,
+        objects: &[(ObjectKey<'_>, &str, u64)],
+        number: usize,
+        accounts: &mut BTreeMap<String, Account>,
+        ids: &mut HashMap<String, Ids>,
+    ) -> Result<(), StoreError> {
+        let (object, key, size) = objects[number];
+        let series = self.series.entry(object.series.to_owned()).or_default();
+        series.row.objects += 1;
+        series.row.bytes += size;
+        if !series.stored.insert(object.seq) {
+            let expected = format!("one object with number {:08}", object.seq);
+            self.report.problem(Problem::new(Kind::RepeatedSeq, key, expected, "another one"));
+        }
+        series.known.insert(object.seq);
+
+        let account = accounts.get_mut(object.series);
+        let entry = account.and_then(|account| {
+            let entry = account.listed.remove(key);
+            if entry.is_none() && object.seq <= account.last_seq && account.version > 0 {
+                let expected = format!("it in the hour's manifest, which lists up to number {:08}", account.last_seq);
+                self.report.problem(Problem::new(Kind::Unlisted, key, expected, "it is not listed"));
+            } else if entry.is_none() {
+                series.row.open_objects += 1;
+            }
+            entry
+        });
+        if accounts.get(object.series).is_none() {
+            series.row.open_objects += 1;
+        }
+        if let Some(entry) = &entry
+            && entry.bytes != size
+        {
+            let (expected, found) = (format!("{} bytes", entry.bytes), format!("{size} bytes"));
+            self.report.problem(Problem::new(Kind::Size, key, expected, found));
+        }
+        if self.options.quick {
+            series.row.events += entry.map_or(0, |entry| entry.events);
+            return Ok(());
+        }
+        let mut source = Source::new(self.store.open(key)?);
+        let reading = Reading::new(&object, number as u32, &mut series.row, ids);
+        let (events, found) =
+            reading.read(&mut source, key, size, entry.as_ref(), |number| objects[number as usize].1);
+        source.check(key)?;
+        series.row.events += events;
+        for problem in found {
+            self.report.problem(problem);
+        }
+        Ok(())
+    }
+}
+
+/// Learns from a manifest where in the series' name the feed ends. All manifests must agree on it.
+fn name_series(series: &mut Series, manifest: &Manifest) -> Result<(), String> {
+    let row = &mut series.row;
+    if let (Some(feed), Some(pop)) = (&row.feed, &row.pop)
+        && (feed, pop) != (&manifest.feed, &manifest.pop)
+    {
+        return Err(format!("feed `{}` at `{}` under the keys of `{feed}` at `{pop}`", manifest.feed, manifest.pop));
+    }
+    row.feed = Some(manifest.feed.clone());
+    row.pop = Some(manifest.pop.clone());
+    Ok(())
+}
+
+impl Account {
+    /// Adds a later version, and tells what of the earlier ones it lacks.
+    fn take(&mut self, key: &str, manifest: Manifest) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        if manifest.version <= self.version {
+            let (expected, found) =
+                (format!("a version after {}", self.version), format!("version {}", manifest.version));
+            problems.push(Problem::new(Kind::Forgotten, key, expected, found));
+        }
+        self.version = manifest.version.max(self.version);
+        let later: HashMap<_, _> = manifest.objects.into_iter().map(|entry| (entry.key.clone(), entry)).collect();
+        for (earlier, entry) in &self.listed {
+            let found = match later.get(earlier) {
+                Some(same) if same == entry => continue,
+                Some(_) => "it listed with other facts",
+                None => "it is not listed",
+            };
+            let expected = format!("{earlier} as an earlier version lists it");
+            problems.push(Problem::new(Kind::Forgotten, key, expected, found));
+        }
+        // What a later version tells otherwise counts; what it forgot, it cannot make undone.
+        self.listed.extend(later);
+        problems
+    }
+}

@@ -1,0 +1,281 @@
+//! What a verification found, for people and for programs.
+
+use std::fmt::{self, Write};
+
+use serde::Serialize;
+
+use crate::manifest::Hour;
+
+/// Problems and foreign files that are told one by one; beyond it they are counted.
+const MOST_TOLD: usize = 1_000;
+
+/// The value of `schema` in every report of this major version.
+pub const SCHEMA: &str = "verify/1";
+
+/// Everything that was found.
+#[derive(Debug, Default, Serialize)]
+pub struct Report {
+    /// Always [`SCHEMA`].
+    pub schema: &'static str,
+    /// What was verified, as it was named on the command line.
+    pub source: String,
+    /// True when no problem was found.
+    pub proven: bool,
+    /// True when objects were not read.
+    pub quick: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<Hour>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<Hour>,
+    /// By name.
+    pub feeds: Vec<Row>,
+    /// All of them; the first thousand are in `problems`.
+    pub problem_count: u64,
+    pub problems: Vec<Problem>,
+    /// Files below `replay/`, which nothing else here counts.
+    pub replayed_objects: u64,
+    /// Files that belong to no feed.
+    pub foreign_count: u64,
+    pub foreign: Vec<String>,
+}
+
+/// One feed at one edge.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Row {
+    /// `{feed}-{pop}`, as keys have it.
+    pub name: String,
+    /// Absent while no manifest and no event tells where the feed's name ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub feed: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pop: Option<String>,
+    pub hours: u64,
+    pub objects: u64,
+    /// As read; of a quick verification, as the manifests say.
+    pub events: u64,
+    pub bytes: u64,
+    pub manifests: u64,
+    /// Objects that are too new for a manifest.
+    pub open_objects: u64,
+    /// The smallest and the largest number of an object, as far as any was seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_seq: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_seq: Option<u64>,
+}
+
+/// What can be wrong.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// A manifest lists an object that is not there.
+    Missing,
+    /// The object has another size than listed.
+    Size,
+    /// The object has other bytes than listed.
+    Checksum,
+    /// The object cannot be decompressed, or ends too early.
+    Damaged,
+    /// The object holds another number of events than listed.
+    Count,
+    /// The object begins or ends with another event than listed.
+    Bounds,
+    /// The object holds something that is no event.
+    Event,
+    /// An event of another hour than its partition.
+    Hour,
+    /// An event is there twice.
+    Duplicate,
+    /// A number is missing.
+    Gap,
+    /// Two objects have one number.
+    RepeatedSeq,
+    /// A manifest that ought to list the object does not.
+    Unlisted,
+    /// A manifest cannot be read or contradicts itself.
+    Manifest,
+    /// A later version of a manifest lacks, or tells otherwise, what an earlier one told.
+    Forgotten,
+}
+
+impl Kind {
+    /// What it means to the one who receives the feed.
+    fn meaning(self) -> &'static str {
+        match self {
+            Self::Missing => "its events are not in the feed; ask the operator of the edge to deliver it again",
+            Self::Size | Self::Checksum => "it was changed, or not stored whole, after the edge had made it",
+            Self::Damaged => "some of its events cannot be read",
+            Self::Count => "the manifest is wrong about it: the account of this hour does not balance",
+            Self::Bounds => "key, manifest and content do not belong together",
+            Self::Event => "a parser will stumble over it",
+            Self::Hour => "whoever reads by partition counts it in the wrong hour",
+            Self::Duplicate => "whoever does not deduplicate by `id` counts it twice",
+            Self::Gap => {
+                "lost, unless the edge is delivering right now: verify again in ten minutes, or with --to before now"
+            }
+            Self::RepeatedSeq => "numbers of this edge prove nothing any more: its spool was replaced, or cloned",
+            Self::Unlisted => "it was added by somebody else, or the manifest is wrong: its events may be surplus",
+            Self::Manifest => "what it lists proves nothing",
+            Self::Forgotten => "the manifests of this hour contradict each other; what either lists was checked",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
+/// Something that is wrong.
+#[derive(Clone, Debug, Serialize)]
+pub struct Problem {
+    pub kind: Kind,
+    /// The object or manifest; for a gap, the feed and edge.
+    pub key: String,
+    pub expected: String,
+    pub found: String,
+    pub meaning: &'static str,
+}
+
+impl Problem {
+    pub fn new(kind: Kind, key: &str, expected: impl Into<String>, found: impl Into<String>) -> Self {
+        Self { kind, key: key.into(), expected: expected.into(), found: found.into(), meaning: kind.meaning() }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, key, expected, found, meaning } = self;
+        write!(f, "{kind}: {}: expected {}, found {}; {meaning}", tame(key), tame(expected), tame(found))
+    }
+}
+
+fn many(count: u64, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}
+
+/// Takes from text that somebody else wrote what would steer a terminal.
+fn tame(text: &str) -> String {
+    text.chars().flat_map(|c| if c.is_control() { c.escape_unicode().collect() } else { vec![c] }).collect()
+}
+
+impl Report {
+    pub fn problem(&mut self, problem: Problem) {
+        self.problem_count += 1;
+        if self.problems.len() < MOST_TOLD {
+            self.problems.push(problem);
+        }
+    }
+
+    pub fn foreign(&mut self, key: String) {
+        self.foreign_count += 1;
+        if self.foreign.len() < MOST_TOLD {
+            self.foreign.push(key);
+        }
+    }
+
+    /// A line for each problem.
+    pub fn problem_lines(&self) -> String {
+        let mut text = String::new();
+        for problem in &self.problems {
+            // Writing into a string cannot fail.
+            _ = writeln!(text, "{problem}");
+        }
+        match self.problem_count - self.problems.len() as u64 {
+            0 => {}
+            more => _ = writeln!(text, "and {more} more"),
+        }
+        text
+    }
+
+    /// Everything, for people.
+    pub fn text(&self) -> String {
+        let mut text = self.table();
+        text.push('\n');
+        text += &self.problem_lines();
+        if let Some(first) = self.foreign.first() {
+            let files = many(self.foreign_count, "file");
+            _ = writeln!(text, "warning: {files} of no feed left alone, such as {}", tame(first));
+        }
+        let sum = |field: fn(&Row) -> u64| self.feeds.iter().map(field).sum::<u64>();
+        let open = sum(|row| row.open_objects);
+        if open > 0 {
+            let how = if self.quick { "numbers checked" } else { "read and checked all the same" };
+            let are = if open == 1 { "is" } else { "are" };
+            _ = writeln!(text, "note: {} {are} too new for a manifest: {how}", many(open, "object"));
+        }
+        if self.replayed_objects > 0 {
+            let objects = many(self.replayed_objects, "object");
+            _ = writeln!(text, "note: {objects} below replay/ left out, as replays repeat events");
+        }
+        let (objects, events) = (many(sum(|row| row.objects), "object"), many(sum(|row| row.events), "event"));
+        _ = match (self.proven, self.quick) {
+            (true, false) => writeln!(text, "proven: {events} in {objects}, each once, none missing"),
+            (true, true) => writeln!(text, "quick: {objects}, none missing; what is in them was not read"),
+            (false, _) => writeln!(text, "not proven: {}", many(self.problem_count, "problem")),
+        };
+        text
+    }
+
+    fn table(&self) -> String {
+        const HEAD: [&str; 8] = ["FEED-EDGE", "HOURS", "OBJECTS", "NUMBERS", "EVENTS", "BYTES", "MANIFESTS", "OPEN"];
+        let mut rows = vec![HEAD.map(str::to_owned)];
+        rows.extend(self.feeds.iter().map(|row| {
+            let numbers = match (row.first_seq, row.last_seq) {
+                (Some(first), Some(last)) => format!("{first}-{last}"),
+                _ => "-".into(),
+            };
+            [
+                tame(&row.name),
+                row.hours.to_string(),
+                row.objects.to_string(),
+                numbers,
+                row.events.to_string(),
+                row.bytes.to_string(),
+                row.manifests.to_string(),
+                row.open_objects.to_string(),
+            ]
+        }));
+        let mut widths = [0; HEAD.len()];
+        for row in &rows {
+            for (width, cell) in widths.iter_mut().zip(row) {
+                *width = (*width).max(cell.chars().count());
+            }
+        }
+        let mut text = String::new();
+        for row in &rows {
+            _ = write!(text, "{:<width$}", row[0], width = widths[0]);
+            for (cell, &width) in row.iter().zip(&widths).skip(1) {
+                _ = write!(text, "  {cell:>width$}");
+            }
+            text.push('\n');
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_says_what_where_and_what_it_means() {
+        let problem = Problem::new(Kind::RepeatedSeq, "a\u{1b}[2J", "one", "two");
+        let line = problem.to_string();
+        assert!(
+            line.starts_with("repeated-seq: a\\u{1b}[2J: expected one, found two; numbers of this edge"),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn beyond_the_bound_problems_are_counted() {
+        let mut report = Report::default();
+        for _ in 0..MOST_TOLD + 2 {
+            report.problem(Problem::new(Kind::Gap, "a-b", "1", "none"));
+        }
+        assert!(report.problem_lines().ends_with("\nand 2 more\n"));
+        assert!(report.text().ends_with("\nnot proven: 1002 problems\n"));
+    }
+}
