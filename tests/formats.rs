@@ -1,0 +1,148 @@
+//! What objects look like, of every format and compression, and how long a small feed is held back.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "common/cli.rs"]
+mod cli;
+#[path = "common/clicks.rs"]
+mod clicks;
+mod common;
+
+use std::{
+    fs,
+    io::Read,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use cli::clickedge;
+use clicks::{assert_exactly_once, click, of_feed, wait_until_delivered};
+use common::{Builder, Edge};
+use serde_json::{Value, json};
+
+/// Format, compression as the configuration has it, and what an object's name ends with.
+const ALL: [(&str, &str, &str); 9] = [
+    ("ndjson", "{ gzip = { level = 3 } }", "ndjson.gz"),
+    ("ndjson", "{ zstd = { level = 3 } }", "ndjson.zst"),
+    ("ndjson", "\"none\"", "ndjson"),
+    ("json", "{ gzip = { level = 9 } }", "json.gz"),
+    ("json", "{ zstd = { level = 1 } }", "json.zst"),
+    ("json", "\"none\"", "json"),
+    ("envelope", "{ gzip = { level = 1 } }", "json.gz"),
+    ("envelope", "{ zstd = { level = 9 } }", "json.zst"),
+    ("envelope", "\"none\"", "json"),
+];
+
+/// Keys of all files below a folder, sorted.
+fn keys_below(root: &Path) -> Vec<String> {
+    fn walk(dir: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(dir).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, found);
+            } else {
+                found.push(path);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(root, &mut found);
+    let mut keys: Vec<_> =
+        found.iter().map(|path| path.strip_prefix(root).unwrap().to_str().unwrap().into()).collect();
+    keys.sort();
+    keys
+}
+
+/// An object's text, by whatever its name says of the compression.
+fn text_of(path: &Path) -> String {
+    let bytes = fs::read(path).unwrap();
+    let mut text = String::new();
+    match path.extension().unwrap().to_str().unwrap() {
+        "gz" => _ = flate2::read::GzDecoder::new(&bytes[..]).read_to_string(&mut text).expect("whole gzip"),
+        "zst" => text = String::from_utf8(zstd::decode_all(&bytes[..]).expect("whole zstd")).unwrap(),
+        _ => text = String::from_utf8(bytes).unwrap(),
+    }
+    text
+}
+
+/// The events of an object, read as a customer reads this format.
+fn events_of(root: &Path, key: &str, format: &str) -> Vec<Value> {
+    let text = text_of(&root.join(key));
+    if format == "ndjson" {
+        assert!(text.ends_with('\n'), "{key} ends with a whole line");
+        return text.lines().map(|line| serde_json::from_str(line).expect("one event a line")).collect();
+    }
+    let mut value: Value = serde_json::from_str(&text).expect("one JSON value");
+    if format == "envelope" {
+        assert_eq!(value.as_object().unwrap().len(), 2, "{key}");
+        assert_eq!(value["key"], key);
+        value = value["data"].take();
+    }
+    let Value::Array(events) = value else { panic!("{key} holds no array") };
+    events
+}
+
+#[test]
+fn every_format_and_compression_is_delivered_as_what_it_is_and_proven() {
+    let name = |n: usize| format!("feed-{n}");
+    let add = |builder: Builder, n: usize| {
+        let (format, compression, _) = ALL[n];
+        let path = builder.bucket(&name(n));
+        let lines = format!(
+            "format = \"{format}\"\ncompression = {compression}\nmanifest_secs = 1\nsink.dir.path = '{}'",
+            path.display()
+        );
+        builder.feed_into(&name(n), &["*"], &lines)
+    };
+    let edge = (0..ALL.len()).fold(Edge::builder(), add).start();
+    let mut clicks = Vec::new();
+    for (run, count) in [("a", 40), ("b", 1)] {
+        clicks.extend(click(&edge, run, count));
+        (0..ALL.len()).for_each(|n| wait_until_delivered(&edge, &name(n), clicks.len()));
+    }
+    for (n, (format, _, extension)) in ALL.into_iter().enumerate() {
+        let root = edge.dir().join("bucket").join(name(n));
+        let report = || {
+            let said = clickedge(&["feed", "verify", root.to_str().unwrap(), "--json"]).ok();
+            serde_json::from_str::<Value>(&said).unwrap()
+        };
+        edge.wait_until("a manifest lists everything", |_| report()["feeds"][0]["open_objects"] == 0);
+        let report = report();
+        let row = &report["feeds"][0];
+        assert_eq!((&report["proven"], &row["events"]), (&json!(true), &json!(41)), "{format} {extension}");
+
+        let objects: Vec<_> = keys_below(&root).into_iter().filter(|key| key.starts_with("dt=")).collect();
+        assert!(objects.len() >= 2, "{objects:?}");
+        for key in &objects {
+            assert_eq!(key.rsplit('/').next().unwrap().split_once('.').unwrap().1, extension);
+        }
+        let events: Vec<_> = objects.iter().flat_map(|key| events_of(&root, key, format)).collect();
+        assert_exactly_once(&events, &clicks);
+    }
+}
+
+#[test]
+fn a_small_feed_is_held_back_and_others_are_not() {
+    let builder = Edge::builder().feed("eager", &["*"]);
+    let (patient, large) = (builder.bucket("patient"), builder.bucket("large"));
+    let edge = builder
+        .section(&format!(
+            "[[feeds]]\nname = \"patient\"\nworkspaces = [\"*\"]\nmax_age_secs = 1\nhold_back_secs = 4\n\
+             sink.dir.path = '{}'\n\
+             [[feeds]]\nname = \"large\"\nworkspaces = [\"*\"]\nmax_age_secs = 1\nhold_back_secs = 3600\n\
+             min_bytes = 100\nsink.dir.path = '{}'",
+            patient.display(),
+            large.display()
+        ))
+        .start();
+    let since = Instant::now();
+    let clicks = click(&edge, "a", 10);
+    wait_until_delivered(&edge, "eager", clicks.len());
+    // It has enough for an object worth opening.
+    wait_until_delivered(&edge, "large", clicks.len());
+    let (early, waiting) = (since.elapsed(), edge.metric(&of_feed("events_pending", "patient")));
+    assert!(early < Duration::from_secs(4) && waiting == 10, "after {early:?} {waiting} wait");
+    assert!(!patient.exists());
+    wait_until_delivered(&edge, "patient", clicks.len());
+    assert!(since.elapsed() >= Duration::from_secs(4), "it came after {:?}", since.elapsed());
+    assert_exactly_once(&edge.stop().events("patient"), &clicks);
+}

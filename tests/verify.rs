@@ -1,0 +1,322 @@
+//! `clickedge feed verify`: that it proves a whole feed, and finds whatever is wrong with a damaged one.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+#[path = "common/damage.rs"]
+mod damage;
+#[path = "common/feed.rs"]
+mod feed;
+#[path = "common/s3.rs"]
+mod s3;
+
+use std::process::{Command, Output};
+
+use damage::{DAMAGES, Damage, World, cut, damage, forget, gap, remove, unlisted};
+use feed::{Files, SHAPES, Series, event, hour, id_of};
+use s3::{Fault, S3};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+struct Answer {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+fn clickedge(arguments: &[&str]) -> Answer {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_clickedge"));
+    let Output { status, stdout, stderr } = command.args(["feed", "verify"]).args(arguments).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Answer { code: status.code().unwrap(), stdout: text(stdout), stderr: text(stderr) }
+}
+
+/// Verifies these files as a folder.
+fn verify(files: &Files, options: &[&str]) -> Answer {
+    let dir = TempDir::new().unwrap();
+    files.write_to(dir.path());
+    clickedge(&[&[dir.path().to_str().unwrap()], options].concat())
+}
+
+fn report(files: &Files, options: &[&str]) -> Value {
+    let answer = verify(files, &[options, &["--json"]].concat());
+    assert_eq!(answer.stderr, "");
+    serde_json::from_str(&answer.stdout).unwrap()
+}
+
+fn proves(files: &Files, options: &[&str]) {
+    let answer = verify(files, &[options, &["--quiet"]].concat());
+    assert_eq!((answer.code, answer.stdout.as_str(), answer.stderr.as_str()), (0, "", ""));
+}
+
+#[test]
+fn a_whole_feed_is_proven() {
+    let answer = verify(&World::new().files, &[]);
+    assert_eq!((answer.code, answer.stderr.as_str()), (0, ""));
+    let lines: Vec<_> = answer.stdout.lines().collect();
+    let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(words(lines[0]), ["FEED-EDGE", "HOURS", "OBJECTS", "NUMBERS", "EVENTS", "BYTES", "MANIFESTS", "OPEN"]);
+    let row = words(lines[1]);
+    assert_eq!(row[..5], ["all-fra1", "3", "8", "1-8", "24"]);
+    assert_eq!(row[6..], ["3", "1"]);
+    assert_eq!(
+        lines[2..],
+        [
+            "",
+            "note: 1 object is too new for a manifest: read and checked all the same",
+            "proven: 24 events in 8 objects, each once, none missing",
+        ]
+    );
+}
+
+#[test]
+fn every_format_and_compression_is_read() {
+    for shape in SHAPES {
+        let (mut files, mut series) = (Files::default(), Series::new("all", "fra1"));
+        series.object(&mut files, 9, 1, shape);
+        series.object(&mut files, 9, 500, shape);
+        series.manifest(&mut files, 9);
+        let report = report(&files, &[]);
+        assert_eq!(report["problems"], json!([]), "{shape}");
+        assert_eq!((&report["proven"], &report["feeds"][0]["events"]), (&json!(true), &json!(501)), "{shape}");
+    }
+}
+
+#[test]
+fn the_report_for_programs_has_the_same_facts() {
+    let report = report(&World::new().files, &["--from", "2026-11-23T09", "--to", "2026-11-23T11"]);
+    assert_eq!((&report["schema"], &report["proven"]), (&json!("verify/1"), &json!(true)));
+    assert_eq!((&report["from"], &report["to"]), (&json!("2026-11-23T09"), &json!("2026-11-23T11")));
+    let row = &report["feeds"][0];
+    for (field, value) in [
+        ("name", json!("all-fra1")),
+        ("feed", json!("all")),
+        ("pop", json!("fra1")),
+        ("hours", json!(2)),
+        ("objects", json!(7)),
+        ("events", json!(21)),
+        ("manifests", json!(3)),
+        ("open_objects", json!(0)),
+        ("first_seq", json!(1)),
+        ("last_seq", json!(7)),
+    ] {
+        assert_eq!(row[field], value, "{field}");
+    }
+}
+
+#[test]
+fn whatever_is_damaged_is_found_and_nothing_else_is_complained_about() {
+    for (name, damage, expected) in DAMAGES {
+        let mut world = World::new();
+        let key = damage(&mut world);
+        let answer = verify(&world.files, &["--quiet"]);
+        let lines: Vec<_> = answer.stdout.lines().collect();
+        assert_eq!((answer.code, lines.len(), answer.stderr.as_str()), (65, expected.len(), ""), "{name}: {lines:?}");
+        for (line, expected) in lines.iter().zip(expected) {
+            let other = if name.contains("forgets") { world.object(6) } else { world.object(8) };
+            let expected = expected.replace("KEY", &key).replace("OTHER", &other);
+            assert!(line.starts_with(&expected), "{name}: {line} does not start with {expected}");
+        }
+    }
+}
+
+#[test]
+fn a_quick_look_finds_what_shows_without_reading_objects() {
+    let found = |damage: Damage| {
+        let mut world = World::new();
+        damage(&mut world);
+        verify(&world.files, &["--quick"])
+    };
+    let answer = found(|world| damage(world, 3, |body| body[120] ^= 1));
+    assert_eq!(answer.code, 0);
+    assert!(
+        answer.stdout.ends_with("\nquick: 8 objects, none missing; what is in them was not read\n"),
+        "{}",
+        answer.stdout
+    );
+    let damages: [Damage; 5] = [|world| remove(world, 2), |world| cut(world, 1), gap, unlisted, forget];
+    for damage in damages {
+        let answer = found(damage);
+        assert_eq!(answer.code, 65);
+        assert!(answer.stdout.ends_with("\nnot proven: 1 problem\n"), "{}", answer.stdout);
+    }
+}
+
+#[test]
+fn late_additions_are_a_new_version_or_open() {
+    let mut world = World::new();
+    let World { files, series, .. } = &mut world;
+    series.object(files, 9, 4, "ndjson.gz");
+    assert_eq!(report(files, &[])["feeds"][0]["open_objects"], 2);
+    series.manifest(files, 9);
+    let report = report(files, &[]);
+    assert_eq!((&report["proven"], &report["feeds"][0]["open_objects"]), (&json!(true), &json!(1)));
+}
+
+#[test]
+fn numbers_of_hours_that_were_not_asked_for_are_no_gap() {
+    let mut world = World::new();
+    world.series.object(&mut world.files, 9, 1, "ndjson.gz");
+    world.series.object(&mut world.files, 11, 1, "ndjson.gz");
+    let (before, after) = (["--to", "2026-11-23T11"], ["--from", "2026-11-23T11"]);
+    proves(&world.files, &before);
+    proves(&world.files, &after);
+    remove(&mut world, 8);
+    for hours in [before, ["--from", "2026-11-23T09"]] {
+        let answer = verify(&world.files, &[&hours[..], &["--quiet"]].concat());
+        assert_eq!(answer.code, 65);
+        assert!(
+            answer.stdout.starts_with("gap: all-fra1: expected an object with number 00000008, "),
+            "{}",
+            answer.stdout
+        );
+    }
+}
+
+#[test]
+fn replays_and_foreign_files_are_told_of_and_left_alone() {
+    let World { mut files, objects, .. } = World::new();
+    files.0.insert(format!("replay/r1/{}", objects[0]), files.0[&objects[0]].clone());
+    for foreign in
+        ["notes.txt", "dt=2026-11-23/hour=09/all.csv", "_manifest/x.json", "other/x", "dt=2026-11-23/hour=09/x/y"]
+    {
+        files.0.insert(foreign.into(), b"x".to_vec());
+    }
+    let answer = verify(&files, &[]);
+    assert_eq!(answer.code, 0, "{}", answer.stdout);
+    for line in [
+        "warning: 5 files of no feed left alone, such as notes.txt\n",
+        "note: 1 object below replay/ left out, as replays repeat events\n",
+        "\nproven: 24 events in 8 objects, each once, none missing\n",
+    ] {
+        assert!(answer.stdout.contains(line), "{}", answer.stdout);
+    }
+}
+
+#[test]
+fn two_edges_of_a_feed_share_a_bucket_and_no_event() {
+    let World { mut files, .. } = World::new();
+    let mut other = Series::new("all", "sin-1");
+    other.object(&mut files, 9, 5, "json.gz");
+    other.object(&mut files, 11, 5, "json.gz");
+    other.manifest(&mut files, 9);
+    proves(&files, &[]);
+    // The event has come to both edges; at one of them no manifest tells yet where the feed's name ends.
+    let events = [event("ams1", 11, 77), event("fra1", 11, 21)];
+    Series::new("all", "ams1").object_of(&mut files, 11, &events, "ndjson");
+    let answer = verify(&files, &["--quiet"]);
+    assert_eq!((answer.code, answer.stdout.lines().count()), (65, 1), "{}", answer.stdout);
+    assert!(answer.stdout.contains("found 1 that are also in dt=2026-11-23/hour=11/all-"), "{}", answer.stdout);
+}
+
+#[test]
+fn two_feeds_may_hold_the_same_events_and_are_verified_apart() {
+    let World { mut files, .. } = World::new();
+    let mut other = Series::new("all-eu", "fra1");
+    let key = other.object_of(&mut files, 11, &[event("fra1", 11, 21)], "ndjson.gz");
+    proves(&files, &[]);
+    other.manifest(&mut files, 11);
+    files.0.remove(&key);
+    proves(&files, &["--feed", "all"]);
+    assert_eq!(verify(&files, &["--feed", "all-eu", "--quiet"]).code, 65);
+    let answer = verify(&files, &["--feed", "al"]);
+    assert_eq!(answer.code, 66);
+    assert!(
+        answer
+            .stderr
+            .starts_with("error: there is nothing to verify: no objects and no manifests of the feed `al` in ")
+    );
+}
+
+#[test]
+fn a_repeated_number_is_a_problem() {
+    let World { mut files, .. } = World::new();
+    Series::new("all", "fra1").object_of(&mut files, 12, &[event("fra1", 12, 1)], "ndjson");
+    let answer = verify(&files, &["--quiet"]);
+    assert_eq!(answer.code, 65);
+    assert!(answer.stdout.starts_with("repeated-seq: dt=2026-11-23/hour=12/all-fra1-"), "{}", answer.stdout);
+}
+
+#[test]
+fn what_cannot_be_read_is_no_input_and_slips_are_usage() {
+    let dir = TempDir::new().unwrap();
+    let empty = dir.path().to_str().unwrap();
+    for (arguments, code, message) in [
+        (&[empty][..], 66, "error: there is nothing to verify: no objects and no manifests of any feed in "),
+        (&["no/such/folder"], 66, "error: cannot read no/such/folder: No such file or directory"),
+        (&["s3://"], 64, "error: write a bucket like s3://bucket/prefix\n"),
+        (&[empty, "--path-style"], 64, "error: "),
+        (
+            &[empty, "--from", "2026-11-23"],
+            64,
+            "error: invalid value '2026-11-23' for '--from <HOUR>': write an hour in UTC like",
+        ),
+        (
+            &[empty, "--from", "2026-11-23T09", "--to", "2026-11-23T09"],
+            64,
+            "error: no hour is from 2026-11-23T09 and before",
+        ),
+        (&[], 64, "error: the following required arguments were not provided"),
+    ] {
+        let answer = clickedge(arguments);
+        assert_eq!((answer.code, answer.stdout.as_str()), (code, ""), "{arguments:?}: {}", answer.stderr);
+        assert!(answer.stderr.starts_with(message), "{arguments:?}: {}", answer.stderr);
+    }
+}
+
+/// Verifies what lies in the bucket below `brand`.
+fn verify_s3(s3: &S3, bucket: &str, options: &[&str]) -> Answer {
+    let (source, credentials) = (format!("s3://{bucket}/brand/"), s3.credentials_file());
+    let endpoint = s3.endpoint();
+    let access = [
+        source.as_str(),
+        "--endpoint",
+        &endpoint,
+        "--path-style",
+        "--credentials-file",
+        credentials.to_str().unwrap(),
+    ];
+    clickedge(&[&access, options].concat())
+}
+
+#[test]
+fn a_bucket_is_verified_like_a_folder() {
+    let s3 = S3::start();
+    let mut world = World::new();
+    let (first, body) = (world.object(1), world.files.0[&world.object(1)].clone());
+    // More than one page of a listing.
+    for n in 0..1_100 {
+        world.files.0.insert(format!("replay/r1/{first}.{n}"), body.clone());
+    }
+    let root = s3.root().join("clicks");
+    world.files.write_to(&root.join("brand"));
+    let answer = verify_s3(&s3, "clicks", &[]);
+    assert_eq!((answer.code, answer.stderr.as_str()), (0, ""), "{}", answer.stdout);
+    assert!(answer.stdout.contains("note: 1100 objects below replay/ left out, "), "{}", answer.stdout);
+    assert!(
+        answer.stdout.ends_with("\nproven: 24 events in 8 objects, each once, none missing\n"),
+        "{}",
+        answer.stdout
+    );
+
+    std::fs::remove_file(root.join("brand").join(world.object(2))).unwrap();
+    let answer = verify_s3(&s3, "clicks", &["--quiet", "--region", "eu-west-1"]);
+    assert_eq!(answer.code, 65);
+    assert!(answer.stdout.starts_with(&format!("missing: {}: ", world.object(2))), "{}", answer.stdout);
+}
+
+#[test]
+fn a_bucket_that_cannot_be_read_proves_nothing() {
+    let s3 = S3::start();
+    let answer = verify_s3(&s3, "none", &[]);
+    assert_eq!((answer.code, answer.stdout.as_str()), (66, ""));
+    assert!(answer.stderr.starts_with("error: cannot read s3://none/brand/: "), "{}", answer.stderr);
+    assert!(answer.stderr.contains("NoSuchBucket"), "{}", answer.stderr);
+
+    let world = World::new();
+    world.files.write_to(&s3.root().join("clicks/brand"));
+    s3.set(Fault::Forbidden(id_of(&event("fra1", 9, 3))));
+    let answer = verify_s3(&s3, "clicks", &[]);
+    assert_eq!((answer.code, answer.stdout.as_str()), (66, ""));
+    assert!(answer.stderr.contains("AccessDenied") && answer.stderr.contains(&world.object(2)), "{}", answer.stderr);
+    assert_eq!(hour(9).partition(), world.object(2)[..21]);
+}
