@@ -2,20 +2,25 @@
 #
 #   make run      build, and start the demo on 127.0.0.1:8080
 #   make test     what proves the project; CI runs the same
+#   make judge    the long form of the tests that kill it, see tests/README.md
 #   make release  the binary for production, with link-time optimisation
 
 CARGO ?= cargo
 BINARY = $(or $(CARGO_TARGET_DIR),target)/debug/clickedge
 
-.PHONY: run test release bench tools
+.PHONY: run test judge release bench tools
 
 run: tools
 	@$(CARGO) build --locked
-	@conf/demo/hints.sh
+	@BINARY=$(BINARY) conf/demo/hints.sh
 	@exec $(BINARY) serve --config conf/demo.toml
 
 test: tools
 	@$(CARGO) test --locked
+
+judge: tools
+	@JUDGE_KILLS=200 JUDGE_BACKLOG_MB=2048 JUDGE_LATENCY_MILLIS=10000 \
+	  $(CARGO) test --locked --test judge -- --nocapture --test-threads 1
 
 release: tools
 	@$(CARGO) build --locked --release

@@ -1,0 +1,432 @@
+//! Case D: damage to the files of the spool and of the rings, done between a kill and the next start.
+//!
+//! The edge starts by itself and goes on, moves what it cannot use to `quarantine/` and says so, and loses at most
+//! what stood in the damaged bytes. Events stand in the journal as JSON, so their nonces tell where they stand.
+
+use std::{
+    collections::HashSet,
+    fs,
+    ops::Range,
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+use aho_corasick::{AhoCorasick, MatchKind};
+
+use crate::{
+    common::{Edge, Stopped},
+    disk::SmallDisk,
+    finish_with,
+    judge::{self, Bucket, Numbers, Verdict},
+    load::{LIGHT, Ledger, Load},
+    outbox,
+    s3::{Fault, S3},
+};
+
+/// An event of these clicks is shorter than this: a nonce that stands this far before a damaged byte is of another.
+const LONGEST: usize = 8 << 10;
+
+/// A cut that is shorter than any event.
+const CUT: usize = 100;
+
+/// What is said of a damage, besides that the edge starts, that nothing comes twice and that a fresh click flows.
+struct Damage {
+    /// Clicks that may be lost.
+    at_risk: HashSet<String>,
+    /// How many of them.
+    most: usize,
+    /// What an operator must find.
+    told: Told,
+}
+
+impl Damage {
+    /// All of these may be lost.
+    fn of(at_risk: HashSet<String>, told: Told) -> Self {
+        Self { most: at_risk.len(), at_risk, told }
+    }
+
+    /// One of these may be lost: the damaged bytes are those of one event.
+    fn of_one(at_risk: HashSet<String>, told: Told) -> Self {
+        Self { most: 1, at_risk, told }
+    }
+
+    fn harmless(told: Told) -> Self {
+        Self::of(HashSet::new(), told)
+    }
+}
+
+enum Told {
+    /// The damaged part is in `quarantine/`, and the log tells of it.
+    Quarantined,
+    /// The log has a line of level WARN or ERROR with this in it.
+    Logged(String),
+    /// It happens at every crash.
+    Nothing,
+}
+
+/// The segments of the journal that hold something, in order.
+fn segments(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir.join("spool/journal")).expect("a journal").map(|entry| entry.unwrap().path());
+    let filled = |path: &PathBuf| path.extension().is_some_and(|end| end == "journal") && end_of(path) > 0;
+    let mut segments: Vec<_> = entries.filter(filled).collect();
+    segments.sort();
+    assert!(!segments.is_empty(), "the journal holds events");
+    segments
+}
+
+/// The segment in the middle.
+fn middle(dir: &Path) -> PathBuf {
+    let mut segments = segments(dir);
+    segments.swap_remove(segments.len() / 2)
+}
+
+/// Where a file ends that may have been made longer in advance.
+fn end_of(path: &Path) -> usize {
+    fs::read(path).unwrap().iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1)
+}
+
+/// The nonces in a file.
+fn nonces_in(path: &Path, ledger: &[String]) -> HashSet<String> {
+    nonces_around(path, 0..usize::MAX, ledger)
+}
+
+/// The nonces of the events that have a byte in this range of a file, and of their neighbours.
+fn nonces_around(path: &Path, range: Range<usize>, ledger: &[String]) -> HashSet<String> {
+    let bytes = fs::read(path).unwrap();
+    // The quotes: a nonce may begin with another.
+    let quoted = ledger.iter().map(|nonce| format!("\"{nonce}\""));
+    let search = AhoCorasick::builder().match_kind(MatchKind::LeftmostFirst).build(quoted).unwrap();
+    let around = range.start.saturating_sub(LONGEST)..range.end.saturating_add(LONGEST).min(bytes.len());
+    search.find_iter(&bytes[around]).map(|found| ledger[found.pattern()].clone()).collect()
+}
+
+/// What is done to the files of a dead edge that these clicks were sent to.
+type Surgery = fn(&Path, &[String]) -> Damage;
+
+const JOURNAL: [(&str, Surgery); 7] = [
+    ("a torn tail", |dir, clicks| {
+        let last = segments(dir).pop().unwrap();
+        let end = end_of(&last);
+        let cut = end - CUT;
+        let at_risk = nonces_around(&last, cut..end, clicks);
+        fs::OpenOptions::new().write(true).open(&last).unwrap().set_len(cut as u64).unwrap();
+        Damage::of_one(at_risk, Told::Nothing)
+    }),
+    ("a tail of zeros", |dir, clicks| {
+        let last = segments(dir).pop().unwrap();
+        let mut bytes = fs::read(&last).unwrap();
+        let end = end_of(&last);
+        let at_risk = nonces_around(&last, end - CUT..end, clicks);
+        bytes[end - CUT..end].fill(0);
+        fs::write(&last, bytes).unwrap();
+        Damage::of_one(at_risk, Told::Nothing)
+    }),
+    ("a flipped byte", |dir, clicks| {
+        let segment = middle(dir);
+        let mut bytes = fs::read(&segment).unwrap();
+        let at = end_of(&segment) / 2;
+        let at_risk = nonces_around(&segment, at..at + 1, clicks);
+        bytes[at] ^= 0x55;
+        fs::write(&segment, bytes).unwrap();
+        Damage::of_one(at_risk, Told::Quarantined)
+    }),
+    ("an empty segment", |dir, clicks| {
+        let segment = middle(dir);
+        let at_risk = nonces_in(&segment, clicks);
+        fs::write(&segment, "").unwrap();
+        Damage::of(at_risk, Told::Nothing)
+    }),
+    ("a missing segment", |dir, clicks| {
+        let segment = middle(dir);
+        let at_risk = nonces_in(&segment, clicks);
+        fs::remove_file(&segment).unwrap();
+        Damage::of(at_risk, Told::Logged("missing".into()))
+    }),
+    ("foreign files in the journal", |dir, _| {
+        let journal = dir.join("spool/journal");
+        fs::write(journal.join("notes.txt"), "a colleague was here").unwrap();
+        fs::create_dir(journal.join("folder")).unwrap();
+        Damage::harmless(Told::Logged("notes.txt".into()))
+    }),
+    ("a segment of noise", |dir, _| {
+        let noise: Vec<u8> = (0..100_000).map(|_| fastrand::u8(..)).collect();
+        fs::write(dir.join("spool/journal/0000009999.journal"), noise).unwrap();
+        Damage::harmless(Told::Quarantined)
+    }),
+];
+
+/// The object in the middle of those in the outbox, and what it holds.
+fn object(dir: &Path) -> (PathBuf, HashSet<String>) {
+    let mut objects = outbox(dir);
+    assert!(!objects.is_empty(), "the outbox holds objects");
+    let object = objects.swap_remove(objects.len() / 2);
+    let nonces = judge::nonces_of(&object);
+    assert!(!nonces.is_empty());
+    (object, nonces)
+}
+
+const OUTBOX: [(&str, Surgery); 6] = [
+    ("a truncated object", |dir, _| {
+        let (object, at_risk) = object(dir);
+        let length = fs::metadata(&object).unwrap().len();
+        fs::OpenOptions::new().write(true).open(&object).unwrap().set_len(length / 2).unwrap();
+        Damage::of(at_risk, Told::Quarantined)
+    }),
+    ("an empty object", |dir, _| {
+        let (object, at_risk) = object(dir);
+        fs::write(&object, "").unwrap();
+        Damage::of(at_risk, Told::Quarantined)
+    }),
+    ("an object with a flipped byte", |dir, _| {
+        let (object, at_risk) = object(dir);
+        let mut bytes = fs::read(&object).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 0x55;
+        fs::write(&object, bytes).unwrap();
+        Damage::of(at_risk, Told::Quarantined)
+    }),
+    ("a missing object", |dir, _| {
+        let (object, at_risk) = object(dir);
+        fs::remove_file(&object).unwrap();
+        Damage::of(at_risk, Told::Nothing)
+    }),
+    ("foreign files in the outbox", |dir, _| {
+        let outbox = dir.join("spool/outbox");
+        fs::write(outbox.join("notes.txt"), "a colleague was here").unwrap();
+        fs::write(outbox.join("all/notes.txt"), "a colleague was here, too").unwrap();
+        fs::create_dir_all(outbox.join("of-no-feed")).unwrap();
+        fs::write(outbox.join("of-no-feed/a.txt"), "of a feed that is gone").unwrap();
+        Damage::harmless(Told::Logged("notes.txt".into()))
+    }),
+    ("a foreign object", |dir, _| {
+        let (object, _) = object(dir);
+        // Its name is one of an object; what it holds is none.
+        let name = object.file_name().unwrap().to_str().unwrap().replace("00000", "00007");
+        fs::write(object.with_file_name(name), "no object").unwrap();
+        Damage::harmless(Told::Quarantined)
+    }),
+];
+
+/// The files of the rings.
+fn rings(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).expect("rings") {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(rings(&path));
+        } else if fs::metadata(&path).unwrap().len() >= 1 << 20 {
+            found.push(path);
+        }
+    }
+    assert!(!found.is_empty(), "there are rings in {}", dir.display());
+    found
+}
+
+/// All that waited there may be lost; the clicks are those that did.
+const RINGS: [(&str, Surgery); 5] = [
+    ("no rings, as after a reboot", |dir, clicks| {
+        fs::remove_dir_all(dir).unwrap();
+        fs::create_dir(dir).unwrap();
+        Damage::of(clicks.iter().cloned().collect(), Told::Nothing)
+    }),
+    ("rings cut in half", |dir, clicks| {
+        for ring in rings(dir) {
+            let ring = fs::OpenOptions::new().write(true).open(ring).unwrap();
+            ring.set_len(ring.metadata().unwrap().len() / 2).unwrap();
+        }
+        Damage::of(clicks.iter().cloned().collect(), Told::Nothing)
+    }),
+    ("empty rings", |dir, clicks| {
+        for ring in rings(dir) {
+            fs::write(ring, "").unwrap();
+        }
+        Damage::of(clicks.iter().cloned().collect(), Told::Nothing)
+    }),
+    ("rings that begin with noise", |dir, clicks| {
+        for ring in rings(dir) {
+            let noise: Vec<u8> = (0..4_096).map(|_| fastrand::u8(..)).collect();
+            let ring = fs::OpenOptions::new().write(true).open(ring).unwrap();
+            std::os::unix::fs::FileExt::write_all_at(&ring, &noise, 0).unwrap();
+        }
+        Damage::of(clicks.iter().cloned().collect(), Told::Nothing)
+    }),
+    ("foreign files among the rings", |dir, _| {
+        fs::write(dir.join("notes.txt"), "a colleague was here").unwrap();
+        fs::create_dir(dir.join("folder")).unwrap();
+        Damage::harmless(Told::Nothing)
+    }),
+];
+
+/// Starts the damaged edge, and judges it.
+#[track_caller]
+fn judge_after(name: &str, stopped: Stopped, ledger: Ledger, damage: &Damage, s3: &S3) {
+    let logged = stopped.log().len();
+    s3.set(Fault::Healthy);
+    let edge = stopped.restart();
+    edge.note(&format!("restarted after {name}"));
+    let load = Load::start(edge.address, "after", LIGHT);
+    load.wait_for(20);
+    let mut after = load.stop();
+    after.extend(ledger);
+    let buckets = [Bucket::new("all", s3.bucket("clicks"))];
+    let verdict = finish_with(name, edge, &mut after, &buckets);
+    verdict.assert_at_most_once();
+    let beyond: Vec<_> = verdict.lost["all"].difference(&damage.at_risk).collect();
+    let at_risk = damage.at_risk.len();
+    assert!(beyond.is_empty(), "{name}: {} lost clicks stood elsewhere: {beyond:.200?}\n{verdict}", beyond.len());
+    println!("  {name}: {at_risk} clicks at risk, {} lost", verdict.lost());
+    assert!(verdict.lost() <= damage.most, "{name}: more than {} clicks are lost\n{verdict}", damage.most);
+    assert_told(name, &damage.told, &verdict, logged);
+}
+
+#[track_caller]
+fn assert_told(name: &str, told: &Told, verdict: &Verdict, logged: usize) {
+    let stopped = verdict.evidence.as_ref().unwrap();
+    let log = stopped.log();
+    let complaints: Vec<_> = log[logged..]
+        .lines()
+        .filter(|line| line.contains("\"level\":\"WARN\"") || line.contains("\"level\":\"ERROR\""))
+        .collect();
+    let complains = |of: &str| complaints.iter().any(|line| line.contains(of));
+    match told {
+        Told::Quarantined => {
+            let moved =
+                fs::read_dir(stopped.dir().join("spool/quarantine")).is_ok_and(|mut dir| dir.next().is_some());
+            assert!(moved, "{name}: nothing is in quarantine: {complaints:#?}");
+            assert!(
+                ["quarantine", "damage", "torn"].iter().any(|word| complains(word)),
+                "{name}: the log does not tell: {complaints:#?}"
+            );
+        }
+        Told::Logged(what) => assert!(complains(what), "{name}: the log does not tell of {what}: {complaints:#?}"),
+        Told::Nothing => {}
+    }
+}
+
+/// All kinds of damage of a table, each on an edge of its own; tells of every one that fails, not only of the first.
+fn all(table: &[(&str, Surgery)], case: fn(&str, Surgery)) {
+    let failed: Vec<_> = table
+        .iter()
+        .filter(|(name, surgery)| std::panic::catch_unwind(|| case(name, *surgery)).is_err())
+        .map(|(name, _)| name)
+        .collect();
+    assert!(failed.is_empty(), "{} of {} kinds of damage: {failed:?}", failed.len(), table.len());
+}
+
+/// A feed that keeps all its events in the journal; [`hasty`] ends that.
+fn slow_feed(s3: &S3) -> String {
+    let sink = s3.sink_toml("clicks", "");
+    format!("[[feeds]]\nname = \"all\"\nworkspaces = [\"*\"]\nmax_age_secs = 3600\nhold_back_secs = 3600\n{sink}")
+}
+
+fn hasty(config: &str) -> String {
+    config.replace("_secs = 3600", "_secs = 1")
+}
+
+/// An edge that died for the third time, with clicks of each of its lives in the journal, and their ledger.
+fn with_a_journal(s3: &S3) -> (Stopped, Ledger) {
+    let mut edge = Edge::builder().section(&slow_feed(s3)).start();
+    let load = Load::start(edge.address, "held", LIGHT);
+    for round in 1..=2 {
+        load.round(round);
+        load.wait_for(60);
+        edge = edge.kill().restart();
+    }
+    load.round(3);
+    load.wait_for(60);
+    load.rest();
+    edge.wait_until("they are in the journal", |edge| Numbers::of(edge).in_rings() == 0);
+    (edge.kill(), load.stop())
+}
+
+#[test]
+fn damage_to_the_journal_costs_no_more_than_it_held() {
+    all(&JOURNAL, |name, surgery| {
+        let s3 = S3::start();
+        let (stopped, ledger) = with_a_journal(&s3);
+        let clicks: Vec<_> = ledger.clicks.keys().cloned().collect();
+        let held: HashSet<_> =
+            segments(stopped.dir()).iter().flat_map(|segment| nonces_in(segment, &clicks)).collect();
+        let read = |nonce: &&String| ledger.clicks[*nonce].micros.is_some();
+        let missing: Vec<_> = clicks.iter().filter(read).filter(|nonce| !held.contains(*nonce)).collect();
+        assert!(missing.is_empty(), "the journal has every answered click as text: not {missing:.200?}");
+        let damage = surgery(stopped.dir(), &clicks);
+        stopped.reconfigure(hasty);
+        judge_after(name, stopped, ledger, &damage, &s3);
+    });
+}
+
+#[test]
+fn damage_to_the_outbox_costs_no_more_than_it_held() {
+    all(&OUTBOX, |name, surgery| {
+        let s3 = S3::start();
+        s3.set(Fault::Unavailable);
+        let edge = Edge::builder().feed_into("all", &["*"], &s3.sink_toml("clicks", "")).start();
+        let load = Load::start(edge.address, "waiting", LIGHT);
+        edge.wait_until("objects wait", |edge| outbox(edge.dir()).len() >= 3);
+        let ledger = load.stop();
+        let stopped = edge.kill();
+        let clicks: Vec<_> = ledger.clicks.keys().cloned().collect();
+        let damage = surgery(stopped.dir(), &clicks);
+        judge_after(name, stopped, ledger, &damage, &s3);
+    });
+}
+
+#[test]
+fn damage_to_the_rings_costs_no_more_than_they_held() {
+    all(&RINGS, |name, surgery| {
+        let s3 = S3::start();
+        let builder = Edge::builder().feed_into("all", &["*"], &s3.sink_toml("clicks", ""));
+        // A full disk keeps clicks in the rings.
+        let disk = match SmallDisk::mount(&builder.dir().join("spool"), 64 << 10) {
+            Ok(disk) => disk,
+            Err(error) => return eprintln!("skipped: no small disk can be mounted here: {error}"),
+        };
+        let edge = builder.spool("journal_max_bytes = 16777216").start();
+        let load = Load::start(edge.address, "ring", LIGHT);
+        load.wait_for(60);
+        load.rest();
+        edge.wait_until("the first are in the journal", |edge| Numbers::of(edge).in_rings() == 0);
+        // And synced.
+        thread::sleep(Duration::from_millis(300));
+        disk.fill();
+        load.round(2);
+        load.resume();
+        load.wait_for(100);
+        let stopped = edge.kill();
+        disk.free();
+        let ledger = load.stop();
+        let in_rings = ledger.clicks.iter().filter(|(_, click)| click.round == 2);
+        let damage = surgery(stopped.rings(), &in_rings.map(|(nonce, _)| nonce.clone()).collect::<Vec<_>>());
+        judge_after(name, stopped, ledger, &damage, &s3);
+    });
+}
+
+/// Without damage the same setup loses nothing: what the tables find is of the damage.
+#[test]
+fn a_held_back_journal_is_delivered_by_a_later_start() {
+    let s3 = S3::start();
+    let (stopped, mut ledger) = with_a_journal(&s3);
+    stopped.reconfigure(hasty);
+    let buckets = [Bucket::new("all", s3.bucket("clicks"))];
+    finish_with("a held back journal", stopped.restart(), &mut ledger, &buckets).assert_exactly_once();
+}
+
+#[test]
+fn what_is_at_risk_is_what_stood_in_the_damaged_bytes_and_a_margin() {
+    let dir = tempfile::tempdir().unwrap();
+    let clicks: Vec<_> = (0..30).map(|number| format!("n-{number}")).collect();
+    let records = clicks.iter().map(|nonce| format!("\u{7}{{\"n\":[\"{nonce}\"]{}}}", " ".repeat(4_000)));
+    let journal = dir.path().join("spool/journal");
+    fs::create_dir_all(&journal).unwrap();
+    let segment = journal.join("0000000001.journal");
+    let text = records.collect::<String>();
+    // Made longer in advance, as a journal may do.
+    fs::write(&segment, text.clone() + &"\0".repeat(50_000)).unwrap();
+    assert_eq!(middle(dir.path()), segment);
+    assert_eq!(end_of(&segment), text.len());
+    assert_eq!(nonces_in(&segment, &clicks).len(), 30);
+    let at_risk = nonces_around(&segment, text.len() - CUT..text.len(), &clicks);
+    assert_eq!(at_risk, clicks[28..].iter().cloned().collect());
+}
