@@ -1,0 +1,229 @@
+//! A round's first half: from the journal to files in `build/`, of which nobody knows yet.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+};
+
+use super::{Packer, Round, Setup};
+use crate::{
+    capture::EventId,
+    clock,
+    manifest::{Hour, object_key},
+    spool::{
+        FeedSpec,
+        format::{ObjectWriter, extension},
+        frame::{Frames, Piece},
+        journal::{Run, segment_path},
+        record::Record,
+    },
+    telemetry::metrics::DropReason,
+};
+
+/// Up to this many files are synced one by one; of more, everything is at once.
+const SYNC_EACH: usize = 16;
+
+/// How often the journal is tried to be read before what cannot be read is given up: about five seconds.
+const READ_TRIES: u32 = 25;
+
+/// The journal could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read {path}: {source}")]
+pub(super) struct Unreadable {
+    path: String,
+    source: io::Error,
+}
+
+impl Unreadable {
+    /// Whether it is the cause of an error.
+    pub fn is(error: &io::Error) -> bool {
+        error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<Self>)
+    }
+}
+
+impl Packer {
+    /// Makes the round's objects and manifests, and brings them to the disk.
+    pub(super) fn build(&mut self, due: &[u16]) -> io::Result<Round> {
+        let mut round = Round::default();
+        let each = due.len() <= SYNC_EACH;
+        for feed in due {
+            // At a stop the rest waits for the next start.
+            if round.feeds > 0 && self.setup.deadline.passed() {
+                break;
+            }
+            self.build_feed(*feed, each, &mut round)?;
+            round.feeds += 1;
+        }
+        let Setup { disk, records, feeds, dir, hours, .. } = &self.setup;
+        let manifests = hours.manifests(feeds, &**disk, records, &round.records, clock::monotonic())?;
+        let each = each && manifests.len() <= SYNC_EACH;
+        for (feed, record, text) in manifests {
+            let mut file = disk.create(&dir.join("build").join(record.build_name()))?;
+            file.write_all(&text)?;
+            if each {
+                file.sync()?;
+            }
+            round.records.push((feed, record));
+        }
+        if round.records.is_empty() && self.setup.state.objects.is_empty() {
+            return Ok(round);
+        }
+        if !each {
+            self.setup.disk.sync_all()?;
+        }
+        // The renames out of it that the last round has made last with this, too: from now on no state tells of them.
+        self.setup.disk.sync_dir(&self.setup.dir.join("build"))?;
+        Ok(round)
+    }
+
+    fn build_feed(&self, feed: u16, sync: bool, round: &mut Round) -> io::Result<()> {
+        let (pending, spec) = (&self.feeds[usize::from(feed)], &self.setup.feeds[usize::from(feed)]);
+        // Beyond the quota only feeds with more than their share lose events: the backlog of one whose sink refuses
+        // costs no other feed anything.
+        let outbox = &self.setup.outbox;
+        let share = outbox.max_bytes() / self.setup.feeds.len().max(1) as u64;
+        if outbox.is_full() && spec.metrics.waiting_bytes() >= share {
+            round.dropped.push((feed, DropReason::SpoolQuota, pending.events));
+            return Ok(());
+        }
+        let mut by_hour: BTreeMap<Hour, Vec<&Run>> = BTreeMap::new();
+        for run in &pending.runs {
+            by_hour.entry(run.hour).or_default().push(run);
+        }
+        let mut seq = self.setup.state.feeds.get(&spec.name).map_or(1, |state| state.seq);
+        let (mut packed, mut bytes) = (0, 0);
+        for (hour, runs) in by_hour {
+            let mut builder = Builder { setup: &self.setup, spec, hour, sync, writer: None, seq: &mut seq };
+            let mut records = Vec::new();
+            self.read(feed, &runs, |id, event| {
+                records.extend(builder.add(id, event)?);
+                Ok(())
+            })?;
+            records.extend(builder.finish()?);
+            packed += records.iter().map(|record| record.events).sum::<u64>();
+            bytes += records.iter().map(|record| record.bytes).sum::<u64>();
+            round.records.extend(records.into_iter().map(|record| (feed, record)));
+        }
+        if packed < pending.events {
+            // What was whole when it was written, or found, is damaged now.
+            round.dropped.push((feed, DropReason::Damaged, pending.events - packed));
+        }
+        if pending.bytes > 0 && bytes > 0 {
+            round.ratios.push((feed, bytes as f64 / pending.bytes as f64));
+        }
+        Ok(())
+    }
+
+    /// Reads a feed's events in runs, which lie in the order of the journal.
+    fn read(
+        &self,
+        feed: u16,
+        runs: &[&Run],
+        mut see: impl FnMut(EventId, &[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let journal = self.setup.dir.join("journal");
+        for of_segment in runs.chunk_by(|a, b| a.segment == b.segment) {
+            let segment = of_segment[0].segment;
+            let path = segment_path(&journal, segment);
+            let numbers = self.numbers.get(&segment);
+            let ours = |number: u16| match numbers {
+                Some(numbers) => numbers.get(usize::from(number)) == Some(&Some(feed)),
+                None => number == feed,
+            };
+            let unreadable = |source: io::Error| {
+                let kind = source.kind();
+                io::Error::new(kind, Unreadable { path: path.display().to_string(), source })
+            };
+            let file = match self.setup.disk.open(&path) {
+                Ok(file) => file,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    tracing::error!(path = %path.display(), "a segment of the journal was taken away");
+                    continue;
+                }
+                Err(error) => return Err(unreadable(error)),
+            };
+            for run in of_segment {
+                let mut frames = Frames::new(&*file, run.start, run.end);
+                loop {
+                    let piece = match frames.read() {
+                        Ok(Some((_, _, piece))) => piece,
+                        Ok(None) => break,
+                        Err(error) if self.unreadable < READ_TRIES => return Err(unreadable(error)),
+                        Err(error) => {
+                            let (start, end) = frames.skip_unreadable();
+                            let path = path.display();
+                            tracing::error!(%path, start, end, %error, "a part of the journal cannot be read");
+                            continue;
+                        }
+                    };
+                    // Events of other feeds and hours lie in a loose run, too.
+                    if let Piece::Event(event) = piece
+                        && event.feeds().any(ours)
+                        && Hour::of_micros(event.micros) == run.hour
+                    {
+                        see(event.id, event.event)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn remove_builds(&self) {
+        let build = self.setup.dir.join("build");
+        for file in self.setup.disk.files_below(&build).unwrap_or_default() {
+            let _ = self.setup.disk.remove(&file.path);
+        }
+    }
+}
+
+/// Makes the objects of one feed and hour.
+struct Builder<'a> {
+    setup: &'a Setup,
+    spec: &'a FeedSpec,
+    hour: Hour,
+    sync: bool,
+    writer: Option<ObjectWriter>,
+    seq: &'a mut u64,
+}
+
+impl Builder<'_> {
+    /// Adds an event; returns the object that is full with it.
+    fn add(&mut self, id: EventId, event: &[u8]) -> io::Result<Option<Record>> {
+        let writer = if let Some(writer) = &mut self.writer {
+            writer
+        } else {
+            let name = format!("{}.{}.{:08}", self.spec.name, self.hour, self.seq);
+            let file = self.setup.disk.create(&self.setup.dir.join("build").join(name))?;
+            self.writer.insert(ObjectWriter::new(file, self.spec.format, self.spec.compression)?)
+        };
+        writer.add(id, event)?;
+        if writer.bytes() >= self.spec.max_bytes { self.finish() } else { Ok(None) }
+    }
+
+    fn finish(&mut self) -> io::Result<Option<Record>> {
+        let Some(writer) = self.writer.take() else { return Ok(None) };
+        let first = writer.first().map(|id| id.to_string()).unwrap_or_default();
+        let end = extension(self.spec.format, self.spec.compression);
+        let key = object_key(self.hour, &self.spec.name, &self.spec.pop, &first, *self.seq, end);
+        let mut written = writer.finish(&key)?;
+        if self.sync {
+            written.file.sync()?;
+        }
+        let summary = written.summary;
+        let record = Record {
+            feed: self.spec.name.clone(),
+            hour: self.hour,
+            key,
+            seq: *self.seq,
+            events: summary.events,
+            bytes: written.bytes,
+            sha256: summary.sha256,
+            first: summary.first,
+            last: summary.last,
+            manifest: None,
+        };
+        *self.seq += 1;
+        Ok(Some(record))
+    }
+}
