@@ -10,12 +10,22 @@ use crate::config::{
     feeds::{AssumeRole, Encryption},
 };
 
+/// Feeds of one edge at the most: events name theirs with 16 bits.
+const MAX_FEEDS: usize = 65_535;
+
 pub(super) fn feeds(feeds: &[Feed], findings: &mut Findings) {
     if feeds.is_empty() {
         findings.warning(
             "feeds",
             "is empty, so clicks are answered and their events go nowhere",
             "add a section `[[feeds]]`, see `clickedge generate config`",
+        );
+    }
+    if feeds.len() > MAX_FEEDS {
+        findings.error(
+            "feeds",
+            format!("are {}, more than {MAX_FEEDS}, which the journal can tell apart", feeds.len()),
+            "spread them over several edges",
         );
     }
     let mut names = BTreeMap::new();
