@@ -1,8 +1,8 @@
 //! Enrichment: worker threads turn raw clicks into click events and hand them on, feed by feed.
 //!
-//! Each worker owns one end of the rings ([`Inlet`]) and everything it needs to know: caches, sessions, buffers. Workers share nothing that
-//! is written, so none waits for another. They poll their rings and sleep for [`NAP`] when these are empty: waking a worker
-//! would cost the redirect a system call.
+//! Each worker owns one end of the rings ([`Inlet`]) and everything it needs to know: caches, sessions, buffers. Workers
+//! share nothing that is written, so none waits for another. They poll their rings and sleep for [`NAP`] when these are
+//! empty: waking a worker would cost the redirect a system call.
 //!
 //! A worker that fails on one click counts it as dropped, says so, and goes on with the next.
 

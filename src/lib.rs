@@ -18,7 +18,7 @@
 //! | [`deliver`] | sinks, pace and retries, one task a feed |
 //! | [`event`], [`manifest`] | the public contracts |
 //! | [`catalog`], [`config`], [`telemetry`], [`clock`] | beside the flow; they import no stage |
-//! | [`fault`] | the places at which a test lets the process die |
+//! | [`alarm`], [`fault`] | tells that a thread has panicked; the places at which a test lets the process die |
 //! | [`verify`] | proves from outside that a feed is complete |
 //! | [`pipeline`] | wires the stages, owns start and shutdown order |
 //! | [`server`], [`admin`], [`cli`] | the process around it |
