@@ -17,7 +17,7 @@ use crate::{
 const LIMIT_KIB: u64 = 300 << 10;
 
 /// Long queries make many bytes of few clicks.
-const PACE: Pace = Pace { connections: 4, pause: Duration::from_micros(500), noise: 7_900 };
+const PACE: Pace = Pace { connections: 4, pause: Duration::from_millis(6), noise: 7_900 };
 
 fn bytes_below(dir: &Path) -> u64 {
     let entries = fs::read_dir(dir).into_iter().flatten().filter_map(Result::ok);
