@@ -21,7 +21,8 @@ use std::{
 };
 
 use clicks::{
-    Visitor, assert_at_least_once, assert_balanced, assert_exactly_once, click, of_feed, wait_until_delivered,
+    Visitor, assert_at_least_once, assert_balanced, assert_exactly_once, click, click_with, noise, of_feed,
+    wait_until_delivered,
 };
 use common::{Edge, PATIENCE, connect, events_below, exchange, free_address, objects_below};
 use disk::SmallDisk;
@@ -210,6 +211,25 @@ fn a_full_disk_delays_events_and_loses_none() {
     assert_balanced(&edge, "all", 620, 0);
     let stopped = edge.stop();
     assert_exactly_once(&stopped.events("all"), &clicks);
+}
+
+#[test]
+fn a_full_disk_gives_up_what_was_delivered_and_kept() {
+    let builder = Edge::builder().feed("all", &["*"]).spool("retain_secs = 86400");
+    let spool = builder.dir().join("spool");
+    let disk = match SmallDisk::mount(&spool, 4096) {
+        Ok(disk) => disk,
+        Err(error) => return eprintln!("skipped: no small disk can be mounted here: {error}"),
+    };
+    let edge = builder.start();
+    let mut clicks = click_with(&edge, "before", 300, noise);
+    wait_until_delivered(&edge, "all", 300);
+    assert!(!objects_below(&spool.join("delivered")).is_empty(), "delivered objects are kept");
+    disk.fill();
+    clicks.extend(click(&edge, "full", 20));
+    wait_until_delivered(&edge, "all", 320);
+    assert!(edge.log().contains("removed what was delivered and kept"), "they made room");
+    assert_exactly_once(&edge.stop().events("all"), &clicks);
 }
 
 #[test]

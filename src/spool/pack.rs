@@ -188,7 +188,7 @@ impl Packer {
     }
 
     fn look_around(&mut self) -> io::Result<()> {
-        if self.setup.metrics.spool_stalled.get() > 0 {
+        if self.setup.metrics.disk_full.get() > 0 {
             // The journal waits for room.
             self.setup.outbox.make_room();
         }

@@ -42,6 +42,9 @@ impl Deadline {
                         metrics.spool_stalled.inc();
                         tracing::error!(%error, "cannot {what}; trying again until it works");
                     }
+                    if is_full(&error) {
+                        metrics.disk_full.set(1);
+                    }
                     if self.passed() {
                         return Err(error);
                     }
@@ -51,6 +54,7 @@ impl Deadline {
                 Ok(done) => {
                     if waiting {
                         metrics.spool_stalled.dec();
+                        metrics.disk_full.set(0);
                         tracing::info!("the spool can be written again");
                     }
                     return Ok(done);
@@ -58,4 +62,10 @@ impl Deadline {
             }
         }
     }
+}
+
+/// Whether the disk has no room, or a quota of the system's is used up. Our own bounds have no number of the system.
+fn is_full(error: &io::Error) -> bool {
+    error.raw_os_error().is_some()
+        && matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

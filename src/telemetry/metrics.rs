@@ -141,6 +141,7 @@ pub struct Metrics {
     pub geoip_built: IntGauge,
     pub spool_bytes: IntGauge,
     pub spool_stalled: IntGauge,
+    pub disk_full: IntGauge,
     sessions: IntGaugeVec,
     reloads: IntCounterVec,
     feeds: FeedVecs,
@@ -256,6 +257,7 @@ impl Metrics {
                 "When the GeoIP database in service was built; 0 without one.",
             ),
             spool_bytes: make.gauge("spool_bytes", "Bytes of finished objects in the outbox."),
+            disk_full: make.gauge("spool_disk_full", "1 while the spool waits because its disk is full."),
             spool_stalled: make
                 .gauge("spool_stalled", "Threads of the spool that cannot write and try again; 0 is well."),
             sessions: make.gauges("session_visitors", "Visitors whose session is remembered.", "worker"),
