@@ -182,15 +182,30 @@ fn copy_range(from: &dyn ReadAt, to: &mut dyn DiskFile, mut at: u64, end: u64) -
 fn read_cuts(disk: &dyn Disk, segments: &[(u64, super::disk::Found)]) -> io::Result<HashMap<u64, u64>> {
     let mut cuts = HashMap::new();
     for (_, file) in segments {
-        let opened = disk.open(&file.path)?;
+        let opened = match disk.open(&file.path) {
+            Ok(opened) => opened,
+            // Somebody looks in from outside.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
         let mut frames = Frames::new(&*opened, 0, file.bytes);
-        // There are two; what is damaged of them is told later.
-        for _ in 0..2 {
-            if let Some((_, _, Piece::Header(json))) = frames.read()?
-                && let Ok(header) = serde_json::from_slice::<Header>(json)
-            {
-                cuts.extend(header.cuts);
-                break;
+        // There are two; what is damaged or cannot be read of them is told later.
+        let (mut seen, mut tries) = (0, 0);
+        while seen < 2 && tries < READ_TRIES {
+            match frames.read() {
+                Ok(Some((_, _, Piece::Header(json)))) => {
+                    seen += 1;
+                    if let Ok(header) = serde_json::from_slice::<Header>(json) {
+                        cuts.extend(header.cuts);
+                        break;
+                    }
+                }
+                Ok(Some(_)) => seen += 1,
+                Ok(None) => break,
+                Err(_) => {
+                    tries += 1;
+                    std::thread::sleep(PAUSE);
+                }
             }
         }
     }
