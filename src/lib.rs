@@ -57,6 +57,7 @@ pub mod pipeline;
 pub mod redirect;
 pub mod server;
 pub mod spool;
+pub mod stats;
 pub mod telemetry;
 pub mod verify;
 
