@@ -7,7 +7,7 @@
 use std::{collections::HashMap, hint::black_box, io::Write, path::Path, sync::Arc};
 
 use clickedge::{
-    capture::{Capture, ClientAddr, EventId, Facts, Pushed, RawClick, Texts, raw},
+    capture::{Capture, ClientAddr, EventId, Facts, Flags, Pushed, RawClick, Texts, raw},
     catalog::{Catalog, CatalogStore, key::Host, source},
     clock, config,
     enrich::{GeoStore, Router, Shared, agent, quality, referrer, worker::Enricher},
@@ -61,14 +61,16 @@ fn facts(visitor: u32) -> Facts<'static> {
         micros,
         client: ClientAddr::from_ip((0x7f00_0000 | visitor & 0xff_ffff).to_be_bytes().into()),
         status: 302,
-        head: false,
-        prefetch: false,
-        preview: false,
-        opted_out: false,
+        flags: Flags::default(),
         texts: Texts {
             user_agent: AGENT,
             referer: b"https://l.facebook.com/",
             accept_language: b"en-US,en;q=0.9,de;q=0.7",
+            hint_brands: br#""Chromium";v="126", "Google Chrome";v="126", "Not.A/Brand";v="24""#,
+            hint_platform: br#""Android""#,
+            hint_platform_version: b"",
+            hint_form_factors: b"",
+            requested_with: b"",
             query: b"utm_term=poster",
             path: b"/tag-00002a",
             destination: b"https://www.example.com/landing/42?utm_source=link&utm_term=poster",

@@ -46,7 +46,7 @@ use folder::Folder;
 pub use id::EventId;
 pub use inlet::Inlet;
 use inlet::Source;
-pub use raw::{Facts, RawClick, Texts};
+pub use raw::{Facts, Flags, RawClick, Texts};
 pub use receipts::{Mark, Receipts};
 use receipts::{Releasing, Ring};
 pub use ring::Pushed;

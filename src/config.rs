@@ -8,6 +8,7 @@
 //! Relative paths are taken from the folder of the configuration file.
 
 pub mod diagnostics;
+pub mod enrich;
 pub mod feeds;
 pub mod generate;
 pub mod validate;
@@ -23,6 +24,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use diagnostics::{ConfigError, load};
+pub use enrich::{Enrich, Precision, Privacy};
 pub use feeds::{Compression, Dir, Encryption, Feed, Format, S3, Sink};
 
 /// Everything an edge needs to know.
@@ -224,34 +226,6 @@ impl Default for Capture {
     }
 }
 
-/// The workers that turn raw clicks into click events.
-#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Enrich {
-    /// Worker threads. 0 means one for each two processors, at least one.
-    pub workers: usize,
-    /// `MaxMind` City database. Without it events carry no location. Read into memory; SIGHUP reads it again.
-    pub geoip_file: Option<PathBuf>,
-    /// Leave session and location detail out of events whose visitor sent `Sec-GPC: 1` or `DNT: 1`.
-    pub honour_opt_out: bool,
-    /// Seconds without a click after which a visitor's session ends.
-    pub session_idle_secs: u64,
-    /// Visitors that each worker remembers, about 48 bytes each. Beyond it the longest idle are forgotten.
-    pub session_visitors: usize,
-}
-
-impl Default for Enrich {
-    fn default() -> Self {
-        Self {
-            workers: 0,
-            geoip_file: None,
-            honour_opt_out: true,
-            session_idle_secs: 30 * 60,
-            session_visitors: 1_000_000,
-        }
-    }
-}
-
 /// Local durable storage between enrichment and delivery.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -358,7 +332,7 @@ impl Config {
     pub fn resolve_paths(&mut self, base: &Path) {
         let resolve = |path: &mut PathBuf| *path = base.join(&*path);
         resolve(&mut self.catalog.file);
-        self.enrich.geoip_file.as_mut().map(resolve);
+        self.enrich.files().into_iter().flatten().for_each(resolve);
         resolve(&mut self.capture.dir);
         resolve(&mut self.spool.dir);
         for certificate in self.listeners.iter_mut().flat_map(|listener| &mut listener.tls) {

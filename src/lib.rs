@@ -18,6 +18,8 @@
 //! | [`deliver`] | sinks, pace and retries, one task a feed |
 //! | [`event`], [`manifest`] | the public contracts |
 //! | [`catalog`], [`config`], [`telemetry`], [`clock`] | beside the flow; they import no stage |
+//! | [`networks`] | what is known of the network of an address |
+//! | [`reloaded`] | what is read from files and replaced as a whole |
 //! | [`alarm`], [`fault`] | tells that a thread has panicked; the places at which a test lets the process die |
 //! | [`verify`] | proves from outside that a feed is complete |
 //! | [`pipeline`] | wires the stages, owns start and shutdown order |
@@ -53,8 +55,10 @@ pub mod event;
 pub mod fault;
 pub mod listener;
 pub mod manifest;
+pub mod networks;
 pub mod pipeline;
 pub mod redirect;
+pub mod reloaded;
 pub mod server;
 pub mod spool;
 pub mod stats;

@@ -60,7 +60,7 @@ pub use request::Request;
 pub use response::Answers;
 
 use crate::{
-    capture::{Capture, ClientAddr, EventId, Facts, Pushed, Texts},
+    capture::{Capture, ClientAddr, EventId, Facts, Flags, Pushed, Texts},
     catalog::{Catalog, CatalogStore, Link, Lookup, State},
     clock, fault,
     telemetry::metrics::{DropReason, Metrics, Outcome},
@@ -146,7 +146,9 @@ impl Redirector {
         let started = clock::monotonic();
         // The catalog's guard must not live across an await: everything needed is copied or shared out of it here.
         let (answer, close, outcome) = {
-            let request = Request::read(session.req_header());
+            let mut request = Request::read(session.req_header());
+            let tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
+            request.flags.set(Flags::TLS, tls);
             let catalog = self.catalog.load();
             match decide(&catalog, &request) {
                 Decision::Pass => {
@@ -214,14 +216,16 @@ fn facts<'a>(
         micros,
         client,
         status: link.status(),
-        head: *request.method == Method::HEAD,
-        prefetch: request.prefetch,
-        preview: request.preview,
-        opted_out: request.opted_out,
+        flags: request.flags,
         texts: Texts {
             user_agent: request.user_agent,
             referer: request.referer,
             accept_language: request.accept_language,
+            hint_brands: request.hints.brands,
+            hint_platform: request.hints.platform,
+            hint_platform_version: request.hints.platform_version,
+            hint_form_factors: request.hints.form_factors,
+            requested_with: request.requested_with,
             query: request.query,
             path: request.path,
             destination: location,

@@ -38,7 +38,7 @@ use super::memory::{HEADER, Mapped};
 use crate::config::validate::is_in_memory;
 
 /// Version of a ring's file. Another version is left alone: it is for the release that wrote it.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 const MAGIC: [u8; 8] = *b"clkring\n";
 

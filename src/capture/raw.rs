@@ -6,9 +6,8 @@
 //!     16     8  time of the answer, microseconds since the Unix epoch
 //!     24    16  client address
 //!     40     2  status of the answer
-//!     42     1  flags: 1 HEAD, 2 prefetch, 4 preview, 8 opted out
-//!     43     1  reserved, 0
-//!     44  4*15  lengths of the texts below
+//!     42     2  flags: see `Flags`
+//!     44  4*20  lengths of the texts below
 //!               the texts, in the order of `Facts::texts`
 //! ```
 //! It lies in a ring, which outlives the process: a change of this layout is a new version of the ring
@@ -31,7 +30,7 @@ pub const MICROS: Range<usize> = 16..24;
 /// Where the client address stands: what is wiped when a click is done.
 pub const ADDRESS: Range<usize> = 24..40;
 
-const TEXTS: usize = 15;
+const TEXTS: usize = 20;
 const LENGTHS_AT: usize = 44;
 const HEAD: usize = LENGTHS_AT + 4 * TEXTS;
 
@@ -43,15 +42,53 @@ pub struct Facts<'a> {
     pub client: ClientAddr,
     /// HTTP status of the answer.
     pub status: u16,
-    /// The request was a `HEAD`.
-    pub head: bool,
-    /// The browser said that it fetches ahead of a click.
-    pub prefetch: bool,
-    /// The client said that it draws a preview.
-    pub preview: bool,
-    /// The visitor sent `Sec-GPC: 1` or `DNT: 1`.
-    pub opted_out: bool,
+    pub flags: Flags,
     pub texts: Texts<'a>,
+}
+
+/// What a request shows of its sender, a bit a fact.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Flags(u16);
+
+impl Flags {
+    /// The request was a `HEAD`.
+    pub const HEAD: Self = Self(1);
+    /// The browser said that it fetches ahead of a click.
+    pub const PREFETCH: Self = Self(1 << 1);
+    /// The client said that it draws a preview.
+    pub const PREVIEW: Self = Self(1 << 2);
+    /// The visitor sent `Sec-GPC: 1` or `DNT: 1`.
+    pub const OPTED_OUT: Self = Self(1 << 3);
+    /// There was an `Accept` header.
+    pub const ACCEPT: Self = Self(1 << 4);
+    /// There was an `Accept-Encoding` header.
+    pub const ACCEPT_ENCODING: Self = Self(1 << 5);
+    /// There was a `Sec-Fetch-Mode` header, which browsers send over TLS.
+    pub const FETCH_METADATA: Self = Self(1 << 6);
+    /// It said `navigate`: somebody follows a link.
+    pub const NAVIGATE: Self = Self(1 << 7);
+    /// The request came over TLS that ends here.
+    pub const TLS: Self = Self(1 << 8);
+    /// It came over HTTP/1.0.
+    pub const HTTP_1_0: Self = Self(1 << 9);
+    /// It came over HTTP/2.
+    pub const HTTP_2: Self = Self(1 << 10);
+    /// `Sec-CH-UA-Mobile: ?1`.
+    pub const MOBILE: Self = Self(1 << 11);
+    /// `Sec-CH-UA-Mobile: ?0`.
+    pub const NOT_MOBILE: Self = Self(1 << 12);
+    /// The client has lately asked for many links that are none.
+    pub const GUESSES: Self = Self(1 << 13);
+
+    /// Whether all of these are set.
+    pub fn has(self, flags: Self) -> bool {
+        self.0 & flags.0 == flags.0
+    }
+
+    /// Sets these if `condition` holds.
+    pub fn set(&mut self, flags: Self, condition: bool) {
+        self.0 |= if condition { flags.0 } else { 0 };
+    }
 }
 
 /// The texts of a click.
@@ -60,6 +97,16 @@ pub struct Texts<'a> {
     pub user_agent: &'a [u8],
     pub referer: &'a [u8],
     pub accept_language: &'a [u8],
+    /// `Sec-CH-UA-Full-Version-List`, else `Sec-CH-UA`.
+    pub hint_brands: &'a [u8],
+    /// `Sec-CH-UA-Platform`.
+    pub hint_platform: &'a [u8],
+    /// `Sec-CH-UA-Platform-Version`.
+    pub hint_platform_version: &'a [u8],
+    /// `Sec-CH-UA-Form-Factors`.
+    pub hint_form_factors: &'a [u8],
+    /// `X-Requested-With`, in which Android names the application around a web view.
+    pub requested_with: &'a [u8],
     /// Raw query of the short link, without `?`.
     pub query: &'a [u8],
     /// Raw path of the short link.
@@ -86,6 +133,11 @@ impl<'a> Texts<'a> {
             header(self.user_agent),
             header(self.referer),
             header(self.accept_language),
+            header(self.hint_brands),
+            header(self.hint_platform),
+            header(self.hint_platform_version),
+            header(self.hint_form_factors),
+            header(self.requested_with),
             &self.query[..self.query.len().min(MAX_QUERY)],
             header(self.path),
             self.destination,
@@ -114,11 +166,7 @@ pub fn encode_into(facts: &Facts<'_>, place: &mut [u8]) {
     head[MICROS].copy_from_slice(&facts.micros.to_le_bytes());
     head[ADDRESS].copy_from_slice(facts.client.octets());
     head[40..42].copy_from_slice(&facts.status.to_le_bytes());
-    head[42] = u8::from(facts.head)
-        | u8::from(facts.prefetch) << 1
-        | u8::from(facts.preview) << 2
-        | u8::from(facts.opted_out) << 3;
-    head[43] = 0;
+    head[42..44].copy_from_slice(&facts.flags.0.to_le_bytes());
     for (text, length) in facts.texts.bounded().into_iter().zip(head[LENGTHS_AT..].chunks_exact_mut(4)) {
         length.copy_from_slice(&(text.len() as u32).to_le_bytes());
         let (place, tail) = rest.split_at_mut(text.len());
@@ -162,6 +210,11 @@ impl<'a> RawClick<'a> {
             user_agent: text(),
             referer: text(),
             accept_language: text(),
+            hint_brands: text(),
+            hint_platform: text(),
+            hint_platform_version: text(),
+            hint_form_factors: text(),
+            requested_with: text(),
             query: text(),
             path: text(),
             destination: text(),
@@ -175,16 +228,12 @@ impl<'a> RawClick<'a> {
             tags_json: text(),
             scripts_json: text(),
         };
-        let flag = |bit: u8| head[42] & (1 << bit) != 0;
         Facts {
             id: EventId::from_bytes(array(head)),
             micros: u64::from_le_bytes(array(&head[MICROS])),
             client: ClientAddr::from_octets(array(&head[ADDRESS])),
             status: u16::from_le_bytes(array(&head[40..])),
-            head: flag(0),
-            prefetch: flag(1),
-            preview: flag(2),
-            opted_out: flag(3),
+            flags: Flags(u16::from_le_bytes(array(&head[42..]))),
             texts,
         }
     }
@@ -210,26 +259,24 @@ mod tests {
     proptest! {
         #[test]
         fn what_was_captured_is_what_is_read(
-            texts in proptest::array::uniform15(proptest::collection::vec(any::<u8>(), 0..200)),
+            texts in proptest::array::uniform20(proptest::collection::vec(any::<u8>(), 0..200)),
             address in any::<[u8; 16]>(),
             micros in 0_u64..(1 << 47),
             status in any::<u16>(),
-            flags in any::<[bool; 4]>(),
+            flags in any::<u16>(),
         ) {
-            let [ua, re, al, qu, pa, de, li, sl, cr, wo, ho, cj, dj, tj, sj] = &texts;
+            let [ua, re, al, hb, hp, hv, hf, rw, qu, pa, de, li, sl, cr, wo, ho, cj, dj, tj, sj] = &texts;
             let id = EventId::at(micros);
             let facts = Facts {
                 id,
                 micros,
                 client: ClientAddr::from_octets(address),
                 status,
-                head: flags[0],
-                prefetch: flags[1],
-                preview: flags[2],
-                opted_out: flags[3],
+                flags: Flags(flags),
                 texts: Texts {
-                    user_agent: ua, referer: re, accept_language: al, query: qu, path: pa, destination: de,
-                    link_id: li, slashtag: sl, created_at: cr, workspace: wo, host: ho, creator_json: cj,
+                    user_agent: ua, referer: re, accept_language: al, hint_brands: hb, hint_platform: hp,
+                    hint_platform_version: hv, hint_form_factors: hf, requested_with: rw, query: qu, path: pa,
+                    destination: de, link_id: li, slashtag: sl, created_at: cr, workspace: wo, host: ho, creator_json: cj,
                     domain_json: dj, tags_json: tj, scripts_json: sj,
                 },
             };
@@ -240,7 +287,7 @@ mod tests {
             prop_assert_eq!(view.micros, micros);
             prop_assert_eq!(view.client.octets(), &address);
             prop_assert_eq!(view.status, status);
-            prop_assert_eq!([view.head, view.prefetch, view.preview, view.opted_out], flags);
+            prop_assert_eq!(view.flags, facts.flags);
             prop_assert_eq!(view.texts.bounded(), facts.texts.bounded());
         }
     }
@@ -249,7 +296,7 @@ mod tests {
         #[test]
         fn any_bytes_are_a_click_or_none(
             bytes in proptest::collection::vec(any::<u8>(), 0..300),
-            lengths in proptest::array::uniform15(prop_oneof![0_u32..20, any::<u32>()]),
+            lengths in proptest::array::uniform20(prop_oneof![0_u32..20, any::<u32>()]),
         ) {
             let mut bytes = bytes;
             for (place, length) in bytes.iter_mut().skip(LENGTHS_AT).zip(lengths.map(u32::to_le_bytes).as_flattened()) {
@@ -269,10 +316,7 @@ mod tests {
             micros: 0,
             client: ClientAddr::from_octets([0; 16]),
             status: 302,
-            head: false,
-            prefetch: false,
-            preview: false,
-            opted_out: false,
+            flags: Flags::default(),
             texts: Texts { user_agent: b"some agent", ..Texts::default() },
         };
         let bytes = encode(&facts);
@@ -291,10 +335,7 @@ mod tests {
             micros: 0,
             client: ClientAddr::from_octets([0; 16]),
             status: 302,
-            head: false,
-            prefetch: false,
-            preview: false,
-            opted_out: false,
+            flags: Flags::default(),
             texts: Texts { user_agent: &long, referer: &long, query: &long, ..Texts::default() },
         };
         let bytes = encode(&facts);

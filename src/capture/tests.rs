@@ -25,10 +25,7 @@ fn facts(host: u32, query: &[u8]) -> Facts<'_> {
         micros: START + u64::from(host),
         client: ClientAddr::from_ip((0x7f00_0000 | host).to_be_bytes().into()),
         status: 302,
-        head: false,
-        prefetch: false,
-        preview: false,
-        opted_out: false,
+        flags: Flags::default(),
         texts: Texts { query, ..Texts::default() },
     }
 }
@@ -294,7 +291,7 @@ fn what_is_no_ring_of_this_release_is_set_aside_or_left_alone() {
     };
     // Magic, version, size, uid, cut off.
     assert_eq!(damage(|file| file.write_all_at(b"?", 0).unwrap()), (vec![], true, false));
-    assert_eq!(damage(|file| file.write_all_at(&[2], 8).unwrap()), (vec![], false, true));
+    assert_eq!(damage(|file| file.write_all_at(&[9], 8).unwrap()), (vec![], false, true));
     assert_eq!(damage(|file| file.write_all_at(&[1], 16).unwrap()), (vec![], true, false));
     assert_eq!(damage(|file| file.write_all_at(&[0; 8], 24).unwrap()), (vec![], true, false));
     assert_eq!(damage(|file| file.set_len(5_000).unwrap()), (vec![], true, false));
@@ -304,9 +301,9 @@ fn what_is_no_ring_of_this_release_is_set_aside_or_left_alone() {
     assert_eq!(damage(|file| file.write_all_at(&u64::MAX.to_le_bytes(), 256).unwrap()), (vec![], true, false));
     assert_eq!(damage(|file| file.write_all_at(&[8, 0], 256).unwrap()), (vec![], true, false));
     // The mark of the second record: what stands before it is read.
-    assert_eq!(damage(|file| file.write_all_at(&[0xff], 4_096 + 120).unwrap()), (vec![0], true, false));
+    assert_eq!(damage(|file| file.write_all_at(&[0xff], 4_096 + 136).unwrap()), (vec![0], true, false));
     // A length within the last click: the ring is sound, and the click is none.
-    let last = |file: &File| file.write_all_at(&[0xff], 4_096 + 3 * 120 + 8 + 44).unwrap();
+    let last = |file: &File| file.write_all_at(&[0xff], 4_096 + 3 * 136 + 8 + 44).unwrap();
     assert_eq!(damage(last), (vec![0, 1, 2], false, false));
 }
 
@@ -316,7 +313,7 @@ fn a_ring_that_is_written_into_by_somebody_else_loses_clicks_and_goes_on() {
     let (capture, mut inlet) = open(&config, &HashMap::new());
     clicks(&capture, 0..3);
     let ring = File::options().write(true).open(files(&config, "ring").pop().unwrap()).unwrap();
-    ring.write_all_at(&[0xff], 4_096 + 120).unwrap();
+    ring.write_all_at(&[0xff], 4_096 + 136).unwrap();
     assert_eq!(drain(&mut inlet).0, [0]);
     clicks(&capture, 3..5);
     let (numbers, marks) = drain(&mut inlet);
@@ -332,7 +329,7 @@ fn a_click_that_is_none_at_the_end_does_not_keep_its_ring() {
     let (capture, mut inlet) = open(&config, &HashMap::new());
     clicks(&capture, 0..2);
     let ring = File::options().write(true).open(files(&config, "ring").pop().unwrap()).unwrap();
-    ring.write_all_at(&[0xff], 4_096 + 120 + 8 + 44).unwrap();
+    ring.write_all_at(&[0xff], 4_096 + 136 + 8 + 44).unwrap();
     let (numbers, marks) = drain(&mut inlet);
     assert_eq!(numbers, [0]);
     release(&capture, marks);

@@ -22,7 +22,7 @@ use super::{
     session::Sessions,
 };
 use crate::{
-    capture::{Facts, Inlet, Mark, RawClick},
+    capture::{Facts, Flags, Inlet, Mark, RawClick},
     clock,
     event::{
         Agent, AgentType, Bot, BotReason, ClickEvent, Client, Destination, Edge, Location, Route, SCHEMA, Session,
@@ -156,7 +156,7 @@ impl Enricher {
     /// When the catalog's rendered JSON is broken: a defect.
     pub fn encode(&mut self, facts: &Facts<'_>, out: &mut Vec<u8>) -> serde_json::Result<()> {
         let texts = &facts.texts;
-        let opted_out = self.honour_opt_out && facts.opted_out;
+        let opted_out = self.honour_opt_out && facts.flags.has(Flags::OPTED_OUT);
         let (mut id, mut timestamp, mut started) = ([0; 36], Timestamp::default(), Timestamp::default());
         let known = self.agents.facts(texts.user_agent);
         let by_request = request_bot(facts);
@@ -220,12 +220,12 @@ fn agent<'a>(known: &'a AgentFacts, bot: Option<&'a Bot>) -> Agent<'a> {
 
 /// The bot that the request gives away, whatever its agent says.
 fn request_bot(facts: &Facts<'_>) -> Option<Bot> {
-    let reason = match facts {
-        Facts { head: true, .. } => BotReason::Head,
-        Facts { prefetch: true, .. } => BotReason::Prefetch,
-        Facts { preview: true, .. } => BotReason::Preview,
-        _ => return None,
-    };
+    let evidence = [
+        (Flags::HEAD, BotReason::Head),
+        (Flags::PREFETCH, BotReason::Prefetch),
+        (Flags::PREVIEW, BotReason::Preview),
+    ];
+    let reason = evidence.into_iter().find(|(flag, _)| facts.flags.has(*flag))?.1;
     Some(Bot { reason, class: None, name: None })
 }
 

@@ -1,9 +1,12 @@
 //! What the redirect reads of a request: one pass over the headers, nothing copied.
 
-use http::{HeaderName, Method, header};
+use http::{Method, Version, header};
 use pingora::http::RequestHeader;
 
-use crate::catalog::key::{BadKey, Host};
+use crate::{
+    capture::Flags,
+    catalog::key::{BadKey, Host},
+};
 
 /// A request, as far as the redirect and the click need it.
 pub struct Request<'a> {
@@ -16,12 +19,24 @@ pub struct Request<'a> {
     pub user_agent: &'a [u8],
     pub referer: &'a [u8],
     pub accept_language: &'a [u8],
-    /// `Sec-Purpose` or `Purpose` names `prefetch`, or `X-Moz` is `prefetch`.
-    pub prefetch: bool,
-    /// `Sec-Purpose`, `Purpose` or `X-Purpose` names `preview`.
-    pub preview: bool,
-    /// `Sec-GPC: 1` or `DNT: 1`.
-    pub opted_out: bool,
+    pub hints: Hints<'a>,
+    /// `X-Requested-With`.
+    pub requested_with: &'a [u8],
+    /// What else the headers show.
+    pub flags: Flags,
+}
+
+/// User agent client hints (W3C), raw; empty for those that were not sent.
+#[derive(Default)]
+pub struct Hints<'a> {
+    /// `Sec-CH-UA-Full-Version-List`, else `Sec-CH-UA`.
+    pub brands: &'a [u8],
+    /// `Sec-CH-UA-Platform`.
+    pub platform: &'a [u8],
+    /// `Sec-CH-UA-Platform-Version`.
+    pub platform_version: &'a [u8],
+    /// `Sec-CH-UA-Form-Factors`.
+    pub form_factors: &'a [u8],
 }
 
 /// Where the host stands.
@@ -31,12 +46,6 @@ enum Authority<'a> {
     /// More than one `Host` header: nobody can say which one is meant (RFC 9112, 3.2).
     Many,
 }
-
-const PURPOSE: HeaderName = HeaderName::from_static("purpose");
-const X_PURPOSE: HeaderName = HeaderName::from_static("x-purpose");
-const SEC_PURPOSE: HeaderName = HeaderName::from_static("sec-purpose");
-const SEC_GPC: HeaderName = HeaderName::from_static("sec-gpc");
-const X_MOZ: HeaderName = HeaderName::from_static("x-moz");
 
 impl<'a> Request<'a> {
     /// Reads a request header.
@@ -50,10 +59,14 @@ impl<'a> Request<'a> {
             user_agent: b"",
             referer: b"",
             accept_language: b"",
-            prefetch: false,
-            preview: false,
-            opted_out: false,
+            hints: Hints::default(),
+            requested_with: b"",
+            flags: Flags::default(),
         };
+        let flags = &mut request.flags;
+        flags.set(Flags::HEAD, header.method == Method::HEAD);
+        flags.set(Flags::HTTP_1_0, header.version == Version::HTTP_10);
+        flags.set(Flags::HTTP_2, header.version == Version::HTTP_2);
         for (name, value) in &header.headers {
             let value = value.as_bytes();
             match *name {
@@ -61,14 +74,11 @@ impl<'a> Request<'a> {
                 header::USER_AGENT => request.user_agent = value,
                 header::REFERER => request.referer = value,
                 header::ACCEPT_LANGUAGE => request.accept_language = value,
-                header::DNT => request.opted_out |= value == b"1",
-                // All others of interest are rare: one look at the length spares the comparisons.
-                _ if name.as_str().len() > SEC_PURPOSE.as_str().len() => {}
-                _ if name == SEC_GPC => request.opted_out |= value == b"1",
-                _ if name == SEC_PURPOSE || name == PURPOSE || name == X_PURPOSE || name == X_MOZ => {
-                    request.purpose(value);
-                }
-                _ => {}
+                header::ACCEPT => request.flags.set(Flags::ACCEPT, true),
+                header::ACCEPT_ENCODING => request.flags.set(Flags::ACCEPT_ENCODING, true),
+                header::DNT => request.flags.set(Flags::OPTED_OUT, value == b"1"),
+                // All others of interest are no standard headers.
+                _ => request.read_rare(name.as_str(), value),
             }
         }
         if let Some(authority) = header.uri.authority() {
@@ -76,6 +86,37 @@ impl<'a> Request<'a> {
             request.authority = Authority::One(authority.as_str().as_bytes());
         }
         request
+    }
+
+    fn read_rare(&mut self, name: &str, value: &'a [u8]) {
+        if let Some(name) = name.strip_prefix("sec-") {
+            match name {
+                "fetch-mode" => {
+                    self.flags.set(Flags::FETCH_METADATA, true);
+                    self.flags.set(Flags::NAVIGATE, value == b"navigate");
+                }
+                "ch-ua" if self.hints.brands.is_empty() => self.hints.brands = value,
+                "ch-ua-full-version-list" => self.hints.brands = value,
+                "ch-ua-platform" => self.hints.platform = value,
+                "ch-ua-platform-version" => self.hints.platform_version = value,
+                "ch-ua-form-factors" => self.hints.form_factors = value,
+                "ch-ua-mobile" => {
+                    self.flags.set(Flags::MOBILE, value == b"?1");
+                    self.flags.set(Flags::NOT_MOBILE, value == b"?0");
+                }
+                "gpc" => self.flags.set(Flags::OPTED_OUT, value == b"1"),
+                "purpose" => self.purpose(value),
+                _ => {}
+            }
+        } else if let Some(name) = name.strip_prefix("x-") {
+            match name {
+                "requested-with" => self.requested_with = value,
+                "purpose" | "moz" => self.purpose(value),
+                _ => {}
+            }
+        } else if name == "purpose" {
+            self.purpose(value);
+        }
     }
 
     /// The host in normal form.
@@ -105,8 +146,9 @@ impl<'a> Request<'a> {
     fn purpose(&mut self, value: &[u8]) {
         for token in value.split(|&byte| matches!(byte, b';' | b',')) {
             let token = token.trim_ascii();
-            self.prefetch |= token.eq_ignore_ascii_case(b"prefetch") || token.eq_ignore_ascii_case(b"prerender");
-            self.preview |= token.eq_ignore_ascii_case(b"preview");
+            let ahead = token.eq_ignore_ascii_case(b"prefetch") || token.eq_ignore_ascii_case(b"prerender");
+            self.flags.set(Flags::PREFETCH, ahead);
+            self.flags.set(Flags::PREVIEW, token.eq_ignore_ascii_case(b"preview"));
         }
     }
 }
@@ -187,7 +229,8 @@ mod tests {
         let of = |name, value| {
             let header = header("/", &[("Host", "a.b"), (name, value)]);
             let request = Request::read(&header);
-            (request.prefetch, request.preview, request.opted_out)
+            let has = |flag| request.flags.has(flag);
+            (has(Flags::PREFETCH), has(Flags::PREVIEW), has(Flags::OPTED_OUT))
         };
         assert_eq!(of("Sec-Purpose", "prefetch;prerender"), (true, false, false));
         assert_eq!(of("Purpose", "prefetch"), (true, false, false));
@@ -197,5 +240,34 @@ mod tests {
         assert_eq!(of("DNT", "1"), (false, false, true));
         assert_eq!(of("DNT", "0"), (false, false, false));
         assert_eq!(of("Sec-Fetch-Mode", "navigate"), (false, false, false));
+    }
+
+    #[test]
+    fn what_browsers_send_is_seen() {
+        let none = header("/", &[("Host", "a.b")]);
+        assert_eq!(Request::read(&none).flags, Flags::default());
+        let headers = [
+            ("Host", "a.b"),
+            ("Accept", "*/*"),
+            ("Accept-Encoding", "gzip"),
+            ("Sec-Fetch-Mode", "navigate"),
+            ("Sec-CH-UA-Full-Version-List", "full"),
+            ("Sec-CH-UA", "short"),
+            ("Sec-CH-UA-Mobile", "?1"),
+            ("Sec-CH-UA-Platform", "\"Android\""),
+            ("Sec-CH-UA-Platform-Version", "\"14\""),
+            ("Sec-CH-UA-Form-Factors", "\"Tablet\""),
+            ("X-Requested-With", "com.example.app"),
+        ];
+        let browser = header("/", &headers);
+        let request = Request::read(&browser);
+        for flag in [Flags::ACCEPT, Flags::ACCEPT_ENCODING, Flags::FETCH_METADATA, Flags::NAVIGATE, Flags::MOBILE] {
+            assert!(request.flags.has(flag), "{flag:?}");
+        }
+        assert!(!request.flags.has(Flags::NOT_MOBILE) && !request.flags.has(Flags::HEAD));
+        let Hints { brands, platform, platform_version, form_factors } = request.hints;
+        assert_eq!((brands, platform), (&b"full"[..], &b"\"Android\""[..]));
+        assert_eq!((platform_version, form_factors), (&b"\"14\""[..], &b"\"Tablet\""[..]));
+        assert_eq!(request.requested_with, b"com.example.app");
     }
 }
