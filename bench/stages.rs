@@ -10,8 +10,12 @@ use clickedge::{
     capture::{Capture, ClientAddr, EventId, Facts, Flags, Pushed, RawClick, Texts, raw},
     catalog::{Catalog, CatalogStore, key::Host, source},
     clock, config,
-    enrich::{GeoStore, Router, Shared, agent, quality, referrer, worker::Enricher},
+    enrich::{
+        GeoStore, Router, Shared, agent, quality, referrer,
+        worker::{Enricher, Wanted},
+    },
     redirect::{Decision, Request, decide},
+    stats::{Delta, Referrers, tally::Tally},
     telemetry::metrics::Metrics,
 };
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
@@ -21,6 +25,9 @@ use pingora::http::RequestHeader;
 
 const AGENT: &[u8] =
     b"Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Mobile Safari/537.36";
+const EVENT: Wanted = Wanted { tally: false, event: true };
+const TALLY: Wanted = Wanted { tally: true, event: false };
+const BOTH: Wanted = Wanted { tally: true, event: true };
 const LINKS: usize = 100_000;
 /// Clicks of one round through a ring.
 const CLICKS: u64 = 500;
@@ -91,6 +98,7 @@ fn enricher() -> Enricher {
     let geoip = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/demo/geoip.mmdb");
     Enricher::new(&Shared {
         geo: Arc::new(GeoStore::open(Some(&geoip)).unwrap()),
+        counts: true,
         router: Router::new(&[]),
         pop: "bench".into(),
         config: config::Enrich::default(),
@@ -207,16 +215,18 @@ fn enrich(c: &mut Criterion) {
     let mut text = Vec::with_capacity(1 << 20);
     let mut visitor = 0_u32;
     let clicks: Vec<_> = (0..1_000).map(|n| encode(&facts(n * 7))).collect();
-    group.bench_function("raw click to JSON", |b| {
-        b.iter(|| {
-            if text.len() > 900_000 {
-                text.clear();
-            }
-            visitor = (visitor + 1) % 1_000;
-            let click = RawClick::parse(&clicks[visitor as usize]).unwrap();
-            enricher.encode(&click.facts(), &mut text).unwrap();
+    for (name, wanted) in [("raw click to JSON", EVENT), ("raw click to a tally", TALLY), ("raw click to both", BOTH)] {
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                if text.len() > 900_000 {
+                    text.clear();
+                }
+                visitor = (visitor + 1) % 1_000;
+                let click = RawClick::parse(&clicks[visitor as usize]).unwrap();
+                enricher.encode(&click.facts(), wanted, &mut text).unwrap()
+            });
         });
-    });
+    }
     let agent_text = std::str::from_utf8(AGENT).unwrap();
     group.bench_function("agent, not cached", |b| b.iter(|| agent::parse(black_box(agent_text)).bot.is_none()));
     let evidence = quality::Evidence {
@@ -232,12 +242,45 @@ fn enrich(c: &mut Criterion) {
     group.finish();
 }
 
+/// What the packer does with each tally: links that were clicked before, and new ones.
+fn count(c: &mut Criterion) {
+    let mut enricher = enricher();
+    let mut group = c.benchmark_group("count");
+    group.throughput(Throughput::Elements(1));
+    for (name, links) in [("fold, 1,000 links", 1_000_u32), ("fold, 100,000 links", 100_000)] {
+        let slashtags: Vec<String> = (0..links).map(|n| format!("tag-{n:06x}")).collect();
+        let tallies: Vec<Vec<u8>> = (0..links)
+            .map(|n| {
+                let mut facts = facts(n);
+                facts.texts.slashtag = slashtags[n as usize].as_bytes();
+                let mut tally = Vec::new();
+                enricher.encode(&facts, TALLY, &mut tally).unwrap();
+                tally
+            })
+            .collect();
+        let (mut delta, mut referrers) = (Delta::default(), Referrers::default());
+        let (mut next, micros) = (0, clock::unix_micros());
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                // As the packer does it: a part ends, and the next begins with nothing.
+                if next == tallies.len() {
+                    (next, delta) = (0, Delta::default());
+                }
+                let tally = Tally::parse(black_box(&tallies[next])).unwrap();
+                tally.fold(micros, &mut delta, &mut referrers);
+                next += 1;
+            });
+        });
+    }
+    group.finish();
+}
+
 fn gzip(c: &mut Criterion) {
     const EVENTS: u32 = 1_000;
     let mut enricher = enricher();
     let mut text = Vec::new();
     for n in 0..EVENTS {
-        enricher.encode(&facts(n * 7), &mut text).unwrap();
+        enricher.encode(&facts(n * 7), EVENT, &mut text).unwrap();
         text.push(b'\n');
     }
     let mut group = c.benchmark_group("gzip");
@@ -255,5 +298,5 @@ fn gzip(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, redirect, capture, enrich, gzip);
+criterion_group!(benches, redirect, capture, enrich, count, gzip);
 criterion_main!(benches);

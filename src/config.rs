@@ -11,6 +11,7 @@ pub mod diagnostics;
 pub mod enrich;
 pub mod feeds;
 pub mod generate;
+pub mod stats;
 pub mod validate;
 
 use std::{
@@ -26,6 +27,7 @@ use serde::{Deserialize, Serialize};
 pub use diagnostics::{ConfigError, load};
 pub use enrich::{Enrich, Precision, Privacy};
 pub use feeds::{Compression, Dir, Encryption, Feed, Format, S3, Sink};
+pub use stats::Stats;
 
 /// Everything an edge needs to know.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
@@ -49,6 +51,8 @@ pub struct Config {
     pub enrich: Enrich,
     /// Local durable storage between enrichment and delivery.
     pub spool: Spool,
+    /// Counts of clicks per link, domain, workspace, tag and creator.
+    pub stats: Stats,
     /// Deliveries to customers: which workspaces, which format, which sink.
     pub feeds: Vec<Feed>,
     /// The second listener: metrics, health, readiness. Keep it off the open internet.

@@ -51,7 +51,7 @@ pub const MAX_EVENT: usize = 1 << 20;
 /// Events on their way from a worker to the spool.
 #[derive(Default)]
 pub struct Batch {
-    /// Encoded events, one behind the other.
+    /// Tallies and encoded events, one behind the other.
     pub text: Vec<u8>,
     pub entries: Vec<Entry>,
     /// The feeds of all entries.
@@ -68,20 +68,21 @@ pub struct Entry {
     pub micros: u64,
     /// The click that it was.
     pub mark: Mark,
-    /// Range in [`Batch::text`].
-    pub start: u32,
-    pub end: u32,
+    /// Where in [`Batch::text`] its tally begins, the event follows, and both end.
+    start: u32,
+    event: u32,
+    end: u32,
     /// Range of its feeds, see [`Batch::feeds_of`].
     feeds: (u32, u32),
 }
 
 impl Batch {
-    /// Adds an event whose text was appended from `start` on.
-    pub fn add(&mut self, id: EventId, micros: u64, mark: Mark, start: usize, feeds: &[u16]) {
+    /// Adds an event whose tally was appended from `start` on, and its text from `event` on.
+    pub fn add(&mut self, id: EventId, micros: u64, mark: Mark, (start, event): (usize, usize), feeds: &[u16]) {
         let first = self.feeds.len() as u32;
         self.feeds.extend_from_slice(feeds);
         let (end, feeds) = (self.text.len() as u32, (first, self.feeds.len() as u32));
-        self.entries.push(Entry { id, micros, mark, start: start as u32, end, feeds });
+        self.entries.push(Entry { id, micros, mark, start: start as u32, event: event as u32, end, feeds });
     }
 
     /// Whether there is nothing to tell.
@@ -95,6 +96,16 @@ impl Batch {
             Some(known) => known.end = mark.end,
             None => self.marks.push(mark),
         }
+    }
+
+    /// What an entry counts for; empty if nobody counts.
+    pub fn tally_of(&self, entry: &Entry) -> &[u8] {
+        &self.text[entry.start as usize..entry.event as usize]
+    }
+
+    /// The event as JSON; empty if no feed takes it.
+    pub fn event_of(&self, entry: &Entry) -> &[u8] {
+        &self.text[entry.event as usize..entry.end as usize]
     }
 
     /// The feeds that an entry goes to.
@@ -112,6 +123,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// In the order of the configuration.
     pub feeds: Vec<Arc<FeedMetrics>>,
+    /// Whether clicks are counted.
+    pub counts: bool,
 }
 
 /// The running workers.

@@ -164,6 +164,23 @@ pub enum Device {
     Other,
 }
 
+impl Device {
+    /// The slug that stands in the event.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pc => "pc",
+            Self::Smartphone => "smartphone",
+            Self::Tablet => "tablet",
+            Self::MobilePhone => "mobile-phone",
+            Self::Tv => "tv",
+            Self::Console => "console",
+            Self::Wearable => "wearable",
+            Self::Appliance => "appliance",
+            Self::Other => "other",
+        }
+    }
+}
+
 /// The visit that the click belongs to.
 #[derive(Serialize)]
 pub struct Session<'a> {

@@ -5,11 +5,13 @@
 //! is nothing.
 
 /// The places, in the order in which a click comes by.
-pub const POINTS: [&str; 9] = [
+pub const POINTS: [&str; 11] = [
     "captured",
     "enriched",
     "journal_written",
     "journal_synced",
+    "counting",
+    "counted",
     "sealed",
     "renamed",
     "put_sent",

@@ -4,8 +4,8 @@
 //!
 //! ```text
 //! client ─► listener ─► redirect ─► capture ═ring═► enrich ─► spool(journal ─► outbox) ─► deliver ─► S3 | dir
-//!                        ▲            tmpfs                    disk                       per feed
-//!                      catalog
+//!                        ▲            tmpfs                    disk │                     per feed
+//!                      catalog                                      └─► stats
 //! ```
 //!
 //! | module | what it is |
@@ -17,7 +17,8 @@
 //! | [`spool`] | the journal, the packer that makes objects of it, the outbox, recovery; what an operator sees of it |
 //! | [`deliver`] | sinks, pace and retries, one task a feed |
 //! | [`event`], [`manifest`] | the public contracts |
-//! | [`catalog`], [`config`], [`telemetry`], [`clock`] | beside the flow; they import no stage |
+//! | [`stats`] | counts: the tallies that workers write and the spool adds up, and the store |
+//! | [`catalog`], [`config`], [`telemetry`], [`clock`] | beside the flow; they and [`stats`] import no stage |
 //! | [`networks`] | what is known of the network of an address |
 //! | [`reloaded`] | what is read from files and replaced as a whole |
 //! | [`alarm`], [`fault`] | tells that a thread has panicked; the places at which a test lets the process die |
@@ -40,6 +41,10 @@
 //!   says what it means: feeds come and go with the configuration, segments stay.
 //! - Objects are made in rounds, and the rename of the spool's `state` commits all of a round at once. A rename of each
 //!   object would need a sync for each, and thousands of feeds have thousands of objects.
+//! - What an event counts for is written into the journal by the worker, as a tally, and read there once more by the
+//!   packer's thread ([`spool::counting`]): parsing events to count them would cost more than everything else that the
+//!   spool does, and counters that workers share would not survive a crash. How far the journal is counted stands with the
+//!   counts, in the store, and nowhere else.
 //! - Bots have no session: a prefetch would otherwise start the visit that the person's own click then only joins.
 
 pub mod admin;

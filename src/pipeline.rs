@@ -63,8 +63,8 @@ impl Pipeline {
         let catalog = Arc::new(catalog);
         let geo = Arc::new(GeoStore::open(config.enrich.geoip_file.as_deref())?);
         let trusted = TrustedProxies::new(&config.client_address)?;
-        let opened =
-            Opened::open(&config.spool, &config.edge.pop, feed_specs(config, &metrics), Arc::clone(&metrics))?;
+        let (specs, counts) = (feed_specs(config, &metrics), config.stats.enabled);
+        let opened = Opened::open(&config.spool, &config.edge.pop, specs, counts, Arc::clone(&metrics))?;
         let outbox = opened.outbox();
         let (capture, inlets) =
             Capture::open(&config.capture, config.listener_threads(), config.workers(), opened.known())?;
@@ -79,6 +79,7 @@ impl Pipeline {
             config: config.enrich.clone(),
             metrics: Arc::clone(&metrics),
             feeds: config.feeds.iter().map(|feed| metrics.feed(&feed.name)).collect(),
+            counts,
         };
         let enrich = Enrich::start(shared, inlets, &batches, &alarm)?;
         let redirector = Redirector::new(

@@ -12,9 +12,10 @@
 //! {dir}/records/{hour}.{part}.records  what is known of each object, for the manifests              (record, hours)
 //! {dir}/replay/{feed}/{key}          objects that an operator wants to be sent again              (pack)
 //! {dir}/quarantine/                  what was found damaged                                       (recovery)
+//! {dir}/stats.sqlite                 what was counted, and how far the journal is counted         (counting, crate::stats)
 //! ```
 //! Two threads own it. The journal's thread brings events to the disk, a hundred milliseconds' worth at a time, and
-//! then lets go of the clicks in the rings. The packer's thread makes objects of them, feed by feed.
+//! then lets go of the clicks in the rings. The packer's thread makes objects of them, feed by feed, and counts them.
 //!
 //! What holds, whatever fails and whenever it does:
 //! - an event is in a ring or in the journal, until it is in an object, until that object was acknowledged;
@@ -23,6 +24,7 @@
 //! - a disk that is full or fails delays events and loses none: the rings fill up to their bound, where drops are
 //!   counted.
 
+pub mod counting;
 pub mod disk;
 pub mod format;
 pub mod frame;
@@ -53,6 +55,7 @@ use std::{
 
 use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
 
+use counting::Counting;
 use disk::{Disk, RealDisk};
 use hours::Hours;
 use journal::{Journal, Synced};
@@ -66,8 +69,10 @@ use state::State;
 use crate::{
     alarm::Alarm,
     capture::Mark,
+    clock,
     config::{self, Format},
     enrich::Batch,
+    stats::book::{Book, FileBook},
     telemetry::metrics::{FeedMetrics, Metrics},
 };
 
@@ -153,12 +158,17 @@ pub struct Opened {
     hours: Hours,
     records: Records,
     recovered: Recovered,
+    counting: Option<Counting>,
     metrics: Arc<Metrics>,
     lock: File,
 }
 
+/// Name of the file of counts in a spool's folder.
+pub const COUNTS_FILE: &str = "stats.sqlite";
+
 impl Opened {
-    /// Opens the spool of a real disk and finds out what an earlier process has left.
+    /// Opens the spool of a real disk and finds out what an earlier process has left. `counts` says whether clicks are
+    /// counted.
     ///
     /// # Errors
     /// When the folder cannot be made or written, or another process holds it.
@@ -166,6 +176,7 @@ impl Opened {
         config: &config::Spool,
         pop: &str,
         feeds: Vec<FeedSpec>,
+        counts: bool,
         metrics: Arc<Metrics>,
     ) -> Result<Self, SpoolError> {
         let dir = config.dir.display().to_string();
@@ -178,10 +189,11 @@ impl Opened {
             Err(fs::TryLockError::Error(source)) => return Err(io(source)),
         }
         let disk = Arc::new(RealDisk::new(&config.dir).map_err(io)?);
-        Self::recover(config, pop, feeds, metrics, disk, lock).map_err(io)
+        let book = counts.then(|| Box::new(FileBook::new(config.dir.join(COUNTS_FILE))) as Box<dyn Book>);
+        Self::recover(config, pop, feeds, book, metrics, disk, lock).map_err(io)
     }
 
-    /// The same, with any disk.
+    /// The same, with any disk and any book.
     ///
     /// # Errors
     /// Those of the disk.
@@ -189,6 +201,7 @@ impl Opened {
         config: &config::Spool,
         pop: &str,
         mut feeds: Vec<FeedSpec>,
+        book: Option<Box<dyn Book>>,
         metrics: Arc<Metrics>,
         disk: Arc<dyn Disk>,
         lock: File,
@@ -204,13 +217,22 @@ impl Opened {
         pack::finish_last_round(&*disk, &dir, &outbox, &state, &mut records)?;
 
         let mut numbers: HashMap<String, u16> = feeds.iter().map(|feed| feed.name.clone()).zip(0..).collect();
-        let recovered = recovery::read_journal(&*disk, &dir, &state, |name| {
-            *numbers.entry(name.to_owned()).or_insert_with(|| {
-                tracing::warn!(feed = name, "the journal holds events of a feed that is not configured");
-                feeds.push(FeedSpec::forgotten(name, pop, metrics.feed(name)));
-                feeds.len() as u16 - 1
-            })
-        })?;
+        let mut counting =
+            book.map(|book| Counting::new(book, dir.join("journal"), Arc::clone(&disk), Arc::clone(&metrics)));
+        // A book that does not tell is asked again later: until then, everything waits to be counted.
+        let counted = counting.as_mut().map(Counting::counted);
+        let mut recovered =
+            recovery::read_journal(&*disk, &dir, &state, counted.map(Option::unwrap_or_default), |name| {
+                *numbers.entry(name.to_owned()).or_insert_with(|| {
+                    tracing::warn!(feed = name, "the journal holds events of a feed that is not configured");
+                    feeds.push(FeedSpec::forgotten(name, pop, metrics.feed(name)));
+                    feeds.len() as u16 - 1
+                })
+            })?;
+        if counted == Some(None) && recovered.segments.is_empty() {
+            // It may have counted segments of any number. None is as large as this one.
+            recovered.next = recovered.next.max(clock::unix_secs());
+        }
         recovery::mend(&*disk, &dir, &recovered)?;
         metrics.journal_damaged.inc_by(recovered.damages.iter().map(|damage| damage.end - damage.start).sum());
         let hours = Hours::load(&*disk, &records, |record| {
@@ -229,7 +251,8 @@ impl Opened {
         if segments > 0 {
             tracing::info!(segments, events, "found a journal");
         }
-        Ok(Self { dir, config: config.clone(), disk, outbox, feeds, state, hours, records, recovered, metrics, lock })
+        let config = config.clone();
+        Ok(Self { dir, config, disk, outbox, feeds, state, hours, records, recovered, counting, metrics, lock })
     }
 
     /// Where finished objects lie.
@@ -273,7 +296,8 @@ impl Opened {
         release: Box<dyn FnMut(Mark) + Send>,
         mut finished: Box<dyn FnMut(usize, Object) + Send>,
     ) -> Assembled {
-        let Self { dir, config, disk, outbox, feeds, state, hours, records, recovered, metrics, lock } = self;
+        let Self { dir, config, disk, outbox, feeds, state, hours, records, recovered, counting, metrics, lock } =
+            self;
         // What waits in it is bounded by the size of the journal.
         let (synced, from_journal) = unbounded();
         let (deadline, ended) = (Deadline::default(), Arc::new(AtomicBool::new(false)));
@@ -301,6 +325,7 @@ impl Opened {
             state,
             hours,
             segments: recovered.segments.iter().copied().collect(),
+            counting,
             journal_size: Arc::clone(&size),
             journal_max_bytes: config.journal_max_bytes,
             deadline: deadline.clone(),

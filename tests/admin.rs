@@ -136,10 +136,12 @@ fn the_account_balances_to_the_last_click() {
     let now = of(&edge);
     assert_eq!(now("clicks_answered_total"), 48.0);
     assert_eq!(now("clicks_captured_total"), 48.0);
-    assert_eq!(now("clicks_enriched_total"), 41.0);
-    assert_eq!(now("clicks_dropped_total{reason=\"no_feed\"}"), 7.0);
+    assert_eq!(now("clicks_enriched_total"), 48.0);
+    assert_eq!(now("clicks_unfed_total"), 7.0);
+    assert_eq!(now("stats_tallied_total"), 48.0);
+    assert_eq!(now("stats_counted_total") + now("stats_pending"), 48.0);
     assert_eq!(now("ring_clicks"), 0.0);
-    for reason in ["ring_full", "too_large", "damaged", "worker_failed", "spool_quota"] {
+    for reason in ["ring_full", "too_large", "damaged", "no_feed", "worker_failed", "spool_quota"] {
         assert_eq!(now(&format!("clicks_dropped_total{{reason=\"{reason}\"}}")), 0.0);
     }
     for feed in ["brand", "copy"] {
@@ -158,7 +160,7 @@ fn the_account_balances_to_the_last_click() {
     let account: serde_json::Value =
         stopped.log().lines().filter_map(|line| serde_json::from_str(line).ok()).next_back().unwrap();
     let text = account.to_string();
-    for part in ["\"answered\":48", "\"enriched\":41", "\"clicks_dropped\":7", "\"delivered\":82", "\"pending\":0"] {
+    for part in ["\"answered\":48", "\"enriched\":48", "\"clicks_dropped\":0", "\"delivered\":82", "\"pending\":0"] {
         assert!(text.contains(part), "{part} in {text}");
     }
 }

@@ -135,16 +135,24 @@ fn a_click_goes_to_every_feed_of_its_workspace_and_to_no_other() {
 }
 
 #[test]
-fn a_click_without_a_feed_is_counted_as_dropped() {
-    let edge = links().feed("one", &["w-one"]).start();
-    for target in ["/one", "/two", "/nobody", "/spring"] {
-        click(&edge, "", target, &[]);
+fn a_click_without_a_feed_is_only_counted_or_is_dropped() {
+    for (section, unfed, no_feed) in [("", 3, 0), ("[stats]\nenabled = false", 0, 3)] {
+        let edge = links().section(section).feed("one", &["w-one"]).start();
+        for target in ["/one", "/two", "/nobody", "/spring"] {
+            click(&edge, "", target, &[]);
+        }
+        edge.wait_until("delivered", |edge| edge.metric("clickedge_events_delivered_total{feed=\"one\"}") == 1);
+        edge.wait_until("told", |edge| {
+            edge.metric("clickedge_clicks_dropped_total{reason=\"no_feed\"}") == no_feed
+                && edge.metric("clickedge_clicks_unfed_total") == unfed
+        });
+        assert_eq!(edge.metric("clickedge_clicks_answered_total"), 4);
+        assert_eq!(edge.metric("clickedge_clicks_enriched_total"), 1 + unfed);
+        edge.wait_until("counted", |edge| edge.metric("clickedge_stats_counted_total") == (1 + unfed) * unfed.min(1));
+        let stopped = edge.stop();
+        assert_eq!(slashtags(&stopped.events("one")), ["one"]);
+        assert_eq!(stopped.dir().join("spool/stats.sqlite").exists(), unfed > 0);
     }
-    edge.wait_until("delivered", |edge| edge.metric("clickedge_events_delivered_total{feed=\"one\"}") == 1);
-    edge.wait_until("counted", |edge| edge.metric("clickedge_clicks_dropped_total{reason=\"no_feed\"}") == 3);
-    assert_eq!(edge.metric("clickedge_clicks_answered_total"), 4);
-    assert_eq!(edge.metric("clickedge_clicks_enriched_total"), 1);
-    assert_eq!(slashtags(&edge.stop().events("one")), ["one"]);
 }
 
 #[test]

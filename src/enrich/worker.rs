@@ -1,6 +1,7 @@
 //! One worker: from the rings to the spool.
 
 use std::{
+    collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
@@ -12,6 +13,7 @@ use std::{
 use ahash::RandomState;
 use crossbeam::channel::Sender;
 use hashbrown::HashMap;
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
@@ -22,12 +24,14 @@ use super::{
     session::Sessions,
 };
 use crate::{
-    capture::{Facts, Flags, Inlet, Mark, RawClick},
+    capture::{Facts, Flags, Inlet, Mark, RawClick, Texts},
     clock,
     event::{
-        Agent, AgentType, Bot, BotReason, ClickEvent, Client, Destination, Edge, Location, Route, SCHEMA, Session,
+        Agent, AgentType, Bot, BotReason, ClickEvent, Client, Destination, Device, Edge, Location, Named, Route,
+        SCHEMA, Session,
     },
     fault,
+    stats::tally::{IdList, Ids, Tally},
     telemetry::metrics::DropReason,
 };
 
@@ -86,25 +90,29 @@ impl Worker {
     fn take(&mut self, click: &RawClick<'_>, mark: Mark) {
         let facts = click.facts();
         let feeds = self.shared.router.feeds(text(facts.texts.workspace));
-        if feeds.is_empty() {
+        let wanted = Wanted { tally: self.shared.counts, event: !feeds.is_empty() };
+        if !wanted.tally && !wanted.event {
             return self.shared.metrics.click_dropped(DropReason::NoFeed);
         }
         let start = self.batch.text.len();
         let encoded = catch_unwind(AssertUnwindSafe(|| {
-            self.enricher.encode(&facts, &mut self.batch.text).inspect(|()| fault::point("enriched"))
+            self.enricher.encode(&facts, wanted, &mut self.batch.text).inspect(|_| fault::point("enriched"))
         }));
-        if let Ok(Ok(())) = encoded
-            && self.batch.text.len() - start > MAX_EVENT
+        if let Ok(Ok(event)) = encoded
+            && self.batch.text.len() - event > MAX_EVENT
         {
             self.batch.text.truncate(start);
             self.shared.metrics.click_dropped(DropReason::TooLarge);
             tracing::error!(id = %facts.id, limit = MAX_EVENT, "an event is too large, and is lost");
-        } else if let Ok(Ok(())) = encoded {
+        } else if let Ok(Ok(event)) = encoded {
             for &feed in feeds {
                 self.shared.feeds[usize::from(feed)].routed.inc();
             }
-            self.batch.add(facts.id, facts.micros, mark, start, feeds);
-            self.shared.metrics.clicks_enriched.inc();
+            self.batch.add(facts.id, facts.micros, mark, (start, event), feeds);
+            let metrics = &self.shared.metrics;
+            metrics.clicks_enriched.inc();
+            metrics.clicks_unfed.inc_by(feeds.is_empty().into());
+            metrics.stats.tallied.inc_by(wanted.tally.into());
         } else {
             self.batch.text.truncate(start);
             self.shared.metrics.click_dropped(DropReason::WorkerFailed);
@@ -125,6 +133,15 @@ impl Worker {
     }
 }
 
+/// What is written down of a click.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// What it counts for.
+    pub tally: bool,
+    /// The event.
+    pub event: bool,
+}
+
 /// Turns facts into events, with everything that it remembers from click to click.
 pub struct Enricher {
     pop: String,
@@ -133,6 +150,8 @@ pub struct Enricher {
     locator: Locator,
     sessions: Sessions,
     fragments: Fragments,
+    creators: Fragments,
+    tags: Fragments,
 }
 
 impl Enricher {
@@ -146,15 +165,17 @@ impl Enricher {
             agents: AgentCache::new(CACHED_AGENTS),
             locator: Locator::new(Arc::clone(&shared.geo)),
             sessions: sessions.expect("the operating system gives random bytes"),
-            fragments: Fragments::default(),
+            fragments: Fragments::new(|_| Ok(IdList::default())),
+            creators: Fragments::new(id_of_creator),
+            tags: Fragments::new(ids_of_tags),
         }
     }
 
-    /// Appends the click event as JSON.
+    /// Appends the click's tally and the click event as JSON, as far as they are wanted. Returns where the event begins.
     ///
     /// # Errors
     /// When the catalog's rendered JSON is broken: a defect.
-    pub fn encode(&mut self, facts: &Facts<'_>, out: &mut Vec<u8>) -> serde_json::Result<()> {
+    pub fn encode(&mut self, facts: &Facts<'_>, wanted: Wanted, out: &mut Vec<u8>) -> serde_json::Result<usize> {
         let texts = &facts.texts;
         let opted_out = self.honour_opt_out && facts.flags.has(Flags::OPTED_OUT);
         let (mut id, mut timestamp, mut started) = ([0; 36], Timestamp::default(), Timestamp::default());
@@ -175,8 +196,8 @@ impl Enricher {
             referer: texts.referer,
             agent: texts.user_agent,
         };
-        let [creator, domain, tags, scripts] =
-            self.fragments.parse([texts.creator_json, texts.domain_json, texts.tags_json, texts.scripts_json])?;
+        let (creator, tags) = (self.creators.parse(texts.creator_json)?, self.tags.parse(texts.tags_json)?);
+        let (domain, scripts) = (self.fragments.parse(texts.domain_json)?, self.fragments.parse(texts.scripts_json)?);
         let event = ClickEvent {
             id: facts.id.encode(&mut id),
             schema: SCHEMA,
@@ -193,10 +214,10 @@ impl Enricher {
                 slashtag: text(texts.slashtag),
                 created_at: Some(text(texts.created_at)).filter(|time| !time.is_empty()),
                 params: query::parse(texts.query),
-                creator: creator.as_deref(),
-                domain: domain.as_deref().unwrap_or(RawValue::NULL),
-                tags: tags.as_deref(),
-                scripts: scripts.as_deref().filter(|_| !opted_out),
+                creator: creator.as_deref().map(Fragment::json),
+                domain: domain.as_deref().map_or(RawValue::NULL, Fragment::json),
+                tags: tags.as_deref().map(Fragment::json),
+                scripts: scripts.as_deref().map(Fragment::json).filter(|_| !opted_out),
                 rule: None,
                 status: facts.status,
                 destination: split(destination),
@@ -204,7 +225,36 @@ impl Enricher {
             quality: quality::judge(&evidence),
             edge: Edge { pop: &self.pop },
         };
-        serde_json::to_writer(out, &event)
+        if wanted.tally {
+            let creator = creator.as_deref().map(Fragment::ids).unwrap_or_default();
+            let tags = tags.as_deref().map(Fragment::ids).unwrap_or_default();
+            tally(&event, texts, creator, tags).encode(out);
+        }
+        let start = out.len();
+        if wanted.event {
+            serde_json::to_writer(out, &event)?;
+        }
+        Ok(start)
+    }
+}
+
+/// What an event counts for.
+fn tally<'a>(event: &'a ClickEvent<'_>, texts: &Texts<'a>, creator: Ids<'a>, tags: Ids<'a>) -> Tally<'a> {
+    let ClickEvent { client: Client { agent, location, session, .. }, referral, .. } = event;
+    let name = |named: Option<&'a Named>| named.map_or("", |named| named.name.as_ref());
+    Tally {
+        human: agent.kind == AgentType::Human,
+        session: session.as_ref().is_some_and(|session| session.first),
+        domain: text(texts.host),
+        slashtag: event.route.slashtag,
+        workspace: text(texts.workspace),
+        creator: creator.iter().next().unwrap_or_default(),
+        country: location.and_then(|location| location.country.as_deref()).unwrap_or_default(),
+        referrer: referral.as_ref().map_or("", |referral| referral.hostname.as_ref()),
+        device: agent.device.map_or("", Device::name),
+        browser: name(agent.browser),
+        os: name(agent.os),
+        tags,
     }
 }
 
@@ -280,26 +330,64 @@ impl Timestamp {
 }
 
 /// JSON that the catalog has rendered, checked once for each text and then shared.
-#[derive(Default)]
-struct Fragments(HashMap<Box<[u8]>, Arc<RawValue>, RandomState>);
+struct Fragments {
+    known: HashMap<Box<[u8]>, Arc<Fragment>, RandomState>,
+    /// Finds the ids in a text.
+    ids: fn(&str) -> serde_json::Result<IdList>,
+}
+
+struct Fragment {
+    json: Box<RawValue>,
+    /// The ids in it that are counted.
+    ids: IdList,
+}
 
 impl Fragments {
-    fn parse<const N: usize>(&mut self, texts: [&[u8]; N]) -> serde_json::Result<[Option<Arc<RawValue>>; N]> {
-        let mut parsed = [const { None }; N];
-        for (to, from) in parsed.iter_mut().zip(texts).filter(|(_, from)| !from.is_empty()) {
-            if let Some(known) = self.0.get(from) {
-                *to = Some(Arc::clone(known));
-                continue;
-            }
-            let value: Arc<RawValue> = serde_json::from_slice::<Box<RawValue>>(from)?.into();
-            if self.0.len() == CACHED_FRAGMENTS {
-                self.0.clear();
-            }
-            self.0.insert(from.into(), Arc::clone(&value));
-            *to = Some(value);
-        }
-        Ok(parsed)
+    fn new(ids: fn(&str) -> serde_json::Result<IdList>) -> Self {
+        Self { known: HashMap::default(), ids }
     }
+
+    /// `None` for an empty text.
+    fn parse(&mut self, text: &[u8]) -> serde_json::Result<Option<Arc<Fragment>>> {
+        if text.is_empty() {
+            return Ok(None);
+        }
+        if let Some(known) = self.known.get(text) {
+            return Ok(Some(Arc::clone(known)));
+        }
+        let json: Box<RawValue> = serde_json::from_slice(text)?;
+        let fragment = Arc::new(Fragment { ids: (self.ids)(json.get())?, json });
+        if self.known.len() == CACHED_FRAGMENTS {
+            self.known.clear();
+        }
+        self.known.insert(text.into(), Arc::clone(&fragment));
+        Ok(Some(fragment))
+    }
+}
+
+impl Fragment {
+    fn json(&self) -> &RawValue {
+        &self.json
+    }
+
+    fn ids(&self) -> Ids<'_> {
+        self.ids.ids()
+    }
+}
+
+/// The id in the event's `route.creator`, if it has one.
+fn id_of_creator(json: &str) -> serde_json::Result<IdList> {
+    #[derive(Deserialize)]
+    struct Creator {
+        id: Option<String>,
+    }
+    Ok(IdList::new(serde_json::from_str::<Creator>(json)?.id.as_deref()))
+}
+
+/// The ids in the event's `route.tags`: its keys.
+fn ids_of_tags(json: &str) -> serde_json::Result<IdList> {
+    let tags: BTreeMap<String, &RawValue> = serde_json::from_str(json)?;
+    Ok(IdList::new(tags.keys().map(String::as_str)))
 }
 
 #[cfg(test)]

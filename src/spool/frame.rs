@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! offset  size  field (little endian)
-//!      0     4  magic: FF 43 45 F1; FF 43 45 F0 for the segment's first frame, which holds its header as JSON
+//!      0     4  magic: FF 43 45 F2; FF 43 45 F0 for the segment's first frame, which holds its header as JSON
 //!      4     4  length of the body
 //!      8     4  CRC32C of length and body
 //!     12        the body of an event:
@@ -11,15 +11,21 @@
 //!            8    time of the click, microseconds since the Unix epoch
 //!           16    event id
 //!            2    number of feeds
+//!            2    length of the tally
 //!          2*n    feeds, as positions in the header's list
-//!                 the event as JSON
+//!                 the tally, which says what the event counts for; none if nobody counts (crate::stats::tally)
+//!                 the event as JSON; none if no feed takes it
 //! ```
-//! No text that is UTF-8 holds a byte FF: what a visitor sends never looks like a frame.
+//! No text that is UTF-8 holds a byte FF: what a visitor sends never looks like a frame. Journals of the time before the
+//! tallies have F1 in the magic, and are not read.
 
 use std::io;
 
 use super::disk::ReadAt;
-use crate::capture::{EventId, Mark};
+use crate::{
+    capture::{EventId, Mark},
+    enrich::{Batch, Entry},
+};
 
 /// Bytes before the body.
 pub const HEAD: usize = 12;
@@ -27,9 +33,9 @@ pub const HEAD: usize = 12;
 /// Longest body; a length beyond it is damage. The header of 65,535 feeds with the longest names fits.
 pub const MAX_BODY: usize = 8 << 20;
 
-const EVENT: [u8; 4] = [0xff, 0x43, 0x45, 0xf1];
+const EVENT: [u8; 4] = [0xff, 0x43, 0x45, 0xf2];
 const HEADER: [u8; 4] = [0xff, 0x43, 0x45, 0xf0];
-const FIXED: usize = 42;
+const FIXED: usize = 44;
 
 /// What a disk that cannot read leaves out at least.
 const BLOCK: u64 = 4_096;
@@ -46,7 +52,9 @@ pub struct Frame<'a> {
     pub micros: u64,
     pub id: EventId,
     feeds: &'a [u8],
-    /// JSON, without a line feed.
+    /// What the event counts for; empty if nobody counts.
+    pub tally: &'a [u8],
+    /// JSON, without a line feed; empty if no feed takes it.
     pub event: &'a [u8],
 }
 
@@ -59,25 +67,29 @@ impl<'a> Frame<'a> {
     fn parse(body: &'a [u8]) -> Option<Self> {
         let fixed = body.get(..FIXED)?;
         let number = |at: usize| fixed[at..].first_chunk().copied().map_or(0, u64::from_le_bytes);
-        let count = usize::from(u16::from_le_bytes([fixed[40], fixed[41]]));
-        let (feeds, event) = body[FIXED..].split_at_checked(2 * count)?;
+        let short = |at: usize| usize::from(u16::from_le_bytes([fixed[at], fixed[at + 1]]));
+        let (feeds, rest) = body[FIXED..].split_at_checked(2 * short(40))?;
+        let (tally, event) = rest.split_at_checked(short(42))?;
         let id = EventId::from_bytes(fixed[24..].first_chunk().copied()?);
-        Some(Self { mark: Mark { ring: number(0), end: number(8) }, micros: number(16), id, feeds, event })
+        Some(Self { mark: Mark { ring: number(0), end: number(8) }, micros: number(16), id, feeds, tally, event })
     }
 }
 
 /// Appends an event's frame.
-pub fn write_event(out: &mut Vec<u8>, mark: Mark, micros: u64, id: EventId, feeds: &[u16], event: &[u8]) {
+pub fn write_event(out: &mut Vec<u8>, batch: &Batch, entry: &Entry) {
+    let (feeds, tally) = (batch.feeds_of(entry), batch.tally_of(entry));
     let start = begin(out, EVENT);
-    out.extend_from_slice(&mark.ring.to_le_bytes());
-    out.extend_from_slice(&mark.end.to_le_bytes());
-    out.extend_from_slice(&micros.to_le_bytes());
-    out.extend_from_slice(id.as_bytes());
+    out.extend_from_slice(&entry.mark.ring.to_le_bytes());
+    out.extend_from_slice(&entry.mark.end.to_le_bytes());
+    out.extend_from_slice(&entry.micros.to_le_bytes());
+    out.extend_from_slice(entry.id.as_bytes());
     out.extend_from_slice(&(feeds.len() as u16).to_le_bytes());
+    out.extend_from_slice(&(tally.len() as u16).to_le_bytes());
     for feed in feeds {
         out.extend_from_slice(&feed.to_le_bytes());
     }
-    out.extend_from_slice(event);
+    out.extend_from_slice(tally);
+    out.extend_from_slice(batch.event_of(entry));
     end(out, start);
 }
 

@@ -50,14 +50,22 @@ pub struct Run {
     pub events: u64,
 }
 
+/// A part of a segment in which events with tallies lie, among others.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Span {
+    pub segment: u64,
+    pub start: u64,
+    pub end: u64,
+    /// How many have a tally.
+    pub tallies: u64,
+}
+
 /// Events that have reached the disk.
-#[derive(Default)]
 pub struct Synced {
     /// By feed.
     pub runs: Vec<(u16, Run)>,
-    /// The segment that they lie in, and its length with them.
-    pub segment: u64,
-    pub bytes: u64,
+    /// All of them; its end is the segment's length with them.
+    pub span: Span,
 }
 
 /// What a segment's header says.
@@ -112,6 +120,8 @@ struct Segment {
 struct Group {
     frames: Vec<u8>,
     clicks: u64,
+    /// Clicks that have a tally.
+    tallies: u64,
     /// Offsets count from the group's beginning.
     runs: Vec<(u16, Run)>,
     /// The last run of each feed.
@@ -205,9 +215,11 @@ impl Journal {
         let grown = self.group.frames.len() as u64;
         self.setup.size.fetch_add(grown, Ordering::AcqRel);
         segment.bytes += grown;
+        let tallies = std::mem::take(&mut self.group.tallies);
+        let span = Span { segment: segment.number, start: base, end: segment.bytes, tallies };
         let runs = self.group.take_runs(segment.number, base);
         // The packer ends after the journal.
-        let _ = self.synced.send(Synced { runs, segment: segment.number, bytes: segment.bytes });
+        let _ = self.synced.send(Synced { runs, span });
         self.segment = Some(segment);
         Ok(())
     }
@@ -269,12 +281,11 @@ impl Group {
         self.began.get_or_insert_with(Instant::now);
         self.clicks += batch.entries.len() as u64;
         for entry in &batch.entries {
-            let event = &batch.text[entry.start as usize..entry.end as usize];
-            let feeds = batch.feeds_of(entry);
             let start = self.frames.len() as u64;
-            frame::write_event(&mut self.frames, entry.mark, entry.micros, entry.id, feeds, event);
+            frame::write_event(&mut self.frames, batch, entry);
+            self.tallies += u64::from(!batch.tally_of(entry).is_empty());
             let (end, hour) = (self.frames.len() as u64, Hour::of_micros(entry.micros));
-            for feed in feeds {
+            for feed in batch.feeds_of(entry) {
                 self.note(*feed, Run { segment: 0, start, end, hour, events: 1 });
             }
         }
@@ -303,6 +314,18 @@ impl Group {
             run.end += base;
         }
         runs
+    }
+}
+
+impl Span {
+    /// Adds a later part of the same segment. False when it is of another.
+    pub fn extend(&mut self, next: &Self) -> bool {
+        let same = self.segment == next.segment;
+        if same {
+            self.end = next.end;
+            self.tallies += next.tallies;
+        }
+        same
     }
 }
 

@@ -28,6 +28,7 @@ use crossbeam::channel::{Receiver, RecvTimeoutError};
 
 use super::{
     FeedSpec,
+    counting::Counting,
     disk::Disk,
     hours::Hours,
     journal::{Run, Synced, segment_path},
@@ -75,6 +76,8 @@ pub struct Setup {
     pub journal_ended: Arc<AtomicBool>,
     /// Is told of each finished object and its feed.
     pub finished: Box<dyn FnMut(usize, Object) + Send>,
+    /// Counts between two rounds, if anybody counts.
+    pub counting: Option<Counting>,
 }
 
 pub struct Packer {
@@ -138,6 +141,9 @@ impl Packer {
             let age = Duration::from_micros(unix.saturating_sub(micros));
             packer.feeds[usize::from(feed)].since = Some(now.checked_sub(age).unwrap_or(now));
         }
+        if let Some(counting) = &mut packer.setup.counting {
+            counting.begin(recovered.spans, recovered.oldest_tally);
+        }
         packer
     }
 
@@ -158,7 +164,9 @@ impl Packer {
             }
         }
         let all = self.waiting();
-        match self.pack(&all) {
+        let packed = self.pack(&all);
+        self.count_all();
+        match packed {
             // Otherwise the last segment tells the next start what it need not read in the rings.
             Ok(()) if self.setup.journal_ended.load(Ordering::Acquire) => self.free(u64::MAX),
             Ok(()) => self.free_unneeded(),
@@ -168,10 +176,22 @@ impl Packer {
 
     /// Notes events that have reached the disk.
     pub(super) fn take(&mut self, synced: Synced) {
-        self.known = (synced.segment, synced.bytes);
-        self.setup.segments.insert(synced.segment, synced.bytes);
-        for (feed, run) in synced.runs {
+        let Synced { runs, span } = synced;
+        self.known = (span.segment, span.end);
+        self.setup.segments.insert(span.segment, span.end);
+        for (feed, run) in runs {
             self.note(feed, run);
+        }
+        if let Some(counting) = &mut self.setup.counting {
+            counting.note(span);
+        }
+    }
+
+    /// Counts what is left.
+    pub(super) fn count_all(&mut self) {
+        let deadline = self.setup.deadline.clone();
+        if let Some(counting) = &mut self.setup.counting {
+            counting.count_all(|| deadline.passed());
         }
     }
 
@@ -197,6 +217,9 @@ impl Packer {
         let due = self.due(now);
         if !due.is_empty() || self.setup.hours.any_due(&self.setup.feeds, now) {
             self.pack(&due)?;
+        }
+        if let Some(counting) = &mut self.setup.counting {
+            counting.count_if_due();
         }
         self.free_unneeded();
         if now.duration_since(self.purged) >= PURGE_EVERY {
@@ -314,15 +337,25 @@ impl Packer {
         self.quota_warned &= self.setup.outbox.is_full();
     }
 
-    /// Removes the segments that no feed needs any more, but for the open one.
+    /// Clicks that wait to be counted.
+    #[cfg(test)]
+    pub(super) fn uncounted(&self) -> u64 {
+        self.setup.counting.as_ref().map_or(0, Counting::waiting)
+    }
+
+    /// Removes the segments that nobody needs any more, but for the open one.
     pub(super) fn free_unneeded(&mut self) {
         self.free(self.known.0);
     }
 
-    /// Removes the segments before `open` that no feed needs any more, oldest first.
+    /// Removes the segments before `open` that nobody needs any more, oldest first.
     pub(super) fn free(&mut self, open: u64) {
         let needed = self.feeds.iter().filter_map(|pending| pending.runs.first()).map(|run| run.segment).min();
-        let needed = needed.unwrap_or(u64::MAX).min(open);
+        let mut needed = needed.unwrap_or(u64::MAX).min(open);
+        if let Some(counting) = &mut self.setup.counting {
+            counting.give_up_beyond(self.setup.journal_max_bytes / 2, &self.setup.segments, needed);
+            needed = counting.needs().unwrap_or(u64::MAX).min(needed);
+        }
         while let Some((&number, &bytes)) = self.setup.segments.first_key_value()
             && number < needed
         {

@@ -16,7 +16,7 @@ use serde::Serialize;
 use super::{
     disk::{Disk, DiskFile, ReadAt},
     frame::{Frames, Piece},
-    journal::{Header, Run, segment_number, segment_path},
+    journal::{Header, Run, Span, segment_number, segment_path},
     patient::PAUSE,
     state::{Position, State},
 };
@@ -40,6 +40,10 @@ const AGAIN: &str = "again";
 pub struct Recovered {
     /// Events that no object holds, by feed.
     pub runs: Vec<(u16, Run)>,
+    /// Events that are not counted.
+    pub spans: Vec<Span>,
+    /// Time of the oldest of these, in microseconds since the Unix epoch.
+    pub oldest_tally: Option<u64>,
     /// Segments, oldest first: number and bytes.
     pub segments: Vec<(u64, u64)>,
     /// Of each ring that the events came from, the position behind the last of them.
@@ -64,7 +68,8 @@ pub struct Damage {
     pub torn: bool,
 }
 
-/// Reads all segments, and changes nothing. `number_of` turns the name of a feed into its number.
+/// Reads all segments, and changes nothing. `counted` is how far they are counted, if anybody counts; `number_of` turns
+/// the name of a feed into its number.
 ///
 /// # Errors
 /// Those of the file system. Damage is none.
@@ -72,6 +77,7 @@ pub fn read_journal(
     disk: &dyn Disk,
     spool: &Path,
     state: &State,
+    counted: Option<Position>,
     mut number_of: impl FnMut(&str) -> u16,
 ) -> io::Result<Recovered> {
     let dir = spool.join("journal");
@@ -88,15 +94,20 @@ pub fn read_journal(
     let cuts = read_cuts(disk, &segments)?;
     let last = segments.last().map(|(number, _)| *number);
     for (number, file) in &segments {
-        // An abandoned segment without an event was removed.
-        let missing: Vec<_> = (recovered.next.max(1)..*number).filter(|number| !cuts.contains_key(number)).collect();
-        if recovered.next > 0 && !missing.is_empty() {
-            tracing::error!(?missing, "segments of the journal are missing; their events are lost");
+        if recovered.next > 0 {
+            let between = recovered.next..*number;
+            // An abandoned segment without an event was removed.
+            let abandoned = cuts.keys().filter(|number| between.contains(number)).count() as u64;
+            let missing = between.end.saturating_sub(between.start + abandoned);
+            if missing > 0 {
+                tracing::error!(?between, missing, "segments of the journal are missing; their events are lost");
+            }
         }
         recovered.next = number + 1;
         let valid = cuts.get(number).copied().unwrap_or(u64::MAX).min(file.bytes);
         recovered.segments.push((*number, file.bytes));
-        let mut reader = Reader { recovered: &mut recovered, state, number_of: &mut number_of, segment: *number };
+        let mut reader =
+            Reader { recovered: &mut recovered, state, counted, number_of: &mut number_of, segment: *number };
         let damages = match disk.open(&file.path) {
             Ok(opened) => reader.read(&*opened, valid),
             // A running process has packed it meanwhile: somebody looks in from outside.
@@ -112,9 +123,9 @@ pub fn read_journal(
             torn: end == valid && last == Some(*number),
         }));
     }
-    // No number comes twice, even if all segments are gone: feeds are packed up to a place in one.
-    let packed = state.feeds.values().map(|feed| feed.packed.0).max().unwrap_or(0);
-    recovered.next = recovered.next.max(packed + 1);
+    // No number comes twice, even if all segments are gone: feeds are packed, and clicks counted, up to a place in one.
+    let packed = state.feeds.values().map(|feed| feed.packed).chain(counted).map(|position| position.0).max();
+    recovered.next = recovered.next.max(packed.unwrap_or(0) + 1);
     Ok(recovered)
 }
 
@@ -215,6 +226,7 @@ fn read_cuts(disk: &dyn Disk, segments: &[(u64, super::disk::Found)]) -> io::Res
 struct Reader<'a, F> {
     recovered: &'a mut Recovered,
     state: &'a State,
+    counted: Option<Position>,
     number_of: &'a mut F,
     segment: u64,
 }
@@ -261,6 +273,14 @@ impl<F: FnMut(&str) -> u16> Reader<'_, F> {
             };
             let known = self.recovered.known.entry(event.mark.ring).or_default();
             *known = event.mark.end.max(*known);
+            if !event.tally.is_empty() && self.counted.is_some_and(|counted| counted <= (self.segment, start)) {
+                let oldest = self.recovered.oldest_tally.get_or_insert(event.micros);
+                *oldest = event.micros.min(*oldest);
+                let span = Span { segment: self.segment, start, end, tallies: 1 };
+                if self.recovered.spans.last_mut().is_none_or(|last| !last.extend(&span)) {
+                    self.recovered.spans.push(span);
+                }
+            }
             for feed in event.feeds() {
                 let feed = &mut feeds[usize::from(feed)];
                 if (self.segment, start) < feed.packed {

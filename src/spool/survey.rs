@@ -103,7 +103,7 @@ fn try_survey(disk: &dyn Disk, dir: &Path, state: &State) -> io::Result<Survey> 
     let mut survey = Survey { dir: dir.into(), ..Survey::default() };
     let now = clock::unix_secs();
     let mut names: Vec<String> = Vec::new();
-    let recovered = read_journal(disk, dir, state, |name| number_of(&mut names, name))?;
+    let recovered = read_journal(disk, dir, state, None, |name| number_of(&mut names, name))?;
     for name in state.feeds.keys() {
         survey.feeds.entry(name.clone()).or_default();
     }
@@ -285,7 +285,7 @@ type OpenSegment = (Box<dyn ReadAt>, Vec<Run>, Vec<u16>);
 /// What a feed has in the journal. The segments are held open: they can be read when they have been removed.
 fn open_runs(disk: &dyn Disk, dir: &Path, state: &State, feed: &str) -> io::Result<Vec<OpenSegment>> {
     let mut names = Vec::new();
-    let recovered = read_journal(disk, dir, state, |name| number_of(&mut names, name))?;
+    let recovered = read_journal(disk, dir, state, None, |name| number_of(&mut names, name))?;
     let ours = |number: u16| names.get(usize::from(number)).is_some_and(|name| name == feed);
     let runs: Vec<Run> = recovered.runs.iter().filter(|(number, _)| ours(*number)).map(|(_, run)| *run).collect();
     let of_segments = runs.chunk_by(|a, b| a.segment == b.segment);

@@ -1,6 +1,7 @@
-//! The spool as a model: clicks, commits, rounds, deliveries, deaths, losses of power and failing disks in any order;
-//! afterwards each click is where it must be.
+//! The spool as a model: clicks, commits, rounds, counts, deliveries, deaths, losses of power and failing disks in any
+//! order; afterwards each click is where it must be, and counted once.
 
+mod model_book;
 mod model_disk;
 
 use std::{
@@ -11,6 +12,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use model_book::ModelBook;
 use model_disk::{Fault, ModelDisk};
 use proptest::prelude::*;
 
@@ -19,6 +21,7 @@ use crate::{
     capture::{EventId, Mark},
     config,
     enrich::Batch,
+    stats::{self, tally::Tally},
     telemetry::metrics::Metrics,
 };
 
@@ -29,7 +32,7 @@ const KINDS: [io::ErrorKind; 3] =
 
 #[derive(Clone, Debug)]
 enum Action {
-    /// A click that goes to these feeds.
+    /// A click that goes to these feeds, or is only counted.
     Click {
         ring: u64,
         feeds: u8,
@@ -39,6 +42,12 @@ enum Action {
     /// The packer makes a round with these feeds.
     Pack {
         feeds: u8,
+    },
+    /// The packer counts.
+    Count,
+    /// The book fails so many times.
+    FailToCount {
+        times: u32,
     },
     /// An object is delivered, and taken out of the outbox unless the process forgets.
     Deliver {
@@ -68,9 +77,11 @@ enum Action {
 
 fn actions() -> impl Strategy<Value = Vec<Action>> {
     let action = prop_oneof![
-        8 => (0..RINGS, 1_u8..8).prop_map(|(ring, feeds)| Action::Click { ring, feeds }),
+        8 => (0..RINGS, 0_u8..8).prop_map(|(ring, feeds)| Action::Click { ring, feeds }),
         4 => Just(Action::Commit),
         3 => (1_u8..8).prop_map(|feeds| Action::Pack { feeds }),
+        3 => Just(Action::Count),
+        1 => (1_u32..4).prop_map(|times| Action::FailToCount { times }),
         3 => any::<bool>().prop_map(|forget| Action::Deliver { forget }),
         2 => (0_u32..40).prop_map(|after| Action::Die { after }),
         1 => Just(Action::Stop),
@@ -96,6 +107,10 @@ struct Ring {
 /// Everything, in and around one spool.
 struct World {
     disk: ModelDisk,
+    book: ModelBook,
+    /// Somebody has changed bytes of the journal.
+    scribbled: bool,
+    journal_max_bytes: u64,
     rings: HashMap<u64, Ring>,
     released: Arc<Mutex<HashMap<u64, u64>>>,
     outbox: Arc<Mutex<Vec<(usize, Object)>>>,
@@ -111,12 +126,9 @@ struct World {
 }
 
 struct Process {
+    metrics: Arc<Metrics>,
     parts: Assembled,
     outbox: Arc<super::Outbox>,
-}
-
-fn spool_config() -> config::Spool {
-    config::Spool { dir: PathBuf::from("/spool"), retain_secs: 0, ..config::Spool::default() }
 }
 
 fn specs(metrics: &Metrics) -> Vec<FeedSpec> {
@@ -132,8 +144,12 @@ fn specs(metrics: &Metrics) -> Vec<FeedSpec> {
 
 impl World {
     fn new() -> Self {
+        let disk = ModelDisk::default();
         let mut world = Self {
-            disk: ModelDisk::default(),
+            book: ModelBook::on(&disk),
+            disk,
+            scribbled: false,
+            journal_max_bytes: 4 << 30,
             rings: HashMap::new(),
             released: Arc::default(),
             outbox: Arc::default(),
@@ -152,7 +168,10 @@ impl World {
         let metrics = Arc::new(Metrics::new());
         let lock = File::open("/dev/null").unwrap();
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
-        let opened = Opened::recover(&spool_config(), "test", specs(&metrics), metrics, disk, lock)?;
+        let (dir, journal_max_bytes) = (PathBuf::from("/spool"), self.journal_max_bytes);
+        let config = config::Spool { dir, journal_max_bytes, retain_secs: 0, ..config::Spool::default() };
+        let (specs, book) = (specs(&metrics), Box::new(self.book.clone()));
+        let opened = Opened::recover(&config, "test", specs, Some(book), Arc::clone(&metrics), disk, lock)?;
         for (number, ring) in &mut self.rings {
             let known = opened.known().get(number).copied().unwrap_or_default();
             ring.released = known.max(ring.released);
@@ -168,7 +187,8 @@ impl World {
         self.released = Arc::clone(&released);
         let release = move |mark: Mark| _ = released.lock().unwrap().insert(mark.ring, mark.end);
         let finished = move |feed, object| waiting.lock().unwrap().push((feed, object));
-        self.process = Some(Process { parts: opened.assemble(Box::new(release), Box::new(finished)), outbox });
+        let parts = opened.assemble(Box::new(release), Box::new(finished));
+        self.process = Some(Process { metrics, parts, outbox });
         Ok(())
     }
 
@@ -189,9 +209,14 @@ impl World {
                 let (id, feeds) = ring.clicks[at as usize];
                 let mark = Mark { ring: *number, end: at + 1 };
                 let start = batch.text.len();
-                batch.text.extend_from_slice(format!("{{\"id\":\"{id}\",\"n\":{at}}}").as_bytes());
+                let slashtag = id.to_string();
+                Tally { domain: "go.brand.com", slashtag: &slashtag, ..Tally::default() }.encode(&mut batch.text);
+                let event = batch.text.len();
+                if feeds > 0 {
+                    batch.text.extend_from_slice(format!("{{\"id\":\"{id}\",\"n\":{at}}}").as_bytes());
+                }
                 let feeds: Vec<u16> = (0..3).filter(|feed| feeds >> feed & 1 == 1).collect();
-                batch.add(id, micros(id), mark, start, &feeds);
+                batch.add(id, micros(id), mark, (start, event), &feeds);
                 batch.read(mark);
                 ring.read = at + 1;
             }
@@ -213,6 +238,8 @@ impl World {
     fn stop(&mut self) -> io::Result<()> {
         self.commit()?;
         self.pack(0xff)?;
+        // What could not be counted waits for the next start.
+        let _ = self.count();
         if let Some(process) = &mut self.process {
             process.parts.packer.free(u64::MAX);
         }
@@ -230,6 +257,13 @@ impl World {
             process.parts.packer.free_unneeded();
         }
         result
+    }
+
+    fn count(&mut self) -> io::Result<()> {
+        let Some(process) = &mut self.process else { return Ok(()) };
+        process.parts.packer.count_all();
+        process.parts.packer.free_unneeded();
+        if process.parts.packer.uncounted() == 0 { Ok(()) } else { Err(io::Error::other("the book fails")) }
     }
 
     fn deliver(&mut self, forget: bool) {
@@ -283,6 +317,12 @@ impl World {
             Action::Commit => self.commit(),
             Action::Stop => self.stop(),
             Action::Pack { feeds } => self.pack(feeds),
+            Action::Count => {
+                let counted = self.count();
+                // It goes on, unless it was death that let the book fail.
+                counted.or_else(|_| self.disk.touch())
+            }
+            Action::FailToCount { times } => return self.book.fail(times),
             Action::DieAndFail { after, kind } => {
                 self.die();
                 let fault = if kind == 3 { Fault::Dies } else { Fault::Fails(KINDS[usize::from(kind)], 1) };
@@ -321,6 +361,7 @@ impl World {
     /// Nothing goes wrong any more: everything arrives.
     fn settle(&mut self) {
         self.disk.heal();
+        self.book.fail(0);
         if self.process.is_none() {
             self.start().unwrap();
         }
@@ -330,6 +371,7 @@ impl World {
         self.die();
         self.start().unwrap();
         self.pack(0xff).unwrap();
+        self.count().unwrap();
         while !self.outbox.lock().unwrap().is_empty() {
             self.deliver(false);
         }
@@ -354,7 +396,16 @@ impl World {
                 objects.insert(key.clone(), summary.unwrap().events);
             }
         }
+        let mut counted = self.book.links();
         for (id, feeds) in &self.owed {
+            let times = counted.remove(&id.to_string()).unwrap_or_default();
+            match arrived.iter().find(|((_, arrived), _)| *arrived == id.to_string()) {
+                _ if self.scribbled && self.excused.contains(id) => {
+                    assert!(times <= 1, "{id} is counted {times} times");
+                }
+                None if self.excused.contains(id) => assert!(times <= u64::from(*feeds == 0), "{id} is only counted"),
+                _ => assert_eq!(times, 1, "{id} is counted as often as it arrived"),
+            }
             for feed in (0..3).filter(|feed| feeds >> feed & 1 == 1) {
                 match arrived.remove(&(feed, id.to_string())) {
                     Some(1) => {}
@@ -364,6 +415,7 @@ impl World {
             }
         }
         assert!(arrived.is_empty(), "nobody clicked {arrived:?}");
+        assert!(counted.is_empty(), "nobody clicked {counted:?}");
         assert_eq!(listed, objects, "the manifests list every object");
     }
 }
@@ -404,6 +456,9 @@ proptest! {
             if n % 17 == 0 {
                 world.pack(1).unwrap();
             }
+            if n % 13 == 0 {
+                world.count().unwrap();
+            }
         }
         world.commit().unwrap();
         world.die();
@@ -416,9 +471,10 @@ proptest! {
             0 => bytes[at] ^= 1 << bit,
             1 => bytes.truncate(at),
             2 => drop(bytes.drain(at..(at + 13).min(bytes.len()))),
-            _ => bytes.splice(at..at, *b"\xff\x43\x45\xf1 nonsense").for_each(drop),
+            _ => bytes.splice(at..at, *b"\xff\x43\x45\xf2 nonsense").for_each(drop),
         });
         world.excused = world.owed.iter().map(|(id, _)| *id).collect();
+        world.scribbled = true;
         world.start().unwrap();
         world.settle();
         world.judge();
@@ -437,6 +493,7 @@ fn a_damaged_frame_costs_one_event_and_is_kept_aside() {
     let victim = memchr::memmem::find(&bytes, b"\"n\":4}").unwrap();
     world.disk.scribble(&path, |bytes| bytes[victim] ^= 1);
     world.excused.insert(world.owed[4].0);
+    world.scribbled = true;
     world.start().unwrap();
     world.settle();
     world.judge();
@@ -461,7 +518,88 @@ fn segments_are_freed_when_every_feed_has_its_part() {
     world.commit().unwrap();
     assert_eq!(segments(&world), 2);
     world.pack(0b111).unwrap();
+    assert_eq!(segments(&world), 2, "the clicks are not counted");
+    world.count().unwrap();
     assert_eq!(segments(&world), 1, "only the open one is left");
+    world.settle();
+    world.judge();
+}
+
+#[test]
+fn counts_wait_for_a_book_that_fails_and_cost_no_event() {
+    let mut world = World::new();
+    world.book.fail(u32::MAX);
+    for n in 0..20 {
+        world.click(0, n % 8);
+        world.commit().unwrap();
+        world.pack(0b111).unwrap();
+        assert!(world.count().is_err());
+        while !world.outbox.lock().unwrap().is_empty() {
+            world.deliver(false);
+        }
+    }
+    assert!(world.sinks.len() >= 28 && world.book.links().is_empty());
+    // Another process finds the journal, and meets the same book.
+    world.die();
+    world.start().unwrap();
+    assert!(world.count().is_err());
+    world.settle();
+    world.judge();
+}
+
+#[test]
+fn counts_are_given_up_before_they_fill_the_journal() {
+    let mut world = World::new();
+    world.die();
+    world.journal_max_bytes = 64 << 10;
+    world.start().unwrap();
+    world.book.fail(u32::MAX);
+    for _ in 0..2_000 {
+        world.click(0, 1);
+        world.commit().unwrap();
+        world.pack(1).unwrap();
+        let size = world.process.as_ref().unwrap().parts.size.load(std::sync::atomic::Ordering::Relaxed);
+        assert!(size <= (64 << 10) / 8 * 7, "{size}");
+    }
+    world.book.fail(0);
+    world.count().unwrap();
+    let text = world.process.as_ref().unwrap().metrics.text();
+    let metric = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(&format!("clickedge_{name} "))).unwrap();
+        line.parse::<u64>().unwrap()
+    };
+    let (counted, lost) = (metric("stats_counted_total"), metric("stats_lost_total{reason=\"journal_full\"}"));
+    assert_eq!(counted + lost, 2_000);
+    assert!(lost > 0 && world.book.clicks(stats::Kind::Link) == counted, "{counted} counted, {lost} lost");
+}
+
+#[test]
+fn numbers_do_not_begin_anew_behind_a_book_that_cannot_be_asked() {
+    let mut world = World::new();
+    for feeds in [0, 0] {
+        world.click(0, feeds);
+        world.stop().unwrap();
+    }
+    assert_eq!(world.book.links().len(), 2);
+    world.die();
+    world.book.fail(1);
+    world.start().unwrap();
+    world.click(0, 0);
+    world.commit().unwrap();
+    world.die();
+    world.start().unwrap();
+    world.settle();
+    world.judge();
+}
+
+#[test]
+fn numbers_go_on_behind_what_is_counted() {
+    let mut world = World::new();
+    world.click(0, 0);
+    world.stop().unwrap();
+    world.click(0, 0);
+    world.commit().unwrap();
+    assert_eq!(world.disk.files_below(Path::new("/spool/journal/0000000002.journal")).unwrap().len(), 1);
     world.settle();
     world.judge();
 }

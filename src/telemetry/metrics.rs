@@ -1,11 +1,16 @@
 //! Every number an operator can see, in one place.
 //!
 //! The account: `clicks_answered + clicks_recovered = clicks_enriched + ring_clicks + clicks_dropped{reason}`, and for
-//! each feed `events_routed + events_recovered = events_pending + events_delivered + events_dropped{reason}`. Labels are
+//! each feed `events_routed + events_recovered = events_pending + events_delivered + events_dropped{reason}`. With counts,
+//! `clicks_enriched + stats_recovered = stats_counted + stats_pending + stats_lost{reason}` ([`StatsMetrics`]). Labels are
 //! bounded: reasons are enums and feeds come from the configuration; nothing is ever labelled with a link, a host or an
 //! address.
 
+mod stats;
+
 use std::{collections::HashMap, sync::Arc, time::Duration};
+
+pub use stats::{Lost, StatsMetrics};
 
 use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
@@ -21,7 +26,7 @@ pub enum DropReason {
     TooLarge,
     /// The ring or the journal was damaged where the click was.
     Damaged,
-    /// No feed takes this workspace's clicks.
+    /// No feed takes this workspace's clicks, and nobody counts them.
     NoFeed,
     /// A worker failed on this click: a defect, which the log tells.
     WorkerFailed,
@@ -127,6 +132,8 @@ pub struct Metrics {
     pub clicks_recovered: IntCounter,
     /// Clicks that workers turned into an event and handed to the spool.
     pub clicks_enriched: IntCounter,
+    /// Clicks among them that no feed takes: their tally is all that is kept.
+    pub clicks_unfed: IntCounter,
     /// Clicks whose events the journal has brought to the disk.
     pub clicks_journaled: IntCounter,
     pub journal_bytes: IntGauge,
@@ -145,6 +152,7 @@ pub struct Metrics {
     sessions: IntGaugeVec,
     reloads: IntCounterVec,
     feeds: FeedVecs,
+    pub stats: StatsMetrics,
 }
 
 /// The numbers of one feed.
@@ -235,7 +243,12 @@ impl Metrics {
             dropped: DropReason::ALL.map(|reason| dropped.with_label_values(&[reason.label()])),
             clicks_recovered: make
                 .counter("clicks_recovered_total", "Clicks found in the rings of a process that died."),
-            clicks_enriched: make.counter("clicks_enriched_total", "Clicks that became an event for some feed."),
+            clicks_enriched: make
+                .counter("clicks_enriched_total", "Clicks that became an event for some feed, or are only counted."),
+            clicks_unfed: make.counter(
+                "clicks_unfed_total",
+                "Enriched clicks that no feed takes: they are only counted, for the statistics.",
+            ),
             clicks_journaled: make.counter("clicks_journaled_total", "Clicks whose events have reached the disk."),
             journal_damaged: make.counter(
                 "journal_damaged_bytes_total",
@@ -263,6 +276,7 @@ impl Metrics {
             sessions: make.gauges("session_visitors", "Visitors whose session is remembered.", "worker"),
             reloads: make.counters("reloads_total", "Reloads by what and result.", &["what", "result"]),
             feeds: FeedVecs::new(&make),
+            stats: StatsMetrics::new(&make),
             registry,
         }
     }
@@ -316,6 +330,7 @@ impl Metrics {
         for (name, feed) in &*self.feeds.by_name.lock().unwrap_or_else(std::sync::PoisonError::into_inner) {
             self.feeds.pending.with_label_values(&[name.as_str()]).set(feed.pending() as i64);
         }
+        self.stats.update();
         let mut families = self.registry.gather();
         families.extend(prometheus::gather());
         let mut text = Vec::new();

@@ -78,6 +78,8 @@ deaths! {
     death_after_an_enrichment: "enriched", 40;
     death_after_a_write_of_the_journal: "journal_written", 5;
     death_after_a_sync_of_the_journal: "journal_synced", 4;
+    death_before_a_commit_of_counts: "counting", 2;
+    death_after_a_commit_of_counts: "counted", 2;
     death_after_an_object_is_sealed: "sealed", 3;
     death_after_an_object_is_renamed: "renamed", 3;
     death_after_an_upload_is_sent: "put_sent", 3;

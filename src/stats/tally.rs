@@ -1,0 +1,351 @@
+//! Tallies: what an event counts for, in few bytes.
+//!
+//! A worker has every fact at hand when it writes an event, and writes its tally beside it; the journal carries both, and
+//! whoever counts reads the tally there. So no event is parsed to be counted.
+//!
+//! ```text
+//! size  field
+//!    1  flags: 1 a human clicked, 2 a session began
+//!       nine texts, each its length (2 bytes, little endian) and UTF-8: domain, slashtag, workspace, creator, country,
+//!       referrer, device, browser, system
+//!       ids of the tags, each like a text, up to the end
+//! ```
+//! Reading is total: any bytes are either a tally or none. A tally is bounded: texts longer than [`MAX_TEXT`] are cut,
+//! which no slashtag and no host is, and of a link with too many tags those beyond [`MAX_TAGS`] or [`MAX_IDS`] are not
+//! counted. The bounds also see to it that no length looks like the beginning of a frame in the journal (FF 43).
+
+use hashbrown::{Equivalent, hash_map::EntryRef};
+
+use super::{Counts, Delta, Key, Kind, Referrers};
+use crate::manifest::Hour;
+
+/// Longest text, in bytes. A slashtag may be as long, hosts are shorter.
+pub const MAX_TEXT: usize = 1_024;
+
+/// Tags of a link that are counted.
+pub const MAX_TAGS: usize = 100;
+
+/// Bytes of the ids of all tags together.
+pub const MAX_IDS: usize = 6_000;
+
+/// Longest tally.
+pub const MAX_TALLY: usize = 1 + TEXTS * (2 + MAX_TEXT) + MAX_IDS;
+
+const TEXTS: usize = 9;
+const HUMAN: u8 = 1;
+const SESSION: u8 = 2;
+
+/// What an event counts for. Names that are unknown are empty.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Tally<'a> {
+    /// The event's `agent.type` is `human`.
+    pub human: bool,
+    /// The event's `session.first` is true.
+    pub session: bool,
+    pub domain: &'a str,
+    pub slashtag: &'a str,
+    pub workspace: &'a str,
+    /// Id of the creator.
+    pub creator: &'a str,
+    pub country: &'a str,
+    /// Host name.
+    pub referrer: &'a str,
+    pub device: &'a str,
+    pub browser: &'a str,
+    pub os: &'a str,
+    /// Ids of the tags.
+    pub tags: Ids<'a>,
+}
+
+impl<'a> Tally<'a> {
+    /// Appends the tally.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.push(if self.human { HUMAN } else { 0 } | if self.session { SESSION } else { 0 });
+        for text in [
+            self.domain,
+            self.slashtag,
+            self.workspace,
+            self.creator,
+            self.country,
+            self.referrer,
+            self.device,
+            self.browser,
+            self.os,
+        ] {
+            write_text(out, text);
+        }
+        out.extend_from_slice(self.tags.0);
+    }
+
+    /// Reads a tally, or tells that these bytes are none.
+    pub fn parse(bytes: &'a [u8]) -> Option<Self> {
+        let (&flags, mut rest) = bytes.split_first()?;
+        if flags & !(HUMAN | SESSION) != 0 || bytes.len() > MAX_TALLY {
+            return None;
+        }
+        let mut texts = [""; TEXTS];
+        for text in &mut texts {
+            (*text, rest) = read_text(rest)?;
+        }
+        let [domain, slashtag, workspace, creator, country, referrer, device, browser, os] = texts;
+        let (human, session, tags) = (flags & HUMAN != 0, flags & SESSION != 0, Ids::parse(rest)?);
+        Some(Self {
+            human,
+            session,
+            domain,
+            slashtag,
+            workspace,
+            creator,
+            country,
+            referrer,
+            device,
+            browser,
+            os,
+            tags,
+        })
+    }
+
+    /// Counts the event, which happened at `micros` since the Unix epoch. A link without creator or tags counts for
+    /// none; a link without workspace counts for the workspace without a name.
+    pub fn fold(&self, micros: u64, delta: &mut Delta, referrers: &mut Referrers) {
+        let hour = Hour::of_micros(micros);
+        let one = Counts {
+            clicks: 1,
+            humans: self.human.into(),
+            bots: (!self.human).into(),
+            sessions: self.session.into(),
+            first: micros,
+            last: micros,
+        };
+        let mut count = |kind, scope, name| {
+            let place = Place { hour, kind, scope, name };
+            match delta.entry_ref(&place) {
+                EntryRef::Occupied(known) => known.into_mut().add(&one),
+                EntryRef::Vacant(new) => _ = new.insert_with_key(place.to_key(), one),
+            }
+        };
+        let workspace = self.workspace;
+        count(Kind::Link, self.domain, self.slashtag);
+        count(Kind::Domain, workspace, self.domain);
+        count(Kind::Workspace, workspace, "");
+        self.tags.iter().for_each(|tag| count(Kind::Tag, workspace, tag));
+        if !self.creator.is_empty() {
+            count(Kind::Creator, workspace, self.creator);
+        }
+        count(Kind::Country, workspace, self.country);
+        count(Kind::Referrer, workspace, referrers.name(hour, workspace, self.referrer));
+        count(Kind::Device, workspace, self.device);
+        count(Kind::Browser, workspace, self.browser);
+        count(Kind::Os, workspace, self.os);
+    }
+}
+
+/// Ids, each once, as they stand in a tally.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Ids<'a>(&'a [u8]);
+
+/// Ids that are written down once for many tallies.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct IdList(Box<[u8]>);
+
+impl IdList {
+    /// What is beyond the bounds is left out.
+    pub fn new<'t>(ids: impl IntoIterator<Item = &'t str>) -> Self {
+        let mut out = Vec::new();
+        for id in ids.into_iter().take(MAX_TAGS) {
+            let length = out.len();
+            write_text(&mut out, id);
+            if out.len() > MAX_IDS {
+                out.truncate(length);
+                break;
+            }
+        }
+        Self(out.into())
+    }
+
+    pub fn ids(&self) -> Ids<'_> {
+        Ids(&self.0)
+    }
+}
+
+impl<'a> Ids<'a> {
+    fn parse(bytes: &'a [u8]) -> Option<Self> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            (_, rest) = read_text(rest)?;
+        }
+        Some(Self(bytes))
+    }
+
+    /// The ids.
+    pub fn iter(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        let mut rest = self.0;
+        std::iter::from_fn(move || {
+            let (id, tail) = read_text(rest)?;
+            rest = tail;
+            Some(id)
+        })
+    }
+}
+
+fn write_text(out: &mut Vec<u8>, text: &str) {
+    let text = &text[..text.floor_char_boundary(MAX_TEXT)];
+    out.extend_from_slice(&(text.len() as u16).to_le_bytes());
+    out.extend_from_slice(text.as_bytes());
+}
+
+fn read_text(bytes: &[u8]) -> Option<(&str, &[u8])> {
+    let (length, rest) = bytes.split_first_chunk()?;
+    let length = usize::from(u16::from_le_bytes(*length));
+    let (text, rest) = rest.split_at_checked(length)?;
+    Some((std::str::from_utf8(text).ok().filter(|_| length <= MAX_TEXT)?, rest))
+}
+
+/// A key of a [`Delta`], not yet owned: most of what is counted is in the delta already.
+#[derive(Hash)]
+struct Place<'a> {
+    hour: Hour,
+    kind: Kind,
+    scope: &'a str,
+    name: &'a str,
+}
+
+impl Equivalent<(Hour, Key)> for Place<'_> {
+    fn equivalent(&self, (hour, key): &(Hour, Key)) -> bool {
+        self.hour == *hour && self.kind == key.kind && *self.name == *key.name && *self.scope == *key.scope
+    }
+}
+
+impl Place<'_> {
+    fn to_key(&self) -> (Hour, Key) {
+        (self.hour, Key { kind: self.kind, scope: self.scope.into(), name: self.name.into() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NOON: u64 = 1_795_435_200_000_000;
+
+    fn encoded(tally: &Tally<'_>) -> Vec<u8> {
+        let mut out = Vec::new();
+        tally.encode(&mut out);
+        out
+    }
+
+    fn key(kind: Kind, scope: &str, name: &str) -> (Hour, Key) {
+        (Hour::of_micros(NOON), Key { kind, scope: scope.into(), name: name.into() })
+    }
+
+    #[test]
+    fn an_event_counts_for_all_that_it_is_about() {
+        let tags = IdList::new(["t-1", "t-2"]);
+        let tally = Tally {
+            human: true,
+            session: true,
+            domain: "go.brand.com",
+            slashtag: "spring",
+            workspace: "w-1",
+            creator: "u-1",
+            country: "de",
+            referrer: "",
+            device: "pc",
+            browser: "chrome",
+            os: "",
+            tags: tags.ids(),
+        };
+        let (mut delta, mut referrers) = (Delta::default(), Referrers::default());
+        tally.fold(NOON + 7, &mut delta, &mut referrers);
+        Tally { human: false, session: false, creator: "", tags: Ids::default(), ..tally }.fold(
+            NOON,
+            &mut delta,
+            &mut referrers,
+        );
+        let both = Counts { clicks: 2, humans: 1, bots: 1, sessions: 1, first: NOON, last: NOON + 7 };
+        let one = Counts { clicks: 1, humans: 1, bots: 0, sessions: 1, first: NOON + 7, last: NOON + 7 };
+        let mut expected: Delta = [
+            (Kind::Link, "go.brand.com", "spring"),
+            (Kind::Domain, "w-1", "go.brand.com"),
+            (Kind::Workspace, "w-1", ""),
+            (Kind::Country, "w-1", "de"),
+            (Kind::Referrer, "w-1", ""),
+            (Kind::Device, "w-1", "pc"),
+            (Kind::Browser, "w-1", "chrome"),
+            (Kind::Os, "w-1", ""),
+        ]
+        .map(|(kind, scope, name)| (key(kind, scope, name), both))
+        .into_iter()
+        .collect();
+        for (kind, name) in [(Kind::Tag, "t-1"), (Kind::Tag, "t-2"), (Kind::Creator, "u-1")] {
+            expected.insert(key(kind, "w-1", name), one);
+        }
+        assert_eq!(delta, expected);
+        let found = |key: &&(Hour, Key)| delta.get(*key).is_some();
+        assert_eq!(expected.keys().filter(found).count(), delta.len(), "owned keys are hashed as borrowed ones");
+    }
+
+    #[test]
+    fn a_tally_is_bounded() {
+        let long = "\u{e9}".repeat(9_000);
+        let many: Vec<String> = (0..1_000).map(|n| format!("tag-{n}")).collect();
+        let tags = IdList::new(many.iter().map(String::as_str));
+        let few = IdList::new([&*long; 50]);
+        for tags in [&tags, &few] {
+            let tally = Tally {
+                domain: &long,
+                slashtag: &long,
+                workspace: &long,
+                creator: &long,
+                country: &long,
+                referrer: &long,
+                device: &long,
+                browser: &long,
+                os: &long,
+                tags: tags.ids(),
+                ..Tally::default()
+            };
+            let bytes = encoded(&tally);
+            assert!(bytes.len() <= MAX_TALLY && bytes.len() < 0x4300, "{}", bytes.len());
+            assert_eq!(Tally::parse(&bytes).unwrap().slashtag, "\u{e9}".repeat(MAX_TEXT / 2));
+        }
+        assert_eq!(tags.ids().iter().count(), MAX_TAGS);
+        assert_eq!(few.ids().iter().count(), MAX_IDS / (MAX_TEXT + 2));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_encoded_is_parsed(
+            texts in proptest::array::uniform9("\\PC{0,40}"),
+            tags in proptest::collection::vec("\\PC{0,40}", 0..20),
+            human: bool,
+            session: bool,
+        ) {
+            let [domain, slashtag, workspace, creator, country, referrer, device, browser, os] =
+                texts.each_ref().map(String::as_str);
+            let ids = IdList::new(tags.iter().map(String::as_str));
+            let tally = Tally {
+                human, session, domain, slashtag, workspace, creator, country, referrer, device, browser, os,
+                tags: ids.ids(),
+            };
+            let bytes = encoded(&tally);
+            prop_assert_eq!(Tally::parse(&bytes), Some(tally));
+            prop_assert_eq!(tally.tags.iter().collect::<Vec<_>>(), tags);
+            for cut in 0..bytes.len() - tally.tags.0.len() {
+                prop_assert_eq!(Tally::parse(&bytes[..cut]), None);
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_a_tally_or_none(
+            bytes in proptest::collection::vec(prop_oneof![6 => Just(0), 3 => 0_u8..4, 1 => any::<u8>()], 0..100),
+        ) {
+            if let Some(tally) = Tally::parse(&bytes) {
+                prop_assert_eq!(&encoded(&tally), &bytes);
+                tally.fold(NOON, &mut Delta::default(), &mut Referrers::default());
+            }
+        }
+    }
+}

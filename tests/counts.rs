@@ -1,0 +1,440 @@
+//! Counts: whatever kills the process, and whatever happens to their file, they are what the delivered events say.
+//!
+//! `COUNTS_CLICKS` sets the number of clicks; the long form is in `tests/README.md`.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "common/clicks.rs"]
+mod clicks;
+mod common;
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    fs::{self, File},
+    io::{Read, Write},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
+    os::unix::process::ExitStatusExt,
+    path::Path,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    thread,
+    time::{Duration, Instant},
+};
+
+use clickedge::{
+    manifest::Hour,
+    spool::{COUNTS_FILE, read::summarize_stream},
+    stats::{Counts, Kind, store::Store},
+};
+use common::{CHROME, Edge, PATIENCE, Stopped, link, objects_below};
+use memchr::memmem;
+use serde::Deserialize;
+use serde_json::json;
+
+const LINKS: usize = 500;
+const WORKSPACES: usize = 7;
+const VISITORS: usize = 4;
+/// Clicks that are sent in one go.
+const BURST: usize = 16;
+/// Between two of them, so that the workers keep up and no ring overflows.
+const PAUSE: Duration = Duration::from_millis(8);
+const DOMAINS: [&str; 2] = ["go.brand.com", "links.example.org"];
+const AGENTS: [&str; 5] = [
+    CHROME,
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.5 Mobile/15E148 Safari/604.1",
+    "Mozilla/5.0 (X11; Linux x86_64; rv:127.0) Gecko/20100101 Firefox/127.0",
+    "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)",
+    "curl/8.9.1",
+];
+const NETWORKS: [[u8; 3]; 4] = [[192, 0, 2], [198, 51, 100], [203, 0, 113], [10, 9, 8]];
+
+/// An edge with links of several workspaces, and one feed of all clicks.
+fn builder() -> common::Builder {
+    let mut builder = Edge::builder();
+    for n in 0..LINKS {
+        let mut link = link(DOMAINS[n % 2], &format!("l-{n}"), "https://www.example.com/");
+        link["workspace"] = json!({"id": format!("w-{}", n % WORKSPACES), "name": "W"});
+        link["creator"] =
+            if n % 11 == 0 { json!({"fullName": "Nobody"}) } else { json!({"id": format!("u-{}", n % 13)}) };
+        link["tags"] = (0..n % 4).map(|t| json!({"id": format!("t-{}", (n + t) % 17), "name": "T"})).collect();
+        builder = builder.link(link);
+    }
+    let geoip = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/demo/geoip.mmdb");
+    builder
+        .section(&format!(
+            "[client_address]\ntrusted_proxies = [\"127.0.0.0/8\"]\n[enrich]\nworkers = 2\ngeoip_file = '{}'",
+            geoip.display()
+        ))
+        .capture("ring_bytes = 134217728")
+        .feed("all", &["*"])
+}
+
+/// Visitors that click through all deaths of the edge.
+struct Load<'a> {
+    address: SocketAddr,
+    stop: &'a AtomicBool,
+    sent: &'a AtomicU64,
+    answered: &'a AtomicU64,
+    most: u64,
+}
+
+impl Load<'_> {
+    fn visit(&self, seed: u64) {
+        let mut random = fastrand::Rng::with_seed(seed);
+        while !self.is_over() {
+            let Ok(mut stream) = TcpStream::connect(self.address) else {
+                thread::sleep(Duration::from_millis(3));
+                continue;
+            };
+            stream.set_nodelay(true).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            while !self.is_over() && self.burst(&mut stream, &mut random) {
+                thread::sleep(PAUSE);
+            }
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.stop.load(Relaxed) || self.answered.load(Relaxed) >= self.most
+    }
+
+    /// Sends clicks and reads their answers. False when the connection is gone.
+    fn burst(&self, stream: &mut TcpStream, random: &mut fastrand::Rng) -> bool {
+        let requests: String = (0..BURST).map(|_| request(random)).collect();
+        self.sent.fetch_add(BURST as u64, Relaxed);
+        if stream.write_all(requests.as_bytes()).is_err() {
+            return false;
+        }
+        let (mut read, mut buffer, mut seen) = (Vec::new(), [0; 16 << 10], 0);
+        while seen < BURST {
+            match stream.read(&mut buffer) {
+                Ok(0) | Err(_) => break,
+                Ok(n) => read.extend_from_slice(&buffer[..n]),
+            }
+            seen = memmem::find_iter(&read, b"\r\n\r\n").count();
+        }
+        self.answered.fetch_add(seen as u64, Relaxed);
+        assert_eq!(memmem::find_iter(&read, b"HTTP/1.1 ").count(), memmem::find_iter(&read, b"HTTP/1.1 302").count());
+        seen == BURST
+    }
+}
+
+/// A few links are hot, as everywhere.
+fn request(random: &mut fastrand::Rng) -> String {
+    let n = (random.f64().powi(4) * LINKS as f64) as usize;
+    let [a, b, c] = NETWORKS[random.usize(..NETWORKS.len())];
+    let client = Ipv4Addr::new(a, b, c, random.u8(1..60));
+    let referer = match random.u8(..4) {
+        0 => String::new(),
+        1 => "Referer: https://www.google.com/\r\n".into(),
+        2 => format!("Referer: https://www.site-{}.example/page\r\n", random.u8(..60)),
+        _ => "Referer: https://l.facebook.com/\r\n".into(),
+    };
+    let opted_out = if random.u8(..10) == 0 { "Sec-GPC: 1\r\n" } else { "" };
+    format!(
+        "GET /l-{n} HTTP/1.1\r\nHost: {}\r\nUser-Agent: {}\r\nX-Forwarded-For: {client}\r\n{referer}{opted_out}\r\n",
+        DOMAINS[n % 2],
+        AGENTS[random.usize(..AGENTS.len())],
+    )
+}
+
+#[derive(Deserialize)]
+struct Event {
+    timestamp: String,
+    client: Client,
+    referral: Option<Referral>,
+    route: Route,
+}
+
+#[derive(Deserialize)]
+struct Client {
+    location: Option<Location>,
+    agent: Agent,
+    session: Option<Session>,
+}
+
+#[derive(Deserialize)]
+struct Location {
+    country: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Agent {
+    r#type: String,
+    browser: Option<Named>,
+    os: Option<Named>,
+    device: Option<Named>,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct Session {
+    first: bool,
+}
+
+#[derive(Deserialize)]
+struct Referral {
+    hostname: String,
+}
+
+#[derive(Deserialize)]
+struct Route {
+    slashtag: String,
+    creator: Option<Creator>,
+    domain: Domain,
+    tags: Option<BTreeMap<String, serde_json::Value>>,
+}
+
+#[derive(Deserialize)]
+struct Creator {
+    id: Option<String>,
+    workspace: Workspace,
+}
+
+#[derive(Deserialize)]
+struct Workspace {
+    id: String,
+}
+
+#[derive(Deserialize)]
+struct Domain {
+    raw: String,
+}
+
+type Expected = HashMap<(u64, Kind, String, String), Counts>;
+
+/// What somebody counts who reads the delivered events, one by one. Returns the number of events, too.
+fn expected(bucket: &Path) -> (Expected, u64) {
+    let mut expected = Expected::new();
+    let mut ids = HashSet::new();
+    for path in objects_below(bucket) {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        summarize_stream(File::open(&path).unwrap(), name, |id, text| {
+            assert!(ids.insert(uuid::Uuid::parse_str(id).unwrap()), "{id} is delivered twice");
+            count(&serde_json::from_slice(text).unwrap(), &mut expected);
+        })
+        .unwrap();
+    }
+    (expected, ids.len() as u64)
+}
+
+fn count(event: &Event, expected: &mut Expected) {
+    let Event { timestamp, client, referral, route } = event;
+    let micros = timestamp.parse::<jiff::Timestamp>().unwrap().as_microsecond() as u64;
+    let creator = route.creator.as_ref().unwrap();
+    let workspace = creator.workspace.id.as_str();
+    let human = client.agent.r#type == "human";
+    let one = Counts {
+        clicks: 1,
+        humans: human.into(),
+        bots: (!human).into(),
+        sessions: client.session.as_ref().is_some_and(|session| session.first).into(),
+        first: micros,
+        last: micros,
+    };
+    let name = |named: &Option<Named>| named.as_ref().map_or(String::new(), |named| named.name.clone());
+    let mut add = |kind, scope: &str, name: String| {
+        expected.entry((micros / 3_600_000_000, kind, scope.to_owned(), name)).or_default().add(&one);
+    };
+    add(Kind::Link, &route.domain.raw, route.slashtag.clone());
+    add(Kind::Domain, workspace, route.domain.raw.clone());
+    add(Kind::Workspace, workspace, String::new());
+    for tag in route.tags.iter().flat_map(BTreeMap::keys) {
+        add(Kind::Tag, workspace, tag.clone());
+    }
+    if let Some(id) = &creator.id {
+        add(Kind::Creator, workspace, id.clone());
+    }
+    let country = client.location.as_ref().and_then(|location| location.country.clone());
+    add(Kind::Country, workspace, country.unwrap_or_default());
+    add(Kind::Referrer, workspace, referral.as_ref().map_or(String::new(), |referral| referral.hostname.clone()));
+    add(Kind::Device, workspace, name(&client.agent.device));
+    add(Kind::Browser, workspace, name(&client.agent.browser));
+    add(Kind::Os, workspace, name(&client.agent.os));
+}
+
+/// The counts in the store are those of the delivered events, for every key. Returns the number of events.
+#[track_caller]
+fn assert_counts_are_exact(stopped: &Stopped) -> u64 {
+    let (expected, events) = expected(&stopped.dir().join("bucket/all"));
+    let reader = Store::open(&stopped.dir().join("spool").join(COUNTS_FILE)).unwrap().reader().unwrap();
+    let hour = |n: u64| Hour::of_micros(n * 3_600_000_000);
+    let mut kinds: BTreeMap<Kind, usize> = BTreeMap::new();
+    let mut wrong = Vec::new();
+    for ((at, kind, scope, name), counts) in &expected {
+        let found = reader.total(*kind, scope, name, hour(*at), hour(at + 1)).unwrap();
+        if found != *counts {
+            wrong.push(format!("{kind:?} {scope} {name:?}: {found:?} instead of {counts:?}"));
+        }
+        *kinds.entry(*kind).or_default() += 1;
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} of {} keys are wrong: {:#?}",
+        wrong.len(),
+        expected.len(),
+        &wrong[..wrong.len().min(5)]
+    );
+    assert_eq!(kinds.len(), 10, "every kind was counted: {kinds:?}");
+    println!("  {events} events in {} keys, as counted: {kinds:?}", expected.len());
+    events
+}
+
+/// Waits until everything is delivered and counted.
+#[track_caller]
+fn settle(edge: &Edge) {
+    let (mut best, mut until) = (i64::MAX, Instant::now() + PATIENCE);
+    loop {
+        let left = ["ring_clicks", "events_pending{feed=\"all\"}", "stats_pending"];
+        let left: i64 = left.iter().map(|name| edge.metric(&format!("clickedge_{name}"))).sum();
+        if left == 0 {
+            return;
+        }
+        if left < best {
+            (best, until) = (left, Instant::now() + PATIENCE);
+        }
+        assert!(Instant::now() < until, "{left} do not come to rest\n{}", edge.log());
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Starts it with a trap, and waits until it has died there.
+#[track_caller]
+fn die_at(stopped: Stopped, trap: &str) -> Stopped {
+    let mut edge = stopped.spawn(&[("CLICKEDGE_DIE_AT", trap)]);
+    let until = Instant::now() + PATIENCE;
+    while !edge.has_ended() {
+        assert!(Instant::now() < until, "it never came to {trap}\n{}", edge.log());
+        thread::sleep(Duration::from_millis(5));
+    }
+    let stopped = edge.wait();
+    assert_eq!(stopped.status.signal(), Some(9), "{trap}\n{}", stopped.log());
+    stopped
+}
+
+#[test]
+fn counts_are_those_of_the_delivered_events_whatever_kills_it() {
+    let clicks: u64 = std::env::var("COUNTS_CLICKS").map_or(8_000, |clicks| clicks.parse().unwrap());
+    let (stop, sent, answered) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
+    let edge = builder().start();
+    let since = Instant::now();
+    let load = Load { address: edge.address, stop: &stop, sent: &sent, answered: &answered, most: clicks };
+    let stopped = thread::scope(|scope| {
+        for seed in 0..VISITORS as u64 {
+            let load = &load;
+            scope.spawn(move || load.visit(seed));
+        }
+        let wait_for = |share: u64| {
+            let (mut last, mut until) = (0, Instant::now() + PATIENCE);
+            while load.answered.load(Relaxed) < clicks * share / 100 {
+                if load.answered.load(Relaxed) > last {
+                    (last, until) = (load.answered.load(Relaxed), Instant::now() + PATIENCE);
+                }
+                assert!(Instant::now() < until, "nobody answers any more");
+                thread::sleep(Duration::from_millis(2));
+            }
+        };
+        wait_for(20);
+        let stopped = edge.kill();
+        // What the first process left is counted at once, so the first of these dies amid the recovery.
+        let stopped = die_at(stopped, "counting:1");
+        let stopped = die_at(stopped, "counted:1");
+        let edge = stopped.restart();
+        wait_for(60);
+        let edge = edge.kill().restart();
+        wait_for(75);
+        let edge = edge.stop().restart();
+        wait_for(100);
+        stop.store(true, Relaxed);
+        settle(&edge);
+        let peak = fs::read_to_string(format!("/proc/{}/status", edge.pid())).unwrap();
+        let peak = peak.lines().find(|line| line.starts_with("VmHWM")).unwrap_or_default().to_owned();
+        println!(
+            "{} clicks sent, {} answered in {:?}; {peak}",
+            sent.load(Relaxed),
+            answered.load(Relaxed),
+            since.elapsed()
+        );
+        edge.stop()
+    });
+    assert!(stopped.status.success(), "{}", stopped.log());
+    let size = fs::metadata(stopped.dir().join("spool").join(COUNTS_FILE)).unwrap().len();
+    println!("  {size} bytes of counts");
+    let events = assert_counts_are_exact(&stopped);
+    assert!(events >= answered.into_inner() && events <= sent.into_inner());
+    assert_eq!(objects_below(&stopped.dir().join("spool/journal")).len(), 0);
+}
+
+#[test]
+fn events_go_on_while_counts_cannot_be_written_and_are_counted_later() {
+    let edge = builder().start();
+    let stopped = edge.stop();
+    let file = stopped.dir().join("spool").join(COUNTS_FILE);
+    let kept = file.with_extension("kept");
+    fs::rename(&file, &kept).unwrap();
+    fs::create_dir(&file).unwrap();
+    let edge = stopped.restart();
+    clicks_on(&edge, 30);
+    edge.wait_until("delivered", |edge| edge.metric("clickedge_events_delivered_total{feed=\"all\"}") == 30);
+    assert_eq!(edge.metric("clickedge_stats_failing"), 1);
+    assert_eq!(edge.metric("clickedge_stats_pending"), 30);
+    fs::remove_dir(&file).unwrap();
+    fs::rename(&kept, &file).unwrap();
+    edge.wait_until("counted", |edge| edge.metric("clickedge_stats_counted_total") == 30);
+    assert_eq!(edge.metric("clickedge_stats_failing"), 0);
+    let stopped = edge.stop();
+    assert_eq!(total(&stopped), 30);
+}
+
+#[test]
+fn a_damaged_file_of_counts_is_moved_aside_and_costs_no_event() {
+    let edge = builder().start();
+    clicks_on(&edge, 20);
+    let stopped = edge.stop();
+    assert_eq!(total(&stopped), 20);
+    let spool = stopped.dir().join("spool");
+    fs::write(spool.join(COUNTS_FILE), vec![0x5a; 16_384]).unwrap();
+    let edge = stopped.restart();
+    clicks_on(&edge, 10);
+    let stopped = edge.stop();
+    assert!(stopped.log().contains("counts are moved aside"), "{}", stopped.log());
+    assert_eq!(fs::read(spool.join("stats.damaged-1")).unwrap(), vec![0x5a; 16_384]);
+    assert_eq!((stopped.events("all").len(), total(&stopped)), (30, 10));
+}
+
+#[test]
+fn what_was_counted_before_counts_were_switched_off_and_on_again_stays() {
+    let edge = builder().start();
+    clicks_on(&edge, 10);
+    let mut stopped = edge.kill();
+    for (from, to, clicks) in [("", "false", 5), ("enabled = false", "true", 7)] {
+        stopped.reconfigure(|config| match from {
+            "" => config.replace("[[feeds]]", "[stats]\nenabled = false\n[[feeds]]"),
+            from => config.replace(from, &format!("enabled = {to}")),
+        });
+        let edge = stopped.restart();
+        clicks_on(&edge, clicks);
+        stopped = edge.stop();
+    }
+    // Those of the first process wait in the journal until a process that counts finds them, or one that does not
+    // frees it.
+    assert_eq!(stopped.events("all").len(), 22);
+    let counted = total(&stopped);
+    assert!((7..=17).contains(&counted), "{counted}");
+}
+
+fn clicks_on(edge: &Edge, count: usize) {
+    let mut visitor = clicks::Visitor::connect(edge.address);
+    for n in 0..count {
+        assert!(visitor.click(&format!("{n}"), ""), "{}", edge.log());
+    }
+}
+
+/// Clicks on the link that every test edge has.
+fn total(stopped: &Stopped) -> u64 {
+    let reader = Store::open(&stopped.dir().join("spool").join(COUNTS_FILE)).unwrap().reader().unwrap();
+    let (from, until) = (Hour::of_micros(0), Hour::of_micros(u64::MAX >> 1));
+    reader.total(Kind::Link, "go.brand.com", "spring", from, until).unwrap().clicks
+}
