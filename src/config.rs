@@ -10,6 +10,7 @@
 pub mod diagnostics;
 pub mod feeds;
 pub mod generate;
+pub mod stats;
 pub mod validate;
 
 use std::{
@@ -24,6 +25,7 @@ use serde::{Deserialize, Serialize};
 
 pub use diagnostics::{ConfigError, load};
 pub use feeds::{Compression, Dir, Encryption, Feed, Format, S3, Sink};
+pub use stats::Stats;
 
 /// Everything an edge needs to know.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
@@ -47,6 +49,8 @@ pub struct Config {
     pub enrich: Enrich,
     /// Local durable storage between enrichment and delivery.
     pub spool: Spool,
+    /// Counts of clicks, for the admin listener and for feeds with `rollups`.
+    pub stats: Stats,
     /// Deliveries to customers: which workspaces, which format, which sink.
     pub feeds: Vec<Feed>,
     /// The second listener: metrics, health, readiness. Keep it off the open internet.

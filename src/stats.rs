@@ -4,6 +4,8 @@
 //! They are a fold over the journal: the packer reads each event once, in the journal's order, and what it has counted
 //! is committed together with how far it has read. So a crash neither loses a click nor counts one twice.
 
+pub mod store;
+
 use hashbrown::HashMap;
 
 use crate::manifest::Hour;
