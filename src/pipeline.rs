@@ -21,6 +21,7 @@ use crate::{
     enrich::{Enrich, GeoStore, Router, Shared, geo::GeoError},
     redirect::{Answers, Redirector, TrustedProxies},
     spool::{FeedSpec, Opened, Outbox, Spool, SpoolError},
+    stats::Live,
     telemetry::metrics::{Account, Metrics, Reload},
 };
 
@@ -89,7 +90,8 @@ impl Pipeline {
             Arc::clone(&metrics),
         );
         let journal_bytes = spool.journal_bytes();
-        let monitor = Monitor { metrics, catalog, geo, capture, outbox, journal_bytes, alarm };
+        let counts = config.stats.enabled.then(|| Live::new(&config.spool.dir));
+        let monitor = Monitor { metrics, catalog, geo, capture, outbox, journal_bytes, counts, alarm };
         Ok(Self { redirector, monitor, enrich, spool, deliver })
     }
 
@@ -132,6 +134,7 @@ pub struct Monitor {
     capture: Capture,
     outbox: Arc<Outbox>,
     journal_bytes: Arc<AtomicU64>,
+    counts: Option<Live>,
     alarm: Alarm,
 }
 
@@ -151,6 +154,16 @@ impl Monitor {
         metrics.journal_bytes.set(self.journal_bytes.load(Ordering::Relaxed) as i64);
         metrics.spool_bytes.set(self.outbox.bytes() as i64);
         metrics.text()
+    }
+
+    /// Where the counts lie. `None` when nothing is counted.
+    pub fn counts(&self) -> Option<Live> {
+        self.counts.clone()
+    }
+
+    /// The catalog.
+    pub fn catalog(&self) -> Arc<CatalogStore> {
+        Arc::clone(&self.catalog)
     }
 
     /// Whether a thread has failed, which is a defect. Clicks are answered and captured until the rings are

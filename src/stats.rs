@@ -4,11 +4,15 @@
 //! They are a fold over the journal: the packer reads each event once, in the journal's order, and what it has counted
 //! is committed together with how far it has read. So a crash neither loses a click nor counts one twice.
 
+mod live;
+pub mod rollup;
 pub mod store;
 
 use hashbrown::HashMap;
 
 use crate::manifest::Hour;
+
+pub use live::Live;
 
 /// What is counted of each thing in each hour.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
