@@ -20,7 +20,7 @@ use crate::{
     deliver::Deliver,
     enrich::{Enrich, GeoStore, Router, Shared, geo::GeoError},
     redirect::{Answers, Redirector, TrustedProxies},
-    spool::{FeedSpec, Opened, Outbox, Spool, SpoolError},
+    spool::{FeedSpec, Opened, Outbox, Spool, SpoolError, rollups},
     stats::Live,
     telemetry::metrics::{Account, Metrics, Reload},
 };
@@ -64,8 +64,14 @@ impl Pipeline {
         let catalog = Arc::new(catalog);
         let geo = Arc::new(GeoStore::open(config.enrich.geoip_file.as_deref())?);
         let trusted = TrustedProxies::new(&config.client_address)?;
-        let opened =
+        let mut opened =
             Opened::open(&config.spool, &config.edge.pop, feed_specs(config, &metrics), Arc::clone(&metrics))?;
+        let counts = config.stats.enabled.then(|| Live::new(&config.spool.dir));
+        if let Some(counts) = &counts {
+            let catalog = Arc::clone(&catalog);
+            let owner = Arc::new(move |domain: &str, slashtag: &str| catalog.workspace_of(domain, slashtag));
+            opened.count_from(rollups::Source::new(counts.clone(), owner));
+        }
         let outbox = opened.outbox();
         let (capture, inlets) =
             Capture::open(&config.capture, config.listener_threads(), config.workers(), opened.known())?;
@@ -90,7 +96,6 @@ impl Pipeline {
             Arc::clone(&metrics),
         );
         let journal_bytes = spool.journal_bytes();
-        let counts = config.stats.enabled.then(|| Live::new(&config.spool.dir));
         let monitor = Monitor { metrics, catalog, geo, capture, outbox, journal_bytes, counts, alarm };
         Ok(Self { redirector, monitor, enrich, spool, deliver })
     }

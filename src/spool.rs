@@ -9,7 +9,7 @@
 //! {dir}/build/                       the objects of the round under way                           (pack, format)
 //! {dir}/outbox/{feed}/{key}          finished objects, byte for byte what the sink will hold      (outbox)
 //! {dir}/delivered/{hour}/{feed}/…    what was delivered, for a while                              (outbox)
-//! {dir}/records/{hour}.{part}.records  what is known of each object, for the manifests              (record, hours)
+//! {dir}/records/{hour}.{part}.records  what is known of each object, for manifests and rollups  (record, hours, rollups)
 //! {dir}/replay/{feed}/{key}          objects that an operator wants to be sent again              (pack)
 //! {dir}/quarantine/                  what was found damaged                                       (recovery)
 //! ```
@@ -35,6 +35,7 @@ pub mod read;
 pub mod record;
 pub mod recovery;
 pub mod replay;
+pub mod rollups;
 pub mod state;
 pub mod survey;
 
@@ -68,6 +69,7 @@ use crate::{
     capture::Mark,
     config::{self, Format},
     enrich::Batch,
+    stats::rollup::Workspaces,
     telemetry::metrics::{FeedMetrics, Metrics},
 };
 
@@ -101,6 +103,8 @@ pub struct FeedSpec {
     pub hold_back: Duration,
     /// `None` for no manifests.
     pub manifest_every: Option<Duration>,
+    /// Whose counts are delivered. `None` for no rollups.
+    pub rollups: Option<Workspaces>,
     /// False for a feed that only an earlier configuration knew: its objects are made, and stay.
     pub configured: bool,
     pub metrics: Arc<FeedMetrics>,
@@ -119,6 +123,7 @@ impl FeedSpec {
             min_bytes: feed.min_bytes,
             hold_back: Duration::from_secs(feed.hold_back_secs.max(feed.max_age_secs)),
             manifest_every: (feed.manifest_secs > 0).then(|| Duration::from_secs(feed.manifest_secs)),
+            rollups: feed.rollups.then(|| Workspaces::new(&feed.workspaces)),
             configured: true,
             metrics,
         }
@@ -136,6 +141,7 @@ impl FeedSpec {
             min_bytes: 0,
             hold_back: Duration::ZERO,
             manifest_every: None,
+            rollups: None,
             configured: false,
             metrics,
         }
@@ -153,6 +159,7 @@ pub struct Opened {
     hours: Hours,
     records: Records,
     recovered: Recovered,
+    rollups: Option<rollups::Source>,
     metrics: Arc<Metrics>,
     lock: File,
 }
@@ -229,7 +236,14 @@ impl Opened {
         if segments > 0 {
             tracing::info!(segments, events, "found a journal");
         }
-        Ok(Self { dir, config: config.clone(), disk, outbox, feeds, state, hours, records, recovered, metrics, lock })
+        let config = config.clone();
+        let rollups = None;
+        Ok(Self { dir, config, disk, outbox, feeds, state, hours, records, recovered, rollups, metrics, lock })
+    }
+
+    /// Says where the counts come from. Without it there are no rollups.
+    pub fn count_from(&mut self, source: rollups::Source) {
+        self.rollups = Some(source);
     }
 
     /// Where finished objects lie.
@@ -273,7 +287,8 @@ impl Opened {
         release: Box<dyn FnMut(Mark) + Send>,
         mut finished: Box<dyn FnMut(usize, Object) + Send>,
     ) -> Assembled {
-        let Self { dir, config, disk, outbox, feeds, state, hours, records, recovered, metrics, lock } = self;
+        let Self { dir, config, disk, outbox, feeds, state, hours, records, recovered, rollups, metrics, lock } =
+            self;
         // What waits in it is bounded by the size of the journal.
         let (synced, from_journal) = unbounded();
         let (deadline, ended) = (Deadline::default(), Arc::new(AtomicBool::new(false)));
@@ -300,6 +315,7 @@ impl Opened {
             feeds,
             state,
             hours,
+            rollups,
             segments: recovered.segments.iter().copied().collect(),
             journal_size: Arc::clone(&size),
             journal_max_bytes: config.journal_max_bytes,

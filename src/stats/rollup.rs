@@ -81,7 +81,7 @@ pub fn write(
     hour: Hour,
     workspaces: &Workspaces,
     owner: Owner<'_>,
-    out: &mut impl Write,
+    out: &mut dyn Write,
 ) -> io::Result<u64> {
     let mut writer = Writer { snapshot, hour, start: hour_start(hour), workspaces, owner, out, lines: 0 };
     writer.links()?;
@@ -101,17 +101,17 @@ pub fn write(
     Ok(writer.lines)
 }
 
-struct Writer<'a, W> {
+struct Writer<'a> {
     snapshot: &'a Snapshot<'a>,
     hour: Hour,
     start: String,
     workspaces: &'a Workspaces,
     owner: Owner<'a>,
-    out: &'a mut W,
+    out: &'a mut dyn Write,
     lines: u64,
 }
 
-impl<W: Write> Writer<'_, W> {
+impl Writer<'_> {
     fn links(&mut self) -> io::Result<()> {
         let (snapshot, hour) = (self.snapshot, self.hour);
         let (mut of, mut owners) = (String::new(), Vec::new());

@@ -185,7 +185,7 @@ impl Store {
     }
 
     /// Says that nothing was counted elsewhere before this store was made: that it is as old as the spool. Without it,
-    /// only hours that began later than the store are [complete](Snapshot::is_complete).
+    /// only hours that began later than the store are complete: see [`Snapshot::since`].
     ///
     /// # Errors
     /// When the store did not take it.

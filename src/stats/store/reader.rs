@@ -158,9 +158,10 @@ impl Snapshot<'_> {
         self.checked(counted.optional())
     }
 
-    /// Whether an hour began after the store did: of an earlier one, something may have been counted elsewhere.
-    pub fn is_complete(&self, hour: Hour) -> bool {
-        hour.since_epoch().saturating_mul(3_600_000_000) >= self.since
+    /// Since when everything is counted, microseconds since the Unix epoch. Of an hour that began before, something may
+    /// have been counted elsewhere.
+    pub fn since(&self) -> u64 {
+        self.since
     }
 
     /// The hours that an answer about these is about.
