@@ -292,7 +292,7 @@ impl Default for Spool {
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Admin {
-    /// Address and port of `/metrics`, `/livez` and `/readyz`.
+    /// Address and port of `/metrics`, `/livez`, `/readyz` and `/v1/stats/`.
     pub address: SocketAddr,
 }
 

@@ -16,6 +16,7 @@
 //! | [`enrich`] | workers that turn raw clicks into click events |
 //! | [`spool`] | the journal, the packer that makes objects of it, the outbox, recovery; what an operator sees of it |
 //! | [`deliver`] | sinks, pace and retries, one task a feed |
+//! | [`stats`] | counts of links, domains, workspaces and more: a fold over the journal; rollups |
 //! | [`event`], [`manifest`] | the public contracts |
 //! | [`catalog`], [`config`], [`telemetry`], [`clock`] | beside the flow; they import no stage |
 //! | [`alarm`], [`fault`] | tells that a thread has panicked; the places at which a test lets the process die |

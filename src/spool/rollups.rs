@@ -89,7 +89,9 @@ impl Unsent {
                 due.entry(*hour).or_default().push(*feed);
             }
         }
-        due.values_mut().for_each(|feeds| feeds.sort_unstable());
+        for feeds in due.values_mut() {
+            feeds.sort_unstable();
+        }
         due
     }
 }

@@ -83,14 +83,14 @@ impl Params {
         };
         let mut seen = Vec::new();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            let Some(name) = known.iter().find(|known| **known == name) else {
+            let Some(name) = known.iter().copied().find(|known| *known == name) else {
                 return Err(wrong(&name, &value, format!("is no parameter here; there are {}", known.join(", "))));
             };
-            if seen.contains(name) {
+            if seen.contains(&name) {
                 return Err(wrong(name, &value, "stands there twice; write it once"));
             }
             seen.push(name);
-            match *name {
+            match name {
                 "from" => params.from = Some(time(name, &value)?),
                 "until" => params.until = Some(time(name, &value)?),
                 "step" => params.step = Some(one_of(name, &value, &[("hour", Step::Hour), ("day", Step::Day)])?),
@@ -104,7 +104,7 @@ impl Params {
                     let remedy = || wrong(name, &value, format!("must be a number from 1 to {MAX_ROWS}"));
                     params.top = top.ok_or_else(remedy)?;
                 }
-                _ => params.by(name, &value, seen.contains(&&"step"))?,
+                _ => params.by(name, &value, seen.contains(&"step"))?,
             }
         }
         if params.by.is_some() && params.step.is_some() {
@@ -163,13 +163,12 @@ impl Params {
             }
             "hours" => self.step = Some(Step::Hour),
             "days" => self.step = Some(Step::Day),
-            _ => match By::ALL.iter().find(|(name, _)| *name == value) {
-                Some((_, by)) => self.by = Some(*by),
-                None => {
-                    let names: Vec<_> = By::ALL.iter().map(|(name, _)| *name).collect();
-                    return Err(wrong(name, value, format!("must be one of {}, hours, days", names.join(", "))));
-                }
-            },
+            _ => {
+                let choices: Vec<_> = By::ALL.iter().map(|(name, _)| *name).chain(["hours", "days"]).collect();
+                let by = By::ALL.iter().find(|(name, _)| *name == value).map(|(_, by)| *by);
+                let remedy = || wrong(name, value, format!("must be one of {}", choices.join(", ")));
+                self.by = Some(by.ok_or_else(remedy)?);
+            }
         }
         Ok(())
     }
