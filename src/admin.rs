@@ -5,6 +5,9 @@
 //! | `GET /livez` | 200 as long as the process answers at all |
 //! | `GET /readyz` | 200 while clicks are to be sent here, 503 before; from the start of a stop this listener is closed |
 //! | `GET /metrics` | all numbers in the Prometheus text format |
+//! | `GET /v1/stats/...` | counts of links, domains and workspaces, see [`stats`] |
+
+pub mod stats;
 
 use std::sync::{
     Arc,
@@ -16,6 +19,7 @@ use http::{Method, Response, header};
 use pingora::{apps::http_app::ServeHttp, protocols::http::ServerSession};
 
 use crate::pipeline::Monitor;
+use stats::{ROOT, Refusal, Stats};
 
 /// Whether clicks are to be sent here. Cheap to clone.
 #[derive(Clone, Default)]
@@ -35,15 +39,18 @@ impl Readiness {
 pub struct Admin {
     monitor: Monitor,
     readiness: Readiness,
+    stats: Stats,
 }
+
+const TEXT: &str = "text/plain; charset=utf-8";
 
 impl Admin {
     pub fn new(monitor: Monitor, readiness: Readiness) -> Self {
-        Self { monitor, readiness }
+        let stats = Stats::new(monitor.counts(), monitor.catalog());
+        Self { monitor, readiness, stats }
     }
 
-    fn answer(&self, method: &Method, path: &str) -> (u16, &'static str, String) {
-        const TEXT: &str = "text/plain; charset=utf-8";
+    async fn answer(&self, method: &Method, path: &str, query: &str) -> (u16, &'static str, String) {
         if !matches!(*method, Method::GET | Method::HEAD) {
             return (405, TEXT, "GET and HEAD only\n".into());
         }
@@ -52,7 +59,13 @@ impl Admin {
             "/readyz" if self.readiness.is_ready() => (200, TEXT, "ready\n".into()),
             "/readyz" => (503, TEXT, "not ready\n".into()),
             "/metrics" => (200, prometheus::TEXT_FORMAT, self.monitor.metrics()),
-            _ => (404, TEXT, "routes: /livez /readyz /metrics\n".into()),
+            path if path.starts_with(ROOT) => match self.stats.answer(path, query).await {
+                Ok(json) => (200, "application/json", json),
+                Err(Refusal::Bad(text)) => (400, TEXT, text + "\n"),
+                Err(Refusal::Unknown(text)) => (404, TEXT, text + "\n"),
+                Err(Refusal::Unavailable(text)) => (503, TEXT, text + "\n"),
+            },
+            _ => (404, TEXT, format!("routes: /livez /readyz /metrics {ROOT}\n")),
         }
     }
 }
@@ -61,7 +74,10 @@ impl Admin {
 impl ServeHttp for Admin {
     async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
         let request = session.req_header();
-        let (status, kind, body) = self.answer(&request.method, request.uri.path());
+        let (status, kind, body) = {
+            let (path, query) = (request.uri.path(), request.uri.query().unwrap_or_default());
+            self.answer(&request.method, path, query).await
+        };
         let head = request.method == Method::HEAD;
         let mut response = Response::builder()
             .status(status)

@@ -186,6 +186,34 @@ impl CatalogStore {
         Ok(report)
     }
 
+    /// The names that the slashtag of a raw path has: as the catalog writes it, if it has the link, and in normal form.
+    ///
+    /// # Errors
+    /// When the path can be no link's: see [`key::slashtag`].
+    pub fn slashtag_names(&self, host: &Host, path: &[u8]) -> Result<[String; 2], key::BadKey> {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let mut normal = key::slashtag(path)?;
+        let policy = self.config.domains.get(host.as_str()).map(|domain| domain.case).unwrap_or_default();
+        if policy == config::Case::Insensitive {
+            normal = key::fold_case(normal);
+        }
+        let normal = text(&normal);
+        let written = match self.load().find(host, path)? {
+            Lookup::Found(link) => text(link.slashtag()),
+            Lookup::NotBranded | Lookup::Unknown => normal.clone(),
+        };
+        Ok([written, normal])
+    }
+
+    /// Whose a link is, by its domain and its slashtag as the catalog writes it.
+    pub fn workspace_of(&self, domain: &str, slashtag: &str) -> Option<Box<str>> {
+        let host = Host::parse(domain.as_bytes()).ok()?;
+        match self.load().find(&host, slashtag.as_bytes()).ok()? {
+            Lookup::Found(link) => Some(link.workspace().into()),
+            Lookup::NotBranded | Lookup::Unknown => None,
+        }
+    }
+
     /// The catalog in service. Hold it for one request, not across an await.
     pub fn load(&self) -> Guard<Arc<Catalog>> {
         self.current.load()

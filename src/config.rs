@@ -51,7 +51,7 @@ pub struct Config {
     pub enrich: Enrich,
     /// Local durable storage between enrichment and delivery.
     pub spool: Spool,
-    /// Counts of clicks per link, domain, workspace, tag and creator.
+    /// Counts of clicks, for the admin listener and for feeds with `rollups`.
     pub stats: Stats,
     /// Deliveries to customers: which workspaces, which format, which sink.
     pub feeds: Vec<Feed>,
@@ -266,7 +266,7 @@ impl Default for Spool {
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Admin {
-    /// Address and port of `/metrics`, `/livez` and `/readyz`.
+    /// Address and port of `/metrics`, `/livez`, `/readyz` and `/v1/stats/`.
     pub address: SocketAddr,
 }
 

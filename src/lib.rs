@@ -16,6 +16,7 @@
 //! | [`enrich`] | workers that turn raw clicks into click events |
 //! | [`spool`] | the journal, the packer that makes objects of it, the outbox, recovery; what an operator sees of it |
 //! | [`deliver`] | sinks, pace and retries, one task a feed |
+//! | [`stats`] | counts of links, domains, workspaces and more: a fold over the journal; rollups |
 //! | [`event`], [`manifest`] | the public contracts |
 //! | [`stats`] | counts: the tallies that workers write and the spool adds up, and the store |
 //! | [`catalog`], [`config`], [`telemetry`], [`clock`] | beside the flow; they and [`stats`] import no stage |

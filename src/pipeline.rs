@@ -20,7 +20,11 @@ use crate::{
     deliver::Deliver,
     enrich::{Enrich, GeoStore, Router, Shared, geo::GeoError},
     redirect::{Answers, Redirector, TrustedProxies},
-    spool::{FeedSpec, Opened, Outbox, Spool, SpoolError},
+    spool::{FeedSpec, Opened, Outbox, Spool, SpoolError, rollups},
+    stats::{
+        Live,
+        book::{Book, FileBook},
+    },
     telemetry::metrics::{Account, Metrics, Reload},
 };
 
@@ -63,8 +67,18 @@ impl Pipeline {
         let catalog = Arc::new(catalog);
         let geo = Arc::new(GeoStore::open(config.enrich.geoip_file.as_deref())?);
         let trusted = TrustedProxies::new(&config.client_address)?;
-        let (specs, counts) = (feed_specs(config, &metrics), config.stats.enabled);
-        let opened = Opened::open(&config.spool, &config.edge.pop, specs, counts, Arc::clone(&metrics))?;
+        let counts = config.stats.enabled.then(|| Live::new(&config.spool.dir));
+        let book = counts.clone().map(|live| {
+            let book: Box<dyn Book> = Box::new(FileBook::new(live, (&config.stats).into()));
+            book
+        });
+        let specs = feed_specs(config, &metrics);
+        let mut opened = Opened::open(&config.spool, &config.edge.pop, specs, book, Arc::clone(&metrics))?;
+        if let Some(counts) = &counts {
+            let catalog = Arc::clone(&catalog);
+            let owner = Arc::new(move |domain: &str, slashtag: &str| catalog.workspace_of(domain, slashtag));
+            opened.count_from(rollups::Source::new(counts.clone(), owner));
+        }
         let outbox = opened.outbox();
         let (capture, inlets) =
             Capture::open(&config.capture, config.listener_threads(), config.workers(), opened.known())?;
@@ -79,7 +93,7 @@ impl Pipeline {
             config: config.enrich.clone(),
             metrics: Arc::clone(&metrics),
             feeds: config.feeds.iter().map(|feed| metrics.feed(&feed.name)).collect(),
-            counts,
+            counts: config.stats.enabled,
         };
         let enrich = Enrich::start(shared, inlets, &batches, &alarm)?;
         let redirector = Redirector::new(
@@ -90,7 +104,7 @@ impl Pipeline {
             Arc::clone(&metrics),
         );
         let journal_bytes = spool.journal_bytes();
-        let monitor = Monitor { metrics, catalog, geo, capture, outbox, journal_bytes, alarm };
+        let monitor = Monitor { metrics, catalog, geo, capture, outbox, journal_bytes, counts, alarm };
         Ok(Self { redirector, monitor, enrich, spool, deliver })
     }
 
@@ -133,6 +147,7 @@ pub struct Monitor {
     capture: Capture,
     outbox: Arc<Outbox>,
     journal_bytes: Arc<AtomicU64>,
+    counts: Option<Live>,
     alarm: Alarm,
 }
 
@@ -152,6 +167,16 @@ impl Monitor {
         metrics.journal_bytes.set(self.journal_bytes.load(Ordering::Relaxed) as i64);
         metrics.spool_bytes.set(self.outbox.bytes() as i64);
         metrics.text()
+    }
+
+    /// Where the counts lie. `None` when nothing is counted.
+    pub fn counts(&self) -> Option<Live> {
+        self.counts.clone()
+    }
+
+    /// The catalog.
+    pub fn catalog(&self) -> Arc<CatalogStore> {
+        Arc::clone(&self.catalog)
     }
 
     /// Whether a thread has failed, which is a defect. Clicks are answered and captured until the rings are

@@ -9,7 +9,7 @@
 //! {dir}/build/                       the objects of the round under way                           (pack, format)
 //! {dir}/outbox/{feed}/{key}          finished objects, byte for byte what the sink will hold      (outbox)
 //! {dir}/delivered/{hour}/{feed}/…    what was delivered, for a while                              (outbox)
-//! {dir}/records/{hour}.{part}.records  what is known of each object, for the manifests              (record, hours)
+//! {dir}/records/{hour}.{part}.records  what is known of each object, for manifests and rollups  (record, hours, rollups)
 //! {dir}/replay/{feed}/{key}          objects that an operator wants to be sent again              (pack)
 //! {dir}/quarantine/                  what was found damaged                                       (recovery)
 //! {dir}/stats.sqlite                 what was counted, and how far the journal is counted         (counting, crate::stats)
@@ -37,6 +37,7 @@ pub mod read;
 pub mod record;
 pub mod recovery;
 pub mod replay;
+pub mod rollups;
 pub mod state;
 pub mod survey;
 
@@ -72,7 +73,7 @@ use crate::{
     clock,
     config::{self, Format},
     enrich::Batch,
-    stats::book::{Book, FileBook},
+    stats::{book::Book, rollup::Workspaces},
     telemetry::metrics::{FeedMetrics, Metrics},
 };
 
@@ -106,6 +107,8 @@ pub struct FeedSpec {
     pub hold_back: Duration,
     /// `None` for no manifests.
     pub manifest_every: Option<Duration>,
+    /// Whose counts are delivered. `None` for no rollups.
+    pub rollups: Option<Workspaces>,
     /// False for a feed that only an earlier configuration knew: its objects are made, and stay.
     pub configured: bool,
     pub metrics: Arc<FeedMetrics>,
@@ -124,6 +127,7 @@ impl FeedSpec {
             min_bytes: feed.min_bytes,
             hold_back: Duration::from_secs(feed.hold_back_secs.max(feed.max_age_secs)),
             manifest_every: (feed.manifest_secs > 0).then(|| Duration::from_secs(feed.manifest_secs)),
+            rollups: feed.rollups.then(|| Workspaces::new(&feed.workspaces)),
             configured: true,
             metrics,
         }
@@ -141,6 +145,7 @@ impl FeedSpec {
             min_bytes: 0,
             hold_back: Duration::ZERO,
             manifest_every: None,
+            rollups: None,
             configured: false,
             metrics,
         }
@@ -159,16 +164,14 @@ pub struct Opened {
     records: Records,
     recovered: Recovered,
     counting: Option<Counting>,
+    rollups: Option<rollups::Source>,
     metrics: Arc<Metrics>,
     lock: File,
 }
 
-/// Name of the file of counts in a spool's folder.
-pub const COUNTS_FILE: &str = "stats.sqlite";
-
 impl Opened {
-    /// Opens the spool of a real disk and finds out what an earlier process has left. `counts` says whether clicks are
-    /// counted.
+    /// Opens the spool of a real disk and finds out what an earlier process has left. `book` is where clicks are
+    /// counted, if they are.
     ///
     /// # Errors
     /// When the folder cannot be made or written, or another process holds it.
@@ -176,7 +179,7 @@ impl Opened {
         config: &config::Spool,
         pop: &str,
         feeds: Vec<FeedSpec>,
-        counts: bool,
+        book: Option<Box<dyn Book>>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, SpoolError> {
         let dir = config.dir.display().to_string();
@@ -189,7 +192,6 @@ impl Opened {
             Err(fs::TryLockError::Error(source)) => return Err(io(source)),
         }
         let disk = Arc::new(RealDisk::new(&config.dir).map_err(io)?);
-        let book = counts.then(|| Box::new(FileBook::new(config.dir.join(COUNTS_FILE))) as Box<dyn Book>);
         Self::recover(config, pop, feeds, book, metrics, disk, lock).map_err(io)
     }
 
@@ -232,6 +234,12 @@ impl Opened {
         if counted == Some(None) && recovered.segments.is_empty() {
             // It may have counted segments of any number. None is as large as this one.
             recovered.next = recovered.next.max(clock::unix_secs());
+            if state == State::default()
+                && let Some(counting) = &mut counting
+            {
+                // The spool is new, too.
+                counting.begin_whole();
+            }
         }
         recovery::mend(&*disk, &dir, &recovered)?;
         metrics.journal_damaged.inc_by(recovered.damages.iter().map(|damage| damage.end - damage.start).sum());
@@ -252,7 +260,27 @@ impl Opened {
             tracing::info!(segments, events, "found a journal");
         }
         let config = config.clone();
-        Ok(Self { dir, config, disk, outbox, feeds, state, hours, records, recovered, counting, metrics, lock })
+        let rollups = None;
+        Ok(Self {
+            dir,
+            config,
+            disk,
+            outbox,
+            feeds,
+            state,
+            hours,
+            records,
+            recovered,
+            counting,
+            rollups,
+            metrics,
+            lock,
+        })
+    }
+
+    /// Says where the counts come from. Without it there are no rollups.
+    pub fn count_from(&mut self, source: rollups::Source) {
+        self.rollups = Some(source);
     }
 
     /// Where finished objects lie.
@@ -296,8 +324,21 @@ impl Opened {
         release: Box<dyn FnMut(Mark) + Send>,
         mut finished: Box<dyn FnMut(usize, Object) + Send>,
     ) -> Assembled {
-        let Self { dir, config, disk, outbox, feeds, state, hours, records, recovered, counting, metrics, lock } =
-            self;
+        let Self {
+            dir,
+            config,
+            disk,
+            outbox,
+            feeds,
+            state,
+            hours,
+            records,
+            recovered,
+            counting,
+            rollups,
+            metrics,
+            lock,
+        } = self;
         // What waits in it is bounded by the size of the journal.
         let (synced, from_journal) = unbounded();
         let (deadline, ended) = (Deadline::default(), Arc::new(AtomicBool::new(false)));
@@ -324,6 +365,7 @@ impl Opened {
             feeds,
             state,
             hours,
+            rollups,
             segments: recovered.segments.iter().copied().collect(),
             counting,
             journal_size: Arc::clone(&size),

@@ -9,11 +9,15 @@
 //! is here knows neither.
 
 pub mod book;
+mod live;
 mod referrers;
+pub mod rollup;
 pub mod store;
 pub mod tally;
 
 use hashbrown::HashMap;
+
+pub use live::Live;
 pub use referrers::{MAX_NAMES, OTHER, Referrers};
 
 use crate::manifest::Hour;
@@ -73,6 +77,21 @@ pub enum Kind {
     Browser = 9,
     /// Name is `client.agent.os.name`, empty when it is unknown.
     Os = 10,
+}
+
+impl Kind {
+    pub const ALL: [Self; 10] = [
+        Self::Link,
+        Self::Domain,
+        Self::Workspace,
+        Self::Tag,
+        Self::Creator,
+        Self::Country,
+        Self::Referrer,
+        Self::Device,
+        Self::Browser,
+        Self::Os,
+    ];
 }
 
 /// A thing that is counted.

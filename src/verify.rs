@@ -32,6 +32,7 @@ use seqs::Seqs;
 
 const MANIFESTS: &str = "_manifest";
 const REPLAYS: &str = "replay";
+const ROLLUPS: &str = "_rollups";
 
 /// What to verify.
 #[derive(Clone, Debug, Default)]
@@ -134,7 +135,8 @@ impl Verifier<'_> {
             }
             for folder in listing.folders {
                 match folder.as_str() {
-                    MANIFESTS if root.is_empty() => {}
+                    // What rollups say follows from the events.
+                    MANIFESTS | ROLLUPS if root.is_empty() => {}
                     REPLAYS if root.is_empty() => self.report.replayed_objects = count_files(self.store, REPLAYS)?,
                     day if hour_of(day, 0).is_some() => days.push(folder),
                     _ => self.report.foreign(join(root, &folder) + "/"),

@@ -89,6 +89,23 @@ fn another_path_is_not_found_and_another_method_not_allowed() {
 }
 
 #[test]
+fn counts_are_asked_for_by_path_and_what_is_wrong_is_told() {
+    let edge = Edge::builder().feed("all", &["*"]).start();
+    let bad = admin(&edge, "GET", "/v1/stats/workspaces/w-1?from=yesterday");
+    assert_eq!((bad.status, bad.header("content-type")), (400, Some("text/plain; charset=utf-8")));
+    assert!(bad.body.contains("`from=yesterday`") && bad.body.ends_with('\n'), "{}", bad.body);
+    assert_eq!(admin(&edge, "GET", "/v1/stats/links/go.brand.com").status, 400, "no slashtag");
+    assert_eq!(admin(&edge, "GET", "/v1/stats/planets/earth").status, 404);
+    assert_eq!(admin(&edge, "DELETE", "/v1/stats/workspaces/w-1").status, 405);
+    assert_eq!(edge.get("go.brand.com", "/v1/stats/workspaces/w-1").status, 404, "not on the click listener");
+
+    let edge = Edge::builder().section("[stats]\nenabled = false").start();
+    let off = admin(&edge, "GET", "/v1/stats/workspaces/w-1");
+    assert_eq!(off.status, 503);
+    assert!(off.body.contains("stats.enabled"), "{}", off.body);
+}
+
+#[test]
 fn a_stopping_edge_is_ready_no_more() {
     let edge = Edge::builder().start();
     assert_eq!(admin(&edge, "GET", "/readyz").status, 200);

@@ -202,6 +202,8 @@ fn the_generated_schemas_are_the_shipped_ones() {
     Folder::new().clickedge(&["generate", "schema"]).succeeds(&schema);
     let schema = fs::read_to_string(conf("manifest.schema.json")).unwrap();
     Folder::new().clickedge(&["generate", "manifest-schema"]).succeeds(&schema);
+    let schema = fs::read_to_string(conf("rollup.schema.json")).unwrap();
+    Folder::new().clickedge(&["generate", "rollup-schema"]).succeeds(&schema);
 }
 
 #[test]

@@ -221,6 +221,12 @@ fn a_torn_end_is_told_and_is_no_damaged_place() {
     assert!(!spool(stopped.dir(), "ls", &[]).ok().contains("damaged"));
 }
 
+fn gzip(text: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(3));
+    std::io::Write::write_all(&mut encoder, text).unwrap();
+    encoder.finish().unwrap()
+}
+
 #[test]
 fn inspect_reads_every_format_and_finds_what_is_not_whole() {
     let dir = tempfile::tempdir().unwrap();
@@ -237,6 +243,15 @@ fn inspect_reads_every_format_and_finds_what_is_not_whole() {
     }
     let manifest = inspect(&world.manifests[1]).json();
     assert_eq!((&manifest["kind"], &manifest["events"]), (&json!("manifest"), &json!(15)));
+
+    let rollup = "_rollups/dt=2026-11-23/hour=09/all-fra1-v1.ndjson.gz";
+    let text = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/rollup.ndjson")).unwrap();
+    fs::create_dir_all(dir.path().join(rollup).parent().unwrap()).unwrap();
+    fs::write(dir.path().join(rollup), gzip(&text)).unwrap();
+    let contents = inspect(rollup).json();
+    assert_eq!((&contents["kind"], &contents["events"]), (&json!("rollup"), &json!(0)));
+    fs::write(dir.path().join(rollup), &gzip(&text)[..99]).unwrap();
+    inspect(rollup).fails(65, "it is no whole object");
 
     for key in &world.objects {
         let body = &world.files.0[key];

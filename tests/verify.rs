@@ -173,6 +173,15 @@ fn numbers_of_hours_that_were_not_asked_for_are_no_gap() {
 }
 
 #[test]
+fn rollups_are_none_of_its_business() {
+    let mut files = World::new().files;
+    files.0.insert("_rollups/dt=2026-11-23/hour=09/all-fra1-v1.ndjson.gz".into(), b"x".to_vec());
+    let report = report(&files, &[]);
+    assert_eq!((&report["proven"], &report["problems"]), (&json!(true), &json!([])));
+    assert_eq!(report, self::report(&World::new().files, &[]), "as if they were not there");
+}
+
+#[test]
 fn replays_and_foreign_files_are_told_of_and_left_alone() {
     let World { mut files, objects, .. } = World::new();
     files.0.insert(format!("replay/r1/{}", objects[0]), files.0[&objects[0]].clone());

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 
 use super::print;
-use crate::{config::generate::default_toml, event, manifest};
+use crate::{config::generate::default_toml, event, manifest, stats::rollup};
 
 /// Arguments of `generate`.
 #[derive(Args, Debug)]
@@ -24,6 +24,8 @@ pub enum What {
     Schema,
     /// The JSON schema of the manifests that prove a feed complete.
     ManifestSchema,
+    /// The JSON schema of a line of the rollups that some feeds get.
+    RollupSchema,
 }
 
 pub(super) fn run(generate: &Generate) -> ExitCode {
@@ -31,6 +33,7 @@ pub(super) fn run(generate: &Generate) -> ExitCode {
         What::Config => default_toml(),
         What::Schema => event::JSON_SCHEMA.to_owned(),
         What::ManifestSchema => manifest::JSON_SCHEMA.to_owned(),
+        What::RollupSchema => rollup::JSON_SCHEMA.to_owned(),
     };
     match print(&text) {
         Ok(()) => ExitCode::SUCCESS,

@@ -18,7 +18,7 @@ use super::{DATA, IO, NO_INPUT, USAGE, complain, exit_code, print, report};
 use crate::{
     capture::EventId,
     config::{self, Config},
-    manifest::{Manifest, ManifestKey},
+    manifest::{Manifest, ManifestKey, RollupKey},
     spool::{
         disk::{Disk, RealDisk},
         frame::{Frames, Piece},
@@ -44,7 +44,7 @@ pub enum What {
     ///
     /// Clicks that are still in the rings are not among them: the running edge counts those.
     Ls(Ls),
-    /// Look into a segment of the journal, an object or a manifest.
+    /// Look into a segment of the journal, an object, a manifest or a rollup.
     ///
     /// Exits with 65 when a part of it is damaged. The end of the last segment is often torn after a crash: the process
     /// died while it wrote. Its clicks were still in the rings, and nothing is lost.
@@ -82,7 +82,7 @@ pub struct Ls {
 /// Arguments of `spool inspect`.
 #[derive(Args, Debug)]
 pub struct Inspect {
-    /// A file of the spool, `journal/0000000001.journal`, or an object or a manifest from anywhere.
+    /// A file of the spool, `journal/0000000001.journal`, or an object, a manifest or a rollup from anywhere.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
     /// Print one JSON object instead of text.
@@ -261,7 +261,11 @@ fn inspect_file(path: &Path) -> Result<Contents, ReadError> {
         return inspect_whole_segment(path).map_err(ReadError::of);
     }
     let bytes = path.metadata().map_err(ReadError::Io)?.len();
-    if is_manifest(path) {
+    if key_of(path).is_some_and(|key| RollupKey::parse(&key).is_some()) {
+        let sha256 = Some(summarize(path).map_err(ReadError::of)?.sha256);
+        return Ok(Contents { file: path.into(), kind: "rollup", bytes, sha256, ..Contents::default() });
+    }
+    if key_of(path).is_some_and(|key| ManifestKey::parse(&key).is_some()) {
         let damaged = |error: &dyn std::error::Error| ReadError::Damaged(io::Error::other(error.to_string()));
         let manifest = std::fs::read(path).map_err(ReadError::Io)?;
         let manifest = Manifest::parse(&manifest).map_err(|error| damaged(&error))?;
@@ -280,10 +284,10 @@ fn inspect_file(path: &Path) -> Result<Contents, ReadError> {
     Ok(Contents { file, kind: "object", bytes, events, first, last, sha256, ..Contents::default() })
 }
 
-/// By the end of the path, which is its key.
-fn is_manifest(path: &Path) -> bool {
+/// The key of a manifest or a rollup is the end of its path.
+fn key_of(path: &Path) -> Option<String> {
     let parts: Vec<_> = path.iter().filter_map(|part| part.to_str()).collect();
-    parts.last_chunk::<4>().is_some_and(|key| ManifestKey::parse(&key.join("/")).is_some())
+    parts.last_chunk::<4>().map(|key| key.join("/"))
 }
 
 /// A running edge may be writing the end of it: then it is looked at again.

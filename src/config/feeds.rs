@@ -37,6 +37,11 @@ pub struct Feed {
     /// `clickedge feed verify` proves with it that nothing is missing. 0 writes none.
     #[serde(default = "default_manifest_secs")]
     pub manifest_secs: u64,
+    /// Deliver the counts of each hour, too, soon after its end, and once more when clicks come late: clicks, humans,
+    /// bots and sessions by link, domain, workspace, tag, creator, country, referrer, device, browser and operating
+    /// system. Needs `stats.enabled`.
+    #[serde(default)]
+    pub rollups: bool,
     /// Where objects go.
     pub sink: Sink,
 }

@@ -5,6 +5,7 @@
 //! [`super::diagnostics`] finds the place.
 
 mod feeds;
+mod stats;
 
 use std::{collections::BTreeMap, fmt::Display, fs::File, io, net::SocketAddr, ops::RangeInclusive, path::Path};
 
@@ -49,6 +50,7 @@ pub fn validate(config: &Config) -> Vec<Problem> {
     catalog(config, &mut findings);
     answers(config, &mut findings);
     pipeline(config, &mut findings);
+    stats::stats(config, &mut findings);
     feeds::feeds(&config.feeds, &mut findings);
     operation(config, &mut findings);
     findings.0

@@ -240,7 +240,7 @@ fn content_type(key: &str) -> &'static str {
 /// The object's `x-amz-meta-` headers.
 fn metadata(kind: Kind, summary: &Summary) -> Vec<(&'static str, String)> {
     let mut metadata = vec![(SHA256, summary.sha256.clone())];
-    if kind != Kind::Manifest {
+    if !matches!(kind, Kind::Manifest | Kind::Rollup) {
         metadata.push(("count", summary.events.to_string()));
         metadata.push(("first", summary.first.clone()));
         metadata.push(("last", summary.last.clone()));
@@ -299,5 +299,6 @@ mod tests {
         assert_eq!(of(Kind::Events), "sha256=d count=3 first=a last=c");
         assert_eq!(of(Kind::Replay), "sha256=d count=3 first=a last=c replay=true");
         assert_eq!(of(Kind::Manifest), "sha256=d");
+        assert_eq!(of(Kind::Rollup), "sha256=d");
     }
 }

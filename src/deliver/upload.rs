@@ -43,7 +43,7 @@ async fn look_into(object: &mut Object, metrics: &FeedMetrics) -> Result<(), Sin
     }
     let path = object.path.clone();
     match tokio::task::spawn_blocking(move || summarize(&path)).await {
-        Ok(Ok(summary)) if summary.events == 0 && object.kind != Kind::Manifest => {
+        Ok(Ok(summary)) if summary.events == 0 && !matches!(object.kind, Kind::Manifest | Kind::Rollup) => {
             Err(SinkError::Damaged("the object holds no event".into()))
         }
         Ok(Ok(summary)) => {

@@ -51,6 +51,7 @@ mod tests {
             min_bytes: 0,
             hold_back_secs: 0,
             manifest_secs: 0,
+            rollups: false,
             sink: Sink::Dir(Dir { path: PathBuf::new() }),
         }
     }

@@ -1,8 +1,9 @@
-//! The keys of objects and manifests, and the hour that both begin with.
+//! The keys of objects, manifests and rollups, and the hour that all begin with.
 //!
 //! ```text
 //! dt=2026-11-23/hour=09/{feed}-{pop}-{first event id}-{seq}.ndjson.gz
 //! _manifest/dt=2026-11-23/hour=09/{feed}-{pop}-{seq}.json
+//! _rollups/dt=2026-11-23/hour=09/{feed}-{pop}-v{version}.ndjson.gz
 //! ```
 //! Engines that read folders as partitions skip those that begin with `_`. Names of feeds and edges may hold a `-`:
 //! a key is read from its right end, and feed and edge stay together as one string, the *series*, unless a manifest
@@ -98,6 +99,11 @@ pub fn manifest_key(hour: Hour, feed: &str, pop: &str, seq: u64) -> String {
     format!("_manifest/{}/{feed}-{pop}-{seq:08}.json", hour.partition())
 }
 
+/// The key of a rollup, below the feed's prefix.
+pub fn rollup_key(hour: Hour, feed: &str, pop: &str, version: u32) -> String {
+    format!("_rollups/{}/{feed}-{pop}-v{version}.ndjson.gz", hour.partition())
+}
+
 /// What an object's key tells.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ObjectKey<'a> {
@@ -145,6 +151,26 @@ impl<'a> ManifestKey<'a> {
         let (hour, name) = hour_and_name(key.strip_prefix("_manifest/")?)?;
         let (series, seq) = name.strip_suffix(".json")?.rsplit_once('-')?;
         Some(Self { hour, series: series_of(series)?, seq: seq_of(seq)? })
+    }
+}
+
+/// What a rollup's key tells.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct RollupKey<'a> {
+    pub hour: Hour,
+    /// `{feed}-{pop}`.
+    pub series: &'a str,
+    /// 1 for the first rollup of the hour.
+    pub version: u32,
+}
+
+impl<'a> RollupKey<'a> {
+    /// Reads a key. `None` when it is none of a rollup.
+    pub fn parse(key: &'a str) -> Option<Self> {
+        let (hour, name) = hour_and_name(key.strip_prefix("_rollups/")?)?;
+        let (series, digits) = name.strip_suffix(".ndjson.gz")?.rsplit_once("-v")?;
+        let version = digits.parse().ok().filter(|version: &u32| *version > 0 && version.to_string() == digits)?;
+        Some(Self { hour, series: series_of(series)?, version })
     }
 }
 
@@ -218,6 +244,29 @@ mod tests {
     }
 
     #[test]
+    fn a_rollup_key_tells_hour_series_and_version() {
+        let key = "_rollups/dt=2026-11-23/hour=09/my-brand-fra-1-v12.ndjson.gz";
+        let parsed = RollupKey::parse(key).unwrap();
+        assert_eq!(
+            (parsed.hour.to_string().as_str(), parsed.series, parsed.version),
+            ("2026-11-23T09", "my-brand-fra-1", 12)
+        );
+        assert_eq!(rollup_key(parsed.hour, "my-brand", "fra-1", 12), key);
+        for (from, to) in [
+            ("v12", "v012"),
+            ("v12", "v0"),
+            ("v12", "12"),
+            ("v12", "v+1"),
+            ("-v", "v"),
+            (".gz", ""),
+            ("_rollups/", ""),
+        ] {
+            assert_eq!(RollupKey::parse(&key.replacen(from, to, 1)), None, "{from} -> {to}");
+        }
+        assert_eq!((ObjectKey::parse(key), ManifestKey::parse(key)), (None, None));
+    }
+
+    #[test]
     fn hours_are_strict() {
         for text in ["2026-11-23T09", "1970-01-01T00", "2028-02-29T23"] {
             assert_eq!(text.parse::<Hour>().unwrap().to_string(), text);
@@ -244,6 +293,7 @@ mod tests {
                     prop_assert_eq!(&again, key);
                 }
                 let _ = ManifestKey::parse(key);
+                let _ = RollupKey::parse(&format!("_rollups/{key}"));
                 let _ = key.parse::<Hour>();
             }
         }

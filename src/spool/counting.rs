@@ -107,6 +107,13 @@ impl Counting {
         self.ask().inspect_err(|error| self.fail(error)).ok()
     }
 
+    /// Says that nothing was counted before the book was begun.
+    pub fn begin_whole(&mut self) {
+        if let Err(error) = self.book.begin_whole() {
+            self.fail(&error.into());
+        }
+    }
+
     /// Takes what an earlier process has left, of which the oldest was clicked at `oldest`.
     pub fn begin(&mut self, spans: Vec<Span>, oldest: Option<u64>) {
         for span in spans {
@@ -141,7 +148,9 @@ impl Counting {
     pub fn count_if_due(&mut self) {
         let now = clock::monotonic();
         let old = self.since.is_some_and(|since| now.duration_since(since) >= MAX_AGE);
-        if (old || self.tallies >= PART) && self.wait_until.is_none_or(|until| until <= now) {
+        if self.tallies == 0 {
+            self.book.idle(clock::unix_micros());
+        } else if (old || self.tallies >= PART) && self.wait_until.is_none_or(|until| until <= now) {
             self.count_part();
         }
     }

@@ -86,6 +86,11 @@ impl ObjectWriter {
         Ok(())
     }
 
+    /// For what is no event: the lines of a rollup.
+    pub fn text(&mut self) -> &mut dyn Write {
+        self.encoder.writer()
+    }
+
     /// Event id of the first event.
     pub fn first(&self) -> Option<EventId> {
         self.first

@@ -14,19 +14,21 @@ use sha2::{Digest, Sha256};
 use super::{
     FeedSpec,
     disk::Disk,
+    outbox::Kind,
     read::hex,
     record::{Record, Records},
+    rollups::Unsent,
 };
 use crate::{
     clock,
-    manifest::{Entry, Hour, Manifest, ManifestKey, ObjectKey},
+    manifest::{Entry, Hour, Manifest, ManifestKey, ObjectKey, RollupKey},
 };
 
 /// Time that late objects are collected for, before the next version of a manifest lists them.
 const LATE: Duration = Duration::from_secs(60);
 
 /// Hours after which the records of an hour are forgotten. A manifest of later objects lists those alone.
-const FORGOTTEN_HOURS: u64 = 48;
+pub const FORGOTTEN_HOURS: u64 = 48;
 
 /// See the module.
 #[derive(Default)]
@@ -39,6 +41,8 @@ pub struct Hours {
     known: BTreeSet<Hour>,
     /// The largest number of an object.
     seqs: HashMap<u16, u64>,
+    /// What is to be counted to the customers.
+    pub rollups: Unsent,
 }
 
 /// A manifest that is to be written: its feed, what is recorded of it, its text.
@@ -63,18 +67,20 @@ impl Hours {
         Ok(hours)
     }
 
-    /// Notes an object or a manifest that was made.
+    /// Notes an object, a manifest or a rollup that was made.
     pub fn note(&mut self, feed: u16, record: &Record, now: Instant) {
         let place = (feed, record.hour);
         let seq = self.seqs.entry(feed).or_default();
         *seq = record.seq.max(*seq);
         self.known.insert(record.hour);
-        match record.manifest {
-            None => _ = self.unlisted.entry(place).or_insert(now),
-            Some(version) => {
-                self.versions.insert(place, version);
+        self.rollups.note(feed, record, now);
+        match record.kind() {
+            Kind::Events => _ = self.unlisted.entry(place).or_insert(now),
+            Kind::Manifest => {
+                self.versions.insert(place, record.manifest.unwrap_or_default());
                 self.unlisted.remove(&place);
             }
+            Kind::Rollup | Kind::Replay => {}
         }
     }
 
@@ -113,7 +119,7 @@ impl Hours {
             let new = round.iter().map(|(_, record)| record.clone()).filter(|record| record.hour == hour);
             for record in records.read(disk, hour)?.into_iter().chain(new) {
                 let spec = specs.get(record.feed.as_str());
-                if record.manifest.is_none() && spec.is_some_and(|spec| is_of(&record, spec)) {
+                if record.kind() == Kind::Events && spec.is_some_and(|spec| is_of(&record, spec)) {
                     entries.entry(record.feed.clone()).or_default().push(entry(record));
                 }
             }
@@ -146,6 +152,7 @@ impl Hours {
         self.known.remove(&hour);
         self.unlisted.retain(|(_, of), _| *of != hour);
         self.versions.retain(|(_, of), _| *of != hour);
+        self.rollups.forget(hour);
     }
 
     fn due(&self, feeds: &[FeedSpec], now: Instant) -> impl Iterator<Item = (u16, Hour)> {
@@ -165,6 +172,7 @@ impl Hours {
 pub fn is_of(record: &Record, spec: &FeedSpec) -> bool {
     let series = ObjectKey::parse(&record.key).map(|key| key.series);
     let series = series.or_else(|| ManifestKey::parse(&record.key).map(|key| key.series));
+    let series = series.or_else(|| RollupKey::parse(&record.key).map(|key| key.series));
     series.and_then(|series| series.strip_prefix(spec.name.as_str())?.strip_prefix('-')) == Some(spec.pop.as_str())
 }
 
@@ -192,5 +200,6 @@ fn record(manifest: &Manifest, text: &[u8]) -> Record {
         first: String::new(),
         last: String::new(),
         manifest: Some(manifest.version),
+        rollup: None,
     }
 }

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     clock,
-    manifest::{Hour, ManifestKey, ObjectKey},
+    manifest::{Hour, ManifestKey, ObjectKey, RollupKey},
 };
 
 /// Start of the keys of objects that an operator has sent again.
@@ -58,6 +58,8 @@ pub struct Object {
 pub enum Kind {
     Events,
     Manifest,
+    /// The counts of an hour.
+    Rollup,
     /// Events that were delivered before, and are sent again because an operator said so.
     Replay,
 }
@@ -69,7 +71,8 @@ impl Kind {
             return ObjectKey::parse(rest.split_once('/')?.1).map(|_| Self::Replay);
         }
         let events = ObjectKey::parse(key).map(|_| Self::Events);
-        events.or_else(|| ManifestKey::parse(key).map(|_| Self::Manifest))
+        let manifest = || ManifestKey::parse(key).map(|_| Self::Manifest);
+        events.or_else(manifest).or_else(|| RollupKey::parse(key).map(|_| Self::Rollup))
     }
 }
 
@@ -282,7 +285,8 @@ pub fn seq_of(key: &str) -> Option<u64> {
 /// The hour of the clicks in an object, by its key.
 pub fn hour_of(key: &str) -> Option<Hour> {
     let events = ObjectKey::parse(key).map(|key| key.hour);
-    events.or_else(|| ManifestKey::parse(key).map(|key| key.hour))
+    let manifest = || ManifestKey::parse(key).map(|key| key.hour);
+    events.or_else(manifest).or_else(|| RollupKey::parse(key).map(|key| key.hour))
 }
 
 fn feed_and_key(outbox: &Path, path: &Path) -> Option<(String, String)> {

@@ -11,6 +11,7 @@
 //! cost no more than a large one, and the size of objects costs no memory.
 
 mod build;
+mod rollups;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -36,6 +37,7 @@ use super::{
     patient::Deadline,
     record::{Record, Records},
     recovery::Recovered,
+    rollups::Source,
     state::{Position, State},
 };
 use crate::{
@@ -65,6 +67,8 @@ pub struct Setup {
     pub state: State,
     pub records: Records,
     pub hours: Hours,
+    /// Where the counts of rollups come from. `None` for no rollups.
+    pub rollups: Option<Source>,
     /// Segments that are there: number and bytes.
     pub segments: BTreeMap<u64, u64>,
     /// Bytes of the journal, and how many there may be.
@@ -215,7 +219,7 @@ impl Packer {
         self.take_replays();
         let now = clock::monotonic();
         let due = self.due(now);
-        if !due.is_empty() || self.setup.hours.any_due(&self.setup.feeds, now) {
+        if !due.is_empty() || self.setup.hours.any_due(&self.setup.feeds, now) || !self.rollups_due().is_empty() {
             self.pack(&due)?;
         }
         if let Some(counting) = &mut self.setup.counting {
@@ -251,7 +255,7 @@ impl Packer {
         waiting.map(|(number, _)| number).collect()
     }
 
-    /// Makes a round with these feeds, and with the manifests that are due.
+    /// Makes a round with these feeds, and with the manifests and rollups that are due.
     ///
     /// # Errors
     /// When the disk has not taken it until the deadline.
@@ -284,7 +288,7 @@ impl Packer {
             let name = &self.setup.feeds[usize::from(*feed)].name;
             state.feeds.entry(name.clone()).or_default().packed = self.known;
         }
-        for (feed, record) in records.iter().filter(|(_, record)| record.manifest.is_none()) {
+        for (feed, record) in records.iter().filter(|(_, record)| record.kind() == Kind::Events) {
             let name = &self.setup.feeds[usize::from(*feed)].name;
             state.feeds.entry(name.clone()).or_default().seq = record.seq + 1;
         }

@@ -1,7 +1,7 @@
-//! Records: what is known of each object that was made, so that its hour's manifest can list it.
+//! Records: what is known of each object that was made, so that its hour's manifest can list it, and its rollup follow.
 //!
-//! The files `{dir}/records/2026-11-23T09.{part}.records` have a line for each object and each manifest of that hour, of
-//! all feeds. The lines of the last round stand in the spool's state as well; they are written here after the round
+//! The files `{dir}/records/2026-11-23T09.{part}.records` have a line for each object, manifest and rollup of that hour,
+//! of all feeds. The lines of the last round stand in the spool's state as well; they are written here after the round
 //! was committed, and come from there again at the next start. Each process writes parts of its own, and begins
 //! another one when a sync has failed: what such a file shows may not be on the disk. Each line is a CRC32C in hex, a
 //! space, and JSON.
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::{disk::Disk, outbox::Kind, read::Summary};
 use crate::manifest::Hour;
 
-/// An object or a manifest that was made.
+/// An object, a manifest or a rollup that was made.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Record {
     pub feed: String,
@@ -34,16 +34,27 @@ pub struct Record {
     /// Of a manifest: its version. Its `events` are 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest: Option<u32>,
+    /// Of a rollup: its version. Its `seq` and its `events` are 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollup: Option<u32>,
 }
 
 impl Record {
     pub fn kind(&self) -> Kind {
-        if self.manifest.is_some() { Kind::Manifest } else { Kind::Events }
+        match (self.manifest, self.rollup) {
+            (Some(_), _) => Kind::Manifest,
+            (None, Some(_)) => Kind::Rollup,
+            (None, None) => Kind::Events,
+        }
     }
 
     /// Name of the file in `build/`.
     pub fn build_name(&self) -> String {
-        let end = if self.manifest.is_some() { ".manifest" } else { "" };
+        let end = match self.kind() {
+            Kind::Manifest => ".manifest",
+            Kind::Rollup => ".rollup",
+            Kind::Events | Kind::Replay => "",
+        };
         format!("{}.{}.{:08}{end}", self.feed, self.hour, self.seq)
     }
 

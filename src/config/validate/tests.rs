@@ -157,6 +157,12 @@ fn the_pipeline_is_checked() {
                 c.feeds[0].max_bytes = 1 << 20;
                 c.feeds[1].max_bytes = 4 << 20;
             }),
+            ("stats.hours_days", "between 3 and 366, is 2", |c| c.stats.hours_days = 2),
+            ("stats.days", "between 40 and 3660, is 39", |c| c.stats.days = 39),
+            ("feeds[1].rollups", "`stats.enabled` is false", |c| {
+                c.stats.enabled = false;
+                c.feeds[1].rollups = true;
+            }),
             ("shutdown.grace_secs", "is 3601", |c| c.shutdown.grace_secs = 3601),
             ("shutdown.drain_secs", "is 3601", |c| c.shutdown.drain_secs = 3601),
         ],

@@ -42,7 +42,7 @@ impl Unreadable {
 }
 
 impl Packer {
-    /// Makes the round's objects and manifests, and brings them to the disk.
+    /// Makes the round's objects, manifests and rollups, and brings them to the disk.
     pub(super) fn build(&mut self, due: &[u16]) -> io::Result<Round> {
         let mut round = Round::default();
         let each = due.len() <= SYNC_EACH;
@@ -56,7 +56,8 @@ impl Packer {
         }
         let Setup { disk, records, feeds, dir, hours, .. } = &self.setup;
         let manifests = hours.manifests(feeds, &**disk, records, &round.records, clock::monotonic())?;
-        let each = each && manifests.len() <= SYNC_EACH;
+        let rollups = self.rollups_due();
+        let each = each && manifests.len() + rollups.values().map(Vec::len).sum::<usize>() <= SYNC_EACH;
         for (feed, record, text) in manifests {
             let mut file = disk.create(&dir.join("build").join(record.build_name()))?;
             file.write_all(&text)?;
@@ -65,6 +66,8 @@ impl Packer {
             }
             round.records.push((feed, record));
         }
+        let packed = &due[..round.feeds];
+        self.build_rollups(&rollups, packed, each, &mut round)?;
         if round.records.is_empty() && self.setup.state.objects.is_empty() {
             return Ok(round);
         }
@@ -222,6 +225,7 @@ impl Builder<'_> {
             first: summary.first,
             last: summary.last,
             manifest: None,
+            rollup: None,
         };
         *self.seq += 1;
         Ok(Some(record))

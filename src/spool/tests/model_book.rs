@@ -54,7 +54,7 @@ impl ModelBook {
     }
 
     fn touch(&self) -> Result<(), StoreError> {
-        let failed = || StoreError::Failed(rusqlite::Error::InvalidQuery);
+        let failed = || StoreError::Failed { file: "book".into(), reason: "told to".into() };
         let mut pages = self.pages.lock().unwrap();
         if pages.failures > 0 {
             pages.failures -= 1;

@@ -1,0 +1,127 @@
+//! The rollups of a round.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, BufWriter, Write},
+};
+
+use super::{Packer, Round};
+use crate::{
+    clock,
+    config::{Compression, Format},
+    manifest::{Hour, rollup_key},
+    spool::{format::ObjectWriter, record::Record, rollups::Source},
+    stats::{
+        rollup,
+        store::{Snapshot, StoreError},
+    },
+};
+
+impl Packer {
+    /// Feeds whose rollups are due, by hour.
+    pub(super) fn rollups_due(&self) -> BTreeMap<Hour, Vec<u16>> {
+        let source = self.setup.rollups.as_ref();
+        source.map_or_else(BTreeMap::new, |source| {
+            self.setup.hours.rollups.due(&self.setup.feeds, source, clock::monotonic())
+        })
+    }
+
+    /// Makes the rollups that are due, of feeds all of whose packed events are counted: `packed` are those whose events
+    /// this round packs. What the store does not give now, it gives later, and no object waits for it.
+    ///
+    /// # Errors
+    /// Those of the spool's disk.
+    pub(super) fn build_rollups(
+        &self,
+        due: &BTreeMap<Hour, Vec<u16>>,
+        packed: &[u16],
+        sync: bool,
+        round: &mut Round,
+    ) -> io::Result<()> {
+        let Some(source) = self.setup.rollups.as_ref().filter(|_| !due.is_empty()) else { return Ok(()) };
+        let made = self.try_rollups(source, due, packed, sync, round);
+        made.or_else(|error| {
+            if error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<StoreError>) {
+                tracing::warn!(%error, "rollups wait for the counts");
+                source.wait(true);
+                return Ok(());
+            }
+            Err(error)
+        })
+    }
+
+    fn try_rollups(
+        &self,
+        source: &Source,
+        due: &BTreeMap<Hour, Vec<u16>>,
+        packed: &[u16],
+        sync: bool,
+        round: &mut Round,
+    ) -> io::Result<()> {
+        // One moment for all of them.
+        let mut reader = source.reader()?;
+        let snapshot = source.snapshot(&mut reader)?;
+        let counted = snapshot.counted()?.map(|counted| counted.position).unwrap_or_default();
+        for (hour, feeds) in due.iter().filter(|(hour, _)| source.has_all_of(**hour)) {
+            for feed in feeds {
+                if self.setup.deadline.passed() {
+                    return Ok(());
+                }
+                let state = self.setup.state.feeds.get(&self.setup.feeds[usize::from(*feed)].name);
+                let needed = state.map(|state| state.packed).unwrap_or_default();
+                let needed = if packed.contains(feed) { self.known } else { needed };
+                if counted < needed {
+                    source.wait(false);
+                    continue;
+                }
+                let record = self.build_rollup(source, &snapshot, *feed, *hour, sync)?;
+                round.records.push((*feed, record));
+            }
+        }
+        Ok(())
+    }
+
+    fn build_rollup(
+        &self,
+        source: &Source,
+        snapshot: &Snapshot<'_>,
+        feed: u16,
+        hour: Hour,
+        sync: bool,
+    ) -> io::Result<Record> {
+        let spec = &self.setup.feeds[usize::from(feed)];
+        let version = self.setup.hours.rollups.next_version(feed, hour);
+        let mut record = Record {
+            feed: spec.name.clone(),
+            hour,
+            key: rollup_key(hour, &spec.name, &spec.pop, version),
+            seq: 0,
+            events: 0,
+            bytes: 0,
+            sha256: String::new(),
+            first: String::new(),
+            last: String::new(),
+            manifest: None,
+            rollup: Some(version),
+        };
+        let path = self.setup.dir.join("build").join(record.build_name());
+        let write = || {
+            let file = self.setup.disk.create(&path)?;
+            let mut object = ObjectWriter::new(file, Format::Ndjson, Compression::default())?;
+            let mut text = BufWriter::with_capacity(64 << 10, object.text());
+            if let Some(workspaces) = &spec.rollups {
+                rollup::write(snapshot, hour, workspaces, &*source.owner, &mut text)?;
+            }
+            text.flush()?;
+            drop(text);
+            object.finish(&record.key)
+        };
+        // Half a file that no record names must not stay.
+        let mut written = write().inspect_err(|_| _ = self.setup.disk.remove(&path))?;
+        if sync {
+            written.file.sync()?;
+        }
+        (record.bytes, record.sha256) = (written.bytes, written.summary.sha256);
+        Ok(record)
+    }
+}
