@@ -213,7 +213,8 @@ fn enrich(c: &mut Criterion) {
     let mut text = Vec::with_capacity(1 << 20);
     let mut visitor = 0_u32;
     let clicks: Vec<_> = (0..1_000).map(|n| encode(&facts(n * 7))).collect();
-    for (name, wanted) in [("raw click to JSON", EVENT), ("raw click to a tally", TALLY), ("raw click to both", BOTH)] {
+    for (name, wanted) in [("raw click to JSON", EVENT), ("raw click to a tally", TALLY), ("raw click to both", BOTH)]
+    {
         group.bench_function(name, |b| {
             b.iter(|| {
                 if text.len() > 900_000 {

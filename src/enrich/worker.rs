@@ -13,7 +13,7 @@ use std::{
 use ahash::RandomState;
 use crossbeam::channel::Sender;
 use hashbrown::HashMap;
-use serde::{Deserialize, de::IgnoredAny};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
@@ -386,7 +386,7 @@ fn id_of_creator(json: &str) -> serde_json::Result<IdList> {
 
 /// The ids in the event's `route.tags`: its keys.
 fn ids_of_tags(json: &str) -> serde_json::Result<IdList> {
-    let tags: BTreeMap<String, IgnoredAny> = serde_json::from_str(json)?;
+    let tags: BTreeMap<String, &RawValue> = serde_json::from_str(json)?;
     Ok(IdList::new(tags.keys().map(String::as_str)))
 }
 

@@ -162,7 +162,7 @@ impl Counting {
 
     /// Counts a part. False when it could not.
     fn count_part(&mut self) -> bool {
-        match self.read().and_then(|part| self.commit(part)) {
+        match self.read().and_then(|part| self.commit(&part)) {
             Ok(()) => {
                 if self.wait_until.take().is_some() {
                     self.metrics.stats.failing.set(0);
@@ -247,7 +247,7 @@ impl Counting {
         Ok(part)
     }
 
-    fn commit(&mut self, part: Part) -> Result<(), CountError> {
+    fn commit(&mut self, part: &Part) -> Result<(), CountError> {
         fault::point("counting");
         self.book.commit(&part.delta, part.end)?;
         fault::point("counted");

@@ -401,7 +401,7 @@ impl World {
             let times = counted.remove(&id.to_string()).unwrap_or_default();
             match arrived.iter().find(|((_, arrived), _)| *arrived == id.to_string()) {
                 _ if self.scribbled && self.excused.contains(id) => {
-                    assert!(times <= 1, "{id} is counted {times} times")
+                    assert!(times <= 1, "{id} is counted {times} times");
                 }
                 None if self.excused.contains(id) => assert!(times <= u64::from(*feeds == 0), "{id} is only counted"),
                 _ => assert_eq!(times, 1, "{id} is counted as often as it arrived"),
