@@ -26,7 +26,7 @@ use clickedge::{
 };
 use common::{CHROME, Edge, PATIENCE, Stopped, link, objects_below};
 use memchr::memmem;
-use serde::{Deserialize, de::IgnoredAny};
+use serde::Deserialize;
 use serde_json::json;
 
 const LINKS: usize = 500;
@@ -34,6 +34,8 @@ const WORKSPACES: usize = 7;
 const VISITORS: usize = 4;
 /// Clicks that are sent in one go.
 const BURST: usize = 16;
+/// Between two of them, so that the workers keep up and no ring overflows.
+const PAUSE: Duration = Duration::from_millis(8);
 const DOMAINS: [&str; 2] = ["go.brand.com", "links.example.org"];
 const AGENTS: [&str; 5] = [
     CHROME,
@@ -61,7 +63,7 @@ fn builder() -> common::Builder {
             "[client_address]\ntrusted_proxies = [\"127.0.0.0/8\"]\n[enrich]\nworkers = 2\ngeoip_file = '{}'",
             geoip.display()
         ))
-        .capture("ring_bytes = 16777216")
+        .capture("ring_bytes = 134217728")
         .feed("all", &["*"])
 }
 
@@ -84,7 +86,9 @@ impl Load<'_> {
             };
             stream.set_nodelay(true).unwrap();
             stream.set_read_timeout(Some(PATIENCE)).unwrap();
-            while !self.is_over() && self.burst(&mut stream, &mut random) {}
+            while !self.is_over() && self.burst(&mut stream, &mut random) {
+                thread::sleep(PAUSE);
+            }
         }
     }
 
@@ -180,7 +184,7 @@ struct Route {
     slashtag: String,
     creator: Option<Creator>,
     domain: Domain,
-    tags: Option<BTreeMap<String, IgnoredAny>>,
+    tags: Option<BTreeMap<String, serde_json::Value>>,
 }
 
 #[derive(Deserialize)]
