@@ -91,7 +91,11 @@ impl Worker {
         }
         let start = self.batch.text.len();
         let encoded = catch_unwind(AssertUnwindSafe(|| {
-            self.enricher.encode(&facts, &mut self.batch.text).inspect(|()| fault::point("enriched"))
+            self.enricher.encode(&facts, &mut self.batch.text)?;
+            #[cfg(debug_assertions)]
+            super::leak::spill(&facts.client, &mut self.batch.text, &self.shared.metrics);
+            fault::point("enriched");
+            serde_json::Result::Ok(())
         }));
         if let Ok(Ok(())) = encoded
             && self.batch.text.len() - start > MAX_EVENT
