@@ -7,6 +7,7 @@
 
 CARGO ?= cargo
 BINARY = $(or $(CARGO_TARGET_DIR),target)/debug/clickedge
+RELEASE = $(or $(CARGO_TARGET_DIR),target)/release/clickedge
 
 .PHONY: run test judge release bench tools
 
@@ -25,6 +26,7 @@ judge: tools
 
 release: tools
 	@$(CARGO) build --locked --release
+	@! grep -aqE 'CLICKEDGE_(LEAK|DIE_AT|PANIC_AT)' $(RELEASE) || { echo "$(RELEASE) holds what is for tests only"; exit 1; }
 
 bench: tools
 	@bench/redirect.sh

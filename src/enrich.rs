@@ -10,6 +10,8 @@ pub mod agent;
 pub mod bot;
 pub mod geo;
 pub mod language;
+#[cfg(debug_assertions)]
+mod leak;
 pub mod quality;
 pub mod query;
 pub mod referrer;

@@ -2,7 +2,7 @@
 //!
 //! `CLICKEDGE_DIE_AT=journal_written:3` sends `SIGKILL` to this process when it comes to that place for the third
 //! time, `CLICKEDGE_PANIC_AT=enriched:3` panics there. Only builds with debug assertions look: in a release [`point`]
-//! is nothing.
+//! is nothing. (What a test lets leak is in `enrich/leak.rs`.)
 
 /// The places, in the order in which a click comes by.
 pub const POINTS: [&str; 11] = [

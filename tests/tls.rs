@@ -2,77 +2,20 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
+#[path = "common/tls.rs"]
+mod tls;
 
 use std::{
-    fs,
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
-    path::Path,
-    sync::Arc,
 };
 
-use common::{Answer, Edge, PATIENCE, free_address};
-use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::ring::default_provider,
-    pki_types::{CertificateDer, ServerName, UnixTime},
-};
-
-/// Takes any certificate: the test itself looks at which one came.
-#[derive(Debug)]
-struct AnyCertificate;
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = default_provider().signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, certificate, signed, &algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = default_provider().signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signed, &algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        default_provider().signature_verification_algorithms.supported_schemes()
-    }
-}
+use common::{Answer, Edge, PATIENCE, connect, free_address};
+use tls::certificate;
 
 /// Asks for `/spring` over TLS; returns the leaf that the edge showed, and the answer.
 fn get(address: SocketAddr, sni: Option<&str>, host: &str) -> (Vec<u8>, Answer) {
-    let mut config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(AnyCertificate))
-        .with_no_client_auth();
-    config.enable_sni = sni.is_some();
-    let name = ServerName::try_from(sni.unwrap_or("nobody.example").to_owned()).unwrap();
-    let socket = TcpStream::connect(address).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    let mut stream = StreamOwned::new(ClientConnection::new(Arc::new(config), name).unwrap(), socket);
+    let mut stream = tls::client(connect(None, address).unwrap(), sni);
     write!(stream, "GET /spring HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").unwrap();
     let mut text = Vec::new();
     let _ = stream.read_to_end(&mut text);
@@ -80,23 +23,14 @@ fn get(address: SocketAddr, sni: Option<&str>, host: &str) -> (Vec<u8>, Answer) 
     (leaf, Answer::parse(std::str::from_utf8(&text).unwrap()).unwrap())
 }
 
-/// Writes a certificate for these names, and returns its section of the configuration and its DER.
-fn certificate(dir: &Path, label: &str, names: &[&str]) -> (String, Vec<u8>) {
-    let made = rcgen::generate_simple_self_signed(names.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap();
-    fs::write(dir.join(format!("{label}.pem")), made.cert.pem()).unwrap();
-    fs::write(dir.join(format!("{label}.key")), made.signing_key.serialize_pem()).unwrap();
-    let section = format!("[[listeners.tls]]\ncertificate_file = \"{label}.pem\"\nkey_file = \"{label}.key\"\n");
-    (section, made.cert.der().to_vec())
-}
-
 #[test]
 fn each_server_name_gets_its_certificate_and_everybody_else_the_first() {
     let builder = Edge::builder();
     let (first_section, first) = certificate(builder.dir(), "first", &["go.brand.com", "go2.brand.com"]);
     let (wild_section, wild) = certificate(builder.dir(), "wild", &["*.links.example"]);
-    let tls = free_address();
+    let address = free_address();
     let edge = builder
-        .section(&format!("[[listeners]]\naddress = \"{tls}\"\n{first_section}{wild_section}"))
+        .section(&format!("[[listeners]]\naddress = \"{address}\"\n{first_section}{wild_section}"))
         .feed("all", &["*"])
         .start();
 
@@ -110,19 +44,19 @@ fn each_server_name_gets_its_certificate_and_everybody_else_the_first() {
         (Some("unknown.example"), &first),
         (None, &first),
     ] {
-        let (leaf, answer) = get(tls, sni, "go.brand.com");
+        let (leaf, answer) = get(address, sni, "go.brand.com");
         assert!(leaf == *expected, "the certificate for {sni:?}");
         assert_eq!(answer.status, 302, "{sni:?}");
         assert_eq!(answer.header("location"), Some("https://www.example.com/spring?utm_source=go"), "{sni:?}");
     }
     assert_eq!(
-        get(tls, Some("go.brand.com"), "other.example").1.status,
+        get(address, Some("go.brand.com"), "other.example").1.status,
         404,
         "the host decides, not the server name"
     );
     assert_eq!(edge.get("go.brand.com", "/spring").status, 302, "the plain socket answers beside it");
 
-    let plain = TcpStream::connect(tls).unwrap();
+    let plain = TcpStream::connect(address).unwrap();
     plain.set_read_timeout(Some(PATIENCE)).unwrap();
     (&plain).write_all(b"GET /spring HTTP/1.1\r\nHost: go.brand.com\r\n\r\n").unwrap();
     let mut text = Vec::new();

@@ -2,19 +2,7 @@
 //!
 //! It can be compared with a network, turned into a location and into a keyed hash, and nothing else: it implements
 //! neither `Debug`, `Display` nor `Serialize`, so that no log line, error or event can hold it by accident.
-//!
-//! ```compile_fail
-//! let address = clickedge::capture::ClientAddr::from_ip([192, 0, 2, 1].into());
-//! println!("{address:?}");
-//! ```
-//! ```compile_fail
-//! let address = clickedge::capture::ClientAddr::from_ip([192, 0, 2, 1].into());
-//! println!("{address}");
-//! ```
-//! ```compile_fail
-//! let address = clickedge::capture::ClientAddr::from_ip([192, 0, 2, 1].into());
-//! serde_json::to_string(&address);
-//! ```
+//! The compiler sees to that: the end of this file refuses to build otherwise.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -71,6 +59,30 @@ impl Drop for ClientAddr {
         self.0.zeroize();
     }
 }
+
+/// Refuses to compile when a type that holds an address can be printed, serialised, hashed without a key or taken for
+/// bytes: then it is not clear which `HOLDS` is meant.
+macro_rules! assert_cannot_be_told {
+    ($type:ty) => {
+        const _: () = {
+            trait Cannot<Which> {
+                const HOLDS: () = ();
+            }
+            impl<T: ?Sized> Cannot<()> for T {}
+            impl<T: ?Sized + std::fmt::Debug> Cannot<[(); 1]> for T {}
+            impl<T: ?Sized + std::fmt::Display> Cannot<[(); 2]> for T {}
+            impl<T: ?Sized + std::fmt::LowerHex> Cannot<[(); 3]> for T {}
+            impl<T: ?Sized + serde::Serialize> Cannot<[(); 4]> for T {}
+            impl<T: ?Sized + std::hash::Hash> Cannot<[(); 5]> for T {}
+            impl<T: ?Sized + AsRef<[u8]>> Cannot<[(); 6]> for T {}
+            <$type as Cannot<_>>::HOLDS
+        };
+    };
+}
+
+assert_cannot_be_told!(ClientAddr);
+assert_cannot_be_told!(super::Facts<'static>);
+assert_cannot_be_told!(super::RawClick<'static>);
 
 #[cfg(test)]
 mod tests {

@@ -96,7 +96,11 @@ impl Worker {
         }
         let start = self.batch.text.len();
         let encoded = catch_unwind(AssertUnwindSafe(|| {
-            self.enricher.encode(&facts, wanted, &mut self.batch.text).inspect(|_| fault::point("enriched"))
+            let event = self.enricher.encode(&facts, wanted, &mut self.batch.text)?;
+            #[cfg(debug_assertions)]
+            super::leak::spill(&facts.client, &mut self.batch.text, &self.shared.metrics);
+            fault::point("enriched");
+            serde_json::Result::Ok(event)
         }));
         if let Ok(Ok(event)) = encoded
             && self.batch.text.len() - event > MAX_EVENT

@@ -5,13 +5,17 @@
 //!
 //! Libraries speak through the same lines, with two limits that no setting lifts, because below them they print
 //! request headers and peer addresses: they are heard from WARN upwards only, and what looks like an address or a
-//! request in their text is taken out (`scrub`). Beyond a number each second they are only counted.
+//! request in their text is taken out (`scrub`). Beyond a number each second they are only counted. Panics become lines,
+//! too, and are scrubbed: their messages tend to quote what the code was working on.
 
 use std::{
+    backtrace::{Backtrace, BacktraceStatus},
     borrow::Cow,
     fmt::Write as _,
     net::IpAddr,
+    panic::{self, PanicHookInfo},
     sync::atomic::{AtomicU32, AtomicU64, Ordering},
+    thread,
 };
 
 use log::{LevelFilter, Log, Metadata, Record};
@@ -33,7 +37,16 @@ pub fn init(config: &Telemetry) {
     let subscriber = subscriber(config, std::io::stderr);
     if tracing::subscriber::set_global_default(subscriber).is_ok() && log::set_logger(&LIBRARIES).is_ok() {
         log::set_max_level(LevelFilter::Warn);
+        panic::set_hook(Box::new(tell_panic));
     }
+}
+
+fn tell_panic(panic: &PanicHookInfo<'_>) {
+    let message = scrub(panic.payload_as_str().unwrap_or("no message"));
+    let place = panic.location().map(tracing::field::display);
+    let backtrace = Backtrace::capture();
+    let backtrace = (backtrace.status() == BacktraceStatus::Captured).then_some(tracing::field::display(backtrace));
+    tracing::error!(thread = thread::current().name(), place, backtrace, "panicked: {message}");
 }
 
 fn subscriber<W>(config: &Telemetry, writer: W) -> impl Subscriber + Send + Sync

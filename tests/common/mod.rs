@@ -45,6 +45,8 @@ struct Folders {
     work: TempDir,
     /// The rings: in memory, if this machine has a tmpfs at the usual place.
     rings: TempDir,
+    /// A program through which the binary is started, with its arguments; empty for none.
+    through: Vec<String>,
 }
 
 impl Folders {
@@ -53,7 +55,7 @@ impl Folders {
         let mut name = tempfile::Builder::new();
         name.prefix("clickedge-");
         let rings = name.tempdir_in("/dev/shm").or_else(|_| name.tempdir()).unwrap();
-        Self { work, rings }
+        Self { work, rings, through: Vec::new() }
     }
 }
 
@@ -108,6 +110,12 @@ impl Builder {
     /// Sets a variable in the environment of the first start.
     pub fn env(mut self, key: &str, value: &str) -> Self {
         self.env.push((key.into(), value.into()));
+        self
+    }
+
+    /// Starts the binary, each time, through another program that executes its last arguments.
+    pub fn through(mut self, words: &[String]) -> Self {
+        self.folders.through = words.to_vec();
         self
     }
 
@@ -220,7 +228,10 @@ impl Edge {
     fn spawn(folders: Folders, address: SocketAddr, admin: SocketAddr, env: &[(&str, &str)]) -> Self {
         let dir = folders.work.path();
         let log = fs::OpenOptions::new().create(true).append(true).open(dir.join("log")).unwrap();
-        let process = Command::new(env!("CARGO_BIN_EXE_clickedge"))
+        let binary = env!("CARGO_BIN_EXE_clickedge");
+        let mut words = folders.through.iter().map(String::as_str).chain([binary]);
+        let process = Command::new(words.next().unwrap())
+            .args(words)
             .args(["serve", "--config"])
             .arg(dir.join("clickedge.toml"))
             .env("RUST_BACKTRACE", "1")

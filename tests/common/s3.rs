@@ -106,6 +106,10 @@ impl S3 {
         s3
     }
 
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// The base address, of the bucket and of the token service.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)

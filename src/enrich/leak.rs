@@ -1,0 +1,51 @@
+//! Leaks that a test asks for, to see whether the proof of privacy finds them (`tests/privacy.rs`).
+//!
+//! This module breaks the promise on purpose, and is the only one that does. It is compiled with debug assertions only:
+//! a release has neither the code nor the name of the variable in it, and `make release` looks.
+//!
+//! | `CLICKEDGE_LEAK` | where the client address goes |
+//! |---|---|
+//! | `log` | into a log line, as text |
+//! | `event` | into the event, as the text's base64 |
+//! | `hash` | into the event, as the text's SHA-256 |
+//! | `metric` | into a label |
+//! | `file` | as its bytes, into a file that is deleted again at once |
+//! | `panic` | into the message of a panic |
+
+use std::sync::LazyLock;
+
+use aws_smithy_types::base64;
+use sha2::{Digest, Sha256};
+
+use crate::{capture::ClientAddr, telemetry::metrics::Metrics};
+
+static WANTED: LazyLock<Option<String>> = LazyLock::new(|| std::env::var("CLICKEDGE_LEAK").ok());
+
+/// Lets the address of the click whose event `text` ends with leak, if a test wants that.
+pub fn spill(client: &ClientAddr, text: &mut Vec<u8>, metrics: &Metrics) {
+    let Some(wanted) = WANTED.as_deref() else {
+        return;
+    };
+    let address = client.ip().to_string();
+    match wanted {
+        "log" => tracing::info!(address, "a test wants a leak"),
+        "event" => add_field(text, &base64::encode(&address)),
+        "hash" => {
+            let digest = Sha256::digest(&address);
+            add_field(text, &digest.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}")));
+        }
+        "metric" => drop(metrics.feed(&address)),
+        "file" => {
+            let path = std::env::temp_dir().join("clickedge-leak");
+            let _ = std::fs::write(&path, client.hash_input()).and_then(|()| std::fs::remove_file(&path));
+        }
+        "panic" => panic!("a test wants {address} to leak"),
+        _ => {}
+    }
+}
+
+/// Adds a field to the JSON object at the end of `text`.
+fn add_field(text: &mut Vec<u8>, value: &str) {
+    text.pop();
+    text.extend_from_slice(format!(",\"leak\":\"{value}\"}}").as_bytes());
+}

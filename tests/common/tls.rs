@@ -1,0 +1,88 @@
+//! Clients and certificates for TLS.
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
+
+use std::{fs, net::TcpStream, path::Path, sync::Arc};
+
+use rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme, StreamOwned,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::ring::default_provider,
+    pki_types::{CertificateDer, ServerName, UnixTime},
+};
+
+/// Takes any certificate: the test itself looks at which one came.
+#[derive(Debug)]
+struct AnyCertificate;
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = default_provider().signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signed, &algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = default_provider().signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signed, &algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        default_provider().signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// Speaks TLS on a connection, and takes any certificate. Nothing is said before the first write.
+pub fn client(socket: TcpStream, sni: Option<&str>) -> StreamOwned<ClientConnection, TcpStream> {
+    let mut config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AnyCertificate))
+        .with_no_client_auth();
+    config.enable_sni = sni.is_some();
+    start(config, sni.unwrap_or("nobody.example"), socket)
+}
+
+/// The same, and takes no certificate at all.
+pub fn distrustful(socket: TcpStream, sni: &str) -> StreamOwned<ClientConnection, TcpStream> {
+    let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth();
+    start(config, sni, socket)
+}
+
+fn start(config: ClientConfig, name: &str, socket: TcpStream) -> StreamOwned<ClientConnection, TcpStream> {
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    StreamOwned::new(ClientConnection::new(Arc::new(config), name).unwrap(), socket)
+}
+
+/// Writes a certificate for these names, and returns its section of the configuration and its DER.
+pub fn certificate(dir: &Path, label: &str, names: &[&str]) -> (String, Vec<u8>) {
+    let made = rcgen::generate_simple_self_signed(names.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap();
+    fs::write(dir.join(format!("{label}.pem")), made.cert.pem()).unwrap();
+    fs::write(dir.join(format!("{label}.key")), made.signing_key.serialize_pem()).unwrap();
+    let section = format!("[[listeners.tls]]\ncertificate_file = \"{label}.pem\"\nkey_file = \"{label}.key\"\n");
+    (section, made.cert.der().to_vec())
+}
