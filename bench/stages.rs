@@ -10,7 +10,8 @@ use clickedge::{
     capture::{Capture, ClientAddr, EventId, Facts, Flags, Pushed, RawClick, Texts, raw},
     catalog::{Catalog, CatalogStore, key::Host, source},
     clock, config,
-    enrich::{GeoStore, Router, Shared, agent, quality, referrer, worker::Enricher},
+    enrich::{GeoStore, Router, Shared, agent, referrer, worker::Enricher},
+    quality,
     redirect::{Decision, Request, decide},
     telemetry::metrics::Metrics,
 };

@@ -10,8 +10,6 @@ pub mod agent;
 pub mod bot;
 pub mod geo;
 pub mod language;
-pub mod quality;
-pub mod query;
 pub mod referrer;
 pub mod route;
 pub mod session;

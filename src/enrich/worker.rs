@@ -18,7 +18,7 @@ use super::{
     Batch, MAX_EVENT, NAP, Shared,
     agent::{AgentCache, AgentFacts},
     geo::Locator,
-    language, quality, query, referrer,
+    language, referrer,
     session::Sessions,
 };
 use crate::{
@@ -27,7 +27,7 @@ use crate::{
     event::{
         Agent, AgentType, Bot, BotReason, ClickEvent, Client, Destination, Edge, Location, Route, SCHEMA, Session,
     },
-    fault,
+    fault, quality, query,
     telemetry::metrics::DropReason,
 };
 

@@ -1,6 +1,6 @@
 //! Whether a click carries an attack.
 //!
-//! A leaf of the enrich stage: a pure function of request bytes. It marks, it never blocks: the click was answered,
+//! It stands beside the flow and imports no stage: a pure function of request bytes. It marks, it never blocks: the click was answered,
 //! and whoever reads the feed may leave it out. So a missed attack costs a line in a report, and a false alarm costs
 //! a real click; the `rules` lean towards silence.
 //!
@@ -15,8 +15,10 @@ use std::sync::LazyLock;
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
 
 use self::rules::{Check, Field, RULES, Reason, Rule};
-use super::query;
-use crate::event::{Quality, Verdict};
+use crate::{
+    event::{Quality, Verdict},
+    query,
+};
 
 /// Bytes of a field that are scanned; a longer field is judged by its beginning.
 const MAX_SCAN: usize = 8192;
