@@ -225,6 +225,7 @@ fn enrich(c: &mut Criterion) {
         query: b"utm_term=poster",
         referer: b"https://l.facebook.com/",
         agent: AGENT,
+        ..quality::Evidence::default()
     };
     group.bench_function("quality", |b| b.iter(|| quality::judge(black_box(&evidence)).reasons.len()));
     group.bench_function("referrer", |b| {

