@@ -88,6 +88,10 @@ fn facts(visitor: u32) -> Facts<'static> {
     }
 }
 
+fn watch(config: &config::Quality) -> Arc<quality::Watch> {
+    Arc::new(quality::Watch::open(config).unwrap())
+}
+
 fn enricher() -> Enricher {
     let geoip = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/demo/geoip.mmdb");
     Enricher::new(&Shared {
@@ -96,6 +100,7 @@ fn enricher() -> Enricher {
         pop: "bench".into(),
         config: config::Enrich::default(),
         metrics: Arc::new(Metrics::new()),
+        watch: watch(&config::Quality::default()),
         feeds: Vec::new(),
     })
 }

@@ -8,6 +8,7 @@
 
 pub mod agent;
 pub mod bot;
+pub mod conduct;
 pub mod geo;
 pub mod language;
 pub mod referrer;
@@ -35,6 +36,7 @@ use crate::{
     alarm::Alarm,
     capture::{EventId, Inlet, Mark},
     config,
+    quality::Watch,
     telemetry::metrics::{FeedMetrics, Metrics},
 };
 
@@ -108,6 +110,8 @@ pub struct Shared {
     pub pop: String,
     pub config: config::Enrich,
     pub metrics: Arc<Metrics>,
+    /// What is known for judging clicks, shared with the redirect.
+    pub watch: Arc<Watch>,
     /// In the order of the configuration.
     pub feeds: Vec<Arc<FeedMetrics>>,
 }

@@ -82,6 +82,7 @@ impl Pipeline {
             pop: config.edge.pop.clone(),
             config: config.enrich.clone(),
             metrics: Arc::clone(&metrics),
+            watch: Arc::clone(&watch),
             feeds: config.feeds.iter().map(|feed| metrics.feed(&feed.name)).collect(),
         };
         let enrich = Enrich::start(shared, inlets, &batches, &alarm)?;

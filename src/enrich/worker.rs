@@ -17,6 +17,7 @@ use serde_json::value::RawValue;
 use super::{
     Batch, MAX_EVENT, NAP, Shared,
     agent::{AgentCache, AgentFacts},
+    conduct::Conduct,
     geo::Locator,
     language, referrer,
     session::Sessions,
@@ -27,7 +28,9 @@ use crate::{
     event::{
         Agent, AgentType, Bot, BotReason, ClickEvent, Client, Destination, Edge, Location, Route, SCHEMA, Session,
     },
-    fault, quality, query,
+    fault,
+    quality::{self, Watch},
+    query,
     telemetry::metrics::DropReason,
 };
 
@@ -133,6 +136,8 @@ pub struct Enricher {
     locator: Locator,
     sessions: Sessions,
     fragments: Fragments,
+    watch: Arc<Watch>,
+    conduct: Conduct,
 }
 
 impl Enricher {
@@ -147,6 +152,8 @@ impl Enricher {
             locator: Locator::new(Arc::clone(&shared.geo)),
             sessions: sessions.expect("the operating system gives random bytes"),
             fragments: Fragments::default(),
+            watch: Arc::clone(&shared.watch),
+            conduct: Conduct::new(Arc::clone(&shared.watch)),
         }
     }
 
@@ -160,7 +167,9 @@ impl Enricher {
         let (mut id, mut timestamp, mut started) = ([0; 36], Timestamp::default(), Timestamp::default());
         let known = self.agents.facts(texts.user_agent);
         let by_request = request_bot(facts);
-        let bot = known.bot.as_ref().or(by_request.as_ref());
+        let conduct = self.conduct.click(facts);
+        let by_conduct = conduct.bot.then_some(Bot { reason: BotReason::Behaviour, class: None, name: None });
+        let bot = known.bot.as_ref().or(by_request.as_ref()).or(by_conduct.as_ref());
         let session = (!opted_out && bot.is_none()).then(|| {
             let (visit, first) = self.sessions.click(facts.micros, texts.workspace, &facts.client, texts.user_agent);
             Session { started: started.render(visit.started), first }
@@ -170,11 +179,9 @@ impl Enricher {
         let language = language::preferred(texts.accept_language);
         let destination = text(texts.destination);
         let evidence = quality::Evidence {
-            path: texts.path,
-            query: texts.query,
-            referer: texts.referer,
-            agent: texts.user_agent,
-            ..quality::Evidence::default()
+            flood: conduct.flood,
+            blocked_destination: self.watch.destinations.block(texts.destination),
+            ..facts.evidence()
         };
         let [creator, domain, tags, scripts] =
             self.fragments.parse([texts.creator_json, texts.domain_json, texts.tags_json, texts.scripts_json])?;
