@@ -181,6 +181,7 @@ impl Enricher {
         let evidence = quality::Evidence {
             flood: conduct.flood,
             blocked_destination: self.watch.destinations.block(texts.destination),
+            // Here is the place for what networks and lists of spammers say: `network`, `spam_referrer`.
             ..facts.evidence()
         };
         let [creator, domain, tags, scripts] =
