@@ -11,9 +11,10 @@ use clickedge::{
     catalog::{Catalog, CatalogStore, key::Host, source},
     clock, config,
     enrich::{
-        GeoStore, Router, Shared, agent, quality, referrer,
+        GeoStore, Router, Shared, agent, referrer,
         worker::{Enricher, Wanted},
     },
+    quality,
     redirect::{Decision, Request, decide},
     stats::{Delta, Referrers, tally::Tally},
     telemetry::metrics::Metrics,
@@ -94,6 +95,10 @@ fn facts(visitor: u32) -> Facts<'static> {
     }
 }
 
+fn watch(config: &config::Quality) -> Arc<quality::Watch> {
+    Arc::new(quality::Watch::open(config).unwrap())
+}
+
 fn enricher() -> Enricher {
     let geoip = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/demo/geoip.mmdb");
     Enricher::new(&Shared {
@@ -103,6 +108,7 @@ fn enricher() -> Enricher {
         pop: "bench".into(),
         config: config::Enrich::default(),
         metrics: Arc::new(Metrics::new()),
+        watch: watch(&config::Quality::default()),
         feeds: Vec::new(),
     })
 }
@@ -235,6 +241,7 @@ fn enrich(c: &mut Criterion) {
         query: b"utm_term=poster",
         referer: b"https://l.facebook.com/",
         agent: AGENT,
+        ..quality::Evidence::default()
     };
     group.bench_function("quality", |b| b.iter(|| quality::judge(black_box(&evidence)).reasons.len()));
     group.bench_function("referrer", |b| {

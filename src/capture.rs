@@ -23,6 +23,7 @@
 
 pub mod address;
 mod claims;
+mod evidence;
 pub mod folder;
 pub mod id;
 mod inlet;

@@ -11,6 +11,7 @@ pub mod diagnostics;
 pub mod enrich;
 pub mod feeds;
 pub mod generate;
+pub mod quality;
 pub mod stats;
 pub mod validate;
 
@@ -27,6 +28,7 @@ use serde::{Deserialize, Serialize};
 pub use diagnostics::{ConfigError, load};
 pub use enrich::{Enrich, Precision, Privacy};
 pub use feeds::{Compression, Dir, Encryption, Feed, Format, S3, Sink};
+pub use quality::Quality;
 pub use stats::Stats;
 
 /// Everything an edge needs to know.
@@ -49,6 +51,8 @@ pub struct Config {
     pub capture: Capture,
     /// The workers that turn raw clicks into click events.
     pub enrich: Enrich,
+    /// What becomes of clicks that are not what they claim to be.
+    pub quality: Quality,
     /// Local durable storage between enrichment and delivery.
     pub spool: Spool,
     /// Counts of clicks, for the admin listener and for feeds with `rollups`.
@@ -337,6 +341,7 @@ impl Config {
         let resolve = |path: &mut PathBuf| *path = base.join(&*path);
         resolve(&mut self.catalog.file);
         self.enrich.files().into_iter().flatten().for_each(resolve);
+        self.quality.files().into_iter().flatten().for_each(resolve);
         resolve(&mut self.capture.dir);
         resolve(&mut self.spool.dir);
         for certificate in self.listeners.iter_mut().flat_map(|listener| &mut listener.tls) {

@@ -8,12 +8,11 @@
 
 pub mod agent;
 pub mod bot;
+pub mod conduct;
 pub mod geo;
 pub mod language;
 #[cfg(debug_assertions)]
 mod leak;
-pub mod quality;
-pub mod query;
 pub mod referrer;
 pub mod route;
 pub mod session;
@@ -39,6 +38,7 @@ use crate::{
     alarm::Alarm,
     capture::{EventId, Inlet, Mark},
     config,
+    quality::Watch,
     telemetry::metrics::{FeedMetrics, Metrics},
 };
 
@@ -123,6 +123,8 @@ pub struct Shared {
     pub pop: String,
     pub config: config::Enrich,
     pub metrics: Arc<Metrics>,
+    /// What is known for judging clicks, shared with the redirect.
+    pub watch: Arc<Watch>,
     /// In the order of the configuration.
     pub feeds: Vec<Arc<FeedMetrics>>,
     /// Whether clicks are counted.

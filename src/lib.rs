@@ -18,8 +18,8 @@
 //! | [`deliver`] | sinks, pace and retries, one task a feed |
 //! | [`stats`] | counts of links, domains, workspaces and more: a fold over the journal; rollups |
 //! | [`event`], [`manifest`] | the public contracts |
-//! | [`stats`] | counts: the tallies that workers write and the spool adds up, and the store |
 //! | [`catalog`], [`config`], [`telemetry`], [`clock`] | beside the flow; they and [`stats`] import no stage |
+//! | [`query`], [`quality`] | queries, decoded; the judge of clicks. Redirect and workers both ask them, so they stand beside the flow, too |
 //! | [`networks`] | what is known of the network of an address |
 //! | [`reloaded`] | what is read from files and replaced as a whole |
 //! | [`alarm`], [`fault`] | tells that a thread has panicked; the places at which a test lets the process die |
@@ -63,6 +63,8 @@ pub mod listener;
 pub mod manifest;
 pub mod networks;
 pub mod pipeline;
+pub mod quality;
+pub mod query;
 pub mod redirect;
 pub mod reloaded;
 pub mod server;

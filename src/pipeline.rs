@@ -19,6 +19,7 @@ use crate::{
     config::Config,
     deliver::Deliver,
     enrich::{Enrich, GeoStore, Router, Shared, geo::GeoError},
+    quality::{Watch, lists::ListError},
     redirect::{Answers, Redirector, TrustedProxies},
     spool::{FeedSpec, Opened, Outbox, Spool, SpoolError, rollups},
     stats::{
@@ -39,6 +40,8 @@ pub enum StartError {
     Capture(#[from] CaptureError),
     #[error(transparent)]
     Spool(#[from] SpoolError),
+    #[error(transparent)]
+    List(#[from] ListError),
     #[error("client_address.header is no header name")]
     Header(#[from] http::header::InvalidHeaderName),
     #[error("cannot start a stage: {0}")]
@@ -66,6 +69,7 @@ impl Pipeline {
         tell(&catalog, &report);
         let catalog = Arc::new(catalog);
         let geo = Arc::new(GeoStore::open(config.enrich.geoip_file.as_deref())?);
+        let watch = Arc::new(Watch::open(&config.quality)?);
         let trusted = TrustedProxies::new(&config.client_address)?;
         let counts = config.stats.enabled.then(|| Live::new(&config.spool.dir));
         let book = counts.clone().map(|live| {
@@ -92,6 +96,7 @@ impl Pipeline {
             pop: config.edge.pop.clone(),
             config: config.enrich.clone(),
             metrics: Arc::clone(&metrics),
+            watch: Arc::clone(&watch),
             feeds: config.feeds.iter().map(|feed| metrics.feed(&feed.name)).collect(),
             counts: config.stats.enabled,
         };
@@ -102,9 +107,10 @@ impl Pipeline {
             trusted,
             Answers::new(&config.redirect),
             Arc::clone(&metrics),
+            &watch,
         );
         let journal_bytes = spool.journal_bytes();
-        let monitor = Monitor { metrics, catalog, geo, capture, outbox, journal_bytes, counts, alarm };
+        let monitor = Monitor { metrics, catalog, geo, watch, capture, outbox, journal_bytes, counts, alarm };
         Ok(Self { redirector, monitor, enrich, spool, deliver })
     }
 
@@ -144,6 +150,7 @@ pub struct Monitor {
     metrics: Arc<Metrics>,
     catalog: Arc<CatalogStore>,
     geo: Arc<GeoStore>,
+    watch: Arc<Watch>,
     capture: Capture,
     outbox: Arc<Outbox>,
     journal_bytes: Arc<AtomicU64>,
@@ -185,7 +192,7 @@ impl Monitor {
         self.alarm.is_raised()
     }
 
-    /// Reads the catalog and the GeoIP database again. What cannot be read leaves the old one in service.
+    /// Reads the catalog, the GeoIP database and the block lists again. What cannot be read leaves the old one in service.
     pub fn reload(&self) {
         let catalog = self.catalog.reload();
         self.metrics.reloaded(Reload::Catalog, catalog.is_ok());
@@ -203,6 +210,21 @@ impl Monitor {
                 self.metrics.reloaded(Reload::GeoIp, false);
                 tracing::error!(%error, "the GeoIP database was not reloaded; the old one serves on");
             }
+        }
+        self.tell_list(Reload::BlockedDomains, self.watch.destinations.reload_domains());
+        self.tell_list(Reload::BlockedUrls, self.watch.destinations.reload_urls());
+    }
+
+    fn tell_list(&self, what: Reload, result: Option<Result<usize, ListError>>) {
+        let Some(result) = result else { return };
+        self.metrics.reloaded(what, result.is_ok());
+        match result {
+            Ok(entries) => tracing::info!(?what, entries, "block list reloaded"),
+            Err(ListError::Line { file, line, value, problem, remedy }) => {
+                let file = file.display();
+                tracing::error!(%file, line, value, problem, remedy, "a block list was not reloaded; the old one serves on");
+            }
+            Err(error) => tracing::error!(%error, "a block list was not reloaded; the old one serves on"),
         }
     }
 }

@@ -46,16 +46,20 @@
 
 pub mod client;
 pub mod forward;
+pub mod guard;
+pub mod guesses;
 pub mod request;
 pub mod response;
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use http::Method;
 use pingora::proxy::Session;
 
 pub use client::TrustedProxies;
+use guard::Guard;
+use guesses::Guesses;
 pub use request::Request;
 pub use response::Answers;
 
@@ -63,6 +67,7 @@ use crate::{
     capture::{Capture, ClientAddr, EventId, Facts, Flags, Pushed, Texts},
     catalog::{Catalog, CatalogStore, Link, Lookup, State},
     clock, fault,
+    quality::Watch,
     telemetry::metrics::{DropReason, Metrics, Outcome},
 };
 
@@ -74,6 +79,10 @@ pub struct Redirector {
     trusted: Arc<TrustedProxies>,
     answers: Arc<Answers>,
     metrics: Arc<Metrics>,
+    /// Who asks for links that are none.
+    guesses: Option<Arc<Guesses>>,
+    /// What is refused; `None` when nothing is.
+    guard: Option<Arc<Guard>>,
 }
 
 /// What a request gets.
@@ -133,8 +142,11 @@ impl Redirector {
         trusted: TrustedProxies,
         answers: Answers,
         metrics: Arc<Metrics>,
+        watch: &Arc<Watch>,
     ) -> Self {
-        Self { catalog, capture, trusted: Arc::new(trusted), answers: Arc::new(answers), metrics }
+        let guesses = Guesses::new(&watch.config, clock::monotonic()).map(Arc::new);
+        let guard = Guard::new(watch).map(Arc::new);
+        Self { catalog, capture, trusted: Arc::new(trusted), answers: Arc::new(answers), metrics, guesses, guard }
     }
 
     /// Answers the request if it is for a branded domain, or if it is malformed. Returns whether it did; when not,
@@ -156,10 +168,25 @@ impl Redirector {
                     return Ok(false);
                 }
                 Decision::Redirect { link, location } => {
-                    self.click(session, &request, &link, &location);
-                    (self.answers.redirect(link.status(), location), false, Outcome::Redirect)
+                    let facts = self.facts(session, &request, &link, &location, started);
+                    if let Some(reason) = self.guard.as_ref().and_then(|guard| guard.refuses(&facts)) {
+                        self.metrics.blocked(reason);
+                        (self.answers.blocked(reason), false, Outcome::Blocked)
+                    } else {
+                        self.click(&request, &facts);
+                        (self.answers.redirect(link.status(), location), false, Outcome::Redirect)
+                    }
                 }
-                Decision::NotFound => (self.answers.not_found(), false, Outcome::NotFound),
+                Decision::NotFound => {
+                    if let Some(guesses) = &self.guesses {
+                        guesses.note(
+                            &self.trusted.client(peer(session), session.req_header()),
+                            request.path,
+                            started,
+                        );
+                    }
+                    (self.answers.not_found(), false, Outcome::NotFound)
+                }
                 Decision::Gone => (self.answers.gone(), false, Outcome::Gone),
                 Decision::MethodNotAllowed => (self.answers.method_not_allowed(), false, Outcome::MethodNotAllowed),
                 Decision::BadRequest => (self.answers.bad_request(), true, Outcome::BadRequest),
@@ -186,14 +213,11 @@ impl Redirector {
 
     /// Captures the click. A click is a `GET`; `HEAD` is kept as a bot's. Other methods (to 307 and 308 links) are
     /// redirected, but are no clicks.
-    fn click(&self, session: &Session, request: &Request<'_>, link: &Link<'_>, location: &Bytes) {
+    fn click(&self, request: &Request<'_>, facts: &Facts<'_>) {
         if !readable(request.method) {
             return;
         }
-        let peer = session.client_addr().and_then(|address| address.as_inet()).map(std::net::SocketAddr::ip);
-        let client = self.trusted.client(peer, session.req_header());
-        let micros = clock::unix_micros();
-        let pushed = self.capture.push(&facts(micros, client, request, link, location));
+        let pushed = self.capture.push(facts);
         fault::point("captured");
         self.metrics.click_answered(pushed == Pushed::Captured);
         match pushed {
@@ -202,11 +226,36 @@ impl Redirector {
             Pushed::TooLarge => self.metrics.click_dropped(DropReason::TooLarge),
         }
     }
+
+    fn facts<'a>(
+        &self,
+        session: &Session,
+        request: &Request<'a>,
+        link: &Link<'a>,
+        location: &'a Bytes,
+        now: Instant,
+    ) -> Facts<'a> {
+        let peer = peer(session);
+        let client = self.trusted.client(peer, session.req_header());
+        let mut flags = request.flags;
+        if self.trusted.is_proxy(peer) {
+            flags.clear(Flags::TLS);
+            flags.clear(Flags::HTTP_1_0);
+            flags.clear(Flags::HTTP_2);
+        }
+        flags.set(Flags::GUESSES, self.guesses.as_ref().is_some_and(|guesses| guesses.has_guessed(&client, now)));
+        facts(clock::unix_micros(), client, flags, request, link, location)
+    }
+}
+
+fn peer(session: &Session) -> Option<IpAddr> {
+    session.client_addr().and_then(|address| address.as_inet()).map(std::net::SocketAddr::ip)
 }
 
 fn facts<'a>(
     micros: u64,
     client: ClientAddr,
+    flags: Flags,
     request: &Request<'a>,
     link: &Link<'a>,
     location: &'a Bytes,
@@ -216,7 +265,7 @@ fn facts<'a>(
         micros,
         client,
         status: link.status(),
-        flags: request.flags,
+        flags,
         texts: Texts {
             user_agent: request.user_agent,
             referer: request.referer,

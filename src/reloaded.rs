@@ -38,6 +38,11 @@ impl<T, E> Reloaded<T, E> {
         self.current.load_full()
     }
 
+    /// The value in service, for a moment: cheaper than [`load`](Self::load), and not to be kept.
+    pub fn peek(&self) -> arc_swap::Guard<Arc<T>> {
+        self.current.load()
+    }
+
     /// The value in service, for a thread that asks often.
     pub fn view(&self) -> View<T> {
         arc_swap::Cache::new(Arc::clone(&self.current))

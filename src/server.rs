@@ -3,7 +3,7 @@
 //! | signal | what it does |
 //! |---|---|
 //! | `SIGTERM`, `SIGINT`, `SIGQUIT` | stop: listeners close, requests under way finish, queues drain, objects are delivered |
-//! | `SIGHUP` | read the catalog and the GeoIP database again |
+//! | `SIGHUP` | read the catalog, the GeoIP database and the block lists again |
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},

@@ -10,13 +10,18 @@ use std::{
     net::{SocketAddr, TcpStream},
 };
 
-use common::{Answer, Edge, PATIENCE, connect, free_address};
+use common::{Answer, CHROME, Edge, PATIENCE, connect, free_address};
 use tls::certificate;
 
 /// Asks for `/spring` over TLS; returns the leaf that the edge showed, and the answer.
 fn get(address: SocketAddr, sni: Option<&str>, host: &str) -> (Vec<u8>, Answer) {
+    get_with(address, sni, host, "")
+}
+
+/// [`get`] with these lines in the header.
+fn get_with(address: SocketAddr, sni: Option<&str>, host: &str, lines: &str) -> (Vec<u8>, Answer) {
     let mut stream = tls::client(connect(None, address).unwrap(), sni);
-    write!(stream, "GET /spring HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").unwrap();
+    write!(stream, "GET /spring HTTP/1.1\r\nHost: {host}\r\n{lines}Connection: close\r\n\r\n").unwrap();
     let mut text = Vec::new();
     let _ = stream.read_to_end(&mut text);
     let leaf = stream.conn.peer_certificates().unwrap()[0].to_vec();
@@ -64,4 +69,21 @@ fn each_server_name_gets_its_certificate_and_everybody_else_the_first() {
     assert!(!text.starts_with(b"HTTP/1.1 3"), "plain HTTP on the TLS socket is not answered");
 
     assert_eq!(edge.stop().events("all").len(), 9, "clicks over TLS are clicks");
+}
+
+#[test]
+fn a_browser_that_does_not_tell_what_it_fetches_over_tls_is_none() {
+    let builder = Edge::builder();
+    let (section, _) = certificate(builder.dir(), "first", &["go.brand.com"]);
+    let tls = free_address();
+    let edge = builder.section(&format!("[[listeners]]\naddress = \"{tls}\"\n{section}")).feed("all", &["*"]).start();
+    for metadata in ["", "Sec-Fetch-Mode: navigate\r\n"] {
+        let lines = format!("User-Agent: {CHROME}\r\n{metadata}");
+        assert_eq!(get_with(tls, Some("go.brand.com"), "go.brand.com", &lines).1.status, 302);
+    }
+    let mut events = edge.stop().events("all");
+    events.sort_by(|one, other| one["id"].as_str().cmp(&other["id"].as_str()));
+    let qualities: Vec<_> = events.into_iter().map(|mut event| event["quality"].take()).collect();
+    let impossible = serde_json::json!({"verdict": "suspicious", "reasons": ["impossible-headers"]});
+    assert_eq!(qualities, [impossible, serde_json::json!({"verdict": "clean"})]);
 }

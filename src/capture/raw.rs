@@ -67,7 +67,8 @@ impl Flags {
     pub const FETCH_METADATA: Self = Self(1 << 6);
     /// It said `navigate`: somebody follows a link.
     pub const NAVIGATE: Self = Self(1 << 7);
-    /// The request came over TLS that ends here.
+    /// The request came over TLS that ends here. Of this and the two below a trusted proxy in front shows nothing: its
+    /// own connection says nothing about the visitor's.
     pub const TLS: Self = Self(1 << 8);
     /// It came over HTTP/1.0.
     pub const HTTP_1_0: Self = Self(1 << 9);
@@ -88,6 +89,11 @@ impl Flags {
     /// Sets these if `condition` holds.
     pub fn set(&mut self, flags: Self, condition: bool) {
         self.0 |= if condition { flags.0 } else { 0 };
+    }
+
+    /// Clears these.
+    pub fn clear(&mut self, flags: Self) {
+        self.0 &= !flags.0;
     }
 }
 

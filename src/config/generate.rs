@@ -47,6 +47,8 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("enrich.workspaces", r#""w-1""#),
     ("enrich.workspaces.location", r#""country""#),
     ("enrich.workspaces.honour_opt_out", "true"),
+    ("quality.blocked_domains_file", r#""/var/lib/clickedge/blocked-domains.txt""#),
+    ("quality.blocked_urls_file", r#""/var/lib/clickedge/blocked-urls.txt""#),
     ("feeds.name", r#""all-clicks""#),
     ("feeds.workspaces", r#"["*"]"#),
     ("feeds.sink.dir.path", r#""/var/lib/clickedge/feeds""#),

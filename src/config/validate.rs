@@ -5,6 +5,7 @@
 //! [`super::diagnostics`] finds the place.
 
 mod feeds;
+mod quality;
 mod stats;
 
 use std::{collections::BTreeMap, fmt::Display, fs::File, io, net::SocketAddr, ops::RangeInclusive, path::Path};
@@ -51,6 +52,7 @@ pub fn validate(config: &Config) -> Vec<Problem> {
     answers(config, &mut findings);
     pipeline(config, &mut findings);
     stats::stats(config, &mut findings);
+    quality::quality(&config.quality, &mut findings);
     feeds::feeds(&config.feeds, &mut findings);
     operation(config, &mut findings);
     findings.0
@@ -61,13 +63,10 @@ pub fn check_files(config: &Config) -> Vec<Problem> {
     let mut findings = Findings::default();
     for (key, path) in input_files(config) {
         if let Err(error) = open(path) {
-            findings.error(
-                key,
-                format!("names {}, which cannot be read: {error}", path.display()),
-                "put the file there, let this user read it, or correct the path",
-            );
+            findings.unreadable(key, path, &error);
         }
     }
+    quality::check_lists(&config.quality, &mut findings);
     for (key, path) in output_folders(config) {
         if path.exists() && !path.is_dir() {
             findings.error(key, format!("names {}, which is no folder", path.display()), "name a folder");
@@ -358,6 +357,14 @@ impl Findings {
                 format!("write it like `{example}`"),
             );
         }
+    }
+
+    fn unreadable(&mut self, key: String, path: &Path, error: &io::Error) {
+        self.error(
+            key,
+            format!("names {}, which cannot be read: {error}", path.display()),
+            "put the file there, let this user read it, or correct the path",
+        );
     }
 
     fn path(&mut self, key: impl Into<String>, path: &Path) {

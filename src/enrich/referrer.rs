@@ -11,8 +11,10 @@ mod table;
 
 use std::borrow::Cow;
 
-use super::query;
-use crate::event::{Origin, OriginType, Referral};
+use crate::{
+    event::{Origin, OriginType, Referral},
+    query,
+};
 
 /// Bytes of the longest host name that DNS allows; what is longer is no host.
 const MAX_HOST: usize = 253;

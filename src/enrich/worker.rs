@@ -19,8 +19,9 @@ use serde_json::value::RawValue;
 use super::{
     Batch, MAX_EVENT, NAP, Shared,
     agent::{AgentCache, AgentFacts},
+    conduct::Conduct,
     geo::Locator,
-    language, quality, query, referrer,
+    language, referrer,
     session::Sessions,
 };
 use crate::{
@@ -31,6 +32,8 @@ use crate::{
         SCHEMA, Session,
     },
     fault,
+    quality::{self, Watch},
+    query,
     stats::tally::{IdList, Ids, Tally},
     telemetry::metrics::DropReason,
 };
@@ -156,6 +159,8 @@ pub struct Enricher {
     fragments: Fragments,
     creators: Fragments,
     tags: Fragments,
+    watch: Arc<Watch>,
+    conduct: Conduct,
 }
 
 impl Enricher {
@@ -172,6 +177,8 @@ impl Enricher {
             fragments: Fragments::new(|_| Ok(IdList::default())),
             creators: Fragments::new(id_of_creator),
             tags: Fragments::new(ids_of_tags),
+            watch: Arc::clone(&shared.watch),
+            conduct: Conduct::new(Arc::clone(&shared.watch)),
         }
     }
 
@@ -185,7 +192,9 @@ impl Enricher {
         let (mut id, mut timestamp, mut started) = ([0; 36], Timestamp::default(), Timestamp::default());
         let known = self.agents.facts(texts.user_agent);
         let by_request = request_bot(facts);
-        let bot = known.bot.as_ref().or(by_request.as_ref());
+        let conduct = self.conduct.click(facts);
+        let by_conduct = conduct.bot.then_some(Bot { reason: BotReason::Behaviour, class: None, name: None });
+        let bot = known.bot.as_ref().or(by_request.as_ref()).or(by_conduct.as_ref());
         let session = (!opted_out && bot.is_none()).then(|| {
             let (visit, first) = self.sessions.click(facts.micros, texts.workspace, &facts.client, texts.user_agent);
             Session { started: started.render(visit.started), first }
@@ -195,10 +204,10 @@ impl Enricher {
         let language = language::preferred(texts.accept_language);
         let destination = text(texts.destination);
         let evidence = quality::Evidence {
-            path: texts.path,
-            query: texts.query,
-            referer: texts.referer,
-            agent: texts.user_agent,
+            flood: conduct.flood,
+            blocked_destination: self.watch.destinations.block(texts.destination),
+            // Here is the place for what networks and lists of spammers say: `network`, `spam_referrer`.
+            ..facts.evidence()
         };
         let (creator, tags) = (self.creators.parse(texts.creator_json)?, self.tags.parse(texts.tags_json)?);
         let (domain, scripts) = (self.fragments.parse(texts.domain_json)?, self.fragments.parse(texts.scripts_json)?);

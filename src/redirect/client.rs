@@ -47,6 +47,11 @@ impl TrustedProxies {
         ClientAddr::from_ip(client)
     }
 
+    /// Whether the peer is a trusted proxy, so that its connection is not the visitor's own.
+    pub fn is_proxy(&self, peer: Option<IpAddr>) -> bool {
+        !self.networks.is_empty() && peer.is_some_and(|peer| self.trusts(peer.to_canonical()))
+    }
+
     fn trusts(&self, address: IpAddr) -> bool {
         self.networks.iter().any(|network| network.contains(&address))
     }

@@ -4,12 +4,23 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, header};
 use pingora::{Error, ErrorType, Result, http::ResponseHeader, proxy::Session};
 
-use crate::config;
+use crate::{config, quality::Reason};
 
 const NO_STORE: HeaderValue = HeaderValue::from_static("private, no-store");
 const NOTHING: HeaderValue = HeaderValue::from_static("0");
 const PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const ALLOWED: HeaderValue = HeaderValue::from_static("GET, HEAD");
+
+/// What a refused visitor sees; not a byte of it is from the request.
+const BLOCKED: &str = "<!DOCTYPE html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>Refused</title>\n\
+    <h1>This request was refused</h1>\n\
+    <p>It looks like an attack or like automated traffic, so this link was not followed.</p>\n</html>\n";
+
+/// The same for a link that leads to a bad place.
+const BLOCKED_DESTINATION: &str = "<!DOCTYPE html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>Refused</title>\n\
+    <h1>This link was not followed</h1>\n\
+    <p>Its destination is on a block list, because it may be harmful.</p>\n</html>\n";
 
 /// Headers that an answer has when it is written: at most four of ours, `Date` and `Connection`.
 const HEADERS: usize = 6;
@@ -58,6 +69,14 @@ impl Answers {
     pub fn method_not_allowed(&self) -> Result<Answer> {
         let mut answer = plain(StatusCode::METHOD_NOT_ALLOWED, "Links are for GET and HEAD.\n")?;
         answer.header.insert_header(header::ALLOW, ALLOWED)?;
+        Ok(answer)
+    }
+
+    /// For a click that `quality.block` refuses.
+    pub fn blocked(&self, reason: Reason) -> Result<Answer> {
+        let is_destination = reason == Reason::BlockedDestination;
+        let mut answer = plain(StatusCode::FORBIDDEN, if is_destination { BLOCKED_DESTINATION } else { BLOCKED })?;
+        answer.header.insert_header(header::CONTENT_TYPE, HTML)?;
         Ok(answer)
     }
 

@@ -17,6 +17,8 @@ use prometheus::{
     core::Collector,
 };
 
+use crate::quality::Reason;
+
 /// Why a click never became an event, or an event was never delivered.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum DropReason {
@@ -68,13 +70,22 @@ pub enum Outcome {
     Gone,
     MethodNotAllowed,
     BadRequest,
+    /// Refused, see `quality.block`.
+    Blocked,
     /// Left to the next filter or the upstream.
     Passed,
 }
 
 impl Outcome {
-    const ALL: [Self; 6] =
-        [Self::Redirect, Self::NotFound, Self::Gone, Self::MethodNotAllowed, Self::BadRequest, Self::Passed];
+    const ALL: [Self; 7] = [
+        Self::Redirect,
+        Self::NotFound,
+        Self::Gone,
+        Self::MethodNotAllowed,
+        Self::BadRequest,
+        Self::Blocked,
+        Self::Passed,
+    ];
 
     fn label(self) -> &'static str {
         match self {
@@ -83,6 +94,7 @@ impl Outcome {
             Self::Gone => "gone",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::BadRequest => "bad_request",
+            Self::Blocked => "blocked",
             Self::Passed => "passed",
         }
     }
@@ -118,6 +130,8 @@ impl UploadResult {
 pub enum Reload {
     Catalog,
     GeoIp,
+    BlockedDomains,
+    BlockedUrls,
 }
 
 /// The numbers. Updating one is a relaxed atomic addition.
@@ -125,6 +139,7 @@ pub struct Metrics {
     registry: Registry,
     requests: [IntCounter; Outcome::ALL.len()],
     duration: Histogram,
+    blocked: [IntCounter; Reason::ALL.len()],
     answered: IntCounter,
     captured: IntCounter,
     dropped: [IntCounter; DropReason::ALL.len()],
@@ -231,6 +246,7 @@ impl Metrics {
         let make = Maker(registry.clone());
         let requests = make.counters("requests_total", "Requests by what they got.", &["outcome"]);
         let dropped = make.counters("clicks_dropped_total", "Clicks that became no event, by reason.", &["reason"]);
+        let blocked = make.counters("blocked_total", "Requests that were refused, by reason.", &["reason"]);
         // From 10 us to 1.3 s, doubling.
         let buckets = (0..18).map(|n| 1e-5 * f64::from(1 << n)).collect();
         let duration =
@@ -238,6 +254,7 @@ impl Metrics {
         Self {
             requests: Outcome::ALL.map(|outcome| requests.with_label_values(&[outcome.label()])),
             duration: make.add(Histogram::with_opts(duration.buckets(buckets))),
+            blocked: Reason::ALL.map(|reason| blocked.with_label_values(&[reason.slug()])),
             answered: make.counter("clicks_answered_total", "Clicks that were answered with a redirect."),
             captured: make.counter("clicks_captured_total", "Answered clicks that a ring took."),
             dropped: DropReason::ALL.map(|reason| dropped.with_label_values(&[reason.label()])),
@@ -298,6 +315,11 @@ impl Metrics {
         self.duration.observe(took.as_secs_f64());
     }
 
+    /// Counts a request that is refused.
+    pub fn blocked(&self, reason: Reason) {
+        self.blocked[reason as usize].inc();
+    }
+
     /// Counts an answered click, and whether it was captured.
     pub fn click_answered(&self, captured: bool) {
         self.answered.inc();
@@ -321,6 +343,8 @@ impl Metrics {
         let what = match what {
             Reload::Catalog => "catalog",
             Reload::GeoIp => "geoip",
+            Reload::BlockedDomains => "blocked_domains",
+            Reload::BlockedUrls => "blocked_urls",
         };
         self.reloads.with_label_values(&[what, if ok { "ok" } else { "failed" }]).inc();
     }

@@ -5,47 +5,8 @@
 //! (`{{first_name}}`), JSON, addresses within addresses and plain English; the tests of the parent module hold
 //! examples.
 
+use super::Reason;
 use crate::event::Verdict::{self, Malicious, Suspicious};
-
-/// Kinds of attack, in the order in which an event lists them.
-#[derive(Clone, Copy)]
-pub(super) enum Reason {
-    SqlInjection,
-    CrossSiteScripting,
-    PathTraversal,
-    TemplateInjection,
-    LogLookup,
-    HeaderInjection,
-    CommandInjection,
-    Scanner,
-}
-
-impl Reason {
-    pub(super) const ALL: [Self; 8] = [
-        Self::SqlInjection,
-        Self::CrossSiteScripting,
-        Self::PathTraversal,
-        Self::TemplateInjection,
-        Self::LogLookup,
-        Self::HeaderInjection,
-        Self::CommandInjection,
-        Self::Scanner,
-    ];
-
-    /// The name in the event.
-    pub(super) fn slug(self) -> &'static str {
-        match self {
-            Self::SqlInjection => "sql-injection",
-            Self::CrossSiteScripting => "cross-site-scripting",
-            Self::PathTraversal => "path-traversal",
-            Self::TemplateInjection => "template-injection",
-            Self::LogLookup => "log-lookup",
-            Self::HeaderInjection => "header-injection",
-            Self::CommandInjection => "command-injection",
-            Self::Scanner => "scanner",
-        }
-    }
-}
 
 /// Where a needle counts.
 #[derive(Clone, Copy, Eq, PartialEq)]

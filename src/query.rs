@@ -1,6 +1,7 @@
 //! Query strings, decoded into what `params.query` of the event holds.
 //!
-//! A leaf of the enrich stage: a pure function of request bytes, used for the short link and for the destination.
+//! It stands beside the flow and imports no stage: a pure function of request bytes, used for the short link and for
+//! the destination, by the event and by the judge of attacks.
 //! The caller bounds the length of a query (the listener's header limit); this module bounds the pairs. Text that
 //! needs no decoding is borrowed.
 //!
@@ -42,7 +43,7 @@ pub fn parse(query: &[u8]) -> Option<Params<'_>> {
 }
 
 /// The raw pairs of a query, in order; empty ones (`a&&b`) are no pairs.
-pub(super) fn pairs(query: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+pub(crate) fn pairs(query: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     query.split(|&byte| byte == b'&').filter(|pair| !pair.is_empty()).map(|pair| match memchr::memchr(b'=', pair) {
         Some(at) => (&pair[..at], &pair[at + 1..]),
         None => (pair, &[][..]),
@@ -50,7 +51,7 @@ pub(super) fn pairs(query: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
 }
 
 /// The bytes of `text` with its escapes decoded and `+` as a space.
-pub(super) fn decoded(text: &[u8]) -> impl Iterator<Item = u8> {
+pub(crate) fn decoded(text: &[u8]) -> impl Iterator<Item = u8> {
     let mut rest = text;
     std::iter::from_fn(move || {
         let (byte, tail) = match rest {

@@ -1,0 +1,186 @@
+use std::net::IpAddr;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    capture::{ClientAddr, EventId, Flags, Texts},
+    config,
+};
+
+const NOON: u64 = 1_795_392_000_000_000;
+const SECOND: u64 = 1_000_000;
+
+fn conduct() -> Conduct {
+    with(&config::Quality::default())
+}
+
+fn with(config: &config::Quality) -> Conduct {
+    Conduct::new(Arc::new(Watch::open(config).unwrap()))
+}
+
+fn click(conduct: &mut Conduct, micros: u64, address: &str, agent: &str, link: &str) -> Found {
+    conduct.click(&Facts {
+        id: EventId::at(micros),
+        micros,
+        client: ClientAddr::from_ip(address.parse().unwrap()),
+        status: 302,
+        flags: Flags::default(),
+        texts: Texts {
+            user_agent: agent.as_bytes(),
+            link_id: link.as_bytes(),
+            host: b"go.brand.com",
+            ..Texts::default()
+        },
+    })
+}
+
+#[test]
+fn more_than_twenty_clicks_on_one_link_within_a_minute_are_a_flood() {
+    let mut conduct = conduct();
+    for n in 0..20 {
+        assert!(!click(&mut conduct, NOON + n * 2 * SECOND, "192.0.2.1", "a", "l").flood, "{n}");
+    }
+    assert!(click(&mut conduct, NOON + 45 * SECOND, "192.0.2.1", "a", "l").flood);
+    assert!(!click(&mut conduct, NOON + 45 * SECOND, "192.0.2.1", "a", "other").flood, "another link");
+    assert!(!click(&mut conduct, NOON + 45 * SECOND, "192.0.2.1", "b", "l").flood, "another visitor");
+    assert!(!click(&mut conduct, NOON + 45 * SECOND, "192.0.2.2", "a", "l").flood, "another address");
+    assert!(click(&mut conduct, NOON + 62 * SECOND, "192.0.2.1", "a", "l").flood, "the window before counts");
+    assert!(!click(&mut conduct, NOON + 200 * SECOND, "192.0.2.1", "a", "l").flood, "it is over");
+}
+
+#[test]
+fn a_person_who_reloads_or_comes_back_is_no_flood_and_no_bot() {
+    let mut conduct = conduct();
+    for n in 0..3 {
+        assert_eq!(click(&mut conduct, NOON + n * SECOND / 2, "192.0.2.1", "a", "l"), Found::default());
+    }
+    for n in 0..2_000 {
+        let found = click(&mut conduct, NOON + n * 4 * SECOND, "192.0.2.1", "a", "l");
+        assert_eq!(found, Found::default(), "every four seconds, for two hours");
+    }
+}
+
+#[test]
+fn a_household_of_ipv6_addresses_is_one_visitor() {
+    let mut conduct = conduct();
+    let found: Vec<_> =
+        (0..21).map(|n| click(&mut conduct, NOON, &format!("2001:db8::{n:x}"), "a", "l").flood).collect();
+    assert_eq!(found.iter().filter(|flood| **flood).count(), 1);
+}
+
+#[test]
+fn who_asks_for_five_links_in_three_seconds_is_a_bot_for_minutes() {
+    let mut conduct = conduct();
+    let links = ["1", "2", "3", "4"];
+    for (n, link) in links.iter().enumerate() {
+        assert!(!click(&mut conduct, NOON + n as u64 * SECOND / 2, "192.0.2.1", "a", link).bot);
+    }
+    assert!(click(&mut conduct, NOON + 2 * SECOND, "192.0.2.1", "a", "5").bot);
+    assert!(click(&mut conduct, NOON + 301 * SECOND, "192.0.2.1", "a", "1").bot);
+    assert!(!click(&mut conduct, NOON + 301 * SECOND, "192.0.2.1", "b", "1").bot, "another agent behind the address");
+    assert!(!click(&mut conduct, NOON + 303 * SECOND, "192.0.2.1", "a", "1").bot, "it is over");
+}
+
+#[test]
+fn somebody_who_opens_links_at_a_persons_pace_is_none() {
+    let mut conduct = conduct();
+    for n in 0..500_u64 {
+        let found = click(&mut conduct, NOON + n * 800_000, "192.0.2.1", "a", &n.to_string());
+        assert!(!found.bot, "{n}: a link every 0.8 s, of which three seconds see four");
+    }
+    for n in 0..500 {
+        assert!(!click(&mut conduct, NOON + 600 * SECOND, "192.0.2.2", "a", &(n % 4).to_string()).bot, "four links");
+    }
+}
+
+#[test]
+fn thirty_people_behind_one_address_are_people() {
+    let mut conduct = conduct();
+    for n in 0..300_u64 {
+        let (agent, link) = (format!("agent {}", n % 30), format!("{}", n / 30 % 4));
+        let found = click(&mut conduct, NOON + n * SECOND / 10, "192.0.2.1", &agent, &link);
+        assert_eq!(found, Found::default(), "{n}");
+    }
+}
+
+#[test]
+fn a_company_with_one_kind_of_computer_may_do_more_than_a_single_visitor() {
+    let mut conduct = conduct();
+    for n in 0..20 {
+        click(&mut conduct, NOON, "192.0.2.1", &format!("telephone {n}"), "l");
+    }
+    for n in 0..14 {
+        assert!(!click(&mut conduct, NOON, "192.0.2.1", "company", &n.to_string()).bot, "{n}");
+    }
+    assert!(click(&mut conduct, NOON, "192.0.2.1", "company", "15").bot, "and not everything");
+    let floods = (0..61).filter(|_| click(&mut conduct, NOON, "192.0.2.1", "other", "m").flood).count();
+    assert_eq!(floods, 1);
+}
+
+#[test]
+fn an_address_that_changes_its_agent_with_each_click_is_a_flood_at_last() {
+    let mut conduct = conduct();
+    let click = |n: u64| click(&mut conduct, NOON + n * SECOND / 10, "192.0.2.1", &n.to_string(), "l").flood;
+    assert_eq!((0..201).map(click).filter(|flood| *flood).count(), 1);
+}
+
+#[test]
+fn only_the_visitor_is_told_to_the_redirect_and_only_if_floods_are_refused() {
+    let block = vec![crate::quality::Reason::ClickFlood];
+    let mut conduct = with(&config::Quality { block, ..config::Quality::default() });
+    for n in 0..21 {
+        let watch = Arc::clone(&conduct.watch);
+        let address = ClientAddr::from_ip(IpAddr::from([192, 0, 2, 1]));
+        let has =
+            |agent: &[u8]| watch.penalties.as_ref().unwrap().has(address.hash_input(), agent, NOON / SECOND + 1);
+        assert!(!has(b"a") && !has(b"b"), "{n}");
+        click(&mut conduct, NOON, "192.0.2.1", "a", "l");
+        assert_eq!((has(b"a"), has(b"b")), (n == 20, false));
+    }
+    assert!(super::tests::conduct().watch.penalties.is_none());
+}
+
+#[test]
+fn what_is_switched_off_finds_nothing() {
+    let mut conduct = with(&config::Quality { flood_clicks: 0, burst_links: 0, ..config::Quality::default() });
+    for n in 0..1_000 {
+        assert_eq!(click(&mut conduct, NOON, "192.0.2.1", "a", &(n % 20).to_string()), Found::default());
+    }
+}
+
+#[test]
+fn a_visitor_who_keeps_clicking_is_kept_while_a_million_others_pass() {
+    let mut conduct = conduct();
+    for n in 0..100_000_u32 {
+        let others = IpAddr::from((0x0a00_0000 | n).to_be_bytes()).to_string();
+        click(&mut conduct, NOON + u64::from(n) * 10, &others, "a", "l");
+        if n % 1_000 == 0 {
+            click(&mut conduct, NOON + u64::from(n) * 10, "192.0.2.1", "a", "l");
+        }
+    }
+    assert!(click(&mut conduct, NOON + 2 * SECOND, "192.0.2.1", "a", "l").flood);
+}
+
+proptest! {
+    #[test]
+    fn any_times_are_taken(times in prop::collection::vec((any::<u32>(), any::<u8>()), 0..300), wild: u64) {
+        let mut conduct = conduct();
+        for (time, link) in times {
+            click(&mut conduct, NOON + u64::from(time) * 1_000, "192.0.2.1", "a", &link.to_string());
+        }
+        click(&mut conduct, wild / 2, "192.0.2.1", "a", "l");
+    }
+
+    #[test]
+    fn an_estimate_never_exceeds_what_two_windows_hold(gaps in prop::collection::vec(0_u64..90_000, 1..200)) {
+        let (mut rate, mut now, mut times) = (Rate::default(), NOON / 1_000, Vec::new());
+        for gap in gaps {
+            now += gap;
+            times.push(now);
+            let told = rate.add(now, 60_000);
+            let within = |millis| times.iter().filter(|time| now - **time < millis).count() as u32;
+            prop_assert!(told >= 1 && told <= within(120_000), "{} {}", told, within(120_000));
+        }
+    }
+}

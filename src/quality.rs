@@ -1,0 +1,168 @@
+//! Whether a click looks like what it claims to be.
+//!
+//! This module stands beside the flow and imports no stage: the workers ask it for the event's `quality`, the redirect
+//! whether to refuse. [`find`] is a pure function of [`Evidence`]; what must be remembered from click to click
+//! (floods, guesses) is counted by the stages and comes in as evidence.
+//!
+//! | reason | verdict | what it means |
+//! |---|---|---|
+//! | `sql-injection` | malicious; weak evidence suspicious | SQL in path, query, referrer or agent |
+//! | `cross-site-scripting` | malicious; weak evidence suspicious | markup or script that would run in a page |
+//! | `path-traversal` | malicious; weak evidence suspicious | steps up the folders, or a well-known system file |
+//! | `template-injection` | malicious | code for a template engine or an expression language |
+//! | `log-lookup` | malicious; weak evidence suspicious | `${jndi:` and its disguises |
+//! | `header-injection` | malicious; weak evidence suspicious | an encoded line end, with a header behind it |
+//! | `command-injection` | malicious | a shell command |
+//! | `scanner` | suspicious | the agent names a tool that looks for weaknesses |
+//! | `impossible-headers` | suspicious | headers that no browser sends with this agent ([`headers`]) |
+//! | `click-flood` | suspicious | one visitor clicks one link too often (`quality.flood_clicks`) |
+//! | `link-enumeration` | suspicious | the address has lately asked for many links that are none (`quality.guess_links`) |
+//! | `blocked-destination` | malicious | the link leads to a place on a block list ([`lists`]) |
+//! | `data-center-network` | suspicious | the address belongs to a hosting provider |
+//! | `anonymizer-network` | suspicious | the address is an exit of Tor, a VPN or a public proxy |
+//! | `spam-referrer` | suspicious | the referrer is one that spammers send to be found in reports |
+//!
+//! The verdict is the worst that a reason says, and clean without reasons. The default action of every reason is to
+//! mark: the click was answered, and whoever reads the feed may leave it out. So a missed attack costs a line in a
+//! report, and a false alarm costs a real click; the `rules` lean towards silence. `quality.block` makes the redirect
+//! refuse instead, for a reason at its full weight only: weak evidence is marked and never refused.
+
+mod attacks;
+pub mod headers;
+pub mod lists;
+pub mod penalties;
+pub mod reason;
+mod rules;
+
+pub use headers::Headers;
+pub use reason::{Reason, Reasons};
+
+use self::{
+    lists::{Destinations, ListError},
+    penalties::Penalties,
+    rules::Field,
+};
+use crate::{
+    config,
+    event::{Quality, Verdict},
+    networks::Network,
+};
+
+/// What a click shows of its sender, as it came. Absent headers are empty.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Evidence<'a> {
+    /// The slashtag as requested, still percent-encoded.
+    pub path: &'a [u8],
+    /// The query of the short link without `?`, still percent-encoded.
+    pub query: &'a [u8],
+    /// The whole `Referer`.
+    pub referer: &'a [u8],
+    /// `User-Agent`.
+    pub agent: &'a [u8],
+    /// What else the headers show.
+    pub headers: Headers<'a>,
+    /// The address has lately asked for many links that are none.
+    pub guesses: bool,
+    /// The visitor clicks this link too often.
+    pub flood: bool,
+    /// The destination is on a block list.
+    pub blocked_destination: bool,
+    /// What is known of the address's network.
+    pub network: Option<Network>,
+    /// The referrer is a spammer's.
+    pub spam_referrer: bool,
+}
+
+/// What was found, a bit a reason and weight.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Findings {
+    suspicious: Reasons,
+    malicious: Reasons,
+}
+
+/// The verdict, with the reasons for it in a fixed order: clean without reasons, else the worst that a rule says.
+pub fn judge(evidence: &Evidence<'_>) -> Quality {
+    find(evidence).quality()
+}
+
+/// Everything that speaks against a click. Allocates nothing, but for a buffer that each thread keeps.
+pub fn find(evidence: &Evidence<'_>) -> Findings {
+    let mut findings = Findings::default();
+    attacks::scan(evidence.path, Field::Address, &mut findings);
+    attacks::scan(evidence.query, Field::Address, &mut findings);
+    attacks::scan(evidence.referer, Field::Address, &mut findings);
+    attacks::scan(evidence.agent, Field::Agent, &mut findings);
+    let facts = [
+        (headers::are_impossible(evidence.agent, &evidence.headers), Reason::ImpossibleHeaders),
+        (evidence.flood, Reason::ClickFlood),
+        (evidence.guesses, Reason::LinkEnumeration),
+        (evidence.blocked_destination, Reason::BlockedDestination),
+        (evidence.network == Some(Network::Hosting), Reason::DataCenterNetwork),
+        (evidence.network == Some(Network::Anonymizer), Reason::AnonymizerNetwork),
+        (evidence.spam_referrer, Reason::SpamReferrer),
+    ];
+    for (holds, reason) in facts {
+        if holds {
+            findings.add(reason, reason.full_weight());
+        }
+    }
+    findings
+}
+
+impl Findings {
+    fn add(&mut self, reason: Reason, verdict: Verdict) {
+        match verdict {
+            Verdict::Clean => {}
+            Verdict::Suspicious => self.suspicious.insert(reason),
+            Verdict::Malicious => self.malicious.insert(reason),
+        }
+    }
+
+    /// The first of `reasons` that was found at its full weight.
+    pub fn first_in_full_weight(&self, reasons: Reasons) -> Option<Reason> {
+        let at_full_weight = |reason: &Reason| match reason.full_weight() {
+            Verdict::Malicious => self.malicious.contains(*reason),
+            Verdict::Clean | Verdict::Suspicious => true,
+        };
+        self.suspicious.union(self.malicious).intersection(reasons).iter().find(at_full_weight)
+    }
+
+    /// As the event tells it.
+    pub fn quality(&self) -> Quality {
+        let reasons = self.suspicious.union(self.malicious);
+        if reasons.is_empty() {
+            return Quality { verdict: Verdict::Clean, reasons: Vec::new() };
+        }
+        let verdict = if self.malicious.is_empty() { Verdict::Suspicious } else { Verdict::Malicious };
+        Quality { verdict, reasons: reasons.iter().map(Reason::slug).collect() }
+    }
+}
+
+/// What the redirect and the workers share to judge clicks.
+pub struct Watch {
+    pub config: config::Quality,
+    pub destinations: Destinations,
+    /// Visitors that the workers want refused; only when `click-flood` is refused.
+    pub penalties: Option<Penalties>,
+}
+
+impl Watch {
+    /// Reads the block lists.
+    ///
+    /// # Errors
+    /// See [`ListError`].
+    pub fn open(config: &config::Quality) -> Result<Self, ListError> {
+        let block = config.blocked();
+        if !block.is_empty() {
+            attacks::warm_up();
+        }
+        Ok(Self {
+            config: config.clone(),
+            destinations: Destinations::open(config)?,
+            penalties: block.contains(Reason::ClickFlood).then(|| Penalties::new(config.flood_secs)),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
