@@ -10,7 +10,7 @@ use clickedge::{
     capture::{Capture, ClientAddr, EventId, Facts, Flags, Pushed, RawClick, Texts, raw},
     catalog::{Catalog, CatalogStore, key::Host, source},
     clock, config,
-    enrich::{GeoStore, Router, Shared, agent, quality, referrer, worker::Enricher},
+    enrich::{GeoStore, Router, Shared, Sources, agent, quality, referrer, worker::Enricher},
     redirect::{Decision, Request, decide},
     telemetry::metrics::Metrics,
 };
@@ -91,6 +91,7 @@ fn enricher() -> Enricher {
     let geoip = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/demo/geoip.mmdb");
     Enricher::new(&Shared {
         geo: Arc::new(GeoStore::open(Some(&geoip)).unwrap()),
+        sources: Arc::new(Sources::open(&config::Enrich::default()).unwrap()),
         router: Router::new(&[]),
         pop: "bench".into(),
         config: config::Enrich::default(),
@@ -224,10 +225,12 @@ fn enrich(c: &mut Criterion) {
         query: b"utm_term=poster",
         referer: b"https://l.facebook.com/",
         agent: AGENT,
+        ..quality::Evidence::default()
     };
     group.bench_function("quality", |b| b.iter(|| quality::judge(black_box(&evidence)).reasons.len()));
+    let none = referrer::Places::default();
     group.bench_function("referrer", |b| {
-        b.iter(|| referrer::referral(black_box(b"https://l.facebook.com/"), b"", "go.brand.com").is_some());
+        b.iter(|| referrer::referral(black_box(b"https://l.facebook.com/"), b"", "go.brand.com", &none).is_some());
     });
     group.finish();
 }

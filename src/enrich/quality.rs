@@ -16,7 +16,10 @@ use aho_corasick::{AhoCorasick, AhoCorasickKind};
 
 use self::rules::{Check, Field, RULES, Reason, Rule};
 use super::query;
-use crate::event::{Quality, Verdict};
+use crate::{
+    event::{Quality, Verdict},
+    networks::Network,
+};
 
 /// Bytes of a field that are scanned; a longer field is judged by its beginning.
 const MAX_SCAN: usize = 8192;
@@ -35,6 +38,10 @@ pub struct Evidence<'a> {
     pub referer: &'a [u8],
     /// `User-Agent`.
     pub agent: &'a [u8],
+    /// Whether the referrer is on the operator's list of spam.
+    pub spam_referrer: bool,
+    /// What is known of the network of the client address.
+    pub network: Option<Network>,
 }
 
 /// The verdict, with the reasons for it in a fixed order: clean without reasons, else the worst that a rule says.
@@ -44,6 +51,13 @@ pub fn judge(evidence: &Evidence<'_>) -> Quality {
     scan(evidence.query, Field::Address, &mut findings);
     scan(evidence.referer, Field::Address, &mut findings);
     scan(evidence.agent, Field::Agent, &mut findings);
+    let by_network = evidence.network.map(|network| match network {
+        Network::Hosting => Reason::DataCenterNetwork,
+        Network::Anonymizer => Reason::AnonymizerNetwork,
+    });
+    for reason in evidence.spam_referrer.then_some(Reason::SpamReferrer).into_iter().chain(by_network) {
+        findings.note(reason, Verdict::Suspicious);
+    }
     findings.into_quality()
 }
 
@@ -70,9 +84,9 @@ struct Findings {
 }
 
 impl Findings {
-    fn add(&mut self, rule: &Rule) {
-        if let Some(worst) = self.worst.get_mut(rule.reason as usize) {
-            *worst = (*worst).max(Some(rule.verdict));
+    fn note(&mut self, reason: Reason, verdict: Verdict) {
+        if let Some(worst) = self.worst.get_mut(reason as usize) {
+            *worst = (*worst).max(Some(verdict));
         }
     }
 
@@ -114,7 +128,7 @@ fn search(text: &[u8], field: Field, findings: &mut Findings) {
             && rule.fields.is_none_or(|only| only == field)
             && holds(rule.check, text, found.start(), found.end())
         {
-            findings.add(rule);
+            findings.note(rule.reason, rule.verdict);
         }
     }
 }
@@ -389,10 +403,24 @@ mod tests {
             query: b"a=<script>&b=<script>&c=%3Cscript%3E",
             referer: b"${jndi:x",
             agent: b"nikto sqlmap",
+            ..Evidence::default()
         };
         let Quality { verdict, reasons } = judge(&evidence);
         assert_eq!(verdict, Verdict::Malicious);
         assert_eq!(reasons, ["cross-site-scripting", "path-traversal", "log-lookup", "scanner"]);
+    }
+
+    #[test]
+    fn a_spam_referrer_and_an_unlikely_network_are_suspicious() {
+        let reasons = |spam_referrer, network| {
+            let quality = judge(&Evidence { spam_referrer, network, ..Evidence::default() });
+            assert_eq!(quality.verdict == Verdict::Suspicious, spam_referrer || network.is_some());
+            quality.reasons
+        };
+        assert!(reasons(false, None).is_empty());
+        assert_eq!(reasons(true, None), ["spam-referrer"]);
+        assert_eq!(reasons(false, Some(Network::Hosting)), ["data-center-network"]);
+        assert_eq!(reasons(true, Some(Network::Anonymizer)), ["spam-referrer", "anonymizer-network"]);
     }
 
     #[test]
@@ -417,7 +445,7 @@ mod tests {
             agent in prop_oneof![Just("sqlmap"), Just("${jndi:"), Just("x")],
         ) {
             let (query, agent) = (query.as_bytes(), agent.as_bytes());
-            let evidence = Evidence { path: &path, query, referer: &referer, agent };
+            let evidence = Evidence { path: &path, query, referer: &referer, agent, ..Evidence::default() };
             let Quality { verdict, reasons } = judge(&evidence);
             let order: Vec<&str> = Reason::ALL.iter().map(|reason| reason.slug()).collect();
             let places: Vec<_> = reasons.iter().map(|slug| order.iter().position(|other| other == slug)).collect();

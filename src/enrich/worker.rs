@@ -20,7 +20,8 @@ use super::{
     geo::Locator,
     language,
     privacy::{self, Policies},
-    quality, query, referrer,
+    quality, query,
+    referrer::{self, Places, Spammers},
     session::Sessions,
 };
 use crate::{
@@ -29,6 +30,8 @@ use crate::{
     config::Precision,
     event::{Agent, AgentType, Bot, BotReason, ClickEvent, Client, Destination, Edge, Route, SCHEMA, Session},
     fault,
+    networks::{Network, Networks},
+    reloaded::View,
     telemetry::metrics::DropReason,
 };
 
@@ -132,6 +135,9 @@ pub struct Enricher {
     policies: Policies,
     agents: AgentCache,
     locator: Locator,
+    places: View<Places>,
+    spammers: View<Spammers>,
+    networks: View<Networks>,
     sessions: Sessions,
     fragments: Fragments,
 }
@@ -146,6 +152,9 @@ impl Enricher {
             policies: Policies::new(config),
             agents: AgentCache::new(CACHED_AGENTS),
             locator: Locator::new(Arc::clone(&shared.geo)),
+            places: shared.sources.places.view(),
+            spammers: shared.sources.spammers.view(),
+            networks: shared.sources.networks.view(),
             sessions: sessions.expect("the operating system gives random bytes"),
             fragments: Fragments::default(),
         }
@@ -161,7 +170,8 @@ impl Enricher {
         let opted_out = policy.honour_opt_out && facts.flags.has(Flags::OPTED_OUT);
         let (mut id, mut timestamp, mut started) = ([0; 36], Timestamp::default(), Timestamp::default());
         let known = self.agents.facts(texts.user_agent);
-        let by_request = request_bot(facts);
+        let network = self.networks.load().of(facts.client.ip());
+        let by_request = request_bot(facts).or_else(|| network_bot(network));
         let bot = known.bot.as_ref().or(by_request.as_ref());
         let session = (!opted_out && bot.is_none()).then(|| {
             let (visit, first) = self.sessions.click(facts.micros, texts.workspace, &facts.client, texts.user_agent);
@@ -173,11 +183,16 @@ impl Enricher {
         let limited = location.filter(|_| is_limited).and_then(|location| privacy::limited(location, precision));
         let language = language::preferred(texts.accept_language);
         let destination = text(texts.destination);
+        let referral = referrer::referral(texts.referer, texts.query, text(texts.host), self.places.load());
+        let spammers = self.spammers.load();
+        let spam_referrer = referral.as_ref().is_some_and(|referral| spammers.is_spam(&referral.hostname));
         let evidence = quality::Evidence {
             path: texts.path,
             query: texts.query,
             referer: texts.referer,
             agent: texts.user_agent,
+            spam_referrer,
+            network,
         };
         let [creator, domain, tags, scripts] =
             self.fragments.parse([texts.creator_json, texts.domain_json, texts.tags_json, texts.scripts_json])?;
@@ -191,7 +206,7 @@ impl Enricher {
                 agent: agent(&known, bot),
                 session,
             },
-            referral: referrer::referral(texts.referer, texts.query, text(texts.host)),
+            referral,
             route: Route {
                 id: text(texts.link_id),
                 slashtag: text(texts.slashtag),
@@ -231,6 +246,11 @@ fn request_bot(facts: &Facts<'_>) -> Option<Bot> {
     ];
     let reason = evidence.into_iter().find(|(flag, _)| facts.flags.has(*flag))?.1;
     Some(Bot { reason, class: None, name: None })
+}
+
+/// The bot that nothing but its network gives away.
+fn network_bot(network: Option<Network>) -> Option<Bot> {
+    (network == Some(Network::Hosting)).then_some(Bot { reason: BotReason::Network, class: None, name: None })
 }
 
 /// Splits an absolute URL as the catalog writes it: `scheme://host[:port]/path[?query][#fragment]`.

@@ -18,10 +18,13 @@ pub(super) enum Reason {
     HeaderInjection,
     CommandInjection,
     Scanner,
+    SpamReferrer,
+    DataCenterNetwork,
+    AnonymizerNetwork,
 }
 
 impl Reason {
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::SqlInjection,
         Self::CrossSiteScripting,
         Self::PathTraversal,
@@ -30,6 +33,9 @@ impl Reason {
         Self::HeaderInjection,
         Self::CommandInjection,
         Self::Scanner,
+        Self::SpamReferrer,
+        Self::DataCenterNetwork,
+        Self::AnonymizerNetwork,
     ];
 
     /// The name in the event.
@@ -43,6 +49,9 @@ impl Reason {
             Self::HeaderInjection => "header-injection",
             Self::CommandInjection => "command-injection",
             Self::Scanner => "scanner",
+            Self::SpamReferrer => "spam-referrer",
+            Self::DataCenterNetwork => "data-center-network",
+            Self::AnonymizerNetwork => "anonymizer-network",
         }
     }
 }

@@ -7,9 +7,9 @@
 use crate::event::OriginType::{self, Ai, Email, Messaging, Other, Paid, Search, Social};
 
 /// A name, and the hosts or packages that go by it, with spaces between them.
-pub(super) type Places = &'static [(&'static str, &'static str)];
+pub(super) type Table = &'static [(&'static str, &'static str)];
 
-const SOCIAL: Places = &[
+const SOCIAL: Table = &[
     ("facebook", "facebook.com fb.com fb.me fb.watch"),
     ("instagram", "instagram.com instagr.am ig.me"),
     ("threads", "threads.net threads.com"),
@@ -75,7 +75,7 @@ const SOCIAL: Places = &[
     ("viva-engage", "yammer.com engage.cloud.microsoft"),
 ];
 
-const SEARCH: Places = &[
+const SEARCH: Table = &[
     ("google", "google.cat g.cn"),
     ("yandex", "ya.ru"),
     ("duckduckgo", "duckduckgo.com ddg.gg"),
@@ -111,7 +111,7 @@ const SEARCH: Places = &[
     ("gibiru", "gibiru.com"),
 ];
 
-const EMAIL: Places = &[
+const EMAIL: Table = &[
     ("gmail", "gmail.com inbox.google.com"),
     (
         "outlook",
@@ -157,7 +157,7 @@ outlook.cloud.microsoft",
     ("beehiiv", "mail.beehiiv.com"),
 ];
 
-const AI: Places = &[
+const AI: Table = &[
     ("chatgpt", "chatgpt.com chat.openai.com"),
     ("perplexity", "perplexity.ai"),
     ("claude", "claude.ai"),
@@ -183,7 +183,7 @@ const AI: Places = &[
     ("alice", "alice.yandex.ru"),
 ];
 
-const MESSAGING: Places = &[
+const MESSAGING: Table = &[
     ("whatsapp", "whatsapp.com wa.me"),
     ("telegram", "t.me telegram.org telegram.me telegram.dog"),
     ("messenger", "messenger.com m.me"),
@@ -214,7 +214,7 @@ const MESSAGING: Places = &[
 ];
 
 /// Hosts that serve advertisements and nothing else.
-const PAID: Places = &[
+const PAID: Table = &[
     ("google-ads", "doubleclick.net googleadservices.com googlesyndication.com adsensecustomsearchads.com"),
     ("taboola", "taboola.com"),
     ("outbrain", "outbrain.com"),
@@ -226,7 +226,7 @@ const PAID: Places = &[
     ("yandex-direct", "yabs.yandex.ru an.yandex.ru"),
 ];
 
-pub(super) const HOSTS: &[(OriginType, Places)] = &[
+pub(super) const HOSTS: &[(OriginType, Table)] = &[
     (Social, SOCIAL),
     (Search, SEARCH),
     (Email, EMAIL),
@@ -237,7 +237,7 @@ pub(super) const HOSTS: &[(OriginType, Places)] = &[
 ];
 
 /// What Chrome and Android's own browsers send as `android-app://` for a link opened out of an application.
-pub(super) const APPS: &[(OriginType, Places)] = &[
+pub(super) const APPS: &[(OriginType, Table)] = &[
     (
         Social,
         &[
