@@ -16,6 +16,7 @@ pub mod query;
 pub mod referrer;
 pub mod route;
 pub mod session;
+pub mod sources;
 pub mod worker;
 
 use std::{
@@ -32,6 +33,7 @@ use crossbeam::channel::Sender;
 
 pub use geo::GeoStore;
 pub use route::Router;
+pub use sources::Sources;
 use worker::Worker;
 
 use crate::{
@@ -107,6 +109,7 @@ impl Batch {
 /// What all workers share, and only read.
 pub struct Shared {
     pub geo: Arc<GeoStore>,
+    pub sources: Arc<Sources>,
     pub router: Router,
     pub pop: String,
     pub config: config::Enrich,

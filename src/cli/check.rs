@@ -34,7 +34,9 @@ pub(super) fn run(check: &Check) -> ExitCode {
                 let problems = if check.without_files { Vec::new() } else { contents(file) };
                 if !problems.is_empty() {
                     refused = true;
-                    problems.iter().for_each(|problem| complain(&format!("error: {}: {problem}", file.display())));
+                    for problem in problems {
+                        complain(&format!("error: {}: {problem}", file.display()));
+                    }
                     continue;
                 }
                 let mut text = format!("{}: ok\n", file.display());

@@ -187,10 +187,6 @@ mod tests {
         Ok(locator.locate([203, 0, 113, 9].into()).cloned())
     }
 
-    fn text(text: &str) -> Option<String> {
-        Some(text.to_owned())
-    }
-
     #[test]
     fn the_region_is_the_largest_subdivision() {
         let record = json!({
@@ -201,9 +197,9 @@ mod tests {
             "traits": {"user_type": "residential"}
         });
         let whole = Location {
-            country: text("gb"),
-            region: text("eng"),
-            city: text("Harlow"),
+            country: Some("gb".into()),
+            region: Some("eng".into()),
+            city: Some("Harlow".into()),
             latitude: Some(51.78),
             longitude: Some(0.13),
         };
@@ -218,7 +214,7 @@ mod tests {
     fn a_country_database_tells_the_country() {
         let record = json!({"country": {"iso_code": "PT"}, "registered_country": {"iso_code": "ES"}});
         for kind in ["GeoLite2-Country", "GeoIP2-Country", "DBIP-Country-Lite"] {
-            let expected = Location { country: text("pt"), ..Location::default() };
+            let expected = Location { country: Some("pt".into()), ..Location::default() };
             assert_eq!(told(kind, &record).unwrap(), Some(expected), "{kind}");
         }
     }
@@ -230,7 +226,7 @@ mod tests {
             "subdivisions": [{"names": {"en": "Bavaria"}}],
             "city": {"names": {"en": "Munich"}}
         });
-        let expected = Location { country: text("de"), city: text("Munich"), ..Location::default() };
+        let expected = Location { country: Some("de".into()), city: Some("Munich".into()), ..Location::default() };
         assert_eq!(told("DBIP-City-Lite", &record).unwrap(), Some(expected));
         let wrong = json!({
             "country": {"iso_code": "DEU"},

@@ -171,7 +171,7 @@ mod tests {
         }
         let [ai_assistants_file, socials_file, search_engines_file] = [ai, social, search].map(Some);
         let config =
-            config::Enrich { ai_assistants_file, socials_file, search_engines_file, ..config::Enrich::default() };
+            config::Enrich { search_engines_file, socials_file, ai_assistants_file, ..config::Enrich::default() };
         Places::read(&config)
     }
 
