@@ -7,7 +7,7 @@
 //!   - example.org/feed        # or only what lies below a path of one
 //! Example Search:
 //!   - urls:                   # search engines: the hosts stand in groups, whose other keys are not read
-//!       - 'search.example.{}' # a country as the last label, or a country or language as the first
+//!       - 'search.example.{}' # a country as the last label, or two letters further up
 //!     params: [q]
 //! ```
 //!

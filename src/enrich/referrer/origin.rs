@@ -20,7 +20,7 @@ use crate::event::{
 };
 
 /// Labels before a brand's that are still the brand itself; so are two letters, a country or a language.
-const MAIN_LABELS: [&str; 8] = ["www", "m", "search", "images", "image", "lens", "scholar", "encrypted"];
+const MAIN_LABELS: [&str; 9] = ["www", "m", "search", "images", "image", "lens", "scholar", "encrypted", "cse"];
 
 /// First labels of the hosts where providers and companies put their own webmail.
 const WEBMAIL_LABELS: [&str; 5] = ["webmail", "mail", "owa", "roundcube", "zimbra"];

@@ -4,7 +4,8 @@
 //! An entry of the networks and assistants counts for its host and all hosts below it, an entry of the search engines
 //! for its host alone (with or without `www` or `m` before it), as in Matomo: `docs.google.com` is no search engine
 //! because `google.com` is one. `{}` stands for a country as the last label (`example.de`, `example.co.uk`, never
-//! `example.com`), or for two letters as the first. An entry with a path counts for what lies below that path.
+//! `example.com`), and for two letters further up (`{}.example.com`, `images.{}.example.com`). An entry with a path
+//! counts for what lies below that path.
 //!
 //! Which of two entries wins: the one that says more of the host, then the one without `{}`, then the one with the
 //! longer path; of equals the assistants', then the networks', then the engines'. So it is beside the built-in table,
@@ -42,6 +43,8 @@ struct Place {
     name: Box<str>,
     /// Not of the hosts below it.
     alone: bool,
+    /// Only with this before the placeholder, dot included; mostly empty.
+    before: Box<str>,
     /// Only below this path; empty for all.
     path: Box<str>,
 }
@@ -90,25 +93,30 @@ impl Places {
         for Line { number, host: written, name } in lines {
             let (address, path) = written.split_at(written.find('/').unwrap_or(written.len()));
             let address = address.strip_prefix("www.").unwrap_or(address);
-            let (hosts, fixed) = if let Some(fixed) = address.strip_suffix(".{}") {
-                (&mut self.any_country, fixed)
-            } else if let Some(fixed) = address.strip_prefix("{}.") {
-                (&mut self.any_first, fixed)
-            } else {
-                (&mut self.plain, address)
+            let (hosts, before, fixed) = match address.split_once(PLACEHOLDER) {
+                None => (&mut self.plain, "", address),
+                Some((fixed, "")) => (&mut self.any_country, "", fixed.strip_suffix('.').unwrap_or_default()),
+                Some((before, after)) => (&mut self.any_first, before, after.strip_prefix('.').unwrap_or_default()),
             };
             // Checked as part of a whole name: before a country, one label is enough.
             let host = list::host(&format!("{fixed}.x")).filter(|host| host.split('.').count() <= MAX_LABELS);
             let host = host.as_deref().and_then(|host| host.strip_suffix(".x"));
             let is_whole = |host: &&str| host.contains('.') || address.ends_with(PLACEHOLDER);
-            let Some(host) = host.filter(is_whole) else {
+            let begins_well = before.is_empty() || list::host(&format!("{before}x")).is_some();
+            let Some(host) = host.filter(is_whole).filter(|_| begins_well) else {
                 return Err(ListError::line(file, number, format!("`{written}` is no host"), REMEDY));
             };
             let path = if path == "/" { "" } else { path };
             let known = hosts.entry(host.into()).or_default();
             // The first one stands.
-            if !known.iter().any(|place| &*place.path == path) {
-                let place = Place { kind, name: name.into(), alone: kind == Search, path: path.into() };
+            if !known.iter().any(|place| &*place.path == path && &*place.before == before) {
+                let place = Place {
+                    kind,
+                    name: name.into(),
+                    alone: kind == Search,
+                    before: before.into(),
+                    path: path.into(),
+                };
                 let at = known.partition_point(|other| other.path.len() >= path.len());
                 known.insert(at, place);
             }
@@ -127,7 +135,13 @@ impl Places {
         loop {
             let before = &host[..host.len() - suffix.len()];
             let is_alone = matches!(before, "" | "m.");
-            let holds = |place: &&Place| (is_alone || !place.alone) && path.starts_with(place.path.as_bytes());
+            let holds = |place: &&Place| {
+                let is_here = match &*place.before {
+                    "" => is_alone || !place.alone,
+                    wanted => before == wanted,
+                };
+                is_here && path.starts_with(place.path.as_bytes())
+            };
             let look_up = |hosts: &'a Hosts, key: &str| hosts.get(key)?.iter().find(holds);
             let place = look_up(&self.plain, suffix)
                 .or_else(|| look_up(&self.any_country, without_country(suffix)?))
@@ -199,15 +213,29 @@ mod tests {
 
     #[test]
     fn a_placeholder_is_a_country_or_a_language() {
-        let places =
-            places(["", "", "Seek:\n  - 'seek.{}'\nOld:\n  - '{}.old.example'\n  - de.old.example\n"]).unwrap();
+        let places = places([
+            "",
+            "",
+            "Seek:\n  - 'seek.{}'\nOld:\n  - '{}.old.example'\n  - de.old.example\n  - 'img.{}.old.example'\n",
+        ])
+        .unwrap();
         for host in ["seek.de", "www.seek.fr", "seek.co.uk", "seek.com.br", "m.seek.it"] {
             assert_eq!(known(&places, host).map(|(_, name, _)| name), Some("seek"), "{host}");
         }
-        for host in ["fr.old.example", "www.fr.old.example", "de.old.example"] {
+        for host in ["fr.old.example", "www.fr.old.example", "de.old.example", "img.fr.old.example"] {
             assert_eq!(known(&places, host).map(|(_, name, _)| name), Some("old"), "{host}");
         }
-        for host in ["seek.com", "seek.org", "seek", "seek.ac.uk", "old.example", "xyz.old.example", "mail.seek.de"] {
+        for host in [
+            "seek.com",
+            "seek.org",
+            "seek",
+            "seek.ac.uk",
+            "old.example",
+            "xyz.old.example",
+            "mail.seek.de",
+            "pic.fr.old.example",
+            "img.old.example",
+        ] {
             assert_eq!(known(&places, host), None, "{host}");
         }
     }
