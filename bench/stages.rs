@@ -11,9 +11,12 @@ use clickedge::{
     catalog::{Catalog, CatalogStore, key::Host, source},
     clock, config,
     enrich::{
-        GeoStore, Router, Shared, agent, referrer,
+        GeoStore, Router, Shared, Sources, agent, language,
+        privacy::Policies,
+        referrer,
         worker::{Enricher, Wanted},
     },
+    networks::Networks,
     quality,
     redirect::{Decision, Request, decide},
     stats::{Delta, Referrers, tally::Tally},
@@ -104,6 +107,7 @@ fn enricher() -> Enricher {
     Enricher::new(&Shared {
         geo: Arc::new(GeoStore::open(Some(&geoip)).unwrap()),
         counts: true,
+        sources: Arc::new(Sources::open(&config::Enrich::default()).unwrap()),
         router: Router::new(&[]),
         pop: "bench".into(),
         config: config::Enrich::default(),
@@ -244,8 +248,10 @@ fn enrich(c: &mut Criterion) {
         ..quality::Evidence::default()
     };
     group.bench_function("quality", |b| b.iter(|| quality::judge(black_box(&evidence)).reasons.len()));
+    bench_sources(&mut group);
+    let none = referrer::Places::default();
     group.bench_function("referrer", |b| {
-        b.iter(|| referrer::referral(black_box(b"https://l.facebook.com/"), b"", "go.brand.com").is_some());
+        b.iter(|| referrer::referral(black_box(b"https://l.facebook.com/"), b"", "go.brand.com", &none).is_some());
     });
     group.finish();
 }
@@ -281,6 +287,43 @@ fn count(c: &mut Criterion) {
         });
     }
     group.finish();
+}
+
+/// What the operator's lists add to a click.
+fn bench_sources<M: criterion::measurement::Measurement>(group: &mut criterion::BenchmarkGroup<'_, M>) {
+    const NETWORKS: u32 = 100_000;
+    let dir = tempfile::tempdir().unwrap();
+    let [hosting, socials] = ["hosting.txt", "Socials.yml"].map(|name| dir.path().join(name));
+    // Every other /24 from 16.0.0.0 on.
+    let list: String =
+        (0..NETWORKS).map(|n| format!("{}/24\n", std::net::Ipv4Addr::from((1 << 28) + n * 512))).collect();
+    std::fs::write(&hosting, list).unwrap();
+    std::fs::write(&socials, (0..500).map(|n| format!("p{n}: [p{n}.example]\n")).collect::<String>()).unwrap();
+    let enrich = config::Enrich {
+        hosting_networks_file: Some(hosting),
+        socials_file: Some(socials),
+        ..config::Enrich::default()
+    };
+    let networks = Networks::read(&enrich).unwrap();
+    let mut address = 1_u32 << 28;
+    group.bench_function("network, of 100,000", |b| {
+        b.iter(|| {
+            address = (1 << 28) | (address.wrapping_mul(1_664_525).wrapping_add(1_013_904_223) & 0x03ff_ffff);
+            networks.of(black_box(address.to_be_bytes().into())).is_some()
+        });
+    });
+    let places = referrer::Places::read(&enrich).unwrap();
+    group.bench_function("referrer, beside 500 places", |b| {
+        b.iter(|| referrer::referral(black_box(b"https://l.facebook.com/"), b"", "go.brand.com", &places).is_some());
+    });
+    group.bench_function("referrer, by its mark", |b| {
+        b.iter(|| referrer::referral(b"", black_box(b"utm_term=poster&fbclid=1"), "go.brand.com", &places).is_some());
+    });
+    group.bench_function("language", |b| {
+        b.iter(|| language::preferred(black_box(b"en-US,en;q=0.9,de;q=0.7")).is_some())
+    });
+    let policies = Policies::new(&enrich);
+    group.bench_function("policy, no exceptions", |b| b.iter(|| policies.of(black_box(b"w-42")).honour_opt_out));
 }
 
 fn gzip(c: &mut Criterion) {

@@ -18,7 +18,7 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    capture::CaptureError, catalog::LoadError, config::ConfigError, enrich::geo::GeoError, pipeline::StartError,
+    capture::CaptureError, catalog::LoadError, config::ConfigError, mmdb::DatabaseError, pipeline::StartError,
     spool::SpoolError,
 };
 
@@ -143,8 +143,11 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     }
     if let Some(start) = cause.downcast_ref::<StartError>() {
         return match start {
-            StartError::Catalog(LoadError::Read { .. }) | StartError::GeoIp(GeoError::Read { .. }) => Some(NO_INPUT),
-            StartError::Catalog(_) | StartError::GeoIp(_) => Some(DATA),
+            StartError::Catalog(LoadError::Read { .. }) | StartError::GeoIp(DatabaseError::Read { .. }) => {
+                Some(NO_INPUT)
+            }
+            StartError::Source(error) if error.is_unread() => Some(NO_INPUT),
+            StartError::Catalog(_) | StartError::GeoIp(_) | StartError::Source(_) => Some(DATA),
             StartError::Spool(SpoolError::Locked { .. }) | StartError::Capture(CaptureError::Locked { .. }) => {
                 Some(UNAVAILABLE)
             }

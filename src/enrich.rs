@@ -13,9 +13,11 @@ pub mod geo;
 pub mod language;
 #[cfg(debug_assertions)]
 mod leak;
+pub mod privacy;
 pub mod referrer;
 pub mod route;
 pub mod session;
+pub mod sources;
 pub mod worker;
 
 use std::{
@@ -32,6 +34,7 @@ use crossbeam::channel::Sender;
 
 pub use geo::GeoStore;
 pub use route::Router;
+pub use sources::Sources;
 use worker::Worker;
 
 use crate::{
@@ -119,6 +122,7 @@ impl Batch {
 /// What all workers share, and only read.
 pub struct Shared {
     pub geo: Arc<GeoStore>,
+    pub sources: Arc<Sources>,
     pub router: Router,
     pub pop: String,
     pub config: config::Enrich,

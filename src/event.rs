@@ -199,17 +199,17 @@ pub struct Referral<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub origin: Option<Origin>,
+    pub origin: Option<Origin<'a>>,
 }
 
 /// What kind of place the referrer is, and which.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
-pub struct Origin {
+pub struct Origin<'a> {
     #[serde(rename = "type")]
     pub kind: OriginType,
     /// A slug, `facebook`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub name: Option<&'static str>,
+    pub name: Option<&'a str>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]

@@ -21,6 +21,7 @@
 //! | [`catalog`], [`config`], [`telemetry`], [`clock`] | beside the flow; they and [`stats`] import no stage |
 //! | [`query`], [`quality`] | queries, decoded; the judge of clicks. Redirect and workers both ask them, so they stand beside the flow, too |
 //! | [`networks`] | what is known of the network of an address |
+//! | [`list`], [`mmdb`] | lists and databases that an operator keeps: how they are read, what is said of a broken one |
 //! | [`reloaded`] | what is read from files and replaced as a whole |
 //! | [`alarm`], [`fault`] | tells that a thread has panicked; the places at which a test lets the process die |
 //! | [`verify`] | proves from outside that a feed is complete |
@@ -59,8 +60,10 @@ pub mod deliver;
 pub mod enrich;
 pub mod event;
 pub mod fault;
+pub mod list;
 pub mod listener;
 pub mod manifest;
+pub mod mmdb;
 pub mod networks;
 pub mod pipeline;
 pub mod quality;

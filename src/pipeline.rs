@@ -18,7 +18,8 @@ use crate::{
     catalog::{CatalogStore, LoadError, Report},
     config::Config,
     deliver::Deliver,
-    enrich::{Enrich, GeoStore, Router, Shared, geo::GeoError},
+    enrich::{Enrich, GeoStore, Router, Shared, Sources, sources::SourceError},
+    mmdb::DatabaseError,
     quality::{Watch, lists::ListError},
     redirect::{Answers, Redirector, TrustedProxies},
     spool::{FeedSpec, Opened, Outbox, Spool, SpoolError, rollups},
@@ -35,7 +36,9 @@ pub enum StartError {
     #[error(transparent)]
     Catalog(#[from] LoadError),
     #[error(transparent)]
-    GeoIp(#[from] GeoError),
+    GeoIp(#[from] DatabaseError),
+    #[error(transparent)]
+    Source(#[from] SourceError),
     #[error(transparent)]
     Capture(#[from] CaptureError),
     #[error(transparent)]
@@ -58,7 +61,7 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// Loads the catalog and the GeoIP database, opens the spool and the rings, and starts workers and delivery.
+    /// Loads the catalog, the databases and the lists, opens the spool and the rings, and starts workers and delivery.
     ///
     /// # Errors
     /// See [`StartError`]. Nothing runs then.
@@ -70,6 +73,7 @@ impl Pipeline {
         let catalog = Arc::new(catalog);
         let geo = Arc::new(GeoStore::open(config.enrich.geoip_file.as_deref())?);
         let watch = Arc::new(Watch::open(&config.quality)?);
+        let sources = Arc::new(Sources::open(&config.enrich)?);
         let trusted = TrustedProxies::new(&config.client_address)?;
         let counts = config.stats.enabled.then(|| Live::new(&config.spool.dir));
         let book = counts.clone().map(|live| {
@@ -92,6 +96,7 @@ impl Pipeline {
         let (spool, batches) = opened.start(move |mark| receipts.release(mark), deliver.intake(), &alarm)?;
         let shared = Shared {
             geo: Arc::clone(&geo),
+            sources: Arc::clone(&sources),
             router: Router::new(&config.feeds),
             pop: config.edge.pop.clone(),
             config: config.enrich.clone(),
@@ -110,7 +115,8 @@ impl Pipeline {
             &watch,
         );
         let journal_bytes = spool.journal_bytes();
-        let monitor = Monitor { metrics, catalog, geo, watch, capture, outbox, journal_bytes, counts, alarm };
+        let monitor =
+            Monitor { metrics, catalog, geo, sources, watch, capture, outbox, journal_bytes, counts, alarm };
         Ok(Self { redirector, monitor, enrich, spool, deliver })
     }
 
@@ -151,6 +157,7 @@ pub struct Monitor {
     catalog: Arc<CatalogStore>,
     geo: Arc<GeoStore>,
     watch: Arc<Watch>,
+    sources: Arc<Sources>,
     capture: Capture,
     outbox: Arc<Outbox>,
     journal_bytes: Arc<AtomicU64>,
@@ -171,6 +178,7 @@ impl Monitor {
         metrics.catalog_bytes.set(catalog.memory_bytes() as i64);
         metrics.catalog_loaded.set(self.catalog.loaded_at_secs() as i64);
         metrics.geoip_built.set(self.geo.built_at_secs() as i64);
+        metrics.asn_built.set(self.sources.networks.load().asn_built_secs() as i64);
         metrics.journal_bytes.set(self.journal_bytes.load(Ordering::Relaxed) as i64);
         metrics.spool_bytes.set(self.outbox.bytes() as i64);
         metrics.text()
@@ -192,7 +200,7 @@ impl Monitor {
         self.alarm.is_raised()
     }
 
-    /// Reads the catalog, the GeoIP database and the block lists again. What cannot be read leaves the old one in service.
+    /// Reads the catalog, the databases and the lists again. What cannot be read leaves the old one in service.
     pub fn reload(&self) {
         let catalog = self.catalog.reload();
         self.metrics.reloaded(Reload::Catalog, catalog.is_ok());
@@ -211,6 +219,7 @@ impl Monitor {
                 tracing::error!(%error, "the GeoIP database was not reloaded; the old one serves on");
             }
         }
+        self.sources.reload(&self.metrics);
         self.tell_list(Reload::BlockedDomains, self.watch.destinations.reload_domains());
         self.tell_list(Reload::BlockedUrls, self.watch.destinations.reload_urls());
     }

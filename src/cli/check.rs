@@ -1,11 +1,18 @@
 //! `clickedge check`: every problem of every file, before a restart finds the first.
 
-use std::{fmt::Write, path::PathBuf, process::ExitCode};
+use std::{
+    fmt::Write,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::Args;
 
 use super::{CONFIG, NO_INPUT, complain, print};
-use crate::config::{ConfigError, diagnostics::inspect};
+use crate::{
+    config::{self, ConfigError, diagnostics::inspect},
+    enrich::{GeoStore, Sources},
+};
 
 /// Arguments of `check`.
 #[derive(Args, Debug)]
@@ -24,6 +31,14 @@ pub(super) fn run(check: &Check) -> ExitCode {
     for file in &check.files {
         match inspect(file, !check.without_files) {
             Ok(warnings) => {
+                let problems = if check.without_files { Vec::new() } else { contents(file) };
+                if !problems.is_empty() {
+                    refused = true;
+                    for problem in problems {
+                        complain(&format!("error: {}: {problem}", file.display()));
+                    }
+                    continue;
+                }
                 let mut text = format!("{}: ok\n", file.display());
                 for warning in warnings {
                     // Writing into a string cannot fail.
@@ -48,4 +63,11 @@ pub(super) fn run(check: &Check) -> ExitCode {
         (false, true) => ExitCode::from(NO_INPUT),
         (false, false) => ExitCode::SUCCESS,
     }
+}
+
+/// What is wrong inside the files that a good configuration names.
+fn contents(file: &Path) -> Vec<String> {
+    let Ok(config) = config::load(file) else { return Vec::new() };
+    let location = GeoStore::open(config.enrich.geoip_file.as_deref()).err().map(|error| error.to_string());
+    location.into_iter().chain(Sources::problems(&config.enrich).iter().map(ToString::to_string)).collect()
 }

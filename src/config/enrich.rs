@@ -12,10 +12,17 @@ use serde::{Deserialize, Serialize};
 pub struct Enrich {
     /// Worker threads. 0 means one for each two processors, at least one.
     pub workers: usize,
-    /// `MaxMind` City database. Without it events carry no location.
+    /// `MaxMind` City, Enterprise or Country database, or one of the same structure, such as DB-IP's. Without it events
+    /// carry no location.
     pub geoip_file: Option<PathBuf>,
-    /// `MaxMind` ASN database. With it, clicks from data-centre networks are told from others.
+    /// `MaxMind` ASN or ISP database, or one of the same structure, such as DB-IP's. With it, clicks from the networks of
+    /// hosting and cloud providers are told from others.
     pub asn_file: Option<PathBuf>,
+    /// Networks of data centres beside those, one a line, such as `192.0.2.0/24`; `#` begins a comment.
+    pub hosting_networks_file: Option<PathBuf>,
+    /// Networks of anonymizers with people behind them, such as the exits of Tor and VPNs, in the same form. An address
+    /// of both is an anonymizer's.
+    pub anonymizer_networks_file: Option<PathBuf>,
     /// Crawlers beside the ones that are built in: the community's `crawler-user-agents.json`.
     pub crawlers_file: Option<PathBuf>,
     /// Texts that mark an agent string as a person's whatever else it holds, in any case: applications that name
@@ -52,6 +59,8 @@ impl Default for Enrich {
             workers: 0,
             geoip_file: None,
             asn_file: None,
+            hosting_networks_file: None,
+            anonymizer_networks_file: None,
             crawlers_file: None,
             not_crawlers: Vec::new(),
             search_engines_file: None,
@@ -71,10 +80,12 @@ impl Default for Enrich {
 
 impl Enrich {
     /// All files that are named here.
-    pub(super) fn files(&mut self) -> [Option<&mut PathBuf>; 8] {
+    pub(super) fn files(&mut self) -> [Option<&mut PathBuf>; 10] {
         [
             self.geoip_file.as_mut(),
             self.asn_file.as_mut(),
+            self.hosting_networks_file.as_mut(),
+            self.anonymizer_networks_file.as_mut(),
             self.crawlers_file.as_mut(),
             self.search_engines_file.as_mut(),
             self.socials_file.as_mut(),

@@ -38,6 +38,8 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("upstream.server_name", r#""www.example.com""#),
     ("enrich.geoip_file", r#""/var/lib/clickedge/GeoLite2-City.mmdb""#),
     ("enrich.asn_file", r#""/var/lib/clickedge/GeoLite2-ASN.mmdb""#),
+    ("enrich.hosting_networks_file", r#""/etc/clickedge/hosting.txt""#),
+    ("enrich.anonymizer_networks_file", r#""/etc/clickedge/anonymizer.txt""#),
     ("enrich.crawlers_file", r#""/var/lib/clickedge/crawler-user-agents.json""#),
     ("enrich.search_engines_file", r#""/var/lib/clickedge/SearchEngines.yml""#),
     ("enrich.socials_file", r#""/var/lib/clickedge/Socials.yml""#),

@@ -104,9 +104,7 @@ fn input_files(config: &Config) -> Vec<(String, &Path)> {
             files.push((format!("{key}.key_file"), &certificate.key_file));
         }
     }
-    if let Some(path) = &config.enrich.geoip_file {
-        files.push(("enrich.geoip_file".to_owned(), path));
-    }
+    files.extend(enrich_files(config).map(|(key, path)| (key.to_owned(), path)));
     for (i, feed) in config.feeds.iter().enumerate() {
         if let Sink::S3(s3) = &feed.sink
             && let Some(path) = &s3.credentials_file
@@ -115,6 +113,22 @@ fn input_files(config: &Config) -> Vec<(String, &Path)> {
         }
     }
     files
+}
+
+/// The files of `[enrich]` that are read while the edge runs.
+fn enrich_files(config: &Config) -> impl Iterator<Item = (&'static str, &Path)> {
+    let enrich = &config.enrich;
+    let files = [
+        ("enrich.geoip_file", &enrich.geoip_file),
+        ("enrich.asn_file", &enrich.asn_file),
+        ("enrich.hosting_networks_file", &enrich.hosting_networks_file),
+        ("enrich.anonymizer_networks_file", &enrich.anonymizer_networks_file),
+        ("enrich.search_engines_file", &enrich.search_engines_file),
+        ("enrich.socials_file", &enrich.socials_file),
+        ("enrich.ai_assistants_file", &enrich.ai_assistants_file),
+        ("enrich.spammers_file", &enrich.spammers_file),
+    ];
+    files.into_iter().filter_map(|(key, path)| path.as_deref().map(|path| (key, path)))
 }
 
 fn output_folders(config: &Config) -> Vec<(String, &Path)> {
@@ -242,8 +256,8 @@ fn pipeline(config: &Config, findings: &mut Findings) {
         "134217728 (128 MiB) suits most edges",
     );
     findings.range("enrich.workers", config.enrich.workers, 0..=MAX_THREADS, "0 takes one for each two processors");
-    if let Some(path) = &config.enrich.geoip_file {
-        findings.path("enrich.geoip_file", path);
+    for (key, path) in enrich_files(config) {
+        findings.path(key, path);
     }
     findings.range(
         "enrich.session_idle_secs",

@@ -1,20 +1,26 @@
 //! Where the visitor came from, out of `Referer`.
 //!
-//! A leaf of the enrich stage: a pure function of header bytes. `origin` knows the places; this module reads the
-//! header, and decides whether the click was paid for or came from the branded domain itself.
+//! A leaf of the enrich stage: a pure function of header bytes and of the operator's lists. `origin` knows the places,
+//! `places` those that an operator adds, `marks` what networks put on the links that lead out of them; this module
+//! reads the header, and decides whether the click was paid for or came from the branded domain itself. `spam` knows
+//! the referrers that nobody came from.
 //!
 //! Privacy: the query and the fragment of a referrer hold search terms, mail addresses and tokens. Neither is ever
 //! kept, and nor are userinfo and port. Bounds: `MAX_HOST` and `MAX_PATH`.
 
+mod marks;
+mod matomo;
 mod origin;
+mod places;
+mod spam;
 mod table;
 
 use std::borrow::Cow;
 
-use crate::{
-    event::{Origin, OriginType, Referral},
-    query,
-};
+pub use places::Places;
+pub use spam::Spammers;
+
+use crate::event::{Origin, OriginType, Referral};
 
 /// Bytes of the longest host name that DNS allows; what is longer is no host.
 const MAX_HOST: usize = 253;
@@ -22,52 +28,48 @@ const MAX_HOST: usize = 253;
 /// Bytes of a referrer's path that are kept.
 const MAX_PATH: usize = 1024;
 
-/// Parameters that an advertising network puts on the address of a paid click, and on nothing else.
-///
-/// `fbclid` is not among them: Facebook and Instagram put it on every outgoing link, paid or not. The same goes for
-/// `igshid`, `epik` (Pinterest) and `srsltid` (Google's free listings). `utm_medium=cpc` is a claim by whoever wrote
-/// the link, and is in the event anyway.
-const PAID_MARKERS: [&[u8]; 15] = [
-    b"gclid",      // Google Ads
-    b"gbraid",     // Google Ads, from an iOS application to the web
-    b"wbraid",     // Google Ads, from the web to an iOS application
-    b"gad_source", // Google Ads, where the click id is withheld
-    b"dclid",      // Google Campaign Manager and Display & Video
-    b"msclkid",    // Microsoft Advertising
-    b"yclid",      // Yandex Direct
-    b"ttclid",     // TikTok Ads
-    b"twclid",     // X Ads
-    b"li_fat_id",  // LinkedIn Ads
-    b"rdt_cid",    // Reddit Ads
-    b"sccid",      // Snapchat Ads
-    b"qclid",      // Quora Ads
-    b"tblci",      // Taboola
-    b"dicbo",      // Outbrain
-];
-
-/// The referral of a `Referer` header; `None` when it is empty, not of a known scheme, or without a host.
+/// The referral of a click; `None` when it is direct: when its `Referer` is empty, not of a known scheme, or without a
+/// host, and the short link has no mark of a network on it.
 ///
 /// `short_link_query` is the raw query of the short link: the click id of an advertising network on it makes the
 /// origin paid. `link_host` is the branded domain: a referrer on the same host is internal, even with a click id, for
 /// then the id was handed on from an earlier click.
-pub fn referral<'a>(referer: &'a [u8], short_link_query: &[u8], link_host: &str) -> Option<Referral<'a>> {
+///
+/// Applications of the networks send no `Referer`, but the marks tell which network it was. Its referral then has the
+/// network's host, and neither protocol nor path: an absent protocol says that the host was not sent, but known by a
+/// mark. `ios-app://` is not read: no browser on iOS sends it.
+pub fn referral<'a>(
+    referer: &'a [u8],
+    short_link_query: &[u8],
+    link_host: &str,
+    places: &'a Places,
+) -> Option<Referral<'a>> {
+    let mark = marks::of(short_link_query);
+    let Some((protocol, hostname, path)) = page(referer) else {
+        let marks::Mark { host, kind, name, .. } = *mark?;
+        let origin = Some(Origin { kind, name: Some(name) });
+        return Some(Referral { hostname: Cow::Borrowed(host), protocol: None, path: None, origin });
+    };
+    let mut origin = match protocol {
+        "android-app" => origin::of_app(&hostname, places),
+        _ => origin::of_host(&hostname, path, places),
+    };
+    if hostname.eq_ignore_ascii_case(link_host) {
+        origin = Origin { kind: OriginType::Internal, name: None };
+    } else if let Some(mark) = mark.filter(|mark| mark.kind == OriginType::Paid) {
+        // The referrer knows better where the advertisement stood; the mark knows who was paid.
+        origin = Origin { kind: OriginType::Paid, name: origin.name.or(Some(mark.name)) };
+    }
+    let path = (!path.is_empty()).then(|| bounded_path(path));
+    Some(Referral { hostname, protocol: Some(Cow::Borrowed(protocol)), path, origin: Some(origin) })
+}
+
+/// Protocol, host and path of a `Referer`.
+fn page(referer: &[u8]) -> Option<(&'static str, Cow<'_, str>, &[u8])> {
     let (protocol, rest) = split_scheme(referer.trim_ascii())?;
     let address = rest.split(|byte| matches!(byte, b'?' | b'#')).next()?;
     let (authority, path) = address.split_at(memchr::memchr(b'/', address).unwrap_or(address.len()));
-    let hostname = hostname(authority)?;
-
-    let mut origin = if protocol == "android-app" { origin::of_app(&hostname) } else { origin::of_host(&hostname) };
-    if hostname.eq_ignore_ascii_case(link_host) {
-        origin = Origin { kind: OriginType::Internal, name: None };
-    } else if is_paid(short_link_query) {
-        origin.kind = OriginType::Paid;
-    }
-    Some(Referral {
-        hostname,
-        protocol: Some(Cow::Borrowed(protocol)),
-        path: (!path.is_empty()).then(|| bounded_path(path)),
-        origin: Some(origin),
-    })
+    Some((protocol, hostname(authority)?, path))
 }
 
 fn split_scheme(referer: &[u8]) -> Option<(&'static str, &[u8])> {
@@ -126,20 +128,22 @@ fn bounded_path(path: &[u8]) -> Cow<'_, str> {
     }
 }
 
-fn is_paid(short_link_query: &[u8]) -> bool {
-    query::pairs(short_link_query)
-        .take(query::MAX_PAIRS)
-        .any(|(key, value)| !value.is_empty() && PAID_MARKERS.iter().any(|marker| key.eq_ignore_ascii_case(marker)))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use proptest::prelude::*;
 
     use super::*;
 
+    static NONE: LazyLock<Places> = LazyLock::new(Places::default);
+
+    fn told<'a>(referer: &'a [u8], query: &[u8], link_host: &str) -> Option<Referral<'a>> {
+        referral(referer, query, link_host, &NONE)
+    }
+
     fn read(referer: &str) -> Option<Referral<'_>> {
-        referral(referer.as_bytes(), b"", "go.brand.com")
+        told(referer.as_bytes(), b"", "go.brand.com")
     }
 
     fn parts(referer: &str) -> (String, String, Option<String>) {
@@ -147,8 +151,8 @@ mod tests {
         (referral.protocol.unwrap().into_owned(), referral.hostname.into_owned(), referral.path.map(Cow::into_owned))
     }
 
-    fn origin(referer: &str, query: &str) -> (OriginType, Option<&'static str>) {
-        let origin = referral(referer.as_bytes(), query.as_bytes(), "go.brand.com").unwrap().origin.unwrap();
+    fn origin<'a>(referer: &'a str, query: &str) -> (OriginType, Option<&'a str>) {
+        let origin = told(referer.as_bytes(), query.as_bytes(), "go.brand.com").unwrap().origin.unwrap();
         (origin.kind, origin.name)
     }
 
@@ -224,7 +228,7 @@ mod tests {
         assert!(read(&format!("https://{}", "a".repeat(MAX_HOST))).is_some());
         assert!(read(&format!("https://{}", "a".repeat(MAX_HOST + 1))).is_none());
         let replaced = [b"https://".to_vec(), vec![0xff; 100]].concat();
-        assert!(referral(&replaced, b"", "").is_none());
+        assert!(told(&replaced, b"", "").is_none());
     }
 
     #[test]
@@ -236,13 +240,13 @@ mod tests {
             assert!(path.trim_start_matches('/').chars().all(|c| letter.contains(c)), "{letter}");
         }
         let broken = [b"https://example.com/".to_vec(), vec![0x80; 2000]].concat();
-        assert_eq!(referral(&broken, b"", "").unwrap().path.unwrap().len(), 1024);
+        assert_eq!(told(&broken, b"", "").unwrap().path.unwrap().len(), 1024);
     }
 
     #[test]
     fn a_click_id_of_an_advertising_network_is_paid() {
         assert_eq!(origin("https://www.google.com/", "utm_source=x&gclid=Cj0"), (OriginType::Paid, Some("google")));
-        assert_eq!(origin("https://news.example.com/", "TTCLID=1"), (OriginType::Paid, None));
+        assert_eq!(origin("https://news.example.com/", "TTCLID=1"), (OriginType::Paid, Some("tiktok")));
         assert_eq!(
             origin("android-app://com.linkedin.android/", "li_fat_id=1"),
             (OriginType::Paid, Some("linkedin"))
@@ -254,6 +258,52 @@ mod tests {
         for query in ["fbclid=abc", "gclid=", "gclid", "xgclid=1", "q=gclid", "a=b?gclid=1", "utm_medium=cpc", ""] {
             assert_eq!(origin("https://l.facebook.com/", query), (OriginType::Social, Some("facebook")), "{query}");
         }
+    }
+
+    #[test]
+    fn without_a_referrer_a_mark_tells_the_network() {
+        for (referer, query, host, kind, name) in [
+            ("", "utm_source=x&fbclid=IwAR0", "facebook.com", OriginType::Social, "facebook"),
+            ("", "gclid=Cj0&fbclid=1", "google.com", OriginType::Paid, "google"),
+            ("null", "ttclid=1", "tiktok.com", OriginType::Paid, "tiktok"),
+            ("about:blank", "msclkid=1", "bing.com", OriginType::Paid, "bing"),
+        ] {
+            let told = told(referer.as_bytes(), query.as_bytes(), "go.brand.com").unwrap();
+            let expected = Referral {
+                hostname: host.into(),
+                protocol: None,
+                path: None,
+                origin: Some(Origin { kind, name: Some(name) }),
+            };
+            assert_eq!(told, expected, "{query}");
+        }
+        for query in ["", "utm_source=facebook", "fbclid="] {
+            assert_eq!(told(b"", query.as_bytes(), "go.brand.com"), None, "{query}");
+        }
+    }
+
+    #[test]
+    fn an_operators_place_wins_unless_the_table_knows_the_host_more_closely() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("Socials.yml");
+        let text = "Bird:\n  - twitter.com\nWork:\n  - work.example\n  - google.com\n  - app.example.android\n";
+        std::fs::write(&file, text).unwrap();
+        let config = crate::config::Enrich { socials_file: Some(file), ..Default::default() };
+        let places = Places::read(&config).unwrap();
+        let told = |referer: &'static str| {
+            let origin = referral(referer.as_bytes(), b"", "go.brand.com", &places).unwrap().origin.unwrap();
+            (origin.kind, origin.name.map(str::to_owned))
+        };
+        let named = |kind, name: &str| (kind, Some(name.to_owned()));
+        assert_eq!(told("https://mobile.twitter.com/a"), named(OriginType::Social, "bird"));
+        assert_eq!(told("https://x.com/a"), named(OriginType::Social, "x"));
+        assert_eq!(told("https://chat.work.example/"), named(OriginType::Social, "work"));
+        assert_eq!(told("https://www.google.com/"), named(OriginType::Social, "work"));
+        assert_eq!(told("https://mail.google.com/"), named(OriginType::Email, "gmail"));
+        assert_eq!(told("https://gemini.google.com/"), named(OriginType::Ai, "gemini"));
+        assert_eq!(told("https://www.google.de/"), named(OriginType::Search, "google"));
+        assert_eq!(told("android-app://app.example.android/"), named(OriginType::Social, "work"));
+        assert_eq!(told("android-app://x.work.example/"), (OriginType::Other, None));
     }
 
     #[test]
@@ -281,7 +331,7 @@ mod tests {
             query: Vec<u8>,
         ) {
             let referer = [start.as_bytes(), &rest].concat();
-            if let Some(referral) = referral(&referer, &query, "go.brand.com") {
+            if let Some(referral) = told(&referer, &query, "go.brand.com") {
                 prop_assert!((1..=MAX_HOST).contains(&referral.hostname.len()));
                 prop_assert!(!referral.hostname.contains(['/', '?', '#', '@', ' ', '%']));
                 prop_assert!(!referral.hostname.bytes().any(|byte| byte.is_ascii_uppercase()));

@@ -21,19 +21,24 @@ use super::{
     agent::{AgentCache, AgentFacts},
     conduct::Conduct,
     geo::Locator,
-    language, referrer,
+    language,
+    privacy::{self, Policies},
+    referrer::{self, Places, Spammers},
     session::Sessions,
 };
 use crate::{
     capture::{Facts, Flags, Inlet, Mark, RawClick, Texts},
     clock,
+    config::Precision,
     event::{
-        Agent, AgentType, Bot, BotReason, ClickEvent, Client, Destination, Device, Edge, Location, Named, Route,
-        SCHEMA, Session,
+        Agent, AgentType, Bot, BotReason, ClickEvent, Client, Destination, Device, Edge, Named, Route, SCHEMA,
+        Session,
     },
     fault,
+    networks::{Network, Networks},
     quality::{self, Watch},
     query,
+    reloaded::View,
     stats::tally::{IdList, Ids, Tally},
     telemetry::metrics::DropReason,
 };
@@ -152,9 +157,12 @@ pub struct Wanted {
 /// Turns facts into events, with everything that it remembers from click to click.
 pub struct Enricher {
     pop: String,
-    honour_opt_out: bool,
+    policies: Policies,
     agents: AgentCache,
     locator: Locator,
+    places: View<Places>,
+    spammers: View<Spammers>,
+    networks: View<Networks>,
     sessions: Sessions,
     fragments: Fragments,
     creators: Fragments,
@@ -170,9 +178,12 @@ impl Enricher {
         let sessions = Sessions::new(config.session_idle_secs, config.session_visitors, clock::unix_micros());
         Self {
             pop: shared.pop.clone(),
-            honour_opt_out: config.honour_opt_out,
+            policies: Policies::new(config),
             agents: AgentCache::new(CACHED_AGENTS),
             locator: Locator::new(Arc::clone(&shared.geo)),
+            places: shared.sources.places.view(),
+            spammers: shared.sources.spammers.view(),
+            networks: shared.sources.networks.view(),
             sessions: sessions.expect("the operating system gives random bytes"),
             fragments: Fragments::new(|_| Ok(IdList::default())),
             creators: Fragments::new(id_of_creator),
@@ -188,25 +199,33 @@ impl Enricher {
     /// When the catalog's rendered JSON is broken: a defect.
     pub fn encode(&mut self, facts: &Facts<'_>, wanted: Wanted, out: &mut Vec<u8>) -> serde_json::Result<usize> {
         let texts = &facts.texts;
-        let opted_out = self.honour_opt_out && facts.flags.has(Flags::OPTED_OUT);
+        let policy = self.policies.of(texts.workspace);
+        let opted_out = policy.honour_opt_out && facts.flags.has(Flags::OPTED_OUT);
         let (mut id, mut timestamp, mut started) = ([0; 36], Timestamp::default(), Timestamp::default());
         let known = self.agents.facts(texts.user_agent);
-        let by_request = request_bot(facts);
+        let network = self.networks.load().of(facts.client.ip());
         let conduct = self.conduct.click(facts);
-        let by_conduct = conduct.bot.then_some(Bot { reason: BotReason::Behaviour, class: None, name: None });
-        let bot = known.bot.as_ref().or(by_request.as_ref()).or(by_conduct.as_ref());
+        let by_conduct = || conduct.bot.then_some(Bot { reason: BotReason::Behaviour, class: None, name: None });
+        let by_request = request_bot(facts).or_else(by_conduct).or_else(|| network_bot(network));
+        let bot = known.bot.as_ref().or(by_request.as_ref());
         let session = (!opted_out && bot.is_none()).then(|| {
             let (visit, first) = self.sessions.click(facts.micros, texts.workspace, &facts.client, texts.user_agent);
             Session { started: started.render(visit.started), first }
         });
         let location = self.locator.locate(facts.client.ip());
-        let coarse = location.filter(|_| opted_out).map(coarse);
+        let precision = policy.precision(opted_out);
+        let is_limited = precision < Precision::Coordinates;
+        let limited = location.filter(|_| is_limited).and_then(|location| privacy::limited(location, precision));
         let language = language::preferred(texts.accept_language);
         let destination = text(texts.destination);
+        let referral = referrer::referral(texts.referer, texts.query, text(texts.host), self.places.load());
+        let spammers = self.spammers.load();
+        let spam_referrer = referral.as_ref().is_some_and(|referral| spammers.is_spam(&referral.hostname));
         let evidence = quality::Evidence {
             flood: conduct.flood,
             blocked_destination: self.watch.destinations.block(texts.destination),
-            // Here is the place for what networks and lists of spammers say: `network`, `spam_referrer`.
+            network,
+            spam_referrer,
             ..facts.evidence()
         };
         let (creator, tags) = (self.creators.parse(texts.creator_json)?, self.tags.parse(texts.tags_json)?);
@@ -217,11 +236,11 @@ impl Enricher {
             timestamp: timestamp.render(facts.micros),
             client: Client {
                 language: language.as_ref().map(language::Language::as_str),
-                location: if opted_out { coarse.as_ref() } else { location },
+                location: if is_limited { limited.as_ref() } else { location },
                 agent: agent(&known, bot),
                 session,
             },
-            referral: referrer::referral(texts.referer, texts.query, text(texts.host)),
+            referral,
             route: Route {
                 id: text(texts.link_id),
                 slashtag: text(texts.slashtag),
@@ -292,9 +311,9 @@ fn request_bot(facts: &Facts<'_>) -> Option<Bot> {
     Some(Bot { reason, class: None, name: None })
 }
 
-/// What remains of a location when the visitor opted out: country and region.
-fn coarse(location: &Location) -> Location {
-    Location { country: location.country.clone(), region: location.region.clone(), ..Location::default() }
+/// The bot that nothing but its network gives away.
+fn network_bot(network: Option<Network>) -> Option<Bot> {
+    (network == Some(Network::Hosting)).then_some(Bot { reason: BotReason::Network, class: None, name: None })
 }
 
 /// Splits an absolute URL as the catalog writes it: `scheme://host[:port]/path[?query][#fragment]`.

@@ -132,6 +132,26 @@ pub enum Reload {
     GeoIp,
     BlockedDomains,
     BlockedUrls,
+    /// The lists of search engines, social networks and AI assistants.
+    Referrers,
+    Spammers,
+    /// The ASN database and the lists of networks.
+    Networks,
+}
+
+impl Reload {
+    /// Its label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Catalog => "catalog",
+            Self::GeoIp => "geoip",
+            Self::BlockedDomains => "blocked_domains",
+            Self::BlockedUrls => "blocked_urls",
+            Self::Referrers => "referrers",
+            Self::Spammers => "spammers",
+            Self::Networks => "networks",
+        }
+    }
 }
 
 /// The numbers. Updating one is a relaxed atomic addition.
@@ -161,6 +181,7 @@ pub struct Metrics {
     pub catalog_bytes: IntGauge,
     pub catalog_loaded: IntGauge,
     pub geoip_built: IntGauge,
+    pub asn_built: IntGauge,
     pub spool_bytes: IntGauge,
     pub spool_stalled: IntGauge,
     pub disk_full: IntGauge,
@@ -286,6 +307,8 @@ impl Metrics {
                 "geoip_build_timestamp_seconds",
                 "When the GeoIP database in service was built; 0 without one.",
             ),
+            asn_built: make
+                .gauge("asn_build_timestamp_seconds", "When the ASN database in service was built; 0 without one."),
             spool_bytes: make.gauge("spool_bytes", "Bytes of finished objects in the outbox."),
             disk_full: make.gauge("spool_disk_full", "1 while the spool waits because its disk is full."),
             spool_stalled: make
@@ -340,13 +363,7 @@ impl Metrics {
 
     /// Counts a reload.
     pub fn reloaded(&self, what: Reload, ok: bool) {
-        let what = match what {
-            Reload::Catalog => "catalog",
-            Reload::GeoIp => "geoip",
-            Reload::BlockedDomains => "blocked_domains",
-            Reload::BlockedUrls => "blocked_urls",
-        };
-        self.reloads.with_label_values(&[what, if ok { "ok" } else { "failed" }]).inc();
+        self.reloads.with_label_values(&[what.label(), if ok { "ok" } else { "failed" }]).inc();
     }
 
     /// All numbers, and Pingora's own, in the Prometheus text format.

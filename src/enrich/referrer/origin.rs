@@ -3,20 +3,24 @@
 //! A host is looked up in the [`table`](super::table) as it is, then by each parent (`l.facebook.com`,
 //! `facebook.com`); the longest match wins, so a service may stand apart from its company (`gemini.google.com`).
 //! Companies with a domain in every country follow a rule instead ([`BRANDS`]), and so do the mail hosts that every
-//! provider has ([`WEBMAIL_LABELS`]).
+//! provider has ([`WEBMAIL_LABELS`]). What an operator adds ([`Places`]) wins, unless the table knows the host more
+//! closely.
 
 use std::{collections::HashMap, sync::LazyLock};
 
 use ahash::RandomState;
 
-use super::table::{APPS, BRANDS, HOSTS, Places};
+use super::{
+    places::Places,
+    table::{APPS, BRANDS, HOSTS, Table},
+};
 use crate::event::{
     Origin,
     OriginType::{self, Email, Other},
 };
 
 /// Labels before a brand's that are still the brand itself; so are two letters, a country or a language.
-const MAIN_LABELS: [&str; 8] = ["www", "m", "search", "images", "image", "lens", "scholar", "encrypted"];
+const MAIN_LABELS: [&str; 9] = ["www", "m", "search", "images", "image", "lens", "scholar", "encrypted", "cse"];
 
 /// First labels of the hosts where providers and companies put their own webmail.
 const WEBMAIL_LABELS: [&str; 5] = ["webmail", "mail", "owa", "roundcube", "zimbra"];
@@ -24,24 +28,30 @@ const WEBMAIL_LABELS: [&str; 5] = ["webmail", "mail", "owa", "roundcube", "zimbr
 /// The most labels that a host of the table has: no more of a host is looked up, however many labels it has.
 const MAX_LABELS: usize = 5;
 
-const UNKNOWN: Origin = Origin { kind: Other, name: None };
+const UNKNOWN: Origin<'_> = Origin { kind: Other, name: None };
 
-type Index = HashMap<&'static str, Origin, RandomState>;
+type Index = HashMap<&'static str, Origin<'static>, RandomState>;
 
 static HOST_INDEX: LazyLock<Index> = LazyLock::new(|| index(HOSTS));
 static APP_INDEX: LazyLock<Index> = LazyLock::new(|| index(APPS));
 
 /// What is known of a lower-case host name. Other, without a name, when nothing is.
-pub(super) fn of_host(host: &str) -> Origin {
-    by_suffix(host).or_else(|| by_brand(host)).or_else(|| by_first_label(host)).unwrap_or(UNKNOWN)
+pub(super) fn of_host<'a>(host: &str, path: &[u8], places: &'a Places) -> Origin<'a> {
+    let built_in = by_suffix(host).or_else(|| by_brand(host)).or_else(|| by_first_label(host));
+    let (origin, closeness) = built_in.unwrap_or((UNKNOWN, 0));
+    match places.find(host, path) {
+        Some((added, as_close)) if as_close >= closeness => added,
+        _ => origin,
+    }
 }
 
 /// What is known of an Android package, which has no parents: `com.facebook` is nobody.
-pub(super) fn of_app(package: &str) -> Origin {
-    APP_INDEX.get(package).copied().unwrap_or(UNKNOWN)
+pub(super) fn of_app<'a>(package: &str, places: &'a Places) -> Origin<'a> {
+    let added = places.find(package, b"").filter(|(_, len)| *len == package.len()).map(|(origin, _)| origin);
+    added.or_else(|| APP_INDEX.get(package).copied()).unwrap_or(UNKNOWN)
 }
 
-fn index(places: &[(OriginType, Places)]) -> Index {
+fn index(places: &[(OriginType, Table)]) -> Index {
     let mut index = Index::default();
     for &(kind, names) in places {
         for &(name, hosts) in names {
@@ -51,18 +61,19 @@ fn index(places: &[(OriginType, Places)]) -> Index {
     index
 }
 
-fn by_suffix(host: &str) -> Option<Origin> {
+/// With how many of the host's last bytes tell it; so do the next two.
+fn by_suffix(host: &str) -> Option<(Origin<'static>, usize)> {
     let start = host.rmatch_indices('.').nth(MAX_LABELS - 1).map_or(0, |(dot, _)| dot + 1);
     let mut suffix = &host[start..];
     loop {
         if let Some(origin) = HOST_INDEX.get(suffix) {
-            return Some(*origin);
+            return Some((*origin, suffix.len()));
         }
         (_, suffix) = suffix.split_once('.')?;
     }
 }
 
-fn by_brand(host: &str) -> Option<Origin> {
+fn by_brand(host: &str) -> Option<(Origin<'static>, usize)> {
     let (rest, top) = host.rsplit_once('.')?;
     let rest = match rest.rsplit_once('.') {
         Some((rest, "co" | "com")) if is_country(top) => rest,
@@ -72,19 +83,18 @@ fn by_brand(host: &str) -> Option<Origin> {
     let (before, label) = rest.rsplit_once('.').unwrap_or(("", rest));
     let brand = BRANDS.iter().find(|brand| brand.label == label)?;
     let service = before.rsplit('.').next().unwrap_or_default();
-    let (kind, name) = if let Some(&(_, kind, name)) = brand.services.iter().find(|(label, ..)| *label == service) {
-        (kind, name)
-    } else if service.is_empty() || is_country(service) || MAIN_LABELS.contains(&service) {
-        (brand.kind, brand.label)
-    } else {
-        (Other, brand.label)
-    };
-    Some(Origin { kind, name: Some(name) })
+    let domain = host.len() - rest.len() + label.len();
+    if let Some(&(_, kind, name)) = brand.services.iter().find(|(label, ..)| *label == service) {
+        return Some((Origin { kind, name: Some(name) }, service.len() + 1 + domain));
+    }
+    let is_main = service.is_empty() || is_country(service) || MAIN_LABELS.contains(&service);
+    let kind = if is_main { brand.kind } else { Other };
+    Some((Origin { kind, name: Some(brand.label) }, domain))
 }
 
-fn by_first_label(host: &str) -> Option<Origin> {
+fn by_first_label(host: &str) -> Option<(Origin<'static>, usize)> {
     let (first, rest) = host.split_once('.')?;
-    (rest.contains('.') && WEBMAIL_LABELS.contains(&first)).then_some(Origin { kind: Email, name: None })
+    (rest.contains('.') && WEBMAIL_LABELS.contains(&first)).then_some((Origin { kind: Email, name: None }, 0))
 }
 
 fn is_country(label: &str) -> bool {
@@ -98,13 +108,18 @@ mod tests {
     use super::*;
     use crate::event::OriginType::{Ai, Messaging, Paid, Search, Social};
 
-    fn all(places: &'static [(OriginType, Places)]) -> impl Iterator<Item = (&'static str, &'static str)> {
+    fn all(places: &'static [(OriginType, Table)]) -> impl Iterator<Item = (&'static str, &'static str)> {
         let names = places.iter().flat_map(|(_, names)| names.iter());
         names.flat_map(|(name, hosts)| hosts.split_ascii_whitespace().map(move |host| (*name, host)))
     }
 
+    fn built_in(host: &str) -> Origin<'static> {
+        static NONE: LazyLock<Places> = LazyLock::new(Places::default);
+        of_host(host, b"", &NONE)
+    }
+
     fn known(host: &str) -> (OriginType, &'static str) {
-        let origin = of_host(host);
+        let origin = built_in(host);
         (origin.kind, origin.name.unwrap_or(""))
     }
 
@@ -198,7 +213,7 @@ mod tests {
             "10.0.0.1",
             "[::1]",
         ] {
-            assert_eq!(of_host(host), UNKNOWN, "{host}");
+            assert_eq!(built_in(host), UNKNOWN, "{host}");
         }
     }
 
@@ -212,6 +227,8 @@ mod tests {
 
     #[test]
     fn an_application_is_known_by_its_whole_package() {
+        let none = Places::default();
+        let of_app = |package| of_app(package, &none);
         assert_eq!(of_app("com.google.android.gm"), Origin { kind: Email, name: Some("gmail") });
         assert_eq!(of_app("org.telegram.messenger"), Origin { kind: Messaging, name: Some("telegram") });
         assert_eq!(of_app("com.facebook"), UNKNOWN);

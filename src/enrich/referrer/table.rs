@@ -7,9 +7,9 @@
 use crate::event::OriginType::{self, Ai, Email, Messaging, Other, Paid, Search, Social};
 
 /// A name, and the hosts or packages that go by it, with spaces between them.
-pub(super) type Places = &'static [(&'static str, &'static str)];
+pub(super) type Table = &'static [(&'static str, &'static str)];
 
-const SOCIAL: Places = &[
+const SOCIAL: Table = &[
     ("facebook", "facebook.com fb.com fb.me fb.watch"),
     ("instagram", "instagram.com instagr.am ig.me"),
     ("threads", "threads.net threads.com"),
@@ -30,7 +30,7 @@ const SOCIAL: Places = &[
     ("vk", "vk.com vk.ru vkontakte.ru"),
     ("odnoklassniki", "ok.ru odnoklassniki.ru"),
     ("dzen", "dzen.ru"),
-    ("weibo", "weibo.com weibo.cn"),
+    ("weibo", "weibo.com weibo.cn t.cn"),
     ("xiaohongshu", "xiaohongshu.com xhslink.com"),
     ("zhihu", "zhihu.com"),
     ("douban", "douban.com"),
@@ -62,33 +62,45 @@ const SOCIAL: Places = &[
     ("goodreads", "goodreads.com"),
     ("strava", "strava.com"),
     ("nextdoor", "nextdoor.com"),
+    ("foursquare", "foursquare.com"),
+    ("badoo", "badoo.com"),
+    ("tagged", "tagged.com"),
+    ("hi5", "hi5.com"),
+    ("fetlife", "fetlife.com"),
+    ("pixelfed", "pixelfed.social pixelfed.de pixelfed.uno pixey.org pxlmo.com"),
+    ("moi-mir", "my.mail.ru"),
+    ("renren", "renren.com"),
+    ("douyu", "douyu.com"),
+    ("v2ex", "v2ex.com"),
+    ("twitcasting", "twitcasting.tv"),
+    ("gree", "gree.jp"),
     ("meetup", "meetup.com"),
     ("xing", "xing.com"),
     ("viadeo", "viadeo.com"),
     ("patreon", "patreon.com"),
     ("linktree", "linktr.ee"),
     ("flipboard", "flipboard.com"),
-    ("livejournal", "livejournal.com"),
+    ("livejournal", "livejournal.com livejournal.ru"),
     ("disqus", "disqus.com"),
     ("9gag", "9gag.com"),
     ("workplace", "workplace.com"),
     ("viva-engage", "yammer.com engage.cloud.microsoft"),
 ];
 
-const SEARCH: Places = &[
+const SEARCH: Table = &[
     ("google", "google.cat g.cn"),
     ("yandex", "ya.ru"),
     ("duckduckgo", "duckduckgo.com ddg.gg"),
     ("ecosia", "ecosia.org"),
     ("qwant", "qwant.com"),
-    ("startpage", "startpage.com"),
+    ("startpage", "startpage.com ixquick.com"),
     ("brave", "search.brave.com"),
     ("kagi", "kagi.com"),
     ("mojeek", "mojeek.com"),
     ("swisscows", "swisscows.com"),
     ("metager", "metager.org metager.de"),
     ("presearch", "presearch.com presearch.org"),
-    ("sogou", "sogou.com"),
+    ("sogou", "sogou.com soso.com"),
     ("360", "so.com haosou.com"),
     ("shenma", "sm.cn"),
     ("naver", "naver.com"),
@@ -98,9 +110,6 @@ const SEARCH: Places = &[
     ("mail-ru", "go.mail.ru"),
     ("rambler", "rambler.ru"),
     ("coccoc", "coccoc.com"),
-    ("aol", "search.aol.com"),
-    ("ask", "ask.com"),
-    ("lycos", "lycos.com"),
     ("excite", "excite.com"),
     ("dogpile", "dogpile.com"),
     ("webcrawler", "webcrawler.com"),
@@ -109,16 +118,40 @@ const SEARCH: Places = &[
     ("lilo", "search.lilo.org"),
     ("oceanhero", "oceanhero.today"),
     ("gibiru", "gibiru.com"),
+    ("freespoke", "freespoke.com"),
+    ("yep", "yep.com"),
+    ("stract", "stract.com"),
+    ("privacywall", "privacywall.org"),
+    ("entireweb", "entireweb.com"),
+    ("fireball", "fireball.com fireball.de"),
+    ("gigablast", "gigablast.com"),
+    ("hotbot", "hotbot.com"),
+    ("metacrawler", "metacrawler.com"),
+    ("infospace", "infospace.com"),
+    ("disconnect", "search.disconnect.me"),
+    ("avira", "search.avira.com search.avira.net safesearch.avira.com"),
+    ("avast", "search.avast.com"),
+    ("t-online", "suche.t-online.de"),
+    ("web-de", "suche.web.de"),
+    ("gmx", "suche.gmx.net suche.gmx.at suche.gmx.ch"),
+    ("freenet", "suche.freenet.de"),
+    ("orange", "lemoteur.orange.fr"),
+    ("free", "search.free.fr"),
+    ("onet", "szukaj.onet.pl"),
+    ("wp", "szukaj.wp.pl"),
+    ("kvasir", "kvasir.no"),
+    ("startsiden", "startsiden.no"),
+    ("xfinity", "search.comcast.net search.xfinity.com"),
+    ("rakuten", "websearch.rakuten.co.jp"),
 ];
 
-const EMAIL: Places = &[
+const EMAIL: Table = &[
     ("gmail", "gmail.com inbox.google.com"),
     (
         "outlook",
         "outlook.com hotmail.com outlook.live.com mail.live.com outlook.office.com outlook.office365.com \
 outlook.cloud.microsoft",
     ),
-    ("aol-mail", "mail.aol.com"),
     ("icloud-mail", "icloud.com"),
     ("proton-mail", "mail.proton.me mail.protonmail.com protonmail.com"),
     ("tuta", "app.tuta.com mail.tutanota.com"),
@@ -157,7 +190,7 @@ outlook.cloud.microsoft",
     ("beehiiv", "mail.beehiiv.com"),
 ];
 
-const AI: Places = &[
+const AI: Table = &[
     ("chatgpt", "chatgpt.com chat.openai.com"),
     ("perplexity", "perplexity.ai"),
     ("claude", "claude.ai"),
@@ -180,10 +213,11 @@ const AI: Places = &[
     ("duck-ai", "duck.ai"),
     ("character-ai", "character.ai"),
     ("andi", "andisearch.com"),
+    ("writesonic", "app.writesonic.com"),
     ("alice", "alice.yandex.ru"),
 ];
 
-const MESSAGING: Places = &[
+const MESSAGING: Table = &[
     ("whatsapp", "whatsapp.com wa.me"),
     ("telegram", "t.me telegram.org telegram.me telegram.dog"),
     ("messenger", "messenger.com m.me"),
@@ -214,7 +248,7 @@ const MESSAGING: Places = &[
 ];
 
 /// Hosts that serve advertisements and nothing else.
-const PAID: Places = &[
+const PAID: Table = &[
     ("google-ads", "doubleclick.net googleadservices.com googlesyndication.com adsensecustomsearchads.com"),
     ("taboola", "taboola.com"),
     ("outbrain", "outbrain.com"),
@@ -226,7 +260,7 @@ const PAID: Places = &[
     ("yandex-direct", "yabs.yandex.ru an.yandex.ru"),
 ];
 
-pub(super) const HOSTS: &[(OriginType, Places)] = &[
+pub(super) const HOSTS: &[(OriginType, Table)] = &[
     (Social, SOCIAL),
     (Search, SEARCH),
     (Email, EMAIL),
@@ -237,7 +271,7 @@ pub(super) const HOSTS: &[(OriginType, Places)] = &[
 ];
 
 /// What Chrome and Android's own browsers send as `android-app://` for a link opened out of an application.
-pub(super) const APPS: &[(OriginType, Places)] = &[
+pub(super) const APPS: &[(OriginType, Table)] = &[
     (
         Social,
         &[
@@ -348,5 +382,18 @@ pub(super) const BRANDS: &[Brand] = &[
     Brand { label: "yahoo", kind: Search, services: &[("mail", Email, "yahoo-mail")] },
     Brand { label: "yandex", kind: Search, services: &[("mail", Email, "yandex-mail")] },
     Brand { label: "baidu", kind: Search, services: &[] },
+    Brand { label: "ask", kind: Search, services: &[] },
+    Brand { label: "lycos", kind: Search, services: &[("mail", Email, "lycos-mail")] },
+    Brand { label: "zapmeta", kind: Search, services: &[] },
+    Brand {
+        label: "aol",
+        kind: Other,
+        services: &[
+            ("search", Search, "aol"),
+            ("suche", Search, "aol"),
+            ("recherche", Search, "aol"),
+            ("mail", Email, "aol-mail"),
+        ],
+    },
     Brand { label: "pinterest", kind: Social, services: &[] },
 ];

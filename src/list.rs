@@ -1,0 +1,96 @@
+//! Lists that an operator keeps in files: how they are read, and what is said when one is broken.
+//!
+//! Beside the flow; imports no stage. A list is taken whole or not at all: half a list would answer wrongly, and
+//! nobody would notice. Every complaint names the file, the line, what is wrong there and what to do.
+
+use std::{
+    fmt::Display,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+/// Why a list was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum ListError {
+    /// It is not there, this user may not read it, or it is no text.
+    #[error("cannot read the list {}: {source}; put the file there, let this user read it, or correct the path", file.display())]
+    Read {
+        file: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    /// A line of it is wrong.
+    #[error("{}, line {line}: {problem}; {remedy}", file.display())]
+    Line { file: PathBuf, line: usize, problem: String, remedy: &'static str },
+}
+
+impl ListError {
+    /// A complaint about one line, counted from 1.
+    pub fn line(file: &Path, line: usize, problem: impl Display, remedy: &'static str) -> Self {
+        Self::Line { file: file.to_owned(), line, problem: problem.to_string(), remedy }
+    }
+}
+
+/// The text of a list.
+///
+/// # Errors
+/// When it cannot be read, or is not UTF-8.
+pub fn read(file: &Path) -> Result<String, ListError> {
+    fs::read_to_string(file).map_err(|source| ListError::Read { file: file.to_owned(), source })
+}
+
+/// The lines of a plain list that say something, with their numbers, counted from 1: `#` begins a comment.
+pub fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let numbered = text.lines().enumerate();
+    let plain = numbered.map(|(at, line)| (at + 1, line.split_once('#').map_or(line, |(said, _)| said).trim()));
+    plain.filter(|(_, said)| !said.is_empty())
+}
+
+/// A host name as browsers send it: lower case, international names as A-labels, without a final dot. `None` for what
+/// is no name of a host below some domain.
+pub fn host(text: &str) -> Option<String> {
+    const MAX_HOST: usize = 253;
+    let host = text.strip_suffix('.').unwrap_or(text);
+    let host = if host.is_ascii() { host.to_ascii_lowercase() } else { idna::domain_to_ascii(host).ok()? };
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let label = |label: &str| !label.is_empty() && label.bytes().all(plain);
+    (host.len() <= MAX_HOST && host.contains('.') && host.split('.').all(label)).then_some(host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn comments_and_empty_lines_say_nothing() {
+        let text = "# head\n a.example \n\nb.example # why\r\n#\n";
+        assert_eq!(lines(text).collect::<Vec<_>>(), [(2, "a.example"), (4, "b.example")]);
+    }
+
+    #[test]
+    fn a_host_is_written_as_browsers_send_it() {
+        assert_eq!(host("WWW.Example.COM.").as_deref(), Some("www.example.com"));
+        assert_eq!(host("b\u{fc}cher.example").as_deref(), Some("xn--bcher-kva.example"));
+        for no in [
+            "",
+            ".",
+            "com",
+            "a..example",
+            ".example",
+            "https://a.example",
+            "a.example/x",
+            "a b.example",
+            "*.a.example",
+        ] {
+            assert_eq!(host(no), None, "{no}");
+        }
+        assert_eq!(host(&format!("{}.example", "a".repeat(250))), None);
+    }
+
+    #[test]
+    fn a_complaint_names_file_line_and_remedy() {
+        let error = ListError::line(Path::new("/etc/x.txt"), 7, "`a b` is no host", "remove it");
+        assert_eq!(error.to_string(), "/etc/x.txt, line 7: `a b` is no host; remove it");
+        assert!(read(Path::new("/nowhere/x.txt")).unwrap_err().to_string().contains("/nowhere/x.txt"));
+    }
+}
