@@ -331,6 +331,8 @@ fn with_a_journal(s3: &S3) -> (Stopped, Ledger) {
     for round in 1..=2 {
         load.round(round);
         load.wait_for(60);
+        // Each has a segment of its own.
+        edge.wait_until("some are in the journal", |edge| edge.metric("clickedge_clicks_journaled_total") > 0);
         edge = edge.kill().restart();
     }
     load.round(3);
