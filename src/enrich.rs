@@ -10,6 +10,7 @@ pub mod agent;
 pub mod bot;
 pub mod geo;
 pub mod language;
+pub mod privacy;
 pub mod quality;
 pub mod query;
 pub mod referrer;

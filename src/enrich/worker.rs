@@ -18,15 +18,16 @@ use super::{
     Batch, MAX_EVENT, NAP, Shared,
     agent::{AgentCache, AgentFacts},
     geo::Locator,
-    language, quality, query, referrer,
+    language,
+    privacy::{self, Policies},
+    quality, query, referrer,
     session::Sessions,
 };
 use crate::{
     capture::{Facts, Flags, Inlet, Mark, RawClick},
     clock,
-    event::{
-        Agent, AgentType, Bot, BotReason, ClickEvent, Client, Destination, Edge, Location, Route, SCHEMA, Session,
-    },
+    config::Precision,
+    event::{Agent, AgentType, Bot, BotReason, ClickEvent, Client, Destination, Edge, Route, SCHEMA, Session},
     fault,
     telemetry::metrics::DropReason,
 };
@@ -128,7 +129,7 @@ impl Worker {
 /// Turns facts into events, with everything that it remembers from click to click.
 pub struct Enricher {
     pop: String,
-    honour_opt_out: bool,
+    policies: Policies,
     agents: AgentCache,
     locator: Locator,
     sessions: Sessions,
@@ -142,7 +143,7 @@ impl Enricher {
         let sessions = Sessions::new(config.session_idle_secs, config.session_visitors, clock::unix_micros());
         Self {
             pop: shared.pop.clone(),
-            honour_opt_out: config.honour_opt_out,
+            policies: Policies::new(config),
             agents: AgentCache::new(CACHED_AGENTS),
             locator: Locator::new(Arc::clone(&shared.geo)),
             sessions: sessions.expect("the operating system gives random bytes"),
@@ -156,7 +157,8 @@ impl Enricher {
     /// When the catalog's rendered JSON is broken: a defect.
     pub fn encode(&mut self, facts: &Facts<'_>, out: &mut Vec<u8>) -> serde_json::Result<()> {
         let texts = &facts.texts;
-        let opted_out = self.honour_opt_out && facts.flags.has(Flags::OPTED_OUT);
+        let policy = self.policies.of(texts.workspace);
+        let opted_out = policy.honour_opt_out && facts.flags.has(Flags::OPTED_OUT);
         let (mut id, mut timestamp, mut started) = ([0; 36], Timestamp::default(), Timestamp::default());
         let known = self.agents.facts(texts.user_agent);
         let by_request = request_bot(facts);
@@ -166,7 +168,9 @@ impl Enricher {
             Session { started: started.render(visit.started), first }
         });
         let location = self.locator.locate(facts.client.ip());
-        let coarse = location.filter(|_| opted_out).map(coarse);
+        let precision = policy.precision(opted_out);
+        let is_limited = precision < Precision::Coordinates;
+        let limited = location.filter(|_| is_limited).and_then(|location| privacy::limited(location, precision));
         let language = language::preferred(texts.accept_language);
         let destination = text(texts.destination);
         let evidence = quality::Evidence {
@@ -183,7 +187,7 @@ impl Enricher {
             timestamp: timestamp.render(facts.micros),
             client: Client {
                 language: language.as_ref().map(language::Language::as_str),
-                location: if opted_out { coarse.as_ref() } else { location },
+                location: if is_limited { limited.as_ref() } else { location },
                 agent: agent(&known, bot),
                 session,
             },
@@ -227,11 +231,6 @@ fn request_bot(facts: &Facts<'_>) -> Option<Bot> {
     ];
     let reason = evidence.into_iter().find(|(flag, _)| facts.flags.has(*flag))?.1;
     Some(Bot { reason, class: None, name: None })
-}
-
-/// What remains of a location when the visitor opted out: country and region.
-fn coarse(location: &Location) -> Location {
-    Location { country: location.country.clone(), region: location.region.clone(), ..Location::default() }
 }
 
 /// Splits an absolute URL as the catalog writes it: `scheme://host[:port]/path[?query][#fragment]`.
