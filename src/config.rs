@@ -11,6 +11,7 @@ pub mod diagnostics;
 pub mod enrich;
 pub mod feeds;
 pub mod generate;
+pub mod secret;
 pub mod validate;
 
 use std::{
@@ -26,6 +27,7 @@ use serde::{Deserialize, Serialize};
 pub use diagnostics::{ConfigError, load};
 pub use enrich::{Enrich, Precision, Privacy};
 pub use feeds::{Compression, Dir, Encryption, Feed, Format, S3, Sink};
+pub use secret::{Secret, SecretError};
 
 /// Everything an edge needs to know.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
