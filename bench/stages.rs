@@ -10,7 +10,7 @@ use clickedge::{
     capture::{Capture, ClientAddr, EventId, Facts, Flags, Pushed, RawClick, Texts, raw},
     catalog::{Catalog, CatalogStore, key::Host, source},
     clock, config,
-    enrich::{GeoStore, Router, Shared, agent, quality, referrer, worker::Enricher},
+    enrich::{GeoStore, Router, Sessions, Shared, agent, quality, referrer, worker::Enricher},
     redirect::{Decision, Request, decide},
     telemetry::metrics::Metrics,
 };
@@ -87,14 +87,17 @@ fn facts(visitor: u32) -> Facts<'static> {
     }
 }
 
-fn enricher() -> Enricher {
+fn enricher(dir: &Path) -> Enricher {
     let geoip = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/demo/geoip.mmdb");
+    let (config, metrics) = (config::Enrich::default(), Arc::new(Metrics::new()));
+    let sessions = Sessions::open(dir, &config, clock::unix_micros(), &metrics).unwrap();
     Enricher::new(&Shared {
+        sessions: Arc::new(sessions),
         geo: Arc::new(GeoStore::open(Some(&geoip)).unwrap()),
         router: Router::new(&[]),
         pop: "bench".into(),
-        config: config::Enrich::default(),
-        metrics: Arc::new(Metrics::new()),
+        config,
+        metrics,
         feeds: Vec::new(),
     })
 }
@@ -203,7 +206,8 @@ fn capture(c: &mut Criterion) {
 fn enrich(c: &mut Criterion) {
     let mut group = c.benchmark_group("enrich");
     group.throughput(Throughput::Elements(1));
-    let mut enricher = enricher();
+    let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+    let mut enricher = enricher(dir.path());
     let mut text = Vec::with_capacity(1 << 20);
     let mut visitor = 0_u32;
     let clicks: Vec<_> = (0..1_000).map(|n| encode(&facts(n * 7))).collect();
@@ -214,7 +218,7 @@ fn enrich(c: &mut Criterion) {
             }
             visitor = (visitor + 1) % 1_000;
             let click = RawClick::parse(&clicks[visitor as usize]).unwrap();
-            enricher.encode(&click.facts(), &mut text).unwrap();
+            enricher.encode(&click.facts(), None, &mut text).unwrap();
         });
     });
     let agent_text = std::str::from_utf8(AGENT).unwrap();
@@ -234,10 +238,11 @@ fn enrich(c: &mut Criterion) {
 
 fn gzip(c: &mut Criterion) {
     const EVENTS: u32 = 1_000;
-    let mut enricher = enricher();
+    let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+    let mut enricher = enricher(dir.path());
     let mut text = Vec::new();
     for n in 0..EVENTS {
-        enricher.encode(&facts(n * 7), &mut text).unwrap();
+        enricher.encode(&facts(n * 7), None, &mut text).unwrap();
         text.push(b'\n');
     }
     let mut group = c.benchmark_group("gzip");

@@ -1,7 +1,7 @@
 //! Enrichment: worker threads turn raw clicks into click events and hand them on, feed by feed.
 //!
-//! Each worker owns one end of the rings ([`Inlet`]) and everything it needs to know: caches, sessions, buffers. Workers
-//! share nothing that is written, so none waits for another. They poll their rings and sleep for [`NAP`] when these are
+//! Each worker owns one end of the rings ([`Inlet`]) and everything it needs to know: caches, buffers. The one thing that
+//! they share and write is the table of [`session`], in which two hardly ever want the same place. They poll their rings and sleep for [`NAP`] when these are
 //! empty: waking a worker would cost the redirect a system call.
 //!
 //! A worker that fails on one click counts it as dropped, says so, and goes on with the next.
@@ -32,6 +32,7 @@ use crossbeam::channel::Sender;
 
 pub use geo::GeoStore;
 pub use route::Router;
+pub use session::Sessions;
 use worker::Worker;
 
 use crate::{
@@ -104,9 +105,10 @@ impl Batch {
     }
 }
 
-/// What all workers share, and only read.
+/// What all workers share.
 pub struct Shared {
     pub geo: Arc<GeoStore>,
+    pub sessions: Arc<Sessions>,
     pub router: Router,
     pub pop: String,
     pub config: config::Enrich,
@@ -130,7 +132,7 @@ impl Enrich {
         let shared = Arc::new(shared);
         let stopping = Arc::new(AtomicBool::new(false));
         let spawn = |(number, inlet)| {
-            let worker = Worker::new(number, Arc::clone(&shared), spool.clone());
+            let worker = Worker::new(Arc::clone(&shared), spool.clone());
             let stopping = Arc::clone(&stopping);
             let name = format!("enrich-{number}");
             let watched = alarm.watch();

@@ -40,6 +40,8 @@
 //!   says what it means: feeds come and go with the configuration, segments stay.
 //! - Objects are made in rounds, and the rename of the spool's `state` commits all of a round at once. A rename of each
 //!   object would need a sync for each, and thousands of feeds have thousands of objects.
+//! - Which visit a click belongs to is noted in its ring, against the arrow, before its event goes on: a click that the
+//!   next process sees again belongs to the same visit, whatever the table of visits knows by then.
 //! - Bots have no session: a prefetch would otherwise start the visit that the person's own click then only joins.
 
 pub mod admin;

@@ -16,9 +16,10 @@ use crate::{
     alarm::Alarm,
     capture::{Capture, CaptureError},
     catalog::{CatalogStore, LoadError, Report},
+    clock,
     config::Config,
     deliver::Deliver,
-    enrich::{Enrich, GeoStore, Router, Shared, geo::GeoError},
+    enrich::{Enrich, GeoStore, Router, Sessions, Shared, geo::GeoError, session::SessionError},
     redirect::{Answers, Redirector, TrustedProxies},
     spool::{FeedSpec, Opened, Outbox, Spool, SpoolError},
     telemetry::metrics::{Account, Metrics, Reload},
@@ -33,6 +34,8 @@ pub enum StartError {
     GeoIp(#[from] GeoError),
     #[error(transparent)]
     Capture(#[from] CaptureError),
+    #[error(transparent)]
+    Sessions(#[from] SessionError),
     #[error(transparent)]
     Spool(#[from] SpoolError),
     #[error("client_address.header is no header name")]
@@ -69,11 +72,14 @@ impl Pipeline {
         let (capture, inlets) =
             Capture::open(&config.capture, config.listener_threads(), config.workers(), opened.known())?;
         metrics.clicks_recovered.inc_by(capture.recovered());
+        // After the rings: their folder is locked now.
+        let sessions = Arc::new(Sessions::open(&config.capture.dir, &config.enrich, clock::unix_micros(), &metrics)?);
         let deliver = Deliver::start(&config.feeds, &outbox, &metrics, &alarm)?;
         let receipts = capture.receipts();
         let (spool, batches) = opened.start(move |mark| receipts.release(mark), deliver.intake(), &alarm)?;
         let shared = Shared {
             geo: Arc::clone(&geo),
+            sessions: Arc::clone(&sessions),
             router: Router::new(&config.feeds),
             pop: config.edge.pop.clone(),
             config: config.enrich.clone(),
@@ -89,7 +95,7 @@ impl Pipeline {
             Arc::clone(&metrics),
         );
         let journal_bytes = spool.journal_bytes();
-        let monitor = Monitor { metrics, catalog, geo, capture, outbox, journal_bytes, alarm };
+        let monitor = Monitor { metrics, catalog, geo, sessions, capture, outbox, journal_bytes, alarm };
         Ok(Self { redirector, monitor, enrich, spool, deliver })
     }
 
@@ -129,6 +135,7 @@ pub struct Monitor {
     metrics: Arc<Metrics>,
     catalog: Arc<CatalogStore>,
     geo: Arc<GeoStore>,
+    sessions: Arc<Sessions>,
     capture: Capture,
     outbox: Arc<Outbox>,
     journal_bytes: Arc<AtomicU64>,
@@ -148,6 +155,7 @@ impl Monitor {
         metrics.catalog_bytes.set(catalog.memory_bytes() as i64);
         metrics.catalog_loaded.set(self.catalog.loaded_at_secs() as i64);
         metrics.geoip_built.set(self.geo.built_at_secs() as i64);
+        metrics.session_visitors.set(self.sessions.visitors() as i64);
         metrics.journal_bytes.set(self.journal_bytes.load(Ordering::Relaxed) as i64);
         metrics.spool_bytes.set(self.outbox.bytes() as i64);
         metrics.text()
@@ -159,7 +167,7 @@ impl Monitor {
         self.alarm.is_raised()
     }
 
-    /// Reads the catalog and the GeoIP database again. What cannot be read leaves the old one in service.
+    /// Reads the catalog, the GeoIP database and the sessions' secret again. What cannot be read leaves the old one in service.
     pub fn reload(&self) {
         let catalog = self.catalog.reload();
         self.metrics.reloaded(Reload::Catalog, catalog.is_ok());
@@ -176,6 +184,17 @@ impl Monitor {
             Err(error) => {
                 self.metrics.reloaded(Reload::GeoIp, false);
                 tracing::error!(%error, "the GeoIP database was not reloaded; the old one serves on");
+            }
+        }
+        match self.sessions.reload(clock::unix_micros()) {
+            Ok(false) => {}
+            Ok(true) => {
+                self.metrics.reloaded(Reload::SessionKey, true);
+                tracing::info!("secret of the sessions reloaded");
+            }
+            Err(error) => {
+                self.metrics.reloaded(Reload::SessionKey, false);
+                tracing::error!(%error, "the secret of the sessions was not reloaded; the old one serves on");
             }
         }
     }

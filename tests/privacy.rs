@@ -160,7 +160,7 @@ fn no_client_address_is_left_anywhere() {
     assert_eq!(common::events_below(&outbox).len() as i64, answered, "the search has something to search");
     assert!(stopped.log().contains("\"target\":\"library\""), "libraries were heard:\n{}", stopped.log());
     assert!(stopped.log().contains("<address>"), "and an address was taken out");
-    assert!(stopped.rings().read_dir().unwrap().count() == 1, "the rings are gone, the lock is there");
+    assert!(stopped.rings().read_dir().unwrap().count() == 2, "the rings are gone, lock and sessions are there");
     assert_clean(&search, None, &[stopped.dir(), stopped.rings()], &s3);
 
     s3.set(Fault::Healthy);

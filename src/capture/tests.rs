@@ -374,7 +374,7 @@ fn a_noted_visit_is_there_for_the_next_process() {
     drop((capture, inlet));
     for _ in 0..2 {
         let (capture, mut inlet) = open(&config, &HashMap::new());
-        for n in 0..3 {
+        for n in 0..3_u32 {
             let (click, _) = inlet.pop().unwrap();
             assert_eq!(click.facts().texts.query, n.to_le_bytes());
             assert_eq!(click.visit(), (n < 2).then(|| visit(n)), "{n}");

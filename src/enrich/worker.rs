@@ -24,7 +24,7 @@ use super::{
     session::Sessions,
 };
 use crate::{
-    capture::{Facts, Flags, Inlet, Mark, RawClick},
+    capture::{Facts, Flags, Inlet, Mark, RawClick, Visit},
     clock,
     config::Precision,
     event::{Agent, AgentType, Bot, BotReason, ClickEvent, Client, Destination, Edge, Route, SCHEMA, Session},
@@ -42,7 +42,6 @@ const CACHED_AGENTS: usize = 4_096;
 const CACHED_FRAGMENTS: usize = 8_192;
 
 pub struct Worker {
-    number: usize,
     shared: Arc<Shared>,
     journal: Sender<Batch>,
     enricher: Enricher,
@@ -50,9 +49,9 @@ pub struct Worker {
 }
 
 impl Worker {
-    pub fn new(number: usize, shared: Arc<Shared>, journal: Sender<Batch>) -> Self {
+    pub fn new(shared: Arc<Shared>, journal: Sender<Batch>) -> Self {
         let enricher = Enricher::new(&shared);
-        Self { number, shared, journal, enricher, batch: Batch::default() }
+        Self { shared, journal, enricher, batch: Batch::default() }
     }
 
     /// Works until `stopping` is set and the rings are empty.
@@ -65,8 +64,11 @@ impl Worker {
                 if self.batch.is_empty() {
                     batch_began = Instant::now();
                 }
-                self.take(&click, mark);
+                let visit = self.take(&click, mark);
                 self.batch.read(mark);
+                if let Some(visit) = visit {
+                    inlet.note(mark, visit);
+                }
                 if self.batch.text.len() >= BATCH_BYTES || batch_began.elapsed() >= BATCH_AGE {
                     self.flush();
                 }
@@ -78,29 +80,29 @@ impl Worker {
             if last_round {
                 return;
             }
-            // Keys are wiped in time even when nobody clicks.
-            self.enricher.sessions.rotate(clock::unix_micros());
             std::thread::sleep(NAP);
         }
     }
 
-    fn take(&mut self, click: &RawClick<'_>, mark: Mark) {
+    /// Makes an event of a click. Tells the visit that it belongs to, if it is one of a visit.
+    fn take(&mut self, click: &RawClick<'_>, mark: Mark) -> Option<Visit> {
         let facts = click.facts();
         let feeds = self.shared.router.feeds(text(facts.texts.workspace));
         if feeds.is_empty() {
-            return self.shared.metrics.click_dropped(DropReason::NoFeed);
+            self.shared.metrics.click_dropped(DropReason::NoFeed);
+            return None;
         }
         let start = self.batch.text.len();
         let encoded = catch_unwind(AssertUnwindSafe(|| {
-            self.enricher.encode(&facts, &mut self.batch.text).inspect(|()| fault::point("enriched"))
+            self.enricher.encode(&facts, click.visit(), &mut self.batch.text).inspect(|_| fault::point("enriched"))
         }));
-        if let Ok(Ok(())) = encoded
+        if let Ok(Ok(_)) = encoded
             && self.batch.text.len() - start > MAX_EVENT
         {
             self.batch.text.truncate(start);
             self.shared.metrics.click_dropped(DropReason::TooLarge);
             tracing::error!(id = %facts.id, limit = MAX_EVENT, "an event is too large, and is lost");
-        } else if let Ok(Ok(())) = encoded {
+        } else if let Ok(Ok(_)) = encoded {
             for &feed in feeds {
                 self.shared.feeds[usize::from(feed)].routed.inc();
             }
@@ -111,10 +113,12 @@ impl Worker {
             self.shared.metrics.click_dropped(DropReason::WorkerFailed);
             tracing::error!(id = %facts.id, "a worker failed on a click, which is lost: please report this defect");
         }
+        encoded.ok()?.ok()?
     }
 
     fn flush(&mut self) {
-        self.shared.metrics.sessions(self.number, self.enricher.sessions.len());
+        // Keys are wiped in time even when nobody clicks.
+        self.shared.sessions.tick(clock::unix_micros());
         if self.batch.is_empty() {
             return;
         }
@@ -132,30 +136,33 @@ pub struct Enricher {
     policies: Policies,
     agents: AgentCache,
     locator: Locator,
-    sessions: Sessions,
+    sessions: Arc<Sessions>,
     fragments: Fragments,
 }
 
 impl Enricher {
-    #[allow(clippy::expect_used, reason = "a system without random bytes cannot keep the privacy promise")]
     pub fn new(shared: &Shared) -> Self {
-        let config = &shared.config;
-        let sessions = Sessions::new(config.session_idle_secs, config.session_visitors, clock::unix_micros());
         Self {
             pop: shared.pop.clone(),
-            policies: Policies::new(config),
+            policies: Policies::new(&shared.config),
             agents: AgentCache::new(CACHED_AGENTS),
             locator: Locator::new(Arc::clone(&shared.geo)),
-            sessions: sessions.expect("the operating system gives random bytes"),
+            sessions: Arc::clone(&shared.sessions),
             fragments: Fragments::default(),
         }
     }
 
-    /// Appends the click event as JSON.
+    /// Appends the click event as JSON, and tells the visit that the click belongs to. `visit` is what was found when the
+    /// click was seen before.
     ///
     /// # Errors
     /// When the catalog's rendered JSON is broken: a defect.
-    pub fn encode(&mut self, facts: &Facts<'_>, out: &mut Vec<u8>) -> serde_json::Result<()> {
+    pub fn encode(
+        &mut self,
+        facts: &Facts<'_>,
+        visit: Option<Visit>,
+        out: &mut Vec<u8>,
+    ) -> serde_json::Result<Option<Visit>> {
         let texts = &facts.texts;
         let policy = self.policies.of(texts.workspace);
         let opted_out = policy.honour_opt_out && facts.flags.has(Flags::OPTED_OUT);
@@ -163,10 +170,8 @@ impl Enricher {
         let known = self.agents.facts(texts.user_agent);
         let by_request = request_bot(facts);
         let bot = known.bot.as_ref().or(by_request.as_ref());
-        let session = (!opted_out && bot.is_none()).then(|| {
-            let (visit, first) = self.sessions.click(facts.micros, texts.workspace, &facts.client, texts.user_agent);
-            Session { started: started.render(visit.started), first }
-        });
+        let visit = (!opted_out && bot.is_none()).then(|| self.sessions.click(facts, visit));
+        let session = visit.map(|visit| Session { started: started.render(visit.started), first: visit.first });
         let location = self.locator.locate(facts.client.ip());
         let precision = policy.precision(opted_out);
         let is_limited = precision < Precision::Coordinates;
@@ -208,7 +213,7 @@ impl Enricher {
             quality: quality::judge(&evidence),
             edge: Edge { pop: &self.pop },
         };
-        serde_json::to_writer(out, &event)
+        serde_json::to_writer(out, &event).map(|()| visit)
     }
 }
 
