@@ -12,7 +12,7 @@
 //! **Eviction.** A new visitor takes an empty slot of its bucket, else that of the visitor who has been idle for the
 //! longest. When that one's visit has not ended, it counts as evicted: its next click begins a new visit. There are
 //! eight slots for each [`VISITORS`] that shall be remembered, as buckets do not fill evenly: when so many are on a visit
-//! at the same time, two in a hundred are evicted; with three quarters of them, three in a thousand.
+//! at the same time, three in a hundred are evicted; with three quarters of them, seven in a thousand.
 //!
 //! **Death.** The process may die between any two stores. Word 3 is stored last when a slot is taken, and cleared first
 //! when more than that word changes. So a slot is whole, or empty. What is lost with an empty one is the visitor of the
@@ -252,11 +252,9 @@ impl<M: Memory> Table<M> {
 
     fn find(&self, who: Individual) -> Option<usize> {
         slots(self.bucket(who)).find(|&at| {
-            let last = self.memory.load(at + 3);
-            self.memory.load(at) == who.hash[0]
-                && self.memory.load(at + 1) == who.hash[1]
-                && last != 0
-                && last & Moment::PLACE == who.place
+            let is_here = self.memory.load(at) == who.hash[0] && self.memory.load(at + 1) == who.hash[1];
+            let last = if is_here { self.memory.load(at + 3) } else { 0 };
+            last != 0 && last & Moment::PLACE == who.place
         })
     }
 
