@@ -11,7 +11,7 @@ use clickedge::{
     catalog::{Catalog, CatalogStore, key::Host, source},
     clock, config,
     enrich::{
-        GeoStore, Router, Shared, Sources, agent, language,
+        GeoStore, Router, Sessions, Shared, Sources, agent, language,
         privacy::Policies,
         referrer,
         worker::{Enricher, Wanted},
@@ -102,16 +102,19 @@ fn watch(config: &config::Quality) -> Arc<quality::Watch> {
     Arc::new(quality::Watch::open(config).unwrap())
 }
 
-fn enricher() -> Enricher {
+fn enricher(dir: &Path) -> Enricher {
     let geoip = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/demo/geoip.mmdb");
+    let (config, metrics) = (config::Enrich::default(), Arc::new(Metrics::new()));
+    let sessions = Sessions::open(dir, &config, clock::unix_micros(), &metrics).unwrap();
     Enricher::new(&Shared {
+        sessions: Arc::new(sessions),
         geo: Arc::new(GeoStore::open(Some(&geoip)).unwrap()),
         counts: true,
         sources: Arc::new(Sources::open(&config::Enrich::default()).unwrap()),
         router: Router::new(&[]),
         pop: "bench".into(),
-        config: config::Enrich::default(),
-        metrics: Arc::new(Metrics::new()),
+        config,
+        metrics,
         watch: watch(&config::Quality::default()),
         feeds: Vec::new(),
     })
@@ -221,7 +224,8 @@ fn capture(c: &mut Criterion) {
 fn enrich(c: &mut Criterion) {
     let mut group = c.benchmark_group("enrich");
     group.throughput(Throughput::Elements(1));
-    let mut enricher = enricher();
+    let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+    let mut enricher = enricher(dir.path());
     let mut text = Vec::with_capacity(1 << 20);
     let mut visitor = 0_u32;
     let clicks: Vec<_> = (0..1_000).map(|n| encode(&facts(n * 7))).collect();
@@ -234,7 +238,7 @@ fn enrich(c: &mut Criterion) {
                 }
                 visitor = (visitor + 1) % 1_000;
                 let click = RawClick::parse(&clicks[visitor as usize]).unwrap();
-                enricher.encode(&click.facts(), wanted, &mut text).unwrap()
+                enricher.encode(&click.facts(), wanted, None, &mut text).unwrap()
             });
         });
     }
@@ -258,7 +262,8 @@ fn enrich(c: &mut Criterion) {
 
 /// What the packer does with each tally: links that were clicked before, and new ones.
 fn count(c: &mut Criterion) {
-    let mut enricher = enricher();
+    let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+    let mut enricher = enricher(dir.path());
     let mut group = c.benchmark_group("count");
     group.throughput(Throughput::Elements(1));
     for (name, links) in [("fold, 1,000 links", 1_000_u32), ("fold, 100,000 links", 100_000)] {
@@ -268,7 +273,7 @@ fn count(c: &mut Criterion) {
                 let mut facts = facts(n);
                 facts.texts.slashtag = slashtags[n as usize].as_bytes();
                 let mut tally = Vec::new();
-                enricher.encode(&facts, TALLY, &mut tally).unwrap();
+                enricher.encode(&facts, TALLY, None, &mut tally).unwrap();
                 tally
             })
             .collect();
@@ -328,10 +333,11 @@ fn bench_sources<M: criterion::measurement::Measurement>(group: &mut criterion::
 
 fn gzip(c: &mut Criterion) {
     const EVENTS: u32 = 1_000;
-    let mut enricher = enricher();
+    let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+    let mut enricher = enricher(dir.path());
     let mut text = Vec::new();
     for n in 0..EVENTS {
-        enricher.encode(&facts(n * 7), EVENT, &mut text).unwrap();
+        enricher.encode(&facts(n * 7), EVENT, None, &mut text).unwrap();
         text.push(b'\n');
     }
     let mut group = c.benchmark_group("gzip");

@@ -12,6 +12,7 @@ pub mod enrich;
 pub mod feeds;
 pub mod generate;
 pub mod quality;
+pub mod secret;
 pub mod stats;
 pub mod validate;
 
@@ -29,6 +30,7 @@ pub use diagnostics::{ConfigError, load};
 pub use enrich::{Enrich, Precision, Privacy};
 pub use feeds::{Compression, Dir, Encryption, Feed, Format, S3, Sink};
 pub use quality::Quality;
+pub use secret::{Secret, SecretError};
 pub use stats::Stats;
 
 /// Everything an edge needs to know.

@@ -1,7 +1,7 @@
 //! Enrichment: worker threads turn raw clicks into click events and hand them on, feed by feed.
 //!
-//! Each worker owns one end of the rings ([`Inlet`]) and everything it needs to know: caches, sessions, buffers. Workers
-//! share nothing that is written, so none waits for another. They poll their rings and sleep for [`NAP`] when these are
+//! Each worker owns one end of the rings ([`Inlet`]) and everything it needs to know: caches, buffers. The one thing that
+//! they share and write is the table of [`session`], in which two hardly ever want the same place. They poll their rings and sleep for [`NAP`] when these are
 //! empty: waking a worker would cost the redirect a system call.
 //!
 //! A worker that fails on one click counts it as dropped, says so, and goes on with the next.
@@ -34,6 +34,7 @@ use crossbeam::channel::Sender;
 
 pub use geo::GeoStore;
 pub use route::Router;
+pub use session::Sessions;
 pub use sources::Sources;
 use worker::Worker;
 
@@ -119,10 +120,11 @@ impl Batch {
     }
 }
 
-/// What all workers share, and only read.
+/// What all workers share.
 pub struct Shared {
     pub geo: Arc<GeoStore>,
     pub sources: Arc<Sources>,
+    pub sessions: Arc<Sessions>,
     pub router: Router,
     pub pop: String,
     pub config: config::Enrich,
@@ -150,7 +152,7 @@ impl Enrich {
         let shared = Arc::new(shared);
         let stopping = Arc::new(AtomicBool::new(false));
         let spawn = |(number, inlet)| {
-            let worker = Worker::new(number, Arc::clone(&shared), spool.clone());
+            let worker = Worker::new(Arc::clone(&shared), spool.clone());
             let stopping = Arc::clone(&stopping);
             let name = format!("enrich-{number}");
             let watched = alarm.watch();

@@ -47,6 +47,8 @@
 //!   packer's thread ([`spool::counting`]): parsing events to count them would cost more than everything else that the
 //!   spool does, and counters that workers share would not survive a crash. How far the journal is counted stands with the
 //!   counts, in the store, and nowhere else.
+//! - Which visit a click belongs to is noted in its ring, against the arrow, before its event goes on: a click that the
+//!   next process sees again belongs to the same visit, whatever the table of visits knows by then.
 //! - Bots have no session: a prefetch would otherwise start the visit that the person's own click then only joins.
 
 pub mod admin;

@@ -16,9 +16,10 @@ use crate::{
     alarm::Alarm,
     capture::{Capture, CaptureError},
     catalog::{CatalogStore, LoadError, Report},
+    clock,
     config::Config,
     deliver::Deliver,
-    enrich::{Enrich, GeoStore, Router, Shared, Sources, sources::SourceError},
+    enrich::{Enrich, GeoStore, Router, Sessions, Shared, Sources, session::SessionError, sources::SourceError},
     mmdb::DatabaseError,
     quality::{Watch, lists::ListError},
     redirect::{Answers, Redirector, TrustedProxies},
@@ -41,6 +42,8 @@ pub enum StartError {
     Source(#[from] SourceError),
     #[error(transparent)]
     Capture(#[from] CaptureError),
+    #[error(transparent)]
+    Sessions(#[from] SessionError),
     #[error(transparent)]
     Spool(#[from] SpoolError),
     #[error(transparent)]
@@ -91,12 +94,15 @@ impl Pipeline {
         let (capture, inlets) =
             Capture::open(&config.capture, config.listener_threads(), config.workers(), opened.known())?;
         metrics.clicks_recovered.inc_by(capture.recovered());
+        // After the rings: their folder is locked now.
+        let sessions = Arc::new(Sessions::open(&config.capture.dir, &config.enrich, clock::unix_micros(), &metrics)?);
         let deliver = Deliver::start(&config.feeds, &outbox, &metrics, &alarm)?;
         let receipts = capture.receipts();
         let (spool, batches) = opened.start(move |mark| receipts.release(mark), deliver.intake(), &alarm)?;
         let shared = Shared {
             geo: Arc::clone(&geo),
             sources: Arc::clone(&sources),
+            sessions: Arc::clone(&sessions),
             router: Router::new(&config.feeds),
             pop: config.edge.pop.clone(),
             config: config.enrich.clone(),
@@ -115,8 +121,19 @@ impl Pipeline {
             &watch,
         );
         let journal_bytes = spool.journal_bytes();
-        let monitor =
-            Monitor { metrics, catalog, geo, sources, watch, capture, outbox, journal_bytes, counts, alarm };
+        let monitor = Monitor {
+            metrics,
+            catalog,
+            geo,
+            sources,
+            sessions,
+            watch,
+            capture,
+            outbox,
+            journal_bytes,
+            counts,
+            alarm,
+        };
         Ok(Self { redirector, monitor, enrich, spool, deliver })
     }
 
@@ -158,6 +175,7 @@ pub struct Monitor {
     geo: Arc<GeoStore>,
     watch: Arc<Watch>,
     sources: Arc<Sources>,
+    sessions: Arc<Sessions>,
     capture: Capture,
     outbox: Arc<Outbox>,
     journal_bytes: Arc<AtomicU64>,
@@ -179,6 +197,7 @@ impl Monitor {
         metrics.catalog_loaded.set(self.catalog.loaded_at_secs() as i64);
         metrics.geoip_built.set(self.geo.built_at_secs() as i64);
         metrics.asn_built.set(self.sources.networks.load().asn_built_secs() as i64);
+        metrics.session_visitors.set(self.sessions.visitors() as i64);
         metrics.journal_bytes.set(self.journal_bytes.load(Ordering::Relaxed) as i64);
         metrics.spool_bytes.set(self.outbox.bytes() as i64);
         metrics.text()
@@ -200,7 +219,8 @@ impl Monitor {
         self.alarm.is_raised()
     }
 
-    /// Reads the catalog, the databases and the lists again. What cannot be read leaves the old one in service.
+    /// Reads the catalog, the databases, the lists and the sessions' secret again. What cannot be read leaves the old one
+    /// in service.
     pub fn reload(&self) {
         let catalog = self.catalog.reload();
         self.metrics.reloaded(Reload::Catalog, catalog.is_ok());
@@ -222,6 +242,17 @@ impl Monitor {
         self.sources.reload(&self.metrics);
         self.tell_list(Reload::BlockedDomains, self.watch.destinations.reload_domains());
         self.tell_list(Reload::BlockedUrls, self.watch.destinations.reload_urls());
+        match self.sessions.reload(clock::unix_micros()) {
+            Ok(false) => {}
+            Ok(true) => {
+                self.metrics.reloaded(Reload::SessionKey, true);
+                tracing::info!("secret of the sessions reloaded");
+            }
+            Err(error) => {
+                self.metrics.reloaded(Reload::SessionKey, false);
+                tracing::error!(%error, "the secret of the sessions was not reloaded; the old one serves on");
+            }
+        }
     }
 
     fn tell_list(&self, what: Reload, result: Option<Result<usize, ListError>>) {

@@ -177,16 +177,20 @@ fn a_click_that_was_captured_before_a_kill_is_delivered_by_the_next_process() {
     let request = b"GET /spring?utm_term=last HTTP/1.1\r\nHost: go.brand.com\r\nConnection: close\r\n\r\n";
     assert!(exchange(stream, request).is_none(), "it dies before it answers");
     assert_eq!(doomed.wait().unwrap().signal(), Some(9));
-    assert_eq!(stopped.rings().read_dir().unwrap().count(), 5, "a lock, and rings from two threads to two workers");
+    assert_eq!(
+        stopped.rings().read_dir().unwrap().count(),
+        6,
+        "lock, sessions, and rings from two threads to two workers"
+    );
 
     let edge = stopped.restart();
     assert_eq!(edge.metric("clickedge_clicks_recovered_total"), 1);
     wait_until_delivered(&edge, "all", 1);
-    edge.wait_until("the old rings are gone", |edge| edge.rings().read_dir().unwrap().count() == 5);
+    edge.wait_until("the old rings are gone", |edge| edge.rings().read_dir().unwrap().count() == 6);
     let stopped = edge.stop();
     let events = stopped.events("all");
     assert_eq!((events.len(), &events[0]["route"]["params"]["query"]["utm_term"][0]), (1, &"last".into()));
-    assert_eq!(stopped.rings().read_dir().unwrap().count(), 1, "the lock");
+    assert_eq!(stopped.rings().read_dir().unwrap().count(), 2, "lock and sessions");
 }
 
 #[test]

@@ -3,9 +3,9 @@
 
 mod common;
 
-use std::collections::HashSet;
+use std::{collections::HashSet, fs, path::Path};
 
-use common::{Builder, CHROME, Edge, link};
+use common::{Builder, CHROME, Edge, connect, exchange, link};
 use serde_json::{Value, json};
 
 fn of_workspace(slashtag: &str, workspace: Option<&str>) -> Value {
@@ -100,6 +100,21 @@ fn an_operator_may_leave_the_opt_out_to_somebody_else() {
 }
 
 #[test]
+fn a_workspace_may_differ_in_whether_it_honours_the_opt_out() {
+    let honoured = [(true, [Some(true), None, Some(true)]), (false, [None, Some(true), Some(false)])];
+    for (all, expected) in honoured {
+        let own = format!("[enrich]\nhonour_opt_out = {all}\nworkspaces.w-one.honour_opt_out = {}", !all);
+        let edge = links().section(&own).feed("all", &["*"]).start();
+        for (target, header) in [("/one", "DNT"), ("/two", "Sec-GPC"), ("/two", "X-Nothing")] {
+            click(&edge, "", target, &[(header, "1")]);
+        }
+        let events = sorted(edge.stop().events("all"));
+        let first: Vec<_> = events.iter().map(|event| event["client"]["session"]["first"].as_bool()).collect();
+        assert_eq!(first, expected, "all: {all}");
+    }
+}
+
+#[test]
 fn a_session_ends_when_it_was_idle_for_too_long() {
     let edge = links().section("[enrich]\nsession_idle_secs = 1").feed("all", &["*"]).start();
     click(&edge, "", "/one", &[]);
@@ -175,4 +190,168 @@ fn every_click_of_many_visitors_is_one_event_with_an_id_of_its_own() {
     assert_eq!(distinct(&|event| event["route"]["params"].to_string()), 200);
     let first = events.iter().filter(|event| event["client"]["session"]["first"] == true).count();
     assert_eq!(first, 50, "one session for each address");
+}
+
+/// Clicks of these visitors are one visit for each, which began with the first.
+#[track_caller]
+fn assert_one_visit_each(events: &[Value], visitors: usize) {
+    let first: Vec<_> = events.iter().filter(|event| event["client"]["session"]["first"] == true).collect();
+    assert_eq!(first.len(), visitors, "one first click for each visitor");
+    for event in events {
+        let first = first.iter().filter(|first| first["timestamp"] == event["client"]["session"]["started"]);
+        assert_eq!(first.count(), 1, "a visit began with a first click: {event}");
+    }
+}
+
+#[test]
+fn visits_go_on_after_stops_and_kills_with_any_number_of_workers() {
+    const VISITORS: usize = 20;
+    let everybody = |edge: &Edge| {
+        (0..VISITORS).for_each(|n| click(edge, &format!("203.0.113.{n}"), "/one", &[]));
+    };
+    let mut edge = links().section(TRUSTED).feed("all", &["*"]).start();
+    everybody(&edge);
+    let mut visitors = "workers = 2\n".to_owned();
+    for (signal, workers, more) in [("TERM", 1, ""), ("KILL", 3, "session_visitors = 5000\n"), ("KILL", 2, "")] {
+        edge.signal(signal);
+        let stopped = edge.wait();
+        let next = format!("workers = {workers}\n{more}");
+        stopped.reconfigure(|config| config.replace(&visitors, &next));
+        visitors = next;
+        edge = stopped.restart();
+        everybody(&edge);
+        if signal == "TERM" {
+            assert_eq!(edge.metric("clickedge_session_restored"), VISITORS as i64);
+        }
+    }
+    edge.wait_until("all are noted", |edge| edge.metric("clickedge_ring_clicks") == 0);
+    assert_eq!(edge.metric("clickedge_session_visitors"), VISITORS as i64);
+    assert_eq!(edge.metric("clickedge_session_evictions_total"), 0);
+    let stopped = edge.stop();
+    let events = stopped.events("all");
+    assert_eq!(events.len(), 4 * VISITORS);
+    assert_one_visit_each(&events, VISITORS);
+    assert!(stopped.rings().join("sessions").exists());
+    assert!(!stopped.dir().join("spool/sessions").exists() && !stopped.dir().join("sessions").exists());
+}
+
+#[test]
+fn a_click_that_comes_again_after_a_death_belongs_to_the_visit_that_it_did() {
+    for point in ["enriched:1", "enriched:3", "journal_written:1", "journal_synced:1"] {
+        let edge = links().feed("all", &["*"]).env("CLICKEDGE_DIE_AT", point).start();
+        for _ in 0..3 {
+            // It may die before it answers.
+            let get = "GET /one HTTP/1.1\r\nHost: go.brand.com\r\nConnection: close\r\n";
+            if let Ok(stream) = connect(None, edge.address) {
+                _ = exchange(stream, format!("{get}User-Agent: {CHROME}\r\n\r\n").as_bytes());
+            }
+        }
+        let stopped = edge.wait();
+        assert!(!stopped.status.success(), "{point}");
+        let edge = stopped.restart();
+        click(&edge, "", "/one", &[]);
+        let events = sorted(edge.stop().events("all"));
+        assert!(events.len() >= 2, "{point}");
+        assert_one_visit_each(&events, 1);
+        assert_eq!(events[0]["client"]["session"]["first"], true, "{point}");
+    }
+}
+
+#[test]
+fn a_damaged_file_of_sessions_begins_anew_and_refuses_no_start() {
+    let edge = links().feed("all", &["*"]).start();
+    click(&edge, "", "/one", &[]);
+    let stopped = edge.stop();
+    fs::write(stopped.rings().join("sessions"), "no sessions").unwrap();
+    let edge = stopped.restart();
+    assert!(edge.log().contains("begun anew: visitors begin new visits"));
+    click(&edge, "", "/one", &[]);
+    click(&edge, "", "/one", &[]);
+    let events = sorted(edge.stop().events("all"));
+    let first: Vec<_> = events.iter().map(|event| event["client"]["session"]["first"].as_bool().unwrap()).collect();
+    assert_eq!(first, [true, true, false]);
+}
+
+#[test]
+fn a_secret_is_read_again_and_splits_no_visit() {
+    let builder = links().section("[enrich]\nsession_key_file = \"key\"").feed("all", &["*"]);
+    let key = builder.dir().join("key");
+    fs::write(&key, "a secret of thirty-two bytes, at least\n").unwrap();
+    let edge = builder.start();
+    assert!(edge.log().contains("everybody on this machine may read"));
+    click(&edge, "", "/one", &[]);
+    for (secret, result) in [("another secret of thirty-two bytes\n", "ok"), ("too short", "failed")] {
+        fs::write(&key, secret).unwrap();
+        edge.signal("HUP");
+        let counted = format!("clickedge_reloads_total{{result=\"{result}\",what=\"session_key\"}}");
+        edge.wait_until("reloaded", |edge| edge.metric(&counted) == 1);
+        click(&edge, "", "/one", &[]);
+    }
+    assert!(edge.log().contains("has 9 bytes, and must have 32 to 4096"), "{}", edge.log());
+
+    // What one edge hands over, another with the same secret goes on with.
+    fs::write(&key, "another secret of thirty-two bytes\n").unwrap();
+    let stopped = edge.stop();
+    let builder = links().section("[enrich]\nsession_key_file = \"key\"").feed("all", &["*"]);
+    fs::copy(&key, builder.dir().join("key")).unwrap();
+    let other = builder.start().stop();
+    fs::copy(stopped.rings().join("sessions"), other.rings().join("sessions")).unwrap();
+    let other = other.restart();
+    click(&other, "", "/one", &[]);
+    let events = [stopped.events("all"), other.stop().events("all")].concat();
+    assert_eq!(events.len(), 4);
+    assert_one_visit_each(&events, 1);
+}
+
+const FAKETIME: [&str; 2] = [
+    "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1",
+    "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1",
+];
+
+#[test]
+fn the_key_is_replaced_at_its_hour_and_wiped_with_its_visits() {
+    let Some(library) = FAKETIME.iter().find(|path| Path::new(path).exists()) else {
+        return eprintln!("skipped: libfaketime is not installed (apt-get install faketime)");
+    };
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let hour = (now / 3_600 + 1) % 24;
+    let section = format!("[enrich]\nsession_rotation_hour = {hour}\nsession_visitors = 100");
+    let builder = links().section(&section).feed("all", &["*"]);
+    let clock = builder.dir().join("clock");
+    // Seconds from the rotation.
+    let set = |seconds: i64| fs::write(&clock, format!("{:+}", 3_600 - (now % 3_600) as i64 + seconds)).unwrap();
+    let path = clock.display().to_string();
+    set(-600);
+    let edge = [
+        ("LD_PRELOAD", *library),
+        ("FAKETIME_TIMESTAMP_FILE", &path),
+        ("FAKETIME_CACHE_DURATION", "1"),
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+        ("DONT_FAKE_MONOTONIC", "1"),
+    ];
+    let edge = edge.iter().fold(builder, |builder, (key, value)| builder.env(key, value)).start();
+    let file = edge.rings().join("sessions");
+    let words = |from: usize, count: usize| {
+        let bytes = fs::read(&file).unwrap();
+        bytes[from * 8..(from + count) * 8]
+            .as_chunks()
+            .0
+            .iter()
+            .map(|word| u64::from_le_bytes(*word))
+            .collect::<Vec<_>>()
+    };
+    click(&edge, "", "/one", &[]);
+    let key = words(24, 4);
+    assert_eq!(words(16, 1), [0]);
+    set(0);
+    edge.wait_until("the key is replaced", |_| words(16, 1) == [1]);
+    assert!(words(24, 4) == key && words(32, 4) != key && words(32, 4) != [0; 4]);
+    click(&edge, "", "/one", &[]);
+    set(1_801);
+    edge.wait_until("the old key is wiped", |_| words(24, 6) == [0; 6]);
+    let taken = words(512, 20 * 32).chunks(4).filter(|slot| slot.iter().any(|word| *word != 0)).count();
+    assert_eq!(taken, 1, "only who has come back under the new key is left");
+    let events = edge.stop().events("all");
+    assert_eq!(events.len(), 2);
+    assert_one_visit_each(&events, 1);
 }

@@ -5,6 +5,7 @@
 //! {dir}/ring-{uid}      a ring
 //! {dir}/new-{uid}       one that is being made; worth nothing after a crash
 //! {dir}/damaged-{uid}   one that could not be read to its end, kept for a look; remove it by hand
+//! {dir}/sessions        what the workers remember of visitors: see `enrich::session::file`
 //!
 //! offset  size  field of a ring's file (little endian)
 //!      0     8  magic
@@ -38,7 +39,7 @@ use super::memory::{HEADER, Mapped};
 use crate::config::validate::is_in_memory;
 
 /// Version of a ring's file. Another version is left alone: it is for the release that wrote it.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 const MAGIC: [u8; 8] = *b"clkring\n";
 

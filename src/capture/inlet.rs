@@ -5,9 +5,9 @@ use std::sync::Arc;
 use zeroize::Zeroize;
 
 use super::{
-    Mark, RawClick, Shared,
+    Mark, RawClick, Shared, Visit,
     memory::Mapped,
-    raw::{ADDRESS, MICROS},
+    raw::{ADDRESS, MICROS, VISIT},
     ring::{Consumer, Popped},
 };
 
@@ -56,6 +56,16 @@ impl Inlet {
     pub fn pop(&mut self) -> Option<(RawClick<'_>, Mark)> {
         let mark = self.advance()?;
         Some((RawClick::parse(&self.click)?, mark))
+    }
+
+    /// Notes in its ring which visit the click belongs to that was handed out last, with this mark. Call it before the mark
+    /// is released.
+    pub fn note(&mut self, mark: Mark, visit: Visit) {
+        let mut sources = self.left.iter_mut().chain(&mut self.live);
+        if let Some(source) = sources.find(|source| source.uid == mark.ring && source.consumer.position() == mark.end)
+        {
+            source.consumer.note(VISIT.start, visit.encode());
+        }
     }
 
     /// How many clicks were met that could not be read, since the last time this was asked. They are lost.

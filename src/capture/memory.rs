@@ -1,4 +1,4 @@
-//! A ring's file, mapped into memory: the only unsafe code of the project.
+//! Files that are mapped into memory, rings and the sessions: the only unsafe code of the project.
 //!
 //! **Why nothing is lost when the process dies.** The mapping is shared, so a store goes into the page of the tmpfs
 //! file itself: there is no copy that somebody would have to write back, and the page belongs to the file, which
@@ -11,8 +11,9 @@
 //! **Why this is sound.** Cells are only ever touched as atomics. Data are touched through raw pointers, in ranges that
 //! are checked against the length of *this* mapping, which is private and never changes. Two threads never touch the
 //! same range at once: [`super::ring`] has one producer that writes where nothing is published, one consumer that
-//! reads what is published and not released, and one releaser that writes behind the consumer. The traits' users are
-//! those three types and nobody else; a test with loom goes through their interleavings.
+//! reads what is published and not released, and writes into what it has read and told nobody of, and one releaser that
+//! writes behind the consumer. The traits' users are those three types and nobody else; a test with loom goes through
+//! their interleavings. [`Words`] are only ever touched as atomics.
 //!
 //! **What a foreign writer can do.** The files are readable and writable for this user only. A process of this user
 //! that writes into a ring all the same can spoil clicks, but cannot lead us out of the mapping: cursors and lengths
@@ -94,6 +95,48 @@ impl Mapped {
     }
 }
 
+/// A mapped file of words. Any thread may load and store any word at any time; what the words mean, and who takes turns,
+/// is for the user to say.
+pub(crate) struct Words {
+    map: MmapRaw,
+}
+
+impl Words {
+    /// Maps a whole file, of a multiple of eight bytes.
+    pub fn new(file: &File) -> io::Result<Self> {
+        let map = MmapRaw::map_raw(file)?;
+        if map.len().is_multiple_of(8) { Ok(Self { map }) } else { Err(io::ErrorKind::InvalidData.into()) }
+    }
+
+    pub fn len(&self) -> usize {
+        self.map.len() / 8
+    }
+
+    /// Keeps the words out of core dumps and, if the system lets us, out of swap, and brings the pages in.
+    pub fn keep_private(&self) -> io::Result<()> {
+        self.map.advise(Advice::DontDump)?;
+        self.map.lock().inspect_err(|_| _ = self.map.advise(Advice::PopulateWrite))
+    }
+
+    /// With acquire ordering.
+    pub fn load(&self, at: usize) -> u64 {
+        self.word(at).load(Ordering::Acquire)
+    }
+
+    /// With release ordering.
+    pub fn store(&self, at: usize, value: u64) {
+        self.word(at).store(value, Ordering::Release);
+    }
+
+    #[allow(clippy::cast_ptr_alignment, reason = "a page is aligned, and so are the words in it")]
+    fn word(&self, at: usize) -> &AtomicU64 {
+        assert!(at < self.len(), "a word of the file");
+        // SAFETY: the word is within the mapping, which begins at a page, never changes its length and lives as long as
+        // `self`. Its bytes are only ever touched through this function.
+        unsafe { AtomicU64::from_ptr(self.map.as_mut_ptr().cast::<u64>().add(at)) }
+    }
+}
+
 impl Memory for Arc<Mapped> {
     fn capacity(&self) -> u64 {
         self.capacity as u64
@@ -110,14 +153,16 @@ impl Memory for Arc<Mapped> {
     fn read(&self, at: u64, into: &mut [u8]) {
         let place = self.place(at, into.len());
         // SAFETY: `place` is valid for this many bytes and does not overlap with private memory. Nobody writes there:
-        // only the consumer and the releaser read, behind the tail and before the head.
+        // only the consumer and the releaser read, behind the tail and before the head, and the consumer writes there only
+        // before the releaser knows.
         unsafe { ptr::copy_nonoverlapping(place, into.as_mut_ptr(), into.len()) }
     }
 
     fn write(&self, at: u64, len: usize, fill: impl FnOnce(&mut [u8])) {
         let place = self.place(at, len);
         // SAFETY: `place` is valid for this many bytes, which are initialised as every byte of a file is. Nobody else
-        // touches them meanwhile: the producer writes where nothing is published, the releaser behind the consumer.
+        // touches them meanwhile: the producer writes where nothing is published, the consumer what nobody but it may
+        // release yet, the releaser behind the consumer.
         fill(unsafe { slice::from_raw_parts_mut(place, len) });
     }
 }
@@ -148,6 +193,18 @@ mod tests {
         let mut bytes = [0; 8];
         other.read(56, &mut bytes);
         assert_eq!((&bytes, other.capacity()), (b"the last", 64));
+    }
+
+    #[test]
+    fn words_are_shared_and_end_with_their_file() {
+        let file = tempfile::tempfile_in("/dev/shm").unwrap();
+        file.set_len(24).unwrap();
+        let (one, other) = (Words::new(&file).unwrap(), Words::new(&file).unwrap());
+        one.store(2, 7);
+        assert_eq!((other.load(2), other.load(0), other.len()), (7, 0, 3));
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| other.load(3))).is_err());
+        file.set_len(25).unwrap();
+        assert!(Words::new(&file).is_err());
     }
 
     #[test]

@@ -5,9 +5,10 @@
 //!      0    16  event id
 //!     16     8  time of the answer, microseconds since the Unix epoch
 //!     24    16  client address
-//!     40     2  status of the answer
-//!     42     2  flags: see `Flags`
-//!     44  4*20  lengths of the texts below
+//!     40     8  the visit that a worker has found for it, see `Visit`; 0 until then
+//!     48     2  status of the answer
+//!     50     2  flags: see `Flags`
+//!     52  4*20  lengths of the texts below
 //!               the texts, in the order of `Facts::texts`
 //! ```
 //! It lies in a ring, which outlives the process: a change of this layout is a new version of the ring
@@ -30,8 +31,11 @@ pub const MICROS: Range<usize> = 16..24;
 /// Where the client address stands: what is wiped when a click is done.
 pub const ADDRESS: Range<usize> = 24..40;
 
+/// Where the visit stands. Its place in the ring is a multiple of 8, so that it is one store.
+pub const VISIT: Range<usize> = 40..48;
+
 const TEXTS: usize = 20;
-const LENGTHS_AT: usize = 44;
+const LENGTHS_AT: usize = 52;
 const HEAD: usize = LENGTHS_AT + 4 * TEXTS;
 
 /// What a click is made of. Texts that visitors send may hold any bytes.
@@ -94,6 +98,26 @@ impl Flags {
     /// Clears these.
     pub fn clear(&mut self, flags: Self) {
         self.0 &= !flags.0;
+    }
+}
+
+/// The visit that a click belongs to. It is noted in the click's ring, so that a click that is seen again after the
+/// death of a process still belongs to the visit that it did.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Visit {
+    /// When its first click was answered, microseconds since the Unix epoch; not 0.
+    pub started: u64,
+    /// Whether this is its first click.
+    pub first: bool,
+}
+
+impl Visit {
+    pub(super) fn encode(self) -> [u8; 8] {
+        (self.started << 1 | u64::from(self.first)).to_le_bytes()
+    }
+
+    fn decode(word: u64) -> Option<Self> {
+        (word != 0).then_some(Self { started: word >> 1, first: word & 1 == 1 })
     }
 }
 
@@ -171,8 +195,9 @@ pub fn encode_into(facts: &Facts<'_>, place: &mut [u8]) {
     head[..16].copy_from_slice(facts.id.as_bytes());
     head[MICROS].copy_from_slice(&facts.micros.to_le_bytes());
     head[ADDRESS].copy_from_slice(facts.client.octets());
-    head[40..42].copy_from_slice(&facts.status.to_le_bytes());
-    head[42..44].copy_from_slice(&facts.flags.0.to_le_bytes());
+    head[VISIT].fill(0);
+    head[48..50].copy_from_slice(&facts.status.to_le_bytes());
+    head[50..52].copy_from_slice(&facts.flags.0.to_le_bytes());
     for (text, length) in facts.texts.bounded().into_iter().zip(head[LENGTHS_AT..].chunks_exact_mut(4)) {
         length.copy_from_slice(&(text.len() as u32).to_le_bytes());
         let (place, tail) = rest.split_at_mut(text.len());
@@ -199,6 +224,11 @@ impl<'a> RawClick<'a> {
 
     fn lengths(&self) -> impl Iterator<Item = u64> + use<'a> {
         self.head[LENGTHS_AT..].chunks_exact(4).map(|length| u32::from_le_bytes(array(length)).into())
+    }
+
+    /// The visit that a worker has found for this click, if one has. The process then died before the click was released.
+    pub fn visit(&self) -> Option<Visit> {
+        Visit::decode(u64::from_le_bytes(array(&self.head[VISIT])))
     }
 
     /// Reads the facts back.
@@ -238,8 +268,8 @@ impl<'a> RawClick<'a> {
             id: EventId::from_bytes(array(head)),
             micros: u64::from_le_bytes(array(&head[MICROS])),
             client: ClientAddr::from_octets(array(&head[ADDRESS])),
-            status: u16::from_le_bytes(array(&head[40..])),
-            flags: Flags(u16::from_le_bytes(array(&head[42..]))),
+            status: u16::from_le_bytes(array(&head[48..])),
+            flags: Flags(u16::from_le_bytes(array(&head[50..]))),
             texts,
         }
     }

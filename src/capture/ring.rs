@@ -21,6 +21,8 @@
 //! What is read out of the memory is never trusted: it may have been written by a process that died, or by nobody.
 //! The algorithm knows memory through [`Memory`] only, so that tests can let it be loom's, or die amid a step.
 
+use std::ops::Range;
+
 use super::raw::ADDRESS;
 
 /// Length of the record that says: the next one is at the start of the data.
@@ -137,12 +139,14 @@ pub(super) struct Consumer<M> {
     tail: u64,
     /// Nobody publishes any more: the tail is the end.
     sealed: bool,
+    /// Where the bytes of the record are that was read last.
+    last: Range<u64>,
 }
 
 impl<M: Memory> Consumer<M> {
     /// The consumer of a ring that nobody has used yet.
     pub fn new(memory: M) -> Self {
-        Self { memory, read: 0, clicks: 0, tail: 0, sealed: false }
+        Self { memory, read: 0, clicks: 0, tail: 0, sealed: false, last: 0..0 }
     }
 
     /// Copies the next record into `buffer`, which it then fills exactly. The record's room stays taken until it is
@@ -159,8 +163,18 @@ impl<M: Memory> Consumer<M> {
         };
         buffer.resize(record.len as usize, 0);
         self.memory.read(record.at, buffer);
+        self.last = record.at..record.at + record.len;
         self.step(record.end, self.clicks + 1);
         Popped::Record(record.end)
+    }
+
+    /// Writes something into the record that was read last, for the next process. Call it before anybody hears that the
+    /// record may be released.
+    pub fn note(&mut self, at: usize, bytes: [u8; 8]) {
+        let at = self.last.start + at as u64;
+        if at + 8 <= self.last.end {
+            self.memory.write(at, 8, |place| place.copy_from_slice(&bytes));
+        }
     }
 
     /// Some bytes of the next record, which stays the next. Zeros if there is none that is long enough; `None` if
@@ -295,7 +309,8 @@ pub(super) fn take_over<M: Memory + Clone>(memory: M, known: u64) -> Option<(Con
     let lost = (position < tail).then_some(lost);
     // The process that died may have counted a click that it did not publish any more.
     memory.store(Cell::Pushed, before + clicks);
-    let mut consumer = Consumer { memory: memory.clone(), read, clicks: before, tail: position, sealed: true };
+    let mut consumer =
+        Consumer { memory: memory.clone(), read, clicks: before, tail: position, sealed: true, last: 0..0 };
     consumer.step(read, before);
     let mut releaser = Releaser { memory, head, released };
     // Whoever knows them may forget that it does, and this process may die, too.

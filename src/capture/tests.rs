@@ -301,9 +301,9 @@ fn what_is_no_ring_of_this_release_is_set_aside_or_left_alone() {
     assert_eq!(damage(|file| file.write_all_at(&u64::MAX.to_le_bytes(), 256).unwrap()), (vec![], true, false));
     assert_eq!(damage(|file| file.write_all_at(&[8, 0], 256).unwrap()), (vec![], true, false));
     // The mark of the second record: what stands before it is read.
-    assert_eq!(damage(|file| file.write_all_at(&[0xff], 4_096 + 136).unwrap()), (vec![0], true, false));
+    assert_eq!(damage(|file| file.write_all_at(&[0xff], 4_096 + 144).unwrap()), (vec![0], true, false));
     // A length within the last click: the ring is sound, and the click is none.
-    let last = |file: &File| file.write_all_at(&[0xff], 4_096 + 3 * 136 + 8 + 44).unwrap();
+    let last = |file: &File| file.write_all_at(&[0xff], 4_096 + 3 * 144 + 8 + 52).unwrap();
     assert_eq!(damage(last), (vec![0, 1, 2], false, false));
 }
 
@@ -313,7 +313,7 @@ fn a_ring_that_is_written_into_by_somebody_else_loses_clicks_and_goes_on() {
     let (capture, mut inlet) = open(&config, &HashMap::new());
     clicks(&capture, 0..3);
     let ring = File::options().write(true).open(files(&config, "ring").pop().unwrap()).unwrap();
-    ring.write_all_at(&[0xff], 4_096 + 136).unwrap();
+    ring.write_all_at(&[0xff], 4_096 + 144).unwrap();
     assert_eq!(drain(&mut inlet).0, [0]);
     clicks(&capture, 3..5);
     let (numbers, marks) = drain(&mut inlet);
@@ -329,7 +329,7 @@ fn a_click_that_is_none_at_the_end_does_not_keep_its_ring() {
     let (capture, mut inlet) = open(&config, &HashMap::new());
     clicks(&capture, 0..2);
     let ring = File::options().write(true).open(files(&config, "ring").pop().unwrap()).unwrap();
-    ring.write_all_at(&[0xff], 4_096 + 136 + 8 + 44).unwrap();
+    ring.write_all_at(&[0xff], 4_096 + 144 + 8 + 52).unwrap();
     let (numbers, marks) = drain(&mut inlet);
     assert_eq!(numbers, [0]);
     release(&capture, marks);
@@ -356,5 +356,29 @@ fn a_ring_that_was_left_keeps_its_clicks_and_gives_its_memory_back() {
         let (_capture, mut inlet) = open(&config, &HashMap::new());
         assert!(held(&left) <= 32 << 10, "{} bytes for 20 clicks", held(&left));
         assert_eq!(drain(&mut inlet).0, (0..20).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_noted_visit_is_there_for_the_next_process() {
+    let (_dir, config) = folder();
+    let (capture, mut inlet) = open(&config, &HashMap::new());
+    clicks(&capture, 0..3);
+    let visit = |n: u32| Visit { started: START + u64::from(n), first: n == 0 };
+    for n in 0..2 {
+        let (click, mark) = inlet.pop().unwrap();
+        assert_eq!(click.visit(), None);
+        inlet.note(mark, visit(n));
+        inlet.note(Mark { end: mark.end + 8, ..mark }, visit(7));
+    }
+    drop((capture, inlet));
+    for _ in 0..2 {
+        let (capture, mut inlet) = open(&config, &HashMap::new());
+        for n in 0..3_u32 {
+            let (click, _) = inlet.pop().unwrap();
+            assert_eq!(click.facts().texts.query, n.to_le_bytes());
+            assert_eq!(click.visit(), (n < 2).then(|| visit(n)), "{n}");
+        }
+        drop((capture, inlet));
     }
 }

@@ -44,12 +44,16 @@ pub struct Enrich {
     pub workspaces: BTreeMap<String, Privacy>,
     /// Seconds without a click after which a visitor's session ends.
     pub session_idle_secs: u64,
-    /// Visitors that each worker remembers, about 48 bytes each. Beyond it the longest idle are forgotten.
+    /// Visitors that are remembered, in a table of 51 bytes for each, taken at the start from the tmpfs of
+    /// `capture.dir`. As it fills up, visitors that have been idle for the longest are forgotten.
     pub session_visitors: usize,
-    /// Hour of the day in UTC, 0 to 23, at which the key that recognises visitors is replaced.
+    /// Hour of the day in UTC, 0 to 23, at which the key that recognises visitors is replaced. The key before is kept
+    /// until the last visit under it has ended. Edges that share a secret need the same hour.
     pub session_rotation_hour: u8,
-    /// File with a secret of at least 32 bytes that several edges share, so that a visitor's session goes on from one
-    /// to the other. Without it each edge has random keys of its own.
+    /// File with a secret that several edges share, 32 to 4096 bytes as they stand there, without one line end. The
+    /// key of each day is derived from it, so that a visitor is the same individual to all of them. They do not share
+    /// their sessions: one goes on at another edge only when `sessions` in `capture.dir` is handed over to it. Without
+    /// a file each edge has random keys of its own. Keep it readable by this service only.
     pub session_key_file: Option<PathBuf>,
 }
 

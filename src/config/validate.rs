@@ -10,7 +10,10 @@ mod stats;
 
 use std::{collections::BTreeMap, fmt::Display, fs::File, io, net::SocketAddr, ops::RangeInclusive, path::Path};
 
-use super::{Config, Sink};
+use super::{
+    Config, Sink,
+    secret::{LEAST, MOST, Secret, SecretError, is_open_to_all},
+};
 
 /// Upper bound of every thread count: more is a slip of the finger.
 const MAX_THREADS: usize = 1024;
@@ -80,7 +83,27 @@ pub fn check_files(config: &Config) -> Vec<Problem> {
             "name a folder below /run or /dev/shm, such as /run/clickedge",
         );
     }
+    session_key(config, &mut findings);
     findings.0
+}
+
+/// The secret of the sessions, where there is a file.
+fn session_key(config: &Config, findings: &mut Findings) {
+    let Some(path) = config.enrich.session_key_file.as_deref().filter(|path| open(path).is_ok()) else { return };
+    let key = "enrich.session_key_file";
+    if let Err(SecretError::Length { bytes, .. }) = Secret::read(path) {
+        findings.error(
+            key,
+            format!("names {}, which must hold {LEAST} to {MOST} bytes, and has {bytes}", path.display()),
+            "put a random secret there: `head -c 32 /dev/urandom | base64` makes one",
+        );
+    } else if is_open_to_all(path) {
+        findings.warning(
+            key,
+            format!("names {}, which everybody on this machine may read", path.display()),
+            "let this service alone read it: chmod 0600",
+        );
+    }
 }
 
 /// Whether a folder lies in memory.
@@ -105,6 +128,9 @@ fn input_files(config: &Config) -> Vec<(String, &Path)> {
         }
     }
     files.extend(enrich_files(config).map(|(key, path)| (key.to_owned(), path)));
+    if let Some(path) = &config.enrich.session_key_file {
+        files.push(("enrich.session_key_file".to_owned(), path));
+    }
     for (i, feed) in config.feeds.iter().enumerate() {
         if let Sink::S3(s3) = &feed.sink
             && let Some(path) = &s3.credentials_file
@@ -269,8 +295,17 @@ fn pipeline(config: &Config, findings: &mut Findings) {
         "enrich.session_visitors",
         config.enrich.session_visitors,
         1..=100_000_000,
-        "say how many visitors each worker remembers, such as 1000000",
+        "say how many visitors are remembered, such as 1000000",
     );
+    findings.range(
+        "enrich.session_rotation_hour",
+        config.enrich.session_rotation_hour,
+        0..=23,
+        "say at which hour, in UTC, few people click, such as 3",
+    );
+    if let Some(path) = &config.enrich.session_key_file {
+        findings.path("enrich.session_key_file", path);
+    }
     findings.path("spool.dir", &config.spool.dir);
     if config.spool.dir == config.capture.dir && !config.spool.dir.as_os_str().is_empty() {
         findings.error(

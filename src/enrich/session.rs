@@ -1,196 +1,186 @@
 //! Sessions: which clicks belong to one visit, without keeping who the visitor is.
 //!
-//! An individual is recognised by a keyed one-way hash (BLAKE3, 32-byte key) over workspace, client address and agent.
-//! An address is only 32 bits: without the key everybody could try them all, so the key is the whole protection. It
-//! is random, never leaves the process, is replaced at each UTC midnight, and is wiped when its last session has
-//! ended: the previous key is kept for one idle time, so that midnight splits no visit. Each worker has keys of its
-//! own, as all clicks of one address come to the same worker. The hash is not in the event.
+//! An individual is recognised by a keyed one-way hash (BLAKE3, 32-byte key, 128 bits of output) over workspace, client
+//! address (IPv6 by its first 64 bits) and agent. An address is only 32 bits: without the key everybody could try them
+//! all, so the key is the whole protection. It is replaced daily and wiped, with everything that was hashed with it, one
+//! idle time later ([`keys`]). The hash is not in the event.
 //!
-//! Memory is bounded: visitors are kept in two generations of half the capacity each; when the young one is full the
-//! old one is forgotten, and with it only visitors that have not clicked since the generation began.
+//! Visits stand in one table of fixed size that all workers share ([`table`] tells who is forgotten when it is full), in
+//! a file on a tmpfs beside the rings ([`file`]): they outlive the process, however it ends, and never reach a disk. A
+//! visit goes on across a restart with any number of workers.
+//!
+//! **Clicks that are seen twice.** A click stays in its ring until its event is in the journal. When the process dies
+//! before, the next one sees the click again, and the table may know it, and later clicks, already. So the worker notes
+//! in the ring which visit it has found ([`crate::capture::Inlet::note`]), and a click with a note belongs to that visit
+//! whatever the table says. Between the table and the note there is only the one click at hand; if it began a visit the
+//! table has its time and a part of its id, and it is the visit's first when it comes again. Each click thus belongs to
+//! the same visit as if nobody had died.
+//!
+//! What is forgotten all the same: a visit is lost when its key is, in an outage that outlasts rotation and idle time.
+//! While no process runs nobody wipes; the next start does so before it answers a click.
 
-use std::mem;
+mod file;
+mod keys;
+mod table;
 
-use ahash::RandomState;
-use hashbrown::HashMap;
-use zeroize::Zeroizing;
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
-use crate::capture::ClientAddr;
+use arc_swap::ArcSwap;
 
-const DAY_MICROS: u64 = 86_400_000_000;
+use file::Opening;
+pub use file::SessionError;
+use keys::{Keyring, Keys, Schedule};
+use table::{Memory, Moment, Table};
 
-/// The live sessions of one worker.
+use crate::{
+    capture::{Facts, Visit, Words},
+    config::{self, Secret, SecretError},
+    reloaded::Reloaded,
+    telemetry::metrics::Metrics,
+};
+
+/// The visits that this edge remembers.
 pub struct Sessions {
-    idle_micros: u64,
-    half: usize,
-    key: Key,
-    previous: Option<Key>,
-    young: Generation,
-    old: Generation,
-}
-
-type Individual = [u8; 16];
-type Generation = HashMap<Individual, Visit, RandomState>;
-
-/// A visit, in microseconds since the Unix epoch.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Visit {
-    pub started: u64,
-    last: u64,
-}
-
-struct Key {
-    bytes: Zeroizing<[u8; 32]>,
-    day: u64,
+    visits: Visits<Arc<Words>>,
+    secret: Option<Reloaded<Secret, SecretError>>,
 }
 
 impl Sessions {
+    /// Takes over the sessions that an earlier process has left in a folder, or begins anew. Call it while the folder
+    /// is locked.
+    ///
     /// # Errors
-    /// When the operating system gives no random bytes.
-    pub fn new(idle_secs: u64, visitors: usize, micros: u64) -> Result<Self, getrandom::Error> {
-        Ok(Self {
-            idle_micros: idle_secs * 1_000_000,
-            half: (visitors / 2).max(1),
-            key: Key::random(micros / DAY_MICROS)?,
-            previous: None,
-            young: Generation::default(),
-            old: Generation::default(),
-        })
-    }
-
-    /// Notes a click at `micros` and tells the visit that it belongs to, and whether it is the visit's first.
-    pub fn click(&mut self, micros: u64, workspace: &[u8], client: &ClientAddr, agent: &[u8]) -> (Visit, bool) {
-        self.rotate(micros);
-        let individual = self.key.individual(workspace, client, agent);
-        let known = self.take(&individual).or_else(|| {
-            let before = self.previous.as_ref()?.individual(workspace, client, agent);
-            self.take(&before)
+    /// When the folder is not in memory or has no room, or there is no secret in the file that is to hold one.
+    pub fn open(dir: &Path, config: &config::Enrich, now: u64, metrics: &Metrics) -> Result<Self, SessionError> {
+        let idle = config.session_idle_secs * 1_000_000;
+        let secret = config.session_key_file.clone().map(|path| {
+            Reloaded::open(move || {
+                if config::secret::is_open_to_all(&path) {
+                    tracing::warn!(file = %path.display(), "everybody on this machine may read the secret of the sessions; chmod o-r it");
+                }
+                Secret::read(&path)
+            })
         });
-        // A clock that went back is no reason to end a visit.
-        let live = known.filter(|visit| micros.saturating_sub(visit.last) <= self.idle_micros);
-        let visit = Visit { started: live.map_or(micros, |visit| visit.started), last: micros };
-        self.insert(individual, visit);
-        (visit, live.is_none())
-    }
-
-    /// Visitors that are remembered.
-    pub fn len(&self) -> usize {
-        self.young.len() + self.old.len()
-    }
-
-    /// Whether nobody is remembered.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Replaces the key when a day has ended, and wipes the one before when its last session has.
-    pub(super) fn rotate(&mut self, micros: u64) {
-        let day = micros / DAY_MICROS;
-        if day > self.key.day {
-            // Without random bytes the old key serves on, and the next click asks again.
-            if let Ok(key) = Key::random(day) {
-                self.previous = Some(mem::replace(&mut self.key, key));
-            }
-        } else if self.previous.is_some() && micros % DAY_MICROS > self.idle_micros {
-            self.previous = None;
+        let secret = secret.transpose()?;
+        let opening = Opening {
+            dir,
+            buckets: table::buckets(config.session_visitors),
+            schedule: Schedule { hour: config.session_rotation_hour, idle },
+            secret: secret.as_ref().map(Reloaded::load),
+            now,
+            evicted: metrics.session_evictions.clone(),
+        };
+        let (keyring, table) = opening.open()?;
+        let visits = Visits::new(keyring, table, idle);
+        visits.tick(now);
+        let live = visits.table.clicked_since(now.saturating_sub(idle));
+        metrics.sessions_restored.set(live as i64);
+        if live > 0 {
+            tracing::info!(visits = live, "visits go on that an earlier process has noted");
         }
+        Ok(Self { visits, secret })
     }
 
-    fn take(&mut self, individual: &Individual) -> Option<Visit> {
-        self.young.remove(individual).or_else(|| self.old.remove(individual))
+    /// The visit that a click belongs to. `decided` is what was found when the click was seen before.
+    pub fn click(&self, facts: &Facts<'_>, decided: Option<Visit>) -> Visit {
+        self.visits.click(facts, decided)
     }
 
-    fn insert(&mut self, individual: Individual, visit: Visit) {
-        if self.young.len() >= self.half {
-            self.old = mem::take(&mut self.young);
-        }
-        self.young.insert(individual, visit);
+    /// Replaces and wipes keys whose time is over. Call it often, with the time of day.
+    pub fn tick(&self, now: u64) {
+        self.visits.tick(now);
+    }
+
+    /// Reads the secret again; false when there is none to read.
+    ///
+    /// # Errors
+    /// When the file holds no secret; the old one serves on.
+    pub fn reload(&self, now: u64) -> Result<bool, SecretError> {
+        let Some(secret) = &self.secret else { return Ok(false) };
+        secret.reload()?;
+        self.visits.set_secret(secret.load(), now);
+        Ok(true)
+    }
+
+    /// Visitors that are remembered, and those among them whose visit is over and whose place nobody needed.
+    pub fn visitors(&self) -> u64 {
+        self.visits.table.used()
     }
 }
 
-impl Key {
-    fn random(day: u64) -> Result<Self, getrandom::Error> {
-        let mut bytes = Zeroizing::new([0; 32]);
-        getrandom::fill(&mut *bytes)?;
-        Ok(Self { bytes, day })
+/// Table and keys, in any memory.
+struct Visits<M> {
+    table: Table<M>,
+    /// What workers see of the keyring. They hold it for no longer than a click.
+    keys: ArcSwap<Keys>,
+    keyring: Mutex<Keyring<M>>,
+    idle: u64,
+}
+
+impl<M: Memory> Visits<M> {
+    fn new(keyring: Keyring<M>, table: Table<M>, idle: u64) -> Self {
+        Self { table, keys: ArcSwap::from_pointee(keyring.keys()), keyring: Mutex::new(keyring), idle }
     }
 
-    fn individual(&self, workspace: &[u8], client: &ClientAddr, agent: &[u8]) -> Individual {
-        let mut hasher = blake3::Hasher::new_keyed(&self.bytes);
-        for part in [workspace, client.hash_input(), agent] {
-            hasher.update(&(part.len() as u32).to_le_bytes());
-            hasher.update(part);
+    fn click(&self, facts: &Facts<'_>, decided: Option<Visit>) -> Visit {
+        let moment = Moment::of(facts.micros, &facts.id);
+        if self.keys.load().are_due(moment.micros()) {
+            self.turn(&mut self.keyring(), moment.micros());
         }
-        let mut individual = [0; 16];
-        individual.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
-        zeroize::Zeroize::zeroize(&mut hasher);
-        individual
+        let keys = self.keys.load();
+        let (workspace, agent) = (facts.texts.workspace, facts.texts.user_agent);
+        let who = keys.current.individual(workspace, &facts.client, agent);
+        let before = || Some(keys.previous.as_ref()?.individual(workspace, &facts.client, agent));
+        match decided {
+            None => self.table.click(moment, self.idle, who, before),
+            Some(visit) => {
+                self.table.remember(moment, self.idle, who, before(), visit);
+                visit
+            }
+        }
+    }
+
+    fn tick(&self, now: u64) {
+        let keys = self.keys.load();
+        if keys.are_due(now) || keys.are_from_the_future(now, self.idle) {
+            drop(keys);
+            let mut keyring = self.keyring();
+            keyring.correct(now);
+            self.turn(&mut keyring, now);
+        }
+    }
+
+    fn set_secret(&self, secret: Arc<Secret>, now: u64) {
+        let mut keyring = self.keyring();
+        keyring.set_secret(secret, now);
+        self.turn(&mut keyring, now);
+    }
+
+    fn turn(&self, keyring: &mut Keyring<M>, now: u64) {
+        self.retire(keyring, now);
+        // Without random bytes the old key serves on, and the next click asks again.
+        if let Err(error) = keyring.replace(now) {
+            tracing::warn!(%error, "the key of the sessions cannot be replaced; the old one serves on");
+        }
+        // After a long time without a look the key that was just replaced is of no use any more.
+        self.retire(keyring, now);
+        self.keys.store(Arc::new(keyring.keys()));
+    }
+
+    fn retire(&self, keyring: &mut Keyring<M>, now: u64) {
+        if let Some(place) = keyring.retire(now) {
+            self.keys.store(Arc::new(keyring.keys()));
+            self.table.sweep(place);
+        }
+    }
+
+    fn keyring(&self) -> MutexGuard<'_, Keyring<M>> {
+        self.keyring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::IpAddr;
-
-    use super::*;
-
-    const NOON: u64 = 20_000 * DAY_MICROS + DAY_MICROS / 2;
-    const MINUTE: u64 = 60_000_000;
-
-    fn sessions(visitors: usize) -> Sessions {
-        Sessions::new(30 * 60, visitors, NOON).unwrap()
-    }
-
-    fn click(sessions: &mut Sessions, at: u64, workspace: &str, address: &str, agent: &str) -> (u64, bool) {
-        let client = ClientAddr::from_ip(address.parse::<IpAddr>().unwrap());
-        let (visit, first) = sessions.click(at, workspace.as_bytes(), &client, agent.as_bytes());
-        (visit.started, first)
-    }
-
-    #[test]
-    fn clicks_within_the_idle_time_are_one_visit() {
-        let mut sessions = sessions(100);
-        assert_eq!(click(&mut sessions, NOON, "w", "192.0.2.1", "a"), (NOON, true));
-        assert_eq!(click(&mut sessions, NOON + 30 * MINUTE, "w", "192.0.2.1", "a"), (NOON, false));
-        assert_eq!(click(&mut sessions, NOON + 59 * MINUTE, "w", "192.0.2.1", "a"), (NOON, false));
-        let later = NOON + 90 * MINUTE;
-        assert_eq!(click(&mut sessions, later, "w", "192.0.2.1", "a"), (later, true));
-    }
-
-    #[test]
-    fn another_workspace_address_or_agent_is_another_visitor() {
-        let mut sessions = sessions(100);
-        assert!(click(&mut sessions, NOON, "w", "192.0.2.1", "a").1);
-        assert!(click(&mut sessions, NOON, "v", "192.0.2.1", "a").1);
-        assert!(click(&mut sessions, NOON, "w", "192.0.2.2", "a").1);
-        assert!(click(&mut sessions, NOON, "w", "192.0.2.1", "b").1);
-        assert!(click(&mut sessions, NOON, "w", "2001:db8::1", "a").1);
-        assert!(!click(&mut sessions, NOON, "w", "2001:db8::2", "a").1, "one household in IPv6");
-    }
-
-    #[test]
-    fn midnight_splits_no_visit_and_ends_the_key() {
-        let mut sessions = sessions(100);
-        let midnight = (NOON / DAY_MICROS + 1) * DAY_MICROS;
-        let before = midnight - 10 * MINUTE;
-        assert_eq!(click(&mut sessions, before, "w", "192.0.2.1", "a"), (before, true));
-        let old_key = *sessions.key.bytes;
-        assert_eq!(click(&mut sessions, midnight + MINUTE, "w", "192.0.2.1", "a"), (before, false));
-        assert_ne!(*sessions.key.bytes, old_key);
-        assert!(sessions.previous.is_some());
-        click(&mut sessions, midnight + 31 * MINUTE, "w", "192.0.2.9", "a");
-        assert!(sessions.previous.is_none());
-    }
-
-    #[test]
-    fn memory_is_bounded_and_the_longest_idle_go_first() {
-        let mut sessions = sessions(100);
-        let address = |n: u32| IpAddr::from(n.to_be_bytes()).to_string();
-        click(&mut sessions, NOON, "w", &address(7), "a");
-        for n in 1_000..2_000 {
-            click(&mut sessions, NOON, "w", &address(n), "a");
-            assert!(!click(&mut sessions, NOON, "w", &address(7), "a").1, "a visitor who keeps clicking is kept");
-            assert!(sessions.len() <= 100);
-        }
-    }
-}
+mod tests;

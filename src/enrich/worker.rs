@@ -27,7 +27,7 @@ use super::{
     session::Sessions,
 };
 use crate::{
-    capture::{Facts, Flags, Inlet, Mark, RawClick, Texts},
+    capture::{Facts, Flags, Inlet, Mark, RawClick, Texts, Visit},
     clock,
     config::Precision,
     event::{
@@ -53,7 +53,6 @@ const CACHED_AGENTS: usize = 4_096;
 const CACHED_FRAGMENTS: usize = 8_192;
 
 pub struct Worker {
-    number: usize,
     shared: Arc<Shared>,
     journal: Sender<Batch>,
     enricher: Enricher,
@@ -61,9 +60,9 @@ pub struct Worker {
 }
 
 impl Worker {
-    pub fn new(number: usize, shared: Arc<Shared>, journal: Sender<Batch>) -> Self {
+    pub fn new(shared: Arc<Shared>, journal: Sender<Batch>) -> Self {
         let enricher = Enricher::new(&shared);
-        Self { number, shared, journal, enricher, batch: Batch::default() }
+        Self { shared, journal, enricher, batch: Batch::default() }
     }
 
     /// Works until `stopping` is set and the rings are empty.
@@ -76,8 +75,11 @@ impl Worker {
                 if self.batch.is_empty() {
                     batch_began = Instant::now();
                 }
-                self.take(&click, mark);
+                let visit = self.take(&click, mark);
                 self.batch.read(mark);
+                if let Some(visit) = visit {
+                    inlet.note(mark, visit);
+                }
                 if self.batch.text.len() >= BATCH_BYTES || batch_began.elapsed() >= BATCH_AGE {
                     self.flush();
                 }
@@ -89,34 +91,34 @@ impl Worker {
             if last_round {
                 return;
             }
-            // Keys are wiped in time even when nobody clicks.
-            self.enricher.sessions.rotate(clock::unix_micros());
             std::thread::sleep(NAP);
         }
     }
 
-    fn take(&mut self, click: &RawClick<'_>, mark: Mark) {
+    /// Makes an event of a click. Tells the visit that it belongs to, if it is one of a visit.
+    fn take(&mut self, click: &RawClick<'_>, mark: Mark) -> Option<Visit> {
         let facts = click.facts();
         let feeds = self.shared.router.feeds(text(facts.texts.workspace));
         let wanted = Wanted { tally: self.shared.counts, event: !feeds.is_empty() };
         if !wanted.tally && !wanted.event {
-            return self.shared.metrics.click_dropped(DropReason::NoFeed);
+            self.shared.metrics.click_dropped(DropReason::NoFeed);
+            return None;
         }
         let start = self.batch.text.len();
         let encoded = catch_unwind(AssertUnwindSafe(|| {
-            let event = self.enricher.encode(&facts, wanted, &mut self.batch.text)?;
+            let encoded = self.enricher.encode(&facts, wanted, click.visit(), &mut self.batch.text)?;
             #[cfg(debug_assertions)]
             super::leak::spill(&facts.client, &mut self.batch.text, &self.shared.metrics);
             fault::point("enriched");
-            serde_json::Result::Ok(event)
+            serde_json::Result::Ok(encoded)
         }));
-        if let Ok(Ok(event)) = encoded
+        if let Ok(Ok(Encoded { event, .. })) = encoded
             && self.batch.text.len() - event > MAX_EVENT
         {
             self.batch.text.truncate(start);
             self.shared.metrics.click_dropped(DropReason::TooLarge);
             tracing::error!(id = %facts.id, limit = MAX_EVENT, "an event is too large, and is lost");
-        } else if let Ok(Ok(event)) = encoded {
+        } else if let Ok(Ok(Encoded { event, .. })) = encoded {
             for &feed in feeds {
                 self.shared.feeds[usize::from(feed)].routed.inc();
             }
@@ -130,10 +132,12 @@ impl Worker {
             self.shared.metrics.click_dropped(DropReason::WorkerFailed);
             tracing::error!(id = %facts.id, "a worker failed on a click, which is lost: please report this defect");
         }
+        encoded.ok()?.ok()?.visit
     }
 
     fn flush(&mut self) {
-        self.shared.metrics.sessions(self.number, self.enricher.sessions.len());
+        // Keys are wiped in time even when nobody clicks.
+        self.shared.sessions.tick(clock::unix_micros());
         if self.batch.is_empty() {
             return;
         }
@@ -154,6 +158,15 @@ pub struct Wanted {
     pub event: bool,
 }
 
+/// What was made of a click.
+#[derive(Clone, Copy, Debug)]
+pub struct Encoded {
+    /// Where its event begins.
+    pub event: usize,
+    /// The visit that it belongs to, if it is one of a visit.
+    pub visit: Option<Visit>,
+}
+
 /// Turns facts into events, with everything that it remembers from click to click.
 pub struct Enricher {
     pop: String,
@@ -163,7 +176,7 @@ pub struct Enricher {
     places: View<Places>,
     spammers: View<Spammers>,
     networks: View<Networks>,
-    sessions: Sessions,
+    sessions: Arc<Sessions>,
     fragments: Fragments,
     creators: Fragments,
     tags: Fragments,
@@ -172,19 +185,16 @@ pub struct Enricher {
 }
 
 impl Enricher {
-    #[allow(clippy::expect_used, reason = "a system without random bytes cannot keep the privacy promise")]
     pub fn new(shared: &Shared) -> Self {
-        let config = &shared.config;
-        let sessions = Sessions::new(config.session_idle_secs, config.session_visitors, clock::unix_micros());
         Self {
             pop: shared.pop.clone(),
-            policies: Policies::new(config),
+            policies: Policies::new(&shared.config),
             agents: AgentCache::new(CACHED_AGENTS),
             locator: Locator::new(Arc::clone(&shared.geo)),
             places: shared.sources.places.view(),
             spammers: shared.sources.spammers.view(),
             networks: shared.sources.networks.view(),
-            sessions: sessions.expect("the operating system gives random bytes"),
+            sessions: Arc::clone(&shared.sessions),
             fragments: Fragments::new(|_| Ok(IdList::default())),
             creators: Fragments::new(id_of_creator),
             tags: Fragments::new(ids_of_tags),
@@ -193,11 +203,18 @@ impl Enricher {
         }
     }
 
-    /// Appends the click's tally and the click event as JSON, as far as they are wanted. Returns where the event begins.
+    /// Appends the click's tally and the click event as JSON, as far as they are wanted. `visit` is what was found when
+    /// the click was seen before.
     ///
     /// # Errors
     /// When the catalog's rendered JSON is broken: a defect.
-    pub fn encode(&mut self, facts: &Facts<'_>, wanted: Wanted, out: &mut Vec<u8>) -> serde_json::Result<usize> {
+    pub fn encode(
+        &mut self,
+        facts: &Facts<'_>,
+        wanted: Wanted,
+        visit: Option<Visit>,
+        out: &mut Vec<u8>,
+    ) -> serde_json::Result<Encoded> {
         let texts = &facts.texts;
         let policy = self.policies.of(texts.workspace);
         let opted_out = policy.honour_opt_out && facts.flags.has(Flags::OPTED_OUT);
@@ -208,10 +225,8 @@ impl Enricher {
         let by_conduct = || conduct.bot.then_some(Bot { reason: BotReason::Behaviour, class: None, name: None });
         let by_request = request_bot(facts).or_else(by_conduct).or_else(|| network_bot(network));
         let bot = known.bot.as_ref().or(by_request.as_ref());
-        let session = (!opted_out && bot.is_none()).then(|| {
-            let (visit, first) = self.sessions.click(facts.micros, texts.workspace, &facts.client, texts.user_agent);
-            Session { started: started.render(visit.started), first }
-        });
+        let visit = (!opted_out && bot.is_none()).then(|| self.sessions.click(facts, visit));
+        let session = visit.map(|visit| Session { started: started.render(visit.started), first: visit.first });
         let location = self.locator.locate(facts.client.ip());
         let precision = policy.precision(opted_out);
         let is_limited = precision < Precision::Coordinates;
@@ -266,7 +281,7 @@ impl Enricher {
         if wanted.event {
             serde_json::to_writer(out, &event)?;
         }
-        Ok(start)
+        Ok(Encoded { event: start, visit })
     }
 }
 

@@ -132,6 +132,7 @@ pub enum Reload {
     GeoIp,
     BlockedDomains,
     BlockedUrls,
+    SessionKey,
     /// The lists of search engines, social networks and AI assistants.
     Referrers,
     Spammers,
@@ -147,6 +148,7 @@ impl Reload {
             Self::GeoIp => "geoip",
             Self::BlockedDomains => "blocked_domains",
             Self::BlockedUrls => "blocked_urls",
+            Self::SessionKey => "session_key",
             Self::Referrers => "referrers",
             Self::Spammers => "spammers",
             Self::Networks => "networks",
@@ -185,7 +187,11 @@ pub struct Metrics {
     pub spool_bytes: IntGauge,
     pub spool_stalled: IntGauge,
     pub disk_full: IntGauge,
-    sessions: IntGaugeVec,
+    pub session_visitors: IntGauge,
+    /// Visits that an earlier process has noted, and that go on.
+    pub sessions_restored: IntGauge,
+    /// Visitors who were forgotten during their visit.
+    pub session_evictions: IntCounter,
     reloads: IntCounterVec,
     feeds: FeedVecs,
     pub stats: StatsMetrics,
@@ -313,7 +319,14 @@ impl Metrics {
             disk_full: make.gauge("spool_disk_full", "1 while the spool waits because its disk is full."),
             spool_stalled: make
                 .gauge("spool_stalled", "Threads of the spool that cannot write and try again; 0 is well."),
-            sessions: make.gauges("session_visitors", "Visitors whose session is remembered.", "worker"),
+            session_visitors: make
+                .gauge("session_visitors", "Visitors that are remembered, some with a visit that has ended."),
+            sessions_restored: make
+                .gauge("session_restored", "Visits of an earlier process that had not ended at the start."),
+            session_evictions: make.counter(
+                "session_evictions_total",
+                "Visitors forgotten during their visit, as others needed the room: raise enrich.session_visitors.",
+            ),
             reloads: make.counters("reloads_total", "Reloads by what and result.", &["what", "result"]),
             feeds: FeedVecs::new(&make),
             stats: StatsMetrics::new(&make),
@@ -354,11 +367,6 @@ impl Metrics {
     /// Counts a click that became no event.
     pub fn click_dropped(&self, reason: DropReason) {
         self.dropped[reason as usize].inc();
-    }
-
-    /// Notes how many visitors a worker remembers.
-    pub fn sessions(&self, worker: usize, visitors: usize) {
-        self.sessions.with_label_values(&[worker.to_string()]).set(visitors as i64);
     }
 
     /// Counts a reload.

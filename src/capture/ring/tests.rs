@@ -425,6 +425,7 @@ mod every_interleaving {
                 if let Popped::Record(end) = consumer.pop(&mut buffer) {
                     assert!(buffer.len() == 48 && buffer.iter().all(|byte| *byte == buffer[0]), "{buffer:?}");
                     read.push(buffer[0]);
+                    consumer.note(40, [buffer[0]; 8]);
                     safe.store(end, Ordering::Release);
                 }
             }

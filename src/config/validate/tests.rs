@@ -146,6 +146,8 @@ fn the_pipeline_is_checked() {
             ("enrich.geoip_file", "is empty", |c| c.enrich.geoip_file = Some("".into())),
             ("enrich.session_idle_secs", "between 1 and 86400, is 0", |c| c.enrich.session_idle_secs = 0),
             ("enrich.session_visitors", "is 0", |c| c.enrich.session_visitors = 0),
+            ("enrich.session_rotation_hour", "between 0 and 23, is 24", |c| c.enrich.session_rotation_hour = 24),
+            ("enrich.session_key_file", "is empty", |c| c.enrich.session_key_file = Some("".into())),
             ("spool.dir", "is empty", |c| c.spool.dir.clear()),
             ("spool.dir", "the same folder as `capture.dir`", |c| c.spool.dir = c.capture.dir.clone()),
             ("spool.journal_max_bytes", "between 16777216 and", |c| c.spool.journal_max_bytes = 1),
@@ -303,6 +305,35 @@ fn files_must_be_there_and_be_files_and_folders_must_be_folders() {
     assert_eq!(problems.len(), 2, "{problems:?}");
     assert!(problems[0].message.contains("no regular file"), "{problems:?}");
     assert!(problems[1].message.contains("no folder"), "{problems:?}");
+}
+
+#[test]
+fn a_secret_must_be_long_enough_and_should_be_private() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("session.key");
+    let mut config = sound();
+    config.enrich.session_key_file = Some(path.clone());
+    let found = |config: &Config| {
+        let mine = |problem: &Problem| problem.key == "enrich.session_key_file";
+        check_files(config).into_iter().find(mine).map(|problem| (problem.severity, problem.message))
+    };
+    let contains = |found: Option<(Severity, String)>, severity, text: &str| {
+        assert!(found.as_ref().is_some_and(|found| found.0 == severity && found.1.contains(text)), "{found:?}");
+    };
+    contains(found(&config), Severity::Error, "cannot be read");
+    for (secret, mode, expected) in [
+        ("x".repeat(31), 0o600, Some((Severity::Error, "must hold 32 to 4096 bytes, and has 31"))),
+        ("x".repeat(32), 0o644, Some((Severity::Warning, "everybody on this machine may read"))),
+        ("x".repeat(32), 0o640, None),
+    ] {
+        std::fs::write(&path, secret).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        match expected {
+            Some((severity, text)) => contains(found(&config), severity, text),
+            None => assert_eq!(found(&config), None),
+        }
+    }
 }
 
 #[test]

@@ -1,0 +1,94 @@
+//! A secret that a file holds, and that the configuration names.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use zeroize::Zeroizing;
+
+/// Least bytes of a secret.
+pub const LEAST: usize = 32;
+
+/// Most bytes: a file with more is not what was meant.
+pub const MOST: usize = 4_096;
+
+/// A secret, wiped from memory when dropped. It cannot be printed.
+pub struct Secret(Zeroizing<Vec<u8>>);
+
+/// Why a file holds no secret.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    #[error("cannot read the secret in {}: {source}", path.display())]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error(
+        "the secret in {} has {bytes} bytes, and must have {LEAST} to {MOST}; `head -c 32 /dev/urandom | base64` makes one",
+        path.display()
+    )]
+    Length { path: PathBuf, bytes: usize },
+}
+
+impl Secret {
+    /// Reads a file: its bytes are the secret, without one line end after them.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is too short or too long.
+    pub fn read(path: &Path) -> Result<Self, SecretError> {
+        let failed = |source| SecretError::Read { path: path.to_owned(), source };
+        // Never reallocated, so that no copy stays behind.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(2 * MOST));
+        let file = File::open(path).map_err(failed)?;
+        file.take(MOST as u64 + 3).read_to_end(&mut bytes).map_err(failed)?;
+        if bytes.ends_with(b"\n") {
+            bytes.pop();
+            bytes.pop_if(|byte| *byte == b'\r');
+        }
+        match bytes.len() {
+            LEAST..=MOST => Ok(Self(bytes)),
+            bytes => Err(SecretError::Length { path: path.to_owned(), bytes }),
+        }
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Whether everybody on this machine may read a file.
+pub fn is_open_to_all(path: &Path) -> bool {
+    path.metadata().is_ok_and(|file| file.permissions().mode() & 0o004 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_what_stands_in_its_file_without_the_end_of_the_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        let read = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            Secret::read(&path).map(|secret| secret.bytes().to_vec())
+        };
+        let secret = [7; 32];
+        for end in [&b""[..], b"\n", b"\r\n"] {
+            assert_eq!(read(&[&secret, end].concat()).unwrap(), secret, "{end:?}");
+        }
+        assert_eq!(read(&[&secret[..], b"\n\n"].concat()).unwrap().len(), 33, "one line end only");
+        assert_eq!(read(&[b'\n'; 33]).unwrap().len(), 32);
+        assert_eq!(read(&[7; MOST]).unwrap().len(), MOST);
+        for bytes in [0, 1, 31, MOST + 1, MOST * 2] {
+            let error = read(&vec![7; bytes]).unwrap_err().to_string();
+            assert!(error.contains("must have 32 to 4096") && !error.contains("777"), "{error}");
+        }
+        let missing = Secret::read(&dir.path().join("none")).map(drop).unwrap_err().to_string();
+        assert!(missing.contains("cannot read the secret in"), "{missing}");
+    }
+}
