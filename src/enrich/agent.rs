@@ -7,6 +7,7 @@
 //! Invariants: no input panics; at most [`bot::MAX_AGENT_BYTES`] are looked at; names are slugs of the event schema
 //! and versions are digits and dots. A bot's claims about its browser are a costume, and left out.
 
+pub mod hints;
 mod marks;
 mod models;
 mod version;

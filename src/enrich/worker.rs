@@ -16,7 +16,10 @@ use serde_json::value::RawValue;
 
 use super::{
     Batch, MAX_EVENT, NAP, Shared,
-    agent::{AgentCache, AgentFacts},
+    agent::{
+        AgentCache, AgentFacts,
+        hints::{HintCache, Hints},
+    },
     geo::Locator,
     language, quality, query, referrer,
     session::Sessions,
@@ -130,6 +133,7 @@ pub struct Enricher {
     pop: String,
     honour_opt_out: bool,
     agents: AgentCache,
+    hints: HintCache,
     locator: Locator,
     sessions: Sessions,
     fragments: Fragments,
@@ -144,6 +148,7 @@ impl Enricher {
             pop: shared.pop.clone(),
             honour_opt_out: config.honour_opt_out,
             agents: AgentCache::new(CACHED_AGENTS),
+            hints: HintCache::default(),
             locator: Locator::new(Arc::clone(&shared.geo)),
             sessions: sessions.expect("the operating system gives random bytes"),
             fragments: Fragments::default(),
@@ -158,7 +163,7 @@ impl Enricher {
         let texts = &facts.texts;
         let opted_out = self.honour_opt_out && facts.flags.has(Flags::OPTED_OUT);
         let (mut id, mut timestamp, mut started) = ([0; 36], Timestamp::default(), Timestamp::default());
-        let known = self.agents.facts(texts.user_agent);
+        let known = self.hints.told(self.agents.facts(texts.user_agent), &Hints::of(facts));
         let by_request = request_bot(facts);
         let bot = known.bot.as_ref().or(by_request.as_ref());
         let session = (!opted_out && bot.is_none()).then(|| {
