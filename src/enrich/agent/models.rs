@@ -6,21 +6,27 @@
 
 use crate::event::Device;
 
+/// Bytes of the platform that are looked at. No maker needs more.
+const MAX_BYTES: usize = 256;
+
 /// The device that the model's name tells.
 pub fn device(agent: &str) -> Option<Device> {
     let (_, rest) = agent.split_once('(')?;
+    let rest = rest.get(..rest.floor_char_boundary(MAX_BYTES))?;
     // Models have brackets in their names, too.
     let platform = rest.split_once(") ").map_or(rest, |(platform, _)| platform);
-    let words = || platform.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
-    let tells = |tells: fn(&str) -> bool| words().any(tells);
-    if tells(is_tablet) {
-        Some(Device::Tablet)
-    } else if tells(is_tv) {
-        Some(Device::Tv)
-    } else if tells(|word| word == "Watch" || word == "Glass") {
-        Some(Device::Wearable)
-    } else {
-        tells(|word| word == "Chromebook").then_some(Device::Pc)
+    let words = platform.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    // Of several the first of these wins: a SHIELD is a television, a SHIELD Tablet is none.
+    words.filter_map(told).min_by_key(|(order, _)| *order).map(|(_, device)| device)
+}
+
+fn told(word: &str) -> Option<(u8, Device)> {
+    match word {
+        _ if is_tablet(word) => Some((0, Device::Tablet)),
+        _ if is_tv(word) => Some((1, Device::Tv)),
+        "Watch" | "Glass" => Some((2, Device::Wearable)),
+        "Chromebook" => Some((3, Device::Pc)),
+        _ => None,
     }
 }
 
