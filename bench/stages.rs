@@ -11,7 +11,12 @@ use clickedge::{
     catalog::{Catalog, CatalogStore, key::Host, source},
     clock, config,
     enrich::{
-        GeoStore, Router, Sessions, Shared, Sources, agent, language,
+        GeoStore, Router, Sessions, Shared, Sources,
+        agent::{
+            self,
+            hints::{Hints, overlay},
+        },
+        bot, language,
         privacy::Policies,
         referrer,
         worker::{Enricher, Wanted},
@@ -26,12 +31,33 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use crossbeam::queue::ArrayQueue;
 use flate2::{Compression, write::GzEncoder};
 use pingora::http::RequestHeader;
+use woothee::parser::Parser;
 
 const AGENT: &[u8] =
     b"Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Mobile Safari/537.36";
 const EVENT: Wanted = Wanted { tally: false, event: true };
 const TALLY: Wanted = Wanted { tally: true, event: false };
 const BOTH: Wanted = Wanted { tally: true, event: true };
+/// What people send, one of each kind.
+const MIX: [&str; 6] = [
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36",
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_3_2 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.3.1 Mobile/15E148 Safari/604.1",
+    "Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Mobile Safari/537.36",
+    "Mozilla/5.0 (Linux; Android 14; SM-S918B Build/UP1A.231005.007; wv) AppleWebKit/537.36 (KHTML, like Gecko) Version/4.0 Chrome/131.0.6778.81 Mobile Safari/537.36 [FB_IAB/FB4A;FBAV/491.0.0.54.74;]",
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Mobile/22B83 Instagram 360.0.0.27.86 (iPhone15,3; iOS 18_1; en_GB; scale=3.00; 1290x2796; 670000000)",
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:133.0) Gecko/20100101 Firefox/133.0",
+];
+/// What costs most of all that was tried: these, over and over until a header is full.
+const HOSTILE: [&str; 8] = [
+    "a",
+    "- ",
+    "Mozilla/5.0 (Windows Phone; ",
+    "iPhone; like Mac OS ",
+    "BB10 Version/1 ",
+    "FB_IAB/FBAN/Orca SmartTV Linux ",
+    "Safari Version Android Chrom ",
+    "crawle spide DoCoMo KDDI- UP.Browser ",
+];
 const LINKS: usize = 100_000;
 /// Clicks of one round through a ring.
 const CLICKS: u64 = 500;
@@ -242,8 +268,42 @@ fn enrich(c: &mut Criterion) {
             });
         });
     }
+    let bare: Vec<_> = (0..1_000)
+        .map(|n| {
+            let mut facts = facts(n * 7);
+            (facts.texts.hint_brands, facts.texts.hint_platform) = (b"", b"");
+            encode(&facts)
+        })
+        .collect();
+    group.bench_function("raw click to JSON, no hints", |b| {
+        b.iter(|| {
+            if text.len() > 900_000 {
+                text.clear();
+            }
+            visitor = (visitor + 1) % 1_000;
+            let click = RawClick::parse(&bare[visitor as usize]).unwrap();
+            enricher.encode(&click.facts(), EVENT, None, &mut text).unwrap();
+        });
+    });
     let agent_text = std::str::from_utf8(AGENT).unwrap();
     group.bench_function("agent, not cached", |b| b.iter(|| agent::parse(black_box(agent_text)).bot.is_none()));
+    let mut people = MIX.iter().cycle();
+    group.bench_function("agent, not cached: what people send", |b| {
+        b.iter(|| agent::parse(black_box(people.next().unwrap())).bot.is_none());
+    });
+    for piece in HOSTILE {
+        let long = piece.repeat(raw::MAX_HEADER / piece.len());
+        group.bench_function(format!("agent, not cached: 2 kB of {piece:?}"), |b| {
+            b.iter(|| agent::parse(black_box(&long)).bot.is_none());
+        });
+    }
+    let long = HOSTILE[2].repeat(bot::MAX_AGENT_BYTES / HOSTILE[2].len());
+    group.bench_function("woothee alone, 1 kB of the third", |b| {
+        b.iter(|| Parser::new().parse(black_box(&long)).is_some());
+    });
+    let frozen = agent::parse(agent_text);
+    let hints = Hints::of(&facts(1));
+    group.bench_function("hints, not cached", |b| b.iter(|| overlay(black_box(&frozen), &hints).device.is_some()));
     let evidence = quality::Evidence {
         path: b"/tag-00002a",
         query: b"utm_term=poster",

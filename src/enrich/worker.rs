@@ -18,7 +18,10 @@ use serde_json::value::RawValue;
 
 use super::{
     Batch, MAX_EVENT, NAP, Shared,
-    agent::{AgentCache, AgentFacts},
+    agent::{
+        AgentCache, AgentFacts,
+        hints::{HintCache, Hints},
+    },
     conduct::Conduct,
     geo::Locator,
     language,
@@ -172,6 +175,7 @@ pub struct Enricher {
     pop: String,
     policies: Policies,
     agents: AgentCache,
+    hints: HintCache,
     locator: Locator,
     places: View<Places>,
     spammers: View<Spammers>,
@@ -190,6 +194,7 @@ impl Enricher {
             pop: shared.pop.clone(),
             policies: Policies::new(&shared.config),
             agents: AgentCache::new(CACHED_AGENTS),
+            hints: HintCache::default(),
             locator: Locator::new(Arc::clone(&shared.geo)),
             places: shared.sources.places.view(),
             spammers: shared.sources.spammers.view(),
@@ -219,7 +224,7 @@ impl Enricher {
         let policy = self.policies.of(texts.workspace);
         let opted_out = policy.honour_opt_out && facts.flags.has(Flags::OPTED_OUT);
         let (mut id, mut timestamp, mut started) = ([0; 36], Timestamp::default(), Timestamp::default());
-        let known = self.agents.facts(texts.user_agent);
+        let known = self.hints.told(self.agents.facts(texts.user_agent), &Hints::of(facts));
         let network = self.networks.load().of(facts.client.ip());
         let conduct = self.conduct.click(facts);
         let by_conduct = || conduct.bot.then_some(Bot { reason: BotReason::Behaviour, class: None, name: None });

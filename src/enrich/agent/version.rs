@@ -14,10 +14,19 @@ pub fn at(rest: &str) -> Option<String> {
     at_start(rest.get(separators..)?)
 }
 
+/// The version that `text` is, and nothing else.
+pub fn whole(text: &str) -> Option<String> {
+    at_start(text).filter(|version| version.len() == text.len())
+}
+
 fn at_start(rest: &str) -> Option<String> {
-    let length = rest.bytes().take_while(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'_')).count();
-    let run = rest.get(..length)?.trim_end_matches(['.', '_']);
-    let is_version = run.starts_with(|c: char| c.is_ascii_digit()) && run.len() <= MAX_BYTES;
+    let length = rest
+        .bytes()
+        .take(MAX_BYTES + 1)
+        .take_while(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'_'))
+        .count();
+    let run = rest.get(..length).filter(|run| run.len() <= MAX_BYTES)?.trim_end_matches(['.', '_']);
+    let is_version = run.starts_with(|c: char| c.is_ascii_digit());
     is_version.then(|| run.replace('_', "."))
 }
 

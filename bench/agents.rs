@@ -1,0 +1,142 @@
+//! How often the browser, the system and the device of an agent string are told as lists of real strings have them:
+//! `cargo bench --bench agents -- LIST...`, the lists being files that the caller has gathered.
+//!
+//! A list has a case a line, its fields parted by tabs:
+//!
+//! ```text
+//! agent string, browser, system, device, and any of name=value
+//! ```
+//! Browser and system are slugs, with a version behind a space where the list tells it; a device is a name of the
+//! schema. `-` stands for what the list does not tell, and is not counted. The names: `weight` (a share of real
+//! traffic; 1 when absent), and what the request says beside the string, as the headers have it: `brands`, `platform`,
+//! `platform-version`, `form-factors`, `mobile`, `requested-with`.
+//!
+//! Printed is, for each list, how many strings are told as bots (of which no more is told; who is a bot is judged
+//! elsewhere), of the others the share of right answers by weight, and the most frequent disagreements of all lists,
+//! each with one of its strings. A number before the lists says how many.
+
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    env, fs,
+};
+
+use clickedge::{
+    enrich::agent::{
+        AgentFacts,
+        hints::{Hints, overlay},
+        parse,
+    },
+    event::Named,
+};
+
+/// Disagreements that are printed of each field.
+const SHOWN: usize = 40;
+
+const FIELDS: [&str; 5] = ["browser", "its version", "system", "its version", "device"];
+
+/// Weights of one field: told right, and told by the list.
+type Score = [(f64, f64); FIELDS.len()];
+
+/// By field and what was expected and told: weight, count, a string.
+type Misses = HashMap<(usize, String, String), (f64, u32, String)>;
+
+fn main() {
+    let mut args: Vec<String> = env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
+    let shown = args.first().and_then(|arg| arg.parse().ok()).inspect(|_| drop(args.remove(0))).unwrap_or(SHOWN);
+    let mut misses = Misses::new();
+    println!("{:28} {:>7} {:>5} {}", "list", "strings", "bots", FIELDS.map(|field| format!("{field:>11}")).concat());
+    for path in &args {
+        let list = fs::read_to_string(path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let mut score = Score::default();
+        let bots = list.lines().filter(|line| !judge(line, &mut score, &mut misses)).count();
+        let share = |(right, all): (f64, f64)| if all > 0.0 { 100.0 * right / all } else { f64::NAN };
+        let shares = score.map(|score| format!("{:>9.2} %", share(score)).replace("NaN %", "-  "));
+        let name = path.rsplit('/').next().unwrap_or(path);
+        println!("{name:28} {:>7} {bots:>5} {}", list.lines().count(), shares.concat());
+    }
+    print(misses, shown);
+}
+
+/// False for a bot.
+fn judge(line: &str, score: &mut Score, misses: &mut Misses) -> bool {
+    let mut fields = line.split('\t');
+    let mut field = || fields.next().unwrap_or("-");
+    let (agent, browser, os, device) = (field(), field(), field(), field());
+    let more: BTreeMap<&str, &str> = fields.filter_map(|field| field.split_once('=')).collect();
+    let text = |name| more.get(name).map_or(&b""[..], |text| text.as_bytes());
+    let hints = Hints {
+        brands: text("brands"),
+        platform: text("platform"),
+        platform_version: text("platform-version"),
+        form_factors: text("form-factors"),
+        mobile: match text("mobile") {
+            b"?1" => Some(true),
+            b"?0" => Some(false),
+            _ => None,
+        },
+        requested_with: text("requested-with"),
+    };
+    let facts = overlay(&parse(agent), &hints);
+    if facts.bot.is_some() {
+        return false;
+    }
+    let weight = more.get("weight").map_or(1.0, |weight| weight.parse().unwrap());
+    let mut count = |field: usize, expected: &str, told: &str, right: bool| {
+        score[field].1 += weight;
+        if right {
+            score[field].0 += weight;
+        } else {
+            let miss = misses.entry((field, expected.to_owned(), told.to_owned())).or_default();
+            *miss = (miss.0 + weight, miss.1 + 1, line.to_owned());
+        }
+    };
+    for (field, expected, told) in [(0, browser, named(facts.browser.as_ref())), (2, os, named(facts.os.as_ref()))] {
+        let (name, version) = expected.split_once(' ').unwrap_or((expected, ""));
+        if name != "-" {
+            count(field, name, &told.0, name == told.0);
+        }
+        if !version.is_empty() && name == told.0 {
+            count(field + 1, name, &told.1, same(version, &told.1));
+        }
+    }
+    if device != "-" {
+        let told = device_name(&facts);
+        count(4, device, &told, device == told);
+    }
+    true
+}
+
+fn named(named: Option<&Named>) -> (String, String) {
+    named.map_or(("-".into(), String::new()), |named| {
+        (named.name.to_string(), named.version.clone().unwrap_or_default())
+    })
+}
+
+fn device_name(facts: &AgentFacts) -> String {
+    let device = facts.device.map(|device| serde_json::to_value(device).unwrap());
+    device.map_or("-".into(), |device| device["name"].as_str().unwrap().into())
+}
+
+/// Lists cut versions as they like: the shorter one must be how the longer one starts, zeros left out.
+fn same(expected: &str, told: &str) -> bool {
+    let parts = |version: &str| version.trim_end_matches(".0").split('.').map(str::to_owned).collect::<Vec<_>>();
+    !told.is_empty() && parts(expected).iter().zip(parts(told)).all(|(a, b)| *a == b)
+}
+
+fn print(misses: Misses, shown: usize) {
+    let mut sorted: Vec<_> = misses.into_iter().collect();
+    sorted.sort_by(|a, b| b.1.0.total_cmp(&a.1.0).then_with(|| a.0.cmp(&b.0)));
+    for (number, field) in FIELDS.iter().enumerate() {
+        println!(
+            "\n{field}{}: expected, told, weight, strings, one of them",
+            if number % 2 == 1 { format!(" of the {}", FIELDS[number - 1]) } else { String::new() }
+        );
+        for ((_, expected, told), (weight, count, agent)) in
+            sorted.iter().filter(|miss| miss.0.0 == number).take(shown)
+        {
+            println!("{expected:22} {told:22} {weight:9.4} {count:5}  {agent}");
+        }
+    }
+}
