@@ -193,7 +193,9 @@ impl Redirector {
         let peer = session.client_addr().and_then(|address| address.as_inet()).map(std::net::SocketAddr::ip);
         let client = self.trusted.client(peer, session.req_header());
         let micros = clock::unix_micros();
-        let pushed = self.capture.push(&facts(micros, client, request, link, location));
+        let mut facts = facts(micros, client, request, link, location);
+        facts.flags.set(Flags::PROXIED, self.trusted.names(peer));
+        let pushed = self.capture.push(&facts);
         fault::point("captured");
         self.metrics.click_answered(pushed == Pushed::Captured);
         match pushed {
