@@ -29,6 +29,7 @@ use std::{
 
 use crossbeam::channel::Sender;
 
+pub use bot::CrawlerStore;
 pub use geo::GeoStore;
 pub use route::Router;
 use worker::Worker;
@@ -106,6 +107,8 @@ impl Batch {
 /// What all workers share, and only read.
 pub struct Shared {
     pub geo: Arc<GeoStore>,
+    /// The operator's lists of crawlers and people.
+    pub crawlers: Arc<CrawlerStore>,
     pub router: Router,
     pub pop: String,
     pub config: config::Enrich,

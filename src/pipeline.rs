@@ -16,9 +16,13 @@ use crate::{
     alarm::Alarm,
     capture::{Capture, CaptureError},
     catalog::{CatalogStore, LoadError, Report},
-    config::Config,
+    config::{self, Config},
     deliver::Deliver,
-    enrich::{Enrich, GeoStore, Router, Shared, geo::GeoError},
+    enrich::{
+        CrawlerStore, Enrich, GeoStore, Router, Shared,
+        bot::{CrawlersError, Lists},
+        geo::GeoError,
+    },
     redirect::{Answers, Redirector, TrustedProxies},
     spool::{FeedSpec, Opened, Outbox, Spool, SpoolError},
     telemetry::metrics::{Account, Metrics, Reload},
@@ -31,6 +35,8 @@ pub enum StartError {
     Catalog(#[from] LoadError),
     #[error(transparent)]
     GeoIp(#[from] GeoError),
+    #[error(transparent)]
+    Crawlers(#[from] CrawlersError),
     #[error(transparent)]
     Capture(#[from] CaptureError),
     #[error(transparent)]
@@ -62,6 +68,7 @@ impl Pipeline {
         tell(&catalog, &report);
         let catalog = Arc::new(catalog);
         let geo = Arc::new(GeoStore::open(config.enrich.geoip_file.as_deref())?);
+        let crawlers = Arc::new(open_crawlers(&config.enrich)?);
         let trusted = TrustedProxies::new(&config.client_address)?;
         let opened =
             Opened::open(&config.spool, &config.edge.pop, feed_specs(config, &metrics), Arc::clone(&metrics))?;
@@ -74,6 +81,7 @@ impl Pipeline {
         let (spool, batches) = opened.start(move |mark| receipts.release(mark), deliver.intake(), &alarm)?;
         let shared = Shared {
             geo: Arc::clone(&geo),
+            crawlers: Arc::clone(&crawlers),
             router: Router::new(&config.feeds),
             pop: config.edge.pop.clone(),
             config: config.enrich.clone(),
@@ -89,7 +97,7 @@ impl Pipeline {
             Arc::clone(&metrics),
         );
         let journal_bytes = spool.journal_bytes();
-        let monitor = Monitor { metrics, catalog, geo, capture, outbox, journal_bytes, alarm };
+        let monitor = Monitor { metrics, catalog, geo, crawlers, capture, outbox, journal_bytes, alarm };
         Ok(Self { redirector, monitor, enrich, spool, deliver })
     }
 
@@ -129,6 +137,7 @@ pub struct Monitor {
     metrics: Arc<Metrics>,
     catalog: Arc<CatalogStore>,
     geo: Arc<GeoStore>,
+    crawlers: Arc<CrawlerStore>,
     capture: Capture,
     outbox: Arc<Outbox>,
     journal_bytes: Arc<AtomicU64>,
@@ -159,7 +168,7 @@ impl Monitor {
         self.alarm.is_raised()
     }
 
-    /// Reads the catalog and the GeoIP database again. What cannot be read leaves the old one in service.
+    /// Reads the catalog, the GeoIP database and the lists again. What cannot be read leaves the old one in service.
     pub fn reload(&self) {
         let catalog = self.catalog.reload();
         self.metrics.reloaded(Reload::Catalog, catalog.is_ok());
@@ -178,7 +187,40 @@ impl Monitor {
                 tracing::error!(%error, "the GeoIP database was not reloaded; the old one serves on");
             }
         }
+        self.reload_crawlers();
     }
+
+    fn reload_crawlers(&self) {
+        if self.crawlers.load().community().is_none() {
+            return;
+        }
+        let reloaded = self.crawlers.reload();
+        self.metrics.reloaded(Reload::Crawlers, reloaded.is_ok());
+        match reloaded {
+            Ok(()) => tell_crawlers(&self.crawlers),
+            Err(error) => tracing::error!(%error, "the crawler list was not reloaded; the old one serves on"),
+        }
+    }
+}
+
+fn open_crawlers(config: &config::Enrich) -> Result<CrawlerStore, CrawlersError> {
+    let (file, people) = (config.crawlers_file.clone(), config.not_crawlers.clone());
+    let store = CrawlerStore::open(move || Lists::read(file.as_deref(), &people))?;
+    tell_crawlers(&store);
+    Ok(store)
+}
+
+fn tell_crawlers(store: &CrawlerStore) {
+    let lists = store.load();
+    let Some(list) = lists.community() else {
+        return;
+    };
+    let file = list.file().display();
+    for bad in list.bad() {
+        let (entry, pattern, reason) = (bad.entry, &bad.pattern, &bad.reason);
+        tracing::warn!(%file, entry, pattern, reason, "an entry of the crawler list was skipped: mend or remove it");
+    }
+    tracing::info!(%file, entries = list.len(), skipped = list.bad().len(), "crawler list loaded");
 }
 
 fn tell(store: &CatalogStore, report: &Report) {

@@ -1,11 +1,21 @@
 //! `clickedge check`: every problem of every file, before a restart finds the first.
 
-use std::{fmt::Write, path::PathBuf, process::ExitCode};
+use std::{
+    fmt::Write,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::Args;
 
 use super::{CONFIG, NO_INPUT, complain, print};
-use crate::config::{ConfigError, diagnostics::inspect};
+use crate::{
+    config::{
+        ConfigError,
+        diagnostics::{inspect, load},
+    },
+    enrich::bot::Lists,
+};
 
 /// Arguments of `check`.
 #[derive(Args, Debug)]
@@ -24,9 +34,21 @@ pub(super) fn run(check: &Check) -> ExitCode {
     for file in &check.files {
         match inspect(file, !check.without_files) {
             Ok(warnings) => {
+                let lists = if check.without_files { Ok(Vec::new()) } else { lists(file) };
+                let skipped = match lists {
+                    Ok(skipped) => skipped,
+                    Err(error) => {
+                        refused = true;
+                        complain(&error);
+                        continue;
+                    }
+                };
                 let mut text = format!("{}: ok\n", file.display());
+                // Writing into a string cannot fail.
                 for warning in warnings {
-                    // Writing into a string cannot fail.
+                    _ = writeln!(text, "{warning}");
+                }
+                for warning in skipped {
                     _ = writeln!(text, "{warning}");
                 }
                 if let Err(code) = print(&text) {
@@ -48,4 +70,16 @@ pub(super) fn run(check: &Check) -> ExitCode {
         (false, true) => ExitCode::from(NO_INPUT),
         (false, false) => ExitCode::SUCCESS,
     }
+}
+
+/// Reads the lists that a configuration names, and tells which entries will be skipped.
+fn lists(file: &Path) -> Result<Vec<String>, String> {
+    let config = load(file).map_err(|error| error.to_string())?.enrich;
+    let lists = Lists::read(config.crawlers_file.as_deref(), &config.not_crawlers)
+        .map_err(|error| format!("error: {}: `enrich.crawlers_file`: {error}", file.display()))?;
+    let skipped = |list: &crate::enrich::bot::Community| {
+        let name = list.file().display().to_string();
+        list.bad().iter().map(|bad| format!("warning: {name}: skipped, mend or remove it: {bad}")).collect()
+    };
+    Ok(lists.community().map(skipped).unwrap_or_default())
 }

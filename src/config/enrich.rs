@@ -16,10 +16,13 @@ pub struct Enrich {
     pub geoip_file: Option<PathBuf>,
     /// `MaxMind` ASN database. With it, clicks from data-centre networks are told from others.
     pub asn_file: Option<PathBuf>,
-    /// Crawlers beside the ones that are built in: the community's `crawler-user-agents.json`.
+    /// Crawlers beside the ones that are built in: the community's `crawler-user-agents.json`, an array of objects with
+    /// a `pattern` (a regular expression) and `tags` (which give the class). An entry that cannot be used is skipped
+    /// with a warning; a file with more than one such entry in ten is refused.
     pub crawlers_file: Option<PathBuf>,
     /// Texts that mark an agent string as a person's whatever else it holds, in any case: applications that name
-    /// themselves like a crawler.
+    /// themselves like a crawler. The in-app browsers that most people use are built in. What else a request shows
+    /// (a prefetch, missing headers, its network) still counts.
     pub not_crawlers: Vec<String>,
     /// Search engines beside the ones that are built in, in Matomo's format (`SearchEngines.yml`).
     pub search_engines_file: Option<PathBuf>,

@@ -17,6 +17,7 @@ use serde_json::value::RawValue;
 use super::{
     Batch, MAX_EVENT, NAP, Shared,
     agent::{AgentCache, AgentFacts},
+    bot::{self, Lists},
     geo::Locator,
     language, quality, query, referrer,
     session::Sessions,
@@ -24,10 +25,9 @@ use super::{
 use crate::{
     capture::{Facts, Flags, Inlet, Mark, RawClick},
     clock,
-    event::{
-        Agent, AgentType, Bot, BotReason, ClickEvent, Client, Destination, Edge, Location, Route, SCHEMA, Session,
-    },
+    event::{Agent, AgentType, Bot, ClickEvent, Client, Destination, Edge, Location, Route, SCHEMA, Session},
     fault,
+    reloaded::View,
     telemetry::metrics::DropReason,
 };
 
@@ -130,6 +130,7 @@ pub struct Enricher {
     pop: String,
     honour_opt_out: bool,
     agents: AgentCache,
+    crawlers: View<Lists>,
     locator: Locator,
     sessions: Sessions,
     fragments: Fragments,
@@ -144,6 +145,7 @@ impl Enricher {
             pop: shared.pop.clone(),
             honour_opt_out: config.honour_opt_out,
             agents: AgentCache::new(CACHED_AGENTS),
+            crawlers: shared.crawlers.view(),
             locator: Locator::new(Arc::clone(&shared.geo)),
             sessions: sessions.expect("the operating system gives random bytes"),
             fragments: Fragments::default(),
@@ -158,9 +160,10 @@ impl Enricher {
         let texts = &facts.texts;
         let opted_out = self.honour_opt_out && facts.flags.has(Flags::OPTED_OUT);
         let (mut id, mut timestamp, mut started) = ([0; 36], Timestamp::default(), Timestamp::default());
+        self.agents.judge_by(self.crawlers.load());
         let known = self.agents.facts(texts.user_agent);
-        let by_request = request_bot(facts);
-        let bot = known.bot.as_ref().or(by_request.as_ref());
+        let bot = bot::judge(&bot::Evidence { agent: known.bot.as_ref(), facts, network: None, behaviour: false });
+        let bot = bot.as_ref();
         let session = (!opted_out && bot.is_none()).then(|| {
             let (visit, first) = self.sessions.click(facts.micros, texts.workspace, &facts.client, texts.user_agent);
             Session { started: started.render(visit.started), first }
@@ -216,17 +219,6 @@ fn agent<'a>(known: &'a AgentFacts, bot: Option<&'a Bot>) -> Agent<'a> {
         os: known.os.as_ref(),
         device: known.device,
     }
-}
-
-/// The bot that the request gives away, whatever its agent says.
-fn request_bot(facts: &Facts<'_>) -> Option<Bot> {
-    let evidence = [
-        (Flags::HEAD, BotReason::Head),
-        (Flags::PREFETCH, BotReason::Prefetch),
-        (Flags::PREVIEW, BotReason::Preview),
-    ];
-    let reason = evidence.into_iter().find(|(flag, _)| facts.flags.has(*flag))?.1;
-    Some(Bot { reason, class: None, name: None })
 }
 
 /// What remains of a location when the visitor opted out: country and region.

@@ -113,6 +113,7 @@ impl UploadResult {
 pub enum Reload {
     Catalog,
     GeoIp,
+    Crawlers,
 }
 
 /// The numbers. Updating one is a relaxed atomic addition.
@@ -307,6 +308,7 @@ impl Metrics {
         let what = match what {
             Reload::Catalog => "catalog",
             Reload::GeoIp => "geoip",
+            Reload::Crawlers => "crawlers",
         };
         self.reloads.with_label_values(&[what, if ok { "ok" } else { "failed" }]).inc();
     }
