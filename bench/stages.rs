@@ -10,7 +10,7 @@ use clickedge::{
     capture::{Capture, ClientAddr, EventId, Facts, Flags, Pushed, RawClick, Texts, raw},
     catalog::{Catalog, CatalogStore, key::Host, source},
     clock, config,
-    enrich::{GeoStore, Router, Shared, agent, quality, referrer, worker::Enricher},
+    enrich::{CrawlerStore, GeoStore, Router, Shared, agent, bot::Lists, quality, referrer, worker::Enricher},
     redirect::{Decision, Request, decide},
     telemetry::metrics::Metrics,
 };
@@ -91,6 +91,7 @@ fn enricher() -> Enricher {
     let geoip = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/demo/geoip.mmdb");
     Enricher::new(&Shared {
         geo: Arc::new(GeoStore::open(Some(&geoip)).unwrap()),
+        crawlers: Arc::new(CrawlerStore::open(|| Ok(Lists::default())).unwrap()),
         router: Router::new(&[]),
         pop: "bench".into(),
         config: config::Enrich::default(),
