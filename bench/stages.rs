@@ -11,12 +11,13 @@ use clickedge::{
     catalog::{Catalog, CatalogStore, key::Host, source},
     clock, config,
     enrich::{
-        GeoStore, Router, Sessions, Shared, Sources,
+        CrawlerStore, GeoStore, Router, Sessions, Shared, Sources,
         agent::{
             self,
             hints::{Hints, overlay},
         },
-        bot, language,
+        bot::{self, Lists},
+        language,
         privacy::Policies,
         referrer,
         worker::{Enricher, Wanted},
@@ -137,6 +138,7 @@ fn enricher(dir: &Path) -> Enricher {
         geo: Arc::new(GeoStore::open(Some(&geoip)).unwrap()),
         counts: true,
         sources: Arc::new(Sources::open(&config::Enrich::default()).unwrap()),
+        crawlers: Arc::new(CrawlerStore::open(|| Ok(Lists::default())).unwrap()),
         router: Router::new(&[]),
         pop: "bench".into(),
         config,

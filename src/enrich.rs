@@ -32,6 +32,7 @@ use std::{
 
 use crossbeam::channel::Sender;
 
+pub use bot::CrawlerStore;
 pub use geo::GeoStore;
 pub use route::Router;
 pub use session::Sessions;
@@ -125,6 +126,8 @@ pub struct Shared {
     pub geo: Arc<GeoStore>,
     pub sources: Arc<Sources>,
     pub sessions: Arc<Sessions>,
+    /// The operator's lists of crawlers and people.
+    pub crawlers: Arc<CrawlerStore>,
     pub router: Router,
     pub pop: String,
     pub config: config::Enrich,

@@ -107,17 +107,18 @@ pub struct Bot {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BotReason {
-    /// The agent string names a crawler, a previewer, a monitor or a scanner.
+    /// The agent string names a crawler, a previewer, a monitor or a scanner, calls itself one, or is no browser's by its
+    /// form; or the client hints name a browser without a screen.
     Agent,
-    /// The agent string names an HTTP library or a command-line client.
+    /// The agent string names an HTTP library or a command-line client, or a browser whose headers are missing.
     Library,
     /// No agent string, or an empty one.
     EmptyAgent,
     /// A `HEAD` request: nobody looks at the answer.
     Head,
-    /// The browser fetches ahead of a click that may never come.
+    /// The browser fetches ahead of a click that may never come, and says so in a header.
     Prefetch,
-    /// The browser or an application draws a preview.
+    /// The browser or an application draws a preview, and says so in a header.
     Preview,
     /// The address belongs to a network that no person browses from.
     Network,

@@ -17,9 +17,14 @@ use crate::{
     capture::{Capture, CaptureError},
     catalog::{CatalogStore, LoadError, Report},
     clock,
-    config::Config,
+    config::{self, Config},
     deliver::Deliver,
-    enrich::{Enrich, GeoStore, Router, Sessions, Shared, Sources, session::SessionError, sources::SourceError},
+    enrich::{
+        CrawlerStore, Enrich, GeoStore, Router, Sessions, Shared, Sources,
+        bot::{CrawlersError, Lists},
+        session::SessionError,
+        sources::SourceError,
+    },
     mmdb::DatabaseError,
     quality::{Watch, lists::ListError},
     redirect::{Answers, Redirector, TrustedProxies},
@@ -40,6 +45,8 @@ pub enum StartError {
     GeoIp(#[from] DatabaseError),
     #[error(transparent)]
     Source(#[from] SourceError),
+    #[error(transparent)]
+    Crawlers(#[from] CrawlersError),
     #[error(transparent)]
     Capture(#[from] CaptureError),
     #[error(transparent)]
@@ -77,6 +84,7 @@ impl Pipeline {
         let geo = Arc::new(GeoStore::open(config.enrich.geoip_file.as_deref())?);
         let watch = Arc::new(Watch::open(&config.quality)?);
         let sources = Arc::new(Sources::open(&config.enrich)?);
+        let crawlers = Arc::new(open_crawlers(&config.enrich)?);
         let trusted = TrustedProxies::new(&config.client_address)?;
         let counts = config.stats.enabled.then(|| Live::new(&config.spool.dir));
         let book = counts.clone().map(|live| {
@@ -103,6 +111,7 @@ impl Pipeline {
             geo: Arc::clone(&geo),
             sources: Arc::clone(&sources),
             sessions: Arc::clone(&sessions),
+            crawlers: Arc::clone(&crawlers),
             router: Router::new(&config.feeds),
             pop: config.edge.pop.clone(),
             config: config.enrich.clone(),
@@ -126,6 +135,7 @@ impl Pipeline {
             catalog,
             geo,
             sources,
+            crawlers,
             sessions,
             watch,
             capture,
@@ -176,6 +186,7 @@ pub struct Monitor {
     watch: Arc<Watch>,
     sources: Arc<Sources>,
     sessions: Arc<Sessions>,
+    crawlers: Arc<CrawlerStore>,
     capture: Capture,
     outbox: Arc<Outbox>,
     journal_bytes: Arc<AtomicU64>,
@@ -240,6 +251,7 @@ impl Monitor {
             }
         }
         self.sources.reload(&self.metrics);
+        self.reload_crawlers();
         self.tell_list(Reload::BlockedDomains, self.watch.destinations.reload_domains());
         self.tell_list(Reload::BlockedUrls, self.watch.destinations.reload_urls());
         match self.sessions.reload(clock::unix_micros()) {
@@ -267,6 +279,38 @@ impl Monitor {
             Err(error) => tracing::error!(%error, "a block list was not reloaded; the old one serves on"),
         }
     }
+
+    fn reload_crawlers(&self) {
+        if self.crawlers.load().community().is_none() {
+            return;
+        }
+        let reloaded = self.crawlers.reload();
+        self.metrics.reloaded(Reload::Crawlers, reloaded.is_ok());
+        match reloaded {
+            Ok(()) => tell_crawlers(&self.crawlers),
+            Err(error) => tracing::error!(%error, "the crawler list was not reloaded; the old one serves on"),
+        }
+    }
+}
+
+fn open_crawlers(config: &config::Enrich) -> Result<CrawlerStore, CrawlersError> {
+    let (file, people) = (config.crawlers_file.clone(), config.not_crawlers.clone());
+    let store = CrawlerStore::open(move || Lists::read(file.as_deref(), &people))?;
+    tell_crawlers(&store);
+    Ok(store)
+}
+
+fn tell_crawlers(store: &CrawlerStore) {
+    let lists = store.load();
+    let Some(list) = lists.community() else {
+        return;
+    };
+    let file = list.file().display();
+    for bad in list.bad() {
+        let (entry, pattern, reason) = (bad.entry, &bad.pattern, &bad.reason);
+        tracing::warn!(%file, entry, pattern, reason, "an entry of the crawler list was skipped: mend or remove it");
+    }
+    tracing::info!(%file, entries = list.len(), skipped = list.bad().len(), "crawler list loaded");
 }
 
 fn tell(store: &CatalogStore, report: &Report) {

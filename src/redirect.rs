@@ -239,6 +239,7 @@ impl Redirector {
         let client = self.trusted.client(peer, session.req_header());
         let mut flags = request.flags;
         if self.trusted.is_proxy(peer) {
+            flags.set(Flags::PROXIED, true);
             flags.clear(Flags::TLS);
             flags.clear(Flags::HTTP_1_0);
             flags.clear(Flags::HTTP_2);

@@ -42,6 +42,29 @@ warning: x.toml:1:1: `feeds` is empty, so clicks are answered and their events g
 }
 
 #[test]
+fn a_crawler_list_is_checked_entry_by_entry() {
+    let folder = Folder::new();
+    folder.write("links.ndjson", "");
+    folder.write("x.toml", &format!("[enrich]\ncrawlers_file = \"crawlers.json\"\n{SOUND}"));
+    let entries: Vec<String> = (0..20).map(|n| format!("{{\"pattern\": \"thing-{n}\"}}")).collect();
+    folder.write("crawlers.json", &format!("[{}, {{\"pattern\": \"Mozilla\"}}]", entries.join(", ")));
+    let told = folder.clickedge(&["check", "x.toml"]);
+    let out = told.stdout;
+    assert!(told.code == Some(0) && out.starts_with("x.toml: ok\nwarning: "), "{out}");
+    assert!(
+        out.ends_with("crawlers.json: skipped, mend or remove it: entry 21, pattern \"Mozilla\": it matches a browser that most people use\n"),
+        "{out}"
+    );
+
+    folder.write("crawlers.json", "[{\"pattern\": \"(x\"}]");
+    let told = folder.clickedge(&["check", "x.toml"]);
+    let error = told.stderr;
+    assert_eq!(told.code, Some(78), "{error}");
+    assert!(error.contains("x.toml: `enrich.crawlers_file`: the crawler list "), "{error}");
+    assert!(error.contains("is refused: 1 of 1 entries are bad; the first is entry 1, pattern \"(x\""), "{error}");
+}
+
+#[test]
 fn an_unknown_key_is_refused() {
     let folder = Folder::new();
     folder.write("x.toml", &format!("{SOUND}max_age_sec = 5\n"));

@@ -1,4 +1,4 @@
-//! `SIGHUP`: a new catalog or GeoIP database is taken over without a restart, and a bad one is not.
+//! `SIGHUP`: a new catalog, GeoIP database or list is taken over without a restart, and a bad one is not.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
@@ -277,6 +277,73 @@ fn a_new_geoip_database_is_used_and_a_corrupt_one_is_not() {
     let events = edge.stop().events("all");
     let cities: Vec<_> = cities.iter().map(|city| city(&events)).collect();
     assert_eq!(cities, ["Lisbon", "Porto", "Porto", "Porto", "Porto", "Porto"]);
+}
+
+/// The bot in the event of a click with this agent string.
+fn bot_of(edge: &Edge, n: usize, agent: &str) -> impl Fn(&[Value]) -> Value + use<> {
+    let before = edge.metric("clickedge_clicks_enriched_total");
+    let request = format!(
+        "GET /spring?n={n} HTTP/1.1\r\nHost: {HOST}\r\nUser-Agent: {agent}\r\nAccept-Language: en\r\n\
+         Connection: close\r\n\r\n"
+    );
+    assert_eq!(edge.raw(request.as_bytes()).unwrap().status, 302);
+    edge.wait_until("enriched", |edge| edge.metric("clickedge_clicks_enriched_total") == before + 1);
+    move |events: &[Value]| {
+        let n = json!([n.to_string()]);
+        let event = events.iter().find(|event| event["route"]["params"]["query"]["n"] == n).unwrap();
+        event["client"]["agent"]["bot"].clone()
+    }
+}
+
+#[test]
+fn a_new_crawler_list_is_used_and_a_broken_one_is_not() {
+    const AGENT: &str = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36 NewThing/1";
+    let builder = Edge::builder();
+    let file = builder.dir().join("crawlers.json");
+    let entries = |pattern: &str| json!([{"pattern": pattern, "tags": ["ai-crawler"]}]).to_string();
+    fs::write(&file, entries("OtherThing")).unwrap();
+    let section = "[enrich]\ncrawlers_file = \"crawlers.json\"\nnot_crawlers = [\"exampleapp/\"]\nworkers = 1";
+    let edge = builder.section(section).feed("all", &["*"]).start();
+    let mut bots = vec![bot_of(&edge, 0, AGENT)];
+
+    // The same string as before: what was judged by the old list must be forgotten.
+    fs::write(&file, entries("NewThing")).unwrap();
+    bots.push(bot_of(&edge, 1, AGENT));
+    reload(&edge, "crawlers", "ok");
+    bots.push(bot_of(&edge, 2, AGENT));
+    bots.push(bot_of(&edge, 3, &format!("{AGENT} ExampleApp/2")));
+
+    for broken in ["", "[{\"pattern\": \"Thing\"}, {\"pattern\": \"(x\"}]", "{}", "not JSON"] {
+        fs::write(&file, broken).unwrap();
+        reload(&edge, "crawlers", "failed");
+        bots.push(bot_of(&edge, bots.len(), AGENT));
+    }
+    fs::remove_file(&file).unwrap();
+    reload(&edge, "crawlers", "failed");
+    bots.push(bot_of(&edge, bots.len(), AGENT));
+    assert_eq!(reloads(&edge, "catalog", "ok"), 6, "a broken list does not keep the catalog from being reloaded");
+    let errors: Vec<_> = logged(&edge, "ERROR").iter().map(Value::to_string).collect();
+    assert_eq!(errors.len(), 5, "{errors:?}");
+    assert!(errors.iter().all(|error| error.contains("crawlers.json")), "{errors:?}");
+    assert!(errors[1].contains("the first is entry 2, pattern"), "{}", errors[1]);
+
+    let mended = json!((0..20).map(|n| json!({"pattern": format!("Thing-{n}")})).collect::<Vec<_>>());
+    let mut mended = mended.as_array().unwrap().clone();
+    mended.push(json!({"pattern": "(?<!New)Thing"}));
+    fs::write(&file, Value::Array(mended).to_string()).unwrap();
+    reload(&edge, "crawlers", "ok");
+    bots.push(bot_of(&edge, bots.len(), AGENT));
+    let told: Vec<_> = logged(&edge, "WARN").iter().map(Value::to_string).collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    for part in ["crawlers.json", "\"entry\":21", "(?<!New)Thing", "look-around"] {
+        assert!(told[0].contains(part), "{part}: {}", told[0]);
+    }
+
+    let events = edge.stop().events("all");
+    let bots: Vec<_> = bots.iter().map(|bot| bot(&events)).collect();
+    let bot = json!({"reason": "agent", "class": "ai", "name": "newthing"});
+    let none = Value::Null;
+    assert_eq!(bots, [&none, &none, &bot, &none, &bot, &bot, &bot, &bot, &bot, &none].map(Clone::clone));
 }
 
 #[test]

@@ -84,6 +84,8 @@ impl Flags {
     pub const NOT_MOBILE: Self = Self(1 << 12);
     /// The client has lately asked for many links that are none.
     pub const GUESSES: Self = Self(1 << 13);
+    /// It came through a trusted proxy, which may have changed its headers.
+    pub const PROXIED: Self = Self(1 << 14);
 
     /// Whether all of these are set.
     pub fn has(self, flags: Self) -> bool {

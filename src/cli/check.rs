@@ -11,7 +11,7 @@ use clap::Args;
 use super::{CONFIG, NO_INPUT, complain, print};
 use crate::{
     config::{self, ConfigError, diagnostics::inspect},
-    enrich::{GeoStore, Sources},
+    enrich::{GeoStore, Sources, bot::Lists},
 };
 
 /// Arguments of `check`.
@@ -31,17 +31,20 @@ pub(super) fn run(check: &Check) -> ExitCode {
     for file in &check.files {
         match inspect(file, !check.without_files) {
             Ok(warnings) => {
-                let problems = if check.without_files { Vec::new() } else { contents(file) };
-                if !problems.is_empty() {
+                let found = if check.without_files { Contents::default() } else { contents(file) };
+                if !found.problems.is_empty() {
                     refused = true;
-                    for problem in problems {
+                    for problem in found.problems {
                         complain(&format!("error: {}: {problem}", file.display()));
                     }
                     continue;
                 }
                 let mut text = format!("{}: ok\n", file.display());
+                // Writing into a string cannot fail.
                 for warning in warnings {
-                    // Writing into a string cannot fail.
+                    _ = writeln!(text, "{warning}");
+                }
+                for warning in found.skipped {
                     _ = writeln!(text, "{warning}");
                 }
                 if let Err(code) = print(&text) {
@@ -65,9 +68,29 @@ pub(super) fn run(check: &Check) -> ExitCode {
     }
 }
 
-/// What is wrong inside the files that a good configuration names.
-fn contents(file: &Path) -> Vec<String> {
-    let Ok(config) = config::load(file) else { return Vec::new() };
-    let location = GeoStore::open(config.enrich.geoip_file.as_deref()).err().map(|error| error.to_string());
-    location.into_iter().chain(Sources::problems(&config.enrich).iter().map(ToString::to_string)).collect()
+/// What the files hold that a good configuration names.
+#[derive(Default)]
+struct Contents {
+    /// What is wrong.
+    problems: Vec<String>,
+    /// Entries that will be skipped.
+    skipped: Vec<String>,
+}
+
+fn contents(file: &Path) -> Contents {
+    let mut found = Contents::default();
+    let Ok(config) = config::load(file) else { return found };
+    let enrich = &config.enrich;
+    found.problems.extend(GeoStore::open(enrich.geoip_file.as_deref()).err().map(|error| error.to_string()));
+    found.problems.extend(Sources::problems(enrich).iter().map(ToString::to_string));
+    match Lists::read(enrich.crawlers_file.as_deref(), &enrich.not_crawlers) {
+        Ok(lists) => {
+            let Some(list) = lists.community() else { return found };
+            let name = list.file().display();
+            let skipped = list.bad().iter().map(|bad| format!("warning: {name}: skipped, mend or remove it: {bad}"));
+            found.skipped.extend(skipped);
+        }
+        Err(error) => found.problems.push(format!("`enrich.crawlers_file`: {error}")),
+    }
+    found
 }

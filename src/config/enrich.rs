@@ -23,10 +23,13 @@ pub struct Enrich {
     /// Networks of anonymizers with people behind them, such as the exits of Tor and VPNs, in the same form. An address
     /// of both is an anonymizer's.
     pub anonymizer_networks_file: Option<PathBuf>,
-    /// Crawlers beside the ones that are built in: the community's `crawler-user-agents.json`.
+    /// Crawlers beside the ones that are built in: the community's `crawler-user-agents.json`, an array of objects with
+    /// a `pattern` (a regular expression) and `tags` (which give the class). An entry that cannot be used is skipped
+    /// with a warning; a file with more than one such entry in ten is refused.
     pub crawlers_file: Option<PathBuf>,
     /// Texts that mark an agent string as a person's whatever else it holds, in any case: applications that name
-    /// themselves like a crawler.
+    /// themselves like a crawler. The in-app browsers that most people use are built in. What else a request shows
+    /// (a prefetch, missing headers, its network) still counts.
     pub not_crawlers: Vec<String>,
     /// Search engines beside the ones that are built in, in Matomo's format (`SearchEngines.yml`).
     pub search_engines_file: Option<PathBuf>,

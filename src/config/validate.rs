@@ -21,6 +21,9 @@ const MAX_THREADS: usize = 1024;
 const MAX_PERMANENT_SECS: u32 = 86_400;
 /// Least spool, in bytes: below it every short outage of a bucket loses clicks.
 const MIN_SPOOL_BYTES: u64 = 1 << 20;
+/// Least and most bytes of a text that marks a person: a shorter one would stand in every agent string.
+const MIN_NOT_CRAWLER: usize = 3;
+const MAX_NOT_CRAWLER: usize = 256;
 /// Least journal, in bytes: a few segments.
 const MIN_JOURNAL_BYTES: u64 = 16 << 20;
 
@@ -130,6 +133,9 @@ fn input_files(config: &Config) -> Vec<(String, &Path)> {
     files.extend(enrich_files(config).map(|(key, path)| (key.to_owned(), path)));
     if let Some(path) = &config.enrich.session_key_file {
         files.push(("enrich.session_key_file".to_owned(), path));
+    }
+    if let Some(path) = &config.enrich.crawlers_file {
+        files.push(("enrich.crawlers_file".to_owned(), path));
     }
     for (i, feed) in config.feeds.iter().enumerate() {
         if let Sink::S3(s3) = &feed.sink
@@ -284,6 +290,18 @@ fn pipeline(config: &Config, findings: &mut Findings) {
     findings.range("enrich.workers", config.enrich.workers, 0..=MAX_THREADS, "0 takes one for each two processors");
     for (key, path) in enrich_files(config) {
         findings.path(key, path);
+    }
+    if let Some(path) = &config.enrich.crawlers_file {
+        findings.path("enrich.crawlers_file", path);
+    }
+    for (i, text) in config.enrich.not_crawlers.iter().enumerate() {
+        if !(MIN_NOT_CRAWLER..=MAX_NOT_CRAWLER).contains(&text.len()) {
+            findings.error(
+                format!("enrich.not_crawlers[{i}]"),
+                format!("must have {MIN_NOT_CRAWLER} to {MAX_NOT_CRAWLER} bytes, has {}", text.len()),
+                "write the name as it stands in the agent string, such as `ExampleApp/`",
+            );
+        }
     }
     findings.range(
         "enrich.session_idle_secs",

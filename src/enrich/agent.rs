@@ -28,7 +28,7 @@ use ahash::RandomState;
 use woothee::parser::{Parser, WootheeResult};
 
 use self::marks::Marked;
-use super::bot;
+use super::bot::{self, Listed, Lists};
 use crate::event::{Bot, Device, Named};
 
 /// Entries of an [`AgentCache`] unless the operator asks otherwise: a few MiB a worker when full.
@@ -47,14 +47,22 @@ pub struct AgentFacts {
     pub device: Option<Device>,
 }
 
-/// Parses one agent string.
+/// Parses one agent string, with the lists that are built in.
 pub fn parse(agent: &str) -> AgentFacts {
+    parse_with(agent, &Lists::default())
+}
+
+/// Parses one agent string.
+pub fn parse_with(agent: &str, lists: &Lists) -> AgentFacts {
     let agent = bot::head(agent);
-    if let Some(bot) = bot::listed(agent) {
+    let listed = lists.listed(agent);
+    if let Listed::Bot(bot) = listed {
         return AgentFacts { bot: Some(bot), ..AgentFacts::default() };
     }
     let guess = Parser::new().parse(agent);
-    if let Some(bot) = bot::guessed(agent, guess.as_ref()) {
+    if let Listed::Unknown = listed
+        && let Some(bot) = bot::guessed(agent, guess.as_ref())
+    {
         return AgentFacts { bot: Some(bot), ..AgentFacts::default() };
     }
     let marked = marks::scan(agent);
@@ -194,6 +202,7 @@ fn android_device(agent: &str) -> Device {
 /// The hash is randomly keyed: nobody outside can aim at one bucket.
 pub struct AgentCache {
     half: usize,
+    lists: Arc<Lists>,
     young: Generation,
     old: Generation,
 }
@@ -204,19 +213,33 @@ type Generation = HashMap<Box<[u8]>, Arc<AgentFacts>, RandomState>;
 impl AgentCache {
     /// A cache of at most `capacity` agent strings (at least two), none longer than 512 bytes.
     pub fn new(capacity: usize) -> Self {
-        Self { half: (capacity / 2).max(1), young: Generation::default(), old: Generation::default() }
+        Self {
+            half: (capacity / 2).max(1),
+            lists: Arc::default(),
+            young: Generation::default(),
+            old: Generation::default(),
+        }
+    }
+
+    /// Judges by these lists from now on. What was judged by others is forgotten.
+    pub fn judge_by(&mut self, lists: &Arc<Lists>) {
+        if !Arc::ptr_eq(&self.lists, lists) {
+            self.lists = Arc::clone(lists);
+            self.young.clear();
+            self.old.clear();
+        }
     }
 
     /// The facts of one `User-Agent` header; bytes that are not UTF-8 are replaced.
     pub fn facts(&mut self, agent: &[u8]) -> Arc<AgentFacts> {
         if agent.len() > MAX_CACHED_BYTES {
-            return Arc::new(parse_bytes(agent));
+            return Arc::new(parse_bytes(agent, &self.lists));
         }
         if let Some(facts) = self.young.get(agent) {
             return Arc::clone(facts);
         }
-        let (key, facts) =
-            self.old.remove_entry(agent).unwrap_or_else(|| (agent.into(), Arc::new(parse_bytes(agent))));
+        let known = self.old.remove_entry(agent);
+        let (key, facts) = known.unwrap_or_else(|| (agent.into(), Arc::new(parse_bytes(agent, &self.lists))));
         self.remember(key, Arc::clone(&facts));
         facts
     }
@@ -230,10 +253,10 @@ impl AgentCache {
     }
 }
 
-fn parse_bytes(agent: &[u8]) -> AgentFacts {
+fn parse_bytes(agent: &[u8], lists: &Lists) -> AgentFacts {
     // Cut before decoding, so that a long header costs no long copy; a character cut in two is replaced.
     let cut = agent.get(..bot::MAX_AGENT_BYTES).unwrap_or(agent);
-    parse(&String::from_utf8_lossy(cut))
+    parse_with(&String::from_utf8_lossy(cut), lists)
 }
 
 #[cfg(test)]

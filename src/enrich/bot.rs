@@ -1,40 +1,54 @@
-//! Tells bots from people by the agent string alone, as the first of the signals that the enrich stage weighs.
+//! Tells bots from people.
 //!
-//! Three judges, the surest first: a table of well-known names (`bot/crawlers.rs`, `bot/tools.rs`), a few generic
-//! rules for what crawlers call themselves, and woothee's own crawler category. A person inside an application
-//! (Facebook, Instagram, a messenger's web view) is a person: the table names previewers, not the applications.
+//! What an agent string says of itself is weighed once for each string ([`Lists::listed`], [`guessed`]), what the
+//! request shows beside it once for each click ([`judge`]). The judges of an agent string, the surest first:
+//!
+//! 1. texts of the operator that mark a person (`enrich.not_crawlers`),
+//! 2. our own table of well-known names (`bot/crawlers.rs`, `bot/tools.rs`),
+//! 3. applications and devices with a person in front of them (`bot/people.rs`): the end of the search. A person inside
+//!    an application (Facebook, Instagram, a messenger's web view) is a person,
+//! 4. the operator's list (`enrich.crawlers_file`, `bot/community.rs`),
+//! 5. rules for what crawlers call themselves (`bot/generic.rs`), and woothee's crawler category.
 //!
 //! Invariants: any input is answered without panic, in time linear in the first [`MAX_AGENT_BYTES`] of it; every name
-//! is a slug of the event schema.
+//! is a slug of the event schema. How well it does on lists of real agent strings stands in `bench/README.md`.
 
+mod community;
 mod crawlers;
+mod generic;
+mod people;
+mod products;
+mod request;
+mod table;
 mod tools;
 
-use std::borrow::Cow;
-use std::sync::LazyLock;
-
-use aho_corasick::AhoCorasick;
 use woothee::parser::{Parser, WootheeResult};
 
-use crate::event::{Bot, BotClass, BotReason};
+pub use community::{BadEntry, Community, CrawlersError, Lists};
+pub use request::{Evidence, judge};
+
+use crate::{
+    event::{Bot, BotClass, BotReason},
+    reloaded::Reloaded,
+};
 
 /// Bytes of an agent string that are looked at; the rest is the sender's own business, and must not cost us.
 pub const MAX_AGENT_BYTES: usize = 1024;
 
-/// Entries of one kind: a needle in lower case, and the slug to report.
-///
-/// A needle matches in any case, but not in the middle of a word: `bot/` never matches `cubot/`. A leading `^` ties
-/// it to the start of the agent string, for names that applications and phones also carry further in.
-struct Group {
-    reason: BotReason,
-    class: BotClass,
-    entries: &'static [(&'static str, &'static str)],
+/// The operator's lists in service.
+pub type CrawlerStore = Reloaded<Lists, CrawlersError>;
+
+/// What the lists say of an agent string.
+pub(super) enum Listed {
+    Bot(Bot),
+    /// Whatever a guess would say.
+    Person,
+    Unknown,
 }
 
-/// Bot by agent string: agent, library, empty-agent. None for a browser.
+/// Bot by agent string, with what is built in: agent, library, empty-agent. None for a browser.
 pub fn from_agent(agent: &str) -> Option<Bot> {
-    let agent = head(agent);
-    listed(agent).or_else(|| guessed(agent, Parser::new().parse(agent).as_ref()))
+    Lists::default().from_agent(agent)
 }
 
 /// What of an agent string is looked at: the first [`MAX_AGENT_BYTES`], whole characters, trimmed.
@@ -43,20 +57,44 @@ pub(super) fn head(agent: &str) -> &str {
     agent.get(..agent.floor_char_boundary(MAX_AGENT_BYTES)).unwrap_or_default().trim_end()
 }
 
-/// Bot by our own table and rules. `agent` must come from [`head`].
-pub(super) fn listed(agent: &str) -> Option<Bot> {
-    if agent.is_empty() || agent == "-" {
-        return Some(Bot { reason: BotReason::EmptyAgent, class: None, name: None });
+impl Lists {
+    /// Bot by agent string: agent, library, empty-agent. None for a browser.
+    pub fn from_agent(&self, agent: &str) -> Option<Bot> {
+        let agent = head(agent);
+        match self.listed(agent) {
+            Listed::Bot(bot) => Some(bot),
+            Listed::Person => None,
+            Listed::Unknown => guessed(agent, Parser::new().parse(agent).as_ref()),
+        }
     }
-    TABLE.first_match(agent).or_else(|| calls_itself_a_bot(agent).then(unnamed))
+
+    /// Bot by all that needs no parsing. `agent` must come from [`head`].
+    pub(super) fn listed(&self, agent: &str) -> Listed {
+        if agent.is_empty() || agent == "-" {
+            return Listed::Bot(Bot { reason: BotReason::EmptyAgent, class: None, name: None });
+        }
+        if self.is_person(agent) {
+            return Listed::Person;
+        }
+        let found = table::TABLE.find(agent);
+        if let Some(bot) = found.bot {
+            return Listed::Bot(bot);
+        }
+        if found.person {
+            return Listed::Person;
+        }
+        let by_list = self.community().and_then(|list| list.find(agent));
+        let bot = by_list.or_else(|| generic::is_bot(agent, &found).then(unnamed));
+        bot.map_or(Listed::Unknown, Listed::Bot)
+    }
 }
 
-/// Bot by woothee's category, for agents that [`listed`] does not know.
+/// Bot by woothee's category, for agents that no list knows.
 pub(super) fn guessed(agent: &str, guess: Option<&WootheeResult<'_>>) -> Option<Bot> {
     let guess = guess?;
     match (guess.category, guess.name) {
-        // Its pattern ends at a word boundary but starts anywhere, so that a phone's model name passes for a crawler.
-        ("crawler", "misc crawler") if words(agent).any(is_device_word) => None,
+        // Its pattern starts anywhere, so that a phone's model name passes for a crawler; ours has seen the others.
+        ("crawler", "misc crawler") if agent.starts_with("Mozilla/5.0 (Linux; ") => None,
         ("crawler", _) => Some(unnamed()),
         ("misc", "HTTP Library") => {
             Some(Bot { reason: BotReason::Library, class: Some(BotClass::Library), name: None })
@@ -66,110 +104,6 @@ pub(super) fn guessed(agent: &str, guess: Option<&WootheeResult<'_>>) -> Option<
         }
         _ => None,
     }
-}
-
-/// The groups and the automaton over all their needles, the same order.
-struct Table {
-    automaton: Option<AhoCorasick>,
-    entries: Vec<Entry>,
-}
-
-struct Entry {
-    at_start: bool,
-    reason: BotReason,
-    class: BotClass,
-    name: &'static str,
-}
-
-/// Built once: a few milliseconds at the first click of the process.
-static TABLE: LazyLock<Table> = LazyLock::new(|| Table::new(crawlers::GROUPS.iter().chain(tools::GROUPS)));
-
-impl Table {
-    fn new<'a>(groups: impl Iterator<Item = &'a Group>) -> Self {
-        let mut needles = Vec::new();
-        let mut entries = Vec::new();
-        for group in groups {
-            for &(needle, name) in group.entries {
-                needles.push(needle.trim_start_matches('^'));
-                let at_start = needle.starts_with('^');
-                entries.push(Entry { at_start, reason: group.reason, class: group.class, name });
-            }
-        }
-        // Constant needles, far below the builder's limits: a test holds that this is never None.
-        let automaton = AhoCorasick::builder().ascii_case_insensitive(true).build(needles).ok();
-        Self { automaton, entries }
-    }
-
-    /// The first entry of the table that matches anywhere, so that order in the table is precedence:
-    /// `TelegramBot (like TwitterBot)` is Telegram because Telegram is listed before Twitter.
-    fn first_match(&self, agent: &str) -> Option<Bot> {
-        let mut first = usize::MAX;
-        for found in self.automaton.as_ref()?.find_overlapping_iter(agent) {
-            let at = found.pattern().as_usize();
-            if at < first && self.entries.get(at).is_some_and(|entry| entry.stands_at(agent, found.start())) {
-                first = at;
-            }
-        }
-        self.entries.get(first).map(|entry| Bot {
-            reason: entry.reason,
-            class: Some(entry.class),
-            name: Some(Cow::Borrowed(entry.name)),
-        })
-    }
-}
-
-impl Entry {
-    fn stands_at(&self, agent: &str, start: usize) -> bool {
-        match start.checked_sub(1) {
-            None => true,
-            Some(before) => !self.at_start && !agent.as_bytes()[before].is_ascii_alphanumeric(),
-        }
-    }
-}
-
-/// Words that crawlers end their names with, or use as their name.
-const TRADES: &[&str] =
-    &["bot", "bots", "crawler", "spider", "scraper", "fetcher", "archiver", "linkchecker", "validator"];
-
-/// Makes of phones and tablets that end like a bot.
-const DEVICE_WORDS: &[&str] = &["cubot"];
-
-/// How browsers start their agent string.
-const BROWSER_STARTS: &[&str] = &["Mozilla/", "Opera/"];
-
-/// Browsers that called themselves compatible with Mozilla in so many words.
-const ONCE_COMPATIBLE: &[&str] = &["MSIE", "Konqueror", "Kindle/", "Teleca", "Brew", "BREW", "MIDP"];
-
-fn calls_itself_a_bot(agent: &str) -> bool {
-    // Crawlers leave the address of their manners behind; no browser does, but a few name their maker's site.
-    if agent.contains("+http")
-        || agent.contains("://") && !BROWSER_STARTS.iter().any(|start| agent.starts_with(start))
-    {
-        return true;
-    }
-    // "(compatible; X" was Internet Explorer's and some early phones'; whoever else uses it is neither.
-    if let Some((_, rest)) = agent.split_once("(compatible; ")
-        && !ONCE_COMPATIBLE.iter().any(|browser| rest.contains(browser))
-    {
-        return true;
-    }
-    words(agent).any(|word| ends_like_a_trade(word) && !is_device_word(word))
-}
-
-/// Runs of ASCII letters and digits, and of anything beyond ASCII.
-fn words(agent: &str) -> impl Iterator<Item = &[u8]> {
-    agent.as_bytes().split(|byte| byte.is_ascii() && !byte.is_ascii_alphanumeric())
-}
-
-fn ends_like_a_trade(word: &[u8]) -> bool {
-    TRADES.iter().any(|trade| {
-        let tail = word.len().checked_sub(trade.len()).and_then(|start| word.get(start..));
-        tail.is_some_and(|tail| tail.eq_ignore_ascii_case(trade.as_bytes()))
-    })
-}
-
-fn is_device_word(word: &[u8]) -> bool {
-    DEVICE_WORDS.iter().any(|device| word.eq_ignore_ascii_case(device.as_bytes()))
 }
 
 fn unnamed() -> Bot {

@@ -22,6 +22,7 @@ use super::{
         AgentCache, AgentFacts,
         hints::{HintCache, Hints},
     },
+    bot::{self, Lists},
     conduct::Conduct,
     geo::Locator,
     language,
@@ -33,12 +34,9 @@ use crate::{
     capture::{Facts, Flags, Inlet, Mark, RawClick, Texts, Visit},
     clock,
     config::Precision,
-    event::{
-        Agent, AgentType, Bot, BotReason, ClickEvent, Client, Destination, Device, Edge, Named, Route, SCHEMA,
-        Session,
-    },
+    event::{Agent, AgentType, Bot, ClickEvent, Client, Destination, Device, Edge, Named, Route, SCHEMA, Session},
     fault,
-    networks::{Network, Networks},
+    networks::Networks,
     quality::{self, Watch},
     query,
     reloaded::View,
@@ -176,6 +174,7 @@ pub struct Enricher {
     policies: Policies,
     agents: AgentCache,
     hints: HintCache,
+    crawlers: View<Lists>,
     locator: Locator,
     places: View<Places>,
     spammers: View<Spammers>,
@@ -195,6 +194,7 @@ impl Enricher {
             policies: Policies::new(&shared.config),
             agents: AgentCache::new(CACHED_AGENTS),
             hints: HintCache::default(),
+            crawlers: shared.crawlers.view(),
             locator: Locator::new(Arc::clone(&shared.geo)),
             places: shared.sources.places.view(),
             spammers: shared.sources.spammers.view(),
@@ -224,12 +224,13 @@ impl Enricher {
         let policy = self.policies.of(texts.workspace);
         let opted_out = policy.honour_opt_out && facts.flags.has(Flags::OPTED_OUT);
         let (mut id, mut timestamp, mut started) = ([0; 36], Timestamp::default(), Timestamp::default());
+        self.agents.judge_by(self.crawlers.load());
         let known = self.hints.told(self.agents.facts(texts.user_agent), &Hints::of(facts));
         let network = self.networks.load().of(facts.client.ip());
         let conduct = self.conduct.click(facts);
-        let by_conduct = || conduct.bot.then_some(Bot { reason: BotReason::Behaviour, class: None, name: None });
-        let by_request = request_bot(facts).or_else(by_conduct).or_else(|| network_bot(network));
-        let bot = known.bot.as_ref().or(by_request.as_ref());
+        let seen = bot::Evidence { agent: known.bot.as_ref(), facts, network, behaviour: conduct.bot };
+        let bot = bot::judge(&seen);
+        let bot = bot.as_ref();
         let visit = (!opted_out && bot.is_none()).then(|| self.sessions.click(facts, visit));
         let session = visit.map(|visit| Session { started: started.render(visit.started), first: visit.first });
         let location = self.locator.locate(facts.client.ip());
@@ -318,22 +319,6 @@ fn agent<'a>(known: &'a AgentFacts, bot: Option<&'a Bot>) -> Agent<'a> {
         os: known.os.as_ref(),
         device: known.device,
     }
-}
-
-/// The bot that the request gives away, whatever its agent says.
-fn request_bot(facts: &Facts<'_>) -> Option<Bot> {
-    let evidence = [
-        (Flags::HEAD, BotReason::Head),
-        (Flags::PREFETCH, BotReason::Prefetch),
-        (Flags::PREVIEW, BotReason::Preview),
-    ];
-    let reason = evidence.into_iter().find(|(flag, _)| facts.flags.has(*flag))?.1;
-    Some(Bot { reason, class: None, name: None })
-}
-
-/// The bot that nothing but its network gives away.
-fn network_bot(network: Option<Network>) -> Option<Bot> {
-    (network == Some(Network::Hosting)).then_some(Bot { reason: BotReason::Network, class: None, name: None })
 }
 
 /// Splits an absolute URL as the catalog writes it: `scheme://host[:port]/path[?query][#fragment]`.

@@ -29,7 +29,7 @@ impl TrustedProxies {
     /// for what stands left of it.
     pub fn client(&self, peer: Option<IpAddr>, header: &RequestHeader) -> ClientAddr {
         let peer = peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)).to_canonical();
-        if self.networks.is_empty() || !self.trusts(peer) {
+        if !self.trusts(peer) {
             return ClientAddr::from_ip(peer);
         }
         let mut client = peer;

@@ -133,6 +133,7 @@ pub enum Reload {
     BlockedDomains,
     BlockedUrls,
     SessionKey,
+    Crawlers,
     /// The lists of search engines, social networks and AI assistants.
     Referrers,
     Spammers,
@@ -149,6 +150,7 @@ impl Reload {
             Self::BlockedDomains => "blocked_domains",
             Self::BlockedUrls => "blocked_urls",
             Self::SessionKey => "session_key",
+            Self::Crawlers => "crawlers",
             Self::Referrers => "referrers",
             Self::Spammers => "spammers",
             Self::Networks => "networks",

@@ -252,7 +252,7 @@ impl Client {
     /// Like [`Client::click`], with more headers, each with its line end.
     pub fn send(&mut self, nonce: &str, more: &str, headers: &str) -> io::Result<u16> {
         let request = format!(
-            "GET /spring?n={nonce}{more} HTTP/1.1\r\nHost: go.brand.com\r\nUser-Agent: {CHROME}\r\n{headers}\r\n"
+            "GET /spring?n={nonce}{more} HTTP/1.1\r\nHost: go.brand.com\r\nUser-Agent: {CHROME}\r\nAccept: */*\r\n{headers}\r\n"
         );
         self.stream.write_all(request.as_bytes())?;
         self.read.clear();

@@ -144,6 +144,10 @@ fn the_pipeline_is_checked() {
             ("capture.ring_bytes", "between 1048576 and", |c| c.capture.ring_bytes = (1 << 20) - 1),
             ("enrich.workers", "is 1025", |c| c.enrich.workers = 1025),
             ("enrich.geoip_file", "is empty", |c| c.enrich.geoip_file = Some("".into())),
+            ("enrich.crawlers_file", "is empty", |c| c.enrich.crawlers_file = Some("".into())),
+            ("enrich.not_crawlers[0]", "must have 3 to 256 bytes, has 1", |c| {
+                c.enrich.not_crawlers = vec!["a".into()];
+            }),
             ("enrich.session_idle_secs", "between 1 and 86400, is 0", |c| c.enrich.session_idle_secs = 0),
             ("enrich.session_visitors", "is 0", |c| c.enrich.session_visitors = 0),
             ("enrich.session_rotation_hour", "between 0 and 23, is 24", |c| c.enrich.session_rotation_hour = 24),

@@ -8,15 +8,15 @@ fn name(agent: &str) -> Option<String> {
 }
 
 fn needles() -> impl Iterator<Item = (&'static str, &'static str)> {
-    crawlers::GROUPS.iter().chain(tools::GROUPS).flat_map(|group| group.entries.iter().copied())
+    table::groups().flat_map(|group| group.entries.iter().copied())
 }
 
 #[test]
 fn the_table_is_whole() {
-    assert!(TABLE.automaton.is_some());
-    assert!(TABLE.entries.len() >= 150);
+    assert!(table::TABLE.is_whole());
+    assert!(needles().count() >= 500);
     for (needle, name) in needles() {
-        assert!(!needle.trim_start_matches('^').is_empty());
+        assert!(!table::bare(needle).is_empty());
         assert_eq!(needle, needle.to_ascii_lowercase(), "a needle is lower case");
         assert!(name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit()), "{name}");
         assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b".-".contains(&b)), "{name}");
@@ -26,7 +26,7 @@ fn the_table_is_whole() {
 #[test]
 fn every_needle_can_be_the_answer() {
     for (needle, expected) in needles() {
-        let agent = needle.trim_start_matches('^');
+        let agent = table::bare(needle);
         assert_eq!(name(agent).as_deref(), Some(expected), "{needle}");
         assert_eq!(name(&agent.to_ascii_uppercase()).as_deref(), Some(expected), "{needle} in upper case");
     }
@@ -51,7 +51,56 @@ fn the_first_entry_of_the_table_wins() {
 fn a_needle_does_not_match_inside_a_word() {
     assert_eq!(name("Mozilla/5.0 (Linux; Android 9; XGPTBotany) AppleWebKit/537.36"), None);
     assert_eq!(name("Opera/9.80 (J2ME/MIDP; Opera Mini/9.80; U; en) MyJava/1"), None);
-    assert_eq!(name("MyApp/1.0 (libjava; Java/17)"), None);
+    assert_eq!(name("MyApp/1.0 (Linux; libjava; Java/17)"), None);
+}
+
+#[test]
+fn what_names_no_system_is_no_browser() {
+    for agent in
+        ["Mozilla/5.0", "Mozilla/5.0 (compatible)", "SomeThing/1.0", "x", "Mozilla/5.0 (Acme/1.0)", "\u{fffd}"]
+    {
+        assert_eq!(from_agent(agent), Some(unnamed()), "{agent}");
+    }
+    for agent in [
+        "Mozilla/5.0 (Mobile; rv:48.0) Gecko/48.0 Firefox/48.0 KAIOS/2.5",
+        "Nokia6300/2.0 (07.21) Profile/MIDP-2.0 Configuration/CLDC-1.1",
+        "Lynx/2.9.0 libwww-FM/2.14",
+        "Mozilla/5.0 (PlayStation 4 8.52) AppleWebKit/605.1.15 (KHTML, like Gecko)",
+        "Mozilla/5.0 (Web0S; Linux/SmartTV) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/79.0.3945.79 Safari/537.36",
+    ] {
+        assert_eq!(from_agent(agent), None, "{agent}");
+    }
+}
+
+#[test]
+fn people_inside_an_application_are_people() {
+    let iphone = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) \
+                  Mobile/15E148";
+    let android = "Mozilla/5.0 (Linux; Android 14; SM-S921B Build/UP1A.231005.007; wv) AppleWebKit/537.36 (KHTML, like \
+                   Gecko) Version/4.0 Chrome/131.0.6778.39 Mobile Safari/537.36";
+    for application in [
+        "[FBAN/FBIOS;FBAV/463.0.0.34.108;FBDV/iPhone14,5]",
+        "[FB_IAB/FB4A;FBAV/463.0.0.34.108;]",
+        "Instagram 334.0.4.32.98 (iPhone14,5; iOS 17_5; en_US)",
+        "Barcelona 334.0.4 (iPhone14,5; iOS 17_5)",
+        "musical_ly_34.5.0 BytedanceWebview/d8a21c6",
+        "[LinkedInApp]/9.29.9118",
+        "Snapchat/12.84.0.36 (like Safari/8617.2.4.10.8, panda)",
+        "[Pinterest/iOS]",
+        "Twitter for iPhone/10.38",
+        "MicroMessenger/8.0.49(0x18003137) NetType/WIFI Language/en",
+        "Line/14.7.0",
+        "KAKAOTALK 10.8.0",
+        "NAVER(inapp; search; 1010; 11.17.1; SE3)",
+        "DuckDuckGo/7 (https://duckduckgo.com/app)",
+        "GSA/318.0.629219512",
+        "Viber/22.0",
+    ] {
+        for system in [iphone, android] {
+            assert_eq!(from_agent(&format!("{system} {application}")), None, "{application}");
+        }
+    }
+    assert!(from_agent(&format!("{iphone} [FBAN/FBIOS] Googlebot/2.1")).is_some(), "our own table is surer");
 }
 
 #[test]
@@ -92,6 +141,10 @@ fn a_phone_whose_make_ends_like_a_bot_is_no_bot() {
          Mobile Safari/537.36",
         "Mozilla/5.0 (Linux; Android 10; CUBOT_X20_PRO) AppleWebKit/537.36 Chrome/90.0.4430.210 Mobile Safari/537.36",
         "SomeApp/1.0 (CUBOT )",
+        "Mozilla/5.0 (Linux; Android 7.0; M bot 60 Build/NRD90M) AppleWebKit/537.36 (KHTML, like Gecko) \
+         Chrome/58.0.3029.83 Mobile Safari/537.36",
+        "Mozilla/5.0 (Linux; U; Android 4.2.2; fa-ir; GLX SpiderI Build/JDQ39) AppleWebKit/534.30 (KHTML, like Gecko) \
+         Version/4.0 Mobile Safari/534.30",
     ] {
         assert_eq!(from_agent(agent), None, "{agent}");
     }
@@ -109,7 +162,42 @@ fn a_browser_that_calls_itself_compatible_is_no_bot() {
 }
 
 #[test]
+fn a_mail_address_is_a_bots_and_a_locale_is_not() {
+    let chrome = "AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36";
+    assert!(from_agent(&format!("Mozilla/5.0 (X11; Linux x86_64) {chrome} me@acme.example")).is_some());
+    assert_eq!(
+        from_agent(&format!("Mozilla/5.0 (X11; U; Linux i686; th-TH@calendar=gregorian) {chrome} Puffin/1")),
+        None
+    );
+    assert_eq!(from_agent(&format!("Mozilla/5.0 (Linux; Android 4.0.3; 101G9 Build/ICS@ROM.ex) {chrome}")), None);
+    assert_eq!(from_agent(&format!("Mozilla/5.0 (Windows NT 5.1) {chrome} CocCoc/33.0.1750.157")), None);
+}
+
+#[test]
+fn an_old_browser_with_the_address_of_a_toolbar_is_no_bot() {
+    let agent =
+        "Mozilla/4.0 (compatible; MSIE 8.0; Windows NT 5.1; Trident/4.0; Toolbar http://toolbar.example; .NET)";
+    assert_eq!(from_agent(agent), None);
+    assert!(from_agent(&agent.replace("MSIE 8.0", "Acme")).is_some());
+}
+
+#[test]
 fn a_name_beyond_the_bound_is_not_looked_for() {
-    let agent = format!("{}{}", "é".repeat(MAX_AGENT_BYTES), "Googlebot/2.1");
+    let agent = format!("Mozilla/5.0 (X11; {}{}", "é".repeat(MAX_AGENT_BYTES), "Googlebot/2.1");
     assert_eq!(from_agent(&agent), None);
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_text_is_judged(agent in ".{0,1200}") {
+        from_agent(&agent);
+    }
+
+    /// Pieces of needles, so that they overlap as much as they can.
+    #[test]
+    fn any_mix_of_needles_is_judged(picks in proptest::collection::vec(0_usize..1_000, 0..80)) {
+        let all: Vec<_> = needles().map(|(needle, _)| table::bare(needle)).collect();
+        let agent: String = picks.iter().map(|pick| all[pick % all.len()]).collect();
+        from_agent(&agent);
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! Libraries stand last: whoever names both a product and the library it is built on is the product.
 
-use super::Group;
+use super::table::Group;
 use crate::event::{BotClass, BotReason};
 
 pub(super) const GROUPS: &[Group] = &[
@@ -104,7 +104,7 @@ const SCANNERS: &[(&str, &str)] = &[
     ("httpx - open-source", "httpx"),
     ("projectdiscovery", "projectdiscovery"),
     ("censysinspect", "censys"),
-    ("expanse", "xpanse"),
+    ("expanse, a palo", "xpanse"),
     ("paloaltonetworks", "xpanse"),
     ("internetmeasurement", "internet-measurement"),
     ("internet-measurement", "internet-measurement"),
@@ -143,6 +143,12 @@ const HEADLESS: &[(&str, &str)] = &[
     ("splash version", "splash"),
     ("wkhtmlto", "wkhtmltopdf"),
     ("cutycapt", "cutycapt"),
+    ("ghost inspector", "ghost-inspector"),
+    ("nova-act", "nova-act"),
+    ("novaact", "nova-act"),
+    ("lightpanda", "lightpanda"),
+    ("chrome-headless-shell", "headless-chrome"),
+    ("webdriver", "webdriver"),
 ];
 
 const LIBRARIES: &[(&str, &str)] = &[
@@ -196,6 +202,8 @@ const LIBRARIES: &[(&str, &str)] = &[
     ("async-http-client", "async-http-client"),
     ("^jersey/", "jersey"),
     ("^java", "java"),
+    (") java/1", "java"),
+    ("java http", "java"),
     ("faraday", "faraday"),
     ("typhoeus", "typhoeus"),
     ("httparty", "httparty"),
@@ -205,6 +213,17 @@ const LIBRARIES: &[(&str, &str)] = &[
     ("^ruby", "ruby"),
     ("libwww-perl", "libwww-perl"),
     ("lwp::", "libwww-perl"),
+    ("boto3", "boto"),
+    ("botocore", "boto"),
+    ("aws-sdk-", "aws-sdk"),
+    ("aws-internal", "aws-sdk"),
+    ("google-cloud-sdk", "google-cloud-sdk"),
+    ("grpc-", "grpc"),
+    ("apt-http", "apt"),
+    ("request-promise", "request"),
+    ("request.js", "request"),
+    ("resty-requests", "resty-requests"),
+    ("url/emacs", "emacs-url"),
     ("lwp-trivial", "libwww-perl"),
     ("http-tiny", "http-tiny"),
     ("mojolicious", "mojolicious"),

@@ -1,0 +1,70 @@
+//! People who look like bots: applications that show pages in a window of their own, and devices with odd names.
+//!
+//! An agent string with one of these marks is a person's unless our own table names a bot in it. The mark holds off
+//! what only guesses: the rules for what crawlers call themselves, woothee's category, and the operator's list, whose
+//! patterns (`Pinterest`, `Snapchat`, `DuckDuckGo`, ...) are made for previewers and hit their applications as well.
+//! What the operator adds (`enrich.not_crawlers`) goes before our own table.
+
+/// In any case; `^` and `$` as in the table of bots.
+pub(super) const MARKS: &[&str] = &[
+    // Facebook, Messenger, Instagram, Threads.
+    "fban/",
+    "fbav/",
+    "fb_iab/",
+    "instagram ",
+    "barcelona ",
+    // Other social networks.
+    "musical_ly",
+    "bytedancewebview",
+    "trill_",
+    "tiktok ",
+    "linkedinapp",
+    "snapchat/",
+    "[pinterest/",
+    "pinterest for ",
+    "twitterandroid",
+    "twitter for ",
+    "weibo",
+    "vkandroidapp",
+    "vkclient",
+    "odklandroid",
+    "redditandroid",
+    // Messengers.
+    "micromessenger/",
+    "wxwork/",
+    "aliapp(",
+    "line/",
+    "kakaotalk",
+    "dingtalk/",
+    "alipayclient/",
+    "zalo ",
+    "whatsapp/",
+    "viber/",
+    // Search applications, and the browsers of search engines.
+    "gsa/",
+    "googleapp/",
+    "duckduckgo/",
+    "ddg/",
+    "naver(inapp",
+    "daumapps",
+    "baiduboxapp/",
+    "baidubrowser",
+    "bingsapphire/",
+    "yandexsearch/",
+    "yabrowser/",
+    "qwant/",
+    "ecosia ",
+    "brave/",
+    "seznam.cz/",
+    // Others that are named like a bot.
+    "camscanner",
+    "*qrscan",
+    "*qrcode",
+    "*barcode",
+    "qr scan",
+    "qr code",
+    "qr reader",
+    "googleweblight",
+    // Phones and tablets; those in a browser's own string are seen by their place.
+    "cubot",
+];
