@@ -34,6 +34,7 @@ pub mod penalties;
 pub mod reason;
 mod rules;
 
+use headers::Browser;
 pub use headers::Headers;
 pub use reason::{Reason, Reasons};
 
@@ -91,9 +92,13 @@ pub fn find(evidence: &Evidence<'_>) -> Findings {
     attacks::scan(evidence.path, Field::Address, &mut findings);
     attacks::scan(evidence.query, Field::Address, &mut findings);
     attacks::scan(evidence.referer, Field::Address, &mut findings);
-    attacks::scan(evidence.agent, Field::Agent, &mut findings);
+    let browser = Browser::read(evidence.agent);
+    // Of a browser's own agent only the first brackets can hold anything.
+    let agent = browser.map_or(evidence.agent, |(_, brackets)| brackets);
+    attacks::scan(agent, Field::Agent, &mut findings);
+    let are_impossible = browser.is_some_and(|(browser, _)| headers::are_impossible(browser, &evidence.headers));
     let facts = [
-        (headers::are_impossible(evidence.agent, &evidence.headers), Reason::ImpossibleHeaders),
+        (are_impossible, Reason::ImpossibleHeaders),
         (evidence.flood, Reason::ClickFlood),
         (evidence.guesses, Reason::LinkEnumeration),
         (evidence.blocked_destination, Reason::BlockedDestination),

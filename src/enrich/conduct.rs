@@ -125,14 +125,16 @@ struct Slot<T> {
 const WAYS: usize = 4;
 
 impl<T: Copy + Default> Table<T> {
+    /// `slots` is a power of two.
     fn new(slots: usize) -> Self {
+        debug_assert!(slots.is_power_of_two() && slots >= WAYS);
         Self { slots: vec![Slot::default(); slots].into() }
     }
 
     /// The entry of a hash: a new one in the place of the one that was touched longest ago, if there is none.
     fn entry(&mut self, hash: u64, now: u64) -> &mut T {
         let sets = self.slots.len() / WAYS;
-        let set = (hash >> 32) as usize % sets * WAYS;
+        let set = ((hash >> 32) as usize & (sets - 1)) * WAYS;
         let ways = &self.slots[set..set + WAYS];
         let known = ways.iter().position(|slot| slot.hash == hash && slot.touched > 0);
         let oldest = || ways.iter().enumerate().min_by_key(|(_, slot)| slot.touched).map_or(0, |(way, _)| way);
@@ -164,6 +166,9 @@ impl Rate {
             *self = Self { began: self.began + millis, current: 0, previous: self.current };
         }
         self.current = self.current.saturating_add(1);
+        if self.previous == 0 {
+            return self.current;
+        }
         let left = millis.saturating_sub(now.saturating_sub(self.began));
         self.current.saturating_add((u64::from(self.previous) * left / millis) as u32)
     }

@@ -19,10 +19,13 @@
 //!
 //! Linear in the first [`MAX_AGENT`] bytes; allocates nothing.
 
-use memchr::{memchr, memmem};
+use memchr::memchr;
 
 /// An agent that is longer is no browser's own.
 pub const MAX_AGENT: usize = 256;
+
+/// What every browser's agent begins with.
+const BEGINNING: &[u8] = b"Mozilla/5.0 (";
 
 /// The version at which a policy (`ForceMajorVersionToMinorPosition`) froze the agent's.
 const FROZEN: u16 = 99;
@@ -58,11 +61,8 @@ pub struct Headers<'a> {
     pub http_1_0: bool,
 }
 
-/// Whether no browser sends these headers with this agent.
-pub(super) fn are_impossible(agent: &[u8], headers: &Headers<'_>) -> bool {
-    let Some(browser) = Browser::read(agent) else {
-        return false;
-    };
+/// Whether this browser never sends these headers.
+pub(super) fn are_impossible(browser: Browser, headers: &Headers<'_>) -> bool {
     if browser.is_current() && (headers.http_1_0 || headers.tls && !headers.fetch_metadata) {
         return true;
     }
@@ -76,16 +76,13 @@ pub(super) fn are_impossible(agent: &[u8], headers: &Headers<'_>) -> bool {
     }
 }
 
+/// Brands are `"name";v="version"`, in any order. A comma within a name splits it into parts that are no brands.
 fn contradicts_brands(browser: Browser, brands: &[u8]) -> bool {
-    if brands.is_empty() {
-        return false;
-    }
-    let version = memmem::find(brands, b"\"Chromium\"").and_then(|at| {
-        let (version, _) = number(brands.get(at..)?.strip_prefix(br#""Chromium";v=""#)?)?;
-        Some(version)
-    });
-    browser.major != FROZEN && version.is_some_and(|version| version != browser.major)
-        || memmem::find(brands, b"\"HeadlessChrome\"").is_some()
+    brands.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).any(|brand| {
+        let version = brand.strip_prefix(br#""Chromium";v=""#).and_then(number);
+        version.is_some_and(|(version, _)| version != browser.major && browser.major != FROZEN)
+            || brand.starts_with(b"\"HeadlessChrome\"")
+    })
 }
 
 fn contradicts_platform(browser: Browser, platform: &[u8]) -> bool {
@@ -126,7 +123,7 @@ enum System {
 
 /// What a browser's own agent string says.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-struct Browser {
+pub(super) struct Browser {
     family: Family,
     major: u16,
     minor: u16,
@@ -136,15 +133,21 @@ struct Browser {
 }
 
 impl Browser {
-    /// `None` for everything that is not exactly a browser's own.
-    fn read(agent: &[u8]) -> Option<Self> {
+    /// Reads an agent string, and returns its first brackets, too: all else in it is fixed, or a version. `None` for
+    /// everything that is not exactly a browser's own.
+    pub(super) fn read(agent: &[u8]) -> Option<(Self, &[u8])> {
         if agent.len() > MAX_AGENT {
             return None;
         }
-        let rest = agent.strip_prefix(b"Mozilla/5.0 (")?;
+        let rest = agent.strip_prefix(BEGINNING)?;
         let (system, rest) = rest.split_at(memchr(b')', rest)?);
-        let system = System::read(system)?;
-        let rest = &rest[1..];
+        let brackets = &agent[BEGINNING.len() - 1..=BEGINNING.len() + system.len()];
+        let browser = Self::of(System::read(system)?, &rest[1..])?;
+        Some((browser, brackets))
+    }
+
+    /// From what stands behind the brackets.
+    fn of(system: System, rest: &[u8]) -> Option<Self> {
         if let Some(rest) = rest.strip_prefix(b" AppleWebKit/537.36 (KHTML, like Gecko) Chrome/") {
             let ((major, minor), rest) = version(rest)?;
             let (mobile, rest) = skip(rest, b" Mobile");

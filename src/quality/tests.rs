@@ -330,3 +330,16 @@ fn every_attack_can_be_found_at_the_weight_that_is_refused() {
         assert_eq!(heaviest, Some(reason.full_weight()), "{reason:?}");
     }
 }
+
+#[test]
+fn an_attack_within_a_browsers_agent_is_found() {
+    let of = |system: &str| {
+        let text = CHROME.replace("Linux; Android 14; CAT S61", system);
+        assert!(Browser::read(text.as_bytes()).is_some(), "{text}");
+        agent(&text)
+    };
+    assert_finds(&of("X11; sqlmap"), Verdict::Suspicious, "scanner", "a scanner's name");
+    assert_finds(&of("X11; ${jndi:dns://x}"), Verdict::Malicious, "log-lookup", "a lookup");
+    assert_finds(&of("X11; %3Cscript%3E"), Verdict::Malicious, "cross-site-scripting", "encoded");
+    assert_eq!(of("Linux; Android 14; CAT S61").verdict, Verdict::Clean);
+}

@@ -33,6 +33,10 @@ fn brands(version: u16) -> String {
     format!(r#""Google Chrome";v="{version}", "Chromium";v="{version}", "Not_A Brand";v="24""#)
 }
 
+fn are_impossible(agent: &[u8], headers: &Headers<'_>) -> bool {
+    Browser::read(agent).is_some_and(|(browser, _)| super::are_impossible(browser, headers))
+}
+
 #[track_caller]
 fn assert_judged(agent: &str, headers: &Headers<'_>, impossible: bool) {
     assert_eq!(are_impossible(agent.as_bytes(), headers), impossible, "{agent} {headers:?}");
