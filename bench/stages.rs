@@ -2,7 +2,7 @@
 //!
 //! Absolute times mean little on a shared machine; compare figures of one run.
 
-#![allow(clippy::unwrap_used, clippy::format_push_string)]
+#![allow(clippy::unwrap_used, clippy::format_push_string, clippy::format_collect)]
 
 use std::{collections::HashMap, hint::black_box, io::Write, path::Path, sync::Arc};
 
@@ -387,7 +387,7 @@ fn bench_sources<M: criterion::measurement::Measurement>(group: &mut criterion::
         b.iter(|| referrer::referral(b"", black_box(b"utm_term=poster&fbclid=1"), "go.brand.com", &places).is_some());
     });
     group.bench_function("language", |b| {
-        b.iter(|| language::preferred(black_box(b"en-US,en;q=0.9,de;q=0.7")).is_some())
+        b.iter(|| language::preferred(black_box(b"en-US,en;q=0.9,de;q=0.7")).is_some());
     });
     let policies = Policies::new(&enrich);
     group.bench_function("policy, no exceptions", |b| b.iter(|| policies.of(black_box(b"w-42")).honour_opt_out));

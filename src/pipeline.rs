@@ -128,6 +128,7 @@ impl Pipeline {
             Answers::new(&config.redirect),
             Arc::clone(&metrics),
             &watch,
+            Arc::clone(&sources) as _,
         );
         let journal_bytes = spool.journal_bytes();
         let monitor = Monitor {

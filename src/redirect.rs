@@ -143,9 +143,10 @@ impl Redirector {
         answers: Answers,
         metrics: Arc<Metrics>,
         watch: &Arc<Watch>,
+        lists: Arc<dyn guard::Lists>,
     ) -> Self {
         let guesses = Guesses::new(&watch.config, clock::monotonic()).map(Arc::new);
-        let guard = Guard::new(watch).map(Arc::new);
+        let guard = Guard::new(watch, lists).map(Arc::new);
         Self { catalog, capture, trusted: Arc::new(trusted), answers: Arc::new(answers), metrics, guesses, guard }
     }
 

@@ -337,6 +337,30 @@ fn die_at(stopped: Stopped, trap: &str) -> Stopped {
 }
 
 #[test]
+fn an_edge_tells_what_it_has_counted_also_after_a_restart() {
+    let edge = Edge::builder().feed("all", &["*"]).start();
+    let ask = |edge: &Edge, path: &str| -> serde_json::Value {
+        serde_json::from_str(&edge.admin(&format!("/v1/stats/{path}")).body).unwrap()
+    };
+    for n in 0..5 {
+        assert_eq!(edge.get("go.brand.com", &format!("/spring?{n}")).status, 302);
+    }
+    settle(&edge);
+    let link = ask(&edge, "links/go.brand.com/spring");
+    assert_eq!(link["totals"]["clicks"], 5, "{link}");
+    assert_eq!(link["totals"]["humans"].as_u64().unwrap() + link["totals"]["bots"].as_u64().unwrap(), 5, "{link}");
+    let edge = edge.stop().restart();
+    assert_eq!(edge.get("go.brand.com", "/spring").status, 302);
+    settle(&edge);
+    assert_eq!(ask(&edge, "domains/go.brand.com")["totals"]["clicks"], 6);
+    let top = ask(&edge, "workspaces/w-1?by=tags");
+    assert_eq!((&top["top"][0]["id"], &top["top"][0]["clicks"]), (&json!("t-1"), &json!(6)), "{top}");
+    // Nothing is clicked any more: what the answer holds gets no older.
+    let until = ask(&edge, "workspaces/w-1")["countedUntil"].clone();
+    edge.wait_until("the answer stays fresh", |edge| ask(edge, "workspaces/w-1")["countedUntil"] != until);
+}
+
+#[test]
 fn counts_are_those_of_the_delivered_events_whatever_kills_it() {
     let clicks: u64 = std::env::var("COUNTS_CLICKS").map_or(8_000, |clicks| clicks.parse().unwrap());
     let (stop, sent, answered) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));

@@ -255,6 +255,24 @@ fn suspicious_visitors_are_refused_when_that_is_wanted() {
 }
 
 #[test]
+fn networks_and_spam_referrers_are_refused_when_that_is_wanted() {
+    let lists = "block = [\"data-center-network\", \"spam-referrer\"]\n[enrich]\n\
+                 hosting_networks_file = 'hosting'\nspammers_file = 'spammers'";
+    let builder = edge(lists);
+    fs::write(builder.dir().join("hosting"), "127.8.1.0/24\n").unwrap();
+    fs::write(builder.dir().join("spammers"), "spam.example\n").unwrap();
+    let edge = builder.start();
+    assert_eq!(click(&edge, [8, 1, 7], CHROME, "/spring"), 403);
+    assert_eq!(click(&edge, [8, 2, 7], CHROME, "/spring"), 302);
+    let from = |host: &str| edge.request("GET", HOST, "/spring", &[("Referer", &format!("https://{host}/"))]).status;
+    assert_eq!((from("www.spam.example"), from("notspam.example")), (403, 302));
+    fs::write(edge.dir().join("hosting"), "127.8.2.0/24\n").unwrap();
+    edge.signal("HUP");
+    edge.wait_until("the other network", |edge| click(edge, [8, 2, 7], CHROME, "/spring") == 403);
+    assert_eq!(click(&edge, [8, 1, 7], CHROME, "/spring"), 302);
+}
+
+#[test]
 fn a_flood_is_refused_once_a_worker_has_seen_it_and_only_its_visitor_is() {
     let edge = edge("block = [\"click-flood\"]\nflood_clicks = 5\nflood_secs = 600").start();
     for _ in 0..6 {

@@ -243,7 +243,7 @@ fn a_click_that_comes_again_after_a_death_belongs_to_the_visit_that_it_did() {
             // It may die before it answers.
             let get = "GET /one HTTP/1.1\r\nHost: go.brand.com\r\nConnection: close\r\n";
             if let Ok(stream) = connect(None, edge.address) {
-                _ = exchange(stream, format!("{get}User-Agent: {CHROME}\r\n\r\n").as_bytes());
+                _ = exchange(stream, format!("{get}User-Agent: {CHROME}\r\nAccept: */*\r\n\r\n").as_bytes());
             }
         }
         let stopped = edge.wait();

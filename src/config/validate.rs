@@ -58,7 +58,7 @@ pub fn validate(config: &Config) -> Vec<Problem> {
     answers(config, &mut findings);
     pipeline(config, &mut findings);
     stats::stats(config, &mut findings);
-    quality::quality(&config.quality, &mut findings);
+    quality::quality(&config.quality, &config.enrich, &mut findings);
     feeds::feeds(&config.feeds, &mut findings);
     operation(config, &mut findings);
     findings.0

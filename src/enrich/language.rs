@@ -101,6 +101,7 @@ mod tests {
         assert_eq!(read("en-US,en;q=0.9,it;q=0.8").as_deref(), Some("en"));
         assert_eq!(read("gsw").as_deref(), Some("gsw"));
         assert_eq!(read("zh-Hans-CN").as_deref(), Some("zh"));
+        assert_eq!(read("zh-Hant-TW,zh;q=0.9,*;q=0.1").as_deref(), Some("zh"));
         assert_eq!(read("PT-br").as_deref(), Some("pt"));
         assert_eq!(read("en_GB").as_deref(), Some("en"));
     }
@@ -111,6 +112,8 @@ mod tests {
         assert_eq!(read("en;q=0.899,de;q=0.9").as_deref(), Some("de"));
         assert_eq!(read("en;q=0.9,de").as_deref(), Some("de"));
         assert_eq!(read("en ; Q=0.1 , de ; q=0.2").as_deref(), Some("de"));
+        assert_eq!(read("\ten;q=0.5\t,\t de\t;\tq=1.000 ").as_deref(), Some("de"));
+        assert_eq!(read("en;q=0.9999,de;q=0.999").as_deref(), Some("en"));
     }
 
     #[test]

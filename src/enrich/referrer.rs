@@ -64,6 +64,11 @@ pub fn referral<'a>(
     Some(Referral { hostname, protocol: Some(Cow::Borrowed(protocol)), path, origin: Some(origin) })
 }
 
+/// The host of a `Referer`, as its referral has it.
+pub fn host(referer: &[u8]) -> Option<Cow<'_, str>> {
+    page(referer).map(|(_, host, _)| host)
+}
+
 /// Protocol, host and path of a `Referer`.
 fn page(referer: &[u8]) -> Option<(&'static str, Cow<'_, str>, &[u8])> {
     let (protocol, rest) = split_scheme(referer.trim_ascii())?;

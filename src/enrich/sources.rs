@@ -4,14 +4,15 @@
 //! Each is read whole at the start, where a broken one keeps the edge from starting, and again at a reload, where it
 //! leaves the old one in service.
 
-use std::fmt::Display;
+use std::{fmt::Display, net::IpAddr};
 
-use super::referrer::{Places, Spammers};
+use super::referrer::{self, Places, Spammers};
 use crate::{
     config,
     list::ListError,
     mmdb::DatabaseError,
-    networks::{Networks, NetworksError},
+    networks::{Network, Networks, NetworksError},
+    redirect::guard,
     reloaded::Reloaded,
     telemetry::metrics::{Metrics, Reload},
 };
@@ -82,6 +83,16 @@ impl Sources {
         if networks {
             tell(metrics, Reload::Networks, &self.networks.reload(), || self.networks.load().len());
         }
+    }
+}
+
+impl guard::Lists for Sources {
+    fn network(&self, address: IpAddr) -> Option<Network> {
+        self.networks.peek().of(address)
+    }
+
+    fn is_spam(&self, referer: &[u8]) -> bool {
+        referrer::host(referer).is_some_and(|host| self.spammers.peek().is_spam(&host))
     }
 }
 

@@ -86,11 +86,6 @@ impl Reason {
             | Self::SpamReferrer => Verdict::Suspicious,
         }
     }
-
-    /// Whether only the workers find it, so that the redirect can mark it but not refuse it.
-    pub fn is_found_by_workers_only(self) -> bool {
-        matches!(self, Self::DataCenterNetwork | Self::AnonymizerNetwork | Self::SpamReferrer)
-    }
 }
 
 /// A set of reasons.

@@ -101,7 +101,7 @@ impl Builder {
         self
     }
 
-    /// Sets the lines of the section `[capture]` that follow its folder; `ring_bytes = 4194304` if never called.
+    /// Sets the lines of the section `[capture]` that follow its folder; `ring_bytes = 16777216` if never called.
     pub fn capture(mut self, lines: &str) -> Self {
         lines.clone_into(&mut self.capture);
         self
@@ -200,7 +200,7 @@ impl Edge {
             folders: Folders::new(),
             links: Vec::new(),
             feeds: String::new(),
-            capture: "ring_bytes = 4194304".into(),
+            capture: "ring_bytes = 16777216".into(),
             spool: String::new(),
             sections: String::new(),
             env: Vec::new(),

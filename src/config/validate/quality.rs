@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{Findings, open};
 use crate::{
-    config::Quality,
+    config::{Enrich, Quality},
     quality::{
         Reason,
         lists::{Domains, ListError, Urls},
@@ -14,7 +14,7 @@ use crate::{
 /// A day: nobody's visit is that long.
 const MAX_SECS: u64 = 86_400;
 
-pub(super) fn quality(config: &Quality, findings: &mut Findings) {
+pub(super) fn quality(config: &Quality, enrich: &Enrich, findings: &mut Findings) {
     let files = [
         ("quality.blocked_domains_file", &config.blocked_domains_file),
         ("quality.blocked_urls_file", &config.blocked_urls_file),
@@ -30,9 +30,13 @@ pub(super) fn quality(config: &Quality, findings: &mut Findings) {
             Reason::BlockedDestination if !has_lists => Some("set `blocked_domains_file` or `blocked_urls_file`"),
             Reason::ClickFlood if config.flood_clicks == 0 => Some("set `flood_clicks`"),
             Reason::LinkEnumeration if config.guess_links == 0 => Some("set `guess_links`"),
-            reason if reason.is_found_by_workers_only() => {
-                Some("remove it: it is found after the answer, and can only be marked")
+            Reason::DataCenterNetwork if enrich.asn_file.is_none() && enrich.hosting_networks_file.is_none() => {
+                Some("set `enrich.asn_file` or `enrich.hosting_networks_file`")
             }
+            Reason::AnonymizerNetwork if enrich.anonymizer_networks_file.is_none() => {
+                Some("set `enrich.anonymizer_networks_file`")
+            }
+            Reason::SpamReferrer if enrich.spammers_file.is_none() => Some("set `enrich.spammers_file`"),
             _ => None,
         };
         if let Some(remedy) = never {

@@ -34,6 +34,8 @@ const SECOND_LEVELS: [&str; 6] = ["com", "org", "net", "co", "it", "edu"];
 
 const PLACEHOLDER: &str = "{}";
 
+const APP_SCHEMES: [&str; 2] = ["android-app//", "android-app://"];
+
 const REMEDY: &str =
     "write a host, such as `example.com`, `search.example.{}`, `{}.example.com` or `example.com/path`";
 
@@ -91,7 +93,11 @@ impl Places {
 
     fn add(&mut self, kind: OriginType, lines: Vec<Line>, file: &Path) -> Result<(), ListError> {
         for Line { number, host: written, name } in lines {
-            let (address, path) = written.split_at(written.find('/').unwrap_or(written.len()));
+            // An Android package: as Matomo writes it, and as browsers do. It has no paths.
+            let package = APP_SCHEMES.iter().find_map(|scheme| written.strip_prefix(scheme));
+            let address = package.unwrap_or(&written);
+            let (address, path) = address.split_at(address.find('/').unwrap_or(address.len()));
+            let path = if path == "/" || package.is_some() { "" } else { path };
             let address = address.strip_prefix("www.").unwrap_or(address);
             let (hosts, before, fixed) = match address.split_once(PLACEHOLDER) {
                 None => (&mut self.plain, "", address),
@@ -106,7 +112,6 @@ impl Places {
             let Some(host) = host.filter(is_whole).filter(|_| begins_well) else {
                 return Err(ListError::line(file, number, format!("`{written}` is no host"), REMEDY));
             };
-            let path = if path == "/" { "" } else { path };
             let known = hosts.entry(host.into()).or_default();
             // The first one stands.
             if !known.iter().any(|place| &*place.path == path && &*place.before == before) {
@@ -237,6 +242,15 @@ mod tests {
             "img.old.example",
         ] {
             assert_eq!(known(&places, host), None, "{host}");
+        }
+    }
+
+    #[test]
+    fn an_application_is_written_with_its_scheme_or_without() {
+        let search = "Seek:\n  - android-app//com.seek.app/https/seek.example\n  - android-app://com.seek.two\n";
+        let places = places(["", "Net:\n  - com.net.app\n", search]).unwrap();
+        for (package, name) in [("com.seek.app", "seek"), ("com.seek.two", "seek"), ("com.net.app", "net")] {
+            assert_eq!(known(&places, package).map(|(_, name, _)| name), Some(name), "{package}");
         }
     }
 
