@@ -215,7 +215,7 @@ fn cities() -> Vec<u8> {
     };
     let coded = |code: String| Coded { names: names(&format!("Name of {code}")), iso_code: code };
     let mut random = fastrand::Rng::with_seed(7);
-    let mut writer = Writer::builder("made-City").build();
+    let mut writer = Writer::builder("made-City").description(&[("en", "Made for a benchmark")]).build();
     for network in 0..223 * 256_u32 {
         let city = random.u32(..4_000);
         let (country, letters) = (city % 100, b"ABCDEFGHIJ");

@@ -259,7 +259,7 @@ fn count(event: &Event, expected: &mut Expected) {
 }
 
 /// Everything that the store has of these hours.
-fn counted(stopped: &Stopped, hours: BTreeSet<u64>) -> Expected {
+fn counted(stopped: &Stopped, hours: &BTreeSet<u64>) -> Expected {
     let mut reader = counts(stopped);
     let snapshot = reader.snapshot(PATIENCE).unwrap();
     let mut counted = Expected::new();
@@ -281,7 +281,7 @@ fn counts(stopped: &Stopped) -> Reader {
 #[track_caller]
 fn assert_counts_are_exact(stopped: &Stopped) -> u64 {
     let (expected, events) = expected(&stopped.dir().join("bucket/all"));
-    let counted = counted(stopped, expected.keys().map(|(hour, ..)| *hour).collect());
+    let counted = counted(stopped, &expected.keys().map(|(hour, ..)| *hour).collect());
     let mut kinds: BTreeMap<Kind, usize> = BTreeMap::new();
     let mut wrong = Vec::new();
     for ((at, kind, scope, name), counts) in &expected {

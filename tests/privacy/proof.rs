@@ -50,7 +50,8 @@ fn builder(s3: &S3, tracer: Option<&Tracer>, tls: SocketAddr, upstream: SocketAd
         .section(&format!("[[listeners]]\naddress = \"{tls}\"\n{certificate}"))
         .section(&format!("[client_address]\ntrusted_proxies = [\"{TRUSTED}\"]"))
         .section(&format!("[upstream]\naddress = \"{upstream}\""))
-        .section(&format!("[enrich]\nworkers = 2\ngeoip_file = '{}'", geoip.display()))
+        // Few visitors: the whole table is searched after each stop.
+        .section(&format!("[enrich]\nworkers = 2\nsession_visitors = 2000\ngeoip_file = '{}'", geoip.display()))
         .section("[redirect]\nkeepalive_secs = 1\n[shutdown]\ndrain_secs = 1")
         .through(&through)
 }
