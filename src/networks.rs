@@ -2,7 +2,7 @@
 //!
 //! Beside the flow; imports no stage. Three sources, all optional, flattened when they are read into sorted ranges, so
 //! that an address costs two binary searches at the most, however many networks there are and wherever they came from:
-//! - `enrich.asn_file`, a database of autonomous systems: the networks of those that [`providers`] names;
+//! - `enrich.asn_file`, a database of autonomous systems: the networks of those that `providers` names;
 //! - `enrich.hosting_networks_file` and `enrich.anonymizer_networks_file`, lists of an operator's own: one network
 //!   (`192.0.2.0/24`, `2001:db8::/32`) or address a line, `#` begins a comment.
 //!

@@ -1,7 +1,7 @@
 //! Counts: clicks by link, domain, workspace, tag and creator, and for each workspace by country, referrer, device,
 //! browser and operating system, hour by hour.
 //!
-//! They are a fold over the journal: the packer reads each event's [tally](tally) once, in the journal's order, and what it
+//! They are a fold over the journal: the packer reads each event's [tally] once, in the journal's order, and what it
 //! has counted is committed to the [store] together with how far it has read. So a crash neither loses a click nor counts
 //! one twice, and workers that count never wait for each other: they append to what they journal anyway.
 //!

@@ -1,6 +1,6 @@
 //! Tells bots from people.
 //!
-//! What an agent string says of itself is weighed once for each string ([`Lists::listed`], [`guessed`]), what the
+//! What an agent string says of itself is weighed once for each string (`Lists::listed`, `guessed`), what the
 //! request shows beside it once for each click ([`judge`]). The judges of an agent string, the surest first:
 //!
 //! 1. texts of the operator that mark a person (`enrich.not_crawlers`),

@@ -1,7 +1,7 @@
 //! How visitors behave from click to click: floods of clicks on one link, and many links at once.
 //!
 //! All clicks of one address come to one worker, so each worker counts alone, in tables of a fixed size
-//! ([`FLOODS`], [`BURSTS`], [`CROWDS`], about 4 MB together); in a full set of four entries the one that was touched
+//! (`FLOODS`, `BURSTS`, `CROWDS`, about 4 MB together); in a full set of four entries the one that was touched
 //! longest ago makes way. A visitor is an address (IPv6: its first 64 bits) with an agent string, as a randomly keyed
 //! 64-bit hash; the key lives in this process only and is never stored, and so are the hashes.
 //!
@@ -15,8 +15,8 @@
 //!
 //! Many people share an address: a household, a company, a mobile network. With different agents they are different
 //! visitors here. A company with one kind of computer is not, and its people may well open five links of one newsletter
-//! within three seconds. So where at least [`CROWD`] agents were seen behind an address within ten minutes, thresholds
-//! are [`PATIENCE`] times as high. What remains: a crowd with one and the same agent, all at once, is taken for a bot;
+//! within three seconds. So where at least `CROWD` agents were seen behind an address within ten minutes, thresholds
+//! are `PATIENCE` times as high. What remains: a crowd with one and the same agent, all at once, is taken for a bot;
 //! and a gateway that changes its agent with each link is not.
 //!
 //! Visitors who opted out are counted, too: this is for security, in memory, for minutes, and tells nothing about them

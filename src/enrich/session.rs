@@ -3,10 +3,10 @@
 //! An individual is recognised by a keyed one-way hash (BLAKE3, 32-byte key, 128 bits of output) over workspace, client
 //! address (IPv6 by its first 64 bits) and agent. An address is only 32 bits: without the key everybody could try them
 //! all, so the key is the whole protection. It is replaced daily and wiped, with everything that was hashed with it, one
-//! idle time later ([`keys`]). The hash is not in the event.
+//! idle time later (`keys`). The hash is not in the event.
 //!
-//! Visits stand in one table of fixed size that all workers share ([`table`] tells who is forgotten when it is full), in
-//! a file on a tmpfs beside the rings ([`file`]): they outlive the process, however it ends, and never reach a disk. A
+//! Visits stand in one table of fixed size that all workers share (`table` tells who is forgotten when it is full), in
+//! a file on a tmpfs beside the rings (`file`): they outlive the process, however it ends, and never reach a disk. A
 //! visit goes on across a restart with any number of workers.
 //!
 //! **Clicks that are seen twice.** A click stays in its ring until its event is in the journal. When the process dies

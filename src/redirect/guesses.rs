@@ -14,7 +14,7 @@
 //! process only and is never stored, and so is the hash (of an IPv6 address, the first 64 bits).
 //!
 //! A finding holds for the rest of its window and the next one, and as long as the guessing goes on. What browsers and
-//! crawlers ask of any host ([`is_no_guess`]) is not counted, so that many people behind one address do not add up.
+//! crawlers ask of any host (`is_no_guess`) is not counted, so that many people behind one address do not add up.
 //! Somebody who asks for one dead link again and again cannot be told from one who guesses.
 
 use std::{

@@ -6,7 +6,7 @@
 //! is left alone for a while, and tried again; what waits for it keeps its segments of the journal, but no more of them than
 //! half of the bytes that the journal may have. What is beyond is given up, told and counted.
 //!
-//! Memory is bounded: a part has at most [`MAX_KEYS`] keys, and what waits is one [`Span`] a segment.
+//! Memory is bounded: a part has at most `MAX_KEYS` keys, and what waits is one [`Span`] a segment.
 
 use std::{
     collections::{BTreeMap, VecDeque},

@@ -1,5 +1,5 @@
 //! The places that an operator adds to the ones that are built in: `enrich.search_engines_file`,
-//! `enrich.socials_file` and `enrich.ai_assistants_file`, in the format of [`matomo`](super::matomo).
+//! `enrich.socials_file` and `enrich.ai_assistants_file`, in the format of `matomo`.
 //!
 //! An entry of the networks and assistants counts for its host and all hosts below it, an entry of the search engines
 //! for its host alone (with or without `www` or `m` before it), as in Matomo: `docs.google.com` is no search engine
