@@ -9,10 +9,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// Characters of a wrong value that are shown.
+const SHOWN: usize = 80;
+
 /// Why a list was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum ListError {
-    /// It is not there, this user may not read it, or it is no text.
+    /// It is not there, or this user may not read it.
     #[error("cannot read the list {}: {source}; put the file there, let this user read it, or correct the path", file.display())]
     Read {
         file: PathBuf,
@@ -29,14 +32,27 @@ impl ListError {
     pub fn line(file: &Path, line: usize, problem: impl Display, remedy: &'static str) -> Self {
         Self::Line { file: file.to_owned(), line, problem: problem.to_string(), remedy }
     }
+
+    /// A complaint about a value in a line, counted from 1: "`value` is no host".
+    pub fn value(file: &Path, line: usize, value: &str, problem: &str, remedy: &'static str) -> Self {
+        let value: String = value.chars().take(SHOWN).collect();
+        Self::line(file, line, format_args!("`{}` {problem}", value.escape_debug()), remedy)
+    }
 }
 
-/// The text of a list.
+/// The text of a list, without a byte order mark.
 ///
 /// # Errors
 /// When it cannot be read, or is not UTF-8.
 pub fn read(file: &Path) -> Result<String, ListError> {
-    fs::read_to_string(file).map_err(|source| ListError::Read { file: file.to_owned(), source })
+    let mut bytes = fs::read(file).map_err(|source| ListError::Read { file: file.to_owned(), source })?;
+    if bytes.starts_with(b"\xef\xbb\xbf") {
+        bytes.drain(..3);
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let line = 1 + memchr::memchr_iter(b'\n', &error.as_bytes()[..error.utf8_error().valid_up_to()]).count();
+        ListError::line(file, line, "the file is not UTF-8 from here on", "save it as UTF-8")
+    })
 }
 
 /// The lines of a plain list that say something, with their numbers, counted from 1: `#` begins a comment.
@@ -91,6 +107,18 @@ mod tests {
     fn a_complaint_names_file_line_and_remedy() {
         let error = ListError::line(Path::new("/etc/x.txt"), 7, "`a b` is no host", "remove it");
         assert_eq!(error.to_string(), "/etc/x.txt, line 7: `a b` is no host; remove it");
+        let error = ListError::value(Path::new("/etc/x.txt"), 7, &"\u{1b}".repeat(90), "is no host", "remove it");
+        assert_eq!(error.to_string().matches("\\u{1b}").count(), SHOWN);
         assert!(read(Path::new("/nowhere/x.txt")).unwrap_err().to_string().contains("/nowhere/x.txt"));
+    }
+
+    #[test]
+    fn a_list_is_utf8_with_or_without_a_mark() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(&file, "\u{feff}a.example\n").unwrap();
+        assert_eq!(read(file.path()).unwrap(), "a.example\n");
+        fs::write(&file, b"a.example\nb\xff.example\n\xff").unwrap();
+        let error = read(file.path()).unwrap_err().to_string();
+        assert!(error.ends_with(", line 2: the file is not UTF-8 from here on; save it as UTF-8"), "{error}");
     }
 }

@@ -25,8 +25,9 @@ use crate::{
         session::SessionError,
         sources::SourceError,
     },
+    list::ListError,
     mmdb::DatabaseError,
-    quality::{Watch, lists::ListError},
+    quality::Watch,
     redirect::{Answers, Redirector, TrustedProxies},
     spool::{FeedSpec, Opened, Outbox, Spool, SpoolError, rollups},
     stats::{
@@ -273,10 +274,6 @@ impl Monitor {
         self.metrics.reloaded(what, result.is_ok());
         match result {
             Ok(entries) => tracing::info!(?what, entries, "block list reloaded"),
-            Err(ListError::Line { file, line, value, problem, remedy }) => {
-                let file = file.display();
-                tracing::error!(%file, line, value, problem, remedy, "a block list was not reloaded; the old one serves on");
-            }
             Err(error) => tracing::error!(%error, "a block list was not reloaded; the old one serves on"),
         }
     }

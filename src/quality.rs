@@ -38,14 +38,11 @@ use headers::Browser;
 pub use headers::Headers;
 pub use reason::{Reason, Reasons};
 
-use self::{
-    lists::{Destinations, ListError},
-    penalties::Penalties,
-    rules::Field,
-};
+use self::{lists::Destinations, penalties::Penalties, rules::Field};
 use crate::{
     config,
     event::{Quality, Verdict},
+    list::ListError,
     networks::Network,
 };
 

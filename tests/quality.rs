@@ -328,9 +328,8 @@ fn block_lists_are_taken_over_while_they_are_good() {
     let log = edge.log();
     let told = log.lines().find(|line| line.contains("a block list was not reloaded")).unwrap();
     let told: Value = serde_json::from_str(told).unwrap();
-    assert_eq!((&told["line"], &told["value"]), (&json!(2), &json!("https://worse.example/")), "{told}");
-    assert!(told["file"].as_str().unwrap().ends_with("/domains"), "{told}");
-    assert!(told["remedy"].as_str().unwrap().starts_with("write the domain alone"), "{told}");
+    let wanted = "/domains, line 2: `https://worse.example/` is no domain; write the domain alone";
+    assert!(told["error"].as_str().unwrap().contains(wanted), "{told}");
 
     fs::write(&domains, "worse.example\n").unwrap();
     fs::write(&urls, hash("https://www.example.com/spring")).unwrap();
@@ -383,10 +382,10 @@ fn a_broken_list_refuses_the_start_and_check_tells_before() {
         let (code, said) = run(&["check"], &quality, &files);
         assert_eq!(code, Some(78), "{said}");
         let wanted = format!("`quality.{key}` names ");
-        assert!(said.contains(&wanted) && said.contains(&format!("where line 2 is wrong: {text:?}")), "{said}");
+        assert!(said.contains(&wanted) && said.contains(&format!("where line 2 is wrong: `{text}` is no")), "{said}");
         let (code, said) = run(&["serve", "--config"], &quality, &files);
         assert!(code.is_some_and(|code| code != 0), "{said}");
-        assert!(said.contains(&format!("list, line 2: {text:?} is no")) && said.contains("; write "), "{said}");
+        assert!(said.contains(&format!("list, line 2: `{text}` is no")) && said.contains("; write "), "{said}");
         let (_, said) = run(&["check"], &quality, &[]);
         assert!(said.contains(&wanted) && said.contains("cannot be read"), "{said}");
     }

@@ -19,17 +19,18 @@
 //! Both are held in memory, about 60 bytes an entry, and read again on `SIGHUP`. A file with one wrong line is refused
 //! as a whole: the start fails, and a reload leaves the old list in service.
 
-use std::{
-    fs, io,
-    net::IpAddr,
-    path::{Path, PathBuf},
-};
+use std::{net::IpAddr, path::Path};
 
 use ahash::RandomState;
 use hashbrown::HashSet;
 use sha2::{Digest, Sha256};
 
-use crate::{catalog::key::Host, config, reloaded::Reloaded};
+use crate::{
+    catalog::key::Host,
+    config,
+    list::{self, ListError},
+    reloaded::Reloaded,
+};
 
 /// Names in hosts files that are no destinations.
 pub const LOCAL: [&str; 10] = [
@@ -45,26 +46,8 @@ pub const LOCAL: [&str; 10] = [
     "ip6-allrouters",
 ];
 
-/// Characters of a wrong value that are shown.
-const SHOWN: usize = 80;
-
-/// Why a list was not taken.
-#[derive(Debug, thiserror::Error)]
-pub enum ListError {
-    /// It is not there, or this user may not read it.
-    #[error("cannot read the block list {}: {source}; put the file there, or let this user read it", file.display())]
-    Read {
-        file: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-    /// A line is none.
-    #[error("{}, line {line}: {value:?} {problem}; {remedy}", file.display())]
-    Line { file: PathBuf, line: usize, value: String, problem: &'static str, remedy: &'static str },
-}
-
-/// What is wrong with an entry, and what to do.
-type Wrong = (String, &'static str, &'static str);
+/// What is wrong with a value, and what to do: value, problem, remedy.
+type Wrong<'a> = (&'a str, &'static str, &'static str);
 
 /// The lists that are configured.
 pub struct Destinations {
@@ -119,7 +102,7 @@ impl Domains {
                     domains.insert(domain(name)?);
                 }
             } else {
-                return Err((line.into(), "is more than one domain", "write one domain a line"));
+                return Err((line, "is more than one domain", "write one domain a line"));
             }
             Ok(())
         })?;
@@ -140,7 +123,7 @@ impl Domains {
 }
 
 /// In the form in which it stands in a destination.
-fn domain(name: &str) -> Result<Box<[u8]>, Wrong> {
+fn domain(name: &str) -> Result<Box<[u8]>, Wrong<'_>> {
     match name.parse::<IpAddr>() {
         Ok(IpAddr::V4(address)) => return Ok(address.to_string().into_bytes().into()),
         Ok(IpAddr::V6(address)) => return Ok(format!("[{address}]").into_bytes().into()),
@@ -149,7 +132,7 @@ fn domain(name: &str) -> Result<Box<[u8]>, Wrong> {
     match Host::parse(name.as_bytes()) {
         Ok(host) if !name.contains(':') => Ok(host.as_bytes().into()),
         _ => Err((
-            name.into(),
+            name,
             "is no domain",
             "write the domain alone, without scheme, port, path or `*.`: it covers everything below it",
         )),
@@ -165,10 +148,8 @@ impl Urls {
     pub fn read(file: &Path) -> Result<Self, ListError> {
         let mut hashes = HashSet::default();
         for_each_line(file, |line| {
-            let hash = hash(line).ok_or_else(|| {
-                (line.into(), "is no SHA-256", "write 64 lower-case hexadecimal digits, as `sha256sum` does")
-            })?;
-            hashes.insert(hash);
+            let remedy = "write 64 lower-case hexadecimal digits, as `sha256sum` does";
+            hashes.insert(hash(line).ok_or((line, "is no SHA-256", remedy))?);
             Ok(())
         })?;
         Ok(Self(hashes))
@@ -207,24 +188,10 @@ fn host(url: &[u8]) -> &[u8] {
     }
 }
 
-/// Hands on each line without its comment, unless nothing is left.
-fn for_each_line(file: &Path, mut take: impl FnMut(&str) -> Result<(), Wrong>) -> Result<(), ListError> {
-    let bytes = fs::read(file).map_err(|source| ListError::Read { file: file.into(), source })?;
-    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
-    for (number, line) in text.split(|byte| *byte == b'\n').enumerate() {
-        let line = memchr::memchr(b'#', line).map_or(line, |at| &line[..at]);
-        let taken = match std::str::from_utf8(line).map(str::trim) {
-            Ok("") => Ok(()),
-            Ok(line) => take(line),
-            Err(_) => Err((String::from_utf8_lossy(line).into(), "is not UTF-8", "save the file as UTF-8")),
-        };
-        taken.map_err(|(value, problem, remedy)| ListError::Line {
-            file: file.into(),
-            line: number + 1,
-            value: value.chars().take(SHOWN).collect(),
-            problem,
-            remedy,
-        })?;
+/// Hands on each line that says something.
+fn for_each_line(file: &Path, mut take: impl FnMut(&str) -> Result<(), Wrong<'_>>) -> Result<(), ListError> {
+    for (number, line) in list::lines(&list::read(file)?) {
+        take(line).map_err(|(value, problem, remedy)| ListError::value(file, number, value, problem, remedy))?;
     }
     Ok(())
 }

@@ -5,9 +5,10 @@ use std::path::Path;
 use super::{Findings, open};
 use crate::{
     config::{Enrich, Quality},
+    list::ListError,
     quality::{
         Reason,
-        lists::{Domains, ListError, Urls},
+        lists::{Domains, Urls},
     },
 };
 
@@ -80,8 +81,8 @@ fn check(key: &str, file: Option<&Path>, read: impl Fn(&Path) -> Result<(), List
     }
     match read(file) {
         Ok(()) => {}
-        Err(ListError::Line { line, value, problem, remedy, .. }) => {
-            let message = format!("names {}, where line {line} is wrong: {value:?} {problem}", file.display());
+        Err(ListError::Line { line, problem, remedy, .. }) => {
+            let message = format!("names {}, where line {line} is wrong: {problem}", file.display());
             findings.error(key, message, remedy);
         }
         Err(error @ ListError::Read { .. }) => findings.error(key, error.to_string(), "correct the path"),
