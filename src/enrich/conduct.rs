@@ -1,7 +1,7 @@
 //! How visitors behave from click to click: floods of clicks on one link, and many links at once.
 //!
 //! All clicks of one address come to one worker, so each worker counts alone, in tables of a fixed size
-//! (`FLOODS`, `BURSTS`, `CROWDS`, about 4 MB together); in a full set of four entries the one that was touched
+//! (`FLOODS`, `BURSTS`, `CROWDS`, about 3 MB together); in a full set of four entries the one that was touched
 //! longest ago makes way. A visitor is an address (IPv6: its first 64 bits) with an agent string, as a randomly keyed
 //! 64-bit hash; the key lives in this process only and is never stored, and so are the hashes.
 //!
@@ -22,17 +22,17 @@
 //! Visitors who opted out are counted, too: this is for security, in memory, for minutes, and tells nothing about them
 //! but whether they are a machine.
 
-use std::sync::Arc;
+use std::{hint::black_box, sync::Arc};
 
 use ahash::RandomState;
 
 use crate::{capture::Facts, quality::Watch};
 
-/// Visitors and links, and addresses and links, that are remembered, 32 bytes each.
+/// Visitors and links, and addresses and links, that are remembered, 16 bytes each.
 const FLOODS: usize = 1 << 15;
-/// Visitors whose last links are remembered, 152 bytes each.
+/// Visitors whose last links are remembered, 128 bytes each.
 const BURSTS: usize = 1 << 14;
-/// Addresses whose agents are remembered, 40 bytes each.
+/// Addresses whose agents are remembered, 32 bytes each.
 const CROWDS: usize = 1 << 13;
 
 /// Different links of one visitor that are remembered, and the most that `burst_links` can be.
@@ -45,12 +45,15 @@ const PATIENCE: u32 = 3;
 /// How much more an address may do than a visitor.
 const ADDRESS: u32 = 10;
 /// How long the agents behind an address are counted, in milliseconds.
-const CROWD_MILLIS: u64 = 600_000;
+const CROWD_MILLIS: u32 = 600_000;
 
 /// What one worker has seen.
 pub struct Conduct {
     watch: Arc<Watch>,
     keyed: RandomState,
+    /// A day before the first click, in microseconds since the Unix epoch: the beginning of all times here, which are
+    /// in milliseconds.
+    began: u64,
     floods: Table<Rate>,
     bursts: Table<Burst>,
     crowds: Table<Agents>,
@@ -68,6 +71,7 @@ impl Conduct {
         Self {
             watch,
             keyed: RandomState::new(),
+            began: 0,
             floods: Table::new(FLOODS),
             bursts: Table::new(BURSTS),
             crowds: Table::new(CROWDS),
@@ -77,21 +81,26 @@ impl Conduct {
     /// Notes a click.
     pub fn click(&mut self, facts: &Facts<'_>) -> Found {
         let texts = &facts.texts;
-        let (client, now) = (facts.client.hash_input(), facts.micros / 1_000);
+        let client = facts.client.hash_input();
+        let now = self.now(facts.micros);
         let config = &self.watch.config;
         let address = self.keyed.hash_one(client);
         let agent = self.keyed.hash_one(texts.user_agent);
         let visitor = self.keyed.hash_one((address, agent));
         let link = self.keyed.hash_one((texts.host, texts.link_id));
+        let [by_visitor, by_address] = [visitor, address].map(|who| self.keyed.hash_one((who, link)));
+        // Asked for at once, they come from memory at once.
+        black_box([self.crowds.touch(address), self.floods.touch(by_visitor), self.floods.touch(by_address)]);
+        black_box(self.bursts.touch(visitor));
         let is_crowd = self.crowds.entry(address, now).add(agent, now) >= CROWD;
         let patience = if is_crowd { PATIENCE } else { 1 };
         let mut found = Found::default();
         if config.flood_clicks > 0 {
-            let (limit, millis) = (u32::from(config.flood_clicks), config.flood_secs * 1_000);
-            let by_visitor = self.floods.entry(self.keyed.hash_one((visitor, link)), now).add(now, millis);
-            let by_address = self.floods.entry(self.keyed.hash_one((address, link)), now).add(now, millis);
+            let (limit, millis) = (u32::from(config.flood_clicks), millis(config.flood_secs));
+            let by_visitor = self.floods.entry(by_visitor, now).add(now, millis);
+            let by_address = self.floods.entry(by_address, now).add(now, millis);
             let is_visitors = by_visitor > limit * patience;
-            found.flood = is_visitors || by_address > limit * ADDRESS;
+            found.flood = is_visitors || by_address > (limit * ADDRESS).min(MAX_RATE);
             // Only the visitor is refused: with the whole address a company would be.
             if is_visitors && let Some(penalties) = &self.watch.penalties {
                 penalties.add(client, texts.user_agent, facts.micros / 1_000_000);
@@ -100,124 +109,158 @@ impl Conduct {
         if config.burst_links > 0 {
             let burst = self.bursts.entry(visitor, now);
             let limit = (u32::from(config.burst_links) * patience).min(MAX_LINKS as u32);
-            if burst.add(link, now, config.burst_secs * 1_000) >= limit {
-                burst.bot_until = now + config.burst_bot_secs * 1_000;
+            if burst.add(link, now, millis(config.burst_secs)) >= limit {
+                burst.bot_since = Some(now);
             }
-            found.bot = now < burst.bot_until;
+            found.bot =
+                burst.bot_since.is_some_and(|since| now.saturating_sub(since) < millis(config.burst_bot_secs));
         }
         found
     }
+
+    /// Times have room for seven weeks. When they are over, everything is forgotten.
+    fn now(&mut self, micros: u64) -> u32 {
+        let since = |began: u64| u32::try_from(micros.saturating_sub(began) / 1_000).ok();
+        since(self.began).unwrap_or_else(|| {
+            self.began = micros.saturating_sub(DAY);
+            (self.floods, self.bursts, self.crowds) = (Table::new(FLOODS), Table::new(BURSTS), Table::new(CROWDS));
+            since(self.began).unwrap_or(0)
+        })
+    }
 }
 
-/// A hash table of a fixed size that forgets.
+/// A day, in microseconds.
+const DAY: u64 = 86_400_000_000;
+
+/// Seconds as milliseconds: at most a day, as configured.
+fn millis(secs: u64) -> u32 {
+    secs.saturating_mul(1_000).min(DAY / 1_000) as u32
+}
+
+/// A hash table of a fixed size that forgets the one that was touched longest ago.
 struct Table<T> {
-    slots: Box<[Slot<T>]>,
-}
-
-#[derive(Clone, Copy, Default)]
-struct Slot<T> {
-    hash: u64,
-    /// When it was last asked for, in milliseconds since the Unix epoch; 0 for never.
-    touched: u64,
-    value: T,
+    sets: Box<[Set<T>]>,
 }
 
 const WAYS: usize = 4;
 
+/// Tags and values lie together, in as few lines of the processor's cache as can be.
+#[derive(Clone, Copy, Default)]
+#[repr(align(64))]
+struct Set<T> {
+    tags: [Tag; WAYS],
+    values: [T; WAYS],
+}
+
+#[derive(Clone, Copy, Default)]
+struct Tag {
+    /// Part of the hash, odd; 0: nobody is here.
+    hash: u32,
+    touched: u32,
+}
+
 impl<T: Copy + Default> Table<T> {
-    /// `slots` is a power of two.
-    fn new(slots: usize) -> Self {
-        debug_assert!(slots.is_power_of_two() && slots >= WAYS);
-        Self { slots: vec![Slot::default(); slots].into() }
+    /// `entries` is a power of two.
+    fn new(entries: usize) -> Self {
+        debug_assert!(entries.is_power_of_two() && entries >= WAYS);
+        Self { sets: vec![Set::default(); entries / WAYS].into() }
+    }
+
+    fn touch(&self, hash: u64) -> u32 {
+        self.sets[(hash >> 32) as usize & (self.sets.len() - 1)].tags[0].hash
     }
 
     /// The entry of a hash: a new one in the place of the one that was touched longest ago, if there is none.
-    fn entry(&mut self, hash: u64, now: u64) -> &mut T {
-        let sets = self.slots.len() / WAYS;
-        let set = ((hash >> 32) as usize & (sets - 1)) * WAYS;
-        let ways = &self.slots[set..set + WAYS];
-        let known = ways.iter().position(|slot| slot.hash == hash && slot.touched > 0);
-        let oldest = || ways.iter().enumerate().min_by_key(|(_, slot)| slot.touched).map_or(0, |(way, _)| way);
+    fn entry(&mut self, hash: u64, now: u32) -> &mut T {
+        let at = (hash >> 32) as usize & (self.sets.len() - 1);
+        let Set { tags, values } = &mut self.sets[at];
+        let hash = hash as u32 | 1;
+        let known = tags.iter().position(|tag| tag.hash == hash);
+        let oldest = || (0..WAYS).min_by_key(|way| tags[*way].touched).unwrap_or(0);
         let way = known.unwrap_or_else(oldest);
-        let slot = &mut self.slots[set + way];
         if known.is_none() {
-            *slot = Slot { hash, ..Slot::default() };
+            tags[way] = Tag { hash, touched: 0 };
+            values[way] = T::default();
         }
-        slot.touched = slot.touched.max(now).max(1);
-        &mut slot.value
+        tags[way].touched = tags[way].touched.max(now);
+        &mut values[way]
     }
 }
 
 /// Clicks within a time, estimated from this window and a share of the one before.
 #[derive(Clone, Copy, Default)]
 struct Rate {
-    began: u64,
-    current: u32,
-    previous: u32,
+    began: u32,
+    /// At least 1 after the first click.
+    current: u16,
+    previous: u16,
 }
+
+/// No rate is told higher.
+const MAX_RATE: u32 = u16::MAX as u32 - 1;
 
 impl Rate {
     /// Counts a click, and tells how many there were within `millis`.
-    fn add(&mut self, now: u64, millis: u64) -> u32 {
+    fn add(&mut self, now: u32, millis: u32) -> u32 {
         let elapsed = now.saturating_sub(self.began);
-        if elapsed >= 2 * millis {
+        if self.current == 0 || elapsed >= 2 * millis {
             *self = Self { began: now, current: 0, previous: 0 };
         } else if elapsed >= millis {
             *self = Self { began: self.began + millis, current: 0, previous: self.current };
         }
         self.current = self.current.saturating_add(1);
-        if self.previous == 0 {
-            return self.current;
+        let (current, previous) = (u32::from(self.current), u64::from(self.previous));
+        if previous == 0 {
+            return current;
         }
-        let left = millis.saturating_sub(now.saturating_sub(self.began));
-        self.current.saturating_add((u64::from(self.previous) * left / millis) as u32)
+        let left = u64::from(millis.saturating_sub(now.saturating_sub(self.began)));
+        current + (previous * left / u64::from(millis)) as u32
     }
 }
 
 /// The last different links of a visitor.
 #[derive(Clone, Copy, Default)]
 struct Burst {
-    bot_until: u64,
-    links: [(u16, u32); MAX_LINKS],
+    bot_since: Option<u32>,
     known: u8,
+    /// Parts of their hashes.
+    links: [u16; MAX_LINKS],
+    clicked: [u32; MAX_LINKS],
 }
 
 impl Burst {
     /// Notes a link, and tells how many different ones there were within `millis`.
-    fn add(&mut self, link: u64, now: u64, millis: u64) -> u32 {
-        let (link, now) = ((link >> 48) as u16, now as u32);
-        // The clock's lower half begins again after seven weeks. A click from before the others is as good as now.
-        let age = |at: u32| Some(now.wrapping_sub(at)).filter(|age| *age < u32::MAX / 2).unwrap_or(0);
+    fn add(&mut self, link: u64, now: u32, millis: u32) -> u32 {
+        let link = (link >> 48) as u16;
         let known = usize::from(self.known).min(MAX_LINKS);
-        let mut links = self.links[..known].iter_mut();
-        if let Some((_, at)) = links.find(|(other, _)| *other == link) {
-            *at = now;
-        } else if known < MAX_LINKS {
-            self.links[known] = (link, now);
-            self.known += 1;
-        } else if let Some(oldest) = self.links.iter_mut().max_by_key(|(_, at)| age(*at)) {
-            *oldest = (link, now);
-        }
-        let known = usize::from(self.known);
-        self.links[..known].iter().filter(|(_, at)| u64::from(age(*at)) <= millis).count() as u32
+        let oldest = || (0..MAX_LINKS).max_by_key(|at| now.saturating_sub(self.clicked[*at])).unwrap_or(0);
+        let at = match self.links[..known].iter().position(|other| *other == link) {
+            Some(at) => at,
+            None if known < MAX_LINKS => known,
+            None => oldest(),
+        };
+        (self.links[at], self.clicked[at]) = (link, now);
+        let known = known.max(at + 1);
+        self.known = known as u8;
+        self.clicked[..known].iter().filter(|clicked| now.saturating_sub(**clicked) <= millis).count() as u32
     }
 }
 
 /// The agents behind an address, a bit each.
 #[derive(Clone, Copy, Default)]
 struct Agents {
-    began: u64,
     current: u64,
     previous: u64,
+    began: u32,
 }
 
 impl Agents {
     /// Notes an agent, and tells how many there are, give or take those that share a bit.
-    fn add(&mut self, agent: u64, now: u64) -> u32 {
+    fn add(&mut self, agent: u64, now: u32) -> u32 {
         let elapsed = now.saturating_sub(self.began);
-        if elapsed >= CROWD_MILLIS {
+        if self.current == 0 || elapsed >= CROWD_MILLIS {
             let previous = if elapsed < 2 * CROWD_MILLIS { self.current } else { 0 };
-            *self = Self { began: now, current: 0, previous };
+            *self = Self { current: 0, previous, began: now };
         }
         self.current |= 1 << (agent % 64);
         (self.current | self.previous).count_ones()
