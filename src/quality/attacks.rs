@@ -1,14 +1,17 @@
 //! Attacks in what a visitor sends.
 //!
 //! Every field is scanned as it came, and once more percent-decoded when that makes a difference, by one automaton
-//! for all rules. The decoded text has `+` and every run of white space as one space. The work is linear in the
+//! for all rules, unless the [`sieve`] shows before that there is nothing to find. The decoded text has `+` and every run of white space as one space. The work is linear in the
 //! input, and bounded by [`MAX_SCAN`]. A clean click allocates nothing: decoded text goes into a buffer that its thread
 //! keeps.
+
+mod sieve;
 
 use std::{cell::RefCell, sync::LazyLock};
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
 
+use self::sieve::Sieve;
 use super::{
     Findings,
     rules::{Check, Field, RULES, Rule},
@@ -25,6 +28,8 @@ const MAX_LOOK_AHEAD: usize = 16;
 struct Scanner {
     automaton: AhoCorasick,
     rules: Vec<&'static Rule>,
+    /// For addresses. Agents have other needles, too, and are remembered.
+    sieve: Sieve,
 }
 
 /// `None` only if the table outgrew the automaton, which a test would show.
@@ -35,8 +40,14 @@ static SCANNER: LazyLock<Option<Scanner>> = LazyLock::new(|| {
         .kind(Some(AhoCorasickKind::DFA))
         .build(needles().map(|(_, needle)| needle))
         .ok()?;
-    Some(Scanner { automaton, rules: needles().map(|(rule, _)| rule).collect() })
+    let rules = needles().map(|(rule, _)| rule).collect();
+    Some(Scanner { automaton, rules, sieve: Sieve::new(address_needles()) })
 });
+
+fn address_needles() -> impl Iterator<Item = &'static str> {
+    let rules = RULES.iter().filter(|rule| rule.fields.is_none_or(|field| field == Field::Address));
+    rules.flat_map(|rule| rule.needles).copied()
+}
 
 thread_local! {
     /// Decoded text, at most [`MAX_SCAN`] bytes.
@@ -80,8 +91,12 @@ pub(super) fn scan(text: &[u8], field: Field, findings: &mut Findings) {
 
 fn search(text: &[u8], field: Field, findings: &mut Findings) {
     let Some(scanner) = &*SCANNER else { return };
-    // Nearly every text holds no needle, and to find that out costs half of looking for all of them.
-    if !scanner.automaton.is_match(text) {
+    // Nearly every text holds no needle: an agent is asked for one before all are looked for.
+    let may_hold = match field {
+        Field::Address => scanner.sieve.may_hold(text),
+        Field::Agent => scanner.automaton.is_match(text),
+    };
+    if !may_hold {
         return;
     }
     for found in scanner.automaton.find_overlapping_iter(text) {
