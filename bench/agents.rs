@@ -28,7 +28,7 @@ use clickedge::{
         hints::{Hints, overlay},
         parse,
     },
-    event::Named,
+    event::{Device, Named},
 };
 
 /// Disagreements that are printed of each field.
@@ -115,8 +115,7 @@ fn named(named: Option<&Named>) -> (String, String) {
 }
 
 fn device_name(facts: &AgentFacts) -> String {
-    let device = facts.device.map(|device| serde_json::to_value(device).unwrap());
-    device.map_or("-".into(), |device| device["name"].as_str().unwrap().into())
+    facts.device.map_or("-", Device::name).to_owned()
 }
 
 /// Lists cut versions as they like: the shorter one must be how the longer one starts, zeros left out.

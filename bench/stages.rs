@@ -310,7 +310,7 @@ fn enrich(c: &mut Criterion) {
         path: b"/tag-00002a",
         query: b"utm_term=poster",
         referer: b"https://l.facebook.com/",
-        agent: AGENT,
+        agent: quality::Claims::read(AGENT),
         ..quality::Evidence::default()
     };
     group.bench_function("quality", |b| b.iter(|| quality::judge(black_box(&evidence)).reasons.len()));

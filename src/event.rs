@@ -4,12 +4,15 @@
 //! absent means absent, never `null`; times are RFC 3339 in UTC with `Z`; slugs are lower case kebab
 //! (`facebook-app`, `windows-10`). The golden file and the schema test in `tests/event.rs` hold this module.
 //!
-//! The structs borrow from the raw click and from the catalog's pre-rendered JSON, so that encoding an event copies
-//! each byte once. They are written, never read: a customer's reader is a JSON parser.
+//! The structs borrow from the raw click and from the catalog's pre-rendered JSON, so that writing an event
+//! ([`ClickEvent::write`]) copies each byte once. They are written, never read: a customer's reader is a JSON parser.
+
+mod text;
+
+pub use text::AgentText;
 
 use std::borrow::Cow;
 
-use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::value::RawValue;
 
 /// The value of `schema` in every event of this major version.
@@ -19,7 +22,6 @@ pub const SCHEMA: &str = "click/1";
 pub const JSON_SCHEMA: &str = include_str!("../conf/click-event.schema.json");
 
 /// One answered click on a branded link.
-#[derive(Serialize)]
 pub struct ClickEvent<'a> {
     /// Unique, sortable by time, stable across replays: customers dedupe on it.
     pub id: &'a str,
@@ -29,7 +31,6 @@ pub struct ClickEvent<'a> {
     pub timestamp: &'a str,
     pub client: Client<'a>,
     /// Absent when the click is direct.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub referral: Option<Referral<'a>>,
     pub route: Route<'a>,
     pub quality: Quality,
@@ -37,75 +38,93 @@ pub struct ClickEvent<'a> {
 }
 
 /// Who clicked, as far as it may be told.
-#[derive(Serialize)]
 pub struct Client<'a> {
     /// Primary subtag of the preferred language, two or three lower-case letters.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub language: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub location: Option<&'a Location>,
     pub agent: Agent<'a>,
     /// Absent when the visitor opted out, and for bots.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<Session<'a>>,
 }
 
+/// A short code, in lower case: of a language, a country, a region. One to three ASCII letters or digits.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Code {
+    characters: [u8; 3],
+    len: u8,
+}
+
+impl Code {
+    /// The code of a text, in either case; `None` when it is none.
+    pub fn read(text: &[u8]) -> Option<Self> {
+        let is_code = (1..=3).contains(&text.len()) && text.iter().all(u8::is_ascii_alphanumeric);
+        let mut characters = [0; 3];
+        for (character, byte) in characters.iter_mut().zip(text) {
+            *character = byte.to_ascii_lowercase();
+        }
+        is_code.then_some(Self { characters, len: text.len() as u8 })
+    }
+
+    /// `en`, `gsw`, `13`.
+    pub fn as_str(&self) -> &str {
+        let characters = self.characters.get(..usize::from(self.len)).unwrap_or_default();
+        str::from_utf8(characters).unwrap_or_default()
+    }
+}
+
 /// Where the client address lies, as the GeoIP database has it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Location {
     /// ISO 3166-1 alpha-2, lower case.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub country: Option<String>,
+    pub country: Option<Code>,
     /// ISO 3166-2 subdivision code without the country, lower case.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub region: Option<String>,
+    pub region: Option<Code>,
     /// English name.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub city: Option<String>,
     /// Degrees, WGS 84.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub latitude: Option<f64>,
     /// Degrees, WGS 84.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub longitude: Option<f64>,
 }
 
 /// The software that clicked.
-#[derive(Serialize)]
 pub struct Agent<'a> {
-    #[serde(rename = "type")]
     pub kind: AgentType,
     /// Only when `kind` is [`AgentType::Bot`].
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub bot: Option<&'a Bot>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub browser: Option<&'a Named>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub os: Option<&'a Named>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub device: Option<Device>,
+    /// The text of the last three, if somebody keeps it.
+    pub text: Option<&'a AgentText>,
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum AgentType {
     Human,
     Bot,
 }
 
+impl AgentType {
+    /// The slug that stands in the event.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Human => "human",
+            Self::Bot => "bot",
+        }
+    }
+}
+
 /// Why a click counts as a bot's, and which bot it is if that is known.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Bot {
     pub reason: BotReason,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub class: Option<BotClass>,
     /// A slug, `googlebot`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<Cow<'static, str>>,
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum BotReason {
     /// The agent string names a crawler, a previewer, a monitor or a scanner, calls itself one, or is no browser's by its
     /// form; or the client hints name a browser without a screen.
@@ -126,8 +145,23 @@ pub enum BotReason {
     Behaviour,
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+impl BotReason {
+    /// The slug that stands in the event.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Agent => "agent",
+            Self::Library => "library",
+            Self::EmptyAgent => "empty-agent",
+            Self::Head => "head",
+            Self::Prefetch => "prefetch",
+            Self::Preview => "preview",
+            Self::Network => "network",
+            Self::Behaviour => "behaviour",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum BotClass {
     Search,
     SocialPreview,
@@ -141,18 +175,34 @@ pub enum BotClass {
     Other,
 }
 
+impl BotClass {
+    /// The slug that stands in the event.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Search => "search",
+            Self::SocialPreview => "social-preview",
+            Self::Ai => "ai",
+            Self::Seo => "seo",
+            Self::Monitoring => "monitoring",
+            Self::Scanner => "scanner",
+            Self::Feed => "feed",
+            Self::Advertising => "advertising",
+            Self::Library => "library",
+            Self::Other => "other",
+        }
+    }
+}
+
 /// A name and its version: a browser, an operating system.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Named {
     /// A slug, `chrome`, `windows-10`.
     pub name: Cow<'static, str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
 }
 
 /// What kind of thing the visitor holds.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
-#[serde(tag = "name", rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Device {
     Pc,
     Smartphone,
@@ -183,7 +233,6 @@ impl Device {
 }
 
 /// The visit that the click belongs to.
-#[derive(Serialize)]
 pub struct Session<'a> {
     /// RFC 3339 UTC.
     pub started: &'a str,
@@ -192,29 +241,23 @@ pub struct Session<'a> {
 }
 
 /// The page that the visitor came from.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Referral<'a> {
     pub hostname: Cow<'a, str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub protocol: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin<'a>>,
 }
 
 /// What kind of place the referrer is, and which.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Origin<'a> {
-    #[serde(rename = "type")]
     pub kind: OriginType,
     /// A slug, `facebook`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<&'a str>,
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum OriginType {
     Social,
     Search,
@@ -226,26 +269,34 @@ pub enum OriginType {
     Other,
 }
 
+impl OriginType {
+    /// The slug that stands in the event.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Social => "social",
+            Self::Search => "search",
+            Self::Email => "email",
+            Self::Ai => "ai",
+            Self::Paid => "paid",
+            Self::Messaging => "messaging",
+            Self::Internal => "internal",
+            Self::Other => "other",
+        }
+    }
+}
+
 /// The link as it was when the redirect was answered, and where the visitor was really sent.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
 pub struct Route<'a> {
     pub id: &'a str,
     pub slashtag: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub created_at: Option<&'a str>,
     /// What the visitor put on the short link.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub params: Option<Params<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub creator: Option<&'a RawValue>,
     pub domain: &'a RawValue,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub tags: Option<&'a RawValue>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub scripts: Option<&'a RawValue>,
     /// Which rule or variant chose the destination; absent for the link's own.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<&'a str>,
     /// HTTP status of the answer.
     pub status: u16,
@@ -253,54 +304,63 @@ pub struct Route<'a> {
 }
 
 /// Where the visitor was sent, after rules and query forwarding.
-#[derive(Serialize)]
 pub struct Destination<'a> {
     pub raw: &'a str,
     pub protocol: &'a str,
     pub hostname: &'a str,
     pub path: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub params: Option<Params<'a>>,
 }
 
-#[derive(Debug, Eq, PartialEq, Serialize)]
+#[derive(Debug, Eq, PartialEq)]
 pub struct Params<'a> {
     pub query: Query<'a>,
 }
 
-/// Decoded query parameters in order of first appearance; a repeated key keeps every value, in order.
+/// Decoded query parameters, as they came: key and value. The event has one member for each key, in order of first
+/// appearance, with all its values, in order.
 #[derive(Debug, Default, Eq, PartialEq)]
-pub struct Query<'a>(pub Vec<(Cow<'a, str>, Vec<Cow<'a, str>>)>);
+pub struct Query<'a>(pub Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
-impl Serialize for Query<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        for (key, values) in &self.0 {
-            map.serialize_entry(key, values)?;
-        }
-        map.end()
+impl<'a> Query<'a> {
+    /// The keys, each once, and their values. Pairs are few: they are compared one by one.
+    pub fn entries(&self) -> impl Iterator<Item = (&str, impl Iterator<Item = &str>)> {
+        let is_first = |at: usize, key: &Cow<'a, str>| self.0[..at].iter().all(|(other, _)| other != key);
+        let firsts = self.0.iter().enumerate().filter(move |(at, (key, _))| is_first(*at, key));
+        firsts.map(|(at, (key, _))| {
+            let values = self.0[at..].iter().filter(move |(other, _)| other == key);
+            (key.as_ref(), values.map(|(_, value)| value.as_ref()))
+        })
     }
 }
 
 /// Whether the click looks like what it claims to be.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Quality {
     pub verdict: Verdict,
     /// Slugs, each once.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub reasons: Vec<&'static str>,
 }
 
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Verdict {
     Clean,
     Suspicious,
     Malicious,
 }
 
+impl Verdict {
+    /// The slug that stands in the event.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Clean => "clean",
+            Self::Suspicious => "suspicious",
+            Self::Malicious => "malicious",
+        }
+    }
+}
+
 /// Which point of presence answered.
-#[derive(Serialize)]
 pub struct Edge<'a> {
     pub pop: &'a str,
 }

@@ -55,8 +55,8 @@ pub struct Evidence<'a> {
     pub query: &'a [u8],
     /// The whole `Referer`.
     pub referer: &'a [u8],
-    /// `User-Agent`.
-    pub agent: &'a [u8],
+    /// What `User-Agent` shows.
+    pub agent: Claims,
     /// What else the headers show.
     pub headers: Headers<'a>,
     /// The address has lately asked for many links that are none.
@@ -69,6 +69,26 @@ pub struct Evidence<'a> {
     pub network: Option<Network>,
     /// The referrer is a spammer's.
     pub spam_referrer: bool,
+}
+
+/// What an agent string shows for itself: the same for every click with it, so it is worth remembering.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Claims {
+    /// The browser whose very own string it is.
+    browser: Option<Browser>,
+    attacks: Findings,
+}
+
+impl Claims {
+    /// Reads `User-Agent`.
+    pub fn read(agent: &[u8]) -> Self {
+        let browser = Browser::read(agent);
+        // Of a browser's own agent only the first brackets can hold anything.
+        let text = browser.map_or(agent, |(_, brackets)| brackets);
+        let mut attacks = Findings::default();
+        attacks::scan(text, Field::Agent, &mut attacks);
+        Self { browser: browser.map(|(browser, _)| browser), attacks }
+    }
 }
 
 /// What was found, a bit a reason and weight.
@@ -85,15 +105,12 @@ pub fn judge(evidence: &Evidence<'_>) -> Quality {
 
 /// Everything that speaks against a click. Allocates nothing, but for a buffer that each thread keeps.
 pub fn find(evidence: &Evidence<'_>) -> Findings {
-    let mut findings = Findings::default();
+    let mut findings = evidence.agent.attacks;
     attacks::scan(evidence.path, Field::Address, &mut findings);
     attacks::scan(evidence.query, Field::Address, &mut findings);
     attacks::scan(evidence.referer, Field::Address, &mut findings);
-    let browser = Browser::read(evidence.agent);
-    // Of a browser's own agent only the first brackets can hold anything.
-    let agent = browser.map_or(evidence.agent, |(_, brackets)| brackets);
-    attacks::scan(agent, Field::Agent, &mut findings);
-    let are_impossible = browser.is_some_and(|(browser, _)| headers::are_impossible(browser, &evidence.headers));
+    let browser = evidence.agent.browser;
+    let are_impossible = browser.is_some_and(|browser| headers::are_impossible(browser, &evidence.headers));
     let facts = [
         (are_impossible, Reason::ImpossibleHeaders),
         (evidence.flood, Reason::ClickFlood),

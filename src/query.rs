@@ -5,12 +5,9 @@
 //! The caller bounds the length of a query (the listener's header limit); this module bounds the pairs. Text that
 //! needs no decoding is borrowed.
 //!
-//! A hostile query cannot make the search for repeated keys expensive: keys are told apart by a randomly keyed hash,
-//! and compared only when the hashes are equal.
+//! A hostile query cannot make the search for repeated keys expensive: so few pairs are compared one by one.
 
 use std::borrow::Cow;
-
-use ahash::RandomState;
 
 use crate::event::{Params, Query};
 
@@ -20,31 +17,28 @@ pub const MAX_PAIRS: usize = 256;
 /// The parameters of a query string (without its `?`), or `None` when there are none.
 ///
 /// Keys and values are percent-decoded, `+` is a space, and what is no UTF-8 becomes U+FFFD. A malformed escape stays
-/// as it is. Keys stand in order of first appearance, with their values in order; a key without `=` has the value "".
-pub fn parse(query: &[u8]) -> Option<Params<'_>> {
-    let mut pairs = pairs(query).take(MAX_PAIRS).peekable();
-    pairs.peek()?;
-
-    let keyed = RandomState::new();
-    let mut hashes: Vec<u64> = Vec::new();
-    let mut entries: Vec<(Cow<'_, str>, Vec<Cow<'_, str>>)> = Vec::new();
-    for (key, value) in pairs {
-        let (key, value) = (decode(key), decode(value));
-        let hash = keyed.hash_one(&*key);
-        let known = hashes.iter().zip(&mut entries).find(|(other, (name, _))| **other == hash && *name == key);
-        if let Some((_, (_, values))) = known {
-            values.push(value);
-        } else {
-            hashes.push(hash);
-            entries.push((key, vec![value]));
+/// as it is. A key without `=` has the value "".
+pub fn parse<'a>(query: &'a [u8]) -> Option<Params<'a>> {
+    let has_escapes = memchr::memchr2(b'%', b'+', query).is_some();
+    let pairs: Vec<_> = match std::str::from_utf8(query) {
+        // Nearly always: text as it is, and checked at once.
+        Ok(text) if !has_escapes => {
+            let pairs = text.split('&').filter(|pair| !pair.is_empty());
+            let split = |pair: &'a str| match pair.bytes().position(|byte| byte == b'=') {
+                Some(at) => (&pair[..at], &pair[at + 1..]),
+                None => (pair, ""),
+            };
+            pairs.map(split).map(|(key, value)| (key.into(), value.into())).take(MAX_PAIRS).collect()
         }
-    }
-    Some(Params { query: Query(entries) })
+        _ => pairs(query).map(|(key, value)| (decode(key), decode(value))).take(MAX_PAIRS).collect(),
+    };
+    (!pairs.is_empty()).then_some(Params { query: Query(pairs) })
 }
 
 /// The raw pairs of a query, in order; empty ones (`a&&b`) are no pairs.
 pub(crate) fn pairs(query: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    query.split(|&byte| byte == b'&').filter(|pair| !pair.is_empty()).map(|pair| match memchr::memchr(b'=', pair) {
+    let pairs = query.split(|&byte| byte == b'&').filter(|pair| !pair.is_empty());
+    pairs.map(|pair| match pair.iter().position(|&byte| byte == b'=') {
         Some(at) => (&pair[..at], &pair[at + 1..]),
         None => (pair, &[][..]),
     })
@@ -90,7 +84,16 @@ mod tests {
     use super::*;
 
     fn json(query: &str) -> String {
-        parse(query.as_bytes()).map_or_else(String::new, |params| serde_json::to_string(&params.query).unwrap())
+        json_of(query.as_bytes())
+    }
+
+    fn json_of(query: &[u8]) -> String {
+        let Some(Params { query }) = parse(query) else { return String::new() };
+        let text = |text: &str| serde_json::to_string(text).unwrap();
+        let entries = query.entries();
+        let entries = entries
+            .map(|(key, values)| format!("{}:[{}]", text(key), values.map(text).collect::<Vec<_>>().join(",")));
+        format!("{{{}}}", entries.collect::<Vec<_>>().join(","))
     }
 
     #[test]
@@ -135,8 +138,7 @@ mod tests {
     #[test]
     fn what_is_no_utf8_is_replaced() {
         assert_eq!(json("a=%ff%fe"), "{\"a\":[\"\u{fffd}\u{fffd}\"]}");
-        let params = parse(b"a=\xc3&b=\xe2\x82").unwrap();
-        assert_eq!(serde_json::to_string(&params.query).unwrap(), "{\"a\":[\"\u{fffd}\"],\"b\":[\"\u{fffd}\"]}");
+        assert_eq!(json_of(b"a=\xc3&b=\xe2\x82"), "{\"a\":[\"\u{fffd}\"],\"b\":[\"\u{fffd}\"]}");
     }
 
     #[test]
@@ -144,7 +146,7 @@ mod tests {
         let Params { query: Query(entries) } = parse(b"utm_source=mail&n=caf\xc3\xa9&x=a+b").unwrap();
         let borrowed = |text: &Cow<'_, str>| matches!(text, Cow::Borrowed(_));
         assert!(entries.iter().all(|(key, _)| borrowed(key)));
-        assert_eq!(entries.iter().map(|(_, values)| borrowed(&values[0])).collect::<Vec<_>>(), [true, true, false]);
+        assert_eq!(entries.iter().map(|(_, value)| borrowed(value)).collect::<Vec<_>>(), [true, true, false]);
     }
 
     #[test]
@@ -161,7 +163,8 @@ mod tests {
             prop_oneof![3 => prop::sample::select(b"ab&=%+".to_vec()), 1 => any::<u8>()], 0..200,
         )) {
             let count = query.split(|&byte| byte == b'&').filter(|pair| !pair.is_empty()).count().min(MAX_PAIRS);
-            let entries = parse(&query).map(|params| params.query.0).unwrap_or_default();
+            let query = parse(&query).map(|params| params.query).unwrap_or_default();
+            let entries: Vec<(&str, Vec<&str>)> = query.entries().map(|(key, values)| (key, values.collect())).collect();
             prop_assert_eq!(entries.iter().map(|(_, values)| values.len()).sum::<usize>(), count);
             for (at, (key, values)) in entries.iter().enumerate() {
                 prop_assert!(!values.is_empty());
@@ -174,7 +177,7 @@ mod tests {
             let encode = |text: &str| text.bytes().map(|byte| format!("%{byte:02x}")).collect::<Vec<_>>().concat();
             let query = format!("{}={}", encode(&key), encode(&value));
             let entries = parse(query.as_bytes()).unwrap().query.0;
-            prop_assert_eq!(&entries[..], &[(Cow::from(key), vec![Cow::from(value)])]);
+            prop_assert_eq!(&entries[..], &[(Cow::from(key), Cow::from(value))]);
         }
     }
 }

@@ -48,7 +48,7 @@ const BROWSERS: [(&str, u32); 9] = [
     ),
 ];
 
-/// Agents with the phone's model and build in them: nearly each phone has its own.
+/// Agents with the phone's model and the application's version in them.
 const APPLICATIONS: [&str; 3] = [
     "Mozilla/5.0 (Linux; Android 14; SM-A{}B Build/UP1A.231005.007; wv) AppleWebKit/537.36 (KHTML, like Gecko) Version/4.0 Chrome/130.0.6723.107 Mobile Safari/537.36 [FB_IAB/FB4A;FBAV/488.0.0.{};]",
     "Mozilla/5.0 (iPhone; CPU iPhone OS 17_6_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Mobile/21G93 Instagram 356.0.0.{} (iPhone14,{}; iOS 17_6_1; en_US; en; scale=3.00; 1170x2532; 661092391)",
@@ -112,7 +112,7 @@ pub fn clicks(count: usize, mut address: impl FnMut(u32) -> IpAddr) -> Vec<(IpAd
     let start = clock::unix_micros();
     (0..count)
         .map(|n| {
-            let (address, agent, language) = &visitors[zipf(&mut random, VISITORS)];
+            let (address, agent, language) = &visitors[random.usize(..VISITORS)];
             let click = Click {
                 address: *address,
                 brands: brands(agent),
@@ -181,8 +181,9 @@ fn agent(random: &mut fastrand::Rng) -> String {
         0..5 => BOTS[random.usize(..BOTS.len())].to_owned(),
         5..13 => {
             let text = APPLICATIONS[random.usize(..APPLICATIONS.len())];
-            let text = text.replacen("{}", &random.u32(100..999).to_string(), 1);
-            text.replace("{}", &random.u32(1..99).to_string())
+            // Few models and versions have most of the visitors.
+            let text = text.replacen("{}", &(100 + zipf(random, 900)).to_string(), 1);
+            text.replace("{}", &(1 + zipf(random, 98)).to_string())
         }
         _ => {
             let text = weighted(random, &BROWSERS);

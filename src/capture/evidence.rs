@@ -1,12 +1,12 @@
 //! A click as the judge of clicks sees it, the same at the redirect and in the workers.
 
 use super::{Facts, Flags};
-use crate::quality::{Evidence, Headers};
+use crate::quality::{Claims, Evidence, Headers};
 
 impl<'a> Facts<'a> {
-    /// What the click itself shows. What must be remembered from click to click, or looked up, is left for the caller
-    /// to add.
-    pub fn evidence(&self) -> Evidence<'a> {
+    /// What the click itself shows, with what is known of its agent string. What must be remembered from click to
+    /// click, or looked up, is left for the caller to add.
+    pub fn evidence(&self, agent: Claims) -> Evidence<'a> {
         let (texts, flags) = (&self.texts, self.flags);
         let mobile = match (flags.has(Flags::MOBILE), flags.has(Flags::NOT_MOBILE)) {
             (true, false) => Some(true),
@@ -17,7 +17,7 @@ impl<'a> Facts<'a> {
             path: texts.path,
             query: texts.query,
             referer: texts.referer,
-            agent: texts.user_agent,
+            agent,
             headers: Headers {
                 brands: texts.hint_brands,
                 platform: texts.hint_platform,

@@ -28,11 +28,17 @@ use ahash::RandomState;
 use woothee::parser::{Parser, WootheeResult};
 
 use self::marks::Marked;
-use super::bot::{self, Listed, Lists};
-use crate::event::{Bot, Device, Named};
+use super::{
+    bot::{self, Listed, Lists},
+    session::AgentDigest,
+};
+use crate::{
+    event::{AgentText, Bot, Device, Named},
+    quality::Claims,
+};
 
 /// Entries of an [`AgentCache`] unless the operator asks otherwise: a few MiB a worker when full.
-pub const DEFAULT_CACHE_ENTRIES: usize = 4096;
+pub const DEFAULT_CACHE_ENTRIES: usize = 16_384;
 
 /// Agent strings above this many bytes are rare, often hostile, and not worth a place in the cache.
 const MAX_CACHED_BYTES: usize = 512;
@@ -45,6 +51,12 @@ pub struct AgentFacts {
     pub browser: Option<Named>,
     pub os: Option<Named>,
     pub device: Option<Device>,
+    /// Of the last three.
+    pub text: AgentText,
+    /// What it shows the judge of clicks.
+    pub claims: Claims,
+    /// What visitors are told apart by.
+    pub digest: AgentDigest,
 }
 
 /// Parses one agent string, with the lists that are built in.
@@ -54,7 +66,16 @@ pub fn parse(agent: &str) -> AgentFacts {
 
 /// Parses one agent string.
 pub fn parse_with(agent: &str, lists: &Lists) -> AgentFacts {
-    let agent = bot::head(agent);
+    whole(agent.as_bytes(), told(bot::head(agent), lists))
+}
+
+/// With what takes the whole string, and the text.
+fn whole(agent: &[u8], told: AgentFacts) -> AgentFacts {
+    let text = AgentText::of(told.browser.as_ref(), told.os.as_ref(), told.device);
+    AgentFacts { text, claims: Claims::read(agent), digest: AgentDigest::of(agent), ..told }
+}
+
+fn told(agent: &str, lists: &Lists) -> AgentFacts {
     let listed = lists.listed(agent);
     if let Listed::Bot(bot) = listed {
         return AgentFacts { bot: Some(bot), ..AgentFacts::default() };
@@ -71,7 +92,7 @@ pub fn parse_with(agent: &str, lists: &Lists) -> AgentFacts {
     let os_name = os.as_ref().map(|os| os.name.as_ref());
     let device = device(agent, &marked, os_name, guess.as_ref());
     let browser = browser(agent, &marked, os_name, guess.as_ref());
-    AgentFacts { bot: None, browser, os, device }
+    AgentFacts { browser, os, device, ..AgentFacts::default() }
 }
 
 fn browser(agent: &str, marked: &Marked<'_>, os: Option<&str>, guess: Option<&WootheeResult<'_>>) -> Option<Named> {
@@ -256,7 +277,7 @@ impl AgentCache {
 fn parse_bytes(agent: &[u8], lists: &Lists) -> AgentFacts {
     // Cut before decoding, so that a long header costs no long copy; a character cut in two is replaced.
     let cut = agent.get(..bot::MAX_AGENT_BYTES).unwrap_or(agent);
-    parse_with(&String::from_utf8_lossy(cut), lists)
+    whole(agent, told(&String::from_utf8_lossy(cut), lists))
 }
 
 #[cfg(test)]

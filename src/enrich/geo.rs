@@ -10,19 +10,18 @@
 
 use std::{
     net::IpAddr,
-    ops::RangeInclusive,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use ahash::RandomState;
 use arc_swap::ArcSwapOption;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, hash_map::Entry};
 use maxminddb::Reader;
 use serde::Deserialize;
 
 use crate::{
-    event::Location,
+    event::{Code, Location},
     mmdb::{DatabaseError, Kind},
 };
 
@@ -83,7 +82,8 @@ fn read(file: &Path) -> Result<Database, DatabaseError> {
 pub struct Locator {
     store: Arc<GeoStore>,
     current: Option<Arc<Database>>,
-    decoded: HashMap<usize, Location, RandomState>,
+    /// `None` for a place of which nothing is known.
+    decoded: HashMap<usize, Option<Location>, RandomState>,
 }
 
 impl Locator {
@@ -100,14 +100,17 @@ impl Locator {
         }
         let found = self.current.as_ref()?.reader.lookup(address).ok()?;
         let place = found.offset()?;
-        if !self.decoded.contains_key(&place) {
-            let location = decode(&found.decode().ok()??);
-            if self.decoded.len() == CACHED_LOCATIONS {
-                self.decoded.clear();
-            }
-            self.decoded.insert(place, location);
+        if self.decoded.len() == CACHED_LOCATIONS {
+            self.decoded.clear();
         }
-        self.decoded.get(&place).filter(|location| **location != Location::default())
+        let location = match self.decoded.entry(place) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(free) => {
+                let location = decode(&found.decode().ok()??);
+                free.insert(Some(location).filter(|location| *location != Location::default()))
+            }
+        };
+        location.as_ref()
     }
 }
 
@@ -151,14 +154,12 @@ struct Point {
 }
 
 fn decode(record: &Record<'_>) -> Location {
-    let code = |code: Option<&str>, lengths: RangeInclusive<usize>, is_allowed: fn(&u8) -> bool| {
-        let code = code?.to_ascii_lowercase();
-        (lengths.contains(&code.len()) && code.as_bytes().iter().all(is_allowed)).then_some(code)
-    };
+    let country =
+        record.country.iso_code.filter(|code| code.len() == 2 && code.bytes().all(|b| b.is_ascii_alphabetic()));
     let region = record.subdivisions.first().and_then(|largest| largest.iso_code);
     Location {
-        country: code(record.country.iso_code, 2..=2, u8::is_ascii_alphabetic),
-        region: code(region, 1..=3, u8::is_ascii_alphanumeric),
+        country: country.and_then(|code| Code::read(code.as_bytes())),
+        region: region.and_then(|code| Code::read(code.as_bytes())),
         city: record.city.names.en.filter(|name| !name.is_empty()).map(str::to_owned),
         latitude: record.location.latitude.filter(|degrees| degrees.abs() <= 90.0),
         longitude: record.location.longitude.filter(|degrees| degrees.abs() <= 180.0),
@@ -197,8 +198,8 @@ mod tests {
             "traits": {"user_type": "residential"}
         });
         let whole = Location {
-            country: Some("gb".into()),
-            region: Some("eng".into()),
+            country: Code::read(b"gb"),
+            region: Code::read(b"eng"),
             city: Some("Harlow".into()),
             latitude: Some(51.78),
             longitude: Some(0.13),
@@ -214,7 +215,7 @@ mod tests {
     fn a_country_database_tells_the_country() {
         let record = json!({"country": {"iso_code": "PT"}, "registered_country": {"iso_code": "ES"}});
         for kind in ["GeoLite2-Country", "GeoIP2-Country", "DBIP-Country-Lite"] {
-            let expected = Location { country: Some("pt".into()), ..Location::default() };
+            let expected = Location { country: Code::read(b"pt"), ..Location::default() };
             assert_eq!(told(kind, &record).unwrap(), Some(expected), "{kind}");
         }
     }
@@ -226,7 +227,7 @@ mod tests {
             "subdivisions": [{"names": {"en": "Bavaria"}}],
             "city": {"names": {"en": "Munich"}}
         });
-        let expected = Location { country: Some("de".into()), city: Some("Munich".into()), ..Location::default() };
+        let expected = Location { country: Code::read(b"de"), city: Some("Munich".into()), ..Location::default() };
         assert_eq!(told("DBIP-City-Lite", &record).unwrap(), Some(expected));
         let wrong = json!({
             "country": {"iso_code": "DEU"},

@@ -3,47 +3,26 @@
 //! A leaf of the enrich stage: a pure function of header bytes. What leaves it always matches `^[a-z]{2,3}$`, as the
 //! event's schema demands, whatever came in. No allocation, and at most `MAX_MEMBERS` members are read.
 
+use crate::event::Code;
+
 /// Browsers send a handful; what comes after this many members is not read.
 const MAX_MEMBERS: usize = 32;
 
 /// A weight of 1, in thousandths: `Accept-Language` weights have three decimals.
 const FULL_WEIGHT: u16 = 1000;
 
-/// A primary language subtag: two or three lower-case ASCII letters.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub struct Language {
-    letters: [u8; 3],
-    len: u8,
-}
-
-impl Language {
-    fn new(subtag: &[u8]) -> Option<Self> {
-        if !(2..=3).contains(&subtag.len()) || !subtag.iter().all(u8::is_ascii_alphabetic) {
-            return None;
-        }
-        let mut letters = [0; 3];
-        for (letter, byte) in letters.iter_mut().zip(subtag) {
-            *letter = byte.to_ascii_lowercase();
-        }
-        Some(Self { letters, len: subtag.len() as u8 })
-    }
-
-    /// `en`, `gsw`.
-    pub fn as_str(&self) -> &str {
-        let letters = self.letters.get(..usize::from(self.len)).unwrap_or_default();
-        str::from_utf8(letters).unwrap_or_default()
-    }
-}
-
 /// The primary subtag of the language with the highest weight; the first one wins a tie.
 ///
 /// `*`, a weight of 0 and malformed members do not count. `en_GB`, which some applications send, is read as `en-GB`.
-pub fn preferred(accept_language: &[u8]) -> Option<Language> {
-    let mut best: Option<(Language, u16)> = None;
+pub fn preferred(accept_language: &[u8]) -> Option<Code> {
+    let mut best: Option<(Code, u16)> = None;
     for member in accept_language.split(|&byte| byte == b',').take(MAX_MEMBERS) {
         if let Some((language, weight)) = parse_member(member)
             && weight > best.map_or(0, |(_, highest)| highest)
         {
+            if weight == FULL_WEIGHT {
+                return Some(language);
+            }
             best = Some((language, weight));
         }
     }
@@ -51,16 +30,18 @@ pub fn preferred(accept_language: &[u8]) -> Option<Language> {
 }
 
 /// `de-CH;q=0.9` -> `de`, 900.
-fn parse_member(member: &[u8]) -> Option<(Language, u16)> {
+fn parse_member(member: &[u8]) -> Option<(Code, u16)> {
     let mut parts = member.splitn(2, |&byte| byte == b';');
     let language = parse_tag(parts.next()?.trim_ascii())?;
     let weight = parts.next().map_or(Some(FULL_WEIGHT), parse_weight)?;
     Some((language, weight))
 }
 
-fn parse_tag(tag: &[u8]) -> Option<Language> {
+fn parse_tag(tag: &[u8]) -> Option<Code> {
     let mut subtags = tag.split(|byte| matches!(byte, b'-' | b'_'));
-    let language = Language::new(subtags.next()?)?;
+    let primary = subtags.next()?;
+    let is_language = (2..=3).contains(&primary.len()) && primary.iter().all(u8::is_ascii_alphabetic);
+    let language = Code::read(primary).filter(|_| is_language)?;
     let well_formed = |subtag: &[u8]| (1..=8).contains(&subtag.len()) && subtag.iter().all(u8::is_ascii_alphanumeric);
     subtags.all(well_formed).then_some(language)
 }
@@ -139,7 +120,7 @@ mod tests {
             assert_eq!(read(&format!("en;{weight}")), None, "{weight}");
         }
         assert_eq!(read("english,en;q=nan,,de;q=0.1").as_deref(), Some("de"));
-        assert_eq!(preferred(b"\xff\xfe,fi"), Language::new(b"fi"));
+        assert_eq!(preferred(b"\xff\xfe,fi"), Code::read(b"fi"));
     }
 
     #[test]

@@ -66,8 +66,8 @@ impl Policies {
 pub fn limited(location: &Location, precision: Precision) -> Option<Location> {
     let upto = |least| precision >= least;
     let told = Location {
-        country: location.country.clone(),
-        region: location.region.clone().filter(|_| upto(Precision::Region)),
+        country: location.country,
+        region: location.region.filter(|_| upto(Precision::Region)),
         city: location.city.clone().filter(|_| upto(Precision::City)),
         latitude: location.latitude.filter(|_| upto(Precision::Coordinates)),
         longitude: location.longitude.filter(|_| upto(Precision::Coordinates)),
@@ -78,6 +78,7 @@ pub fn limited(location: &Location, precision: Precision) -> Option<Location> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Code;
 
     fn policies(text: &str) -> Policies {
         Policies::new(&toml::from_str(text).unwrap())
@@ -113,11 +114,10 @@ mod tests {
 
     #[test]
     fn a_location_keeps_what_its_precision_allows() {
-        let text = |text: &str| Some(text.to_owned());
         let full = Location {
-            country: text("jp"),
-            region: text("13"),
-            city: text("Tokyo"),
+            country: Code::read(b"jp"),
+            region: Code::read(b"13"),
+            city: Some("Tokyo".to_owned()),
             latitude: Some(35.7),
             longitude: Some(139.7),
         };

@@ -87,6 +87,13 @@ fn split_scheme(referer: &[u8]) -> Option<(&'static str, &[u8])> {
 
 /// The host of an authority, lower case, without userinfo, port and final dot.
 fn hostname(authority: &[u8]) -> Option<Cow<'_, str>> {
+    // Nearly always nothing but a name.
+    let is_plain = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'-');
+    if authority.iter().all(is_plain) {
+        let host = authority.strip_suffix(b".").unwrap_or(authority);
+        let host = std::str::from_utf8(host).ok()?;
+        return (1..=MAX_HOST).contains(&host.len()).then_some(Cow::Borrowed(host));
+    }
     let host = authority.rsplit(|&byte| byte == b'@').next()?;
     let host = if host.starts_with(b"[") {
         let (address, _port) = host.split_at(memchr::memchr(b']', host)? + 1);
@@ -114,9 +121,19 @@ fn hostname(authority: &[u8]) -> Option<Cow<'_, str>> {
 
 /// ASCII that no host contains: a header with it was written by hand, and its host means nothing.
 fn is_forbidden(byte: u8) -> bool {
-    byte.is_ascii_control()
-        || matches!(byte, b' ' | b'"' | b'%' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}')
+    FORBIDDEN[usize::from(byte)]
 }
+
+const FORBIDDEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        let mark = matches!(byte, b' ' | b'"' | b'%' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}');
+        table[byte as usize] = mark || byte.is_ascii_control();
+        byte += 1;
+    }
+    table
+};
 
 fn bounded_path(path: &[u8]) -> Cow<'_, str> {
     let mut end = path.len().min(MAX_PATH);

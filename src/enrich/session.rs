@@ -32,6 +32,7 @@ use arc_swap::ArcSwap;
 
 use file::Opening;
 pub use file::SessionError;
+pub use keys::AgentDigest;
 use keys::{Keyring, Keys, Schedule};
 use table::{Memory, Moment, Table};
 
@@ -84,9 +85,9 @@ impl Sessions {
         Ok(Self { visits, secret })
     }
 
-    /// The visit that a click belongs to. `decided` is what was found when the click was seen before.
-    pub fn click(&self, facts: &Facts<'_>, decided: Option<Visit>) -> Visit {
-        self.visits.click(facts, decided)
+    /// The visit that a click with this agent belongs to. `decided` is what was found when the click was seen before.
+    pub fn click(&self, facts: &Facts<'_>, agent: &AgentDigest, decided: Option<Visit>) -> Visit {
+        self.visits.click(facts, agent, decided)
     }
 
     /// Replaces and wipes keys whose time is over. Call it often, with the time of day.
@@ -125,13 +126,15 @@ impl<M: Memory> Visits<M> {
         Self { table, keys: ArcSwap::from_pointee(keyring.keys()), keyring: Mutex::new(keyring), idle }
     }
 
-    fn click(&self, facts: &Facts<'_>, decided: Option<Visit>) -> Visit {
+    fn click(&self, facts: &Facts<'_>, agent: &AgentDigest, decided: Option<Visit>) -> Visit {
         let moment = Moment::of(facts.micros, &facts.id);
-        if self.keys.load().are_due(moment.micros()) {
+        let mut keys = self.keys.load();
+        if keys.are_due(moment.micros()) {
+            drop(keys);
             self.turn(&mut self.keyring(), moment.micros());
+            keys = self.keys.load();
         }
-        let keys = self.keys.load();
-        let (workspace, agent) = (facts.texts.workspace, facts.texts.user_agent);
+        let workspace = facts.texts.workspace;
         let who = keys.current.individual(workspace, &facts.client, agent);
         let before = || Some(keys.previous.as_ref()?.individual(workspace, &facts.client, agent));
         match decided {

@@ -10,7 +10,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ahash::RandomState;
 use crossbeam::channel::Sender;
 use hashbrown::HashMap;
 use serde::Deserialize;
@@ -19,7 +18,7 @@ use serde_json::value::RawValue;
 use super::{
     Batch, MAX_EVENT, NAP, Shared,
     agent::{
-        AgentCache, AgentFacts,
+        AgentCache, AgentFacts, DEFAULT_CACHE_ENTRIES,
         hints::{HintCache, Hints},
     },
     bot::{self, Lists},
@@ -34,7 +33,9 @@ use crate::{
     capture::{Facts, Flags, Inlet, Mark, RawClick, Texts, Visit},
     clock,
     config::Precision,
-    event::{Agent, AgentType, Bot, ClickEvent, Client, Destination, Device, Edge, Named, Route, SCHEMA, Session},
+    event::{
+        Agent, AgentType, Bot, ClickEvent, Client, Code, Destination, Device, Edge, Named, Route, SCHEMA, Session,
+    },
     fault,
     networks::Networks,
     quality::{self, Watch},
@@ -50,8 +51,9 @@ const BATCH_BYTES: usize = 128 * 1024;
 /// A batch is handed on when it has been filling for this long.
 const BATCH_AGE: Duration = Duration::from_millis(100);
 
-const CACHED_AGENTS: usize = 4_096;
 const CACHED_FRAGMENTS: usize = 8_192;
+/// Most texts of one kind in a click.
+const PER_CLICK: usize = 2;
 
 pub struct Worker {
     shared: Arc<Shared>,
@@ -185,6 +187,7 @@ pub struct Enricher {
     tags: Fragments,
     watch: Arc<Watch>,
     conduct: Conduct,
+    timestamp: Timestamp,
 }
 
 impl Enricher {
@@ -192,7 +195,7 @@ impl Enricher {
         Self {
             pop: shared.pop.clone(),
             policies: Policies::new(&shared.config),
-            agents: AgentCache::new(CACHED_AGENTS),
+            agents: AgentCache::new(DEFAULT_CACHE_ENTRIES),
             hints: HintCache::default(),
             crawlers: shared.crawlers.view(),
             locator: Locator::new(Arc::clone(&shared.geo)),
@@ -205,6 +208,7 @@ impl Enricher {
             tags: Fragments::new(ids_of_tags),
             watch: Arc::clone(&shared.watch),
             conduct: Conduct::new(Arc::clone(&shared.watch)),
+            timestamp: Timestamp::ZERO,
         }
     }
 
@@ -223,7 +227,7 @@ impl Enricher {
         let texts = &facts.texts;
         let policy = self.policies.of(texts.workspace);
         let opted_out = policy.honour_opt_out && facts.flags.has(Flags::OPTED_OUT);
-        let (mut id, mut timestamp, mut started) = ([0; 36], Timestamp::default(), Timestamp::default());
+        let (mut id, mut started) = ([0; 36], Timestamp::ZERO);
         self.agents.judge_by(self.crawlers.load());
         let known = self.hints.told(self.agents.facts(texts.user_agent), &Hints::of(facts));
         let network = self.networks.load().of(facts.client.ip());
@@ -231,7 +235,7 @@ impl Enricher {
         let seen = bot::Evidence { agent: known.bot.as_ref(), facts, network, behaviour: conduct.bot };
         let bot = bot::judge(&seen);
         let bot = bot.as_ref();
-        let visit = (!opted_out && bot.is_none()).then(|| self.sessions.click(facts, visit));
+        let visit = (!opted_out && bot.is_none()).then(|| self.sessions.click(facts, &known.digest, visit));
         let session = visit.map(|visit| Session { started: started.render(visit.started), first: visit.first });
         let location = self.locator.locate(facts.client.ip());
         let precision = policy.precision(opted_out);
@@ -247,16 +251,19 @@ impl Enricher {
             blocked_destination: self.watch.destinations.block(texts.destination),
             network,
             spam_referrer,
-            ..facts.evidence()
+            ..facts.evidence(known.claims)
         };
-        let (creator, tags) = (self.creators.parse(texts.creator_json)?, self.tags.parse(texts.tags_json)?);
-        let (domain, scripts) = (self.fragments.parse(texts.domain_json)?, self.fragments.parse(texts.scripts_json)?);
+        for fragments in [&mut self.creators, &mut self.tags, &mut self.fragments] {
+            fragments.begin();
+        }
+        let (creator, tags) = (self.creators.place(texts.creator_json)?, self.tags.place(texts.tags_json)?);
+        let (domain, scripts) = (self.fragments.place(texts.domain_json)?, self.fragments.place(texts.scripts_json)?);
         let event = ClickEvent {
             id: facts.id.encode(&mut id),
             schema: SCHEMA,
-            timestamp: timestamp.render(facts.micros),
+            timestamp: self.timestamp.render(facts.micros),
             client: Client {
-                language: language.as_ref().map(language::Language::as_str),
+                language: language.as_ref().map(Code::as_str),
                 location: if is_limited { limited.as_ref() } else { location },
                 agent: agent(&known, bot),
                 session,
@@ -267,10 +274,10 @@ impl Enricher {
                 slashtag: text(texts.slashtag),
                 created_at: Some(text(texts.created_at)).filter(|time| !time.is_empty()),
                 params: query::parse(texts.query),
-                creator: creator.as_deref().map(Fragment::json),
-                domain: domain.as_deref().map_or(RawValue::NULL, Fragment::json),
-                tags: tags.as_deref().map(Fragment::json),
-                scripts: scripts.as_deref().map(Fragment::json).filter(|_| !opted_out),
+                creator: self.creators.json(creator),
+                domain: self.fragments.json(domain).unwrap_or(RawValue::NULL),
+                tags: self.tags.json(tags),
+                scripts: self.fragments.json(scripts).filter(|_| !opted_out),
                 rule: None,
                 status: facts.status,
                 destination: split(destination),
@@ -279,13 +286,11 @@ impl Enricher {
             edge: Edge { pop: &self.pop },
         };
         if wanted.tally {
-            let creator = creator.as_deref().map(Fragment::ids).unwrap_or_default();
-            let tags = tags.as_deref().map(Fragment::ids).unwrap_or_default();
-            tally(&event, texts, creator, tags).encode(out);
+            tally(&event, texts, self.creators.ids(creator), self.tags.ids(tags)).encode(out);
         }
         let start = out.len();
         if wanted.event {
-            serde_json::to_writer(out, &event)?;
+            event.write(out);
         }
         Ok(Encoded { event: start, visit })
     }
@@ -302,7 +307,7 @@ fn tally<'a>(event: &'a ClickEvent<'_>, texts: &Texts<'a>, creator: Ids<'a>, tag
         slashtag: event.route.slashtag,
         workspace: text(texts.workspace),
         creator: creator.iter().next().unwrap_or_default(),
-        country: location.and_then(|location| location.country.as_deref()).unwrap_or_default(),
+        country: location.and_then(|location| location.country.as_ref().map(Code::as_str)).unwrap_or_default(),
         referrer: referral.as_ref().map_or("", |referral| referral.hostname.as_ref()),
         device: agent.device.map_or("", Device::name),
         browser: name(agent.browser),
@@ -318,20 +323,25 @@ fn agent<'a>(known: &'a AgentFacts, bot: Option<&'a Bot>) -> Agent<'a> {
         browser: known.browser.as_ref(),
         os: known.os.as_ref(),
         device: known.device,
+        text: Some(&known.text),
     }
 }
 
 /// Splits an absolute URL as the catalog writes it: `scheme://host[:port]/path[?query][#fragment]`.
 fn split(raw: &str) -> Destination<'_> {
-    let (protocol, rest) = raw.split_once("://").unwrap_or(("", raw));
-    let rest = rest.split_once('#').map_or(rest, |(rest, _)| rest);
-    let (address, query) = rest.split_once('?').unwrap_or((rest, ""));
-    let (host, path) = address.split_at(address.find('/').unwrap_or(address.len()));
-    let hostname = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => host,
-    };
+    let (protocol, rest) = raw.split_at(raw.bytes().position(|byte| byte == b':').unwrap_or(0));
+    let (protocol, rest) = rest.strip_prefix("://").map_or(("", raw), |rest| (protocol, rest));
+    let (rest, _fragment) = cut(rest, b'#');
+    let (address, query) = cut(rest, b'?');
+    let (host, path) = address.split_at(address.bytes().position(|byte| byte == b'/').unwrap_or(address.len()));
+    let port = host.bytes().rev().take_while(u8::is_ascii_digit).count();
+    let hostname = host[..host.len() - port].strip_suffix(':').unwrap_or(host);
     Destination { raw, protocol, hostname, path, params: query::parse(query.as_bytes()) }
+}
+
+/// What stands before the first such byte of ASCII, and behind it.
+fn cut(text: &str, at: u8) -> (&str, &str) {
+    memchr::memchr(at, text.as_bytes()).map_or((text, ""), |found| (&text[..found], &text[found + 1..]))
 }
 
 /// Text that is ours and therefore UTF-8.
@@ -339,36 +349,49 @@ fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap_or_default()
 }
 
-/// A time as RFC 3339 in UTC with microseconds.
-#[derive(Default)]
-struct Timestamp([u8; 27]);
+/// A time as RFC 3339 in UTC with microseconds. Many clicks are of the same second: it is kept.
+struct Timestamp {
+    text: [u8; 27],
+    second: Option<u64>,
+}
 
 impl Timestamp {
+    const ZERO: Self = Self { text: *b"0000-00-00T00:00:00.000000Z", second: None };
+
     fn render(&mut self, micros: u64) -> &str {
-        let time = jiff::Timestamp::from_microsecond(micros as i64).unwrap_or_default();
+        let second = micros / 1_000_000;
+        if self.second != Some(second) {
+            self.second = Some(second);
+            self.render_second(second);
+        }
+        self.digits(20..26, (micros % 1_000_000) as u32);
+        text(&self.text)
+    }
+
+    fn render_second(&mut self, second: u64) {
+        let time = jiff::Timestamp::from_second(second as i64).unwrap_or_default();
         let time = jiff::tz::Offset::UTC.to_datetime(time);
-        self.0 = *b"0000-00-00T00:00:00.000000Z";
         self.digits(0..4, time.year() as u32);
         for (at, part) in
             [(5, time.month()), (8, time.day()), (11, time.hour()), (14, time.minute()), (17, time.second())]
         {
             self.digits(at..at + 2, part as u32);
         }
-        self.digits(20..26, (micros % 1_000_000) as u32);
-        text(&self.0)
     }
 
     fn digits(&mut self, place: std::ops::Range<usize>, mut number: u32) {
-        for digit in self.0[place].iter_mut().rev() {
+        for digit in self.text[place].iter_mut().rev() {
             *digit = b'0' + (number % 10) as u8;
             number /= 10;
         }
     }
 }
 
-/// JSON that the catalog has rendered, checked once for each text and then shared.
+/// JSON that the catalog has rendered, checked once for each text.
 struct Fragments {
-    known: HashMap<Box<[u8]>, Arc<Fragment>, RandomState>,
+    /// The catalog's texts: nobody outside aims at a bucket.
+    known: HashMap<Box<[u8]>, usize>,
+    all: Vec<Fragment>,
     /// Finds the ids in a text.
     ids: fn(&str) -> serde_json::Result<IdList>,
 }
@@ -381,34 +404,37 @@ struct Fragment {
 
 impl Fragments {
     fn new(ids: fn(&str) -> serde_json::Result<IdList>) -> Self {
-        Self { known: HashMap::default(), ids }
+        Self { known: HashMap::default(), all: Vec::new(), ids }
     }
 
-    /// `None` for an empty text.
-    fn parse(&mut self, text: &[u8]) -> serde_json::Result<Option<Arc<Fragment>>> {
+    /// Sees to it that there is room for a click's. Places that were given before mean nothing any more.
+    fn begin(&mut self) {
+        if self.all.len() + PER_CLICK > CACHED_FRAGMENTS {
+            self.known.clear();
+            self.all.clear();
+        }
+    }
+
+    /// The place of a text; `None` for an empty one.
+    fn place(&mut self, text: &[u8]) -> serde_json::Result<Option<usize>> {
         if text.is_empty() {
             return Ok(None);
         }
-        if let Some(known) = self.known.get(text) {
-            return Ok(Some(Arc::clone(known)));
+        if let Some(place) = self.known.get(text) {
+            return Ok(Some(*place));
         }
         let json: Box<RawValue> = serde_json::from_slice(text)?;
-        let fragment = Arc::new(Fragment { ids: (self.ids)(json.get())?, json });
-        if self.known.len() == CACHED_FRAGMENTS {
-            self.known.clear();
-        }
-        self.known.insert(text.into(), Arc::clone(&fragment));
-        Ok(Some(fragment))
-    }
-}
-
-impl Fragment {
-    fn json(&self) -> &RawValue {
-        &self.json
+        self.all.push(Fragment { ids: (self.ids)(json.get())?, json });
+        self.known.insert(text.into(), self.all.len() - 1);
+        Ok(Some(self.all.len() - 1))
     }
 
-    fn ids(&self) -> Ids<'_> {
-        self.ids.ids()
+    fn json(&self, place: Option<usize>) -> Option<&RawValue> {
+        Some(&*self.all.get(place?)?.json)
+    }
+
+    fn ids(&self, place: Option<usize>) -> Ids<'_> {
+        place.and_then(|place| self.all.get(place)).map(|known| known.ids.ids()).unwrap_or_default()
     }
 }
 
@@ -446,7 +472,10 @@ mod tests {
 
     #[test]
     fn a_time_is_rfc_3339_with_microseconds() {
-        assert_eq!(Timestamp::default().render(1_795_424_462_000_042), "2026-11-23T09:01:02.000042Z");
-        assert_eq!(Timestamp::default().render(0), "1970-01-01T00:00:00.000000Z");
+        let mut time = Timestamp::ZERO;
+        assert_eq!(time.render(1_795_424_462_000_042), "2026-11-23T09:01:02.000042Z");
+        assert_eq!(time.render(1_795_424_462_999_999), "2026-11-23T09:01:02.999999Z");
+        assert_eq!(time.render(0), "1970-01-01T00:00:00.000000Z");
+        assert_eq!(time.render(1_795_424_463_000_001), "2026-11-23T09:01:03.000001Z");
     }
 }

@@ -6,11 +6,11 @@ const CHROME: &str = "Mozilla/5.0 (Linux; Android 14; CAT S61) AppleWebKit/537.3
                       Chrome/126.0.0.0 Mobile Safari/537.36";
 
 fn query(query: &str) -> Quality {
-    judge(&Evidence { query: query.as_bytes(), agent: CHROME.as_bytes(), ..Evidence::default() })
+    judge(&Evidence { query: query.as_bytes(), agent: Claims::read(CHROME.as_bytes()), ..Evidence::default() })
 }
 
 fn agent(agent: &str) -> Quality {
-    judge(&Evidence { agent: agent.as_bytes(), ..Evidence::default() })
+    judge(&Evidence { agent: Claims::read(agent.as_bytes()), ..Evidence::default() })
 }
 
 fn encode(text: &str) -> String {
@@ -232,7 +232,7 @@ fn the_worst_reason_gives_the_verdict_and_every_reason_stands_once() {
         path: b"..%2fx/..%2fx",
         query: b"a=<script>&b=<script>&c=%3Cscript%3E",
         referer: b"${jndi:x",
-        agent: b"nikto sqlmap",
+        agent: Claims::read(b"nikto sqlmap"),
         ..Evidence::default()
     };
     let Quality { verdict, reasons } = judge(&evidence);
@@ -260,7 +260,7 @@ proptest! {
         referer: Vec<u8>,
         agent in prop_oneof![Just("sqlmap"), Just("${jndi:"), Just("x")],
     ) {
-        let (query, agent) = (query.as_bytes(), agent.as_bytes());
+        let (query, agent) = (query.as_bytes(), Claims::read(agent.as_bytes()));
         let evidence = Evidence { path: &path, query, referer: &referer, agent, ..Evidence::default() };
         let Quality { verdict, reasons } = judge(&evidence);
         let order: Vec<&str> = Reason::ALL.iter().map(|reason| reason.slug()).collect();
@@ -298,20 +298,21 @@ fn what_the_stages_have_found_is_told() {
         (|evidence| evidence.spam_referrer = true, Verdict::Suspicious, "spam-referrer"),
     ];
     for (change, verdict, reason) in rows {
-        let mut evidence = Evidence { agent: CHROME.as_bytes(), ..Evidence::default() };
+        let mut evidence = Evidence { agent: Claims::read(CHROME.as_bytes()), ..Evidence::default() };
         assert_eq!(judge(&evidence).verdict, Verdict::Clean);
         change(&mut evidence);
         assert_eq!(judge(&evidence), Quality { verdict, reasons: vec![reason] });
     }
     let headers = Headers { http_1_0: true, ..Headers::default() };
-    let quality = judge(&Evidence { agent: CHROME.as_bytes(), headers, ..Evidence::default() });
+    let quality = judge(&Evidence { agent: Claims::read(CHROME.as_bytes()), headers, ..Evidence::default() });
     assert_eq!(quality, Quality { verdict: Verdict::Suspicious, reasons: vec!["impossible-headers"] });
 }
 
 #[test]
 fn weak_evidence_is_never_refused() {
     let of = |query: &str, block: &[Reason]| {
-        let evidence = Evidence { query: query.as_bytes(), agent: b"sqlmap/1.7", ..Evidence::default() };
+        let evidence =
+            Evidence { query: query.as_bytes(), agent: Claims::read(b"sqlmap/1.7"), ..Evidence::default() };
         find(&evidence).first_in_full_weight(block.iter().copied().collect())
     };
     assert_eq!(of("q=union+select", &[Reason::SqlInjection]), None);

@@ -15,7 +15,7 @@ use std::{net::IpAddr, sync::Arc};
 use crate::{
     capture::Facts,
     networks::Network,
-    quality::{self, Reason, Reasons, Watch},
+    quality::{self, Claims, Reason, Reasons, Watch},
 };
 
 /// What is refused, and what is known.
@@ -45,7 +45,7 @@ impl Guard {
     /// Why the click is to be refused, if it is.
     pub fn refuses(&self, facts: &Facts<'_>) -> Option<Reason> {
         let texts = &facts.texts;
-        let mut evidence = facts.evidence();
+        let mut evidence = facts.evidence(Claims::read(texts.user_agent));
         evidence.blocked_destination =
             self.block.contains(Reason::BlockedDestination) && self.watch.destinations.block(texts.destination);
         evidence.flood = self.watch.penalties.as_ref().is_some_and(|penalties| {

@@ -29,7 +29,7 @@ use self::packages::PACKAGES;
 use super::{AgentFacts, version};
 use crate::{
     capture::{Facts, Flags},
-    event::{Device, Named},
+    event::{AgentText, Device, Named},
 };
 
 /// No browser sends a longer one; what is longer is ignored.
@@ -89,6 +89,7 @@ pub fn overlay(known: &AgentFacts, hints: &Hints<'_>) -> AgentFacts {
         browser(&mut told, hints);
         application(&mut told, hints);
         device(&mut told, hints, moved);
+        told.text = AgentText::of(told.browser.as_ref(), told.os.as_ref(), told.device);
     }
     told
 }

@@ -1,9 +1,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use proptest::prelude::*;
-use serde::Serialize;
 
 use super::*;
+use crate::event::BotClass;
 
 /// Real agent strings and what they say, one a line.
 const SAMPLES: &str = include_str!("samples.txt");
@@ -20,10 +20,6 @@ fn nth_split(line: &str, n: usize) -> Option<(&str, &str)> {
     Some((line.get(..at)?, line.get(at + separator.len()..)?))
 }
 
-fn slug(value: impl Serialize) -> String {
-    serde_json::to_value(value).unwrap().as_str().unwrap().to_owned()
-}
-
 fn told(facts: &AgentFacts) -> String {
     let named = |named: &Option<Named>| {
         named.as_ref().map_or("-".to_owned(), |named| match &named.version {
@@ -31,12 +27,10 @@ fn told(facts: &AgentFacts) -> String {
             None => named.name.to_string(),
         })
     };
-    let device = facts
-        .device
-        .map_or("-".to_owned(), |device| serde_json::to_value(device).unwrap()["name"].as_str().unwrap().to_owned());
+    let device = facts.device.map_or("-", Device::name);
     let bot = facts.bot.as_ref().map_or("-".to_owned(), |bot| {
-        let class = bot.class.map_or("-".to_owned(), slug);
-        format!("{}/{class}/{}", slug(bot.reason), bot.name.as_deref().unwrap_or("-"))
+        let class = bot.class.map_or("-", BotClass::name);
+        format!("{}/{class}/{}", bot.reason.name(), bot.name.as_deref().unwrap_or("-"))
     });
     format!("{} | {} | {device} | {bot}", named(&facts.browser), named(&facts.os))
 }

@@ -18,7 +18,9 @@
 //! Previews need no rule of their own per application: Facebook's prefetcher says `X-Purpose: preview` whenever it says
 //! `X-FB-HTTP-Engine: Liger`, and the previewers of messengers name themselves in the agent string.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::LazyLock};
+
+use memchr::memmem::Finder;
 
 use crate::{
     capture::{Facts, Flags},
@@ -88,7 +90,8 @@ pub fn judge(evidence: &Evidence<'_>) -> Option<Bot> {
 
 /// `"HeadlessChrome";v="131"`: automation that replaced its agent string forgets the hints.
 fn is_headless(brands: &[u8]) -> bool {
-    !brands.is_empty() && memchr::memmem::find(brands, b"HeadlessChrome").is_some()
+    static NAME: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"HeadlessChrome"));
+    !brands.is_empty() && NAME.find(brands).is_some()
 }
 
 /// Whether this is an HTTP library that says it is a browser. Almost every click is done after a look at the flags.

@@ -63,13 +63,13 @@ fn index(places: &[(OriginType, Table)]) -> Index {
 
 /// With how many of the host's last bytes tell it; so do the next two.
 fn by_suffix(host: &str) -> Option<(Origin<'static>, usize)> {
-    let start = host.rmatch_indices('.').nth(MAX_LABELS - 1).map_or(0, |(dot, _)| dot + 1);
+    let start = memchr::memrchr_iter(b'.', host.as_bytes()).nth(MAX_LABELS - 1).map_or(0, |dot| dot + 1);
     let mut suffix = &host[start..];
     loop {
         if let Some(origin) = HOST_INDEX.get(suffix) {
             return Some((*origin, suffix.len()));
         }
-        (_, suffix) = suffix.split_once('.')?;
+        suffix = &suffix[memchr::memchr(b'.', suffix.as_bytes())? + 1..];
     }
 }
 

@@ -42,9 +42,23 @@ const CONTEXT: &str = "clickedge session key";
 
 const TURN: usize = 16;
 
-/// Of the input of the hash: lengths of address, workspace and agent; the address; and what comes before the workspace.
-const ADDRESS: Range<usize> = 12..28;
-const HEAD: usize = ADDRESS.end;
+/// Of the input of the hash: lengths of address and workspace; the address; the agent; and what comes before the
+/// workspace.
+const ADDRESS: Range<usize> = 8..24;
+const AGENT: Range<usize> = 24..40;
+const HEAD: usize = AGENT.end;
+
+/// An agent string, of which the visitor's hash takes no more than this, so that it is worth remembering: 128 bits of its
+/// BLAKE3. No secret, as agents are none; the same at every edge.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct AgentDigest([u8; 16]);
+
+impl AgentDigest {
+    /// The digest of `User-Agent`.
+    pub fn of(agent: &[u8]) -> Self {
+        Self(blake3::hash(agent).as_bytes().first_chunk().copied().unwrap_or_default())
+    }
+}
 
 type Bytes = Box<Zeroizing<[u8; 32]>>;
 
@@ -60,22 +74,22 @@ impl Key {
     ///
     /// The address comes first, and there always is a second block of 64 bytes: so the one with the address goes from
     /// our buffer straight into the compression, and is wiped here; BLAKE3 keeps a copy of a last block only.
-    pub fn individual(&self, workspace: &[u8], client: &ClientAddr, agent: &[u8]) -> Individual {
+    pub fn individual(&self, workspace: &[u8], client: &ClientAddr, agent: &AgentDigest) -> Individual {
         let address = client.hash_input();
-        let len = (HEAD + workspace.len() + agent.len()).max(65);
-        let (mut few, mut many) = ([0; 512], Vec::new());
+        let len = (HEAD + workspace.len()).max(65);
+        let (mut few, mut many) = ([0; 256], Vec::new());
         let input = if len <= few.len() {
             &mut few[..len]
         } else {
             many.resize(len, 0);
             &mut many[..]
         };
-        for (place, part) in input.as_chunks_mut().0.iter_mut().zip([address, workspace, agent]) {
+        for (place, part) in input.as_chunks_mut().0.iter_mut().zip([address, workspace]) {
             *place = (part.len() as u32).to_le_bytes();
         }
         input[ADDRESS.start..ADDRESS.start + address.len()].copy_from_slice(address);
+        input[AGENT].copy_from_slice(&agent.0);
         input[HEAD..HEAD + workspace.len()].copy_from_slice(workspace);
-        input[HEAD + workspace.len()..][..agent.len()].copy_from_slice(agent);
         let hash = blake3::keyed_hash(&self.bytes, input);
         input[ADDRESS].zeroize();
         let word = |at: usize| hash.as_bytes()[at..].first_chunk().map_or(0, |word| u64::from_le_bytes(*word));

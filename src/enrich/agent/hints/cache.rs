@@ -11,7 +11,7 @@ use hashbrown::{Equivalent, HashMap};
 use super::{super::AgentFacts, Hints, MAX_HINT_BYTES, overlay};
 
 /// Combinations of agents and hints that are remembered; a few MiB a worker when all are full.
-const ENTRIES: usize = 4_096;
+pub(super) const ENTRIES: usize = 16_384;
 
 /// A cache in front of [`overlay`], one per worker, so without locks. A hit allocates nothing, and neither does a click
 /// without hints. Full, it starts again empty.
