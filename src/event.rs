@@ -317,20 +317,15 @@ pub struct Params<'a> {
     pub query: Query<'a>,
 }
 
-/// Decoded query parameters, as they came: key and value. The event has one member for each key, in order of first
-/// appearance, with all its values, in order.
+/// Decoded query parameters, key and value: keys in order of first appearance, the pairs of one key together.
 #[derive(Debug, Default, Eq, PartialEq)]
 pub struct Query<'a>(pub Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
-impl<'a> Query<'a> {
-    /// The keys, each once, and their values. Pairs are few: they are compared one by one.
+impl Query<'_> {
+    /// The keys, each once, and their values, in order: the members of the event.
     pub fn entries(&self) -> impl Iterator<Item = (&str, impl Iterator<Item = &str>)> {
-        let is_first = |at: usize, key: &Cow<'a, str>| self.0[..at].iter().all(|(other, _)| other != key);
-        let firsts = self.0.iter().enumerate().filter(move |(at, (key, _))| is_first(*at, key));
-        firsts.map(|(at, (key, _))| {
-            let values = self.0[at..].iter().filter(move |(other, _)| other == key);
-            (key.as_ref(), values.map(|(_, value)| value.as_ref()))
-        })
+        let same_key = self.0.chunk_by(|(one, _), (other, _)| one == other);
+        same_key.map(|pairs| (pairs[0].0.as_ref(), pairs.iter().map(|(_, value)| value.as_ref())))
     }
 }
 

@@ -5,19 +5,26 @@
 //! The caller bounds the length of a query (the listener's header limit); this module bounds the pairs. Text that
 //! needs no decoding is borrowed.
 //!
-//! A hostile query cannot make the search for repeated keys expensive: so few pairs are compared one by one.
+//! A hostile query cannot make the search for repeated keys expensive: a few pairs are compared one by one, more are told
+//! apart by a randomly keyed hash.
 
 use std::borrow::Cow;
+
+use ahash::RandomState;
+use hashbrown::HashMap;
 
 use crate::event::{Params, Query};
 
 /// Pairs past this many are left out of the event; the redirect then forwards none of them.
 pub const MAX_PAIRS: usize = 256;
 
+/// So many pairs are compared one by one.
+const FEW: usize = 16;
+
 /// The parameters of a query string (without its `?`), or `None` when there are none.
 ///
 /// Keys and values are percent-decoded, `+` is a space, and what is no UTF-8 becomes U+FFFD. A malformed escape stays
-/// as it is. A key without `=` has the value "".
+/// as it is. Keys stand in order of first appearance, with their values in order; a key without `=` has the value "".
 pub fn parse<'a>(query: &'a [u8]) -> Option<Params<'a>> {
     let has_escapes = memchr::memchr2(b'%', b'+', query).is_some();
     let pairs: Vec<_> = match std::str::from_utf8(query) {
@@ -32,7 +39,23 @@ pub fn parse<'a>(query: &'a [u8]) -> Option<Params<'a>> {
         }
         _ => pairs(query).map(|(key, value)| (decode(key), decode(value))).take(MAX_PAIRS).collect(),
     };
-    (!pairs.is_empty()).then_some(Params { query: Query(pairs) })
+    (!pairs.is_empty()).then(|| Params { query: Query(grouped(pairs)) })
+}
+
+/// Brings the pairs of one key together, behind its first.
+fn grouped<'a>(pairs: Vec<(Cow<'a, str>, Cow<'a, str>)>) -> Vec<(Cow<'a, str>, Cow<'a, str>)> {
+    let stood_before = |at: usize| pairs[..at].iter().any(|(key, _)| *key == pairs[at].0);
+    if pairs.len() <= FEW && !(1..pairs.len()).any(stood_before) {
+        return pairs;
+    }
+    let mut places: HashMap<Cow<'_, str>, usize, RandomState> = HashMap::default();
+    let place = |pair: (Cow<'a, str>, Cow<'a, str>)| {
+        let next = places.len();
+        (*places.entry(pair.0.clone()).or_insert(next), pair)
+    };
+    let mut placed: Vec<_> = pairs.into_iter().map(place).collect();
+    placed.sort_by_key(|(place, _)| *place);
+    placed.into_iter().map(|(_, pair)| pair).collect()
 }
 
 /// The raw pairs of a query, in order; empty ones (`a&&b`) are no pairs.

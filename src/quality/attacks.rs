@@ -1,9 +1,9 @@
 //! Attacks in what a visitor sends.
 //!
 //! Every field is scanned as it came, and once more percent-decoded when that makes a difference, by one automaton
-//! for all rules, unless the [`sieve`] shows before that there is nothing to find. The decoded text has `+` and every run of white space as one space. The work is linear in the
-//! input, and bounded by [`MAX_SCAN`]. A clean click allocates nothing: decoded text goes into a buffer that its thread
-//! keeps.
+//! for all rules, unless the [`sieve`] shows before that there is nothing to find. The decoded text has `+` and every run
+//! of white space as one space. The work is linear in the input, and bounded by [`MAX_SCAN`]. A clean click allocates
+//! nothing: decoded text goes into a buffer that its thread keeps.
 
 mod sieve;
 

@@ -37,9 +37,8 @@ fn told(mut value: Value) -> Value {
 
 fn query(texts: &[String], repeated: bool) -> Option<Params<'_>> {
     let count = if repeated { 2 } else { 1 };
-    // The second of each key behind all the first ones.
-    let pairs = (0..count).flat_map(|_| texts.iter().enumerate());
-    let pairs = pairs.map(|(at, text)| (format!("{at}{text}").into(), text.into()));
+    let pair = |(at, text): (usize, &'_ String)| (format!("{at}{text}").into(), text.clone().into());
+    let pairs = texts.iter().enumerate().flat_map(|text| std::iter::repeat_n(text, count)).map(pair);
     (!texts.is_empty()).then(|| Params { query: Query(pairs.collect()) })
 }
 
