@@ -7,8 +7,12 @@
 use std::{collections::HashMap, hint::black_box, io::Write, path::Path, sync::Arc};
 
 use clickedge::{
-    capture::{Capture, ClientAddr, EventId, Facts, Flags, Pushed, RawClick, Texts, raw},
+    capture::{Capture, Pushed},
     catalog::{Catalog, CatalogStore, key::Host, source},
+    click::{
+        ClientAddr, EventId, Facts, Flags, Protocol, RawClick, Texts,
+        wire::{self, Version},
+    },
     clock, config,
     enrich::{
         CrawlerStore, GeoStore, Router, Sessions, Shared, Sources,
@@ -99,6 +103,7 @@ fn facts(visitor: u32) -> Facts<'static> {
         micros,
         client: ClientAddr::from_ip((0x7f00_0000 | visitor & 0xff_ffff).to_be_bytes().into()),
         status: 302,
+        protocol: Protocol::Http11,
         flags: Flags::default(),
         texts: Texts {
             user_agent: AGENT,
@@ -188,13 +193,13 @@ impl Wiped {
 
 impl Drop for Wiped {
     fn drop(&mut self) {
-        zeroize::Zeroize::zeroize(&mut self.0[raw::ADDRESS]);
+        zeroize::Zeroize::zeroize(&mut self.0[wire::ADDRESS]);
     }
 }
 
 fn encode(facts: &Facts<'_>) -> Vec<u8> {
-    let mut bytes = vec![0; raw::encoded_len(facts)];
-    raw::encode_into(facts, &mut bytes);
+    let mut bytes = vec![0; wire::encoded_len(facts)];
+    wire::encode_into(facts, &mut bytes);
     bytes
 }
 
@@ -265,7 +270,7 @@ fn enrich(c: &mut Criterion) {
                     text.clear();
                 }
                 visitor = (visitor + 1) % 1_000;
-                let click = RawClick::parse(&clicks[visitor as usize]).unwrap();
+                let click = RawClick::parse(&clicks[visitor as usize], Version::default()).unwrap();
                 enricher.encode(&click.facts(), wanted, None, &mut text).unwrap()
             });
         });
@@ -283,7 +288,7 @@ fn enrich(c: &mut Criterion) {
                 text.clear();
             }
             visitor = (visitor + 1) % 1_000;
-            let click = RawClick::parse(&bare[visitor as usize]).unwrap();
+            let click = RawClick::parse(&bare[visitor as usize], Version::default()).unwrap();
             enricher.encode(&click.facts(), EVENT, None, &mut text).unwrap();
         });
     });
@@ -294,7 +299,7 @@ fn enrich(c: &mut Criterion) {
         b.iter(|| agent::parse(black_box(people.next().unwrap())).bot.is_none());
     });
     for piece in HOSTILE {
-        let long = piece.repeat(raw::MAX_HEADER / piece.len());
+        let long = piece.repeat(wire::MAX_HEADER / piece.len());
         group.bench_function(format!("agent, not cached: 2 kB of {piece:?}"), |b| {
             b.iter(|| agent::parse(black_box(&long)).bot.is_none());
         });

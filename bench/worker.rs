@@ -18,7 +18,7 @@ use std::{
 };
 
 use clickedge::{
-    capture::{Facts, RawClick},
+    click::{Facts, RawClick, wire::Version},
     clock, config,
     enrich::{
         CrawlerStore, GeoStore, Router, Sessions, Shared, Sources,
@@ -77,7 +77,7 @@ fn main() {
     step("enrich and encode", &clicks, &mut whole, |_| {}, |whole, facts| whole(facts));
     let (mut events, mut ends) = (Vec::new(), Vec::new());
     for click in &clicks {
-        write(&RawClick::parse(click).unwrap().facts(), &mut enricher, &mut events);
+        write(&RawClick::parse(click, Version::default()).unwrap().facts(), &mut enricher, &mut events);
         ends.push(events.len());
     }
     println!("  {} bytes an event", events.len() / CLICKS);
@@ -139,8 +139,10 @@ fn steps(clicks: &[Vec<u8>], addresses: &[IpAddr], shared: &Shared) {
     });
     let mut conduct = Conduct::new(Arc::clone(&shared.watch));
     alone("  conduct of the visitor", &mut |facts| _ = black_box(conduct.click(facts).bot));
-    let facts_of: Vec<_> =
-        clicks.iter().map(|click| agents.facts(RawClick::parse(click).unwrap().facts().texts.user_agent)).collect();
+    let facts_of: Vec<_> = clicks
+        .iter()
+        .map(|click| agents.facts(RawClick::parse(click, Version::default()).unwrap().facts().texts.user_agent))
+        .collect();
     let mut known = facts_of.iter().cycle();
     alone("  session", &mut |facts| {
         _ = black_box(shared.sessions.click(facts, &known.next().unwrap().digest, None).first);
@@ -171,7 +173,9 @@ fn tallies(clicks: &[Vec<u8>], shared: &Shared) {
         .iter()
         .map(|click| {
             let mut text = Vec::new();
-            enricher.encode(&RawClick::parse(click).unwrap().facts(), tally, None, &mut text).unwrap();
+            enricher
+                .encode(&RawClick::parse(click, Version::default()).unwrap().facts(), tally, None, &mut text)
+                .unwrap();
             text
         })
         .collect();
@@ -283,7 +287,7 @@ fn step<S: ?Sized>(
             }
             let began = cpu_time();
             for place in &places {
-                run(state, &RawClick::parse(&ring[place.clone()]).unwrap().facts());
+                run(state, &RawClick::parse(&ring[place.clone()], Version::default()).unwrap().facts());
             }
             time += cpu_time().saturating_sub(began);
         }

@@ -41,7 +41,8 @@ use worker::Worker;
 
 use crate::{
     alarm::Alarm,
-    capture::{EventId, Inlet, Mark},
+    capture::{Inlet, Mark},
+    click::EventId,
     config,
     quality::Watch,
     telemetry::metrics::{FeedMetrics, Metrics},

@@ -7,6 +7,7 @@
 //! The structs borrow from the raw click and from the catalog's pre-rendered JSON, so that writing an event
 //! ([`ClickEvent::write`]) copies each byte once. They are written, never read: a customer's reader is a JSON parser.
 
+pub mod query;
 mod text;
 
 pub use text::AgentText;

@@ -28,6 +28,7 @@
 //! refuse instead, for a reason at its full weight only: weak evidence is marked and never refused.
 
 mod attacks;
+mod evidence;
 pub mod headers;
 pub mod lists;
 pub mod penalties;

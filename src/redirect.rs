@@ -64,8 +64,9 @@ pub use request::Request;
 pub use response::Answers;
 
 use crate::{
-    capture::{Capture, ClientAddr, EventId, Facts, Flags, Pushed, Texts},
+    capture::{Capture, Pushed},
     catalog::{Catalog, CatalogStore, Link, Lookup, State},
+    click::{ClientAddr, EventId, Facts, Flags, Protocol, Texts},
     clock, fault,
     quality::Watch,
     telemetry::metrics::{DropReason, Metrics, Outcome},
@@ -238,15 +239,14 @@ impl Redirector {
     ) -> Facts<'a> {
         let peer = peer(session);
         let client = self.trusted.client(peer, session.req_header());
-        let mut flags = request.flags;
+        let (mut flags, mut protocol) = (request.flags, request.protocol);
         if self.trusted.is_proxy(peer) {
             flags.set(Flags::PROXIED, true);
             flags.clear(Flags::TLS);
-            flags.clear(Flags::HTTP_1_0);
-            flags.clear(Flags::HTTP_2);
+            protocol = Protocol::Unknown;
         }
-        flags.set(Flags::GUESSES, self.guesses.as_ref().is_some_and(|guesses| guesses.has_guessed(&client, now)));
-        facts(clock::unix_micros(), client, flags, request, link, location)
+        flags.set(Flags::ENUMERATION, self.guesses.as_ref().is_some_and(|guesses| guesses.has_guessed(&client, now)));
+        facts(clock::unix_micros(), client, (protocol, flags), request, link, location)
     }
 }
 
@@ -257,7 +257,7 @@ fn peer(session: &Session) -> Option<IpAddr> {
 fn facts<'a>(
     micros: u64,
     client: ClientAddr,
-    flags: Flags,
+    (protocol, flags): (Protocol, Flags),
     request: &Request<'a>,
     link: &Link<'a>,
     location: &'a Bytes,
@@ -267,6 +267,7 @@ fn facts<'a>(
         micros,
         client,
         status: link.status(),
+        protocol,
         flags,
         texts: Texts {
             user_agent: request.user_agent,
@@ -289,6 +290,7 @@ fn facts<'a>(
             domain_json: link.domain_json().as_bytes(),
             tags_json: link.tags_json().as_bytes(),
             scripts_json: link.scripts_json().as_bytes(),
+            ..Texts::default()
         },
     }
 }

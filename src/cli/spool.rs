@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use super::{DATA, IO, NO_INPUT, USAGE, complain, exit_code, print, report};
 use crate::{
-    capture::EventId,
+    click::EventId,
     config::{self, Config},
     manifest::{Manifest, ManifestKey, RollupKey},
     spool::{

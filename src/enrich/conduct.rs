@@ -26,7 +26,7 @@ use std::{hint::black_box, sync::Arc};
 
 use ahash::RandomState;
 
-use crate::{capture::Facts, quality::Watch};
+use crate::{click::Facts, quality::Watch};
 
 /// Visitors and links, and addresses and links, that are remembered, 16 bytes each.
 const FLOODS: usize = 1 << 15;

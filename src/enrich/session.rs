@@ -37,7 +37,8 @@ use keys::{Keyring, Keys, Schedule};
 use table::{Memory, Moment, Table};
 
 use crate::{
-    capture::{Facts, Visit, Words},
+    capture::Words,
+    click::{Facts, Visit},
     config::{self, Secret, SecretError},
     reloaded::Reloaded,
     telemetry::metrics::Metrics,

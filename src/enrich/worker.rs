@@ -30,16 +30,17 @@ use super::{
     session::Sessions,
 };
 use crate::{
-    capture::{Facts, Flags, Inlet, Mark, RawClick, Texts, Visit},
+    capture::{Inlet, Mark},
+    click::{Facts, Flags, RawClick, Texts, Visit},
     clock,
     config::Precision,
     event::{
         Agent, AgentType, Bot, ClickEvent, Client, Code, Destination, Device, Edge, Named, Route, SCHEMA, Session,
+        query,
     },
     fault,
     networks::Networks,
     quality::{self, Watch},
-    query,
     reloaded::View,
     stats::tally::{IdList, Ids, Tally},
     telemetry::metrics::DropReason,

@@ -16,7 +16,7 @@ use super::{
     Findings,
     rules::{Check, Field, RULES, Rule},
 };
-use crate::query;
+use crate::event::query;
 
 /// Bytes of a field that are scanned; a longer field is judged by its beginning.
 pub(super) const MAX_SCAN: usize = 8192;

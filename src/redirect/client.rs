@@ -6,7 +6,7 @@ use http::HeaderName;
 use ipnet::IpNet;
 use pingora::http::RequestHeader;
 
-use crate::{capture::ClientAddr, config};
+use crate::{click::ClientAddr, config};
 
 /// The proxies that may name the client, and how they do.
 pub struct TrustedProxies {

@@ -13,7 +13,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use crate::{
-    capture::Facts,
+    click::Facts,
     networks::Network,
     quality::{self, Claims, Reason, Reasons, Watch},
 };

@@ -24,7 +24,7 @@ use std::{
 
 use ahash::RandomState;
 
-use crate::{capture::ClientAddr, config};
+use crate::{click::ClientAddr, config};
 
 /// Addresses that are remembered at most.
 pub const CELLS: usize = 1 << 16;

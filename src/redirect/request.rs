@@ -4,8 +4,8 @@ use http::{Method, Version, header};
 use pingora::http::RequestHeader;
 
 use crate::{
-    capture::Flags,
     catalog::key::{BadKey, Host},
+    click::{Flags, Protocol},
 };
 
 /// A request, as far as the redirect and the click need it.
@@ -24,6 +24,7 @@ pub struct Request<'a> {
     pub requested_with: &'a [u8],
     /// What else the headers show.
     pub flags: Flags,
+    pub protocol: Protocol,
 }
 
 /// User agent client hints (W3C), raw; empty for those that were not sent.
@@ -62,11 +63,14 @@ impl<'a> Request<'a> {
             hints: Hints::default(),
             requested_with: b"",
             flags: Flags::default(),
+            protocol: match header.version {
+                Version::HTTP_10 => Protocol::Http10,
+                Version::HTTP_2 => Protocol::Http2,
+                _ => Protocol::Http11,
+            },
         };
         let flags = &mut request.flags;
         flags.set(Flags::HEAD, header.method == Method::HEAD);
-        flags.set(Flags::HTTP_1_0, header.version == Version::HTTP_10);
-        flags.set(Flags::HTTP_2, header.version == Version::HTTP_2);
         for (name, value) in &header.headers {
             let value = value.as_bytes();
             match *name {

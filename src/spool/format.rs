@@ -19,7 +19,7 @@ use super::{
     read::{Summary, hex},
 };
 use crate::{
-    capture::EventId,
+    click::EventId,
     config::{self, Format},
 };
 

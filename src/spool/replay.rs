@@ -19,7 +19,7 @@ use super::{
     survey::{ObjectFile, ReadError},
 };
 use crate::{
-    capture::EventId,
+    click::EventId,
     config,
     manifest::{Hour, object_key},
 };

@@ -26,7 +26,7 @@ use super::{
     state::State,
 };
 use crate::{
-    capture::EventId,
+    click::EventId,
     clock,
     manifest::{Hour, ObjectKey},
 };

@@ -18,7 +18,8 @@ use proptest::prelude::*;
 
 use super::{Assembled, FeedSpec, Kind, Object, Opened, disk::Disk, read::summarize_stream};
 use crate::{
-    capture::{EventId, Mark},
+    capture::Mark,
+    click::EventId,
     config,
     enrich::Batch,
     stats::{self, tally::Tally},

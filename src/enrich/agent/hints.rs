@@ -28,7 +28,7 @@ pub use self::cache::HintCache;
 use self::packages::PACKAGES;
 use super::{AgentFacts, version};
 use crate::{
-    capture::{Facts, Flags},
+    click::{Facts, Flags},
     event::{AgentText, Device, Named},
 };
 

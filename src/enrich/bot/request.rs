@@ -23,7 +23,7 @@ use std::{borrow::Cow, sync::LazyLock};
 use memchr::memmem::Finder;
 
 use crate::{
-    capture::{Facts, Flags},
+    click::{Facts, Flags},
     event::{Bot, BotClass, BotReason},
     networks::Network,
 };

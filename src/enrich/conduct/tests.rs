@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    capture::{ClientAddr, EventId, Flags, Texts},
+    click::{ClientAddr, EventId, Flags, Protocol, Texts},
     config,
 };
 
@@ -27,6 +27,7 @@ fn click(conduct: &mut Conduct, micros: u64, address: &str, agent: &str, link: &
         micros,
         client: ClientAddr::from_ip(address.parse().unwrap()),
         status: 302,
+        protocol: Protocol::Http11,
         flags: Flags::default(),
         texts: Texts {
             user_agent: agent.as_bytes(),

@@ -5,8 +5,8 @@
 //! Instagram with `igshid`, Pinterest with `epik` and Google with `srsltid` (free listings). `utm_medium=cpc` is a claim
 //! by whoever wrote the link, and is in the event anyway.
 
-use crate::{
-    event::OriginType::{self, Paid, Search, Social},
+use crate::event::{
+    OriginType::{self, Paid, Search, Social},
     query,
 };
 

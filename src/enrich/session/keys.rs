@@ -32,7 +32,7 @@ use std::{ops::Range, sync::Arc};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::table::{Individual, Memory};
-use crate::{capture::ClientAddr, config::Secret};
+use crate::{click::ClientAddr, config::Secret};
 
 const HOUR: u64 = 3_600_000_000;
 pub(super) const DAY: u64 = 24 * HOUR;

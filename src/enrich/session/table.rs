@@ -29,7 +29,7 @@ use std::sync::{
 
 use prometheus::IntCounter;
 
-use crate::capture::{EventId, Visit};
+use crate::click::{EventId, Visit};
 
 /// Visitors for which there is a bucket of eight slots.
 pub(super) const VISITORS: u64 = 5;

@@ -12,7 +12,7 @@ use prometheus::IntCounter;
 use proptest::prelude::*;
 
 use super::{keys::DAY, table::Individual, *};
-use crate::capture::{ClientAddr, EventId, Flags, Texts};
+use crate::click::{ClientAddr, EventId, Flags, Protocol, Texts};
 
 const NOON: u64 = 20_000 * DAY + DAY / 2;
 const MINUTE: u64 = 60_000_000;
@@ -80,7 +80,7 @@ fn visits(visitors: usize) -> Visits<Mortal> {
 fn facts<'a>(micros: u64, workspace: &'a str, address: IpAddr, agent: &'a str) -> Facts<'a> {
     let texts = Texts { workspace: workspace.as_bytes(), user_agent: agent.as_bytes(), ..Texts::default() };
     let (id, client) = (EventId::at(micros), ClientAddr::from_ip(address));
-    Facts { id, micros, client, status: 302, flags: Flags::default(), texts }
+    Facts { id, micros, client, status: 302, protocol: Protocol::Http11, flags: Flags::default(), texts }
 }
 
 fn address(n: u32) -> IpAddr {

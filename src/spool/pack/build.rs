@@ -7,7 +7,7 @@ use std::{
 
 use super::{Packer, Round, Setup};
 use crate::{
-    capture::EventId,
+    click::EventId,
     clock,
     manifest::{Hour, object_key},
     spool::{

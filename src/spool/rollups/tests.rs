@@ -13,7 +13,8 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    capture::{EventId, Mark},
+    capture::Mark,
+    click::EventId,
     config,
     enrich::Batch,
     spool::{Assembled, Object, Opened, disk::RealDisk, state::Position},

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::capture::{ClientAddr, EventId, Texts};
+use crate::click::{ClientAddr, EventId, Texts};
 
 const WINDOWS: &str =
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36";
@@ -41,7 +41,15 @@ fn with(
         ..Texts::default()
     };
     let client = ClientAddr::from_ip([192, 0, 2, 1].into());
-    let facts = Facts { id: EventId::at(0), micros: 0, client, status: 302, flags: flags(all), texts };
+    let facts = Facts {
+        id: EventId::at(0),
+        micros: 0,
+        client,
+        status: 302,
+        protocol: Protocol::Http11,
+        flags: flags(all),
+        texts,
+    };
     judge(&Evidence { agent: named, facts: &facts, network, behaviour })
 }
 
@@ -148,7 +156,7 @@ proptest! {
         let mut flags = Flags::default();
         flags.set(Flags::TLS, tls);
         let client = ClientAddr::from_ip([192, 0, 2, 1].into());
-        let facts = Facts { id: EventId::at(0), micros: 0, client, status: 302, flags, texts };
+        let facts = Facts { id: EventId::at(0), micros: 0, client, status: 302, protocol: Protocol::Http11, flags, texts };
         judge(&Evidence { agent: None, facts: &facts, network: None, behaviour: false });
     }
 }

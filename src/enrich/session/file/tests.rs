@@ -20,9 +20,9 @@ fn opening(dir: &Path, visitors: usize) -> Opening<'_> {
 
 /// Clicks as one visitor; whether it was the first of a visit.
 fn click((keyring, table): &Opened) -> bool {
-    let client = crate::capture::ClientAddr::from_ip([192, 0, 2, 1].into());
+    let client = crate::click::ClientAddr::from_ip([192, 0, 2, 1].into());
     let who = keyring.keys().current.individual(b"w", &client, &super::super::AgentDigest::of(b"a"));
-    let moment = Moment::of(NOW, &crate::capture::EventId::at(NOW));
+    let moment = Moment::of(NOW, &crate::click::EventId::at(NOW));
     table.click(moment, IDLE, who, || None).first
 }
 

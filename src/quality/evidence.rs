@@ -1,6 +1,6 @@
 //! A click as the judge of clicks sees it, the same at the redirect and in the workers.
 
-use super::{Facts, Flags};
+use crate::click::{Facts, Flags, Protocol};
 use crate::quality::{Claims, Evidence, Headers};
 
 impl<'a> Facts<'a> {
@@ -24,9 +24,9 @@ impl<'a> Facts<'a> {
                 mobile,
                 fetch_metadata: flags.has(Flags::FETCH_METADATA),
                 tls: flags.has(Flags::TLS),
-                http_1_0: flags.has(Flags::HTTP_1_0),
+                http_1_0: self.protocol == Protocol::Http10,
             },
-            guesses: flags.has(Flags::GUESSES),
+            guesses: flags.has(Flags::ENUMERATION),
             ..Evidence::default()
         }
     }
