@@ -13,7 +13,7 @@ use clickedge::{
         ClientAddr, EventId, Facts, Flags, Protocol, RawClick, Texts,
         wire::{self, Version},
     },
-    clock, config,
+    config,
     enrich::{
         CrawlerStore, GeoStore, Router, Sessions, Shared, Sources,
         agent::{
@@ -29,6 +29,7 @@ use clickedge::{
     networks::Networks,
     quality,
     redirect::{Decision, Request, decide},
+    runtime::clock,
     stats::{Delta, Referrers, tally::Tally},
     telemetry::metrics::Metrics,
 };

@@ -19,7 +19,7 @@ use std::{
 
 use clickedge::{
     click::{Facts, RawClick, wire::Version},
-    clock, config,
+    config,
     enrich::{
         CrawlerStore, GeoStore, Router, Sessions, Shared, Sources,
         agent::{AgentCache, DEFAULT_CACHE_ENTRIES, hints::Hints},
@@ -30,6 +30,7 @@ use clickedge::{
         worker::{Enricher, Wanted},
     },
     quality::{self, Watch},
+    runtime::clock,
     stats::{Delta, Referrers, tally::Tally},
     telemetry::metrics::Metrics,
 };

@@ -37,7 +37,7 @@ pub use compile::{Problem, Report};
 pub use record::{Link, State};
 
 use self::key::Host;
-use crate::{clock, config};
+use crate::{config, runtime::clock};
 
 /// An immutable set of links and domains.
 pub struct Catalog {

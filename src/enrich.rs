@@ -40,11 +40,11 @@ pub use sources::Sources;
 use worker::Worker;
 
 use crate::{
-    alarm::Alarm,
     capture::{Inlet, Mark},
     click::EventId,
     config,
     quality::Watch,
+    runtime::PanicWatch,
     telemetry::metrics::{FeedMetrics, Metrics},
 };
 
@@ -152,16 +152,16 @@ impl Enrich {
     ///
     /// # Errors
     /// When the system gives no more threads.
-    pub fn start(shared: Shared, inlets: Vec<Inlet>, spool: &Sender<Batch>, alarm: &Alarm) -> io::Result<Self> {
+    pub fn start(shared: Shared, inlets: Vec<Inlet>, spool: &Sender<Batch>, panics: &PanicWatch) -> io::Result<Self> {
         let shared = Arc::new(shared);
         let stopping = Arc::new(AtomicBool::new(false));
         let spawn = |(number, inlet)| {
             let worker = Worker::new(Arc::clone(&shared), spool.clone());
             let stopping = Arc::clone(&stopping);
             let name = format!("enrich-{number}");
-            let watched = alarm.watch();
+            let guard = panics.guard();
             std::thread::Builder::new().name(name).spawn(move || {
-                let _watched = watched;
+                let _guard = guard;
                 worker.run(inlet, &stopping);
             })
         };

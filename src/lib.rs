@@ -52,17 +52,14 @@
 //! - Bots have no session: a prefetch would otherwise start the visit that the person's own click then only joins.
 
 pub mod admin;
-pub mod alarm;
 pub mod capture;
 pub mod catalog;
 pub mod cli;
 pub mod click;
-pub mod clock;
 pub mod config;
 pub mod deliver;
 pub mod enrich;
 pub mod event;
-pub mod fault;
 pub mod list;
 pub mod listener;
 pub mod manifest;
@@ -72,6 +69,7 @@ pub mod pipeline;
 pub mod quality;
 pub mod redirect;
 pub mod reloaded;
+pub mod runtime;
 pub mod server;
 pub mod spool;
 pub mod stats;

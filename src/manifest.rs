@@ -15,7 +15,7 @@ pub mod key;
 
 use serde::{Deserialize, Serialize};
 
-pub use key::{Hour, ManifestKey, ObjectKey, RollupKey, manifest_key, object_key, rollup_key};
+pub use key::{ManifestKey, ObjectKey, RollupKey, manifest_key, object_key, rollup_key};
 
 /// The value of `schema` in every manifest of this major version.
 pub const SCHEMA: &str = "manifest/1";

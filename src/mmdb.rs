@@ -7,7 +7,7 @@ use std::path::Path;
 
 use maxminddb::{MaxMindDbError, Reader};
 
-use crate::clock;
+use crate::runtime::clock;
 
 /// An older database is complained of: `MaxMind` and DB-IP publish one at least each month, and their licences ask
 /// for its use.

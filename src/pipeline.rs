@@ -13,10 +13,8 @@ use std::{
 };
 
 use crate::{
-    alarm::Alarm,
     capture::{Capture, CaptureError},
     catalog::{CatalogStore, LoadError, Report},
-    clock,
     config::{self, Config},
     deliver::Deliver,
     enrich::{
@@ -29,6 +27,7 @@ use crate::{
     mmdb::DatabaseError,
     quality::Watch,
     redirect::{Answers, Redirector, TrustedProxies},
+    runtime::{PanicWatch, clock},
     spool::{FeedSpec, Opened, Outbox, Spool, SpoolError, rollups},
     stats::{
         Live,
@@ -78,7 +77,7 @@ impl Pipeline {
     /// See [`StartError`]. Nothing runs then.
     pub fn start(config: &Config) -> Result<Self, StartError> {
         let metrics = Arc::new(Metrics::new());
-        let alarm = Alarm::default();
+        let panics = PanicWatch::default();
         let (catalog, report) = CatalogStore::open(&config.catalog)?;
         tell(&catalog, &report);
         let catalog = Arc::new(catalog);
@@ -105,9 +104,9 @@ impl Pipeline {
         metrics.clicks_recovered.inc_by(capture.recovered());
         // After the rings: their folder is locked now.
         let sessions = Arc::new(Sessions::open(&config.capture.dir, &config.enrich, clock::unix_micros(), &metrics)?);
-        let deliver = Deliver::start(&config.feeds, &outbox, &metrics, &alarm)?;
+        let deliver = Deliver::start(&config.feeds, &outbox, &metrics, &panics)?;
         let receipts = capture.receipts();
-        let (spool, batches) = opened.start(move |mark| receipts.release(mark), deliver.intake(), &alarm)?;
+        let (spool, batches) = opened.start(move |mark| receipts.release(mark), deliver.intake(), &panics)?;
         let shared = Shared {
             geo: Arc::clone(&geo),
             sources: Arc::clone(&sources),
@@ -121,7 +120,7 @@ impl Pipeline {
             feeds: config.feeds.iter().map(|feed| metrics.feed(&feed.name)).collect(),
             counts: config.stats.enabled,
         };
-        let enrich = Enrich::start(shared, inlets, &batches, &alarm)?;
+        let enrich = Enrich::start(shared, inlets, &batches, &panics)?;
         let redirector = Redirector::new(
             Arc::clone(&catalog),
             capture.clone(),
@@ -144,7 +143,7 @@ impl Pipeline {
             outbox,
             journal_bytes,
             counts,
-            alarm,
+            panics,
         };
         Ok(Self { redirector, monitor, enrich, spool, deliver })
     }
@@ -164,7 +163,7 @@ impl Pipeline {
     pub fn drain(self, timeout: Duration) -> Account {
         let deadline = Instant::now() + timeout;
         // Set first: workers that wait for a spool that cannot write must come to an end, too.
-        self.spool.lose_patience_at(deadline);
+        self.spool.set_deadline(deadline);
         self.enrich.drain();
         let lock = self.spool.drain();
         self.deliver.drain(deadline);
@@ -193,7 +192,7 @@ pub struct Monitor {
     outbox: Arc<Outbox>,
     journal_bytes: Arc<AtomicU64>,
     counts: Option<Live>,
-    alarm: Alarm,
+    panics: PanicWatch,
 }
 
 impl Monitor {
@@ -229,7 +228,7 @@ impl Monitor {
     /// Whether a thread has failed, which is a defect. Clicks are answered and captured until the rings are
     /// full; nothing is lost if another process takes over before.
     pub fn has_failed(&self) -> bool {
-        self.alarm.is_raised()
+        self.panics.has_panicked()
     }
 
     /// Reads the catalog, the databases, the lists and the sessions' secret again. What cannot be read leaves the old one

@@ -67,8 +67,8 @@ use crate::{
     capture::{Capture, Pushed},
     catalog::{Catalog, CatalogStore, Link, Lookup, State},
     click::{ClientAddr, EventId, Facts, Flags, Protocol, Texts},
-    clock, fault,
     quality::Watch,
+    runtime::{clock, failpoint::fail_point},
     telemetry::metrics::{DropReason, Metrics, Outcome},
 };
 
@@ -220,7 +220,7 @@ impl Redirector {
             return;
         }
         let pushed = self.capture.push(facts);
-        fault::point("captured");
+        fail_point("captured");
         self.metrics.click_answered(pushed == Pushed::Captured);
         match pushed {
             Pushed::Captured => {}

@@ -39,7 +39,8 @@ use crate::{
     listener,
     pipeline::{Monitor, Pipeline},
     redirect::Redirector,
-    telemetry::{logs, systemd},
+    runtime::systemd,
+    telemetry::logs,
 };
 
 /// How long the listeners may take to open.

@@ -26,7 +26,7 @@ pub use bucket::Bucket;
 pub use report::Report;
 pub use store::{Folder, Store, StoreError};
 
-use crate::manifest::{Hour, ObjectKey};
+use crate::{manifest::ObjectKey, runtime::Hour};
 use report::{Kind, Problem, Row};
 use seqs::Seqs;
 

@@ -20,7 +20,7 @@ use std::{
 };
 
 use clickedge::{
-    manifest::Hour,
+    runtime::Hour,
     spool::read::summarize_stream,
     stats::{
         Counts, Kind, Live,

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use clickedge::{
     click::{ClientAddr, EventId, Facts, Flags, Protocol, Texts, wire},
-    clock,
+    runtime::clock,
 };
 
 const WORKSPACES: usize = 100;

@@ -34,7 +34,7 @@ use tokio::sync::Semaphore;
 
 use crate::{
     catalog::{CatalogStore, key::Host},
-    clock,
+    runtime::clock,
     stats::{
         Counts, Kind, Live,
         store::{Covered, Order, Row, Scope, Snapshot, Step, StoreError},

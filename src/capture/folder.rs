@@ -36,7 +36,7 @@ use rustix::{
 };
 
 use super::memory::{HEADER, Mapped};
-use crate::{click::wire::Version, config::validate::is_in_memory};
+use crate::{click::wire::Version, runtime::filesystem::is_in_memory};
 
 const MAGIC: [u8; 8] = *b"clkring\n";
 

@@ -109,18 +109,6 @@ fn session_key(config: &Config, findings: &mut Findings) {
     }
 }
 
-/// Whether a folder lies in memory.
-///
-/// # Errors
-/// When there is no such folder, or this user cannot look.
-pub fn is_in_memory(dir: &Path) -> io::Result<bool> {
-    const TMPFS: i64 = 0x0102_1994;
-    const RAMFS: i64 = 0x8584_58f6;
-    let kind = rustix::fs::statfs(dir)?.f_type;
-    #[allow(clippy::unnecessary_cast, reason = "its type differs between systems")]
-    Ok(matches!(kind as i64, TMPFS | RAMFS))
-}
-
 fn input_files(config: &Config) -> Vec<(String, &Path)> {
     let mut files = vec![("catalog.file".to_owned(), config.catalog.file.as_path())];
     for (i, listener) in config.listeners.iter().enumerate() {

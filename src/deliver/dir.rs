@@ -12,7 +12,7 @@ use super::{
     digest::{copy_hashing, sha256},
     sink::{Sink, SinkError, Stored},
 };
-use crate::{fault, spool::Object};
+use crate::{runtime::failpoint::fail_point, spool::Object};
 
 /// Objects appear under their final name only when they are whole and on the disk.
 pub struct DirSink {
@@ -64,7 +64,7 @@ fn store(root: &Path, object: &Object) -> Result<Stored, SinkError> {
     }
     file.sync_all().map_err(failed)?;
     fs::rename(&temporary, &path).map_err(failed)?;
-    fault::point("put_sent");
+    fail_point("put_sent");
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)?;
     Ok(Stored::Now)
 }

@@ -17,7 +17,7 @@ use super::{
     upload::{Ended, Upload},
 };
 use crate::{
-    fault,
+    runtime::failpoint::fail_point,
     spool::{Object, Outbox},
     telemetry::metrics::{DropReason, FeedMetrics, UploadResult},
 };
@@ -81,7 +81,7 @@ impl FeedTask {
         let Ended { upload: Upload { place, round, object }, result } = ended;
         let (trouble, error) = match result {
             Ok(stored) => {
-                fault::point("put_acknowledged");
+                fail_point("put_acknowledged");
                 if pace.succeeded(round) {
                     tracing::info!(feed = self.name, key = object.key, "the sink takes objects again");
                 }
@@ -159,7 +159,7 @@ impl FeedTask {
         self.metrics.waits_no_more(object.bytes);
         tracing::debug!(feed = self.name, key = object.key, events, "delivered");
         match self.outbox.remove(object) {
-            Ok(()) => fault::point("deleted"),
+            Ok(()) => fail_point("deleted"),
             // It is sent once more at the next start, and the sink says that it has it.
             Err(error) => {
                 tracing::warn!(feed = self.name, key = object.key, %error, "cannot remove a delivered object");

@@ -32,16 +32,15 @@ use super::{
 use crate::{
     capture::{Inlet, Mark},
     click::{Facts, Flags, RawClick, Texts, Visit},
-    clock,
     config::Precision,
     event::{
         Agent, AgentType, Bot, ClickEvent, Client, Code, Destination, Device, Edge, Named, Route, SCHEMA, Session,
         query,
     },
-    fault,
     networks::Networks,
     quality::{self, Watch},
     reloaded::View,
+    runtime::{clock, failpoint::fail_point},
     stats::tally::{IdList, Ids, Tally},
     telemetry::metrics::DropReason,
 };
@@ -113,7 +112,7 @@ impl Worker {
             let encoded = self.enricher.encode(&facts, wanted, click.visit(), &mut self.batch.text)?;
             #[cfg(debug_assertions)]
             super::leak::spill(&facts.client, &mut self.batch.text, &self.shared.metrics);
-            fault::point("enriched");
+            fail_point("enriched");
             serde_json::Result::Ok(encoded)
         }));
         if let Ok(Ok(Encoded { event, .. })) = encoded

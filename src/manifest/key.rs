@@ -9,85 +9,12 @@
 //! a key is read from its right end, and feed and edge stay together as one string, the *series*, unless a manifest
 //! tells them apart. Parsing is total and strict: what parses renders to the same key.
 
-use std::{fmt, str::FromStr};
-
-use serde::{Deserialize, Serialize};
+use crate::runtime::Hour;
 
 /// Extensions of objects: what is inside, and how it is compressed.
 const EXTENSIONS: [&str; 6] = ["ndjson.gz", "ndjson.zst", "ndjson", "json.gz", "json.zst", "json"];
 
 const ID_LENGTH: usize = 36;
-const HOUR_MICROS: u64 = 3_600_000_000;
-
-/// An hour in UTC, written `2026-11-23T09`.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Hour(u64);
-
-/// A text that is no hour.
-#[derive(Debug, thiserror::Error)]
-#[error("write an hour in UTC like 2026-11-23T09")]
-pub struct NoHour;
-
-impl Hour {
-    /// The hour of a point in time, in microseconds since the Unix epoch.
-    pub fn of_micros(micros: u64) -> Self {
-        Self(micros / HOUR_MICROS)
-    }
-
-    /// Hours since the Unix epoch.
-    pub fn since_epoch(self) -> u64 {
-        self.0
-    }
-
-    /// `dt=2026-11-23/hour=09`, where the hour's objects lie.
-    pub fn partition(self) -> String {
-        self.format("dt=%Y-%m-%d/hour=%H")
-    }
-
-    /// Reads what [`Hour::partition`] wrote.
-    pub fn of_partition(partition: &str) -> Option<Self> {
-        let (day, hour) = partition.strip_prefix("dt=")?.split_once("/hour=")?;
-        format!("{day}T{hour}").parse().ok()
-    }
-
-    fn format(self, format: &str) -> String {
-        let micros = self.0.saturating_mul(HOUR_MICROS);
-        let time = i64::try_from(micros).ok().and_then(|micros| jiff::Timestamp::from_microsecond(micros).ok());
-        jiff::tz::Offset::UTC.to_datetime(time.unwrap_or_default()).strftime(format).to_string()
-    }
-}
-
-impl fmt::Display for Hour {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.format("%Y-%m-%dT%H"))
-    }
-}
-
-impl FromStr for Hour {
-    type Err = NoHour;
-
-    fn from_str(text: &str) -> Result<Self, NoHour> {
-        let time: jiff::Timestamp = format!("{text}:00:00Z").parse().map_err(|_| NoHour)?;
-        let micros = u64::try_from(time.as_microsecond()).map_err(|_| NoHour)?;
-        let hour = Self::of_micros(micros);
-        if hour.to_string() == text { Ok(hour) } else { Err(NoHour) }
-    }
-}
-
-impl TryFrom<String> for Hour {
-    type Error = NoHour;
-
-    fn try_from(text: String) -> Result<Self, NoHour> {
-        text.parse()
-    }
-}
-
-impl From<Hour> for String {
-    fn from(hour: Hour) -> Self {
-        hour.to_string()
-    }
-}
 
 /// The key of an object, below the feed's prefix. `first` is the id of its first event.
 pub fn object_key(hour: Hour, feed: &str, pop: &str, first: &str, seq: u64, extension: &str) -> String {
@@ -264,18 +191,6 @@ mod tests {
             assert_eq!(RollupKey::parse(&key.replacen(from, to, 1)), None, "{from} -> {to}");
         }
         assert_eq!((ObjectKey::parse(key), ManifestKey::parse(key)), (None, None));
-    }
-
-    #[test]
-    fn hours_are_strict() {
-        for text in ["2026-11-23T09", "1970-01-01T00", "2028-02-29T23"] {
-            assert_eq!(text.parse::<Hour>().unwrap().to_string(), text);
-        }
-        for text in
-            ["", "2026-11-23", "2026-11-23T9", "2026-11-23T24", "2026-11-23t09", "1969-12-31T23", "2026-11-23 09"]
-        {
-            assert!(text.parse::<Hour>().is_err(), "{text}");
-        }
     }
 
     fn name() -> impl Strategy<Value = String> {

@@ -20,8 +20,8 @@ use super::{
     rollups::Unsent,
 };
 use crate::{
-    clock,
-    manifest::{Entry, Hour, Manifest, ManifestKey, ObjectKey, RollupKey},
+    manifest::{Entry, Manifest, ManifestKey, ObjectKey, RollupKey},
+    runtime::{Hour, clock},
 };
 
 /// Time that late objects are collected for, before the next version of a manifest lists them.

@@ -18,8 +18,8 @@ use super::{
     read::Summary,
 };
 use crate::{
-    clock,
-    manifest::{Hour, ManifestKey, ObjectKey, RollupKey},
+    manifest::{ManifestKey, ObjectKey, RollupKey},
+    runtime::{Hour, clock},
 };
 
 /// Start of the keys of objects that an operator has sent again.

@@ -15,7 +15,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{disk::Disk, outbox::Kind, read::Summary};
-use crate::manifest::Hour;
+use crate::runtime::Hour;
 
 /// An object, a manifest or a rollup that was made.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]

@@ -18,11 +18,7 @@ use super::{
     outbox::REPLAY,
     survey::{ObjectFile, ReadError},
 };
-use crate::{
-    click::EventId,
-    config,
-    manifest::{Hour, object_key},
-};
+use crate::{click::EventId, config, manifest::object_key, runtime::Hour};
 
 /// What is sent again, and how.
 pub struct Replay<'a> {

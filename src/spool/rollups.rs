@@ -18,8 +18,7 @@ use std::{
 
 use super::{FeedSpec, Kind, hours::FORGOTTEN_HOURS, record::Record};
 use crate::{
-    clock,
-    manifest::Hour,
+    runtime::{Hour, clock},
     stats::{
         Live,
         store::{Reader, Snapshot, StoreError},

@@ -27,8 +27,8 @@ use super::{
 };
 use crate::{
     click::EventId,
-    clock,
-    manifest::{Hour, ObjectKey},
+    manifest::ObjectKey,
+    runtime::{Hour, clock},
 };
 
 /// How often a look is taken while the spool changes under it.

@@ -327,7 +327,7 @@ impl World {
             Action::DieAndFail { after, kind } => {
                 self.die();
                 let fault = if kind == 3 { Fault::Dies } else { Fault::Fails(KINDS[usize::from(kind)], 1) };
-                self.disk.plan(after, fault, super::Deadline::default());
+                self.disk.plan(after, fault, RetryUntil::default());
                 self.restart();
                 return self.disk.heal();
             }
@@ -349,7 +349,7 @@ impl World {
 
     fn plan(&self, after: u32, fault: Fault) {
         if let Some(process) = &self.process {
-            self.disk.plan(after, fault, process.parts.deadline.clone());
+            self.disk.plan(after, fault, process.parts.retry.clone());
         }
     }
 

@@ -11,7 +11,10 @@ use super::{
     report::{Kind, Problem, Row},
     store::StoreError,
 };
-use crate::manifest::{Entry, Hour, Manifest, ManifestKey, ObjectKey};
+use crate::{
+    manifest::{Entry, Manifest, ManifestKey, ObjectKey},
+    runtime::Hour,
+};
 
 /// Largest manifest. One of this size lists 200 000 objects.
 const MAX_MANIFEST: u64 = 64 << 20;

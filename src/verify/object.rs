@@ -9,7 +9,8 @@ use uuid::Uuid;
 
 use super::report::{Kind, Problem, Row};
 use crate::{
-    manifest::{Entry, Hour, ObjectKey},
+    manifest::{Entry, ObjectKey},
+    runtime::Hour,
     spool::read::{Line, Summary, summarize_lines},
 };
 

@@ -4,7 +4,8 @@
 use std::{collections::BTreeMap, fs, io::Write, path::Path};
 
 use clickedge::{
-    manifest::{Entry, Hour, Manifest, object_key},
+    manifest::{Entry, Manifest, object_key},
+    runtime::Hour,
     spool::read::hex,
 };
 use sha2::{Digest, Sha256};

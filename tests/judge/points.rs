@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use clickedge::fault::POINTS;
+use clickedge::runtime::failpoint::FAIL_POINTS;
 
 use crate::{
     common::{Edge, Stopped},

@@ -9,7 +9,7 @@ use super::*;
 use crate::{
     catalog::{Catalog, source},
     config,
-    manifest::Hour,
+    runtime::Hour,
     stats::{
         Delta, Key,
         store::{Retention, Store},

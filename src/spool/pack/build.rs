@@ -8,8 +8,8 @@ use std::{
 use super::{Packer, Round, Setup};
 use crate::{
     click::EventId,
-    clock,
-    manifest::{Hour, object_key},
+    manifest::object_key,
+    runtime::{Hour, clock},
     spool::{
         FeedSpec,
         format::{ObjectWriter, extension},
@@ -48,7 +48,7 @@ impl Packer {
         let each = due.len() <= SYNC_EACH;
         for feed in due {
             // At a stop the rest waits for the next start.
-            if round.feeds > 0 && self.setup.deadline.passed() {
+            if round.feeds > 0 && self.setup.retry.has_passed() {
                 break;
             }
             self.build_feed(*feed, each, &mut round)?;

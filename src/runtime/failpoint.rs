@@ -1,11 +1,11 @@
-//! Named places at which a test lets the process die, as if somebody had pulled the plug there, or lets a thread panic.
+//! Failpoints: named places at which a test kills the process, as a loss of power would, or lets a thread panic.
 //!
-//! `CLICKEDGE_DIE_AT=journal_written:3` sends `SIGKILL` to this process when it comes to that place for the third
-//! time, `CLICKEDGE_PANIC_AT=enriched:3` panics there. Only builds with debug assertions look: in a release [`point`]
-//! is nothing. (What a test lets leak is in `enrich/leak.rs`.)
+//! `CLICKEDGE_DIE_AT=journal_written:3` sends `SIGKILL` to this process when it reaches that place for the third time,
+//! `CLICKEDGE_PANIC_AT=enriched:3` panics there. Only builds with debug assertions look: in a release [`fail_point`]
+//! is empty. (`enrich/leak.rs` holds what a test leaks on purpose.)
 
-/// The places, in the order in which a click comes by.
-pub const POINTS: [&str; 11] = [
+/// The places, in the order in which a click passes them.
+pub const FAIL_POINTS: [&str; 11] = [
     "captured",
     "enriched",
     "journal_written",
@@ -19,9 +19,9 @@ pub const POINTS: [&str; 11] = [
     "deleted",
 ];
 
-/// Dies or panics here, if this is the place and the time that the environment names.
+/// Dies or panics here, if the environment names this place and this pass.
 #[inline]
-pub fn point(name: &'static str) {
+pub fn fail_point(name: &'static str) {
     #[cfg(debug_assertions)]
     armed::point(name);
     #[cfg(not(debug_assertions))]
@@ -57,11 +57,11 @@ mod armed {
         }
     }
 
-    pub fn point(name: &str) {
-        debug_assert!(super::POINTS.contains(&name), "{name} is not in the list");
+    pub fn fail_point(name: &str) {
+        debug_assert!(super::FAIL_POINTS.contains(&name), "{name} is not in the list");
         if Trap::springs(DEATH.as_ref(), name) {
             let _ = kill_process(getpid(), Signal::KILL);
         }
-        assert!(!Trap::springs(PANIC.as_ref(), name), "a test wants a panic here");
+        assert!(!Trap::springs(PANIC.as_ref(), name), "a test asks for a panic here");
     }
 }

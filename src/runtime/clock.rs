@@ -1,4 +1,4 @@
-//! The clock, beside the flow: every stage asks here what time it is, so that there is one place to look at.
+//! The clock: the one place where every stage reads the time.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
