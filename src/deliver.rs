@@ -9,7 +9,6 @@
 //! feed before it has, so that it never names what is not there.
 
 pub mod backoff;
-pub mod digest;
 pub mod dir;
 pub mod feed;
 pub mod limit;
@@ -36,8 +35,9 @@ pub use sink::{Sink, SinkError, Stored};
 
 use crate::{
     config,
+    object::Object,
     runtime::PanicWatch,
-    spool::{Object, Outbox},
+    spool::Outbox,
     telemetry::metrics::{FeedMetrics, Metrics},
 };
 use dir::DirSink;

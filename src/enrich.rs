@@ -52,10 +52,6 @@ use crate::{
 /// then wakes for hundreds of clicks at a time, and seldom takes the processor from a listener.
 pub const NAP: Duration = Duration::from_millis(10);
 
-/// Longest event, in bytes of JSON. Everything in it that a visitor sends is cut at capture; what is left is the
-/// link's, and a link with a megabyte of tags is a mistake.
-pub const MAX_EVENT: usize = 1 << 20;
-
 /// Events on their way from a worker to the spool.
 #[derive(Default)]
 pub struct Batch {

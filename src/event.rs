@@ -16,6 +16,10 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
+/// Longest event, in bytes of JSON. Everything in it that a visitor sends is cut at capture; what is left is the
+/// link's, and a link with a megabyte of tags is a mistake.
+pub const MAX_EVENT: usize = 1 << 20;
+
 /// The value of `schema` in every event of this major version.
 pub const SCHEMA: &str = "click/1";
 

@@ -26,13 +26,11 @@
 
 pub mod counting;
 pub mod disk;
-pub mod format;
 pub mod frame;
 pub mod hours;
 pub mod journal;
 pub mod outbox;
 pub mod pack;
-pub mod read;
 pub mod record;
 pub mod recovery;
 pub mod replay;
@@ -59,7 +57,7 @@ use counting::Counting;
 use disk::{Disk, RealDisk};
 use hours::Hours;
 use journal::{Journal, Synced};
-pub use outbox::{Kind, Object, Outbox};
+pub use outbox::Outbox;
 use pack::Packer;
 use record::Records;
 use recovery::Recovered;

@@ -20,8 +20,8 @@ use std::{
 };
 
 use clickedge::{
+    object::reader::summarize_stream,
     runtime::Hour,
-    spool::read::summarize_stream,
     stats::{
         Counts, Kind, Live,
         store::{Reader, Scope},

@@ -17,8 +17,9 @@ use super::{
     upload::{Ended, Upload},
 };
 use crate::{
+    object::Object,
     runtime::failpoint::fail_point,
-    spool::{Object, Outbox},
+    spool::Outbox,
     telemetry::metrics::{DropReason, FeedMetrics, UploadResult},
 };
 
@@ -197,7 +198,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        spool::{Kind, read::Summary},
+        object::{ObjectKind, reader::Summary},
         telemetry::metrics::Metrics,
     };
 
@@ -250,7 +251,7 @@ mod tests {
             let path = dir.join("spool/outbox").join(key);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(&path, key).unwrap();
-            let kind = if key == "m" { Kind::Manifest } else { Kind::Events };
+            let kind = if key == "m" { ObjectKind::Manifest } else { ObjectKind::Events };
             let summary = Some(Summary { events: 1, ..Summary::default() });
             let _ = queue.send(Object { key: key.clone(), path, bytes: 1, kind, summary, finished_at: 7 });
         }

@@ -33,13 +33,14 @@ use super::{
     disk::Disk,
     hours::Hours,
     journal::{Run, Synced, segment_path},
-    outbox::{Kind, Object, Outbox, hour_of},
+    outbox::{Outbox, hour_of},
     record::{Record, Records},
     recovery::Recovered,
     rollups::Source,
     state::{Position, State},
 };
 use crate::{
+    object::{Object, ObjectKind},
     runtime::{Hour, clock, failpoint::fail_point, retry::RetryUntil},
     telemetry::metrics::{DropReason, Metrics},
 };
@@ -286,7 +287,7 @@ impl Packer {
             let name = &self.setup.feeds[usize::from(*feed)].name;
             state.feeds.entry(name.clone()).or_default().packed = self.known;
         }
-        for (feed, record) in records.iter().filter(|(_, record)| record.kind() == Kind::Events) {
+        for (feed, record) in records.iter().filter(|(_, record)| record.kind() == ObjectKind::Events) {
             let name = &self.setup.feeds[usize::from(*feed)].name;
             state.feeds.entry(name.clone()).or_default().seq = record.seq + 1;
         }
@@ -385,14 +386,14 @@ impl Packer {
             let below = below.to_string_lossy();
             let Some((name, key)) = below.split_once('/') else { continue };
             let feed = self.setup.feeds.iter().position(|spec| spec.configured && spec.name == name);
-            let Some(feed) = feed.filter(|_| Kind::of(key) == Some(Kind::Replay)) else {
+            let Some(feed) = feed.filter(|_| ObjectKind::of(key) == Some(ObjectKind::Replay)) else {
                 continue;
             };
             let object = Object {
                 key: key.to_owned(),
                 path: self.setup.outbox.path(name, key),
                 bytes: file.bytes,
-                kind: Kind::Replay,
+                kind: ObjectKind::Replay,
                 summary: None,
                 finished_at: clock::unix_secs(),
             };

@@ -13,12 +13,19 @@ use std::{
 };
 
 use super::{
-    disk::Disk,
-    format::{ObjectWriter, extension},
+    disk::{Disk, DiskFile},
     outbox::REPLAY,
     survey::{ObjectFile, ReadError},
 };
-use crate::{click::EventId, config, manifest::object_key, runtime::Hour};
+use crate::{
+    click::EventId,
+    config,
+    object::{
+        object_key,
+        writer::{ObjectWriter, extension},
+    },
+    runtime::Hour,
+};
 
 /// What is sent again, and how.
 pub struct Replay<'a> {
@@ -56,7 +63,7 @@ struct Making<'a> {
     disk: &'a dyn Disk,
     replay: &'a Replay<'a>,
     dir: PathBuf,
-    open: Option<(Hour, ObjectWriter)>,
+    open: Option<(Hour, ObjectWriter<Box<dyn DiskFile>>)>,
     keys: Vec<String>,
     events: u64,
 }
@@ -103,7 +110,7 @@ impl Making<'_> {
     fn add(&mut self, id: EventId, event: &[u8]) -> io::Result<()> {
         let hour = Hour::of_micros(id.millis() * 1_000);
         let feed = self.replay.feed;
-        let full = |writer: &ObjectWriter| writer.bytes() >= feed.max_bytes;
+        let full = |writer: &ObjectWriter<_>| writer.bytes() >= feed.max_bytes;
         if self.open.as_ref().is_some_and(|(of, writer)| *of != hour || full(writer)) {
             self.finish()?;
         }

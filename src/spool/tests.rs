@@ -16,12 +16,13 @@ use model_book::ModelBook;
 use model_disk::{Fault, ModelDisk};
 use proptest::prelude::*;
 
-use super::{Assembled, FeedSpec, Kind, Object, Opened, disk::Disk, read::summarize_stream};
+use super::{Assembled, FeedSpec, Opened, disk::Disk};
 use crate::{
     capture::Mark,
     click::EventId,
     config,
     enrich::Batch,
+    object::{Object, ObjectKind, reader::summarize_stream},
     stats::{self, tally::Tally},
     telemetry::metrics::Metrics,
 };
@@ -280,7 +281,7 @@ impl World {
         if let Some(summary) = &object.summary {
             let read = summarize_stream(&body[..], &object.key, |_, _| {}).unwrap();
             assert_eq!(read.sha256, summary.sha256);
-            if object.kind == Kind::Events {
+            if object.kind == ObjectKind::Events {
                 assert_eq!(&read, summary);
             }
         }
@@ -384,8 +385,8 @@ impl World {
         let mut listed: BTreeMap<String, u64> = BTreeMap::new();
         let mut objects: BTreeMap<String, u64> = BTreeMap::new();
         for ((feed, key), body) in &self.sinks {
-            if Kind::of(key) == Some(Kind::Manifest) {
-                let manifest = crate::manifest::Manifest::parse(body).unwrap();
+            if ObjectKind::of(key) == Some(ObjectKind::Manifest) {
+                let manifest = crate::object::manifest::Manifest::parse(body).unwrap();
                 listed.extend(manifest.objects.into_iter().map(|entry| (entry.key, entry.events)));
                 continue;
             }
@@ -501,7 +502,8 @@ fn a_damaged_frame_costs_one_event_and_is_kept_aside() {
     let kept =
         world.disk.files().into_iter().find(|(path, _)| path.starts_with("/spool/quarantine/journal")).unwrap();
     assert!(memchr::memmem::find(&kept.1, world.owed[4].0.to_string().as_bytes()).is_some());
-    let all: usize = world.sinks.iter().filter(|((_, key), _)| Kind::of(key) == Some(Kind::Events)).count();
+    let all: usize =
+        world.sinks.iter().filter(|((_, key), _)| ObjectKind::of(key) == Some(ObjectKind::Events)).count();
     assert!(all >= 1);
 }
 

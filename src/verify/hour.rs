@@ -12,7 +12,10 @@ use super::{
     store::StoreError,
 };
 use crate::{
-    manifest::{Entry, Manifest, ManifestKey, ObjectKey},
+    object::{
+        ManifestKey, ObjectKey,
+        manifest::{Entry, Manifest},
+    },
     runtime::Hour,
 };
 

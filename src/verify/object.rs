@@ -9,9 +9,12 @@ use uuid::Uuid;
 
 use super::report::{Kind, Problem, Row};
 use crate::{
-    manifest::{Entry, ObjectKey},
+    object::{
+        ObjectKey,
+        manifest::Entry,
+        reader::{Line, Summary, summarize_lines},
+    },
     runtime::Hour,
-    spool::read::{Line, Summary, summarize_lines},
 };
 
 /// The ids of an hour's events of one feed, and in which of the hour's objects each was first.

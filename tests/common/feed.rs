@@ -4,9 +4,12 @@
 use std::{collections::BTreeMap, fs, io::Write, path::Path};
 
 use clickedge::{
-    manifest::{Entry, Manifest, object_key},
+    object::{
+        manifest::{Entry, Manifest},
+        object_key,
+        reader::hex,
+    },
     runtime::Hour,
-    spool::read::hex,
 };
 use sha2::{Digest, Sha256};
 

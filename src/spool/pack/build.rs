@@ -8,11 +8,14 @@ use std::{
 use super::{Packer, Round, Setup};
 use crate::{
     click::EventId,
-    manifest::object_key,
+    object::{
+        object_key,
+        writer::{ObjectWriter, extension},
+    },
     runtime::{Hour, clock},
     spool::{
         FeedSpec,
-        format::{ObjectWriter, extension},
+        disk::DiskFile,
         frame::{Frames, Piece},
         journal::{Run, segment_path},
         record::Record,
@@ -186,7 +189,7 @@ struct Builder<'a> {
     spec: &'a FeedSpec,
     hour: Hour,
     sync: bool,
-    writer: Option<ObjectWriter>,
+    writer: Option<ObjectWriter<Box<dyn DiskFile>>>,
     seq: &'a mut u64,
 }
 

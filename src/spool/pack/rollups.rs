@@ -8,9 +8,9 @@ use std::{
 use super::{Packer, Round};
 use crate::{
     config::{Compression, Format},
-    manifest::rollup_key,
+    object::{rollup_key, writer::ObjectWriter},
     runtime::{Hour, clock},
-    spool::{format::ObjectWriter, record::Record, rollups::Source},
+    spool::{record::Record, rollups::Source},
     stats::{
         rollup,
         store::{Snapshot, StoreError},

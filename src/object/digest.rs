@@ -9,8 +9,6 @@ use std::{
 use flate2::Crc;
 use sha2::{Digest, Sha256};
 
-use crate::spool::read::hex;
-
 const CHUNK: usize = 64 * 1024;
 
 /// SHA-256 of a file, in lower-case hex.
@@ -46,6 +44,13 @@ pub fn crc32(file: &mut File) -> io::Result<u32> {
     })?;
     file.rewind()?;
     Ok(crc.sum())
+}
+
+/// Lower-case hex.
+pub fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble)]);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 fn each_chunk(from: &mut impl Read, mut see: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {

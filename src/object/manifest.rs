@@ -11,11 +11,7 @@
 //! The rules are those of the event: additive changes only, times are RFC 3339 in UTC with `Z`. Readers ignore fields
 //! that they do not know, so that manifests of later versions stay readable. [`key`] has the keys of all.
 
-pub mod key;
-
 use serde::{Deserialize, Serialize};
-
-pub use key::{ManifestKey, ObjectKey, RollupKey, manifest_key, object_key, rollup_key};
 
 /// The value of `schema` in every manifest of this major version.
 pub const SCHEMA: &str = "manifest/1";

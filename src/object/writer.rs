@@ -6,7 +6,7 @@
 //! | `json` | `[`, line feed, events with comma and line feed between them, line feed, `]` |
 //! | `envelope` | `{"data":[`, line feed, events likewise, line feed, `],"key":"dt=…"}` |
 //!
-//! Each event has a line of its own in all of them, so that line-based tools and [`super::read`] take every format.
+//! Each event has a line of its own in all of them, so that line-based tools and [`super::reader`] take every format.
 //! An object is never empty.
 
 use std::io::{self, BufWriter, IntoInnerError, Write};
@@ -14,13 +14,11 @@ use std::io::{self, BufWriter, IntoInnerError, Write};
 use flate2::{Compression, write::GzEncoder};
 use sha2::{Digest, Sha256};
 
-use super::{
-    disk::DiskFile,
-    read::{Summary, hex},
-};
+use super::{Summary, digest::hex};
 use crate::{
     click::EventId,
     config::{self, Format},
+    spool::disk::DiskFile,
 };
 
 /// Bytes that are collected before they are written. Text is collected before it is compressed, too: a compressor that is
@@ -28,8 +26,8 @@ use crate::{
 const WRITE_BYTES: usize = 64 * 1024;
 
 /// An object that grows.
-pub struct ObjectWriter {
-    encoder: BufWriter<Encoder>,
+pub struct ObjectWriter<F: Write> {
+    encoder: BufWriter<Encoder<F>>,
     format: Format,
     events: u64,
     first: Option<EventId>,
@@ -37,22 +35,22 @@ pub struct ObjectWriter {
 }
 
 /// An object that is complete, if not on the disk yet.
-pub struct Written {
+pub struct Written<F> {
     pub summary: Summary,
     pub bytes: u64,
-    pub file: Box<dyn DiskFile>,
+    pub file: F,
 }
 
-enum Encoder {
-    Plain(Out),
-    Gzip(GzEncoder<Out>),
-    Zstd(zstd::stream::write::Encoder<'static, Out>),
+enum Encoder<F: Write> {
+    Plain(Out<F>),
+    Gzip(GzEncoder<Out<F>>),
+    Zstd(zstd::stream::write::Encoder<'static, Out<F>>),
 }
 
-impl ObjectWriter {
+impl<F: Write> ObjectWriter<F> {
     /// # Errors
     /// When the compressor cannot be made.
-    pub fn new(file: Box<dyn DiskFile>, format: Format, compression: config::Compression) -> io::Result<Self> {
+    pub fn new(file: F, format: Format, compression: config::Compression) -> io::Result<Self> {
         let out = Out { file, buffer: Vec::with_capacity(WRITE_BYTES), hasher: Sha256::new(), bytes: 0 };
         let encoder = match compression {
             config::Compression::None => Encoder::Plain(out),
@@ -108,7 +106,7 @@ impl ObjectWriter {
     ///
     /// # Errors
     /// Those of the file system.
-    pub fn finish(mut self, key: &str) -> io::Result<Written> {
+    pub fn finish(mut self, key: &str) -> io::Result<Written<F>> {
         match self.format {
             Format::Ndjson => {}
             Format::Json => self.encoder.write_all(b"\n]\n")?,
@@ -130,7 +128,7 @@ impl ObjectWriter {
     }
 }
 
-impl Write for Encoder {
+impl<F: Write> Write for Encoder<F> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Plain(out) => out.write(bytes),
@@ -148,8 +146,8 @@ impl Write for Encoder {
     }
 }
 
-impl Encoder {
-    fn out(&self) -> &Out {
+impl<F: Write> Encoder<F> {
+    fn out(&self) -> &Out<F> {
         match self {
             Self::Plain(out) => out,
             Self::Gzip(encoder) => encoder.get_ref(),
@@ -172,14 +170,14 @@ pub fn extension(format: Format, compression: config::Compression) -> &'static s
 }
 
 /// The file behind the compressor.
-struct Out {
-    file: Box<dyn DiskFile>,
+struct Out<F> {
+    file: F,
     buffer: Vec<u8>,
     hasher: Sha256,
     bytes: u64,
 }
 
-impl Write for Out {
+impl<F: Write> Write for Out<F> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.buffer.len() + bytes.len() > WRITE_BYTES {
             self.flush()?;
@@ -202,15 +200,11 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::spool::{
-        disk::{Disk, RealDisk},
-        read::{summarize, summarize_stream},
-    };
+    use crate::object::reader::{summarize, summarize_stream};
 
     #[test]
     fn every_format_and_compression_is_read_back() {
         let dir = tempfile::tempdir().unwrap();
-        let disk = RealDisk::new(dir.path()).unwrap();
         for compression in [
             config::Compression::None,
             config::Compression::Gzip { level: 3 },
@@ -219,7 +213,8 @@ mod tests {
             for format in [Format::Ndjson, Format::Json, Format::Envelope] {
                 for events in [1, 2, 5_000] {
                     let path = dir.path().join(format!("object.{}", extension(format, compression)));
-                    let mut writer = ObjectWriter::new(disk.create(&path).unwrap(), format, compression).unwrap();
+                    let mut writer =
+                        ObjectWriter::new(std::fs::File::create(&path).unwrap(), format, compression).unwrap();
                     let ids: Vec<_> = (0..events).map(EventId::at).collect();
                     for id in &ids {
                         writer.add(*id, format!("{{\"id\":\"{id}\",\"x\":\"\\n],\"}}").as_bytes()).unwrap();
@@ -244,11 +239,11 @@ mod tests {
     #[test]
     fn a_cut_object_is_no_whole_one() {
         let dir = tempfile::tempdir().unwrap();
-        let disk = RealDisk::new(dir.path()).unwrap();
         for compression in [config::Compression::Gzip { level: 3 }, config::Compression::Zstd { level: 3 }] {
             let name = format!("object.{}", extension(Format::Ndjson, compression));
             let path = dir.path().join(&name);
-            let mut writer = ObjectWriter::new(disk.create(&path).unwrap(), Format::Ndjson, compression).unwrap();
+            let mut writer =
+                ObjectWriter::new(std::fs::File::create(&path).unwrap(), Format::Ndjson, compression).unwrap();
             for id in (0..500).map(EventId::at) {
                 writer.add(id, format!("{{\"id\":\"{id}\"}}").as_bytes()).unwrap();
             }

@@ -1,6 +1,6 @@
 //! Reads finished objects, of every format and compression, event by event and in constant memory.
 //!
-//! Whatever the format, each event stands on a line of its own, which [`super::format`] sees to: as it is in `ndjson`,
+//! Whatever the format, each event stands on a line of its own, which [`super::writer`] sees to: as it is in `ndjson`,
 //! followed by a comma in the others. So a line that begins like an event is one.
 
 use std::{
@@ -12,7 +12,7 @@ use std::{
 use flate2::bufread::MultiGzDecoder;
 use sha2::{Digest, Sha256};
 
-use crate::enrich::MAX_EVENT;
+use crate::event::MAX_EVENT;
 
 /// How every event begins.
 const EVENT: &[u8] = b"{\"id\":\"";
@@ -86,13 +86,6 @@ pub fn summarize_lines(input: impl Read, name: &str, mut see: impl FnMut(Line<'_
     io::copy(&mut hashing, &mut io::sink())?;
     summary.sha256 = hex(&hashing.hasher.finalize());
     Ok(summary)
-}
-
-/// Lower-case hex.
-pub fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble)]);
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 fn decompressed<'a>(input: impl BufRead + 'a, name: &str) -> io::Result<Box<dyn BufRead + 'a>> {
