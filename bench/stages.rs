@@ -15,23 +15,26 @@ use clickedge::{
     },
     config,
     enrich::{
-        CrawlerStore, GeoStore, Router, Sessions, Shared, Sources,
-        agent::{
-            self,
-            hints::{Hints, overlay},
-        },
-        bot::{self, Lists},
-        language,
+        Router, Sessions, Shared, Sources,
         privacy::Policies,
-        referrer,
         worker::{Enricher, Wanted},
     },
-    networks::Networks,
     quality,
     redirect::{Decision, Request, decide},
     runtime::clock,
     stats::{Delta, Referrers, tally::Tally},
     telemetry::metrics::Metrics,
+    visitor::{
+        agent::{
+            self,
+            hints::{Hints, overlay},
+        },
+        bot::{self, CrawlerStore, Lists},
+        geo::GeoStore,
+        language,
+        network::Networks,
+        referrer,
+    },
 };
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use crossbeam::queue::ArrayQueue;

@@ -21,18 +21,20 @@ use clickedge::{
     click::{Facts, RawClick, wire::Version},
     config,
     enrich::{
-        CrawlerStore, GeoStore, Router, Sessions, Shared, Sources,
-        agent::{AgentCache, DEFAULT_CACHE_ENTRIES, hints::Hints},
-        bot::{self, Lists},
+        Router, Sessions, Shared, Sources,
         conduct::Conduct,
-        geo::Locator,
-        language, referrer,
         worker::{Enricher, Wanted},
     },
     quality::{self, Watch},
     runtime::clock,
     stats::{Delta, Referrers, tally::Tally},
     telemetry::metrics::Metrics,
+    visitor::{
+        agent::{AgentCache, DEFAULT_CACHE_ENTRIES, hints::Hints},
+        bot::{self, CrawlerStore, Lists},
+        geo::{GeoStore, Locator},
+        language, referrer,
+    },
 };
 use flate2::{Compression, write::GzEncoder};
 use ipnet::IpNet;

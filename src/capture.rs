@@ -41,7 +41,6 @@ pub use folder::CaptureError;
 use folder::{Folder, Left};
 pub use inlet::Inlet;
 use inlet::Source;
-pub(crate) use memory::Words;
 pub use receipts::{Mark, Receipts};
 use receipts::{Releasing, Ring};
 pub use ring::Pushed;

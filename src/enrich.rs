@@ -6,15 +6,10 @@
 //!
 //! A worker that fails on one click counts it as dropped, says so, and goes on with the next.
 
-pub mod agent;
-pub mod bot;
 pub mod conduct;
-pub mod geo;
-pub mod language;
 #[cfg(debug_assertions)]
 mod leak;
 pub mod privacy;
-pub mod referrer;
 pub mod route;
 pub mod session;
 pub mod sources;

@@ -63,7 +63,6 @@ pub mod event;
 pub mod list;
 pub mod listener;
 pub mod mmdb;
-pub mod networks;
 pub mod object;
 pub mod pipeline;
 pub mod quality;
@@ -75,6 +74,7 @@ pub mod spool;
 pub mod stats;
 pub mod telemetry;
 pub mod verify;
+pub mod visitor;
 
 pub use pipeline::Pipeline;
 pub use redirect::Redirector;

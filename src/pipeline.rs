@@ -17,12 +17,7 @@ use crate::{
     catalog::{CatalogStore, LoadError, Report},
     config::{self, Config},
     deliver::Deliver,
-    enrich::{
-        CrawlerStore, Enrich, GeoStore, Router, Sessions, Shared, Sources,
-        bot::{CrawlersError, Lists},
-        session::SessionError,
-        sources::SourceError,
-    },
+    enrich::{Enrich, Router, Sessions, Shared, Sources, session::SessionError, sources::SourceError},
     list::ListError,
     mmdb::DatabaseError,
     quality::Watch,
@@ -34,6 +29,10 @@ use crate::{
         book::{Book, FileBook},
     },
     telemetry::metrics::{Account, Metrics, Reload},
+    visitor::{
+        bot::{CrawlerStore, CrawlersError, Lists},
+        geo::GeoStore,
+    },
 };
 
 /// Why the pipeline did not start.

@@ -44,7 +44,6 @@ use crate::{
     config,
     event::{Quality, Verdict},
     list::ListError,
-    networks::Network,
 };
 
 /// What a click shows of its sender, as it came. Absent headers are empty.
@@ -66,8 +65,10 @@ pub struct Evidence<'a> {
     pub flood: bool,
     /// The destination is on a block list.
     pub blocked_destination: bool,
-    /// What is known of the address's network.
-    pub network: Option<Network>,
+    /// The address belongs to a hosting provider.
+    pub hosting_network: bool,
+    /// The address is an exit of an anonymising network.
+    pub anonymizer_network: bool,
     /// The referrer is a spammer's.
     pub spam_referrer: bool,
 }
@@ -117,8 +118,8 @@ pub fn find(evidence: &Evidence<'_>) -> Findings {
         (evidence.flood, Reason::ClickFlood),
         (evidence.guesses, Reason::LinkEnumeration),
         (evidence.blocked_destination, Reason::BlockedDestination),
-        (evidence.network == Some(Network::Hosting), Reason::DataCenterNetwork),
-        (evidence.network == Some(Network::Anonymizer), Reason::AnonymizerNetwork),
+        (evidence.hosting_network, Reason::DataCenterNetwork),
+        (evidence.anonymizer_network, Reason::AnonymizerNetwork),
         (evidence.spam_referrer, Reason::SpamReferrer),
     ];
     for (holds, reason) in facts {

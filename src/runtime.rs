@@ -11,7 +11,9 @@ pub mod hour;
 pub mod panic_watch;
 pub mod retry;
 pub mod systemd;
+pub mod words;
 
 pub use class::{Class, Classified};
 pub use hour::Hour;
 pub use panic_watch::PanicWatch;
+pub use words::Words;

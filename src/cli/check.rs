@@ -11,7 +11,8 @@ use clap::Args;
 use super::{CONFIG, NO_INPUT, complain, print};
 use crate::{
     config::{self, ConfigError, diagnostics::inspect},
-    enrich::{GeoStore, Sources, bot::Lists},
+    enrich::Sources,
+    visitor::{bot::Lists, geo::GeoStore},
 };
 
 /// Arguments of `check`.

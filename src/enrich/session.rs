@@ -32,12 +32,11 @@ use arc_swap::ArcSwap;
 
 use file::Opening;
 pub use file::SessionError;
-pub use keys::AgentDigest;
 use keys::{Keyring, Keys, Schedule};
 use table::{Memory, Moment, Table};
 
 use crate::{
-    capture::Words,
+    runtime::Words,
     click::{Facts, Visit},
     config::{self, Secret, SecretError},
     reloaded::Reloaded,

@@ -1,20 +1,22 @@
 //! What workers know from lists and databases of the operator: places, spam referrers, networks. Locations have a store
-//! of their own, [`geo`](super::geo).
+//! of their own, [`geo`](crate::visitor::geo).
 //!
 //! Each is read whole at the start, where a broken one keeps the edge from starting, and again at a reload, where it
 //! leaves the old one in service.
 
 use std::{fmt::Display, net::IpAddr};
 
-use super::referrer::{self, Places, Spammers};
 use crate::{
     config,
     list::ListError,
     mmdb::DatabaseError,
-    networks::{Network, Networks, NetworksError},
     redirect::guard,
     reloaded::Reloaded,
     telemetry::metrics::{Metrics, Reload},
+    visitor::{
+        network::{Network, Networks, NetworksError},
+        referrer::{self, Places, Spammers},
+    },
 };
 
 /// Why a list or a database was not taken.

@@ -17,16 +17,8 @@ use serde_json::value::RawValue;
 
 use super::{
     Batch, MAX_EVENT, NAP, Shared,
-    agent::{
-        AgentCache, AgentFacts, DEFAULT_CACHE_ENTRIES,
-        hints::{HintCache, Hints},
-    },
-    bot::{self, Lists},
     conduct::Conduct,
-    geo::Locator,
-    language,
     privacy::{self, Policies},
-    referrer::{self, Places, Spammers},
     session::Sessions,
 };
 use crate::{
@@ -37,12 +29,22 @@ use crate::{
         Agent, AgentType, Bot, ClickEvent, Client, Code, Destination, Device, Edge, Named, Route, SCHEMA, Session,
         query,
     },
-    networks::Networks,
     quality::{self, Watch},
     reloaded::View,
     runtime::{clock, failpoint::fail_point},
     stats::tally::{IdList, Ids, Tally},
     telemetry::metrics::DropReason,
+    visitor::{
+        agent::{
+            AgentCache, AgentFacts, DEFAULT_CACHE_ENTRIES,
+            hints::{HintCache, Hints},
+        },
+        bot::{self, Lists},
+        geo::Locator,
+        language,
+        network::{Network, Networks},
+        referrer::{self, Places, Spammers},
+    },
 };
 
 /// A batch is handed on when its text has grown to this many bytes, or when the rings are empty.
@@ -249,7 +251,8 @@ impl Enricher {
         let evidence = quality::Evidence {
             flood: conduct.flood,
             blocked_destination: self.watch.destinations.block(texts.destination),
-            network,
+            hosting_network: network == Some(Network::Hosting),
+            anonymizer_network: network == Some(Network::Anonymizer),
             spam_referrer,
             ..facts.evidence(known.claims)
         };

@@ -293,8 +293,8 @@ fn what_the_stages_have_found_is_told() {
         (|evidence| evidence.flood = true, Verdict::Suspicious, "click-flood"),
         (|evidence| evidence.guesses = true, Verdict::Suspicious, "link-enumeration"),
         (|evidence| evidence.blocked_destination = true, Verdict::Malicious, "blocked-destination"),
-        (|evidence| evidence.network = Some(Network::Hosting), Verdict::Suspicious, "data-center-network"),
-        (|evidence| evidence.network = Some(Network::Anonymizer), Verdict::Suspicious, "anonymizer-network"),
+        (|evidence| evidence.hosting_network = true, Verdict::Suspicious, "data-center-network"),
+        (|evidence| evidence.anonymizer_network = true, Verdict::Suspicious, "anonymizer-network"),
         (|evidence| evidence.spam_referrer = true, Verdict::Suspicious, "spam-referrer"),
     ];
     for (change, verdict, reason) in rows {

@@ -14,8 +14,8 @@ use std::{net::IpAddr, sync::Arc};
 
 use crate::{
     click::Facts,
-    networks::Network,
     quality::{self, Claims, Reason, Reasons, Watch},
+    visitor::network::Network,
 };
 
 /// What is refused, and what is known.

@@ -32,7 +32,8 @@ use super::{
     keys::{Keyring, Schedule},
     table::{HEADER, Memory, Table, words},
 };
-use crate::{capture::Words, config::Secret, runtime::filesystem::is_in_memory};
+use crate::{
+    runtime::Words,capture::Words, config::Secret, runtime::filesystem::is_in_memory};
 
 const VERSION: u32 = 1;
 

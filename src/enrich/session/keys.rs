@@ -32,7 +32,7 @@ use std::{ops::Range, sync::Arc};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::table::{Individual, Memory};
-use crate::{click::ClientAddr, config::Secret};
+use crate::{click::ClientAddr, config::Secret, visitor::agent::AgentDigest};
 
 const HOUR: u64 = 3_600_000_000;
 pub(super) const DAY: u64 = 24 * HOUR;
@@ -47,18 +47,6 @@ const TURN: usize = 16;
 const ADDRESS: Range<usize> = 8..24;
 const AGENT: Range<usize> = 24..40;
 const HEAD: usize = AGENT.end;
-
-/// An agent string, of which the visitor's hash takes no more than this, so that it is worth remembering: 128 bits of its
-/// BLAKE3. No secret, as agents are none; the same at every edge.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct AgentDigest([u8; 16]);
-
-impl AgentDigest {
-    /// The digest of `User-Agent`.
-    pub fn of(agent: &[u8]) -> Self {
-        Self(blake3::hash(agent).as_bytes().first_chunk().copied().unwrap_or_default())
-    }
-}
 
 type Bytes = Box<Zeroizing<[u8; 32]>>;
 
@@ -88,7 +76,7 @@ impl Key {
             *place = (part.len() as u32).to_le_bytes();
         }
         input[ADDRESS.start..ADDRESS.start + address.len()].copy_from_slice(address);
-        input[AGENT].copy_from_slice(&agent.0);
+        input[AGENT].copy_from_slice(agent.bytes());
         input[HEAD..HEAD + workspace.len()].copy_from_slice(workspace);
         let hash = blake3::keyed_hash(&self.bytes, input);
         input[ADDRESS].zeroize();

@@ -25,7 +25,7 @@ use memchr::memmem::Finder;
 use crate::{
     click::{Facts, Flags},
     event::{Bot, BotClass, BotReason},
-    networks::Network,
+    visitor::network::Network,
 };
 
 /// Chromium from here on sends Fetch Metadata over TLS (76, with a margin for its roll-out).

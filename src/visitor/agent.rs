@@ -1,4 +1,4 @@
-//! What the agent string says of browser, system and device; part of the enrich stage.
+//! What the agent string says of browser, system and device.
 //!
 //! Our own marks (`agent/marks.rs`) come first, in one pass over the string: in-app browsers, browsers built on
 //! Chromium, televisions, consoles. woothee answers for what is left: the big browsers, and phones of another age.
@@ -14,6 +14,7 @@
 //! 7.6 times what people's strings cost on average (`bench/README.md`). Long strings are not cached: who sends one with
 //! every click costs that much every time.
 
+mod digest;
 pub mod hints;
 mod marks;
 mod models;
@@ -27,11 +28,9 @@ use std::sync::Arc;
 use ahash::RandomState;
 use woothee::parser::{Parser, WootheeResult};
 
+pub use self::digest::AgentDigest;
 use self::marks::Marked;
-use super::{
-    bot::{self, Listed, Lists},
-    session::AgentDigest,
-};
+use super::bot::{self, Listed, Lists};
 use crate::{
     event::{AgentText, Bot, Device, Named},
     quality::Claims,

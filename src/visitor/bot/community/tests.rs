@@ -141,7 +141,7 @@ fn a_hostile_string_costs_no_more_than_its_length_times_the_list() {
     let patterns: Vec<String> = (0..200).map(|n| format!("a[\\s\\S]*b{n}[\\s\\S]*c")).collect();
     let entries: serde_json::Value = patterns.iter().map(|pattern| json!({"pattern": pattern})).collect();
     let list = list(&entries).unwrap();
-    let agent = "ab".repeat(super::super::MAX_AGENT_BYTES / 2);
+    let agent = "ab".repeat(crate::visitor::bot::MAX_AGENT_BYTES / 2);
     let began = Instant::now();
     assert!(list.find(&agent).is_none());
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use super::{Line, read};
 use crate::{
-    enrich::referrer::{Places, origin},
     event::OriginType::{self, Ai, Messaging, Search, Social},
+    visitor::referrer::{Places, origin},
 };
 
 /// Names of the places that send nearly all visitors of their kind.
@@ -111,7 +111,7 @@ fn the_published_lists_are_read_whole() {
     };
     let places = Places::read(&config).unwrap();
     println!("{} places", places.len());
-    let spammers = crate::enrich::referrer::Spammers::read(file("spammers.txt").as_deref()).unwrap();
+    let spammers = crate::visitor::referrer::Spammers::read(file("spammers.txt").as_deref()).unwrap();
     println!("{} spammers", spammers.len());
     for (host, kind, name) in [
         ("www.google.de", Search, "google"),

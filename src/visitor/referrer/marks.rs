@@ -67,7 +67,7 @@ pub(super) fn of(query: &[u8]) -> Option<&'static Mark> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::enrich::referrer::{origin, places::Places};
+    use crate::visitor::referrer::{origin, places::Places};
 
     fn name(query: &str) -> Option<(OriginType, &'static str)> {
         of(query.as_bytes()).map(|mark| (mark.kind, mark.name))

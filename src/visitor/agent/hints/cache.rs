@@ -8,7 +8,8 @@ use std::{
 use ahash::RandomState;
 use hashbrown::{Equivalent, HashMap};
 
-use super::{super::AgentFacts, Hints, MAX_HINT_BYTES, overlay};
+use super::{Hints, MAX_HINT_BYTES, overlay};
+use crate::visitor::agent::AgentFacts;
 
 /// Combinations of agents and hints that are remembered; a few MiB a worker when all are full.
 pub(super) const ENTRIES: usize = 16_384;
