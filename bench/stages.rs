@@ -15,13 +15,14 @@ use clickedge::{
     },
     config,
     enrich::{
-        Router, Sessions, Shared, Sources,
+        Router, Shared, Sources,
         privacy::Policies,
         worker::{Enricher, Wanted},
     },
     quality,
     redirect::{Decision, Request, decide},
     runtime::clock,
+    session::Sessions,
     stats::{Delta, Referrers, tally::Tally},
     telemetry::metrics::Metrics,
     visitor::{

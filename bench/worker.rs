@@ -21,12 +21,13 @@ use clickedge::{
     click::{Facts, RawClick, wire::Version},
     config,
     enrich::{
-        Router, Sessions, Shared, Sources,
+        Router, Shared, Sources,
         conduct::Conduct,
         worker::{Enricher, Wanted},
     },
     quality::{self, Watch},
     runtime::clock,
+    session::Sessions,
     stats::{Delta, Referrers, tally::Tally},
     telemetry::metrics::Metrics,
     visitor::{

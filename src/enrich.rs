@@ -11,7 +11,6 @@ pub mod conduct;
 mod leak;
 pub mod privacy;
 pub mod route;
-pub mod session;
 pub mod sources;
 pub mod worker;
 

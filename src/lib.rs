@@ -70,6 +70,7 @@ pub mod redirect;
 pub mod reloaded;
 pub mod runtime;
 pub mod server;
+pub mod session;
 pub mod spool;
 pub mod stats;
 pub mod telemetry;

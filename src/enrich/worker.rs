@@ -19,7 +19,6 @@ use super::{
     Batch, MAX_EVENT, NAP, Shared,
     conduct::Conduct,
     privacy::{self, Policies},
-    session::Sessions,
 };
 use crate::{
     capture::{Inlet, Mark},
@@ -32,6 +31,7 @@ use crate::{
     quality::{self, Watch},
     reloaded::View,
     runtime::{clock, failpoint::fail_point},
+    session::Sessions,
     stats::tally::{IdList, Ids, Tally},
     telemetry::metrics::DropReason,
     visitor::{

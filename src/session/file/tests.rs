@@ -3,9 +3,9 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 use tempfile::TempDir;
 
 use super::*;
-use crate::enrich::session::table::{Moment, buckets};
+use crate::session::table::{Moment, buckets};
 
-const NOW: u64 = 20_000 * super::super::keys::DAY + 1;
+const NOW: u64 = 20_000 * crate::session::keys::DAY + 1;
 const IDLE: u64 = 1_800_000_000;
 
 fn folder() -> TempDir {
@@ -21,7 +21,7 @@ fn opening(dir: &Path, visitors: usize) -> Opening<'_> {
 /// Clicks as one visitor; whether it was the first of a visit.
 fn click((keyring, table): &Opened) -> bool {
     let client = crate::click::ClientAddr::from_ip([192, 0, 2, 1].into());
-    let who = keyring.keys().current.individual(b"w", &client, &super::super::AgentDigest::of(b"a"));
+    let who = keyring.keys().current.individual(b"w", &client, &crate::session::AgentDigest::of(b"a"));
     let moment = Moment::of(NOW, &crate::click::EventId::at(NOW));
     table.click(moment, IDLE, who, || None).first
 }

@@ -36,10 +36,10 @@ use keys::{Keyring, Keys, Schedule};
 use table::{Memory, Moment, Table};
 
 use crate::{
-    runtime::Words,
     click::{Facts, Visit},
     config::{self, Secret, SecretError},
     reloaded::Reloaded,
+    runtime::Words,
     telemetry::metrics::Metrics,
 };
 
