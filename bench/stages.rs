@@ -8,17 +8,18 @@ use std::{collections::HashMap, hint::black_box, io::Write, path::Path, sync::Ar
 
 use clickedge::{
     capture::{Capture, Pushed},
-    catalog::{Catalog, CatalogStore, key::Host, source},
+    catalog::{Catalog, CatalogStore, source},
     click::{
         ClientAddr, EventId, Facts, Flags, Protocol, RawClick, Texts,
         wire::{self, Version},
     },
     config,
     enrich::{
-        Router, Shared, Sources,
+        Router, Shared,
         privacy::Policies,
         worker::{Enricher, Wanted},
     },
+    link::key::Host,
     quality,
     redirect::{Decision, Request, decide},
     runtime::clock,
@@ -26,6 +27,7 @@ use clickedge::{
     stats::{Delta, Referrers, tally::Tally},
     telemetry::metrics::Metrics,
     visitor::{
+        Sources,
         agent::{
             self,
             hints::{Hints, overlay},
@@ -131,12 +133,13 @@ fn facts(visitor: u32) -> Facts<'static> {
             domain_json: br#"{"id":"d-1","raw":"go.brand.com","zone":"com.brand.go"}"#,
             tags_json: br#"{"t-42":{"value":"Print"}}"#,
             scripts_json: b"",
+            ..Texts::default()
         },
     }
 }
 
-fn watch(config: &config::Quality) -> Arc<quality::Watch> {
-    Arc::new(quality::Watch::open(config).unwrap())
+fn state(config: &config::Quality) -> Arc<quality::State> {
+    Arc::new(quality::State::open(config).unwrap())
 }
 
 fn enricher(dir: &Path) -> Enricher {
@@ -153,7 +156,7 @@ fn enricher(dir: &Path) -> Enricher {
         pop: "bench".into(),
         config,
         metrics,
-        watch: watch(&config::Quality::default()),
+        quality: state(&config::Quality::default()),
         feeds: Vec::new(),
     })
 }
@@ -323,7 +326,7 @@ fn enrich(c: &mut Criterion) {
         agent: quality::Claims::read(AGENT),
         ..quality::Evidence::default()
     };
-    group.bench_function("quality", |b| b.iter(|| quality::judge(black_box(&evidence)).reasons.len()));
+    group.bench_function("quality", |b| b.iter(|| quality::classify(black_box(&evidence)).reasons.len()));
     bench_sources(&mut group);
     let none = referrer::Places::default();
     group.bench_function("referrer", |b| {

@@ -21,16 +21,16 @@ use clickedge::{
     click::{Facts, RawClick, wire::Version},
     config,
     enrich::{
-        Router, Shared, Sources,
-        conduct::Conduct,
+        Router, Shared,
         worker::{Enricher, Wanted},
     },
-    quality::{self, Watch},
+    quality::{self, velocity::VelocityTracker},
     runtime::clock,
     session::Sessions,
     stats::{Delta, Referrers, tally::Tally},
     telemetry::metrics::Metrics,
     visitor::{
+        Sources,
         agent::{AgentCache, DEFAULT_CACHE_ENTRIES, hints::Hints},
         bot::{self, CrawlerStore, Lists},
         geo::{GeoStore, Locator},
@@ -141,8 +141,8 @@ fn steps(clicks: &[Vec<u8>], addresses: &[IpAddr], shared: &Shared) {
         let seen = bot::Evidence { agent: known.bot.as_ref(), facts, network: None, behaviour: false };
         _ = black_box((bot::judge(&seen).is_some(), Hints::of(facts).is_empty()));
     });
-    let mut conduct = Conduct::new(Arc::clone(&shared.watch));
-    alone("  conduct of the visitor", &mut |facts| _ = black_box(conduct.click(facts).bot));
+    let mut velocity = VelocityTracker::new(Arc::clone(&shared.quality));
+    alone("  velocity of the visitor", &mut |facts| _ = black_box(velocity.click(facts).bot));
     let facts_of: Vec<_> = clicks
         .iter()
         .map(|click| agents.facts(RawClick::parse(click, Version::default()).unwrap().facts().texts.user_agent))
@@ -162,10 +162,10 @@ fn steps(clicks: &[Vec<u8>], addresses: &[IpAddr], shared: &Shared) {
     });
     alone("  quality", &mut |facts| {
         let evidence = quality::Evidence {
-            blocked_destination: shared.watch.destinations.block(facts.texts.destination),
+            blocked_destination: shared.quality.destinations.block(facts.texts.destination),
             ..facts.evidence(known.next().unwrap().claims)
         };
-        _ = black_box(quality::judge(&evidence).reasons.len());
+        _ = black_box(quality::classify(&evidence).reasons.len());
     });
 }
 
@@ -207,7 +207,7 @@ fn shared(dir: &Path) -> Shared {
         crawlers: Arc::new(CrawlerStore::open(|| Ok(Lists::default())).unwrap()),
         router: Router::new(&[]),
         pop: "bench".into(),
-        watch: Arc::new(Watch::open(&config::Quality::default()).unwrap()),
+        quality: Arc::new(quality::State::open(&config::Quality::default()).unwrap()),
         counts: true,
         feeds: Vec::new(),
         config,

@@ -6,12 +6,10 @@
 //!
 //! A worker that fails on one click counts it as dropped, says so, and goes on with the next.
 
-pub mod conduct;
 #[cfg(debug_assertions)]
 mod leak;
 pub mod privacy;
 pub mod route;
-pub mod sources;
 pub mod worker;
 
 use std::{
@@ -26,20 +24,17 @@ use std::{
 
 use crossbeam::channel::Sender;
 
-pub use bot::CrawlerStore;
-pub use geo::GeoStore;
 pub use route::Router;
-pub use session::Sessions;
-pub use sources::Sources;
 use worker::Worker;
 
 use crate::{
     capture::{Inlet, Mark},
     click::EventId,
-    config,
-    quality::Watch,
+    config, quality,
     runtime::PanicWatch,
+    session::Sessions,
     telemetry::metrics::{FeedMetrics, Metrics},
+    visitor::{Sources, bot::CrawlerStore, geo::GeoStore},
 };
 
 /// How long a worker sleeps when its rings are empty. They must hold what arrives meanwhile. Under load a worker
@@ -124,7 +119,7 @@ pub struct Shared {
     pub config: config::Enrich,
     pub metrics: Arc<Metrics>,
     /// What is known for judging clicks, shared with the redirect.
-    pub watch: Arc<Watch>,
+    pub quality: Arc<quality::State>,
     /// In the order of the configuration.
     pub feeds: Vec<Arc<FeedMetrics>>,
     /// Whether clicks are counted.

@@ -8,8 +8,10 @@
 //! ([`ClickEvent::write`]) copies each byte once. They are written, never read: a customer's reader is a JSON parser.
 
 pub mod query;
+mod reason;
 mod text;
 
+pub use reason::{Reason, Reasons};
 pub use text::AgentText;
 
 use std::borrow::Cow;

@@ -17,10 +17,9 @@ use crate::{
     catalog::{CatalogStore, LoadError, Report},
     config::{self, Config},
     deliver::Deliver,
-    enrich::{Enrich, Router, Shared, Sources, sources::SourceError},
-    list::ListError,
-    mmdb::DatabaseError,
-    quality::Watch,
+    enrich::{Enrich, Router, Shared},
+    files::{list::ListError, mmdb::DatabaseError},
+    quality,
     redirect::{Answers, Redirector, TrustedProxies},
     runtime::{PanicWatch, clock},
     session::{SessionError, Sessions},
@@ -31,6 +30,7 @@ use crate::{
     },
     telemetry::metrics::{Account, Metrics, Reload},
     visitor::{
+        SourceError, Sources,
         bot::{CrawlerStore, CrawlersError, Lists},
         geo::GeoStore,
     },
@@ -82,7 +82,7 @@ impl Pipeline {
         tell(&catalog, &report);
         let catalog = Arc::new(catalog);
         let geo = Arc::new(GeoStore::open(config.enrich.geoip_file.as_deref())?);
-        let watch = Arc::new(Watch::open(&config.quality)?);
+        let quality = Arc::new(quality::State::open(&config.quality)?);
         let sources = Arc::new(Sources::open(&config.enrich)?);
         let crawlers = Arc::new(open_crawlers(&config.enrich)?);
         let trusted = TrustedProxies::new(&config.client_address)?;
@@ -116,7 +116,7 @@ impl Pipeline {
             pop: config.edge.pop.clone(),
             config: config.enrich.clone(),
             metrics: Arc::clone(&metrics),
-            watch: Arc::clone(&watch),
+            quality: Arc::clone(&quality),
             feeds: config.feeds.iter().map(|feed| metrics.feed(&feed.name)).collect(),
             counts: config.stats.enabled,
         };
@@ -127,15 +127,15 @@ impl Pipeline {
             trusted,
             Answers::new(&config.redirect),
             Arc::clone(&metrics),
-            &watch,
-            Arc::clone(&sources) as _,
+            &quality,
+            Arc::clone(&sources),
         );
         let journal_bytes = spool.journal_bytes();
         let monitor = Monitor {
             metrics,
             catalog,
             geo,
-            watch,
+            quality,
             sources,
             sessions,
             crawlers,
@@ -184,7 +184,7 @@ pub struct Monitor {
     metrics: Arc<Metrics>,
     catalog: Arc<CatalogStore>,
     geo: Arc<GeoStore>,
-    watch: Arc<Watch>,
+    quality: Arc<quality::State>,
     sources: Arc<Sources>,
     sessions: Arc<Sessions>,
     crawlers: Arc<CrawlerStore>,
@@ -253,8 +253,8 @@ impl Monitor {
         }
         self.sources.reload(&self.metrics);
         self.reload_crawlers();
-        self.tell_list(Reload::BlockedDomains, self.watch.destinations.reload_domains());
-        self.tell_list(Reload::BlockedUrls, self.watch.destinations.reload_urls());
+        self.tell_list(Reload::BlockedDomains, self.quality.destinations.reload_domains());
+        self.tell_list(Reload::BlockedUrls, self.quality.destinations.reload_urls());
         match self.sessions.reload(clock::unix_micros()) {
             Ok(false) => {}
             Ok(true) => {

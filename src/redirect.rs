@@ -46,8 +46,6 @@
 
 pub mod client;
 pub mod forward;
-pub mod guard;
-pub mod guesses;
 pub mod request;
 pub mod response;
 
@@ -58,8 +56,6 @@ use http::Method;
 use pingora::proxy::Session;
 
 pub use client::TrustedProxies;
-use guard::Guard;
-use guesses::Guesses;
 pub use request::Request;
 pub use response::Answers;
 
@@ -67,9 +63,16 @@ use crate::{
     capture::{Capture, Pushed},
     catalog::{Catalog, CatalogStore, Link, Lookup, State},
     click::{ClientAddr, EventId, Facts, Flags, Protocol, Texts},
-    quality::Watch,
+    event::Reason,
+    link::BadKey,
+    quality::{
+        self,
+        block::{BlockPolicy, Listed},
+        enumeration::Enumeration,
+    },
     runtime::{clock, failpoint::fail_point},
     telemetry::metrics::{DropReason, Metrics, Outcome},
+    visitor::{Sources, network::Network},
 };
 
 /// The redirect stage. Cheap to clone; share it between threads and proxies as you like.
@@ -80,10 +83,12 @@ pub struct Redirector {
     trusted: Arc<TrustedProxies>,
     answers: Arc<Answers>,
     metrics: Arc<Metrics>,
-    /// Who asks for links that are none.
-    guesses: Option<Arc<Guesses>>,
-    /// What is refused; `None` when nothing is.
-    guard: Option<Arc<Guard>>,
+    /// Which addresses request many unknown slashtags; `None` when that is not counted.
+    enumeration: Option<Arc<Enumeration>>,
+    /// What is blocked; `None` when nothing is.
+    block: Option<Arc<BlockPolicy>>,
+    /// The operator's lists, for what is blocked by them.
+    sources: Arc<Sources>,
 }
 
 /// What a request gets.
@@ -108,7 +113,7 @@ pub fn decide<'a>(catalog: &'a Catalog, request: &Request<'_>) -> Decision<'a> {
         return Decision::BadRequest;
     };
     let link = match catalog.find(&host, request.path) {
-        Err(crate::catalog::key::BadKey::TooLong) | Ok(Lookup::Unknown) => return not_found(request.method),
+        Err(BadKey::TooLong) | Ok(Lookup::Unknown) => return not_found(request.method),
         Err(_) => return Decision::BadRequest,
         Ok(Lookup::NotBranded) => return Decision::Pass,
         Ok(Lookup::Found(link)) => link,
@@ -143,12 +148,13 @@ impl Redirector {
         trusted: TrustedProxies,
         answers: Answers,
         metrics: Arc<Metrics>,
-        watch: &Arc<Watch>,
-        lists: Arc<dyn guard::Lists>,
+        quality: &Arc<quality::State>,
+        sources: Arc<Sources>,
     ) -> Self {
-        let guesses = Guesses::new(&watch.config, clock::monotonic()).map(Arc::new);
-        let guard = Guard::new(watch, lists).map(Arc::new);
-        Self { catalog, capture, trusted: Arc::new(trusted), answers: Arc::new(answers), metrics, guesses, guard }
+        let enumeration = Enumeration::new(&quality.config, clock::monotonic()).map(Arc::new);
+        let block = BlockPolicy::new(quality).map(Arc::new);
+        let (trusted, answers) = (Arc::new(trusted), Arc::new(answers));
+        Self { catalog, capture, trusted, answers, metrics, enumeration, block, sources }
     }
 
     /// Answers the request if it is for a branded domain, or if it is malformed. Returns whether it did; when not,
@@ -171,7 +177,7 @@ impl Redirector {
                 }
                 Decision::Redirect { link, location } => {
                     let facts = self.facts(session, &request, &link, &location, started);
-                    if let Some(reason) = self.guard.as_ref().and_then(|guard| guard.refuses(&facts)) {
+                    if let Some(reason) = self.blocked_for(&facts) {
                         self.metrics.blocked(reason);
                         (self.answers.blocked(reason), false, Outcome::Blocked)
                     } else {
@@ -180,8 +186,8 @@ impl Redirector {
                     }
                 }
                 Decision::NotFound => {
-                    if let Some(guesses) = &self.guesses {
-                        guesses.note(
+                    if let Some(enumeration) = &self.enumeration {
+                        enumeration.note(
                             &self.trusted.client(peer(session), session.req_header()),
                             request.path,
                             started,
@@ -229,6 +235,19 @@ impl Redirector {
         }
     }
 
+    /// Why the click is blocked, if it is.
+    fn blocked_for(&self, facts: &Facts<'_>) -> Option<Reason> {
+        let policy = self.block.as_ref()?;
+        let mut listed = Listed::default();
+        if policy.names(Reason::DataCenterNetwork) || policy.names(Reason::AnonymizerNetwork) {
+            let network = self.sources.network(facts.client.ip());
+            listed.hosting_network = network == Some(Network::Hosting);
+            listed.anonymizer_network = network == Some(Network::Anonymizer);
+        }
+        listed.spam_referrer = policy.names(Reason::SpamReferrer) && self.sources.is_spam(facts.texts.referer);
+        policy.check(facts, listed)
+    }
+
     fn facts<'a>(
         &self,
         session: &Session,
@@ -245,7 +264,10 @@ impl Redirector {
             flags.clear(Flags::TLS);
             protocol = Protocol::Unknown;
         }
-        flags.set(Flags::ENUMERATION, self.guesses.as_ref().is_some_and(|guesses| guesses.has_guessed(&client, now)));
+        flags.set(
+            Flags::ENUMERATION,
+            self.enumeration.as_ref().is_some_and(|table| table.is_enumerating(&client, now)),
+        );
         facts(clock::unix_micros(), client, (protocol, flags), request, link, location)
     }
 }

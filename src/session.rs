@@ -38,15 +38,16 @@ use table::{Memory, Moment, Table};
 use crate::{
     click::{Facts, Visit},
     config::{self, Secret, SecretError},
-    reloaded::Reloaded,
+    files::Reloadable,
     runtime::Words,
     telemetry::metrics::Metrics,
+    visitor::agent::AgentDigest,
 };
 
 /// The visits that this edge remembers.
 pub struct Sessions {
     visits: Visits<Arc<Words>>,
-    secret: Option<Reloaded<Secret, SecretError>>,
+    secret: Option<Reloadable<Secret, SecretError>>,
 }
 
 impl Sessions {
@@ -58,7 +59,7 @@ impl Sessions {
     pub fn open(dir: &Path, config: &config::Enrich, now: u64, metrics: &Metrics) -> Result<Self, SessionError> {
         let idle = config.session_idle_secs * 1_000_000;
         let secret = config.session_key_file.clone().map(|path| {
-            Reloaded::open(move || {
+            Reloadable::open(move || {
                 if config::secret::is_open_to_all(&path) {
                     tracing::warn!(file = %path.display(), "everybody on this machine may read the secret of the sessions; chmod o-r it");
                 }
@@ -70,7 +71,7 @@ impl Sessions {
             dir,
             buckets: table::buckets(config.session_visitors),
             schedule: Schedule { hour: config.session_rotation_hour, idle },
-            secret: secret.as_ref().map(Reloaded::load),
+            secret: secret.as_ref().map(Reloadable::load),
             now,
             evicted: metrics.session_evictions.clone(),
         };

@@ -67,6 +67,7 @@ use crate::{
     capture::Mark,
     config::{self, Format},
     enrich::Batch,
+    object::Object,
     runtime::{PanicWatch, clock, retry::RetryUntil},
     stats::{book::Book, rollup::Workspaces},
     telemetry::metrics::{FeedMetrics, Metrics},

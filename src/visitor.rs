@@ -11,3 +11,6 @@ pub mod geo;
 pub mod language;
 pub mod network;
 pub mod referrer;
+mod sources;
+
+pub use sources::{SourceError, Sources};

@@ -33,7 +33,8 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
 
 use crate::{
-    catalog::{CatalogStore, key::Host},
+    catalog::CatalogStore,
+    link::key::Host,
     runtime::clock,
     stats::{
         Counts, Kind, Live,

@@ -9,6 +9,7 @@ use std::{
 use tempfile::TempDir;
 
 use super::*;
+use crate::click::{ClientAddr, EventId, Flags, Protocol, Texts, Visit};
 
 fn folder() -> (TempDir, config::Capture) {
     let dir = tempfile::tempdir_in("/dev/shm").unwrap();

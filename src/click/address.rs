@@ -20,11 +20,11 @@ impl ClientAddr {
         })
     }
 
-    pub(super) fn from_octets(octets: [u8; 16]) -> Self {
+    pub(crate) fn from_octets(octets: [u8; 16]) -> Self {
         Self(octets)
     }
 
-    pub(super) fn octets(&self) -> &[u8; 16] {
+    pub(crate) fn octets(&self) -> &[u8; 16] {
         &self.0
     }
 
@@ -41,7 +41,7 @@ impl ClientAddr {
     }
 
     /// Which of `shards` this address belongs to. All addresses of one [`hash_input`](Self::hash_input) share one.
-    pub(super) fn shard(&self, shards: usize) -> usize {
+    pub(crate) fn shard(&self, shards: usize) -> usize {
         if shards == 1 {
             return 0;
         }

@@ -14,6 +14,7 @@ use super::{
     Config, Sink,
     secret::{LEAST, MOST, Secret, SecretError, is_open_to_all},
 };
+use crate::runtime::filesystem;
 
 /// Upper bound of every thread count: more is a slip of the finger.
 const MAX_THREADS: usize = 1024;
@@ -79,7 +80,7 @@ pub fn check_files(config: &Config) -> Vec<Problem> {
         }
     }
     let rings = config.capture.dir.as_path();
-    if rings.is_dir() && is_in_memory(rings).is_ok_and(|in_memory| !in_memory) {
+    if rings.is_dir() && filesystem::is_in_memory(rings).is_ok_and(|in_memory| !in_memory) {
         findings.error(
             "capture.dir",
             format!("names {}, which is not on a tmpfs: client addresses would reach a disk", rings.display()),

@@ -16,8 +16,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
-    Batch, MAX_EVENT, NAP, Shared,
-    conduct::Conduct,
+    Batch, NAP, Shared,
     privacy::{self, Policies},
 };
 use crate::{
@@ -25,11 +24,11 @@ use crate::{
     click::{Facts, Flags, RawClick, Texts, Visit},
     config::Precision,
     event::{
-        Agent, AgentType, Bot, ClickEvent, Client, Code, Destination, Device, Edge, Named, Route, SCHEMA, Session,
-        query,
+        Agent, AgentType, Bot, ClickEvent, Client, Code, Destination, Device, Edge, MAX_EVENT, Named, Route, SCHEMA,
+        Session, query,
     },
-    quality::{self, Watch},
-    reloaded::View,
+    files::Cached,
+    quality::{self, velocity::VelocityTracker},
     runtime::{clock, failpoint::fail_point},
     session::Sessions,
     stats::tally::{IdList, Ids, Tally},
@@ -178,17 +177,17 @@ pub struct Enricher {
     policies: Policies,
     agents: AgentCache,
     hints: HintCache,
-    crawlers: View<Lists>,
+    crawlers: Cached<Lists>,
     locator: Locator,
-    places: View<Places>,
-    spammers: View<Spammers>,
-    networks: View<Networks>,
+    places: Cached<Places>,
+    spammers: Cached<Spammers>,
+    networks: Cached<Networks>,
     sessions: Arc<Sessions>,
     fragments: Fragments,
     creators: Fragments,
     tags: Fragments,
-    watch: Arc<Watch>,
-    conduct: Conduct,
+    quality: Arc<quality::State>,
+    velocity: VelocityTracker,
     timestamp: Timestamp,
 }
 
@@ -199,17 +198,17 @@ impl Enricher {
             policies: Policies::new(&shared.config),
             agents: AgentCache::new(DEFAULT_CACHE_ENTRIES),
             hints: HintCache::default(),
-            crawlers: shared.crawlers.view(),
+            crawlers: shared.crawlers.cached(),
             locator: Locator::new(Arc::clone(&shared.geo)),
-            places: shared.sources.places.view(),
-            spammers: shared.sources.spammers.view(),
-            networks: shared.sources.networks.view(),
+            places: shared.sources.places.cached(),
+            spammers: shared.sources.spammers.cached(),
+            networks: shared.sources.networks.cached(),
             sessions: Arc::clone(&shared.sessions),
             fragments: Fragments::new(|_| Ok(IdList::default())),
             creators: Fragments::new(id_of_creator),
             tags: Fragments::new(ids_of_tags),
-            watch: Arc::clone(&shared.watch),
-            conduct: Conduct::new(Arc::clone(&shared.watch)),
+            quality: Arc::clone(&shared.quality),
+            velocity: VelocityTracker::new(Arc::clone(&shared.quality)),
             timestamp: Timestamp::ZERO,
         }
     }
@@ -233,8 +232,8 @@ impl Enricher {
         self.agents.judge_by(self.crawlers.load());
         let known = self.hints.told(self.agents.facts(texts.user_agent), &Hints::of(facts));
         let network = self.networks.load().of(facts.client.ip());
-        let conduct = self.conduct.click(facts);
-        let seen = bot::Evidence { agent: known.bot.as_ref(), facts, network, behaviour: conduct.bot };
+        let velocity = self.velocity.click(facts);
+        let seen = bot::Evidence { agent: known.bot.as_ref(), facts, network, behaviour: velocity.bot };
         let bot = bot::judge(&seen);
         let bot = bot.as_ref();
         let visit = (!opted_out && bot.is_none()).then(|| self.sessions.click(facts, &known.digest, visit));
@@ -249,8 +248,8 @@ impl Enricher {
         let spammers = self.spammers.load();
         let spam_referrer = referral.as_ref().is_some_and(|referral| spammers.is_spam(&referral.hostname));
         let evidence = quality::Evidence {
-            flood: conduct.flood,
-            blocked_destination: self.watch.destinations.block(texts.destination),
+            flood: velocity.flood,
+            blocked_destination: self.quality.destinations.block(texts.destination),
             hosting_network: network == Some(Network::Hosting),
             anonymizer_network: network == Some(Network::Anonymizer),
             spam_referrer,
@@ -285,7 +284,7 @@ impl Enricher {
                 status: facts.status,
                 destination: split(destination),
             },
-            quality: quality::judge(&evidence),
+            quality: quality::classify(&evidence),
             edge: Edge { pop: &self.pop },
         };
         if wanted.tally {

@@ -217,7 +217,7 @@ mod tests {
         fn rendered_keys_are_read_back(
             feed in name(), pop in name(), hour in 0..2_000_000_u64, seq: u64, id: u128, extension in 0..6_usize,
         ) {
-            let hour = Hour(hour);
+            let hour = Hour::of_micros(hour * 3_600_000_000);
             let (first, series) = (uuid::Uuid::from_u128(id).to_string(), format!("{feed}-{pop}"));
             let extension = EXTENSIONS[extension];
             let key = object_key(hour, &feed, &pop, &first, seq, extension);

@@ -13,11 +13,14 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{ObjectKey, manifest_key, object_key};
+use crate::runtime::Hour;
+
 /// The value of `schema` in every manifest of this major version.
 pub const SCHEMA: &str = "manifest/1";
 
 /// The JSON schema of [`Manifest`], as shipped in `conf/`.
-pub const JSON_SCHEMA: &str = include_str!("../conf/manifest.schema.json");
+pub const JSON_SCHEMA: &str = include_str!("../../conf/manifest.schema.json");
 
 /// One version of an hour's manifest of one feed at one edge.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]

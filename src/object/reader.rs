@@ -12,6 +12,7 @@ use std::{
 use flate2::bufread::MultiGzDecoder;
 use sha2::{Digest, Sha256};
 
+use super::digest::hex;
 use crate::event::MAX_EVENT;
 
 /// How every event begins.

@@ -18,7 +18,6 @@ use super::{Summary, digest::hex};
 use crate::{
     click::EventId,
     config::{self, Format},
-    spool::disk::DiskFile,
 };
 
 /// Bytes that are collected before they are written. Text is collected before it is compressed, too: a compressor that is

@@ -26,7 +26,7 @@ impl<'a> Facts<'a> {
                 tls: flags.has(Flags::TLS),
                 http_1_0: self.protocol == Protocol::Http10,
             },
-            guesses: flags.has(Flags::ENUMERATION),
+            enumeration: flags.has(Flags::ENUMERATION),
             ..Evidence::default()
         }
     }

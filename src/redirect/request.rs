@@ -4,8 +4,8 @@ use http::{Method, Version, header};
 use pingora::http::RequestHeader;
 
 use crate::{
-    catalog::key::{BadKey, Host},
     click::{Flags, Protocol},
+    link::key::{BadKey, Host},
 };
 
 /// A request, as far as the redirect and the click need it.

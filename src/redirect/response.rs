@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, header};
 use pingora::{Error, ErrorType, Result, http::ResponseHeader, proxy::Session};
 
-use crate::{config, quality::Reason};
+use crate::{config, event::Reason};
 
 const NO_STORE: HeaderValue = HeaderValue::from_static("private, no-store");
 const NOTHING: HeaderValue = HeaderValue::from_static("0");

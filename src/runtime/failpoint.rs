@@ -23,7 +23,7 @@ pub const FAIL_POINTS: [&str; 11] = [
 #[inline]
 pub fn fail_point(name: &'static str) {
     #[cfg(debug_assertions)]
-    armed::point(name);
+    armed::fail_point(name);
     #[cfg(not(debug_assertions))]
     let _ = name;
 }

@@ -32,7 +32,7 @@ use super::{
     keys::{Keyring, Schedule},
     table::{HEADER, Memory, Table, words},
 };
-use crate::{capture::Words, config::Secret, runtime::Words, runtime::filesystem::is_in_memory};
+use crate::{config::Secret, runtime::Words, runtime::filesystem::is_in_memory};
 
 const VERSION: u32 = 1;
 

@@ -15,7 +15,7 @@ use std::{
 
 use super::disk::{Disk, Found};
 use crate::{
-    object::{ManifestKey, ObjectKey, RollupKey, reader::Summary},
+    object::{ManifestKey, Object, ObjectKey, ObjectKind, RollupKey, Summary},
     runtime::{Hour, clock},
 };
 

@@ -14,14 +14,13 @@ use std::{
 
 use super::{
     disk::{Disk, DiskFile},
-    outbox::REPLAY,
     survey::{ObjectFile, ReadError},
 };
 use crate::{
     click::EventId,
     config,
     object::{
-        object_key,
+        REPLAY, object_key,
         writer::{ObjectWriter, extension},
     },
     runtime::Hour,

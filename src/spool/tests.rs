@@ -23,6 +23,7 @@ use crate::{
     config,
     enrich::Batch,
     object::{Object, ObjectKind, reader::summarize_stream},
+    runtime::retry::RetryUntil,
     stats::{self, tally::Tally},
     telemetry::metrics::Metrics,
 };

@@ -17,7 +17,7 @@ use prometheus::{
     core::Collector,
 };
 
-use crate::{quality::Reason, runtime::retry::StallObserver};
+use crate::{event::Reason, runtime::retry::StallObserver};
 
 /// Why a click never became an event, or an event was never delivered.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

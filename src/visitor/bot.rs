@@ -5,7 +5,7 @@
 //!
 //! 1. texts of the operator that mark a person (`enrich.not_crawlers`),
 //! 2. our own table of well-known names (`bot/crawlers.rs`, `bot/tools.rs`),
-//! 3. applications and devices with a person in front of them (`bot/people.rs`): the end of the search. A person inside
+//! 3. applications and devices with a person in front of them (`bot/allowlist.rs`): the end of the search. A person inside
 //!    an application (Facebook, Instagram, a messenger's web view) is a person,
 //! 4. the operator's list (`enrich.crawlers_file`, `bot/community.rs`),
 //! 5. rules for what crawlers call themselves (`bot/generic.rs`), and woothee's crawler category.
@@ -13,10 +13,11 @@
 //! Invariants: any input is answered without panic, in time linear in the first [`MAX_AGENT_BYTES`] of it; every name
 //! is a slug of the event schema. How well it does on lists of real agent strings stands in `bench/README.md`.
 
+mod allowlist;
 mod community;
 mod crawlers;
 mod generic;
-mod people;
+mod group;
 mod products;
 mod request;
 mod table;
@@ -29,14 +30,14 @@ pub use request::{Evidence, judge};
 
 use crate::{
     event::{Bot, BotClass, BotReason},
-    reloaded::Reloaded,
+    files::Reloadable,
 };
 
 /// Bytes of an agent string that are looked at; the rest is the sender's own business, and must not cost us.
 pub const MAX_AGENT_BYTES: usize = 1024;
 
 /// The operator's lists in service.
-pub type CrawlerStore = Reloaded<Lists, CrawlersError>;
+pub type CrawlerStore = Reloadable<Lists, CrawlersError>;
 
 /// What the lists say of an agent string.
 pub(super) enum Listed {

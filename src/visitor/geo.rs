@@ -22,7 +22,7 @@ use serde::Deserialize;
 
 use crate::{
     event::{Code, Location},
-    mmdb::{DatabaseError, Kind},
+    files::mmdb::{DatabaseError, Kind},
 };
 
 /// Decoded locations that each worker keeps, about 150 bytes each.

@@ -27,8 +27,10 @@ use serde::Deserialize;
 use self::ranges::Ranges;
 use crate::{
     config,
-    list::{self, ListError},
-    mmdb::{DatabaseError, Kind},
+    files::{
+        list::{self, ListError},
+        mmdb::{DatabaseError, Kind},
+    },
 };
 
 const ASN: Kind = Kind { what: "ASN", types: &["ASN", "ISP"], needed: "an ASN or ISP database" };

@@ -3,7 +3,7 @@
 //! The first entry that matches decides: the special stands before the general, and previewers stand first because
 //! they like to quote each other.
 
-use super::table::Group;
+use super::group::Group;
 use crate::event::{BotClass, BotReason};
 
 pub(super) const GROUPS: &[Group] = &[

@@ -5,7 +5,7 @@
 
 use memchr::memmem;
 
-use super::table::Found;
+use super::group::Found;
 
 /// Words for what bots do, as their name or the end of it, and phrases around them.
 pub(super) const TRADES: &[&str] = &[

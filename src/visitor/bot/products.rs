@@ -1,6 +1,6 @@
 //! Services that fetch pages as a side line: tools for sites, brands and security, mail, archives, hooks.
 
-use super::table::Group;
+use super::group::Group;
 use crate::event::{BotClass, BotReason};
 
 pub(super) const GROUPS: &[Group] = &[

@@ -12,37 +12,16 @@ use std::{borrow::Cow, sync::LazyLock};
 
 use aho_corasick::AhoCorasick;
 
-use super::{crawlers, generic, people, products, tools};
+use super::{
+    allowlist, crawlers, generic,
+    group::{Found, Group},
+    products, tools,
+};
 use crate::event::{Bot, BotClass, BotReason};
-
-/// Bots of one kind: needles, and the slugs to report.
-pub(super) struct Group {
-    pub reason: BotReason,
-    pub class: BotClass,
-    pub entries: &'static [(&'static str, &'static str)],
-}
 
 /// All groups. The order is precedence.
 pub(super) fn groups() -> impl Iterator<Item = &'static Group> {
     crawlers::GROUPS.iter().chain(products::GROUPS).chain(tools::GROUPS)
-}
-
-/// What stands in an agent string.
-#[derive(Default)]
-pub(super) struct Found {
-    /// The first entry of the table that matches anywhere, so that order in the table is precedence:
-    /// `TelegramBot (like TwitterBot)` is Telegram because Telegram is listed before Twitter.
-    pub bot: Option<Bot>,
-    /// An application or a device with a person in front of it.
-    pub person: bool,
-    /// A word that only bots use of themselves, outside the name of a device.
-    pub trade: bool,
-    /// The address of a page.
-    pub address: bool,
-    /// A browser of the time when strangers put addresses into its agent string.
-    pub old: bool,
-    /// A system or a device that browsers run on, or a browser that tells none.
-    pub platform: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -78,7 +57,7 @@ impl Table {
             group.entries.iter().map(|&(needle, name)| (needle, Kind::Bot(group.reason, group.class, name)))
         });
         let marks = [
-            (people::MARKS, Kind::Person),
+            (allowlist::MARKS, Kind::Person),
             (generic::TRADES, Kind::Trade),
             (generic::OLD, Kind::Old),
             (generic::PLATFORMS, Kind::Platform),

@@ -2,7 +2,7 @@
 //!
 //! Libraries stand last: whoever names both a product and the library it is built on is the product.
 
-use super::table::Group;
+use super::group::Group;
 use crate::event::{BotClass, BotReason};
 
 pub(super) const GROUPS: &[Group] = &[

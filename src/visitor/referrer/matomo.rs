@@ -18,7 +18,7 @@ use std::path::Path;
 use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
 use unicode_normalization::UnicodeNormalization;
 
-use crate::list::{self, ListError};
+use crate::files::list::{self, ListError};
 
 /// One host of a list.
 pub(super) struct Line {

@@ -23,7 +23,7 @@ use crate::{
         Origin,
         OriginType::{self, Ai, Search, Social},
     },
-    list::{self, ListError},
+    files::list::{self, ListError},
 };
 
 /// The most labels of a host that are looked at, from its end.

@@ -8,7 +8,7 @@ use std::{collections::HashSet, path::Path};
 
 use ahash::RandomState;
 
-use crate::list::{self, ListError};
+use crate::files::list::{self, ListError};
 
 /// The most labels of a host that are looked at, from its end.
 const MAX_LABELS: usize = 8;

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::click::{ClientAddr, EventId, Texts};
+use crate::click::{ClientAddr, EventId, Protocol, Texts};
 
 const WINDOWS: &str =
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36";

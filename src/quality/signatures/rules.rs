@@ -5,12 +5,14 @@
 //! (`{{first_name}}`), JSON, addresses within addresses and plain English; the tests of the parent module hold
 //! examples.
 
-use super::Reason;
-use crate::event::Verdict::{self, Malicious, Suspicious};
+use crate::event::{
+    Reason,
+    Verdict::{self, Malicious, Suspicious},
+};
 
 /// Where a needle counts.
 #[derive(Clone, Copy, Eq, PartialEq)]
-pub(super) enum Field {
+pub(in crate::quality) enum Field {
     /// Path, query and referrer.
     Address,
     Agent,
@@ -18,7 +20,7 @@ pub(super) enum Field {
 
 /// What must hold around a needle.
 #[derive(Clone, Copy)]
-pub(super) enum Check {
+pub(in crate::quality) enum Check {
     Always,
     /// No letter or digit on either side.
     Word,
@@ -31,20 +33,20 @@ pub(super) enum Check {
 }
 
 /// Needles of one kind and one weight.
-pub(super) struct Rule {
-    pub(super) reason: Reason,
-    pub(super) verdict: Verdict,
+pub(in crate::quality) struct Rule {
+    pub(in crate::quality) reason: Reason,
+    pub(in crate::quality) verdict: Verdict,
     /// `None` for every field.
-    pub(super) fields: Option<Field>,
-    pub(super) check: Check,
-    pub(super) needles: &'static [&'static str],
+    pub(in crate::quality) fields: Option<Field>,
+    pub(in crate::quality) check: Check,
+    pub(in crate::quality) needles: &'static [&'static str],
 }
 
 const fn rule(reason: Reason, verdict: Verdict, check: Check, needles: &'static [&'static str]) -> Rule {
     Rule { reason, verdict, fields: None, check, needles }
 }
 
-pub(super) const RULES: &[Rule] = &[
+pub(in crate::quality) const RULES: &[Rule] = &[
     rule(
         Reason::SqlInjection,
         Malicious,

@@ -1,7 +1,7 @@
 //! How visitors behave from click to click: floods of clicks on one link, and many links at once.
 //!
 //! All clicks of one address come to one worker, so each worker counts alone, in tables of a fixed size
-//! (`FLOODS`, `BURSTS`, `CROWDS`, about 3 MB together); in a full set of four entries the one that was touched
+//! (`FLOODS`, `BURSTS`, `NATS`, about 3 MB together); in a full set of four entries the one that was touched
 //! longest ago makes way. A visitor is an address (IPv6: its first 64 bits) with an agent string, as a randomly keyed
 //! 64-bit hash; the key lives in this process only and is never stored, and so are the hashes.
 //!
@@ -15,8 +15,8 @@
 //!
 //! Many people share an address: a household, a company, a mobile network. With different agents they are different
 //! visitors here. A company with one kind of computer is not, and its people may well open five links of one newsletter
-//! within three seconds. So where at least `CROWD` agents were seen behind an address within ten minutes, thresholds
-//! are `PATIENCE` times as high. What remains: a crowd with one and the same agent, all at once, is taken for a bot;
+//! within three seconds. So where at least `NAT_AGENTS` agents were seen behind an address within ten minutes, thresholds
+//! are `NAT_FACTOR` times as high. What remains: a crowd with one and the same agent, all at once, is taken for a bot;
 //! and a gateway that changes its agent with each link is not.
 //!
 //! Visitors who opted out are counted, too: this is for security, in memory, for minutes, and tells nothing about them
@@ -26,37 +26,37 @@ use std::{hint::black_box, sync::Arc};
 
 use ahash::RandomState;
 
-use crate::{click::Facts, quality::Watch};
+use crate::{click::Facts, quality::State};
 
 /// Visitors and links, and addresses and links, that are remembered, 16 bytes each.
 const FLOODS: usize = 1 << 15;
 /// Visitors whose last links are remembered, 128 bytes each.
 const BURSTS: usize = 1 << 14;
 /// Addresses whose agents are remembered, 32 bytes each.
-const CROWDS: usize = 1 << 13;
+const NATS: usize = 1 << 13;
 
 /// Different links of one visitor that are remembered, and the most that `burst_links` can be.
 pub const MAX_LINKS: usize = 16;
 
 /// Agents behind one address that make a crowd.
-const CROWD: u32 = 8;
+const NAT_AGENTS: u32 = 8;
 /// How much more a crowd may do.
-const PATIENCE: u32 = 3;
+const NAT_FACTOR: u32 = 3;
 /// How much more an address may do than a visitor.
 const ADDRESS: u32 = 10;
 /// How long the agents behind an address are counted, in milliseconds.
-const CROWD_MILLIS: u32 = 600_000;
+const NAT_MILLIS: u32 = 600_000;
 
 /// What one worker has seen.
-pub struct Conduct {
-    watch: Arc<Watch>,
+pub struct VelocityTracker {
+    state: Arc<State>,
     keyed: RandomState,
     /// A day before the first click, in microseconds since the Unix epoch: the beginning of all times here, which are
     /// in milliseconds.
     began: u64,
     floods: Table<Rate>,
     bursts: Table<Burst>,
-    crowds: Table<Agents>,
+    nats: Table<Agents>,
 }
 
 /// What a click adds up to with those before it.
@@ -66,15 +66,15 @@ pub struct Found {
     pub bot: bool,
 }
 
-impl Conduct {
-    pub fn new(watch: Arc<Watch>) -> Self {
+impl VelocityTracker {
+    pub fn new(state: Arc<State>) -> Self {
         Self {
-            watch,
+            state,
             keyed: RandomState::new(),
             began: 0,
             floods: Table::new(FLOODS),
             bursts: Table::new(BURSTS),
-            crowds: Table::new(CROWDS),
+            nats: Table::new(NATS),
         }
     }
 
@@ -83,32 +83,32 @@ impl Conduct {
         let texts = &facts.texts;
         let client = facts.client.hash_input();
         let now = self.now(facts.micros);
-        let config = &self.watch.config;
+        let config = &self.state.config;
         let address = self.keyed.hash_one(client);
         let agent = self.keyed.hash_one(texts.user_agent);
         let visitor = self.keyed.hash_one((address, agent));
         let link = self.keyed.hash_one((texts.host, texts.link_id));
         let [by_visitor, by_address] = [visitor, address].map(|who| self.keyed.hash_one((who, link)));
         // Asked for at once, they come from memory at once.
-        black_box([self.crowds.touch(address), self.floods.touch(by_visitor), self.floods.touch(by_address)]);
+        black_box([self.nats.touch(address), self.floods.touch(by_visitor), self.floods.touch(by_address)]);
         black_box(self.bursts.touch(visitor));
-        let is_crowd = self.crowds.entry(address, now).add(agent, now) >= CROWD;
-        let patience = if is_crowd { PATIENCE } else { 1 };
+        let is_nat = self.nats.entry(address, now).add(agent, now) >= NAT_AGENTS;
+        let factor = if is_nat { NAT_FACTOR } else { 1 };
         let mut found = Found::default();
         if config.flood_clicks > 0 {
             let (limit, millis) = (u32::from(config.flood_clicks), millis(config.flood_secs));
             let by_visitor = self.floods.entry(by_visitor, now).add(now, millis);
             let by_address = self.floods.entry(by_address, now).add(now, millis);
-            let is_visitors = by_visitor > limit * patience;
+            let is_visitors = by_visitor > limit * factor;
             found.flood = is_visitors || by_address > (limit * ADDRESS).min(MAX_RATE);
             // Only the visitor is refused: with the whole address a company would be.
-            if is_visitors && let Some(penalties) = &self.watch.penalties {
+            if is_visitors && let Some(penalties) = &self.state.penalties {
                 penalties.add(client, texts.user_agent, facts.micros / 1_000_000);
             }
         }
         if config.burst_links > 0 {
             let burst = self.bursts.entry(visitor, now);
-            let limit = (u32::from(config.burst_links) * patience).min(MAX_LINKS as u32);
+            let limit = (u32::from(config.burst_links) * factor).min(MAX_LINKS as u32);
             if burst.add(link, now, millis(config.burst_secs)) >= limit {
                 burst.bot_since = Some(now);
             }
@@ -123,7 +123,7 @@ impl Conduct {
         let since = |began: u64| u32::try_from(micros.saturating_sub(began) / 1_000).ok();
         since(self.began).unwrap_or_else(|| {
             self.began = micros.saturating_sub(DAY);
-            (self.floods, self.bursts, self.crowds) = (Table::new(FLOODS), Table::new(BURSTS), Table::new(CROWDS));
+            (self.floods, self.bursts, self.nats) = (Table::new(FLOODS), Table::new(BURSTS), Table::new(NATS));
             since(self.began).unwrap_or(0)
         })
     }
@@ -258,8 +258,8 @@ impl Agents {
     /// Notes an agent, and tells how many there are, give or take those that share a bit.
     fn add(&mut self, agent: u64, now: u32) -> u32 {
         let elapsed = now.saturating_sub(self.began);
-        if self.current == 0 || elapsed >= CROWD_MILLIS {
-            let previous = if elapsed < 2 * CROWD_MILLIS { self.current } else { 0 };
+        if self.current == 0 || elapsed >= NAT_MILLIS {
+            let previous = if elapsed < 2 * NAT_MILLIS { self.current } else { 0 };
             *self = Self { current: 0, previous, began: now };
         }
         self.current |= 1 << (agent % 64);

@@ -40,11 +40,11 @@ const CLASSES: [u8; 256] = {
 };
 
 /// The pairs, a bit each.
-pub(super) struct Sieve {
+pub(super) struct Prefilter {
     rows: [u64; 64],
 }
 
-impl Sieve {
+impl Prefilter {
     /// For needles of two bytes and more.
     pub(super) fn new<'a>(needles: impl Iterator<Item = &'a str>) -> Self {
         let mut common = [[0_u16; 64]; 64];
@@ -82,20 +82,20 @@ mod tests {
 
     #[test]
     fn ordinary_texts_fall_through() {
-        let sieve = Sieve::new(address_needles());
+        let prefilter = Prefilter::new(address_needles());
         let texts = ORDINARY.iter().flat_map(|texts| texts.split(' '));
         // Encoded needles look like any encoded text.
-        let held: Vec<_> = texts.filter(|text| !text.contains('%') && sieve.may_hold(text.as_bytes())).collect();
+        let held: Vec<_> = texts.filter(|text| !text.contains('%') && prefilter.may_hold(text.as_bytes())).collect();
         assert_eq!(held, [""; 0]);
     }
 
     #[test]
     fn every_needle_is_kept_wherever_it_stands_and_in_either_case() {
-        let sieve = Sieve::new(address_needles());
+        let prefilter = Prefilter::new(address_needles());
         for needle in address_needles() {
             assert!(needle.len() >= 2, "{needle}");
             for text in [needle.to_owned(), needle.to_ascii_uppercase(), format!("x{needle}\u{e9}")] {
-                assert!(sieve.may_hold(text.as_bytes()), "{text}");
+                assert!(prefilter.may_hold(text.as_bytes()), "{text}");
             }
         }
     }
@@ -107,7 +107,7 @@ mod tests {
         ) {
             let scanner = SCANNER.as_ref().unwrap();
             let text = [&before, needle.as_bytes(), &after].concat();
-            prop_assert!(scanner.sieve.may_hold(&text));
+            prop_assert!(scanner.prefilter.may_hold(&text));
         }
     }
 }

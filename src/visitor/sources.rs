@@ -8,10 +8,7 @@ use std::{fmt::Display, net::IpAddr};
 
 use crate::{
     config,
-    list::ListError,
-    mmdb::DatabaseError,
-    redirect::guard,
-    reloaded::Reloaded,
+    files::{Reloadable, list::ListError, mmdb::DatabaseError},
     telemetry::metrics::{Metrics, Reload},
     visitor::{
         network::{Network, Networks, NetworksError},
@@ -43,9 +40,9 @@ impl SourceError {
 
 /// What is in service, and the way to put another in its place.
 pub struct Sources {
-    pub places: Reloaded<Places, ListError>,
-    pub spammers: Reloaded<Spammers, ListError>,
-    pub networks: Reloaded<Networks, NetworksError>,
+    pub places: Reloadable<Places, ListError>,
+    pub spammers: Reloadable<Spammers, ListError>,
+    pub networks: Reloadable<Networks, NetworksError>,
     /// Of the three, those for which a file is configured.
     configured: [bool; 3],
 }
@@ -58,9 +55,9 @@ impl Sources {
     pub fn open(config: &config::Enrich) -> Result<Self, SourceError> {
         let (for_places, for_spammers, for_networks) = (config.clone(), config.clone(), config.clone());
         Ok(Self {
-            places: Reloaded::open(move || Places::read(&for_places))?,
-            spammers: Reloaded::open(move || Spammers::read(for_spammers.spammers_file.as_deref()))?,
-            networks: Reloaded::open(move || Networks::read(&for_networks))?,
+            places: Reloadable::open(move || Places::read(&for_places))?,
+            spammers: Reloadable::open(move || Spammers::read(for_spammers.spammers_file.as_deref()))?,
+            networks: Reloadable::open(move || Networks::read(&for_networks))?,
             configured: configured(config),
         })
     }
@@ -71,6 +68,16 @@ impl Sources {
         let spammers = Spammers::read(config.spammers_file.as_deref()).err().map(SourceError::List);
         let networks = Networks::read(config).err().map(SourceError::Networks);
         [places, spammers, networks].into_iter().flatten().collect()
+    }
+
+    /// The network of an address, for a thread that asks seldom.
+    pub fn network(&self, address: IpAddr) -> Option<Network> {
+        self.networks.peek().of(address)
+    }
+
+    /// Whether a `Referer` is a spammer's, for a thread that asks seldom.
+    pub fn is_spam(&self, referer: &[u8]) -> bool {
+        referrer::host(referer).is_some_and(|host| self.spammers.peek().is_spam(&host))
     }
 
     /// Reads everything again that is configured, and counts and tells what came of it.
@@ -85,16 +92,6 @@ impl Sources {
         if networks {
             tell(metrics, Reload::Networks, &self.networks.reload(), || self.networks.load().len());
         }
-    }
-}
-
-impl guard::Lists for Sources {
-    fn network(&self, address: IpAddr) -> Option<Network> {
-        self.networks.peek().of(address)
-    }
-
-    fn is_spam(&self, referer: &[u8]) -> bool {
-        referrer::host(referer).is_some_and(|host| self.spammers.peek().is_spam(&host))
     }
 }
 

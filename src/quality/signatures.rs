@@ -1,21 +1,23 @@
 //! Attacks in what a visitor sends.
 //!
 //! Every field is scanned as it came, and once more percent-decoded when that makes a difference, by one automaton
-//! for all rules, unless the [`sieve`] shows before that there is nothing to find. The decoded text has `+` and every run
+//! for all rules, unless the [`prefilter`] shows before that there is nothing to find. The decoded text has `+` and every run
 //! of white space as one space. The work is linear in the input, and bounded by [`MAX_SCAN`]. A clean click allocates
 //! nothing: decoded text goes into a buffer that its thread keeps.
 
-mod sieve;
+mod prefilter;
+mod rules;
 
 use std::{cell::RefCell, sync::LazyLock};
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
 
-use self::sieve::Sieve;
-use super::{
-    Findings,
-    rules::{Check, Field, RULES, Rule},
+pub(super) use self::rules::{Field, RULES};
+use self::{
+    prefilter::Prefilter,
+    rules::{Check, Rule},
 };
+use super::Findings;
 use crate::event::query;
 
 /// Bytes of a field that are scanned; a longer field is judged by its beginning.
@@ -29,7 +31,7 @@ struct Scanner {
     automaton: AhoCorasick,
     rules: Vec<&'static Rule>,
     /// For addresses. Agents have other needles, too, and are remembered.
-    sieve: Sieve,
+    prefilter: Prefilter,
 }
 
 /// `None` only if the table outgrew the automaton, which a test would show.
@@ -41,7 +43,7 @@ static SCANNER: LazyLock<Option<Scanner>> = LazyLock::new(|| {
         .build(needles().map(|(_, needle)| needle))
         .ok()?;
     let rules = needles().map(|(rule, _)| rule).collect();
-    Some(Scanner { automaton, rules, sieve: Sieve::new(address_needles()) })
+    Some(Scanner { automaton, rules, prefilter: Prefilter::new(address_needles()) })
 });
 
 fn address_needles() -> impl Iterator<Item = &'static str> {
@@ -93,7 +95,7 @@ fn search(text: &[u8], field: Field, findings: &mut Findings) {
     let Some(scanner) = &*SCANNER else { return };
     // Nearly every text holds no needle: an agent is asked for one before all are looked for.
     let may_hold = match field {
-        Field::Address => scanner.sieve.may_hold(text),
+        Field::Address => scanner.prefilter.may_hold(text),
         Field::Agent => scanner.automaton.is_match(text),
     };
     if !may_hold {

@@ -1,4 +1,4 @@
-//! Who has lately asked for many links that are none: somebody guesses.
+//! Who has lately asked for many links that are none: somebody enumeration.
 //!
 //! Answers with 404 are no clicks and reach no worker, so the redirect counts them, in a fixed table of [`CELLS`]
 //! numbers, without a lock or an allocation. A 404 changes one cell; a click reads one. A cell belongs to one address
@@ -14,8 +14,8 @@
 //! process only and is never stored, and so is the hash (of an IPv6 address, the first 64 bits).
 //!
 //! A finding holds for the rest of its window and the next one, and as long as the guessing goes on. What browsers and
-//! crawlers ask of any host (`is_no_guess`) is not counted, so that many people behind one address do not add up.
-//! Somebody who asks for one dead link again and again cannot be told from one who guesses.
+//! crawlers ask of any host (`is_well_known`) is not counted, so that many people behind one address do not add up.
+//! Somebody who asks for one dead link again and again cannot be told from one who enumeration.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -36,7 +36,7 @@ const WINDOW_BITS: u32 = 20;
 pub const MAX_COUNT: u64 = (1 << COUNT_BITS) - 1;
 
 /// The table.
-pub struct Guesses {
+pub struct Enumeration {
     cells: Box<[AtomicU64]>,
     keyed: RandomState,
     began: Instant,
@@ -52,21 +52,21 @@ struct Cell {
     count: u64,
 }
 
-impl Guesses {
+impl Enumeration {
     /// `None` when guesses are not to be counted.
     pub fn new(config: &config::Quality, now: Instant) -> Option<Self> {
-        (config.guess_links > 0).then(|| Self {
+        (config.enumeration_links > 0).then(|| Self {
             cells: (0..CELLS).map(|_| AtomicU64::new(0)).collect(),
             keyed: RandomState::new(),
             began: now,
-            limit: u64::from(config.guess_links),
-            window_secs: config.guess_secs.max(1),
+            limit: u64::from(config.enumeration_links),
+            window_secs: config.enumeration_secs.max(1),
         })
     }
 
     /// Notes that an address asked for a path that is no link.
     pub fn note(&self, client: &ClientAddr, path: &[u8], now: Instant) {
-        if is_no_guess(path) {
+        if is_well_known(path) {
             return;
         }
         let (cell, owner) = self.cell(client);
@@ -88,7 +88,7 @@ impl Guesses {
     }
 
     /// Whether the address has lately guessed.
-    pub fn has_guessed(&self, client: &ClientAddr, now: Instant) -> bool {
+    pub fn is_enumerating(&self, client: &ClientAddr, now: Instant) -> bool {
         let (cell, owner) = self.cell(client);
         let known = Cell::unpack(cell.load(Ordering::Relaxed));
         known.owner == owner && known.count >= self.limit && known.is_live(self.window(now))
@@ -122,7 +122,7 @@ impl Cell {
 }
 
 /// What browsers, crawlers and visitors of the bare domain ask for without having been told of a link.
-fn is_no_guess(path: &[u8]) -> bool {
+fn is_well_known(path: &[u8]) -> bool {
     matches!(path, b"/" | b"" | b"/favicon.ico" | b"/robots.txt" | b"/sitemap.xml")
         || path.starts_with(b"/apple-touch-icon")
         || path.starts_with(b"/.well-known/")
@@ -134,10 +134,10 @@ mod tests {
 
     use super::*;
 
-    fn guesses(limit: u16) -> (Guesses, Instant) {
+    fn enumeration(limit: u16) -> (Enumeration, Instant) {
         let now = Instant::now();
-        let config = config::Quality { guess_links: limit, ..config::Quality::default() };
-        (Guesses::new(&config, now).unwrap(), now)
+        let config = config::Quality { enumeration_links: limit, ..config::Quality::default() };
+        (Enumeration::new(&config, now).unwrap(), now)
     }
 
     fn address(n: u32) -> ClientAddr {
@@ -146,77 +146,81 @@ mod tests {
 
     #[test]
     fn who_guesses_is_known_for_a_while() {
-        let (guesses, start) = guesses(30);
+        let (enumeration, start) = enumeration(30);
         let at = |secs| start + Duration::from_secs(secs);
         for n in 0..29 {
-            guesses.note(&address(1), b"/x", at(n));
-            assert!(!guesses.has_guessed(&address(1), at(n)));
+            enumeration.note(&address(1), b"/x", at(n));
+            assert!(!enumeration.is_enumerating(&address(1), at(n)));
         }
-        guesses.note(&address(1), b"/x", at(59));
-        assert!(guesses.has_guessed(&address(1), at(59)) && !guesses.has_guessed(&address(2), at(59)));
-        assert!(guesses.has_guessed(&address(1), at(119)), "for one window more");
-        assert!(!guesses.has_guessed(&address(1), at(120)));
-        guesses.note(&address(1), b"/x", at(119));
-        assert!(guesses.has_guessed(&address(1), at(179)), "as long as it goes on");
-        assert!(!guesses.has_guessed(&address(1), at(180)));
+        enumeration.note(&address(1), b"/x", at(59));
+        assert!(enumeration.is_enumerating(&address(1), at(59)) && !enumeration.is_enumerating(&address(2), at(59)));
+        assert!(enumeration.is_enumerating(&address(1), at(119)), "for one window more");
+        assert!(!enumeration.is_enumerating(&address(1), at(120)));
+        enumeration.note(&address(1), b"/x", at(119));
+        assert!(enumeration.is_enumerating(&address(1), at(179)), "as long as it goes on");
+        assert!(!enumeration.is_enumerating(&address(1), at(180)));
     }
 
     #[test]
-    fn a_few_dead_links_a_minute_are_no_guesses() {
-        let (guesses, start) = guesses(30);
+    fn a_few_dead_links_a_minute_are_no_enumeration() {
+        let (enumeration, start) = enumeration(30);
         for n in 0..3_600 {
-            guesses.note(&address(1), b"/old", start + Duration::from_secs(3 * n));
-            assert!(!guesses.has_guessed(&address(1), start + Duration::from_secs(3 * n)));
+            enumeration.note(&address(1), b"/old", start + Duration::from_secs(3 * n));
+            assert!(!enumeration.is_enumerating(&address(1), start + Duration::from_secs(3 * n)));
         }
     }
 
     #[test]
     fn what_software_asks_of_any_host_is_not_counted() {
-        let (guesses, now) = guesses(1);
+        let (enumeration, now) = enumeration(1);
         for path in [&b"/favicon.ico"[..], b"/robots.txt", b"/apple-touch-icon-120x120.png", b"/", b"/.well-known/x"]
         {
-            guesses.note(&address(1), path, now);
+            enumeration.note(&address(1), path, now);
         }
-        assert!(!guesses.has_guessed(&address(1), now));
-        guesses.note(&address(1), b"/favicon", now);
-        assert!(guesses.has_guessed(&address(1), now));
+        assert!(!enumeration.is_enumerating(&address(1), now));
+        enumeration.note(&address(1), b"/favicon", now);
+        assert!(enumeration.is_enumerating(&address(1), now));
     }
 
     #[test]
     fn a_household_is_one_visitor_in_ipv6() {
-        let (guesses, now) = guesses(2);
+        let (enumeration, now) = enumeration(2);
         let of = |text: &str| ClientAddr::from_ip(text.parse().unwrap());
-        guesses.note(&of("2001:db8::1"), b"/x", now);
-        guesses.note(&of("2001:db8::2"), b"/x", now);
-        assert!(guesses.has_guessed(&of("2001:db8::3"), now) && !guesses.has_guessed(&of("2001:db8:0:1::1"), now));
+        enumeration.note(&of("2001:db8::1"), b"/x", now);
+        enumeration.note(&of("2001:db8::2"), b"/x", now);
+        assert!(
+            enumeration.is_enumerating(&of("2001:db8::3"), now)
+                && !enumeration.is_enumerating(&of("2001:db8:0:1::1"), now)
+        );
     }
 
     #[test]
     fn nobody_is_blamed_for_the_guesses_of_a_hundred_thousand_others() {
-        let (guesses, now) = guesses(3);
+        let (enumeration, now) = enumeration(3);
         for round in 0..3 {
             for n in 0..100_000 {
-                guesses.note(&address(n), b"/x", now + Duration::from_secs(round));
+                enumeration.note(&address(n), b"/x", now + Duration::from_secs(round));
             }
         }
-        let seen = (0..100_000).filter(|n| guesses.has_guessed(&address(*n), now)).count();
+        let seen = (0..100_000).filter(|n| enumeration.is_enumerating(&address(*n), now)).count();
         assert!((CELLS / 4..=CELLS).contains(&seen), "{seen}");
-        assert_eq!((200_000..300_000).filter(|n| guesses.has_guessed(&address(*n), now)).count(), 0);
+        assert_eq!((200_000..300_000).filter(|n| enumeration.is_enumerating(&address(*n), now)).count(), 0);
     }
 
     #[test]
     fn counts_end_at_what_a_cell_can_hold() {
-        let (guesses, now) = guesses(MAX_COUNT as u16);
+        let (enumeration, now) = enumeration(MAX_COUNT as u16);
         for _ in 0..2 * MAX_COUNT {
-            guesses.note(&address(1), b"/x", now);
+            enumeration.note(&address(1), b"/x", now);
         }
-        assert!(guesses.has_guessed(&address(1), now) && !guesses.has_guessed(&address(2), now));
+        assert!(enumeration.is_enumerating(&address(1), now) && !enumeration.is_enumerating(&address(2), now));
     }
 
     #[test]
     fn zero_counts_nothing() {
         assert!(
-            Guesses::new(&config::Quality { guess_links: 0, ..config::Quality::default() }, Instant::now()).is_none()
+            Enumeration::new(&config::Quality { enumeration_links: 0, ..config::Quality::default() }, Instant::now())
+                .is_none()
         );
     }
 }

@@ -6,15 +6,15 @@ use arc_swap::ArcSwap;
 
 /// A value in service, and the way to read another in its place. Readers never wait; what cannot be read leaves the
 /// old value in service.
-pub struct Reloaded<T, E> {
+pub struct Reloadable<T, E> {
     read: Box<dyn Fn() -> Result<T, E> + Send + Sync>,
     current: Arc<ArcSwap<T>>,
 }
 
-/// One thread's view of a [`Reloaded`] value: a load is a comparison of two pointers.
-pub type View<T> = arc_swap::Cache<Arc<ArcSwap<T>>, Arc<T>>;
+/// One thread's view of a [`Reloadable`] value: a load is a comparison of two pointers.
+pub type Cached<T> = arc_swap::Cache<Arc<ArcSwap<T>>, Arc<T>>;
 
-impl<T, E> Reloaded<T, E> {
+impl<T, E> Reloadable<T, E> {
     /// Reads the value for the first time.
     ///
     /// # Errors
@@ -44,7 +44,7 @@ impl<T, E> Reloaded<T, E> {
     }
 
     /// The value in service, for a thread that asks often.
-    pub fn view(&self) -> View<T> {
+    pub fn cached(&self) -> Cached<T> {
         arc_swap::Cache::new(Arc::clone(&self.current))
     }
 }
@@ -60,8 +60,8 @@ mod tests {
         let next = Arc::new(AtomicI32::new(1));
         let source = Arc::clone(&next);
         let read = move || Ok(source.load(Ordering::Relaxed)).and_then(|n| if n > 0 { Ok(n) } else { Err(n) });
-        let value = Reloaded::open(read).unwrap();
-        let mut view = value.view();
+        let value = Reloadable::open(read).unwrap();
+        let mut view = value.cached();
         assert_eq!(*view.load().as_ref(), 1);
         next.store(-1, Ordering::Relaxed);
         assert_eq!(value.reload(), Err(-1));

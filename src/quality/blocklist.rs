@@ -26,10 +26,12 @@ use hashbrown::HashSet;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    catalog::key::Host,
     config,
-    list::{self, ListError},
-    reloaded::Reloaded,
+    files::{
+        Reloadable,
+        list::{self, ListError},
+    },
+    link::key::Host,
 };
 
 /// Names in hosts files that are no destinations.
@@ -51,8 +53,8 @@ type Wrong<'a> = (&'a str, &'static str, &'static str);
 
 /// The lists that are configured.
 pub struct Destinations {
-    domains: Option<Reloaded<Domains, ListError>>,
-    urls: Option<Reloaded<Urls, ListError>>,
+    domains: Option<Reloadable<Domains, ListError>>,
+    urls: Option<Reloadable<Urls, ListError>>,
 }
 
 impl Destinations {
@@ -61,8 +63,8 @@ impl Destinations {
     /// # Errors
     /// See [`ListError`].
     pub fn open(config: &config::Quality) -> Result<Self, ListError> {
-        let domains = config.blocked_domains_file.clone().map(|file| Reloaded::open(move || Domains::read(&file)));
-        let urls = config.blocked_urls_file.clone().map(|file| Reloaded::open(move || Urls::read(&file)));
+        let domains = config.blocked_domains_file.clone().map(|file| Reloadable::open(move || Domains::read(&file)));
+        let urls = config.blocked_urls_file.clone().map(|file| Reloadable::open(move || Urls::read(&file)));
         Ok(Self { domains: domains.transpose()?, urls: urls.transpose()? })
     }
 
