@@ -44,7 +44,7 @@
 //! - Objects are made in rounds, and the rename of the spool's `state` commits all of a round at once. A rename of each
 //!   object would need a sync for each, and thousands of feeds have thousands of objects.
 //! - What an event counts for is written into the journal by the worker, as a tally, and read there once more by the
-//!   packer's thread ([`spool::counting`]): parsing events to count them would cost more than everything else that the
+//!   packer's thread ([`spool::aggregate`]): parsing events to count them would cost more than everything else that the
 //!   spool does, and counters that workers share would not survive a crash. How far the journal is counted stands with the
 //!   counts, in the store, and nowhere else.
 //! - Which visit a click belongs to is noted in its ring, against the arrow, before its event goes on: a click that the

@@ -23,10 +23,10 @@ use crate::{
     redirect::{Answers, Redirector, TrustedProxies},
     runtime::{PanicWatch, clock},
     session::{SessionError, Sessions},
-    spool::{FeedSpec, Opened, Outbox, Spool, SpoolError, rollups},
+    spool::{FeedSpec, Outbox, Spool, SpoolBuilder, SpoolError, pack::source::RollupSource},
     stats::{
-        Live,
-        book::{Book, FileBook},
+        StatsHandle,
+        count_store::{CountStore, FileCountStore},
     },
     telemetry::metrics::{Account, Metrics, Reload},
     visitor::{
@@ -86,27 +86,29 @@ impl Pipeline {
         let sources = Arc::new(Sources::open(&config.enrich)?);
         let crawlers = Arc::new(open_crawlers(&config.enrich)?);
         let trusted = TrustedProxies::new(&config.client_address)?;
-        let counts = config.stats.enabled.then(|| Live::new(&config.spool.dir));
-        let book = counts.clone().map(|live| {
-            let book: Box<dyn Book> = Box::new(FileBook::new(live, (&config.stats).into()));
-            book
+        let counts = config.stats.enabled.then(|| StatsHandle::new(&config.spool.dir));
+        let count_store = counts.clone().map(|stats| {
+            let store: Box<dyn CountStore> = Box::new(FileCountStore::new(stats, (&config.stats).into()));
+            store
         });
         let specs = feed_specs(config, &metrics);
-        let mut opened = Opened::open(&config.spool, &config.edge.pop, specs, book, Arc::clone(&metrics))?;
+        let mut recovered = SpoolBuilder::new(&config.spool, &config.edge.pop, specs, Arc::clone(&metrics))
+            .counts(count_store)
+            .open()?;
         if let Some(counts) = &counts {
             let catalog = Arc::clone(&catalog);
             let owner = Arc::new(move |domain: &str, slashtag: &str| catalog.workspace_of(domain, slashtag));
-            opened.count_from(rollups::Source::new(counts.clone(), owner));
+            recovered.rollups_from(RollupSource::new(counts.clone(), owner));
         }
-        let outbox = opened.outbox();
+        let outbox = recovered.outbox();
         let (capture, inlets) =
-            Capture::open(&config.capture, config.listener_threads(), config.workers(), opened.known())?;
+            Capture::open(&config.capture, config.listener_threads(), config.workers(), recovered.ring_positions())?;
         metrics.clicks_recovered.inc_by(capture.recovered());
         // After the rings: their folder is locked now.
         let sessions = Arc::new(Sessions::open(&config.capture.dir, &config.enrich, clock::unix_micros(), &metrics)?);
         let deliver = Deliver::start(&config.feeds, &outbox, &metrics, &panics)?;
         let receipts = capture.receipts();
-        let (spool, batches) = opened.start(move |mark| receipts.release(mark), deliver.intake(), &panics)?;
+        let (spool, batches) = recovered.start(move |mark| receipts.release(mark), deliver.intake(), &panics)?;
         let shared = Shared {
             geo: Arc::clone(&geo),
             sources: Arc::clone(&sources),
@@ -191,7 +193,7 @@ pub struct Monitor {
     capture: Capture,
     outbox: Arc<Outbox>,
     journal_bytes: Arc<AtomicU64>,
-    counts: Option<Live>,
+    counts: Option<StatsHandle>,
     panics: PanicWatch,
 }
 
@@ -216,7 +218,7 @@ impl Monitor {
     }
 
     /// Where the counts lie. `None` when nothing is counted.
-    pub fn counts(&self) -> Option<Live> {
+    pub fn counts(&self) -> Option<StatsHandle> {
         self.counts.clone()
     }
 

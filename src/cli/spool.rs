@@ -25,10 +25,15 @@ use crate::{
     },
     spool::{
         disk::{Disk, RealDisk},
-        frame::{Frames, Piece},
-        journal::{Header, segment_number},
+        export::{Part, events},
+        inspect::{Overview, knows, overview},
+        journal::{
+            Header,
+            frame::{Frames, Piece},
+            segment_number,
+        },
         replay::{Replay, ReplayError},
-        survey::{self, Part, ReadError, Survey},
+        stored::{ReadError, kept, objects_below},
     },
 };
 
@@ -152,7 +157,7 @@ type Done = Result<ExitCode, ExitCode>;
 fn ls(args: &Ls) -> Done {
     let (config, disk) = open(&args.which)?;
     let dir = &config.spool.dir;
-    let mut survey = survey::survey(&disk, dir).map_err(|error| spool_failed(dir, &error))?;
+    let mut survey = overview(&disk, dir).map_err(|error| spool_failed(dir, &error))?;
     for feed in config.feeds {
         survey.feeds.entry(feed.name).or_default();
     }
@@ -160,7 +165,7 @@ fn ls(args: &Ls) -> Done {
     Ok(ExitCode::SUCCESS)
 }
 
-fn table(survey: &Survey) -> String {
+fn table(survey: &Overview) -> String {
     let mut rows =
         vec![["FEED", "IN JOURNAL", "OBJECTS", "EVENTS", "BYTES", "OLDEST", "KEPT"].map(str::to_owned).to_vec()];
     for (name, feed) in &survey.feeds {
@@ -349,11 +354,11 @@ fn replay(args: &ReplayArgs) -> Done {
         }
         Some(source) => {
             let names: Vec<_> = config.feeds.iter().map(|feed| feed.name.as_str()).collect();
-            survey::objects_below(&disk, source, &args.feed, &names)
+            objects_below(&disk, source, &args.feed, &names)
         }
         None => {
             known(&config, &disk, &args.feed)?;
-            survey::kept(&disk, dir, &args.feed)
+            kept(&disk, dir, &args.feed)
         }
     };
     let objects = objects.map_err(|error| failed(IO, &error.to_string()))?;
@@ -387,7 +392,7 @@ fn export(args: &Export) -> Done {
     let part = if args.delivered { Part::Kept } else { Part::Waiting };
     let dir = &config.spool.dir;
     let mut out = io::BufWriter::new(io::stdout().lock());
-    let seen = survey::events(&disk, dir, &args.feed, part, &time, |_: EventId, event| {
+    let seen = events(&disk, dir, &args.feed, part, &time, |_: EventId, event| {
         out.write_all(event)?;
         out.write_all(b"\n")
     });
@@ -417,7 +422,7 @@ fn time(from: Option<Timestamp>, to: Option<Timestamp>) -> Result<Range<u64>, Ex
 fn known(config: &Config, disk: &dyn Disk, feed: &str) -> Result<(), ExitCode> {
     let dir = &config.spool.dir;
     if config.feeds.iter().any(|known| known.name == feed)
-        || survey::knows(disk, dir, feed).map_err(|error| spool_failed(dir, &error))?
+        || knows(disk, dir, feed).map_err(|error| spool_failed(dir, &error))?
     {
         return Ok(());
     }
