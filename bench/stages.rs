@@ -40,7 +40,7 @@ use clickedge::{
     },
 };
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use crossbeam::queue::ArrayQueue;
+use crossbeam_queue::ArrayQueue;
 use flate2::{Compression, write::GzEncoder};
 use pingora::http::RequestHeader;
 use woothee::parser::Parser;

@@ -22,7 +22,7 @@ use std::{
     time::Duration,
 };
 
-use crossbeam::channel::Sender;
+use crossbeam_channel::Sender;
 
 pub use route::Router;
 use worker::Worker;

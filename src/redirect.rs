@@ -53,7 +53,7 @@ use std::{net::IpAddr, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use http::Method;
-use pingora::proxy::Session;
+use pingora_proxy::Session;
 
 pub use client::TrustedProxies;
 pub use request::Request;

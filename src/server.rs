@@ -18,14 +18,14 @@ use std::{
 
 use anyhow::{Context, bail};
 use async_trait::async_trait;
-use crossbeam::channel::{Receiver, bounded};
+use crossbeam_channel::{Receiver, bounded};
 use pingora::{
     modules::http::HttpModules,
-    prelude::{HttpPeer, ProxyHttp, Session},
-    proxy::http_proxy_service_with_name,
+    prelude::HttpPeer,
     server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, configuration::ServerConf},
     services::listening::Service,
 };
+use pingora_proxy::{ProxyHttp, Session, http_proxy_service_with_name};
 use rustix::process::DumpableBehavior;
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM},

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crossbeam::channel::Sender;
+use crossbeam_channel::Sender;
 use hashbrown::HashMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;

@@ -25,7 +25,7 @@ use std::{
 };
 
 use build::Unreadable;
-use crossbeam::channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::{
     FeedSpec,
