@@ -16,8 +16,8 @@ use clickedge::{
     config,
     enrich::{
         Router, Shared,
+        encoder::{Enricher, Wanted},
         privacy::Policies,
-        worker::{Enricher, Wanted},
     },
     link::key::Host,
     quality,

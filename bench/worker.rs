@@ -22,7 +22,7 @@ use clickedge::{
     config,
     enrich::{
         Router, Shared,
-        worker::{Enricher, Wanted},
+        encoder::{Enricher, Wanted},
     },
     quality::{self, velocity::VelocityTracker},
     runtime::clock,

@@ -6,11 +6,13 @@
 //!
 //! A worker that fails on one click counts it as dropped, says so, and goes on with the next.
 
+pub mod encoder;
+mod fragments;
 #[cfg(debug_assertions)]
 mod leak;
 pub mod privacy;
 pub mod route;
-pub mod worker;
+mod worker;
 
 use std::{
     io,
@@ -163,4 +165,9 @@ impl Enrich {
             }
         }
     }
+}
+
+/// Text that is ours and therefore UTF-8.
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap_or_default()
 }
