@@ -17,15 +17,16 @@ use clickedge::{
     enrich::{
         Router, Shared,
         encoder::{Enricher, Wanted},
+        metrics::EnrichMetrics,
         privacy::Policies,
     },
     link::key::Host,
     quality,
     redirect::{Decision, Request, decide},
     runtime::clock,
-    session::Sessions,
-    stats::{Delta, Referrers, tally::Tally},
-    telemetry::metrics::Metrics,
+    session::{Sessions, metrics::SessionMetrics},
+    stats::{Delta, Referrers, metrics::StatsMetrics, tally::Tally},
+    telemetry::{drops::Drops, metrics::Registry},
     visitor::{
         Sources,
         agent::{
@@ -144,7 +145,8 @@ fn state(config: &config::Quality) -> Arc<quality::State> {
 
 fn enricher(dir: &Path) -> Enricher {
     let geoip = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/demo/geoip.mmdb");
-    let (config, metrics) = (config::Enrich::default(), Arc::new(Metrics::new()));
+    let (config, registry) = (config::Enrich::default(), Registry::new());
+    let metrics = SessionMetrics::new(&registry);
     let sessions = Sessions::open(dir, &config, clock::unix_micros(), &metrics).unwrap();
     Enricher::new(&Shared {
         sessions: Arc::new(sessions),
@@ -155,7 +157,8 @@ fn enricher(dir: &Path) -> Enricher {
         router: Router::new(&[]),
         pop: "bench".into(),
         config,
-        metrics,
+        metrics: Arc::new(EnrichMetrics::new(&registry, Drops::of_clicks(&registry))),
+        stats: Arc::new(StatsMetrics::new(&registry)),
         quality: state(&config::Quality::default()),
         feeds: Vec::new(),
     })

@@ -10,6 +10,7 @@ pub mod encoder;
 mod fragments;
 #[cfg(debug_assertions)]
 mod leak;
+pub mod metrics;
 pub mod privacy;
 pub mod route;
 mod worker;
@@ -25,7 +26,9 @@ use std::{
 };
 
 use crossbeam_channel::Sender;
+use prometheus::IntCounter;
 
+use metrics::EnrichMetrics;
 pub use route::Router;
 use worker::Worker;
 
@@ -35,7 +38,7 @@ use crate::{
     config, quality,
     runtime::PanicWatch,
     session::Sessions,
-    telemetry::metrics::{FeedMetrics, Metrics},
+    stats::metrics::StatsMetrics,
     visitor::{Sources, bot::CrawlerStore, geo::GeoStore},
 };
 
@@ -119,11 +122,12 @@ pub struct Shared {
     pub router: Router,
     pub pop: String,
     pub config: config::Enrich,
-    pub metrics: Arc<Metrics>,
+    pub metrics: Arc<EnrichMetrics>,
+    pub stats: Arc<StatsMetrics>,
     /// What is known for judging clicks, shared with the redirect.
     pub quality: Arc<quality::State>,
-    /// In the order of the configuration.
-    pub feeds: Vec<Arc<FeedMetrics>>,
+    /// Events made for each feed, in the order of the configuration.
+    pub feeds: Vec<IntCounter>,
     /// Whether clicks are counted.
     pub counts: bool,
 }

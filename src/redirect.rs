@@ -46,6 +46,7 @@
 
 pub mod client;
 pub mod forward;
+pub mod metrics;
 pub mod request;
 pub mod response;
 
@@ -56,6 +57,7 @@ use http::Method;
 use pingora_proxy::Session;
 
 pub use client::TrustedProxies;
+use metrics::{Outcome, RedirectMetrics};
 pub use request::Request;
 pub use response::Answers;
 
@@ -71,7 +73,7 @@ use crate::{
         enumeration::Enumeration,
     },
     runtime::{clock, failpoint::fail_point},
-    telemetry::metrics::{DropReason, Metrics, Outcome},
+    telemetry::drops::DropReason,
     visitor::{Sources, network::Network},
 };
 
@@ -82,7 +84,7 @@ pub struct Redirector {
     capture: Capture,
     trusted: Arc<TrustedProxies>,
     answers: Arc<Answers>,
-    metrics: Arc<Metrics>,
+    metrics: Arc<RedirectMetrics>,
     /// Which addresses request many unknown slashtags; `None` when that is not counted.
     enumeration: Option<Arc<Enumeration>>,
     /// What is blocked; `None` when nothing is.
@@ -147,7 +149,7 @@ impl Redirector {
         capture: Capture,
         trusted: TrustedProxies,
         answers: Answers,
-        metrics: Arc<Metrics>,
+        metrics: Arc<RedirectMetrics>,
         quality: &Arc<quality::State>,
         sources: Arc<Sources>,
     ) -> Self {

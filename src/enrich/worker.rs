@@ -21,7 +21,7 @@ use crate::{
     click::{RawClick, Visit},
     event::MAX_EVENT,
     runtime::{clock, failpoint::fail_point},
-    telemetry::metrics::DropReason,
+    telemetry::drops::DropReason,
 };
 
 /// A batch is handed on when its text has grown to this many bytes, or when the rings are empty.
@@ -64,7 +64,7 @@ impl Worker {
             }
             self.flush();
             for _ in 0..inlet.take_damaged() {
-                self.shared.metrics.click_dropped(DropReason::Damaged);
+                self.shared.metrics.dropped.count(DropReason::Damaged);
             }
             if last_round {
                 return;
@@ -79,7 +79,7 @@ impl Worker {
         let feeds = self.shared.router.feeds(text(facts.texts.workspace));
         let wanted = Wanted { tally: self.shared.counts, event: !feeds.is_empty() };
         if !wanted.tally && !wanted.event {
-            self.shared.metrics.click_dropped(DropReason::NoFeed);
+            self.shared.metrics.dropped.count(DropReason::NoFeed);
             return None;
         }
         let start = self.batch.text.len();
@@ -94,20 +94,20 @@ impl Worker {
             && self.batch.text.len() - event > MAX_EVENT
         {
             self.batch.text.truncate(start);
-            self.shared.metrics.click_dropped(DropReason::TooLarge);
+            self.shared.metrics.dropped.count(DropReason::TooLarge);
             tracing::error!(id = %facts.id, limit = MAX_EVENT, "an event is too large, and is lost");
         } else if let Ok(Ok(Encoded { event, .. })) = encoded {
             for &feed in feeds {
-                self.shared.feeds[usize::from(feed)].routed.inc();
+                self.shared.feeds[usize::from(feed)].inc();
             }
             self.batch.add(facts.id, facts.micros, mark, (start, event), feeds);
             let metrics = &self.shared.metrics;
-            metrics.clicks_enriched.inc();
-            metrics.clicks_unfed.inc_by(feeds.is_empty().into());
-            metrics.stats.tallied.inc_by(wanted.tally.into());
+            metrics.enriched.inc();
+            metrics.unfed.inc_by(feeds.is_empty().into());
+            self.shared.stats.tallied.inc_by(wanted.tally.into());
         } else {
             self.batch.text.truncate(start);
-            self.shared.metrics.click_dropped(DropReason::WorkerFailed);
+            self.shared.metrics.dropped.count(DropReason::WorkerFailed);
             tracing::error!(id = %facts.id, "a worker failed on a click, which is lost: please report this defect");
         }
         encoded.ok()?.ok()?.visit
