@@ -78,7 +78,6 @@ impl FeedAccount {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::{pipeline::gauges::Metrics, telemetry::drops::DropReason};
 
     #[test]

@@ -14,7 +14,7 @@ use crate::{
     deliver::Deliver,
     enrich::{Enrich, Router, Shared},
     quality,
-    redirect::{Answers, Redirector, TrustedProxies},
+    redirect::{Redirector, TrustedProxies},
     runtime::{PanicWatch, clock},
     session::Sessions,
     spool::{FeedSpec, Opened, rollups},
@@ -65,10 +65,10 @@ impl Pipeline {
         let shared = shared(config, &loaded, &sessions, &metrics);
         let enrich = Enrich::start(shared, inlets, &batches, &panics)?;
         let redirector = Redirector::new(
+            &config.redirect,
             Arc::clone(&loaded.catalog),
             capture.clone(),
             trusted,
-            Answers::new(&config.redirect),
             Arc::clone(&metrics.redirect),
             &loaded.quality,
             Arc::clone(&loaded.sources),
