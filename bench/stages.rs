@@ -16,16 +16,17 @@ use clickedge::{
     config,
     enrich::{
         Router, Shared,
+        encoder::{Enricher, Wanted},
+        metrics::EnrichMetrics,
         privacy::Policies,
-        worker::{Enricher, Wanted},
     },
     link::key::Host,
     quality,
     redirect::{Decision, Head, decide},
     runtime::clock,
-    session::Sessions,
-    stats::{Delta, Referrers, tally::Tally},
-    telemetry::metrics::Metrics,
+    session::{Sessions, metrics::SessionMetrics},
+    stats::{Delta, Referrers, metrics::StatsMetrics, tally::Tally},
+    telemetry::{drops::Drops, metrics::Registry},
     visitor::{
         Sources,
         agent::{
@@ -40,7 +41,7 @@ use clickedge::{
     },
 };
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use crossbeam::queue::ArrayQueue;
+use crossbeam_queue::ArrayQueue;
 use flate2::{Compression, write::GzEncoder};
 use pingora::http::RequestHeader;
 use woothee::parser::Parser;
@@ -148,7 +149,8 @@ fn state(config: &config::Quality) -> Arc<quality::State> {
 
 fn enricher(dir: &Path) -> Enricher {
     let geoip = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/demo/geoip.mmdb");
-    let (config, metrics) = (config::Enrich::default(), Arc::new(Metrics::new()));
+    let (config, registry) = (config::Enrich::default(), Registry::new());
+    let metrics = SessionMetrics::new(&registry);
     let sessions = Sessions::open(dir, &config, clock::unix_micros(), &metrics).unwrap();
     Enricher::new(&Shared {
         sessions: Arc::new(sessions),
@@ -159,7 +161,8 @@ fn enricher(dir: &Path) -> Enricher {
         router: Router::new(&[]),
         pop: "bench".into(),
         config,
-        metrics,
+        metrics: Arc::new(EnrichMetrics::new(&registry, Drops::of_clicks(&registry))),
+        stats: Arc::new(StatsMetrics::new(&registry)),
         quality: state(&config::Quality::default()),
         feeds: Vec::new(),
     })

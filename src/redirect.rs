@@ -51,6 +51,7 @@ pub mod client;
 pub mod decide;
 pub mod forward;
 pub mod head;
+pub mod metrics;
 pub mod proxy;
 
 use std::{net::IpAddr, sync::Arc, time::Instant};
@@ -61,6 +62,7 @@ pub use answer::{Answer, Answers};
 pub use client::TrustedProxies;
 pub use decide::{Decision, decide};
 pub use head::Head;
+use metrics::{Outcome, RedirectMetrics};
 
 use crate::{
     capture::{Capture, Pushed},
@@ -74,7 +76,7 @@ use crate::{
         enumeration::Enumeration,
     },
     runtime::{clock, failpoint::fail_point},
-    telemetry::metrics::{DropReason, Metrics, Outcome},
+    telemetry::drops::DropReason,
     visitor::{Sources, network::Network},
 };
 
@@ -86,7 +88,7 @@ pub struct Redirector {
     trusted: Arc<TrustedProxies>,
     answers: Arc<Answers>,
     keepalive_secs: Option<u64>,
-    metrics: Arc<Metrics>,
+    metrics: Arc<RedirectMetrics>,
     /// Which addresses request many unknown slashtags; `None` when that is not counted.
     enumeration: Option<Arc<Enumeration>>,
     /// What is blocked; `None` when nothing is.
@@ -101,7 +103,7 @@ impl Redirector {
         catalog: Arc<CatalogStore>,
         capture: Capture,
         trusted: TrustedProxies,
-        metrics: Arc<Metrics>,
+        metrics: Arc<RedirectMetrics>,
         quality: &Arc<quality::State>,
         sources: Arc<Sources>,
     ) -> Self {

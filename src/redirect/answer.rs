@@ -6,7 +6,8 @@
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, header};
 
-use crate::{config, event::Reason, telemetry::metrics::Outcome};
+use super::metrics::Outcome;
+use crate::{config, event::Reason};
 
 const NO_STORE: HeaderValue = HeaderValue::from_static("private, no-store");
 const NOTHING: HeaderValue = HeaderValue::from_static("0");

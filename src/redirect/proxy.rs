@@ -3,10 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
-use pingora::{
-    http::{RequestHeader, ResponseHeader},
-    proxy::Session,
-};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora_proxy::Session;
 
 use super::{Answer, Head, Redirector, answer::MAX_HEADERS};
 use crate::{click::Flags, runtime::clock};
