@@ -31,7 +31,7 @@ use crate::{
     telemetry::metrics::{Account, Metrics, Reload},
     visitor::{
         SourceError, Sources,
-        bot::{CrawlerStore, CrawlersError, Lists},
+        bot::{CrawlerLists, CrawlerStore, CrawlersError},
         geo::GeoStore,
     },
 };
@@ -292,7 +292,7 @@ impl Monitor {
 
 fn open_crawlers(config: &config::Enrich) -> Result<CrawlerStore, CrawlersError> {
     let (file, people) = (config.crawlers_file.clone(), config.not_crawlers.clone());
-    let store = CrawlerStore::open(move || Lists::read(file.as_deref(), &people))?;
+    let store = CrawlerStore::open(move || CrawlerLists::read(file.as_deref(), &people))?;
     tell_crawlers(&store);
     Ok(store)
 }
