@@ -21,7 +21,7 @@ use clickedge::{
     },
     link::key::Host,
     quality,
-    redirect::{Decision, Request, decide},
+    redirect::{Decision, Head, decide},
     runtime::clock,
     session::Sessions,
     stats::{Delta, Referrers, tally::Tally},
@@ -138,6 +138,10 @@ fn facts(visitor: u32) -> Facts<'static> {
     }
 }
 
+fn read(header: &RequestHeader) -> Head<'_> {
+    Head::read(&header.method, header.raw_path(), header.version, &header.headers)
+}
+
 fn state(config: &config::Quality) -> Arc<quality::State> {
     Arc::new(quality::State::open(config).unwrap())
 }
@@ -167,10 +171,10 @@ fn redirect(c: &mut Criterion) {
     group.throughput(Throughput::Elements(1));
     let headers: Vec<_> = (0..1_000).map(|n| request(&format!("/tag-{:06x}", n * 97 % LINKS))).collect();
     let mut next = headers.iter().cycle();
-    group.bench_function("read request", |b| b.iter(|| black_box(Request::read(next.next().unwrap())).path.len()));
+    group.bench_function("read request", |b| b.iter(|| black_box(read(next.next().unwrap())).path.len()));
     group.bench_function("decide", |b| {
         b.iter(|| {
-            let request = Request::read(next.next().unwrap());
+            let request = read(next.next().unwrap());
             match decide(&store.load(), &request) {
                 Decision::Redirect { location, .. } => location.len(),
                 _ => unreachable!(),
@@ -179,7 +183,7 @@ fn redirect(c: &mut Criterion) {
     });
     let forwarded = request("/tag-00002a?utm_source=mail&utm_term=poster");
     group.bench_function("decide, query forwarded", |b| {
-        b.iter(|| match decide(&store.load(), &Request::read(&forwarded)) {
+        b.iter(|| match decide(&store.load(), &read(&forwarded)) {
             Decision::Redirect { location, .. } => location.len(),
             _ => unreachable!(),
         });

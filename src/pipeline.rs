@@ -20,7 +20,7 @@ use crate::{
     enrich::{Enrich, Router, Shared},
     files::{list::ListError, mmdb::DatabaseError},
     quality,
-    redirect::{Answers, Redirector, TrustedProxies},
+    redirect::{Redirector, TrustedProxies},
     runtime::{PanicWatch, clock},
     session::{SessionError, Sessions},
     spool::{FeedSpec, Opened, Outbox, Spool, SpoolError, rollups},
@@ -122,10 +122,10 @@ impl Pipeline {
         };
         let enrich = Enrich::start(shared, inlets, &batches, &panics)?;
         let redirector = Redirector::new(
+            &config.redirect,
             Arc::clone(&catalog),
             capture.clone(),
             trusted,
-            Answers::new(&config.redirect),
             Arc::clone(&metrics),
             &quality,
             Arc::clone(&sources),

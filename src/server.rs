@@ -156,7 +156,7 @@ impl ProxyHttp for EdgeProxy {
             return Ok(true);
         }
         if self.upstream.is_none() {
-            self.redirector.refuse(session).await?;
+            self.redirector.reject(session).await?;
             return Ok(true);
         }
         self.redirector.limit_idle(session);
