@@ -22,13 +22,14 @@ use clickedge::{
     config,
     enrich::{
         Router, Shared,
-        worker::{Enricher, Wanted},
+        encoder::{Enricher, Wanted},
+        metrics::EnrichMetrics,
     },
     quality::{self, velocity::VelocityTracker},
     runtime::clock,
-    session::Sessions,
-    stats::{Delta, Referrers, tally::Tally},
-    telemetry::metrics::Metrics,
+    session::{Sessions, metrics::SessionMetrics},
+    stats::{Delta, Referrers, metrics::StatsMetrics, tally::Tally},
+    telemetry::{drops::Drops, metrics::Registry},
     visitor::{
         Sources,
         agent::{AgentCache, DEFAULT_CACHE_ENTRIES, hints::Hints},
@@ -197,7 +198,8 @@ fn tallies(clicks: &[Vec<u8>], shared: &Shared) {
 }
 
 fn shared(dir: &Path) -> Shared {
-    let (config, metrics) = (config::Enrich::default(), Arc::new(Metrics::new()));
+    let (config, registry) = (config::Enrich::default(), Registry::new());
+    let metrics = SessionMetrics::new(&registry);
     let database = dir.join("city.mmdb");
     fs::write(&database, cities()).unwrap();
     Shared {
@@ -211,7 +213,8 @@ fn shared(dir: &Path) -> Shared {
         counts: true,
         feeds: Vec::new(),
         config,
-        metrics,
+        metrics: Arc::new(EnrichMetrics::new(&registry, Drops::of_clicks(&registry))),
+        stats: Arc::new(StatsMetrics::new(&registry)),
     }
 }
 

@@ -12,7 +12,10 @@ use prometheus::IntCounter;
 use proptest::prelude::*;
 
 use super::{keys::DAY, table::Individual, *};
-use crate::click::{ClientAddr, EventId, Flags, Protocol, Texts};
+use crate::{
+    click::{ClientAddr, EventId, Flags, Protocol, Texts},
+    telemetry::metrics::Registry,
+};
 
 const NOON: u64 = 20_000 * DAY + DAY / 2;
 const MINUTE: u64 = 60_000_000;
@@ -518,7 +521,7 @@ fn on_cpu() -> u64 {
 #[ignore = "a measurement: run it alone, with --nocapture"]
 fn the_cost_of_a_click() {
     let dir = tempfile::tempdir_in("/dev/shm").unwrap();
-    let metrics = Metrics::new();
+    let metrics = SessionMetrics::new(&Registry::new());
     let sessions = Sessions::open(dir.path(), &config::Enrich::default(), NOON, &metrics).unwrap();
     let agent = "Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Mobile Safari/537.36";
     let time = |what: &str, count: u32, act: &dyn Fn(u32)| {
@@ -563,5 +566,5 @@ fn the_cost_of_a_click() {
             black_box(sessions.visits.table.click(click, IDLE, Individual { hash, place: 0 }, || None));
         });
     }
-    println!("{} remembered, {} evicted", sessions.visitors(), metrics.session_evictions.get());
+    println!("{} remembered, {} evicted", sessions.visitors(), metrics.evictions.get());
 }
