@@ -43,7 +43,6 @@ use self::{blocklist::Destinations, penalty::Penalties, signatures::Field};
 use crate::{
     config,
     event::{Quality, Reason, Reasons, Verdict},
-    files::list::ListError,
 };
 
 /// What a click shows of its sender, as it came. Absent headers are empty.
@@ -173,20 +172,17 @@ pub struct State {
 }
 
 impl State {
-    /// Reads the block lists.
-    ///
-    /// # Errors
-    /// See [`ListError`].
-    pub fn open(config: &config::Quality) -> Result<Self, ListError> {
+    /// Detectors without a history and without block lists.
+    pub fn new(config: &config::Quality) -> Self {
         let block = config.blocked();
         if !block.is_empty() {
             signatures::warm_up();
         }
-        Ok(Self {
+        Self {
             config: config.clone(),
-            destinations: Destinations::open(config)?,
+            destinations: Destinations::default(),
             penalties: block.contains(Reason::ClickFlood).then(|| Penalties::new(config.flood_secs)),
-        })
+        }
     }
 }
 

@@ -7,8 +7,6 @@ use std::path::Path;
 
 use maxminddb::{MaxMindDbError, Reader};
 
-use crate::runtime::clock;
-
 /// An older database is complained of: `MaxMind` and DB-IP publish one at least each month, and their licences ask
 /// for its use.
 pub const OLD_DAYS: u64 = 60;
@@ -59,19 +57,12 @@ impl DatabaseKind {
     pub fn unread(&self, file: &Path, source: MaxMindDbError) -> DatabaseError {
         DatabaseError::Read { what: self.what, file: file.display().to_string(), source }
     }
+}
 
-    /// Warns of a database that is old. `built_secs` is in seconds since the Unix epoch.
-    pub fn warn_if_old(&self, file: &Path, built_secs: u64) {
-        if let Some(days) = days_too_old(built_secs, clock::unix_micros() / 1_000_000) {
-            tracing::warn!(
-                file = %file.display(),
-                days,
-                limit = OLD_DAYS,
-                "the {} database is old: put a newer one in its place and send SIGHUP",
-                self.what
-            );
-        }
-    }
+/// A warning about a database that is old. `built_secs` and `now_secs` are in seconds since the Unix epoch.
+pub fn age_warning(built_secs: u64, now_secs: u64) -> Option<String> {
+    let days = days_too_old(built_secs, now_secs)?;
+    Some(format!("the database is {days} days old (limit {OLD_DAYS}); put a newer one in its place and send SIGHUP"))
 }
 
 /// The age in days of a database that is too old.

@@ -36,8 +36,8 @@ use crate::{
 /// Bytes of an agent string that are looked at; the rest is the sender's own business, and must not cost us.
 pub const MAX_AGENT_BYTES: usize = 1024;
 
-/// The operator's lists in service.
-pub type CrawlerStore = Reloadable<CrawlerLists, CrawlersError>;
+/// The operator's current lists of crawlers and humans.
+pub type CrawlerStore = Reloadable<CrawlerLists>;
 
 /// What the lists say of an agent string.
 pub(super) enum ListMatch {

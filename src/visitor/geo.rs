@@ -8,11 +8,7 @@
 //! A reload swaps a new one in; a broken file leaves the old one in service. Each worker keeps the locations that it
 //! has decoded, by their place in the database: many addresses share one.
 
-use std::{
-    net::IpAddr,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{net::IpAddr, path::Path, sync::Arc};
 
 use ahash::RandomState;
 use arc_swap::ArcSwapOption;
@@ -34,48 +30,42 @@ const GEOIP: DatabaseKind = DatabaseKind {
     needed: "a City, Enterprise or Country database",
 };
 
-/// The database in service, and the way to put another in its place.
+/// The current database; without one, no event has a location.
+#[derive(Default)]
 pub struct GeoStore {
-    file: Option<PathBuf>,
     current: ArcSwapOption<Database>,
 }
 
-struct Database {
+/// A City, Enterprise or Country database.
+pub struct Database {
     reader: Reader<Vec<u8>>,
 }
 
 impl GeoStore {
-    /// Opens the configured database; `None` means that no event has a location.
-    ///
-    /// # Errors
-    /// See [`DatabaseError`].
-    pub fn open(file: Option<&Path>) -> Result<Self, DatabaseError> {
-        let database = file.map(read).transpose()?;
-        Ok(Self { file: file.map(Into::into), current: ArcSwapOption::from_pointee(database) })
+    /// Makes another database the current one.
+    pub fn publish(&self, database: Database) {
+        self.current.store(Some(Arc::new(database)));
     }
 
-    /// Reads the file again. On an error the database in service stays. False when none is configured.
-    ///
-    /// # Errors
-    /// See [`DatabaseError`].
-    pub fn reload(&self) -> Result<bool, DatabaseError> {
-        let Some(file) = &self.file else {
-            return Ok(false);
-        };
-        self.current.store(Some(Arc::new(read(file)?)));
-        Ok(true)
-    }
-
-    /// When the database in service was built, in seconds since the Unix epoch; 0 without one.
+    /// When the current database was built, in seconds since the Unix epoch; 0 without one.
     pub fn built_at_secs(&self) -> u64 {
-        self.current.load().as_ref().map_or(0, |database| database.reader.metadata().build_epoch)
+        self.current.load().as_ref().map_or(0, |database| database.built_at_secs())
     }
 }
 
-fn read(file: &Path) -> Result<Database, DatabaseError> {
-    let reader = GEOIP.open(file)?;
-    GEOIP.warn_if_old(file, reader.metadata().build_epoch);
-    Ok(Database { reader })
+impl Database {
+    /// Reads a database, whole and once.
+    ///
+    /// # Errors
+    /// See [`DatabaseError`].
+    pub fn read(file: &Path) -> Result<Self, DatabaseError> {
+        Ok(Self { reader: GEOIP.open(file)? })
+    }
+
+    /// When it was built, in seconds since the Unix epoch.
+    pub fn built_at_secs(&self) -> u64 {
+        self.reader.metadata().build_epoch
+    }
 }
 
 /// One worker's way to locations.

@@ -159,7 +159,6 @@ fn add_providers(file: &Path, hosting: &mut Vec<IpNet>) -> Result<u64, NetworksE
     if !has_numbers {
         return Err(NetworksError::NoNumbers(file.to_owned()));
     }
-    ASN.warn_if_old(file, built);
     Ok(built)
 }
 
