@@ -35,6 +35,7 @@ pub mod export;
 mod feed;
 pub mod inspect;
 pub mod journal;
+pub mod metrics;
 pub mod outbox;
 pub mod pack;
 pub mod record;

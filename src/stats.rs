@@ -10,6 +10,7 @@
 pub mod count_store;
 mod counts;
 mod handle;
+pub mod metrics;
 mod referrers;
 pub mod rollup;
 pub mod store;

@@ -28,8 +28,13 @@ use super::{
 };
 use crate::{
     runtime::{Class, Classified, clock, failpoint::fail_point},
-    stats::{Delta, Referrers, count_store::CountStore, store::StoreError, tally::Tally},
-    telemetry::metrics::{Lost, Metrics},
+    stats::{
+        Delta, Referrers,
+        count_store::CountStore,
+        metrics::{Lost, StatsMetrics},
+        store::StoreError,
+        tally::Tally,
+    },
 };
 
 /// Time after which a waiting tally is counted.
@@ -71,7 +76,7 @@ pub struct Aggregator {
     store: Box<dyn CountStore>,
     journal: PathBuf,
     disk: Arc<dyn Disk>,
-    metrics: Arc<Metrics>,
+    metrics: Arc<StatsMetrics>,
     /// What waits, in the order of the journal.
     spans: VecDeque<Span>,
     tallies: u64,
@@ -101,7 +106,12 @@ struct Part {
 
 impl Aggregator {
     /// `journal` is the folder of the segments.
-    pub fn new(store: Box<dyn CountStore>, journal: PathBuf, disk: Arc<dyn Disk>, metrics: Arc<Metrics>) -> Self {
+    pub fn new(
+        store: Box<dyn CountStore>,
+        journal: PathBuf,
+        disk: Arc<dyn Disk>,
+        metrics: Arc<StatsMetrics>,
+    ) -> Self {
         Self {
             store,
             journal,
@@ -132,7 +142,7 @@ impl Aggregator {
     /// Takes over the spans that an earlier process has left. `oldest` is the time of the oldest click.
     pub fn begin(&mut self, spans: Vec<Span>, oldest: Option<u64>) {
         for span in spans {
-            self.metrics.stats.recovered.inc_by(span.tallies);
+            self.metrics.recovered.inc_by(span.tallies);
             self.note(span);
         }
         // Their waiting time continues: a process that is killed again and again must still count them.
@@ -189,7 +199,7 @@ impl Aggregator {
         match self.read().and_then(|part| self.commit(&part)) {
             Ok(()) => {
                 if self.wait_until.take().is_some() {
-                    self.metrics.stats.failing.set(0);
+                    self.metrics.failing.set(0);
                     tracing::info!("store of counts recovered; clicks are counted again");
                 }
                 true
@@ -205,7 +215,7 @@ impl Aggregator {
         if self.wait_until.is_none() {
             tracing::error!(%error, "clicks not counted; they wait in the journal while delivery continues");
         }
-        self.metrics.stats.failing.set(1);
+        self.metrics.failing.set(1);
         self.wait_until = Some(clock::monotonic() + RETRY_PAUSE);
         if matches!(error, CountError::Store(_)) {
             self.counted = None;
@@ -280,8 +290,8 @@ impl Aggregator {
         self.spans.pop_front_if(|span| span.tallies == 0);
         self.tallies = self.spans.iter().map(|span| span.tallies).sum();
         self.since = self.since.filter(|_| self.tallies > 0);
-        self.metrics.stats.counted.inc_by(part.counted);
-        self.metrics.stats.lose(Lost::Damaged, part.damaged);
+        self.metrics.counted.inc_by(part.counted);
+        self.metrics.lose(Lost::Damaged, part.damaged);
         if part.damaged > 0 {
             tracing::error!(clicks = part.damaged, "clicks not counted: their part of the journal is damaged");
         }
@@ -297,7 +307,7 @@ impl Aggregator {
             && let Some(span) = self.spans.pop_front()
         {
             self.tallies -= span.tallies;
-            self.metrics.stats.lose(Lost::JournalFull, span.tallies);
+            self.metrics.lose(Lost::JournalFull, span.tallies);
             let (segment, clicks) = (span.segment, span.tallies);
             tracing::error!(segment, clicks, "clicks not counted: the store fails, and they would fill the journal");
         }

@@ -20,7 +20,7 @@ use std::{
     time::Duration,
 };
 
-use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use super::{
     aggregate::Aggregator,
@@ -31,6 +31,7 @@ use super::{
         self, Journal, Synced,
         reader::{Recovered, read_journal},
     },
+    metrics::SpoolMetrics,
     outbox::{self, Outbox},
     pack::{self, Packer, round::finish_last_round, schedule::Schedule, source::RollupSource},
     record::Records,
@@ -45,7 +46,6 @@ use crate::{
     object::Object,
     runtime::{PanicWatch, clock, retry::RetryUntil},
     stats::count_store::CountStore,
-    telemetry::metrics::Metrics,
 };
 
 /// Batches that wait for the journal before the workers do.
@@ -57,12 +57,12 @@ pub struct SpoolBuilder<'a> {
     pop: &'a str,
     feeds: Vec<FeedSpec>,
     counts: Option<Box<dyn CountStore>>,
-    metrics: Arc<Metrics>,
+    metrics: Arc<SpoolMetrics>,
 }
 
 impl<'a> SpoolBuilder<'a> {
     /// The spool of an edge with these feeds.
-    pub fn new(config: &'a config::Spool, pop: &'a str, feeds: Vec<FeedSpec>, metrics: Arc<Metrics>) -> Self {
+    pub fn new(config: &'a config::Spool, pop: &'a str, feeds: Vec<FeedSpec>, metrics: Arc<SpoolMetrics>) -> Self {
         Self { config, pop, feeds, counts: None, metrics }
     }
 
@@ -110,8 +110,9 @@ impl<'a> SpoolBuilder<'a> {
         finish_last_round(&*disk, &dir, &outbox, &state, &mut records)?;
 
         let mut numbers: HashMap<String, u16> = feeds.iter().map(|feed| feed.name.clone()).zip(0..).collect();
-        let mut aggregator = counts
-            .map(|counts| Aggregator::new(counts, dir.join("journal"), Arc::clone(&disk), Arc::clone(&metrics)));
+        let mut aggregator = counts.map(|counts| {
+            Aggregator::new(counts, dir.join("journal"), Arc::clone(&disk), Arc::clone(&metrics.stats))
+        });
         // A store that fails is asked again later: until then, the whole journal waits to be counted.
         let counted = aggregator.as_mut().map(Aggregator::counted);
         let mut recovered = read_journal(&*disk, &dir, &state, counted.map(Option::unwrap_or_default), |name| {
@@ -181,7 +182,7 @@ pub struct RecoveredSpool {
     recovered: Recovered,
     aggregator: Option<Aggregator>,
     rollups: Option<RollupSource>,
-    metrics: Arc<Metrics>,
+    metrics: Arc<SpoolMetrics>,
     lock: File,
 }
 

@@ -2,10 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
+use super::metrics::BacklogMetrics;
 use crate::{
     config::{self, Format},
     stats::rollup::Workspaces,
-    telemetry::metrics::FeedMetrics,
 };
 
 /// A feed of the configuration, or one that only the journal names.
@@ -25,12 +25,12 @@ pub struct FeedSpec {
     pub rollups: Option<Workspaces>,
     /// False for a feed that only an earlier configuration had: its objects are made, and stay in the outbox.
     pub configured: bool,
-    pub metrics: Arc<FeedMetrics>,
+    pub metrics: Arc<BacklogMetrics>,
 }
 
 impl FeedSpec {
     /// A feed of the configuration.
-    pub fn new(feed: &config::Feed, pop: &str, metrics: Arc<FeedMetrics>) -> Self {
+    pub fn new(feed: &config::Feed, pop: &str, metrics: Arc<BacklogMetrics>) -> Self {
         Self {
             name: feed.name.clone(),
             pop: pop.to_owned(),
@@ -48,7 +48,7 @@ impl FeedSpec {
     }
 
     /// A feed that the configuration no longer has.
-    pub(super) fn unconfigured(name: &str, pop: &str, metrics: Arc<FeedMetrics>) -> Self {
+    pub(super) fn unconfigured(name: &str, pop: &str, metrics: Arc<BacklogMetrics>) -> Self {
         Self {
             name: name.to_owned(),
             pop: pop.to_owned(),

@@ -28,16 +28,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 pub use segment::{Header, Run, Span, Synced, segment_number, segment_path};
 
-use super::disk::{Disk, DiskFile};
+use super::{
+    disk::{Disk, DiskFile},
+    metrics::SpoolMetrics,
+};
 use crate::{
     capture::Mark,
     enrich::Batch,
     runtime::{Hour, failpoint::fail_point, retry::RetryUntil},
-    telemetry::metrics::Metrics,
 };
 
 /// A group is committed early when it has grown to this many bytes.
@@ -59,7 +61,7 @@ pub struct Setup {
     /// Bytes of all segments. The packer subtracts those that it removes.
     pub size: Arc<AtomicU64>,
     pub retry: RetryUntil,
-    pub metrics: Arc<Metrics>,
+    pub metrics: Arc<SpoolMetrics>,
     /// Becomes true when all events are on the disk, their clicks are released, and no more will come.
     pub ended: Arc<AtomicBool>,
     /// Called with the position in a ring up to which the journal holds its clicks.
@@ -144,7 +146,7 @@ impl Journal {
         if !self.group.frames.is_empty() {
             let (retry, metrics) = (self.setup.retry.clone(), Arc::clone(&self.setup.metrics));
             retry.retry("write the journal", &*metrics, || self.write())?;
-            self.setup.metrics.clicks_journaled.inc_by(clicks);
+            self.setup.metrics.journaled.inc_by(clicks);
             fail_point("journal_synced");
         }
         for (ring, end) in self.group.marks.drain() {

@@ -30,7 +30,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crossbeam::channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 use schedule::Schedule;
 use source::RollupSource;
 
@@ -39,6 +39,7 @@ use super::{
     disk::Disk,
     feed::FeedSpec,
     journal::{Run, Synced, reader::Recovered},
+    metrics::SpoolMetrics,
     outbox::Outbox,
     record::Records,
     state::{Position, State},
@@ -46,7 +47,6 @@ use super::{
 use crate::{
     object::Object,
     runtime::{clock, retry::RetryUntil},
-    telemetry::metrics::Metrics,
 };
 
 /// Least time between two rounds.
@@ -79,7 +79,7 @@ pub struct Setup {
     /// Limit of the bytes of the journal.
     pub journal_max_bytes: u64,
     pub retry: RetryUntil,
-    pub metrics: Arc<Metrics>,
+    pub metrics: Arc<SpoolMetrics>,
     /// True when the journal has ended and all of its clicks are released in the rings.
     pub journal_ended: Arc<AtomicBool>,
     /// Called with each finished object and the number of its feed.

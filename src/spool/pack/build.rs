@@ -29,7 +29,7 @@ use crate::{
         },
         record::Record,
     },
-    telemetry::metrics::DropReason,
+    telemetry::drops::DropReason,
 };
 
 /// Up to this many files are synced one by one. Beyond that, the whole file system is synced once.

@@ -12,7 +12,7 @@ use crate::{
         record::{Record, Records},
         state::State,
     },
-    telemetry::metrics::DropReason,
+    telemetry::drops::DropReason,
 };
 
 /// What a round has built, and what it has to drop.

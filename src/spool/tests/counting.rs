@@ -3,7 +3,10 @@
 use std::{path::Path, sync::atomic::Ordering};
 
 use super::world::World;
-use crate::{spool::disk::Disk, stats::SubjectKind};
+use crate::{
+    spool::disk::Disk,
+    stats::{SubjectKind, metrics::Lost},
+};
 
 #[test]
 fn clicks_wait_for_a_store_of_counts_that_fails_and_no_event_is_lost() {
@@ -43,12 +46,8 @@ fn uncounted_clicks_are_given_up_before_they_fill_the_journal() {
     }
     world.counts.fail(0);
     world.count().unwrap();
-    let text = world.process.as_ref().unwrap().metrics.text();
-    let metric = |name: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(&format!("clickedge_{name} "))).unwrap();
-        line.parse::<u64>().unwrap()
-    };
-    let (counted, lost) = (metric("stats_counted_total"), metric("stats_lost_total{reason=\"journal_full\"}"));
+    let stats = &world.process.as_ref().unwrap().metrics.stats;
+    let (counted, lost) = (stats.counted.get(), stats.lost(Lost::JournalFull));
     assert_eq!(counted + lost, 2_000);
     assert!(lost > 0 && world.counts.clicks(SubjectKind::Link) == counted, "{counted} counted, {lost} lost");
 }

@@ -11,6 +11,7 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::world::spool_metrics;
 use crate::{
     capture::Mark,
     click::EventId,
@@ -22,11 +23,11 @@ use crate::{
         FeedSpec, SpoolBuilder,
         builder::SpoolParts,
         disk::{Disk, RealDisk},
+        metrics::SpoolMetrics,
         pack::source::RollupSource,
         state::Position,
     },
     stats::{Counts, Delta, Key, StatsHandle, SubjectKind, rollup::Workspaces, store::Store},
-    telemetry::metrics::Metrics,
 };
 
 const FEEDS: [&str; 2] = ["brand", "all"];
@@ -43,7 +44,7 @@ struct World {
     waiting: Arc<Mutex<Vec<(usize, Object)>>>,
 }
 
-fn specs(metrics: &Metrics) -> Vec<FeedSpec> {
+fn specs(metrics: &SpoolMetrics) -> Vec<FeedSpec> {
     let spec = |name: &&str| {
         let mut spec = FeedSpec::unconfigured(name, "test", metrics.feed(name));
         spec.configured = true;
@@ -55,7 +56,7 @@ fn specs(metrics: &Metrics) -> Vec<FeedSpec> {
 }
 
 fn start(dir: &Path, waiting: &Arc<Mutex<Vec<(usize, Object)>>>) -> SpoolParts {
-    let metrics = Arc::new(Metrics::new());
+    let metrics = spool_metrics();
     let config = config::Spool { dir: dir.into(), retain_secs: 0, ..config::Spool::default() };
     let disk = Arc::new(RealDisk::new(dir).unwrap());
     let lock = File::open("/dev/null").unwrap();

@@ -18,9 +18,9 @@ use crate::{
     config,
     enrich::Batch,
     object::{Object, ObjectKind, manifest::Manifest, reader::summarize_stream},
-    spool::{FeedSpec, Outbox, SpoolBuilder, builder::SpoolParts, disk::Disk},
-    stats::tally::Tally,
-    telemetry::metrics::Metrics,
+    spool::{FeedSpec, Outbox, SpoolBuilder, builder::SpoolParts, disk::Disk, metrics::SpoolMetrics},
+    stats::{metrics::StatsMetrics, tally::Tally},
+    telemetry::metrics::Registry,
 };
 
 const FEEDS: [&str; 3] = ["brand", "small", "both"];
@@ -61,12 +61,17 @@ pub struct World {
 
 /// The parts of a spool that its threads would run.
 pub struct Process {
-    pub metrics: Arc<Metrics>,
+    pub metrics: Arc<SpoolMetrics>,
     pub parts: SpoolParts,
     pub outbox: Arc<Outbox>,
 }
 
-fn specs(metrics: &Metrics) -> Vec<FeedSpec> {
+pub fn spool_metrics() -> Arc<SpoolMetrics> {
+    let registry = Registry::new();
+    Arc::new(SpoolMetrics::new(&registry, Arc::new(StatsMetrics::new(&registry))))
+}
+
+fn specs(metrics: &SpoolMetrics) -> Vec<FeedSpec> {
     let spec = |name: &&str| {
         let mut spec = FeedSpec::unconfigured(name, "test", metrics.feed(name));
         spec.configured = true;
@@ -100,7 +105,7 @@ impl World {
     }
 
     pub fn start(&mut self) -> io::Result<()> {
-        let metrics = Arc::new(Metrics::new());
+        let metrics = spool_metrics();
         let lock = File::open("/dev/null").unwrap();
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
         let (dir, journal_max_bytes) = (PathBuf::from("/spool"), self.journal_max_bytes);
