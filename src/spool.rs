@@ -3,16 +3,16 @@
 //! ```text
 //! workers ─► journal ─► packer ─► outbox ─► (delivery)
 //!
-//! {dir}/lock                         locked by the process that owns the spool                   (builder)
-//! {dir}/journal/{number}.journal     events, until each of their feeds has them in an object     (journal)
-//! {dir}/state                        how far each feed is packed; objects of the last round      (state)
-//! {dir}/build/                       objects of the round in progress                            (pack)
-//! {dir}/outbox/{feed}/{key}          finished objects, byte for byte what the sink will hold     (outbox)
-//! {dir}/delivered/{hour}/{feed}/…    delivered objects, for `spool.retain_secs`                  (outbox)
-//! {dir}/records/{hour}.{part}.records  what is known of each object, for manifests and rollups   (record, pack::schedule)
-//! {dir}/replay/{feed}/{key}          objects that an operator sends again                        (replay, pack)
-//! {dir}/quarantine/                  damaged parts of the journal, damaged objects               (recovery, outbox)
-//! {dir}/stats.sqlite                 counts, and how far the journal is counted                  (aggregate, crate::stats)
+//! {dir}/lock                           locked by the process that owns the spool                (builder)
+//! {dir}/journal/{number}.journal       events, until all of their feeds have packed them        (journal)
+//! {dir}/state                          how far each feed is packed; objects of the last round   (state)
+//! {dir}/build/                         objects of the round in progress                         (pack)
+//! {dir}/outbox/{feed}/{key}            finished objects, byte for byte as in the sink           (outbox)
+//! {dir}/delivered/{hour}/{feed}/…      delivered objects, for `spool.retain_secs`               (outbox)
+//! {dir}/records/{hour}.{part}.records  what manifests and rollups need to know of objects       (record)
+//! {dir}/replay/{feed}/{key}            objects that an operator sends again                     (replay)
+//! {dir}/quarantine/                    damaged parts of the journal, damaged objects            (recovery, outbox)
+//! {dir}/stats.sqlite                   counts, and how far the journal is counted               (crate::stats)
 //! ```
 //! Two threads own it. The journal's thread writes the events of about 100 milliseconds at a time to the disk, and then
 //! releases their clicks in the rings. The packer's thread makes objects of the events, feed by feed, and counts them.

@@ -256,7 +256,8 @@ impl Aggregator {
                     }
                     Err(error) => {
                         let (start, end) = frames.skip_unreadable();
-                        tracing::error!(segment = span.segment, start, end, %error, "part of the journal cannot be read; its clicks are not counted");
+                        let segment = span.segment;
+                        tracing::error!(segment, start, end, %error, "unreadable part of the journal is not counted");
                         continue;
                     }
                 };

@@ -196,7 +196,7 @@ impl Journal {
         if valid > segment.header {
             // A full disk needs the space. If this fails, too, the next header's cut marks the end.
             let _ = segment.file.cut(valid);
-            tracing::error!(%error, segment = number, valid, "journal segment abandoned; its last group goes into the next one");
+            tracing::error!(%error, segment = number, valid, "journal segment abandoned");
         } else if self.setup.disk.remove(&segment_path(&self.setup.dir, number)).is_ok() {
             // It holds no event, and no other part of the spool knows it.
             self.setup.size.fetch_sub(segment.header, Ordering::AcqRel);

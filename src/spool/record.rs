@@ -12,6 +12,7 @@ use std::{
     collections::{BTreeSet, HashMap, HashSet},
     io::{self, Write},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,9 @@ use crate::{
     object::{ManifestKey, ObjectKey, ObjectKind, RollupKey, Summary},
     runtime::Hour,
 };
+
+/// Time that late objects are collected for, before the next version of a manifest or a rollup includes them.
+pub const LATE: Duration = Duration::from_secs(60);
 
 /// Hours for which records are kept. A manifest of objects that come later lists those alone.
 pub const KEPT_HOURS: u64 = 48;

@@ -55,7 +55,8 @@ fn rewrite(disk: &dyn Disk, dir: &Path, segment: &Path) -> io::Result<()> {
         disk.sync_dir(dir)
     });
     written.or_else(|error| {
-        tracing::warn!(%error, segment = %segment.display(), "cannot rewrite the last segment of the journal; syncing it instead");
+        let segment = segment.display();
+        tracing::warn!(%error, %segment, "cannot rewrite the last journal segment; syncing it instead");
         let _ = disk.remove(&copy);
         disk.append(segment)?.sync()
     })
@@ -88,6 +89,6 @@ fn quarantine(disk: &dyn Disk, spool: &Path, Damage { segment, start, end, .. }:
         to.sync()
     };
     if let Err(error) = copy() {
-        tracing::warn!(%error, segment = %segment.display(), "cannot copy a damaged part of the journal into quarantine");
+        tracing::warn!(%error, segment = %segment.display(), "cannot copy the damage into quarantine");
     }
 }

@@ -61,8 +61,8 @@ pub enum ReplayError {
 impl Classified for ReplayError {
     fn class(&self) -> Class {
         match self {
-            Self::Object { source: ReadError::Damaged(_), .. } => Class::Data,
-            Self::Object { .. } | Self::Io(_) => Class::Io,
+            Self::Object { source, .. } => source.class(),
+            Self::Io(error) => Class::of_io(error),
         }
     }
 }

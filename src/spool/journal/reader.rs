@@ -192,7 +192,7 @@ impl<F: FnMut(&str) -> u16> Reader<'_, F> {
                 }
                 Err(error) => {
                     let (start, end) = frames.skip_unreadable();
-                    tracing::error!(segment = self.segment, start, end, %error, "part of the journal cannot be read");
+                    tracing::error!(segment = self.segment, start, end, %error, "unreadable part of the journal");
                     (start, end, Piece::Damage)
                 }
             };

@@ -153,7 +153,7 @@ impl Packer {
                         Err(error) => {
                             let (start, end) = frames.skip_unreadable();
                             let path = path.display();
-                            tracing::error!(%path, start, end, %error, "part of the journal cannot be read; its events are lost");
+                            tracing::error!(%path, start, end, %error, "unreadable part of the journal; its events are lost");
                             continue;
                         }
                     };

@@ -7,7 +7,7 @@ pub mod rollups;
 use std::{
     collections::{BTreeSet, HashMap},
     io,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use manifests::ManifestSchedule;
@@ -21,9 +21,6 @@ use crate::{
         record::{KEPT_HOURS, Record, Records},
     },
 };
-
-/// Time that late objects are collected for, before the next version of a manifest or a rollup includes them.
-pub(super) const LATE: Duration = Duration::from_secs(60);
 
 /// See the module.
 #[derive(Default)]

@@ -6,9 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::schedule::LATE;
 use crate::{
     runtime::{Hour, clock},
+    spool::record::LATE,
     stats::{
         StatsHandle,
         store::{Reader, Snapshot, StoreError},

@@ -11,7 +11,6 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-use super::LATE;
 use crate::{
     object::{
         ObjectKind,
@@ -22,7 +21,7 @@ use crate::{
     spool::{
         disk::Disk,
         feed::FeedSpec,
-        record::{Record, Records},
+        record::{LATE, Record, Records},
     },
 };
 
