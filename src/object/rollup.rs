@@ -16,7 +16,7 @@ pub const JSON_SCHEMA: &str = include_str!("../../conf/rollup.schema.json");
 
 /// A line of a rollup: the counts of one subject.
 #[derive(Serialize)]
-pub struct Line<'a> {
+pub struct RollupLine<'a> {
     pub schema: &'static str,
     pub hour: &'a str,
     pub kind: &'static str,

@@ -40,7 +40,7 @@ use super::{
     state::State,
 };
 use crate::{
-    capture::Mark,
+    capture::RingPosition,
     config,
     enrich::Batch,
     object::Object,
@@ -209,7 +209,7 @@ impl RecoveredSpool {
     /// When the system cannot start a thread.
     pub fn start(
         self,
-        release: impl FnMut(Mark) + Send + 'static,
+        release: impl FnMut(RingPosition) + Send + 'static,
         finished: impl FnMut(usize, Object) + Send + 'static,
         panics: &PanicWatch,
     ) -> io::Result<(Spool, Sender<Batch>)> {
@@ -230,7 +230,7 @@ impl RecoveredSpool {
 
     pub(super) fn assemble(
         self,
-        release: Box<dyn FnMut(Mark) + Send>,
+        release: Box<dyn FnMut(RingPosition) + Send>,
         mut finished: Box<dyn FnMut(usize, Object) + Send>,
     ) -> SpoolParts {
         // The size of the journal bounds what waits in it.

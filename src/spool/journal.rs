@@ -37,7 +37,7 @@ use super::{
     metrics::SpoolMetrics,
 };
 use crate::{
-    capture::Mark,
+    capture::RingPosition,
     enrich::Batch,
     runtime::{Hour, failpoint::fail_point, retry::RetryUntil},
 };
@@ -65,7 +65,7 @@ pub struct Setup {
     /// Becomes true when all events are on the disk, their clicks are released, and no more will come.
     pub ended: Arc<AtomicBool>,
     /// Called with the position in a ring up to which the journal holds its clicks.
-    pub release: Box<dyn FnMut(Mark) + Send>,
+    pub release: Box<dyn FnMut(RingPosition) + Send>,
 }
 
 /// The journal's writer.
@@ -98,7 +98,7 @@ struct Group {
     runs: Vec<(u16, Run)>,
     /// The last run of each feed.
     last: HashMap<u16, usize>,
-    marks: HashMap<u64, u64>,
+    ring_positions: HashMap<u64, u64>,
     began: Option<Instant>,
 }
 
@@ -149,8 +149,8 @@ impl Journal {
             self.setup.metrics.journaled.inc_by(clicks);
             fail_point("journal_synced");
         }
-        for (ring, end) in self.group.marks.drain() {
-            (self.setup.release)(Mark { ring, end });
+        for (ring, end) in self.group.ring_positions.drain() {
+            (self.setup.release)(RingPosition { ring, end });
         }
         self.group.began = None;
         Ok(())
@@ -254,8 +254,8 @@ impl Group {
                 self.note(*feed, Run { segment: 0, start, end, hour, events: 1 });
             }
         }
-        for mark in &batch.marks {
-            self.marks.insert(mark.ring, mark.end);
+        for position in &batch.ring_positions {
+            self.ring_positions.insert(position.ring, position.end);
         }
     }
 

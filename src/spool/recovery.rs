@@ -55,8 +55,8 @@ fn rewrite(disk: &dyn Disk, dir: &Path, segment: &Path) -> io::Result<()> {
         disk.sync_dir(dir)
     });
     written.or_else(|error| {
-        let segment = segment.display();
-        tracing::warn!(%error, %segment, "cannot rewrite the last journal segment; syncing it instead");
+        let path = segment.display();
+        tracing::warn!(%error, segment = %path, "cannot rewrite the last journal segment; syncing it instead");
         let _ = disk.remove(&copy);
         disk.append(segment)?.sync()
     })

@@ -17,7 +17,7 @@ use super::{
     store::{Snapshot, reader::Owner},
 };
 use crate::{
-    object::rollup::{Line, SCHEMA, hour_start, timestamp},
+    object::rollup::{RollupLine, SCHEMA, hour_start, timestamp},
     runtime::Hour,
 };
 
@@ -156,7 +156,7 @@ impl Writer<'_> {
             SubjectKind::Browser,
             SubjectKind::Os,
         ]);
-        let line = Line {
+        let line = RollupLine {
             schema: SCHEMA,
             hour: &self.start,
             kind: label(kind),

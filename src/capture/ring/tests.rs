@@ -173,7 +173,7 @@ proptest! {
         let mut producer = Producer::new(memory.clone());
         let mut consumer = Consumer::new(memory.clone());
         let mut releaser = Releaser::new(memory.clone());
-        // Captured clicks that are not safe elsewhere, those read with their marks; and one that may be captured or not.
+        // Captured clicks that are not safe elsewhere, those read with where they end; and one that may be captured or not.
         let (mut open, mut read, mut amid) = (VecDeque::new(), VecDeque::new(), None);
         let (mut known, mut number, mut buffer) = (0, 0, Vec::new());
         for act in acts {
@@ -236,7 +236,7 @@ proptest! {
         after in vec((any::<usize>(), 1_u8..), 0..6),
         known in prop_oneof![0_u64..2_000, any::<u64>()],
         forged in vec((0_u64..40, prop_oneof![0_u32..1_200, Just(SKIP)]), 0..8),
-        marks in vec(prop_oneof![0_u64..1_000, any::<u64>()], 0..6),
+        ends in vec(prop_oneof![0_u64..1_000, any::<u64>()], 0..6),
     ) {
         let memory = Mortal::new(capacity);
         let mut producer = Producer::new(memory.clone());
@@ -269,7 +269,7 @@ proptest! {
         for (word, len) in forged {
             let position = head.wrapping_add(word).wrapping_mul(8);
             let place = position as usize % capacity;
-            memory.0.data.borrow_mut()[place..][..8].copy_from_slice(&mark_of(position, len));
+            memory.0.data.borrow_mut()[place..][..8].copy_from_slice(&prefix_of(position, len));
         }
         if let Some((mut consumer, mut releaser, found)) = take_over(memory.clone(), known) {
             damage(&after);
@@ -284,7 +284,7 @@ proptest! {
                 prop_assert!(buffer.len() <= capacity / 2 && last <= found.end);
                 prop_assert!(popped <= found.clicks.max(1));
             }
-            for end in marks.into_iter().map(|mark| releaser.head().wrapping_add(mark)).collect::<Vec<_>>() {
+            for end in ends.into_iter().map(|end| releaser.head().wrapping_add(end)).collect::<Vec<_>>() {
                 releaser.release(end);
             }
             releaser.release(last);

@@ -107,7 +107,7 @@ pub fn read_journal(
         let valid = cuts.get(number).copied().unwrap_or(u64::MAX).min(file.bytes);
         recovered.segments.push((*number, file.bytes));
         let mut reader =
-            Reader { recovered: &mut recovered, state, counted, number_of: &mut number_of, segment: *number };
+            SegmentReader { recovered: &mut recovered, state, counted, number_of: &mut number_of, segment: *number };
         let damages = match disk.open(&file.path) {
             Ok(opened) => reader.read(&*opened, valid),
             // Read from outside, while a running process has packed and removed it.
@@ -164,7 +164,7 @@ fn read_cuts(disk: &dyn Disk, segments: &[(u64, FileEntry)]) -> io::Result<HashM
 }
 
 /// Reads one segment into what is recovered.
-struct Reader<'a, F> {
+struct SegmentReader<'a, F> {
     recovered: &'a mut Recovered,
     state: &'a State,
     counted: Option<Position>,
@@ -172,7 +172,7 @@ struct Reader<'a, F> {
     segment: u64,
 }
 
-impl<F: FnMut(&str) -> u16> Reader<'_, F> {
+impl<F: FnMut(&str) -> u16> SegmentReader<'_, F> {
     /// Reads a segment and returns the ranges that hold no valid frame.
     fn read(&mut self, file: &dyn ReadAt, valid: u64) -> Vec<(u64, u64)> {
         let mut damages: Vec<(u64, u64)> = Vec::new();
@@ -212,8 +212,8 @@ impl<F: FnMut(&str) -> u16> Reader<'_, F> {
                     continue;
                 }
             };
-            let known = self.recovered.known.entry(event.mark.ring).or_default();
-            *known = event.mark.end.max(*known);
+            let known = self.recovered.known.entry(event.ring_position.ring).or_default();
+            *known = event.ring_position.end.max(*known);
             if !event.tally.is_empty() && self.counted.is_some_and(|counted| counted <= (self.segment, start)) {
                 let oldest = self.recovered.oldest_tally.get_or_insert(event.micros);
                 *oldest = event.micros.min(*oldest);
