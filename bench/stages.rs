@@ -149,7 +149,7 @@ fn state(config: &config::Quality) -> Arc<quality::State> {
 fn enricher(dir: &Path) -> Enricher {
     let geoip = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/demo/geoip.mmdb");
     let (config, metrics) = (config::Enrich::default(), Arc::new(Metrics::new()));
-    let sessions = Sessions::open(dir, &config, clock::unix_micros(), &metrics).unwrap();
+    let sessions = Sessions::open(dir, &config, clock::unix_micros()).unwrap();
     Enricher::new(&Shared {
         sessions: Arc::new(sessions),
         geo: Arc::new(GeoStore::open(Some(&geoip)).unwrap()),

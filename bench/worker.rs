@@ -201,7 +201,7 @@ fn shared(dir: &Path) -> Shared {
     let database = dir.join("city.mmdb");
     fs::write(&database, cities()).unwrap();
     Shared {
-        sessions: Arc::new(Sessions::open(dir, &config, clock::unix_micros(), &metrics).unwrap()),
+        sessions: Arc::new(Sessions::open(dir, &config, clock::unix_micros()).unwrap()),
         geo: Arc::new(GeoStore::open(Some(&database)).unwrap()),
         sources: Arc::new(Sources::open(&config).unwrap()),
         crawlers: Arc::new(CrawlerStore::open(|| Ok(CrawlerLists::default())).unwrap()),

@@ -18,7 +18,7 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    capture::CaptureError, catalog::LoadError, config::ConfigError, files::mmdb::DatabaseError, pipeline::StartError,
+    capture::CaptureError, catalog::LoadError, config::ConfigError, pipeline::StartError, runtime::Classified,
     spool::SpoolError,
 };
 
@@ -143,11 +143,13 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     }
     if let Some(start) = cause.downcast_ref::<StartError>() {
         return match start {
-            StartError::Catalog(LoadError::Read { .. }) | StartError::GeoIp(DatabaseError::Read { .. }) => {
-                Some(NO_INPUT)
-            }
-            StartError::Source(error) if error.is_unread() => Some(NO_INPUT),
-            StartError::Catalog(_) | StartError::GeoIp(_) | StartError::Source(_) => Some(DATA),
+            StartError::Catalog(LoadError::Read { .. }) => Some(NO_INPUT),
+            StartError::Catalog(_) => Some(DATA),
+            StartError::GeoIp(error) => Some(error.class().exit_code()),
+            StartError::Source(error) => Some(error.class().exit_code()),
+            StartError::Crawlers(error) => Some(error.class().exit_code()),
+            StartError::Quality(error) => Some(error.class().exit_code()),
+            StartError::Sessions(error) => Some(error.class().exit_code()),
             StartError::Spool(SpoolError::Locked { .. }) | StartError::Capture(CaptureError::Locked { .. }) => {
                 Some(UNAVAILABLE)
             }

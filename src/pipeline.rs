@@ -4,6 +4,7 @@
 //! on everything that it has: the listeners first (not here), then the workers, the spool, the delivery.
 
 use std::{
+    fmt::Display,
     io,
     sync::{
         Arc,
@@ -18,8 +19,8 @@ use crate::{
     config::{self, Config},
     deliver::Deliver,
     enrich::{Enrich, Router, Shared},
-    files::{list::ListError, mmdb::DatabaseError},
-    quality,
+    files::mmdb::DatabaseError,
+    quality::{self, QualityError},
     redirect::{Redirector, TrustedProxies},
     runtime::{PanicWatch, clock},
     session::{SessionError, Sessions},
@@ -54,7 +55,7 @@ pub enum StartError {
     #[error(transparent)]
     Spool(#[from] SpoolError),
     #[error(transparent)]
-    List(#[from] ListError),
+    Quality(#[from] QualityError),
     #[error("client_address.header is no header name")]
     Header(#[from] http::header::InvalidHeaderName),
     #[error("cannot start a stage: {0}")]
@@ -103,7 +104,7 @@ impl Pipeline {
             Capture::open(&config.capture, config.listener_threads(), config.workers(), opened.known())?;
         metrics.clicks_recovered.inc_by(capture.recovered());
         // After the rings: their folder is locked now.
-        let sessions = Arc::new(Sessions::open(&config.capture.dir, &config.enrich, clock::unix_micros(), &metrics)?);
+        let sessions = Arc::new(Sessions::open(&config.capture.dir, &config.enrich, clock::unix_micros())?);
         let deliver = Deliver::start(&config.feeds, &outbox, &metrics, &panics)?;
         let receipts = capture.receipts();
         let (spool, batches) = opened.start(move |mark| receipts.release(mark), deliver.intake(), &panics)?;
@@ -210,6 +211,8 @@ impl Monitor {
         metrics.geoip_built.set(self.geo.built_at_secs() as i64);
         metrics.asn_built.set(self.sources.networks.load().asn_built_secs() as i64);
         metrics.session_visitors.set(self.sessions.visitors() as i64);
+        metrics.sessions_restored.set(self.sessions.restored() as i64);
+        metrics.session_evictions.inc_by(self.sessions.evictions().saturating_sub(metrics.session_evictions.get()));
         metrics.journal_bytes.set(self.journal_bytes.load(Ordering::Relaxed) as i64);
         metrics.spool_bytes.set(self.outbox.bytes() as i64);
         metrics.text()
@@ -251,7 +254,9 @@ impl Monitor {
                 tracing::error!(%error, "the GeoIP database was not reloaded; the old one serves on");
             }
         }
-        self.sources.reload(&self.metrics);
+        self.tell_list(Reload::Referrers, self.sources.reload_places());
+        self.tell_list(Reload::Spammers, self.sources.reload_spammers());
+        self.tell_list(Reload::Networks, self.sources.reload_networks());
         self.reload_crawlers();
         self.tell_list(Reload::BlockedDomains, self.quality.destinations.reload_domains());
         self.tell_list(Reload::BlockedUrls, self.quality.destinations.reload_urls());
@@ -268,12 +273,13 @@ impl Monitor {
         }
     }
 
-    fn tell_list(&self, what: Reload, result: Option<Result<usize, ListError>>) {
+    fn tell_list<E: Display>(&self, what: Reload, result: Option<Result<usize, E>>) {
         let Some(result) = result else { return };
         self.metrics.reloaded(what, result.is_ok());
+        let what = what.label();
         match result {
-            Ok(entries) => tracing::info!(?what, entries, "block list reloaded"),
-            Err(error) => tracing::error!(%error, "a block list was not reloaded; the old one serves on"),
+            Ok(entries) => tracing::info!(what, entries, "list reloaded"),
+            Err(error) => tracing::error!(what, %error, "list not reloaded; the previous version stays active"),
         }
     }
 

@@ -44,6 +44,7 @@ use crate::{
     config,
     event::{Quality, Reason, Reasons, Verdict},
     files::list::ListError,
+    runtime::{Class, Classified},
 };
 
 /// What a click shows of its sender, as it came. Absent headers are empty.
@@ -164,28 +165,45 @@ impl Findings {
     }
 }
 
-/// What the redirect and the workers share to judge clicks.
+/// Why the state of the detectors could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum QualityError {
+    #[error(transparent)]
+    List(#[from] ListError),
+    /// The built-in rules do not compile.
+    #[error("internal error: cannot compile the signatures of attacks: {0}; please report this bug")]
+    Signatures(#[from] aho_corasick::BuildError),
+}
+
+impl Classified for QualityError {
+    fn class(&self) -> Class {
+        match self {
+            Self::List(error) => error.class(),
+            Self::Signatures(_) => Class::Internal,
+        }
+    }
+}
+
+/// The state of the detectors, which the redirect and the workers share.
 pub struct State {
     pub config: config::Quality,
     pub destinations: Destinations,
-    /// Visitors that the workers want refused; only when `click-flood` is refused.
+    /// Visitors that the workers want blocked; only when `click-flood` blocks.
     pub penalties: Option<Penalties>,
 }
 
 impl State {
-    /// Reads the block lists.
+    /// Reads the block lists, and compiles the signatures.
     ///
     /// # Errors
-    /// See [`ListError`].
-    pub fn open(config: &config::Quality) -> Result<Self, ListError> {
-        let block = config.blocked();
-        if !block.is_empty() {
-            signatures::warm_up();
-        }
+    /// See [`QualityError`].
+    pub fn open(config: &config::Quality) -> Result<Self, QualityError> {
+        signatures::warm_up()?;
+        let penalties = config.blocked().contains(Reason::ClickFlood);
         Ok(Self {
             config: config.clone(),
             destinations: Destinations::open(config)?,
-            penalties: block.contains(Reason::ClickFlood).then(|| Penalties::new(config.flood_secs)),
+            penalties: penalties.then(|| Penalties::new(config.flood_secs)),
         })
     }
 }

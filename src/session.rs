@@ -40,7 +40,6 @@ use crate::{
     config::{self, Secret, SecretError},
     files::Reloadable,
     runtime::Words,
-    telemetry::metrics::Metrics,
     visitor::agent::AgentDigest,
 };
 
@@ -48,6 +47,7 @@ use crate::{
 pub struct Sessions {
     visits: Visits<Arc<Words>>,
     secret: Option<Reloadable<Secret, SecretError>>,
+    restored: u64,
 }
 
 impl Sessions {
@@ -56,7 +56,7 @@ impl Sessions {
     ///
     /// # Errors
     /// When the folder is not in memory or has no room, or there is no secret in the file that is to hold one.
-    pub fn open(dir: &Path, config: &config::Enrich, now: u64, metrics: &Metrics) -> Result<Self, SessionError> {
+    pub fn open(dir: &Path, config: &config::Enrich, now: u64) -> Result<Self, SessionError> {
         let idle = config.session_idle_secs * 1_000_000;
         let secret = config.session_key_file.clone().map(|path| {
             Reloadable::open(move || {
@@ -73,17 +73,15 @@ impl Sessions {
             schedule: Schedule { hour: config.session_rotation_hour, idle },
             secret: secret.as_ref().map(Reloadable::load),
             now,
-            evicted: metrics.session_evictions.clone(),
         };
         let (keyring, table) = opening.open()?;
         let visits = Visits::new(keyring, table, idle);
         visits.tick(now);
-        let live = visits.table.clicked_since(now.saturating_sub(idle));
-        metrics.sessions_restored.set(live as i64);
-        if live > 0 {
-            tracing::info!(visits = live, "visits go on that an earlier process has noted");
+        let restored = visits.table.clicked_since(now.saturating_sub(idle));
+        if restored > 0 {
+            tracing::info!(visits = restored, "visits of an earlier process restored");
         }
-        Ok(Self { visits, secret })
+        Ok(Self { visits, secret, restored })
     }
 
     /// The visit that a click with this agent belongs to. `decided` is what was found when the click was seen before.
@@ -107,9 +105,19 @@ impl Sessions {
         Ok(true)
     }
 
-    /// Visitors that are remembered, and those among them whose visit is over and whose place nobody needed.
+    /// Visitors that are remembered, among them those whose visit has ended and whose slot is still free.
     pub fn visitors(&self) -> u64 {
         self.visits.table.used()
+    }
+
+    /// Visits of an earlier process that had not ended at the start.
+    pub fn restored(&self) -> u64 {
+        self.restored
+    }
+
+    /// Visitors whose slot was taken by others during their visit.
+    pub fn evictions(&self) -> u64 {
+        self.visits.table.evicted()
     }
 }
 

@@ -1,11 +1,11 @@
-//! What is read from files and replaced as a whole when they are read again: lists, databases.
+//! A value that is read from files, and replaced as a whole when they are read again: a list, a database.
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-/// A value in service, and the way to read another in its place. Readers never wait; what cannot be read leaves the
-/// old value in service.
+/// A value and the function that reads it again. Readers never wait; after a failed reload the previous value stays
+/// current.
 pub struct Reloadable<T, E> {
     read: Box<dyn Fn() -> Result<T, E> + Send + Sync>,
     current: Arc<ArcSwap<T>>,
@@ -27,23 +27,23 @@ impl<T, E> Reloadable<T, E> {
     /// Reads it again.
     ///
     /// # Errors
-    /// Those of `read`; the old value stays.
+    /// Those of `read`; the previous value stays current.
     pub fn reload(&self) -> Result<(), E> {
         self.current.store(Arc::new((self.read)()?));
         Ok(())
     }
 
-    /// The value in service, for once.
+    /// The current value, to keep.
     pub fn load(&self) -> Arc<T> {
         self.current.load_full()
     }
 
-    /// The value in service, for a moment: cheaper than [`load`](Self::load), and not to be kept.
+    /// The current value, for a moment: cheaper than [`load`](Self::load), and not to be kept.
     pub fn peek(&self) -> arc_swap::Guard<Arc<T>> {
         self.current.load()
     }
 
-    /// The value in service, for a thread that asks often.
+    /// The current value, for a thread that reads it often.
     pub fn cached(&self) -> Cached<T> {
         arc_swap::Cache::new(Arc::clone(&self.current))
     }
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_broken_value_leaves_the_old_one_in_service() {
+    fn after_a_failed_reload_the_previous_value_stays_current() {
         let next = Arc::new(AtomicI32::new(1));
         let source = Arc::clone(&next);
         let read = move || Ok(source.load(Ordering::Relaxed)).and_then(|n| if n > 0 { Ok(n) } else { Err(n) });

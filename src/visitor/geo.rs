@@ -241,6 +241,6 @@ mod tests {
     fn a_database_of_another_kind_is_refused_by_name() {
         let record = json!({"autonomous_system_number": 64_496});
         let error = located("GeoLite2-ASN", &record).unwrap_err().to_string();
-        assert!(error.contains("geoip.mmdb is of type GeoLite2-ASN; a City, Enterprise or Country"), "{error}");
+        assert!(error.contains("geoip.mmdb is of type GeoLite2-ASN; use a City, Enterprise or Country"), "{error}");
     }
 }

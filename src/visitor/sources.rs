@@ -1,44 +1,44 @@
-//! What workers know from lists and databases of the operator: places, spam referrers, networks. Locations have a store
-//! of their own, [`geo`](crate::visitor::geo).
+//! The operator's lists and databases on visitors: places, spam referrers, networks. Locations have a store of their
+//! own, [`geo`](crate::visitor::geo).
 //!
-//! Each is read whole at the start, where a broken one keeps the edge from starting, and again at a reload, where it
-//! leaves the old one in service.
+//! Each file is read as a whole. At the start a broken one is an error; at a reload the previous value stays current.
 
-use std::{fmt::Display, net::IpAddr};
+use std::net::IpAddr;
 
 use crate::{
     config,
-    files::{Reloadable, list::ListError, mmdb::DatabaseError},
-    telemetry::metrics::{Metrics, Reload},
+    files::{Reloadable, list::ListError},
+    runtime::{Class, Classified},
     visitor::{
+        self,
         network::{Network, Networks, NetworksError},
         referrer::{self, Places, Spammers},
     },
 };
 
-/// Why a list or a database was not taken.
+/// Why a list or a database was rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     #[error(transparent)]
     List(#[from] ListError),
     #[error(transparent)]
     Networks(#[from] NetworksError),
+    /// The built-in tables do not compile.
+    #[error("internal error: cannot compile the tables of agent strings: {0}; please report this bug")]
+    Tables(#[from] aho_corasick::BuildError),
 }
 
-impl SourceError {
-    /// Whether a file could not be read at all.
-    pub fn is_unread(&self) -> bool {
-        matches!(
-            self,
-            Self::List(ListError::Read { .. })
-                | Self::Networks(
-                    NetworksError::List(ListError::Read { .. }) | NetworksError::Database(DatabaseError::Read { .. })
-                )
-        )
+impl Classified for SourceError {
+    fn class(&self) -> Class {
+        match self {
+            Self::List(error) => error.class(),
+            Self::Networks(error) => error.class(),
+            Self::Tables(_) => Class::Internal,
+        }
     }
 }
 
-/// What is in service, and the way to put another in its place.
+/// The current lists and databases.
 pub struct Sources {
     pub places: Reloadable<Places, ListError>,
     pub spammers: Reloadable<Spammers, ListError>,
@@ -48,11 +48,12 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// Reads everything for the first time.
+    /// Reads everything for the first time, and compiles the built-in tables.
     ///
     /// # Errors
     /// See [`SourceError`].
     pub fn open(config: &config::Enrich) -> Result<Self, SourceError> {
+        visitor::warm_up()?;
         let (for_places, for_spammers, for_networks) = (config.clone(), config.clone(), config.clone());
         Ok(Self {
             places: Reloadable::open(move || Places::read(&for_places))?,
@@ -62,7 +63,7 @@ impl Sources {
         })
     }
 
-    /// Everything that keeps [`Sources::open`] from it, for `clickedge check`.
+    /// Every error that [`Sources::open`] would meet, for `clickedge check`.
     pub fn problems(config: &config::Enrich) -> Vec<SourceError> {
         let places = Places::read(config).err().map(SourceError::List);
         let spammers = Spammers::read(config.spammers_file.as_deref()).err().map(SourceError::List);
@@ -80,18 +81,19 @@ impl Sources {
         referrer::host(referer).is_some_and(|host| self.spammers.peek().is_spam(&host))
     }
 
-    /// Reads everything again that is configured, and counts and tells what came of it.
-    pub fn reload(&self, metrics: &Metrics) {
-        let [places, spammers, networks] = self.configured;
-        if places {
-            tell(metrics, Reload::Referrers, &self.places.reload(), || self.places.load().len());
-        }
-        if spammers {
-            tell(metrics, Reload::Spammers, &self.spammers.reload(), || self.spammers.load().len());
-        }
-        if networks {
-            tell(metrics, Reload::Networks, &self.networks.reload(), || self.networks.load().len());
-        }
+    /// Reads the places again, and returns how many there are; `None` when no list is configured.
+    pub fn reload_places(&self) -> Option<Result<usize, ListError>> {
+        self.configured[0].then(|| self.places.reload().map(|()| self.places.peek().len()))
+    }
+
+    /// Reads the spam referrers again, and returns how many there are; `None` when no list is configured.
+    pub fn reload_spammers(&self) -> Option<Result<usize, ListError>> {
+        self.configured[1].then(|| self.spammers.reload().map(|()| self.spammers.peek().len()))
+    }
+
+    /// Reads the networks again, and returns how many ranges there are; `None` when no file is configured.
+    pub fn reload_networks(&self) -> Option<Result<usize, NetworksError>> {
+        self.configured[2].then(|| self.networks.reload().map(|()| self.networks.peek().len()))
     }
 }
 
@@ -103,12 +105,4 @@ fn configured(config: &config::Enrich) -> [bool; 3] {
             || config.hosting_networks_file.is_some()
             || config.anonymizer_networks_file.is_some(),
     ]
-}
-
-fn tell<E: Display>(metrics: &Metrics, what: Reload, result: &Result<(), E>, entries: impl FnOnce() -> usize) {
-    metrics.reloaded(what, result.is_ok());
-    match result {
-        Ok(()) => tracing::info!(what = what.label(), entries = entries(), "reloaded"),
-        Err(error) => tracing::error!(what = what.label(), %error, "not reloaded; the old one serves on"),
-    }
 }
