@@ -143,21 +143,26 @@ fn read(header: &RequestHeader) -> Head<'_> {
     Head::read(&header.method, header.raw_path(), header.version, &header.headers)
 }
 
+fn geo(file: &Path) -> Arc<GeoStore> {
+    let geo = GeoStore::default();
+    geo.publish(Database::read(file).unwrap());
+    Arc::new(geo)
+}
+
 fn state(config: &config::Quality) -> Arc<quality::State> {
-    Arc::new(quality::State::open(config).unwrap())
+    Arc::new(quality::State::new(config).unwrap())
 }
 
 fn enricher(dir: &Path) -> Enricher {
     let geoip = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/demo/geoip.mmdb");
     let (config, registry) = (config::Enrich::default(), Registry::new());
-    let metrics = SessionMetrics::new(&registry);
-    let sessions = Sessions::open(dir, &config, clock::unix_micros(), &metrics).unwrap();
+    let sessions = Sessions::open(dir, &config, None, clock::unix_micros()).unwrap();
     Enricher::new(&Shared {
         sessions: Arc::new(sessions),
-        geo: Arc::new(GeoStore::open(Some(&geoip)).unwrap()),
+        geo: geo(&geoip),
         counts: true,
-        sources: Arc::new(Sources::open(&config::Enrich::default()).unwrap()),
-        crawlers: Arc::new(CrawlerStore::open(|| Ok(CrawlerLists::default())).unwrap()),
+        sources: Arc::default(),
+        crawlers: Arc::default(),
         router: Router::new(&[]),
         pop: "bench".into(),
         config,

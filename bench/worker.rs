@@ -59,6 +59,12 @@ const WAITING: usize = 200;
 /// A worker hands a batch on when it has grown to this.
 const BATCH_BYTES: usize = 128 * 1024;
 
+fn geo(file: &Path) -> Arc<GeoStore> {
+    let geo = GeoStore::default();
+    geo.publish(Database::read(file).unwrap());
+    Arc::new(geo)
+}
+
 fn main() {
     let raw = mix::clicks(CLICKS, address);
     let addresses: Vec<IpAddr> = raw.iter().map(|(address, _)| *address).collect();
@@ -199,17 +205,16 @@ fn tallies(clicks: &[Vec<u8>], shared: &Shared) {
 
 fn shared(dir: &Path) -> Shared {
     let (config, registry) = (config::Enrich::default(), Registry::new());
-    let metrics = SessionMetrics::new(&registry);
     let database = dir.join("city.mmdb");
     fs::write(&database, cities()).unwrap();
     Shared {
-        sessions: Arc::new(Sessions::open(dir, &config, clock::unix_micros(), &metrics).unwrap()),
-        geo: Arc::new(GeoStore::open(Some(&database)).unwrap()),
-        sources: Arc::new(Sources::open(&config).unwrap()),
-        crawlers: Arc::new(CrawlerStore::open(|| Ok(CrawlerLists::default())).unwrap()),
+        sessions: Arc::new(Sessions::open(dir, &config, clock::unix_micros()).unwrap()),
+        geo: geo(&database),
+        sources: Arc::default(),
+        crawlers: Arc::default(),
         router: Router::new(&[]),
         pop: "bench".into(),
-        quality: Arc::new(quality::State::open(&config::Quality::default()).unwrap()),
+        quality: Arc::new(quality::State::new(&config::Quality::default()).unwrap()),
         counts: true,
         feeds: Vec::new(),
         config,

@@ -18,8 +18,9 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    capture::CaptureError, catalog::LoadError, config::ConfigError, files::mmdb::DatabaseError, pipeline::StartError,
-    spool::SpoolError,
+    config::ConfigError,
+    pipeline::{StartError, preflight::Rejection},
+    runtime::{Class, Classified},
 };
 
 /// The command line was wrong.
@@ -136,30 +137,15 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
 
 fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if let Some(config) = cause.downcast_ref::<ConfigError>() {
-        return Some(match config {
-            ConfigError::Read { .. } => NO_INPUT,
-            ConfigError::Invalid(_) => CONFIG,
-        });
+        return Some(config.class().exit_code());
     }
     if let Some(start) = cause.downcast_ref::<StartError>() {
-        return match start {
-            StartError::Catalog(LoadError::Read { .. }) | StartError::GeoIp(DatabaseError::Read { .. }) => {
-                Some(NO_INPUT)
-            }
-            StartError::Source(error) if error.is_unread() => Some(NO_INPUT),
-            StartError::Catalog(_) | StartError::GeoIp(_) | StartError::Source(_) => Some(DATA),
-            StartError::Spool(SpoolError::Locked { .. }) | StartError::Capture(CaptureError::Locked { .. }) => {
-                Some(UNAVAILABLE)
-            }
-            StartError::Capture(CaptureError::NotMemory { .. }) => Some(CONFIG),
-            StartError::Capture(CaptureError::NoRoom { .. }) => Some(IO),
-            _ => None,
-        };
+        return Some(start.class().exit_code());
     }
-    cause.downcast_ref::<io::Error>().map(|error| match error.kind() {
-        io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable => UNAVAILABLE,
-        _ => IO,
-    })
+    if let Some(rejection) = cause.downcast_ref::<Rejection>() {
+        return Some(rejection.class().exit_code());
+    }
+    cause.downcast_ref::<io::Error>().map(|error| Class::of_io(error).exit_code())
 }
 
 /// A refused configuration prints itself; other errors go on one line, with their causes.

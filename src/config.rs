@@ -7,6 +7,7 @@
 //!
 //! Relative paths are taken from the folder of the configuration file.
 
+mod changes;
 pub mod diagnostics;
 pub mod enrich;
 pub mod feeds;
@@ -28,12 +29,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::link::{Case, Forward};
 
-pub use diagnostics::{ConfigError, load};
+pub use changes::changed_keys;
+pub use diagnostics::{ConfigError, Diagnostic, load};
 pub use enrich::{Enrich, Precision, Privacy};
 pub use feeds::{Compression, Dir, Encryption, Feed, Format, S3, Sink};
 pub use quality::Quality;
 pub use secret::{Secret, SecretError};
 pub use stats::Stats;
+pub use validate::{Problem, Severity};
 
 /// Everything an edge needs to know.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]

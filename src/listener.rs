@@ -14,7 +14,10 @@ use pingora::{
 pub use certificates::{CertificateError, Certificates};
 pub use store::CertificateStore;
 
-use crate::config;
+use crate::{
+    config,
+    runtime::{Class, Classified},
+};
 
 /// Why the sockets cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +30,15 @@ pub enum ListenError {
     },
     #[error("cannot set up TLS on {address}: {reason}")]
     Tls { address: std::net::SocketAddr, reason: String },
+}
+
+impl Classified for ListenError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Bind { source, .. } => Class::of_io(source),
+            Self::Tls { .. } => Class::Internal,
+        }
+    }
 }
 
 /// Proves that an address can be had. Pingora binds it later, and panics in a thread of its own when it cannot.

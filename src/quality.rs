@@ -43,6 +43,7 @@ use self::{blocklist::Destinations, penalty::Penalties, signatures::Field};
 use crate::{
     config,
     event::{Quality, Reason, Reasons, Verdict},
+    runtime::{Class, Classified},
 };
 
 /// What a click shows of its sender, as it came. Absent headers are empty.
@@ -163,26 +164,38 @@ impl Findings {
     }
 }
 
-/// What the redirect and the workers share to judge clicks.
+/// The built-in signatures do not compile.
+#[derive(Debug, thiserror::Error)]
+#[error("internal error: cannot compile the signatures of attacks: {0}; please report this bug")]
+pub struct QualityError(#[from] aho_corasick::BuildError);
+
+impl Classified for QualityError {
+    fn class(&self) -> Class {
+        Class::Internal
+    }
+}
+
+/// The state of the detectors, which the redirect and the workers share.
 pub struct State {
     pub config: config::Quality,
     pub destinations: Destinations,
-    /// Visitors that the workers want refused; only when `click-flood` is refused.
+    /// Visitors that the workers want blocked; only when `click-flood` blocks.
     pub penalties: Option<Penalties>,
 }
 
 impl State {
-    /// Detectors without a history and without block lists.
-    pub fn new(config: &config::Quality) -> Self {
-        let block = config.blocked();
-        if !block.is_empty() {
-            signatures::warm_up();
-        }
-        Self {
+    /// Detectors without a history and without block lists. Compiles the signatures.
+    ///
+    /// # Errors
+    /// See [`QualityError`].
+    pub fn new(config: &config::Quality) -> Result<Self, QualityError> {
+        signatures::warm_up()?;
+        let penalties = config.blocked().contains(Reason::ClickFlood);
+        Ok(Self {
             config: config.clone(),
             destinations: Destinations::default(),
-            penalties: block.contains(Reason::ClickFlood).then(|| Penalties::new(config.flood_secs)),
-        }
+            penalties: penalties.then(|| Penalties::new(config.flood_secs)),
+        })
     }
 }
 

@@ -27,8 +27,8 @@ use tokio::sync::Notify;
 use crate::{
     admin::{Admin, Readiness},
     config::{self, Config, validate},
-    listener,
-    pipeline::Pipeline,
+    listener::{self, CertificateStore},
+    pipeline::{OperatorFiles, Pipeline, preflight},
     redirect::Redirector,
     runtime::{PanicWatch, systemd},
     telemetry::logs,
@@ -56,9 +56,15 @@ pub fn serve(file: &Path) -> anyhow::Result<()> {
     // Before anything that takes time: an early SIGHUP would end the process.
     let signals = signals::register().context("cannot handle signals")?;
 
-    let pipeline = Pipeline::start(&config)?;
+    let mut files = OperatorFiles::new(&config)?;
+    files.watch_config(file, &config);
+    for warning in preflight::examine_file(&config, &files, file)? {
+        tracing::warn!(line = warning.line, remedy = warning.remedy, "{}", warning.message);
+    }
+    let certificates = files.certificates().to_vec();
+    let pipeline = Pipeline::start_with(&config, files)?;
     let readiness = Readiness::default();
-    let server = match build(&config, &pipeline, &readiness) {
+    let server = match build(&config, &pipeline, &certificates, &readiness) {
         Ok(server) => server,
         Err(error) => {
             pipeline.drain(Duration::ZERO);
@@ -99,13 +105,18 @@ pub fn serve(file: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn build(config: &Config, pipeline: &Pipeline, readiness: &Readiness) -> anyhow::Result<Server> {
+fn build(
+    config: &Config,
+    pipeline: &Pipeline,
+    certificates: &[Arc<CertificateStore>],
+    readiness: &Readiness,
+) -> anyhow::Result<Server> {
     let mut server = Server::new_with_opt_and_conf(None, server_conf(config));
     server.bootstrap();
 
     let proxy = EdgeProxy { redirector: pipeline.redirector(), upstream: config.upstream.clone() };
     let mut clicks = http_proxy_service_with_name(&server.configuration, proxy, "clicks");
-    listener::add(&mut clicks, &config.listeners)?;
+    listener::add(&mut clicks, &config.listeners, certificates)?;
     server.add_service(clicks);
 
     let mut admin = Service::new("admin".into(), Admin::new(pipeline, readiness.clone()));

@@ -34,7 +34,6 @@ use arc_swap::ArcSwap;
 use file::Opening;
 pub use file::SessionError;
 use keys::{Keyring, Keys, Schedule};
-use metrics::SessionMetrics;
 use table::{Memory, Moment, VisitTable};
 
 use crate::{
@@ -47,6 +46,7 @@ use crate::{
 /// The visits that this edge remembers.
 pub struct Sessions {
     visits: Visits<Arc<Words>>,
+    restored: u64,
 }
 
 impl Sessions {
@@ -60,7 +60,6 @@ impl Sessions {
         config: &config::Enrich,
         secret: Option<Arc<Secret>>,
         now: u64,
-        metrics: &SessionMetrics,
     ) -> Result<Self, SessionError> {
         let idle = config.session_idle_secs * 1_000_000;
         let opening = Opening {
@@ -69,17 +68,15 @@ impl Sessions {
             schedule: Schedule { hour: config.session_rotation_hour, idle },
             secret,
             now,
-            evicted: metrics.evictions.clone(),
         };
         let (keyring, table) = opening.open()?;
         let visits = Visits::new(keyring, table, idle);
         visits.tick(now);
-        let live = visits.table.clicked_since(now.saturating_sub(idle));
-        metrics.restored.set(live as i64);
-        if live > 0 {
-            tracing::info!(visits = live, "visits go on that an earlier process has noted");
+        let restored = visits.table.clicked_since(now.saturating_sub(idle));
+        if restored > 0 {
+            tracing::info!(visits = restored, "visits of an earlier process restored");
         }
-        Ok(Self { visits })
+        Ok(Self { visits, restored })
     }
 
     /// The visit that a click with this agent belongs to. `decided` is what was found when the click was seen before.
@@ -97,13 +94,23 @@ impl Sessions {
         self.visits.set_secret(secret, now);
     }
 
-    /// Visitors that are remembered, and those among them whose visit is over and whose place nobody needed.
+    /// Visitors that are remembered, among them those whose visit has ended and whose slot is still free.
     pub fn visitors(&self) -> u64 {
         self.visits.table.used()
     }
+
+    /// Visits of an earlier process that had not ended at the start.
+    pub fn restored(&self) -> u64 {
+        self.restored
+    }
+
+    /// Visitors whose slot was taken by others during their visit.
+    pub fn evictions(&self) -> u64 {
+        self.visits.table.evicted()
+    }
 }
 
-/// VisitTable and keys, in any memory.
+/// Table and keys, in any memory.
 struct Visits<M> {
     table: VisitTable<M>,
     /// What workers see of the keyring. They hold it for no longer than a click.

@@ -61,7 +61,8 @@ fn a_crawler_list_is_checked_entry_by_entry() {
     let error = told.stderr;
     assert_eq!(told.code, Some(78), "{error}");
     assert!(error.contains("x.toml: `enrich.crawlers_file`: the crawler list "), "{error}");
-    assert!(error.contains("is refused: 1 of 1 entries are bad; the first is entry 1, pattern \"(x\""), "{error}");
+    assert!(error.contains("is rejected: 1 of 1 entries are bad, and one in ten may be"), "{error}");
+    assert!(error.contains("first entry 1, pattern \"(x\""), "{error}");
 }
 
 #[test]

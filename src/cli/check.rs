@@ -10,8 +10,8 @@ use clap::Args;
 
 use super::{CONFIG, NO_INPUT, complain, print};
 use crate::{
-    config::{self, ConfigError, diagnostics::inspect},
-    visitor::{Sources, bot::CrawlerLists, geo::GeoStore},
+    config::{self, ConfigError, Severity, diagnostics::inspect},
+    pipeline::{OperatorFiles, preflight::examine},
 };
 
 /// Arguments of `check`.
@@ -80,17 +80,14 @@ struct Contents {
 fn contents(file: &Path) -> Contents {
     let mut found = Contents::default();
     let Ok(config) = config::load(file) else { return found };
-    let enrich = &config.enrich;
-    found.problems.extend(GeoStore::open(enrich.geoip_file.as_deref()).err().map(|error| error.to_string()));
-    found.problems.extend(Sources::problems(enrich).iter().map(ToString::to_string));
-    match CrawlerLists::read(enrich.crawlers_file.as_deref(), &enrich.not_crawlers) {
-        Ok(lists) => {
-            let Some(list) = lists.community() else { return found };
-            let name = list.file().display();
-            let skipped = list.bad().iter().map(|bad| format!("warning: {name}: skipped, mend or remove it: {bad}"));
-            found.skipped.extend(skipped);
+    let Ok(files) = OperatorFiles::new(&config) else { return found };
+    for problem in examine(&config, &files).problems {
+        let text = format!("`{}` {}; {}", problem.key, problem.message, problem.remedy);
+        if problem.severity == Severity::Error {
+            found.problems.push(text);
+        } else {
+            found.skipped.push(format!("warning: {text}"));
         }
-        Err(error) => found.problems.push(format!("`enrich.crawlers_file`: {error}")),
     }
     found
 }

@@ -19,6 +19,7 @@ use super::{
     Config,
     validate::{Problem, Severity, check_files, validate},
 };
+use crate::runtime::{Class, Classified};
 
 /// Why there is no configuration. Its `Display` is for people and has several lines.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +35,15 @@ pub enum ConfigError {
     /// The file was read, and refused. Holds one error at least.
     #[error("{}", joined(.0))]
     Invalid(Vec<Diagnostic>),
+}
+
+impl Classified for ConfigError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Read { .. } => Class::NoInput,
+            Self::Invalid(_) => Class::Config,
+        }
+    }
 }
 
 /// One finding at its place in the file.
@@ -77,6 +87,13 @@ pub fn inspect(path: &Path, files: bool) -> Result<Vec<Diagnostic>, ConfigError>
         findings.extend(located(check_files(&config), &root, &text, path));
     }
     refuse_errors(findings)
+}
+
+/// Finds the places of problems in a configuration file, which was read before.
+pub fn locate(problems: Vec<Problem>, path: &Path) -> Vec<Diagnostic> {
+    let text = read(path).unwrap_or_default();
+    let root = DeTable::parse(&text).map(toml::Spanned::into_inner).unwrap_or_default();
+    located(problems, &root, &text, path)
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {

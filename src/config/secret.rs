@@ -9,6 +9,8 @@ use std::{
 
 use zeroize::Zeroizing;
 
+use crate::runtime::{Class, Classified};
+
 /// Least bytes of a secret.
 pub const LEAST: usize = 32;
 
@@ -21,17 +23,30 @@ pub struct Secret(Zeroizing<Vec<u8>>);
 /// Why a file holds no secret.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
-    #[error("cannot read the secret in {}: {source}", path.display())]
+    #[error(
+        "cannot read the secret in {}: {source}; put the file there, let this user read it, or correct the path",
+        path.display()
+    )]
     Read {
         path: PathBuf,
         #[source]
         source: io::Error,
     },
     #[error(
-        "the secret in {} has {bytes} bytes, and must have {LEAST} to {MOST}; `head -c 32 /dev/urandom | base64` makes one",
+        "the secret in {} has {bytes} bytes, and must have {LEAST} to {MOST}; create one with \
+         `head -c 32 /dev/urandom | base64`",
         path.display()
     )]
     Length { path: PathBuf, bytes: usize },
+}
+
+impl Classified for SecretError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Read { source, .. } => Class::of_read(source),
+            Self::Length { .. } => Class::Data,
+        }
+    }
 }
 
 impl Secret {

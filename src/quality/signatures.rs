@@ -8,9 +8,10 @@
 mod prefilter;
 mod rules;
 
-use std::{cell::RefCell, sync::LazyLock};
+use std::cell::RefCell;
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, BuildError};
+use once_cell::sync::OnceCell;
 
 pub(super) use self::rules::{Field, RULES};
 use self::{
@@ -34,17 +35,23 @@ struct Scanner {
     prefilter: Prefilter,
 }
 
-/// `None` only if the table outgrew the automaton, which a test would show.
-static SCANNER: LazyLock<Option<Scanner>> = LazyLock::new(|| {
-    let needles = || RULES.iter().flat_map(|rule| rule.needles.iter().map(move |needle| (rule, needle)));
-    let automaton = AhoCorasick::builder()
-        .ascii_case_insensitive(true)
-        .kind(Some(AhoCorasickKind::DFA))
-        .build(needles().map(|(_, needle)| needle))
-        .ok()?;
-    let rules = needles().map(|(rule, _)| rule).collect();
-    Some(Scanner { automaton, rules, prefilter: Prefilter::new(address_needles()) })
-});
+impl Scanner {
+    fn compile() -> Result<Self, BuildError> {
+        let needles = || RULES.iter().flat_map(|rule| rule.needles.iter().map(move |needle| (rule, needle)));
+        let automaton = AhoCorasick::builder()
+            .ascii_case_insensitive(true)
+            .kind(Some(AhoCorasickKind::DFA))
+            .build(needles().map(|(_, needle)| needle))?;
+        let rules = needles().map(|(rule, _)| rule).collect();
+        Ok(Self { automaton, rules, prefilter: Prefilter::new(address_needles()) })
+    }
+}
+
+/// The scanner, compiled at the first call. An error is found at the start by [`warm_up`].
+fn scanner() -> Result<&'static Scanner, BuildError> {
+    static SCANNER: OnceCell<Scanner> = OnceCell::new();
+    SCANNER.get_or_try_init(Scanner::compile)
+}
 
 fn address_needles() -> impl Iterator<Item = &'static str> {
     let rules = RULES.iter().filter(|rule| rule.fields.is_none_or(|field| field == Field::Address));
@@ -56,15 +63,18 @@ thread_local! {
     static DECODED: RefCell<Vec<u8>> = RefCell::new(Vec::with_capacity(MAX_SCAN));
 }
 
-/// Builds the automaton, so that no request waits for it.
-pub(super) fn warm_up() {
-    LazyLock::force(&SCANNER);
+/// Compiles the scanner, so that no click waits for it.
+///
+/// # Errors
+/// When the rules do not compile: a bug.
+pub(super) fn warm_up() -> Result<(), BuildError> {
+    scanner().map(drop)
 }
 
 /// How many needles the automaton looks for.
 #[cfg(test)]
 pub(super) fn needles() -> usize {
-    SCANNER.as_ref().map_or(0, |scanner| scanner.rules.len())
+    scanner().map_or(0, |scanner| scanner.rules.len())
 }
 
 pub(super) fn scan(text: &[u8], field: Field, findings: &mut Findings) {
@@ -92,7 +102,7 @@ pub(super) fn scan(text: &[u8], field: Field, findings: &mut Findings) {
 }
 
 fn search(text: &[u8], field: Field, findings: &mut Findings) {
-    let Some(scanner) = &*SCANNER else { return };
+    let Ok(scanner) = scanner() else { return };
     // Nearly every text holds no needle: an agent is asked for one before all are looked for.
     let may_hold = match field {
         Field::Address => scanner.prefilter.may_hold(text),

@@ -22,7 +22,6 @@ use std::{
     sync::Arc,
 };
 
-use prometheus::IntCounter;
 use rustix::{
     fs::{FallocateFlags, fallocate},
     io::Errno,
@@ -32,7 +31,10 @@ use super::{
     keys::{Keyring, Schedule},
     table::{HEADER, Memory, VisitTable, words},
 };
-use crate::{config::Secret, runtime::Words, runtime::filesystem::is_in_memory};
+use crate::{
+    config::Secret,
+    runtime::{Class, Classified, Words, filesystem::is_in_memory},
+};
 
 const VERSION: u32 = 1;
 
@@ -41,10 +43,10 @@ const MAGIC: u64 = u64::from_le_bytes(*b"clksess\n");
 /// The words of the keys.
 const KEYS: std::ops::Range<usize> = 16..40;
 
-/// Why there are no sessions.
+/// Why the sessions could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
-    #[error("cannot use the sessions' file in {dir}: {source}")]
+    #[error("cannot open the file of the sessions in {dir}: {source}; let this user read and write the folder")]
     Io {
         dir: String,
         #[source]
@@ -52,17 +54,25 @@ pub enum SessionError {
     },
     /// Keys would reach the disk.
     #[error(
-        "{dir} is not on a tmpfs; the keys of the sessions stay in memory: set capture.dir to a folder below /run or /dev/shm"
+        "{dir} is not on a tmpfs, and the keys of the sessions must not reach a disk; set capture.dir to a folder below \
+         /run or /dev/shm"
     )]
     NotMemory { dir: String },
     #[error(
         "{dir} has no room for sessions of {bytes} bytes; lower enrich.session_visitors, or give its tmpfs a larger size"
     )]
     NoRoom { dir: String, bytes: u64 },
-    #[error("the system gives no random bytes for a key: {0}")]
+    #[error("the system provides no random bytes for a key of the sessions: {0}; check getrandom(2) in the sandbox")]
     Random(#[from] getrandom::Error),
-    #[error(transparent)]
-    Secret(#[from] crate::config::SecretError),
+}
+
+impl Classified for SessionError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Io { .. } | Self::NoRoom { .. } | Self::Random(_) => Class::Io,
+            Self::NotMemory { .. } => Class::Config,
+        }
+    }
 }
 
 /// What is needed to open it.
@@ -72,7 +82,6 @@ pub(super) struct Opening<'a> {
     pub schedule: Schedule,
     pub secret: Option<Arc<Secret>>,
     pub now: u64,
-    pub evicted: IntCounter,
 }
 
 type Opened = (Keyring<Arc<Words>>, VisitTable<Arc<Words>>);
@@ -111,7 +120,7 @@ impl Opening<'_> {
             return self.begin_again("its key is damaged");
         };
         keep_private(&memory);
-        let table = VisitTable::new(Arc::clone(&memory), buckets, keyring.keys().places(), self.evicted.clone());
+        let table = VisitTable::new(Arc::clone(&memory), buckets, keyring.keys().places());
         if buckets == self.buckets {
             return Ok((keyring, table));
         }
@@ -120,7 +129,7 @@ impl Opening<'_> {
         let Some(keyring) = self.take_over(&new) else {
             return self.begin_again("its key is damaged");
         };
-        let resized = VisitTable::new(Arc::clone(&new), self.buckets, keyring.keys().places(), self.evicted.clone());
+        let resized = VisitTable::new(Arc::clone(&new), self.buckets, keyring.keys().places());
         table.copy_to(&resized);
         fs::rename(self.new_path(), &path)?;
         // The old file has no name any more; its content goes, too.
@@ -144,7 +153,7 @@ impl Opening<'_> {
     fn begin(&self) -> Result<Opened, OpenFailure> {
         let memory = self.make()?;
         let keyring = Keyring::begin(Arc::clone(&memory), self.schedule, self.secret.clone(), self.now)?;
-        let table = VisitTable::new(memory, self.buckets, keyring.keys().places(), self.evicted.clone());
+        let table = VisitTable::new(memory, self.buckets, keyring.keys().places());
         fs::rename(self.new_path(), self.path())?;
         Ok((keyring, table))
     }

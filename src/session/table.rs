@@ -27,8 +27,6 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use prometheus::IntCounter;
-
 use crate::click::{EventId, Visit};
 
 /// Visitors for which there is a bucket of eight slots.
@@ -124,15 +122,15 @@ pub(super) struct VisitTable<M> {
     /// Slots that are not empty.
     used: AtomicU64,
     /// Visitors that others have displaced although their visit had not ended.
-    evicted: IntCounter,
+    evicted: AtomicU64,
 }
 
 impl<M: Memory> VisitTable<M> {
     /// A table over memory that holds one, or zeros. Visitors under keys that are gone are wiped, and so is what a death
     /// amid a store has left.
-    pub fn new(memory: M, buckets: u64, places: [bool; 2], evicted: IntCounter) -> Self {
+    pub fn new(memory: M, buckets: u64, places: [bool; 2]) -> Self {
         let locks = (0..LOCKS).map(|_| Mutex::default()).collect();
-        let table = Self { memory, buckets, locks, used: AtomicU64::new(0), evicted };
+        let table = Self { memory, buckets, locks, used: AtomicU64::new(0), evicted: AtomicU64::new(0) };
         for at in (0..buckets).flat_map(slots) {
             match table.memory.load(at + 3) {
                 0 => table.wipe(at),
@@ -189,6 +187,11 @@ impl<M: Memory> VisitTable<M> {
     /// Visitors that are remembered, and those among them whose visits have ended since.
     pub fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
+    }
+
+    /// Visitors that were evicted during a visit.
+    pub fn evicted(&self) -> u64 {
+        self.evicted.load(Ordering::Relaxed)
     }
 
     /// Visitors whose last click was at `since` or later.
@@ -282,7 +285,7 @@ impl<M: Memory> VisitTable<M> {
             0 => _ = self.used.fetch_add(1, Ordering::Relaxed),
             displaced => {
                 if click.micros().saturating_sub(Moment(displaced).micros()) <= idle {
-                    self.evicted.inc();
+                    self.evicted.fetch_add(1, Ordering::Relaxed);
                 }
                 self.memory.store(at + 3, 0);
             }
@@ -324,9 +327,5 @@ fn slots(bucket: u64) -> impl Iterator<Item = usize> {
 impl<M> VisitTable<M> {
     pub fn memory(&self) -> &M {
         &self.memory
-    }
-
-    pub fn evicted(&self) -> u64 {
-        self.evicted.get()
     }
 }

@@ -58,6 +58,14 @@ pub struct AgentFacts {
     pub digest: AgentDigest,
 }
 
+/// Compiles the marks, so that no click waits for it.
+///
+/// # Errors
+/// When they do not compile: a bug.
+pub fn warm_up() -> Result<(), aho_corasick::BuildError> {
+    marks::automaton().map(drop)
+}
+
 /// Parses one agent string, with the lists that are built in.
 pub fn parse(agent: &str) -> AgentFacts {
     parse_with(agent, &CrawlerLists::default())

@@ -25,6 +25,7 @@ mod tools;
 
 use woothee::parser::{Parser, WootheeResult};
 
+use self::group::AgentMatches;
 pub use community::{BadEntry, CommunityList, CrawlerLists, CrawlersError};
 pub use request::{BotEvidence, classify};
 
@@ -45,6 +46,14 @@ pub(super) enum ListMatch {
     /// Whatever a guess would say.
     Human,
     Unknown,
+}
+
+/// Compiles the table, so that no click waits for it.
+///
+/// # Errors
+/// When the table does not compile: a bug.
+pub fn warm_up() -> Result<(), aho_corasick::BuildError> {
+    table::agent_table().map(drop)
 }
 
 /// Bot by agent string, with what is built in: agent, library, empty-agent. None for a browser.
@@ -77,7 +86,7 @@ impl CrawlerLists {
         if self.is_human(agent) {
             return ListMatch::Human;
         }
-        let found = table::AGENT_TABLE.scan(agent);
+        let found = table::agent_table().map_or_else(|_| AgentMatches::default(), |table| table.scan(agent));
         if let Some(bot) = found.bot {
             return ListMatch::Bot(bot);
         }

@@ -167,13 +167,19 @@ mod tests {
     use super::*;
 
     /// What a database of this type tells of its only network.
+    fn store(file: &Path) -> Result<Arc<GeoStore>, DatabaseError> {
+        let store = GeoStore::default();
+        store.publish(Database::read(file)?);
+        Ok(Arc::new(store))
+    }
+
     fn located(kind: &str, record: &Value) -> Result<Option<Location>, DatabaseError> {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("geoip.mmdb");
         let mut writer = Writer::builder(kind).description(&[("en", "Test")]).build();
         writer.insert("203.0.113.0/24".parse::<IpNet>().unwrap(), record).unwrap();
         fs::write(&file, writer.to_bytes().unwrap()).unwrap();
-        let mut locator = Locator::new(Arc::new(GeoStore::open(Some(&file))?));
+        let mut locator = Locator::new(store(&file)?);
         assert_eq!(locator.locate([198, 51, 100, 1].into()), None);
         Ok(locator.locate([203, 0, 113, 9].into()).cloned())
     }
@@ -231,6 +237,6 @@ mod tests {
     fn a_database_of_another_kind_is_refused_by_name() {
         let record = json!({"autonomous_system_number": 64_496});
         let error = located("GeoLite2-ASN", &record).unwrap_err().to_string();
-        assert!(error.contains("geoip.mmdb is of type GeoLite2-ASN; a City, Enterprise or Country"), "{error}");
+        assert!(error.contains("geoip.mmdb is of type GeoLite2-ASN; use a City, Enterprise or Country"), "{error}");
     }
 }

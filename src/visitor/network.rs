@@ -31,6 +31,7 @@ use crate::{
         list::{self, ListError},
         mmdb::{DatabaseError, DatabaseKind},
     },
+    runtime::{Class, Classified},
 };
 
 const ASN: DatabaseKind = DatabaseKind { what: "ASN", types: &["ASN", "ISP"], needed: "an ASN or ISP database" };
@@ -44,16 +45,26 @@ pub enum Network {
     Anonymizer,
 }
 
-/// Why networks were not taken.
+/// Why a file of networks was rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum NetworksError {
     #[error(transparent)]
     List(#[from] ListError),
     #[error(transparent)]
     Database(#[from] DatabaseError),
-    /// It is of the right type, and says nothing that is looked for.
-    #[error("the ASN database {} has no `autonomous_system_number` in it; take one that has", .0.display())]
+    /// It is of the right type, and names no autonomous system.
+    #[error("the ASN database {} has no `autonomous_system_number` in it; use one that has", .0.display())]
     NoNumbers(PathBuf),
+}
+
+impl Classified for NetworksError {
+    fn class(&self) -> Class {
+        match self {
+            Self::List(error) => error.class(),
+            Self::Database(error) => error.class(),
+            Self::NoNumbers(_) => Class::Data,
+        }
+    }
 }
 
 /// The networks that are known.
@@ -130,19 +141,19 @@ fn list_of(file: Option<&Path>) -> Result<Vec<IpNet>, ListError> {
 
 /// Adds the networks of hosting providers, and returns when the database was built.
 fn add_providers(file: &Path, hosting: &mut Vec<IpNet>) -> Result<u64, NetworksError> {
-    let unread = |source| ASN.unread(file, source);
+    let failed = |source| ASN.error(file, source);
     let reader = ASN.open(file)?;
     let built = reader.metadata().build_epoch;
     // By place in the database: the networks of a provider share a record.
     let mut known: HashMap<usize, bool> = HashMap::new();
     let mut has_numbers = false;
-    for found in reader.networks(WithinOptions::default()).map_err(unread)? {
-        let found = found.map_err(unread)?;
+    for found in reader.networks(WithinOptions::default()).map_err(failed)? {
+        let found = found.map_err(failed)?;
         let Some(place) = found.offset() else { continue };
         let is_hosting = if let Some(&known) = known.get(&place) {
             known
         } else {
-            let system: Option<System> = found.decode().map_err(unread)?;
+            let system: Option<System> = found.decode().map_err(failed)?;
             let number = system.and_then(|system| system.autonomous_system_number);
             has_numbers |= number.is_some();
             let is_hosting = number.is_some_and(providers::is_hosting);
@@ -150,10 +161,10 @@ fn add_providers(file: &Path, hosting: &mut Vec<IpNet>) -> Result<u64, NetworksE
             is_hosting
         };
         if is_hosting {
-            let network = found.network().map_err(unread)?;
+            let network = found.network().map_err(failed)?;
             let network = IpNet::new(network.network(), network.prefix());
             let broken = |_| MaxMindDbError::invalid_database("a network has an impossible prefix");
-            hosting.push(network.map_err(broken).map_err(unread)?);
+            hosting.push(network.map_err(broken).map_err(failed)?);
         }
     }
     if !has_numbers {

@@ -13,12 +13,10 @@ fn file(text: impl AsRef<[u8]>) -> (tempfile::TempDir, PathBuf) {
 
 fn destinations(domains: &str, urls: &str) -> Destinations {
     let ((_kept, domains), (_too, urls)) = (file(domains), file(urls));
-    let config = config::Quality {
-        blocked_domains_file: Some(domains),
-        blocked_urls_file: Some(urls),
-        ..config::Quality::default()
-    };
-    Destinations::open(&config).unwrap()
+    let lists = Destinations::default();
+    lists.domains.publish(Domains::read(&domains).unwrap());
+    lists.urls.publish(Urls::read(&urls).unwrap());
+    lists
 }
 
 fn sha256(url: &str) -> String {
@@ -114,10 +112,7 @@ proptest! {
     #[test]
     fn any_file_is_a_list_or_is_refused_and_any_destination_is_answered(text: Vec<u8>, url: Vec<u8>) {
         let (_kept, file) = file(text);
-        let config = config::Quality { blocked_domains_file: Some(file.clone()), ..config::Quality::default() };
-        if let Ok(list) = Destinations::open(&config) {
-            list.block(&url);
-        }
+        let _ = Domains::read(&file).map(|domains| domains.cover(&url));
         let _ = Urls::read(&file).map(|urls| urls.hold(&url));
     }
 }

@@ -18,7 +18,7 @@ fn velocity() -> VelocityTracker {
 /// With the same key always: parts of hashes are equal once in a thousand runs.
 fn with(config: &config::Quality) -> VelocityTracker {
     let keyed = RandomState::with_seeds(1, 2, 3, 4);
-    VelocityTracker { keyed, ..VelocityTracker::new(Arc::new(State::open(config).unwrap())) }
+    VelocityTracker { keyed, ..VelocityTracker::new(Arc::new(State::new(config).unwrap())) }
 }
 
 fn click(velocity: &mut VelocityTracker, micros: u64, address: &str, agent: &str, link: &str) -> VelocityFindings {

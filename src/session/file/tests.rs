@@ -14,8 +14,7 @@ fn folder() -> TempDir {
 
 fn opening(dir: &Path, visitors: usize) -> Opening<'_> {
     let schedule = Schedule { hour: 0, idle: IDLE };
-    let evicted = IntCounter::new("evicted", "evicted").unwrap();
-    Opening { dir, buckets: buckets(visitors), schedule, secret: None, now: NOW, evicted }
+    Opening { dir, buckets: buckets(visitors), schedule, secret: None, now: NOW }
 }
 
 /// Clicks as one visitor; whether it was the first of a visit.

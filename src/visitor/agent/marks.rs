@@ -8,9 +8,8 @@ mod browsers;
 mod devices;
 mod systems;
 
-use std::sync::LazyLock;
-
-use aho_corasick::AhoCorasick;
+use aho_corasick::{AhoCorasick, BuildError};
+use once_cell::sync::OnceCell;
 
 use self::{browsers::BROWSERS, devices::DEVICES, systems::SYSTEMS};
 use crate::event::Device;
@@ -37,7 +36,7 @@ pub fn scan(agent: &str) -> AgentMarks<'_> {
     let (browsers, systems) = (BROWSERS.len(), SYSTEMS.len());
     // Per kind: the lowest place in the table so far, and where the string goes on.
     let mut best = [(usize::MAX, 0); 3];
-    let Some(automaton) = AUTOMATON.as_ref() else {
+    let Ok(automaton) = automaton() else {
         return AgentMarks::default();
     };
     for found in automaton.find_overlapping_iter(agent) {
@@ -60,13 +59,19 @@ pub fn scan(agent: &str) -> AgentMarks<'_> {
     }
 }
 
-/// Constant marks, far below the builder's limits: the tests would see a None at once.
-static AUTOMATON: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {
-    let browsers = BROWSERS.iter().map(|mark| mark.0);
-    let systems = SYSTEMS.iter().map(|mark| mark.0);
-    let devices = DEVICES.iter().map(|mark| mark.0);
-    AhoCorasick::new(browsers.chain(systems).chain(devices)).ok()
-});
+/// The marks as an automaton, compiled at the first call.
+///
+/// # Errors
+/// When it does not compile, which [`warm_up`](super::warm_up) finds at the start.
+pub fn automaton() -> Result<&'static AhoCorasick, BuildError> {
+    static AUTOMATON: OnceCell<AhoCorasick> = OnceCell::new();
+    AUTOMATON.get_or_try_init(|| {
+        let browsers = BROWSERS.iter().map(|mark| mark.0);
+        let systems = SYSTEMS.iter().map(|mark| mark.0);
+        let devices = DEVICES.iter().map(|mark| mark.0);
+        AhoCorasick::new(browsers.chain(systems).chain(devices))
+    })
+}
 
 fn starts_a_word(agent: &[u8], start: usize) -> bool {
     let is_letter = |at| agent.get(at).is_some_and(u8::is_ascii_alphabetic);
@@ -82,7 +87,7 @@ mod tests {
     /// The work of a scan is a step a byte and one for each mark that ends there.
     #[test]
     fn no_string_of_marks_has_more_matches_than_bytes() {
-        let automaton = AUTOMATON.as_ref().unwrap();
+        let automaton = automaton().unwrap();
         let marks = || BROWSERS.iter().map(|mark| mark.0).chain(SYSTEMS.iter().map(|mark| mark.0));
         for mark in marks().chain(DEVICES.iter().map(|mark| mark.0)) {
             let agent = mark.repeat(1_024 / mark.len());

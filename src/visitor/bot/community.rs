@@ -17,7 +17,7 @@
 
 use std::{
     borrow::Cow,
-    fmt, fs, io,
+    fmt, io,
     path::{Path, PathBuf},
 };
 
@@ -33,7 +33,11 @@ use regex_automata::{
 };
 use serde::Deserialize;
 
-use crate::event::{Bot, BotClass, BotReason};
+use crate::{
+    event::{Bot, BotClass, BotReason},
+    files,
+    runtime::{Class, Classified},
+};
 
 /// Largest file that is read. The community's has 1 MB.
 const MAX_FILE_BYTES: u64 = 32 << 20;
@@ -65,33 +69,55 @@ const BROWSERS: &[&str] = &[
      Version/4.0 Chrome/131.0.6778.39 Mobile Safari/537.36",
 ];
 
-/// Why the operator's lists were not taken.
+/// Why the operator's lists were rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum CrawlersError {
-    #[error("cannot read the crawler list {}: {source}", file.display())]
+    #[error(
+        "cannot read the crawler list {}: {source}; put the file there, let this user read it, or correct the path",
+        file.display()
+    )]
     Read {
         file: PathBuf,
         #[source]
         source: io::Error,
     },
-    #[error("the crawler list {} is no array of entries with a `pattern`: {source}", file.display())]
+    #[error(
+        "the crawler list {} is no array of entries with a `pattern`: {source}; download the published list again",
+        file.display()
+    )]
     Format {
         file: PathBuf,
         #[source]
         source: serde_json::Error,
     },
-    #[error("the crawler list {} is refused: {bad} of {entries} entries are bad; the first is {first}", file.display())]
+    #[error(
+        "the crawler list {} is rejected: {bad} of {entries} entries are bad, and one in ten may be; correct or remove \
+         them, first {first}",
+        file.display()
+    )]
     TooManyBad { file: PathBuf, bad: usize, entries: usize, first: BadEntry },
-    #[error("the crawler list {} is refused: it has {entries} entries, at most {MAX_ENTRIES} are taken", file.display())]
+    #[error("the crawler list {} is rejected: it has {entries} entries; keep at most {MAX_ENTRIES}", file.display())]
     TooMany { file: PathBuf, entries: usize },
-    #[error("the crawler list {} is refused: {source}", file.display())]
+    #[error("the crawler list {} is rejected: {source}; keep fewer or shorter patterns", file.display())]
     TooLarge {
         file: PathBuf,
         #[source]
         source: Box<BuildError>,
     },
-    #[error("the texts of enrich.not_crawlers are too many: {0}")]
+    #[error("`enrich.not_crawlers` has too many texts: {0}; keep fewer or shorter ones")]
     NotCrawlers(#[from] aho_corasick::BuildError),
+}
+
+impl Classified for CrawlersError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Read { source, .. } => Class::of_read(source),
+            Self::Format { .. } | Self::TooManyBad { .. } | Self::TooMany { .. } | Self::TooLarge { .. } => {
+                Class::Data
+            }
+            Self::NotCrawlers(_) => Class::Config,
+        }
+    }
 }
 
 /// An entry that was skipped.
@@ -160,12 +186,8 @@ struct Entry {
 
 impl CommunityList {
     fn read(file: &Path) -> Result<Self, CrawlersError> {
-        let refuse = |source| CrawlersError::Read { file: file.into(), source };
-        let bytes = fs::metadata(file).map_err(refuse)?.len();
-        if bytes > MAX_FILE_BYTES {
-            return Err(refuse(io::Error::other(format!("it has {bytes} bytes, more than {MAX_FILE_BYTES}"))));
-        }
-        Self::parse(&fs::read(file).map_err(refuse)?, file)
+        let text = files::read_bounded(file, MAX_FILE_BYTES);
+        Self::parse(&text.map_err(|source| CrawlersError::Read { file: file.into(), source })?, file)
     }
 
     /// Reads a list; `file` is its name in errors.

@@ -8,9 +8,10 @@
 //! leading `^` ties it to the start of the agent string, for names that applications and phones also carry further in;
 //! a leading `*` lets it begin in the middle of a word; a trailing `$` ties it to the end of a word.
 
-use std::{borrow::Cow, sync::LazyLock};
+use std::borrow::Cow;
 
-use aho_corasick::AhoCorasick;
+use aho_corasick::{AhoCorasick, BuildError};
+use once_cell::sync::OnceCell;
 
 use super::{
     allowlist, crawlers, generic,
@@ -37,7 +38,7 @@ enum MarkKind {
 }
 
 pub(super) struct AgentTable {
-    automaton: Option<AhoCorasick>,
+    automaton: AhoCorasick,
     entries: Vec<Entry>,
 }
 
@@ -48,11 +49,17 @@ struct Entry {
     kind: MarkKind,
 }
 
-/// Built once: a few milliseconds at the first click of the process.
-pub(super) static AGENT_TABLE: LazyLock<AgentTable> = LazyLock::new(AgentTable::new);
+/// The table, compiled at the first call: a few milliseconds.
+///
+/// # Errors
+/// When it does not compile, which [`warm_up`](super::warm_up) finds at the start.
+pub(super) fn agent_table() -> Result<&'static AgentTable, BuildError> {
+    static TABLE: OnceCell<AgentTable> = OnceCell::new();
+    TABLE.get_or_try_init(AgentTable::compile)
+}
 
 impl AgentTable {
-    fn new() -> Self {
+    fn compile() -> Result<Self, BuildError> {
         let bots = groups().flat_map(|group| {
             group.entries.iter().map(|&(needle, name)| (needle, MarkKind::Bot(group.reason, group.class, name)))
         });
@@ -72,26 +79,16 @@ impl AgentTable {
                 (needle.starts_with('^'), needle.starts_with('*'), needle.ends_with('$'));
             entries.push(Entry { at_start, inside, at_end, kind });
         }
-        // Constant needles, far below the builder's limits: a test holds that this is never None.
-        let automaton = AhoCorasick::builder().ascii_case_insensitive(true).build(needles).ok();
-        Self { automaton, entries }
-    }
-
-    /// Whether it was built.
-    #[cfg(test)]
-    pub fn is_whole(&self) -> bool {
-        self.automaton.is_some()
+        let automaton = AhoCorasick::builder().ascii_case_insensitive(true).build(needles)?;
+        Ok(Self { automaton, entries })
     }
 
     pub fn scan(&self, agent: &str) -> AgentMatches {
         let mut found = AgentMatches::default();
-        let Some(automaton) = &self.automaton else {
-            return found;
-        };
         let bytes = agent.as_bytes();
         let device = device_end(bytes);
         let mut first = usize::MAX;
-        for hit in automaton.find_overlapping_iter(agent) {
+        for hit in self.automaton.find_overlapping_iter(agent) {
             let at = hit.pattern().as_usize();
             let Some(entry) = self.entries.get(at).filter(|entry| entry.stands_at(bytes, hit.start(), hit.end()))
             else {

@@ -12,8 +12,8 @@ fn needles() -> impl Iterator<Item = (&'static str, &'static str)> {
 }
 
 #[test]
-fn the_table_is_whole() {
-    assert!(table::AGENT_TABLE.is_whole());
+fn the_table_compiles() {
+    assert!(warm_up().is_ok());
     assert!(needles().count() >= 500);
     for (needle, name) in needles() {
         assert!(!table::bare(needle).is_empty());

@@ -128,10 +128,10 @@ fn what_is_no_asn_database_is_refused() {
         &[("192.0.2.0/24", System { autonomous_system_number: Some(1), autonomous_system_organization: "x" })],
     );
     for (content, told) in [
-        (&city[..], "asn.mmdb is of type GeoLite2-City; an ASN or ISP database is needed"),
+        (&city[..], "asn.mmdb is of type GeoLite2-City; use an ASN or ISP database"),
         (&empty[..], "asn.mmdb has no `autonomous_system_number` in it"),
-        (&whole[..whole.len() / 2], "cannot read the ASN database"),
-        (b"nothing", "cannot read the ASN database"),
+        (&whole[..whole.len() / 2], "asn.mmdb is damaged: "),
+        (b"nothing", "asn.mmdb is damaged: "),
     ] {
         let error = networks(content, "", "").err().unwrap().to_string();
         assert!(error.contains(told), "{error}");

@@ -1,6 +1,9 @@
 #![allow(clippy::unwrap_used)]
 
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use proptest::prelude::*;
 use serde_json::json;
