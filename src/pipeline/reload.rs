@@ -1,7 +1,7 @@
 //! Reload: reads the operator files again. What cannot be read leaves the previous version active.
 //!
-//! Each configured resource has its two series of `reloads_total` from the start: a rate over a series that appears with
-//! the first failure would miss that failure.
+//! Each configured resource has both of its series of `reloads_total` from the start: `increase()` over a series that
+//! appears with the first failure would miss that failure.
 
 use std::{error::Error, path::PathBuf, sync::Arc};
 

@@ -5,7 +5,7 @@ use prometheus::{IntCounter, IntGauge};
 use super::Sessions;
 use crate::telemetry::metrics::Registry;
 
-/// See the module.
+/// Metrics of the sessions.
 pub struct SessionMetrics {
     visitors: IntGauge,
     /// Visits that an earlier process has noted, and that continue.
@@ -15,6 +15,7 @@ pub struct SessionMetrics {
 }
 
 impl SessionMetrics {
+    /// Registers the metrics, at zero.
     pub fn new(registry: &Registry) -> Self {
         Self {
             visitors: registry
