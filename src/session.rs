@@ -35,7 +35,7 @@ use file::Opening;
 pub use file::SessionError;
 use keys::{Keyring, Keys, Schedule};
 use metrics::SessionMetrics;
-use table::{Memory, Moment, Table};
+use table::{Memory, Moment, VisitTable};
 
 use crate::{
     click::{Facts, Visit},
@@ -119,9 +119,9 @@ impl Sessions {
     }
 }
 
-/// Table and keys, in any memory.
+/// VisitTable and keys, in any memory.
 struct Visits<M> {
-    table: Table<M>,
+    table: VisitTable<M>,
     /// What workers see of the keyring. They hold it for no longer than a click.
     keys: ArcSwap<Keys>,
     keyring: Mutex<Keyring<M>>,
@@ -129,7 +129,7 @@ struct Visits<M> {
 }
 
 impl<M: Memory> Visits<M> {
-    fn new(keyring: Keyring<M>, table: Table<M>, idle: u64) -> Self {
+    fn new(keyring: Keyring<M>, table: VisitTable<M>, idle: u64) -> Self {
         Self { table, keys: ArcSwap::from_pointee(keyring.keys()), keyring: Mutex::new(keyring), idle }
     }
 

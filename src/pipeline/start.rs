@@ -24,7 +24,7 @@ use crate::{
     },
     visitor::{
         Sources,
-        bot::{CrawlerStore, CrawlersError, Lists},
+        bot::{CrawlerLists, CrawlerStore, CrawlersError},
         geo::GeoStore,
     },
 };
@@ -96,7 +96,7 @@ impl Loaded {
 
 fn open_crawlers(config: &config::Enrich) -> Result<CrawlerStore, CrawlersError> {
     let (file, people) = (config.crawlers_file.clone(), config.not_crawlers.clone());
-    let store = CrawlerStore::open(move || Lists::read(file.as_deref(), &people))?;
+    let store = CrawlerStore::open(move || CrawlerLists::read(file.as_deref(), &people))?;
     reload::log_crawlers(&store);
     Ok(store)
 }
