@@ -52,7 +52,8 @@ pub struct Deliver {
 }
 
 impl Deliver {
-    /// Starts one task for each feed, with what already waits in the outbox. `metrics` are those of the feeds, in their order.
+    /// Starts one task for each feed, with what already waits in the outbox. `metrics` are those of the feeds, in their
+    /// order.
     ///
     /// # Errors
     /// When the outbox cannot be read, or the system gives no thread.

@@ -110,8 +110,8 @@ impl Pipeline {
         self.counts.clone()
     }
 
-    /// Whether a thread has failed, which is an internal error. Clicks are answered and captured until the rings are
-    /// full; nothing is lost if another process takes over before.
+    /// Reports a thread that has panicked, which is an internal error. Clicks are still answered and captured until the
+    /// rings are full; nothing is lost if another process takes over before.
     pub fn panics(&self) -> PanicWatch {
         self.panics.clone()
     }

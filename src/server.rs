@@ -45,8 +45,8 @@ const HEALTH: Duration = Duration::from_millis(500);
 /// # Errors
 /// When the configuration is rejected, an address is not available, or a stage does not start.
 pub fn serve(file: &Path) -> anyhow::Result<()> {
-    // Client addresses are in this process's memory: no core dump, and no other process may read it. Not in the library,
-    // because the memory of an embedding proxy is its own matter.
+    // Client addresses are in this process's memory: no core dump, and no other process may read it. Not in the
+    // library, because an embedding proxy decides on its own memory.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).context("cannot keep memory private")?;
     let config = config::load(file)?;
     logs::init(&config.telemetry);
@@ -100,7 +100,7 @@ pub fn serve(file: &Path) -> anyhow::Result<()> {
         bail!("the listeners did not open within {} s", OPENING.as_secs());
     }
     if failed {
-        bail!("internal error: a thread has panicked; nothing is lost after a restart; please report this bug");
+        bail!("internal error: a thread has failed; nothing is lost, restart the process; please report this bug");
     }
     Ok(())
 }
@@ -209,7 +209,10 @@ impl ShutdownSignalWatch for Stop {
                 }
                 tokio::select! {
                     () = self.wanted.notified() => {}
-                    () = self.failed() => tracing::error!("internal error: a thread has panicked; stopping so that another process takes over; please report this bug"),
+                    () = self.failed() => tracing::error!(
+                        "internal error: a thread has failed; stopping so that another process takes over; \
+                         please report this bug"
+                    ),
                 }
             }
             () = self.wanted.notified() => {}

@@ -327,10 +327,10 @@ fn block_lists_are_taken_over_while_they_are_good() {
     assert_eq!(statuses(&edge), [403, 403], "the old domains serve on, the new addresses are taken");
     assert_eq!(edge.get(HOST, "/spring?more").status, 302, "an entry with a query is for exactly that one");
     let log = edge.log();
-    let told = log.lines().find(|line| line.contains("a block list was not reloaded")).unwrap();
-    let told: Value = serde_json::from_str(told).unwrap();
+    let failure = log.lines().find(|line| line.contains("reload failed")).unwrap();
+    let failure: Value = serde_json::from_str(failure).unwrap();
     let wanted = "/domains, line 2: `https://worse.example/` is no domain; write the domain alone";
-    assert!(told["error"].as_str().unwrap().contains(wanted), "{told}");
+    assert!(failure["error"].as_str().unwrap().contains(wanted), "{failure}");
 
     fs::write(&domains, "worse.example\n").unwrap();
     fs::write(&urls, hash("https://www.example.com/spring")).unwrap();

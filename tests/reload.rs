@@ -208,7 +208,7 @@ fn a_catalog_that_is_missing_cut_or_empty_is_refused_and_the_old_one_serves_on()
     assert_eq!(errors.len(), expected.len(), "{errors:?}");
     for (error, expected) in errors.iter().zip(expected) {
         assert!(error.contains(expected) && error.contains("links.ndjson"), "{error}");
-        assert!(error.contains("the old one serves on"), "{error}");
+        assert!(error.contains("the previous version stays active"), "{error}");
     }
 
     fs::write(&file, whole).unwrap();

@@ -5,7 +5,7 @@ use prometheus::{IntCounter, IntGauge};
 use super::Sessions;
 use crate::telemetry::metrics::Registry;
 
-/// See the module.
+/// Metrics of the sessions.
 pub struct SessionMetrics {
     visitors: IntGauge,
     restored: IntGauge,
@@ -13,6 +13,7 @@ pub struct SessionMetrics {
 }
 
 impl SessionMetrics {
+    /// Registers the metrics, at zero.
     pub fn new(registry: &Registry) -> Self {
         Self {
             visitors: registry
