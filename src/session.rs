@@ -1,23 +1,23 @@
 //! Sessions: which clicks belong to one visit, without keeping who the visitor is.
 //!
 //! An individual is recognised by a keyed one-way hash (BLAKE3, 32-byte key, 128 bits of output) over workspace, client
-//! address (IPv6 by its first 64 bits) and agent. An address is only 32 bits: without the key everybody could try them
-//! all, so the key is the whole protection. It is replaced daily and wiped, with everything that was hashed with it, one
+//! address (IPv6 by its first 64 bits) and agent. An address has only 32 bits: without a key anyone could try them all,
+//! so the key is the whole protection. It is replaced daily and wiped, with everything that was hashed with it, one
 //! idle time later (`keys`). The hash is not in the event.
 //!
-//! Visits stand in one table of fixed size that all workers share (`table` tells who is forgotten when it is full), in
-//! a file on a tmpfs beside the rings (`file`): they outlive the process, however it ends, and never reach a disk. A
-//! visit goes on across a restart with any number of workers.
+//! Visits are kept in one table of fixed size that all workers share (`table` describes the eviction), in a file on a
+//! tmpfs next to the rings (`file`): they outlive the process, however it ends, and never reach a disk. A visit
+//! continues across a restart with any number of workers.
 //!
 //! **Clicks that are seen twice.** A click stays in its ring until its event is in the journal. When the process dies
-//! before, the next one sees the click again, and the table may know it, and later clicks, already. So the worker notes
-//! in the ring which visit it has found ([`crate::capture::Inlet::note`]), and a click with a note belongs to that visit
-//! whatever the table says. Between the table and the note there is only the one click at hand; if it began a visit the
-//! table has its time and a part of its id, and it is the visit's first when it comes again. Each click thus belongs to
-//! the same visit as if nobody had died.
+//! before that, the next one sees the click again, and the table may know it, and later clicks, already. So the worker
+//! notes in the ring to which visit it has assigned a click, and a click with a note belongs to that visit whatever the
+//! table says. Between the table and the note there is only the one click at hand; if it began a visit, the table has
+//! its time and a part of its id, and it is the first of the visit when it is seen again. So each click belongs to the
+//! same visit as if no process had died.
 //!
-//! What is forgotten all the same: a visit is lost when its key is, in an outage that outlasts rotation and idle time.
-//! While no process runs nobody wipes; the next start does so before it answers a click.
+//! What is forgotten all the same: a visit is lost with its key, in an outage that outlasts rotation and idle time.
+//! While no process runs nothing is wiped; the next start does so before it answers a click.
 
 mod file;
 mod keys;
@@ -79,12 +79,13 @@ impl Sessions {
         Ok(Self { visits, restored })
     }
 
-    /// The visit that a click with this agent belongs to. `decided` is what was found when the click was seen before.
+    /// The visit that a click with this agent belongs to. `decided` is the visit that was noted when the click was seen
+    /// before.
     pub fn click(&self, facts: &Facts<'_>, agent: &AgentDigest, decided: Option<Visit>) -> Visit {
         self.visits.click(facts, agent, decided)
     }
 
-    /// Replaces and wipes keys whose time is over. Call it often, with the time of day.
+    /// Replaces and wipes keys whose time is up. Call it often, with the time of day.
     pub fn tick(&self, now: u64) {
         self.visits.tick(now);
     }
@@ -162,11 +163,11 @@ impl<M: Memory> Visits<M> {
 
     fn turn(&self, keyring: &mut Keyring<M>, now: u64) {
         self.retire(keyring, now);
-        // Without random bytes the old key serves on, and the next click asks again.
+        // Without random bytes the previous key stays active, and the next click tries again.
         if let Err(error) = keyring.replace(now) {
-            tracing::warn!(%error, "the key of the sessions cannot be replaced; the old one serves on");
+            tracing::warn!(%error, "session key not replaced; the previous key stays active");
         }
-        // After a long time without a look the key that was just replaced is of no use any more.
+        // After a long time without a tick the key that was just replaced is past its idle time already.
         self.retire(keyring, now);
         self.keys.store(Arc::new(keyring.keys()));
     }

@@ -264,7 +264,7 @@ fn a_damaged_file_of_sessions_begins_anew_and_refuses_no_start() {
     let stopped = edge.stop();
     fs::write(stopped.rings().join("sessions"), "no sessions").unwrap();
     let edge = stopped.restart();
-    assert!(edge.log().contains("begun anew: visitors begin new visits"));
+    assert!(edge.log().contains("session file discarded; every visitor begins a new visit"));
     click(&edge, "", "/one", &[]);
     click(&edge, "", "/one", &[]);
     let events = sorted(edge.stop().events("all"));
@@ -278,7 +278,7 @@ fn a_secret_is_read_again_and_splits_no_visit() {
     let key = builder.dir().join("key");
     fs::write(&key, "a secret of thirty-two bytes, at least\n").unwrap();
     let edge = builder.start();
-    assert!(edge.log().contains("everybody on this machine may read"));
+    assert!(edge.log().contains("any user of this machine may read"));
     click(&edge, "", "/one", &[]);
     for (secret, result) in [("another secret of thirty-two bytes\n", "ok"), ("too short", "failed")] {
         fs::write(&key, secret).unwrap();

@@ -11,16 +11,16 @@ use zeroize::Zeroizing;
 
 use crate::runtime::{Class, Classified};
 
-/// Least bytes of a secret.
+/// Minimum length of a secret, in bytes.
 pub const LEAST: usize = 32;
 
-/// Most bytes: a file with more is not what was meant.
+/// Maximum length: a longer file is not a secret.
 pub const MOST: usize = 4_096;
 
 /// A secret, wiped from memory when dropped. It cannot be printed.
 pub struct Secret(Zeroizing<Vec<u8>>);
 
-/// Why a file holds no secret.
+/// Why a secret was rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     #[error(
@@ -50,7 +50,7 @@ impl Classified for SecretError {
 }
 
 impl Secret {
-    /// Reads a file: its bytes are the secret, without one line end after them.
+    /// Reads a file: its bytes are the secret, without one final line end.
     ///
     /// # Errors
     /// When it cannot be read, or is too short or too long.
@@ -75,7 +75,7 @@ impl Secret {
     }
 }
 
-/// Whether everybody on this machine may read a file.
+/// Whether any user of this machine may read a file.
 pub fn is_open_to_all(path: &Path) -> bool {
     path.metadata().is_ok_and(|file| file.permissions().mode() & 0o004 != 0)
 }
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_is_what_stands_in_its_file_without_the_end_of_the_line() {
+    fn a_secret_is_the_content_of_its_file_without_the_final_line_end() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key");
         let read = |bytes: &[u8]| {

@@ -1,4 +1,4 @@
-//! The reasons that a verdict can have, and sets of them.
+//! The reasons of a verdict, and sets of them.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -66,7 +66,8 @@ impl Reason {
         }
     }
 
-    /// The verdict at this reason's full weight. Weak evidence of an attack is suspicious only, and never refused.
+    /// The verdict when this reason is detected with high confidence. Weak evidence of an attack is suspicious only,
+    /// and never blocks.
     pub fn verdict_at_high_confidence(self) -> Verdict {
         match self {
             Self::SqlInjection
@@ -132,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reason_has_one_name_everywhere_and_a_place_of_its_own() {
+    fn a_reason_has_one_name_everywhere_and_its_own_place() {
         for (place, reason) in Reason::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, place);
             assert_eq!(serde_json::to_value(reason).unwrap(), reason.slug());

@@ -1,9 +1,9 @@
-//! Attacks in what a visitor sends.
+//! Detects attacks in what a visitor sends.
 //!
-//! Every field is scanned as it came, and once more percent-decoded when that makes a difference, by one automaton
-//! for all rules, unless the [`prefilter`] shows before that there is nothing to find. The decoded text has `+` and every run
-//! of white space as one space. The work is linear in the input, and bounded by [`MAX_SCAN`]. A clean click allocates
-//! nothing: decoded text goes into a buffer that its thread keeps.
+//! Every field is scanned as it is, and again percent-decoded when that makes a difference, by one automaton for all
+//! rules, unless the [`prefilter`] shows that there is nothing to find. The decoded text has `+` and every run of white
+//! space as one space. The work is linear in the input, and bounded by [`MAX_SCAN`]. A clean click allocates nothing:
+//! decoded text goes into a buffer that its thread keeps.
 
 mod prefilter;
 mod rules;
@@ -21,17 +21,17 @@ use self::{
 use super::Findings;
 use crate::event::query;
 
-/// Bytes of a field that are scanned; a longer field is judged by its beginning.
+/// Bytes of a field that are scanned; of a longer field only the beginning counts.
 pub(super) const MAX_SCAN: usize = 8192;
 
-/// Bytes after a template's opening in which a multiplication is looked for.
+/// Bytes after the opening of a template that are searched for a multiplication.
 const MAX_LOOK_AHEAD: usize = 16;
 
 /// Every needle of [`RULES`], and the rule that each belongs to.
 struct Scanner {
     automaton: AhoCorasick,
     rules: Vec<&'static Rule>,
-    /// For addresses. Agents have other needles, too, and are remembered.
+    /// For addresses. Agents have other needles, too, and are cached.
     prefilter: Prefilter,
 }
 
@@ -81,7 +81,7 @@ pub(super) fn scan(text: &[u8], field: Field, findings: &mut Findings) {
     let text = text.get(..MAX_SCAN).unwrap_or(text);
     search(text, field, findings);
 
-    // An agent's `+` stands before the address of a crawler, and is no space.
+    // In an agent a `+` precedes the URL of a crawler, and is no space.
     let is_encoded = match field {
         Field::Address => memchr::memchr2(b'%', b'+', text).is_some(),
         Field::Agent => memchr::memchr(b'%', text).is_some(),
@@ -103,7 +103,7 @@ pub(super) fn scan(text: &[u8], field: Field, findings: &mut Findings) {
 
 fn search(text: &[u8], field: Field, findings: &mut Findings) {
     let Ok(scanner) = scanner() else { return };
-    // Nearly every text holds no needle: an agent is asked for one before all are looked for.
+    // Nearly every text holds no needle: an agent is searched for the first before it is searched for all.
     let may_hold = match field {
         Field::Address => scanner.prefilter.may_hold(text),
         Field::Agent => scanner.automaton.is_match(text),
@@ -136,7 +136,7 @@ fn holds(check: Check, text: &[u8], start: usize, end: usize) -> bool {
     }
 }
 
-/// `7*7}}`, ` 7 * '7'`: a template engine gives itself away by the product.
+/// `7*7}}`, ` 7 * '7'`: the product reveals a template engine.
 ///
 /// `{{1}}` and `{{2026-11-23}}` are merge tags.
 fn is_multiplication(text: &[u8]) -> bool {

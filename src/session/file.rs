@@ -7,12 +7,12 @@
 //! word 16-   the keys: see `keys`
 //! word 512-  the buckets: see `table`
 //! ```
-//! Words have 64 bits, in the order of bytes of this machine, which the file never leaves. All its memory is taken when
-//! it is made: a tmpfs that is full answers a later store with `SIGBUS`.
+//! Words have 64 bits, in the byte order of this machine, which the file never leaves. All its memory is allocated when
+//! it is created: a full tmpfs answers a later store with `SIGBUS`.
 //!
-//! A file that is damaged, or of another version, is overwritten with zeros and begun anew: every visitor is then new,
-//! and clicks go on. With another number of visitors in the configuration a file of the new size is made, filled from
-//! the old one, and put in its place with one rename.
+//! A file that is damaged, or of another version, is overwritten with zeros and replaced by an empty one: every visitor
+//! is then new, and clicks are answered as before. With another number of visitors in the configuration a file of the
+//! new size is created, filled from the old one, and renamed into its place.
 
 use std::{
     fs::{self, File},
@@ -75,7 +75,7 @@ impl Classified for SessionError {
     }
 }
 
-/// What is needed to open it.
+/// What is needed to open the file.
 pub(super) struct Opening<'a> {
     pub dir: &'a Path,
     pub buckets: u64,
@@ -87,7 +87,7 @@ pub(super) struct Opening<'a> {
 type Opened = (Keyring<Arc<Words>>, VisitTable<Arc<Words>>);
 
 impl Opening<'_> {
-    /// Takes over what an earlier process has left, or begins anew.
+    /// Takes over what an earlier process has left, or begins with an empty table.
     pub fn open(self) -> Result<Opened, SessionError> {
         self.try_open().map_err(|error| {
             let dir = self.dir.display().to_string();
@@ -132,9 +132,9 @@ impl Opening<'_> {
         let resized = VisitTable::new(Arc::clone(&new), self.buckets, keyring.keys().places());
         table.copy_to(&resized);
         fs::rename(self.new_path(), &path)?;
-        // The old file has no name any more; its content goes, too.
+        // The old file has no name any more; its content is wiped, too.
         (0..memory.len()).for_each(|word| memory.store(word, 0));
-        tracing::info!(file = %path.display(), visitors = resized.used(), "the sessions have moved to a table of another size");
+        tracing::info!(file = %path.display(), visitors = resized.used(), "session table resized");
         Ok((keyring, resized))
     }
 
@@ -144,7 +144,7 @@ impl Opening<'_> {
 
     fn begin_again(&self, reason: &str) -> Result<Opened, OpenFailure> {
         let path = self.path();
-        tracing::warn!(file = %path.display(), reason, "the sessions' file is of no use and is begun anew: visitors begin new visits");
+        tracing::warn!(file = %path.display(), reason, "session file discarded; every visitor begins a new visit");
         discard(&path)?;
         discard(&self.new_path())?;
         self.begin()
@@ -158,7 +158,7 @@ impl Opening<'_> {
         Ok((keyring, table))
     }
 
-    /// Makes a file that has a header and nothing else, under a name that is worth nothing after a crash.
+    /// Creates a file with a header and nothing else, under a name that the next start removes after a crash.
     fn make(&self) -> Result<Arc<Words>, OpenFailure> {
         let path = self.new_path();
         let made = write(&path, self.buckets);
@@ -183,7 +183,7 @@ fn keep_private(memory: &Words) {
     if let Err(error) = memory.keep_private() {
         tracing::warn!(
             %error,
-            "the sessions cannot be locked in memory and may be swapped; set LimitMEMLOCK=infinity, or switch swap off"
+            "sessions not locked in memory and may be swapped; set LimitMEMLOCK=infinity, or switch swap off"
         );
     }
 }
@@ -216,7 +216,7 @@ impl From<getrandom::Error> for OpenFailure {
     }
 }
 
-/// Why a file is not read.
+/// Why a file cannot be taken over.
 enum Unusable {
     Missing,
     Because(&'static str),
@@ -241,7 +241,7 @@ fn write(path: &Path, buckets: u64) -> io::Result<Words> {
     let file = options().create_new(true).open(path)?;
     let bytes = words(buckets) * 8;
     match fallocate(&file, FallocateFlags::empty(), 0, bytes) {
-        // A ramfs, which cannot be full.
+        // A ramfs has no limit and no fallocate.
         Err(Errno::OPNOTSUPP) => file.set_len(bytes)?,
         done => done?,
     }
@@ -257,19 +257,19 @@ fn read(path: &Path) -> Result<(Arc<Words>, u64), Unusable> {
     })?;
     let bytes = file.metadata().map_err(Unusable::Io)?.len();
     if bytes < HEADER as u64 * 8 || !bytes.is_multiple_of(8) {
-        return Err(Unusable::Because("it is cut short"));
+        return Err(Unusable::Because("it is truncated"));
     }
     let memory = Words::new(&file).map_err(Unusable::Io)?;
     let found = [0, 1, 2].map(|at| memory.load(at));
     let [magic, version, buckets] = found;
     if magic == MAGIC && version as u32 != VERSION {
-        return Err(Unusable::Because("it is of another release"));
+        return Err(Unusable::Because("it was written by another release"));
     }
     if found != head(buckets) {
         return Err(Unusable::Because("its header is damaged"));
     }
     let whole = buckets > 0 && buckets < 1 << 40 && words(buckets) * 8 == bytes;
-    if whole { Ok((Arc::new(memory), buckets)) } else { Err(Unusable::Because("it is cut short")) }
+    if whole { Ok((Arc::new(memory), buckets)) } else { Err(Unusable::Because("it is truncated")) }
 }
 
 /// Overwrites a file with zeros, as there are keys in it, and removes it.
@@ -279,7 +279,7 @@ fn discard(path: &Path) -> io::Result<()> {
         opened => opened?,
     };
     let found = file.metadata()?;
-    // No more than there is: a file with holes may claim any length.
+    // No more than is allocated: a sparse file may claim any length.
     let mut left = found.len().min(found.blocks() * 512);
     let zeros = [0; 1 << 14];
     while left > 0 {

@@ -1,8 +1,9 @@
-//! The marks that browsers, systems and devices leave in an agent string, found in one pass.
+//! The marks of browsers, systems and devices in an agent string, found in one pass.
 //!
-//! Of the marks of one kind the first of the table wins, not the first in the string: applications stand before the
-//! engine that they embed, Windows Phone before the Android and the iPhone that it pretends to be. Case counts. A mark
-//! does not match right after a letter; right after a digit it does, as in `Safari/537.36Snapchat/12.84`.
+//! Of the marks of one kind the first of the table wins, not the first in the string: applications come before the
+//! engine that they embed, Windows Phone before the Android and the iPhone that it claims to be. Marks are
+//! case-sensitive. A mark does not match right after a letter; right after a digit it does, as in
+//! `Safari/537.36Snapchat/12.84`.
 
 mod browsers;
 mod devices;
@@ -14,7 +15,7 @@ use once_cell::sync::OnceCell;
 use self::{browsers::BROWSERS, devices::DEVICES, systems::SYSTEMS};
 use crate::event::Device;
 
-/// What the marks of one agent string tell.
+/// The marks of one agent string.
 #[derive(Default)]
 pub struct AgentMarks<'a> {
     pub browser: Option<BrowserMark<'a>>,
@@ -25,7 +26,7 @@ pub struct AgentMarks<'a> {
 
 pub struct BrowserMark<'a> {
     pub name: &'static str,
-    /// Where the version stands, when it is not right after the mark.
+    /// The text before the version, when that is not the mark itself.
     pub version_mark: Option<&'static str>,
     /// The string after the mark.
     pub rest: &'a str,
@@ -34,7 +35,7 @@ pub struct BrowserMark<'a> {
 /// Reads the marks of `agent`.
 pub fn scan(agent: &str) -> AgentMarks<'_> {
     let (browsers, systems) = (BROWSERS.len(), SYSTEMS.len());
-    // Per kind: the lowest place in the table so far, and where the string goes on.
+    // Per kind: the lowest place in the table so far, and the end of the match.
     let mut best = [(usize::MAX, 0); 3];
     let Ok(automaton) = automaton() else {
         return AgentMarks::default();
@@ -97,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn no_mark_stands_behind_one_that_hides_it() {
+    fn no_mark_comes_after_one_that_hides_it() {
         let hidden = |marks: &[&'static str]| {
             let is_hidden = |at: usize| marks[..at].iter().any(|earlier| marks[at].contains(earlier));
             (0..marks.len()).filter(|&at| is_hidden(at)).map(|at| marks[at]).collect::<Vec<_>>()

@@ -1,8 +1,8 @@
-//! Everything that is looked for in an agent string, as one automaton: well-known bots, applications with people in
-//! them, words that only bots use of themselves, and the systems that browsers run on.
+//! All needles for an agent string, as one automaton: well-known bots, applications that humans use, words that only
+//! bots use for themselves, and the systems that browsers run on.
 //!
-//! One pass finds all needles that stand in the string. Needles are constant, and few of them are the end of another
-//! one, so that the number of matches is bounded by a small multiple of the string's length.
+//! One pass finds all needles in the string. Needles are constant, and few of them are the end of another one, so that
+//! the number of matches is bounded by a small multiple of the string's length.
 //!
 //! A needle is lower case and matches in any case, but not in the middle of a word: `bot/` never matches `cubot/`. A
 //! leading `^` ties it to the start of the agent string, for names that applications and phones also carry further in;
@@ -30,7 +30,7 @@ enum MarkKind {
     Bot(BotReason, BotClass, &'static str),
     Human,
     Occupation,
-    /// An at sign between two words.
+    /// An `@` between two words.
     Mail,
     Url,
     Legacy,
@@ -124,7 +124,7 @@ impl Entry {
 }
 
 /// Where the name of an Android device ends, zero for other systems: `Mozilla/5.0 (Linux; Android 7.0; M bot 60)`.
-/// Makers call their devices what they like.
+/// Makers choose any name for their devices.
 fn device_end(agent: &[u8]) -> usize {
     let is_android = |rest: &[u8]| [&b"Linux; Android"[..], b"Linux; U; Android"].iter().any(|s| rest.starts_with(s));
     match agent.strip_prefix(b"Mozilla/5.0 (") {
@@ -137,7 +137,7 @@ fn is_word(agent: &[u8], at: usize) -> bool {
     agent.get(at).is_some_and(u8::is_ascii_alphanumeric)
 }
 
-/// Whether the at sign at this place stands in a mail address, and not in a locale: `th-TH@calendar=gregorian`.
+/// Whether the `@` at this place belongs to a mail address, and not to a locale: `th-TH@calendar=gregorian`.
 fn is_mail(agent: &[u8], at: usize) -> bool {
     let host = agent.get(at + 1..).unwrap_or_default();
     let label = host.iter().take(64).take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'-').count();
