@@ -1,4 +1,4 @@
-//! `clickedge check`: every problem of every file, before a restart finds the first.
+//! `clickedge check`: every problem of every configuration file, before a restart meets the first.
 
 use std::{
     fmt::Write,
@@ -8,9 +8,13 @@ use std::{
 
 use clap::Args;
 
-use super::{CONFIG, NO_INPUT, complain, print};
+use super::{
+    exit,
+    output::{print, print_error},
+};
 use crate::{
     config::{self, ConfigError, diagnostics::inspect},
+    runtime::Class,
     visitor::{Sources, bot::Lists, geo::GeoStore},
 };
 
@@ -20,22 +24,24 @@ pub struct Check {
     /// Configuration files.
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// Do not look for the files that a configuration names, such as certificates: for a check on another machine
-    /// than the edge.
+    /// Skip the files that a configuration names, such as certificates: for a check on another machine than the edge.
     #[arg(long)]
     pub without_files: bool,
+    /// Ask each sink as well whether deliveries would succeed.
+    #[arg(long, conflicts_with = "without_files", hide = true)]
+    pub probe: bool,
 }
 
 pub(super) fn run(check: &Check) -> ExitCode {
-    let (mut refused, mut unread) = (false, false);
+    let (mut rejected, mut unread) = (false, false);
     for file in &check.files {
         match inspect(file, !check.without_files) {
             Ok(warnings) => {
                 let found = if check.without_files { Contents::default() } else { contents(file) };
                 if !found.problems.is_empty() {
-                    refused = true;
+                    rejected = true;
                     for problem in found.problems {
-                        complain(&format!("error: {}: {problem}", file.display()));
+                        print_error(&format!("error: {}: {problem}", file.display()));
                     }
                     continue;
                 }
@@ -52,23 +58,23 @@ pub(super) fn run(check: &Check) -> ExitCode {
                 }
             }
             Err(error) => {
-                if refused || unread {
-                    complain(&"");
+                if rejected || unread {
+                    print_error(&"");
                 }
-                refused |= matches!(error, ConfigError::Invalid(_));
+                rejected |= matches!(error, ConfigError::Invalid(_));
                 unread |= matches!(error, ConfigError::Read { .. });
-                complain(&error);
+                print_error(&error);
             }
         }
     }
-    match (refused, unread) {
-        (true, _) => ExitCode::from(CONFIG),
-        (false, true) => ExitCode::from(NO_INPUT),
+    match (rejected, unread) {
+        (true, _) => exit::code(Class::Config),
+        (false, true) => exit::code(Class::NoInput),
         (false, false) => ExitCode::SUCCESS,
     }
 }
 
-/// What the files hold that a good configuration names.
+/// Findings about the content of the files that a valid configuration names.
 #[derive(Default)]
 struct Contents {
     /// What is wrong.
@@ -87,7 +93,7 @@ fn contents(file: &Path) -> Contents {
         Ok(lists) => {
             let Some(list) = lists.community() else { return found };
             let name = list.file().display();
-            let skipped = list.bad().iter().map(|bad| format!("warning: {name}: skipped, mend or remove it: {bad}"));
+            let skipped = list.bad().iter().map(|bad| format!("warning: {name}: skipped; fix or remove it: {bad}"));
             found.skipped.extend(skipped);
         }
         Err(error) => found.problems.push(format!("`enrich.crawlers_file`: {error}")),
