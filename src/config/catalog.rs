@@ -20,9 +20,12 @@ pub struct Catalog {
     /// Share of lines that may be bad, 0 to 1. Bad lines are reported and skipped; with more of them the whole file is
     /// rejected.
     pub max_bad_ratio: f64,
-    /// Share by which a reload may shrink the catalog, 0 to 1. A file that is smaller still is rejected as truncated.
-    /// 1 accepts any size.
+    /// Share by which a reload may shrink the catalog, 0 to 1, compared with the largest catalog of the last 24 hours. A
+    /// smaller file is rejected as truncated. 1 accepts any size.
     pub max_shrink_ratio: f64,
+    /// Share by which a reload may enlarge the catalog, more than 0, compared with the current one: 1 lets it double. A
+    /// larger file is rejected as suspicious. A catalog of less than 1,000 links may grow without limit.
+    pub max_growth_ratio: f64,
     /// What happens to the query of the short link when the link has no `forwardParameters` of its own.
     pub forward_parameters: Forward,
     /// Settings of one branded domain, by its host name in lower case.
@@ -34,7 +37,8 @@ impl Default for Catalog {
         Self {
             file: "links.ndjson".into(),
             max_bad_ratio: 0.01,
-            max_shrink_ratio: 0.5,
+            max_shrink_ratio: 0.1,
+            max_growth_ratio: 1.0,
             forward_parameters: Forward::Off,
             domains: BTreeMap::new(),
         }
@@ -53,6 +57,11 @@ impl Section for Catalog {
     fn rules(&self, _all: &Config, findings: &mut Findings) {
         findings.ratio("catalog.max_bad_ratio", self.max_bad_ratio);
         findings.ratio("catalog.max_shrink_ratio", self.max_shrink_ratio);
+        let growth = self.max_growth_ratio;
+        if growth.is_nan() || growth <= 0.0 {
+            let remedy = "1 lets a reload double the catalog, 9 lets it grow tenfold";
+            findings.error("catalog.max_growth_ratio", format!("must be more than 0, is {growth}"), remedy);
+        }
         for host in self.domains.keys() {
             if !is_host_name(host) || host.chars().any(|c| c.is_ascii_uppercase()) {
                 findings.error(
@@ -81,6 +90,8 @@ mod tests {
             ("catalog.max_bad_ratio", "between 0 and 1, is -0.1", |c| c.catalog.max_bad_ratio = -0.1),
             ("catalog.max_bad_ratio", "is NaN", |c| c.catalog.max_bad_ratio = f64::NAN),
             ("catalog.max_shrink_ratio", "is 1.01", |c| c.catalog.max_shrink_ratio = 1.01),
+            ("catalog.max_growth_ratio", "more than 0, is 0", |c| c.catalog.max_growth_ratio = 0.0),
+            ("catalog.max_growth_ratio", "is NaN", |c| c.catalog.max_growth_ratio = f64::NAN),
             ("catalog.domains.\"https://a.b\"", "not a host name", |c| {
                 c.catalog.domains.insert("https://a.b".into(), Domain::default());
             }),
