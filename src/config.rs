@@ -39,7 +39,7 @@ pub use admin::Admin;
 pub use capture::Capture;
 pub use catalog::{Catalog, Domain};
 pub use client_address::ClientAddress;
-pub use diagnostics::{ConfigError, load};
+pub use diagnostics::{ConfigError, Diagnostic, load};
 pub use edge::Edge;
 pub use enrich::{Enrich, Precision, Privacy};
 pub use feeds::{Compression, Dir, Encryption, Feed, Format, S3, Sink};

@@ -48,18 +48,18 @@ fn a_crawler_list_is_checked_entry_by_entry() {
     folder.write("x.toml", &format!("[enrich]\ncrawlers_file = \"crawlers.json\"\n{SOUND}"));
     let entries: Vec<String> = (0..20).map(|n| format!("{{\"pattern\": \"thing-{n}\"}}")).collect();
     folder.write("crawlers.json", &format!("[{}, {{\"pattern\": \"Mozilla\"}}]", entries.join(", ")));
-    let told = folder.clickedge(&["check", "x.toml"]);
-    let out = told.stdout;
-    assert!(told.code == Some(0) && out.starts_with("x.toml: ok\nwarning: "), "{out}");
+    let answer = folder.clickedge(&["check", "x.toml"]);
+    let out = answer.stdout;
+    assert!(answer.code == Some(0) && out.starts_with("x.toml: ok\nwarning: "), "{out}");
     assert!(
         out.ends_with("crawlers.json: skipped; fix or remove it: entry 21, pattern \"Mozilla\": it matches a browser that most people use\n"),
         "{out}"
     );
 
     folder.write("crawlers.json", "[{\"pattern\": \"(x\"}]");
-    let told = folder.clickedge(&["check", "x.toml"]);
-    let error = told.stderr;
-    assert_eq!(told.code, Some(78), "{error}");
+    let answer = folder.clickedge(&["check", "x.toml"]);
+    let error = answer.stderr;
+    assert_eq!(answer.code, Some(78), "{error}");
     assert!(error.contains("x.toml: `enrich.crawlers_file`: the crawler list "), "{error}");
     assert!(error.contains("is refused: 1 of 1 entries are bad; the first is entry 1, pattern \"(x\""), "{error}");
 }

@@ -468,13 +468,15 @@ fn a_replay_from_a_folder_takes_that_feed_s_objects_and_no_other_s() {
     assert_eq!(from("all", 9, 11).json()["events"], 12);
     assert_eq!(from("all", 9, 10).json()["events"], 8);
     assert_eq!(from("all-more", 9, 12).json()["events"], 12);
-    from("all", 12, 13).fails(66, &format!("there are no events of \"all\" of that time range in {}", source.display()));
+    from("all", 12, 13)
+        .fails(66, &format!("there are no events of \"all\" of that time range in {}", source.display()));
     assert_account(&edge, "all", 0, 20);
     assert_account(&edge, "all-more", 0, 12);
     assert_eq!(ids(&events_below(&edge.dir().join("bucket/all/replay"))).len(), 12);
 
     let nowhere = source.join("none");
-    replay(edge.dir(), &["--feed", "all", "--source", nowhere.to_str().unwrap()]).fails(66, "is not a readable folder");
+    replay(edge.dir(), &["--feed", "all", "--source", nowhere.to_str().unwrap()])
+        .fails(66, "is not a readable folder");
 }
 
 #[test]

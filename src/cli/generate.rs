@@ -1,8 +1,7 @@
 //! `clickedge generate`: files that are made from the code that reads or writes them.
 
 use std::{
-    fs,
-    io::{self, Write},
+    fs, io,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -82,6 +81,5 @@ fn man_page() -> String {
 
 fn write_man_pages(dir: &Path) -> io::Result<()> {
     fs::create_dir_all(dir)?;
-    clap_mangen::generate_to(Cli::command(), dir)?;
-    io::stderr().flush()
+    clap_mangen::generate_to(Cli::command(), dir)
 }

@@ -51,8 +51,8 @@ pub enum What {
     /// Send events of a time range again, in new objects below `replay/`.
     ///
     /// Takes them from the delivered objects that are retained (`spool.retain_secs`), or from a folder with objects of
-    /// the feed. A running edge delivers the new objects within a second; otherwise the next start does. The events keep
-    /// their ids, so a consumer that deduplicates sees each once.
+    /// the feed. A running edge delivers the new objects within a second; otherwise the next start does. The events
+    /// keep their ids, so a consumer that deduplicates sees each once.
     Replay(replay::ReplayArgs),
     /// Print events, one a line: pending ones, or delivered ones that are retained.
     ///

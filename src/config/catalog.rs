@@ -20,8 +20,8 @@ pub struct Catalog {
     /// Share of lines that may be bad, 0 to 1. Bad lines are reported and skipped; with more of them the whole file is
     /// rejected.
     pub max_bad_ratio: f64,
-    /// Share by which a reload may shrink the catalog, 0 to 1, compared with the largest catalog of the last 24 hours. A
-    /// smaller file is rejected as truncated. 1 accepts any size.
+    /// Share by which a reload may shrink the catalog, 0 to 1, compared with the largest catalog of the last 24 hours.
+    /// A smaller file is rejected as truncated. 1 accepts any size.
     pub max_shrink_ratio: f64,
     /// Share by which a reload may enlarge the catalog, more than 0, compared with the current one: 1 lets it double. A
     /// larger file is rejected as suspicious. A catalog of less than 1,000 links may grow without limit.

@@ -93,6 +93,13 @@ pub fn inspect(path: &Path, files: bool) -> Result<Vec<Diagnostic>, ConfigError>
     reject_errors(findings)
 }
 
+/// Looks up the places of problems in a configuration file that was read before.
+pub fn locate(problems: Vec<Problem>, path: &Path) -> Vec<Diagnostic> {
+    let text = read(path).unwrap_or_default();
+    let root = DeTable::parse(&text).map(Spanned::into_inner).unwrap_or_default();
+    located(problems, &root, &text, path)
+}
+
 fn read(path: &Path) -> Result<String, ConfigError> {
     let bytes = fs::read(path).map_err(|source| ConfigError::Read { file: path.to_owned(), source })?;
     String::from_utf8(bytes).map_err(|error| {

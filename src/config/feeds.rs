@@ -42,7 +42,7 @@ pub struct Feed {
     /// gets a few large objects instead of many small ones.
     #[serde(default = "default_min_bytes")]
     pub min_bytes: u64,
-    /// Seconds that the oldest event of a small feed waits at the most, up to 3600. Less than `max_age_secs` holds
+    /// Seconds that the oldest event of a small feed waits at most, up to 3600. Less than `max_age_secs` holds
     /// nothing back.
     #[serde(default = "default_hold_back_secs")]
     pub hold_back_secs: u64,

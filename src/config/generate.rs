@@ -1,9 +1,9 @@
 //! Writes the default configuration, with every key and its meaning.
 //!
-//! The text comes from the schema of [`Config`], that is from the doc comments of the fields, so that no key is missing.
-//! What a schema does not know is in two tables below: the sections that are live although they have no default, and
-//! examples for keys without one. A key or section that is commented out is written `# key = value`; without the `# `
-//! the file is valid, as long as one sink is kept.
+//! The text comes from the schema of [`Config`], that is from the doc comments of the fields, so that no key is
+//! missing. What a schema does not know is in two tables below: the sections that are live although they have no
+//! default, and examples for keys without one. A key or section that is commented out is written `# key = value`;
+//! without the `# ` the file is valid, as long as one sink is kept.
 
 use serde_json::{Map, Value};
 
@@ -12,10 +12,10 @@ use super::Config;
 const HEADER: &str = "\
 # Configuration of clickedge, with every key.
 #
-# Live values are the defaults, except in [[listeners]] and [[feeds]], which have no defaults: a file
-# needs only the keys that it changes. Values that are commented out are examples.
-# Relative paths are taken from the folder of this file. A file with an unknown key, a wrong type or a
-# value out of range is rejected as a whole.
+# Live values are the defaults, except in [[listeners]] and [[feeds]], which have no defaults: a
+# file needs only the keys that it changes. Values that are commented out are examples. Relative
+# paths are taken from the folder of this file. A file with an unknown key, a wrong type or a value
+# out of range is rejected as a whole.
 #
 #   clickedge check FILE          reports what is wrong with a file, and where
 #   clickedge generate config     prints this one
@@ -68,7 +68,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("feeds.sink.s3.assume_role.sts_endpoint", r#""https://minio.example.com:9000""#),
 ];
 
-/// The default configuration as a commented file: what `conf/clickedge.toml` holds.
+/// The default configuration as a commented file: the content of `conf/clickedge.toml`.
 pub fn default_toml() -> String {
     let schema = Value::from(schemars::schema_for!(Config));
     let mut writer = Writer { definitions: &schema["$defs"], out: HEADER.to_owned() };

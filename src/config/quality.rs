@@ -14,21 +14,23 @@ use crate::event::{Reason, Reasons};
 /// Longest window, in seconds: a day.
 const MAX_SECS: u64 = 86_400;
 
-/// Detection of invalid traffic. Every reason is part of the event (`quality`), whether the click is blocked or not. The
-/// lists are read into memory, and again on SIGHUP; a list that is rejected then leaves the previous version active.
+/// Detection of invalid traffic. Every reason is part of the event (`quality`), whether the click is blocked or not.
+/// The lists are read into memory, and again on SIGHUP; a list that is rejected then leaves the previous version
+/// active.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Quality {
     /// Reasons for which a click is answered with 403 instead of the redirect, such as "sql-injection" or
-    /// "blocked-destination". A blocked request is not a click: it has no event. A reason of low confidence never blocks.
+    /// "blocked-destination". A blocked request is not a click: it has no event. A reason of low confidence never
+    /// blocks.
     pub block: Vec<Reason>,
     /// List of domains that no link should lead to, one a line, or a hosts file. A domain includes its subdomains.
     pub blocked_domains_file: Option<PathBuf>,
-    /// List of URLs that no link should lead to, one lower-case hexadecimal SHA-256 a line: of the URL without fragment,
-    /// or without query and fragment.
+    /// List of URLs that no link should lead to, one lower-case hexadecimal SHA-256 a line: of the URL without
+    /// fragment, or without query and fragment.
     pub blocked_urls_file: Option<PathBuf>,
-    /// Number of clicks of one visitor on one link within `flood_secs` beyond which they are a flood ("click-flood"), at
-    /// most 10000. 0 switches the detection off.
+    /// Number of clicks of one visitor on one link within `flood_secs` beyond which they are a flood ("click-flood"),
+    /// at most 10000. 0 switches the detection off.
     pub flood_clicks: u16,
     /// Seconds in which these clicks are counted, 1 to 86400. A blocked flood is blocked for as long.
     pub flood_secs: u64,
@@ -39,8 +41,8 @@ pub struct Quality {
     pub burst_secs: u64,
     /// Seconds for which such a visitor stays a bot, 1 to 86400.
     pub burst_bot_secs: u64,
-    /// Number of requests of one address for unknown links within `enumeration_secs` from which on its clicks are marked
-    /// ("link-enumeration"), at most 4095. 0 switches the detection off.
+    /// Number of requests of one address for unknown links within `enumeration_secs` from which on its clicks are
+    /// marked ("link-enumeration"), at most 4095. 0 switches the detection off.
     pub enumeration_links: u16,
     /// Seconds in which these requests are counted, 1 to 86400.
     pub enumeration_secs: u64,

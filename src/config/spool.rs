@@ -19,7 +19,8 @@ pub struct Spool {
     /// Folder of the spool, created with mode 0700. It must be on a disk that survives a restart.
     pub dir: PathBuf,
     /// Bytes of finished objects that may wait here; at least 1 MiB and one object of each feed. Beyond it a feed that
-    /// has more than its equal share waiting loses new events, which are counted (`spool_quota`); other feeds lose none.
+    /// has more than its equal share waiting loses new events, which are counted (`spool_quota`); other feeds lose
+    /// none.
     pub max_bytes: u64,
     /// Bytes of the journal, in which events wait until every feed has packed its part; at least 16 MiB. While it is
     /// full the workers wait, and the rings fill up.

@@ -14,8 +14,8 @@ const MAX_DAYS: u64 = 3_660;
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Stats {
-    /// Whether clicks are counted, in the file `stats.sqlite` of the spool's folder. The admin listener answers with the
-    /// counts below `/v1/stats/`. With false, clicks that no feed takes are dropped (`no_feed`).
+    /// Whether clicks are counted, in the file `stats.sqlite` of the spool's folder. The admin listener answers with
+    /// the counts below `/v1/stats/`. With false, clicks that no feed takes are dropped (`no_feed`).
     pub enabled: bool,
     /// Days for which counts are kept hour by hour, 3 to 366. Older ones are summed into days (UTC).
     pub hours_days: u64,

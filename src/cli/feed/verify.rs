@@ -64,7 +64,8 @@ pub struct Access {
     /// Use the bucket as part of the path instead of the host name.
     #[arg(long)]
     pub path_style: bool,
-    /// File with static credentials, in the format of `~/.aws/credentials`. Without it they come from the default chain.
+    /// File with static credentials, in the format of `~/.aws/credentials`. Without it they come from the default
+    /// chain.
     #[arg(long, value_name = "FILE")]
     pub credentials_file: Option<PathBuf>,
     /// Profile in that file, or in the shared files of the default chain.

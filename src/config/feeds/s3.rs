@@ -25,8 +25,8 @@ pub struct S3 {
     /// Whether the bucket is part of the path instead of the host name. Most stores other than Amazon's need it.
     #[serde(default)]
     pub path_style: bool,
-    /// File with static credentials, in the format of `~/.aws/credentials`. Without it (and without `profile`) they come
-    /// from the default chain: environment, shared files, web identity, container, instance.
+    /// File with static credentials, in the format of `~/.aws/credentials`. Without it (and without `profile`) they
+    /// come from the default chain: environment, shared files, web identity, container, instance.
     #[serde(default)]
     pub credentials_file: Option<PathBuf>,
     /// Profile in `credentials_file`, or in the shared files of the default chain.
