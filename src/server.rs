@@ -26,7 +26,7 @@ use tokio::sync::Notify;
 
 use crate::{
     admin::{Admin, Readiness},
-    config::{self, Config, validate},
+    config::{self, Config},
     listener::{self, CertificateStore},
     pipeline::{OperatorFiles, Pipeline, preflight},
     redirect::Redirector,
@@ -50,7 +50,7 @@ pub fn serve(file: &Path) -> anyhow::Result<()> {
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).context("cannot keep memory private")?;
     let config = config::load(file)?;
     logs::init(&config.telemetry);
-    for problem in validate::validate(&config) {
+    for problem in config.problems() {
         tracing::warn!(key = problem.key, remedy = problem.remedy, "{}", problem.message);
     }
     // Before anything that takes time: an early SIGHUP would end the process.

@@ -189,7 +189,7 @@ fn a_flipped_byte_in_the_journal_is_found_and_costs_one_event() {
     let (start, end) = (damage[0].as_u64().unwrap(), damage[1].as_u64().unwrap());
     assert!((start..end).contains(&at) && end - start < 4_096, "{start}..{end} and {at}");
     let said = clickedge(&["spool", "inspect", segment(stopped.dir()).to_str().unwrap()]);
-    assert!(said.stdout.ends_with(&format!("damage  bytes {start} to {end} are no event\n")), "{}", said.stdout);
+    assert!(said.stdout.ends_with(&format!("damage  bytes {start} to {end} hold no event\n")), "{}", said.stdout);
 
     let survey = ls(stopped.dir());
     assert_eq!(survey["feeds"]["held"]["journal_events"], 9);
@@ -216,7 +216,7 @@ fn a_torn_end_is_told_and_is_no_damaged_place() {
     fs::write(&segment, &bytes[..bytes.len() - 100]).unwrap();
     let said = clickedge(&["spool", "inspect", segment.to_str().unwrap()]);
     assert_eq!(said.code, 65);
-    assert!(said.stdout.ends_with("are no event; the end is torn\n"), "{}", said.stdout);
+    assert!(said.stdout.ends_with("hold no event; the end is torn\n"), "{}", said.stdout);
     assert_eq!(ls(stopped.dir())["journal"]["damages"][0]["torn"], true);
     assert!(!spool(stopped.dir(), "ls", &[]).ok().contains("damaged"));
 }
@@ -344,7 +344,7 @@ fn a_damaged_object_is_told_and_hides_no_other() {
     let said = spool(edge.dir(), "export", &["--feed", "all"]);
     assert_eq!(said.code, 65);
     assert!(
-        said.stderr.starts_with(&format!("error: {}: it is no whole object", objects[0].display())),
+        said.stderr.starts_with(&format!("error: {}: not a whole object", objects[0].display())),
         "{}",
         said.stderr
     );
@@ -468,13 +468,15 @@ fn a_replay_from_a_folder_takes_that_feed_s_objects_and_no_other_s() {
     assert_eq!(from("all", 9, 11).json()["events"], 12);
     assert_eq!(from("all", 9, 10).json()["events"], 8);
     assert_eq!(from("all-more", 9, 12).json()["events"], 12);
-    from("all", 12, 13).fails(66, &format!("there are no events of \"all\" of that time in {}", source.display()));
+    from("all", 12, 13)
+        .fails(66, &format!("there are no events of \"all\" of that time range in {}", source.display()));
     assert_account(&edge, "all", 0, 20);
     assert_account(&edge, "all-more", 0, 12);
     assert_eq!(ids(&events_below(&edge.dir().join("bucket/all/replay"))).len(), 12);
 
     let nowhere = source.join("none");
-    replay(edge.dir(), &["--feed", "all", "--source", nowhere.to_str().unwrap()]).fails(66, "is no folder");
+    replay(edge.dir(), &["--feed", "all", "--source", nowhere.to_str().unwrap()])
+        .fails(66, "is not a readable folder");
 }
 
 #[test]
@@ -519,7 +521,7 @@ fn a_damaged_kept_object_sends_nothing() {
     objects.sort_by_key(|path| path.file_name().unwrap().to_owned());
     flip_byte(&objects[1], 60);
     let said = replay(edge.dir(), &["--feed", "all"]);
-    said.fails(65, &format!("nothing is sent: {}: it is no whole object", objects[1].display()));
+    said.fails(65, &format!("nothing was sent: {}: it is no whole object", objects[1].display()));
     assert!(edge.dir().join("spool/replay").read_dir().unwrap().next().is_none(), "nothing is left behind");
     assert_account(&edge, "all", 10, 0);
 }
@@ -553,7 +555,7 @@ fn slips_are_told_with_their_exit_codes() {
     replay(dir, &["--feed", "alll", "--into", "all"]).fails(64, names);
     spool(dir, "export", &["--feed", "alll"]).fails(64, names);
     let long_ago = ["--feed", "all", "--from", "2020-01-01T00:00:00Z", "--to", "2020-01-02T00:00:00Z"];
-    let none = "there are no events of \"all\" of that time among what was delivered";
+    let none = "there are no events of \"all\" of that time range among the delivered objects";
     spool(dir, "replay", &long_ago).fails(66, none);
     let backwards = ["--feed", "all", "--from", "2026-11-23T10:00:00Z", "--to", "2026-11-23T10:00:00Z"];
     for what in ["replay", "export"] {

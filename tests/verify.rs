@@ -262,7 +262,7 @@ fn what_cannot_be_read_is_no_input_and_slips_are_usage() {
         (
             &[empty, "--from", "2026-11-23T09", "--to", "2026-11-23T09"],
             64,
-            "error: no hour is from 2026-11-23T09 and before",
+            "error: --from 2026-11-23T09 must be before --to",
         ),
         (&[], 64, "error: the following required arguments were not provided"),
     ] {
