@@ -15,6 +15,7 @@ pub mod error;
 pub mod feed;
 pub mod limit;
 pub mod pace;
+pub mod probe;
 pub mod queue;
 pub mod remedy;
 pub mod s3;

@@ -17,6 +17,7 @@
 pub mod body;
 pub mod classify;
 pub mod client;
+pub mod probe;
 
 use std::{
     fs::File,

@@ -6,6 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use clickedge::{
+    config::Feed,
+    deliver::probe::{ProbeError, probe},
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -359,4 +363,50 @@ fn without_an_answer_the_log_line_has_the_chain_of_causes() {
         "{error}"
     );
     assert!(line["remedy"].as_str().unwrap().contains("`endpoint`"), "{line}");
+}
+
+/// Probes one sink.
+fn probe_one(sink: &str, dry_put: bool) -> Result<String, ProbeError> {
+    let config = format!("[[feeds]]\nname = \"all\"\nworkspaces = [\"*\"]\n{sink}");
+    let feeds: Vec<Feed> = toml::from_str::<toml::Table>(&config).unwrap()["feeds"].clone().try_into().unwrap();
+    let mut probes = probe(&feeds, dry_put).unwrap();
+    assert_eq!((probes.len(), probes[0].feed.as_str()), (1, "all"));
+    probes.remove(0).outcome
+}
+
+#[test]
+fn a_probe_of_a_healthy_bucket_stores_an_object_only_on_request() {
+    let s3 = S3::start();
+    let sink = s3.sink_toml("clicks", "prefix = \"brand\"");
+    assert!(probe_one(&sink, false).is_ok());
+    assert!(s3.puts().is_empty());
+    let note = probe_one(&sink, true).unwrap();
+    let objects = s3.objects("clicks");
+    assert_eq!(objects.len(), 1);
+    assert!(objects[0].starts_with("brand/_test/all-") && note.contains(&objects[0]), "{note}: {objects:?}");
+    let put = &s3.puts()[0];
+    assert_eq!((put.status, put.header("if-none-match")), (Some(200), Some("*")));
+    assert_eq!(put.header("x-amz-content-sha256"), put.header("x-amz-meta-sha256"), "signed like a delivery");
+}
+
+#[test]
+fn a_probe_reports_what_is_missing() {
+    let s3 = S3::start();
+    let sink = s3.sink_toml("clicks", "");
+    for (fault, dry_put, parts) in [
+        (Fault::Forbidden("/clicks".into()), false, ["HEAD of the bucket: the store answered 403", "s3:ListBucket"]),
+        (Fault::Forbidden("/_test/".into()), true, ["PUT of a test object: the store answered 403", "s3:PutObject"]),
+        (Fault::Unavailable, false, ["the store answered 503", "retried"]),
+    ] {
+        s3.set(fault);
+        let text = probe_one(&sink, dry_put).unwrap_err().to_string();
+        assert!(parts.iter().all(|part| text.contains(part)), "{text}");
+    }
+    s3.set(Fault::Healthy);
+    let text = probe_one(&s3.sink_toml("later", ""), true).unwrap_err().to_string();
+    assert!(text.contains("404") && text.contains("create the bucket"), "{text}");
+    s3.write_credentials(crate::KEY, "another secret");
+    let error = probe_one(&sink, true).unwrap_err();
+    assert_eq!((error.error.details().status, error.lacks.as_deref()), (Some(403), None), "{error}");
+    assert!(error.to_string().contains("secret access key"), "{error}");
 }
