@@ -13,6 +13,7 @@
 
 pub mod compile;
 pub mod entity;
+pub mod metrics;
 pub mod record;
 pub mod source;
 

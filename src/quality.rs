@@ -93,11 +93,20 @@ impl Claims {
     }
 }
 
-/// What was found, a bit a reason and weight.
+/// How sure a finding is.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Confidence {
+    /// Weak evidence: the click is suspicious, and is never blocked for it.
+    Low,
+    /// The click gets the reason's own verdict ([`Reason::verdict_at_high_confidence`]).
+    High,
+}
+
+/// The reasons that were detected, by confidence.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Findings {
-    suspicious: Reasons,
-    malicious: Reasons,
+    low: Reasons,
+    high: Reasons,
 }
 
 /// The verdict, with the reasons for it in a fixed order: clean without reasons, else the worst that a rule says.
@@ -124,37 +133,33 @@ pub fn detect(evidence: &Evidence<'_>) -> Findings {
     ];
     for (holds, reason) in facts {
         if holds {
-            findings.add(reason, reason.full_weight());
+            findings.add(reason, Confidence::High);
         }
     }
     findings
 }
 
 impl Findings {
-    fn add(&mut self, reason: Reason, verdict: Verdict) {
-        match verdict {
-            Verdict::Clean => {}
-            Verdict::Suspicious => self.suspicious.insert(reason),
-            Verdict::Malicious => self.malicious.insert(reason),
+    fn add(&mut self, reason: Reason, confidence: Confidence) {
+        match confidence {
+            Confidence::Low => self.low.insert(reason),
+            Confidence::High => self.high.insert(reason),
         }
     }
 
-    /// The first of `reasons` that was found at its full weight.
+    /// The first of `reasons` that was detected with high confidence.
     pub fn first_with_high_confidence(&self, reasons: Reasons) -> Option<Reason> {
-        let has_high_confidence = |reason: &Reason| match reason.full_weight() {
-            Verdict::Malicious => self.malicious.contains(*reason),
-            Verdict::Clean | Verdict::Suspicious => true,
-        };
-        self.suspicious.union(self.malicious).intersection(reasons).iter().find(has_high_confidence)
+        self.high.intersection(reasons).iter().next()
     }
 
-    /// As the event tells it.
+    /// The `quality` of the event.
     pub fn quality(&self) -> Quality {
-        let reasons = self.suspicious.union(self.malicious);
+        let reasons = self.low.union(self.high);
         if reasons.is_empty() {
             return Quality { verdict: Verdict::Clean, reasons: Vec::new() };
         }
-        let verdict = if self.malicious.is_empty() { Verdict::Suspicious } else { Verdict::Malicious };
+        let verdicts = self.high.iter().map(Reason::verdict_at_high_confidence);
+        let verdict = verdicts.fold(Verdict::Suspicious, Verdict::max);
         Quality { verdict, reasons: reasons.iter().map(Reason::slug).collect() }
     }
 }

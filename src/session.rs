@@ -21,6 +21,7 @@
 
 mod file;
 mod keys;
+pub mod metrics;
 mod table;
 
 use std::{
@@ -33,14 +34,14 @@ use arc_swap::ArcSwap;
 use file::Opening;
 pub use file::SessionError;
 use keys::{Keyring, Keys, Schedule};
-use table::{Memory, Moment, Table};
+use metrics::SessionMetrics;
+use table::{Memory, Moment, VisitTable};
 
 use crate::{
     click::{Facts, Visit},
     config::{self, Secret, SecretError},
     files::Reloadable,
     runtime::Words,
-    telemetry::metrics::Metrics,
     visitor::agent::AgentDigest,
 };
 
@@ -56,7 +57,12 @@ impl Sessions {
     ///
     /// # Errors
     /// When the folder is not in memory or has no room, or there is no secret in the file that is to hold one.
-    pub fn open(dir: &Path, config: &config::Enrich, now: u64, metrics: &Metrics) -> Result<Self, SessionError> {
+    pub fn open(
+        dir: &Path,
+        config: &config::Enrich,
+        now: u64,
+        metrics: &SessionMetrics,
+    ) -> Result<Self, SessionError> {
         let idle = config.session_idle_secs * 1_000_000;
         let secret = config.session_key_file.clone().map(|path| {
             Reloadable::open(move || {
@@ -73,13 +79,13 @@ impl Sessions {
             schedule: Schedule { hour: config.session_rotation_hour, idle },
             secret: secret.as_ref().map(Reloadable::load),
             now,
-            evicted: metrics.session_evictions.clone(),
+            evicted: metrics.evictions.clone(),
         };
         let (keyring, table) = opening.open()?;
         let visits = Visits::new(keyring, table, idle);
         visits.tick(now);
         let live = visits.table.clicked_since(now.saturating_sub(idle));
-        metrics.sessions_restored.set(live as i64);
+        metrics.restored.set(live as i64);
         if live > 0 {
             tracing::info!(visits = live, "visits go on that an earlier process has noted");
         }
@@ -113,9 +119,9 @@ impl Sessions {
     }
 }
 
-/// Table and keys, in any memory.
+/// VisitTable and keys, in any memory.
 struct Visits<M> {
-    table: Table<M>,
+    table: VisitTable<M>,
     /// What workers see of the keyring. They hold it for no longer than a click.
     keys: ArcSwap<Keys>,
     keyring: Mutex<Keyring<M>>,
@@ -123,7 +129,7 @@ struct Visits<M> {
 }
 
 impl<M: Memory> Visits<M> {
-    fn new(keyring: Keyring<M>, table: Table<M>, idle: u64) -> Self {
+    fn new(keyring: Keyring<M>, table: VisitTable<M>, idle: u64) -> Self {
         Self { table, keys: ArcSwap::from_pointee(keyring.keys()), keyring: Mutex::new(keyring), idle }
     }
 

@@ -9,6 +9,7 @@ pub mod agent;
 pub mod bot;
 pub mod geo;
 pub mod language;
+pub mod metrics;
 pub mod network;
 pub mod referrer;
 mod sources;

@@ -10,11 +10,8 @@ use std::{
     io,
 };
 
-use super::remedy;
-use crate::{
-    runtime::{Class, Classified},
-    telemetry::metrics::UploadResult,
-};
+use super::{metrics::UploadResult, remedy};
+use crate::runtime::{Class, Classified};
 
 /// Why an object was not stored, by what has to happen next.
 #[derive(Debug)]

@@ -12,17 +12,13 @@ use tokio::{
 
 use super::{
     error::SinkError,
+    metrics::{FeedMetrics, UploadResult},
     pace::Pace,
     queue::Queue,
     sink::{Sink, Stored},
     upload::{Ended, Upload},
 };
-use crate::{
-    object::Object,
-    runtime::failpoint::fail_point,
-    spool::Outbox,
-    telemetry::metrics::{DropReason, FeedMetrics, UploadResult},
-};
+use crate::{object::Object, runtime::failpoint::fail_point, spool::Outbox, telemetry::drops::DropReason};
 
 pub struct FeedTask {
     pub name: String,
@@ -141,8 +137,8 @@ impl FeedTask {
     /// Drops an object that was removed from the outbox. Whether its events were delivered is unknown.
     fn missing(&self, object: &Object) {
         let events = events(object);
-        self.metrics.waits_no_more(object.bytes);
-        self.metrics.drop_events(DropReason::Removed, events);
+        self.metrics.backlog.remove_object(object.bytes);
+        self.metrics.backlog.drop_events(DropReason::Removed, events);
         self.outbox.forget(object);
         tracing::error!(
             feed = self.name,
@@ -155,8 +151,8 @@ impl FeedTask {
     /// Moves an object that no retry would deliver aside, so that it delays no other.
     fn damaged(&self, object: &Object, error: &SinkError) {
         let (events, key, error) = (events(object), &object.key, error.chain());
-        self.metrics.waits_no_more(object.bytes);
-        self.metrics.drop_events(DropReason::Damaged, events);
+        self.metrics.backlog.remove_object(object.bytes);
+        self.metrics.backlog.drop_events(DropReason::Damaged, events);
         match self.outbox.quarantine(&self.name, object) {
             Ok(aside) => {
                 let aside = aside.display();
@@ -176,7 +172,7 @@ impl FeedTask {
         });
         self.metrics.delivered.inc_by(events);
         self.metrics.delivered_bytes.inc_by(object.bytes);
-        self.metrics.waits_no_more(object.bytes);
+        self.metrics.backlog.remove_object(object.bytes);
         tracing::debug!(feed = self.name, key = object.key, events, "object delivered");
         match self.outbox.remove(object) {
             Ok(()) => fail_point("deleted"),
@@ -217,8 +213,11 @@ mod tests {
 
     use super::*;
     use crate::{
+        deliver::metrics::DeliverMetrics,
         object::{ObjectKind, reader::Summary},
-        telemetry::metrics::Metrics,
+        spool::metrics::SpoolMetrics,
+        stats::metrics::StatsMetrics,
+        telemetry::metrics::Registry,
     };
 
     /// A sink that takes some time for each upload and fails on demand.
@@ -275,7 +274,9 @@ mod tests {
             let _ = queue.send(Object { key: key.clone(), path, bytes: 1, kind, summary, finished_at: 7 });
         }
         let (stop, stopping) = watch::channel(None);
-        let metrics = Metrics::new().feed("f");
+        let registry = Registry::new();
+        let spool = SpoolMetrics::new(&registry, Arc::new(StatsMetrics::new(&registry)));
+        let metrics = Arc::new(DeliverMetrics::new(&registry).feed("f", spool.feed("f")));
         (FeedTask { name: "f".into(), outbox, metrics, stopping, uploads: 4 }, intake, stop)
     }
 

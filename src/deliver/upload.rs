@@ -4,13 +4,11 @@ use std::sync::Arc;
 
 use super::{
     error::{Details, SinkError},
+    metrics::FeedMetrics,
     queue::Place,
     sink::{Sink, Stored},
 };
-use crate::{
-    object::{Object, ObjectKind, reader::summarize},
-    telemetry::metrics::FeedMetrics,
-};
+use crate::object::{Object, ObjectKind, reader::summarize};
 
 /// An attempt.
 pub struct Upload {
@@ -50,7 +48,7 @@ async fn ensure_summary(object: &mut Object, metrics: &FeedMetrics) -> Result<()
             Err(SinkError::damaged("the object holds no event"))
         }
         Ok(Ok(summary)) => {
-            metrics.recovered.inc_by(summary.events);
+            metrics.backlog.recovered.inc_by(summary.events);
             object.summary = Some(summary);
             Ok(())
         }

@@ -26,11 +26,11 @@ pub enum DatabaseError {
     },
     /// It is a database of another kind.
     #[error("the {what} database {file} is of type {found}; {needed} is needed")]
-    Kind { what: &'static str, file: String, found: String, needed: &'static str },
+    WrongType { what: &'static str, file: String, found: String, needed: &'static str },
 }
 
 /// What is expected of a database.
-pub struct Kind {
+pub struct DatabaseKind {
     /// What it is to the operator: `GeoIP`.
     pub what: &'static str,
     /// Its type must contain one of these.
@@ -39,7 +39,7 @@ pub struct Kind {
     pub needed: &'static str,
 }
 
-impl Kind {
+impl DatabaseKind {
     /// Reads a database, whole and once: a file that is cut or scrambled is found now, not at some click.
     ///
     /// # Errors
@@ -49,7 +49,7 @@ impl Kind {
         let found = &reader.metadata().database_type;
         if !self.types.iter().any(|kind| found.contains(kind)) {
             let (what, file, found) = (self.what, file.display().to_string(), found.clone());
-            return Err(DatabaseError::Kind { what, file, found, needed: self.needed });
+            return Err(DatabaseError::WrongType { what, file, found, needed: self.needed });
         }
         reader.verify().map_err(|source| self.unread(file, source))?;
         Ok(reader)

@@ -22,13 +22,13 @@ use serde::Deserialize;
 
 use crate::{
     event::{Code, Location},
-    files::mmdb::{DatabaseError, Kind},
+    files::mmdb::{DatabaseError, DatabaseKind},
 };
 
 /// Decoded locations that each worker keeps, about 150 bytes each.
 const CACHED_LOCATIONS: usize = 16_384;
 
-const KIND: Kind = Kind {
+const GEOIP: DatabaseKind = DatabaseKind {
     what: "GeoIP",
     types: &["City", "Enterprise", "Country"],
     needed: "a City, Enterprise or Country database",
@@ -73,8 +73,8 @@ impl GeoStore {
 }
 
 fn read(file: &Path) -> Result<Database, DatabaseError> {
-    let reader = KIND.open(file)?;
-    KIND.warn_if_old(file, reader.metadata().build_epoch);
+    let reader = GEOIP.open(file)?;
+    GEOIP.warn_if_old(file, reader.metadata().build_epoch);
     Ok(Database { reader })
 }
 
@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     /// What a database of this type tells of its only network.
-    fn told(kind: &str, record: &Value) -> Result<Option<Location>, DatabaseError> {
+    fn located(kind: &str, record: &Value) -> Result<Option<Location>, DatabaseError> {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("geoip.mmdb");
         let mut writer = Writer::builder(kind).description(&[("en", "Test")]).build();
@@ -207,7 +207,7 @@ mod tests {
         for kind in
             ["GeoLite2-City", "GeoIP2-Enterprise", "GeoIP2-Precision-Enterprise", "DBIP-Location (compat=City)"]
         {
-            assert_eq!(told(kind, &record).unwrap(), Some(whole.clone()), "{kind}");
+            assert_eq!(located(kind, &record).unwrap(), Some(whole.clone()), "{kind}");
         }
     }
 
@@ -216,7 +216,7 @@ mod tests {
         let record = json!({"country": {"iso_code": "PT"}, "registered_country": {"iso_code": "ES"}});
         for kind in ["GeoLite2-Country", "GeoIP2-Country", "DBIP-Country-Lite"] {
             let expected = Location { country: Code::read(b"pt"), ..Location::default() };
-            assert_eq!(told(kind, &record).unwrap(), Some(expected), "{kind}");
+            assert_eq!(located(kind, &record).unwrap(), Some(expected), "{kind}");
         }
     }
 
@@ -228,19 +228,19 @@ mod tests {
             "city": {"names": {"en": "Munich"}}
         });
         let expected = Location { country: Code::read(b"de"), city: Some("Munich".into()), ..Location::default() };
-        assert_eq!(told("DBIP-City-Lite", &record).unwrap(), Some(expected));
+        assert_eq!(located("DBIP-City-Lite", &record).unwrap(), Some(expected));
         let wrong = json!({
             "country": {"iso_code": "DEU"},
             "subdivisions": [{"iso_code": "DE-BY"}],
             "location": {"latitude": 91.0, "longitude": -181.0}
         });
-        assert_eq!(told("GeoLite2-City", &wrong).unwrap(), None);
+        assert_eq!(located("GeoLite2-City", &wrong).unwrap(), None);
     }
 
     #[test]
     fn a_database_of_another_kind_is_refused_by_name() {
         let record = json!({"autonomous_system_number": 64_496});
-        let error = told("GeoLite2-ASN", &record).unwrap_err().to_string();
+        let error = located("GeoLite2-ASN", &record).unwrap_err().to_string();
         assert!(error.contains("geoip.mmdb is of type GeoLite2-ASN; a City, Enterprise or Country"), "{error}");
     }
 }

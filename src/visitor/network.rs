@@ -29,11 +29,11 @@ use crate::{
     config,
     files::{
         list::{self, ListError},
-        mmdb::{DatabaseError, Kind},
+        mmdb::{DatabaseError, DatabaseKind},
     },
 };
 
-const ASN: Kind = Kind { what: "ASN", types: &["ASN", "ISP"], needed: "an ASN or ISP database" };
+const ASN: DatabaseKind = DatabaseKind { what: "ASN", types: &["ASN", "ISP"], needed: "an ASN or ISP database" };
 
 /// Networks that few people browse from directly.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

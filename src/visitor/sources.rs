@@ -4,12 +4,11 @@
 //! Each is read whole at the start, where a broken one keeps the edge from starting, and again at a reload, where it
 //! leaves the old one in service.
 
-use std::{fmt::Display, net::IpAddr};
+use std::net::IpAddr;
 
 use crate::{
     config,
     files::{Reloadable, list::ListError, mmdb::DatabaseError},
-    telemetry::metrics::{Metrics, Reload},
     visitor::{
         network::{Network, Networks, NetworksError},
         referrer::{self, Places, Spammers},
@@ -43,8 +42,6 @@ pub struct Sources {
     pub places: Reloadable<Places, ListError>,
     pub spammers: Reloadable<Spammers, ListError>,
     pub networks: Reloadable<Networks, NetworksError>,
-    /// Of the three, those for which a file is configured.
-    configured: [bool; 3],
 }
 
 impl Sources {
@@ -58,7 +55,6 @@ impl Sources {
             places: Reloadable::open(move || Places::read(&for_places))?,
             spammers: Reloadable::open(move || Spammers::read(for_spammers.spammers_file.as_deref()))?,
             networks: Reloadable::open(move || Networks::read(&for_networks))?,
-            configured: configured(config),
         })
     }
 
@@ -78,37 +74,5 @@ impl Sources {
     /// Whether a `Referer` is a spammer's, for a thread that asks seldom.
     pub fn is_spam(&self, referer: &[u8]) -> bool {
         referrer::host(referer).is_some_and(|host| self.spammers.peek().is_spam(&host))
-    }
-
-    /// Reads everything again that is configured, and counts and tells what came of it.
-    pub fn reload(&self, metrics: &Metrics) {
-        let [places, spammers, networks] = self.configured;
-        if places {
-            tell(metrics, Reload::Referrers, &self.places.reload(), || self.places.load().len());
-        }
-        if spammers {
-            tell(metrics, Reload::Spammers, &self.spammers.reload(), || self.spammers.load().len());
-        }
-        if networks {
-            tell(metrics, Reload::Networks, &self.networks.reload(), || self.networks.load().len());
-        }
-    }
-}
-
-fn configured(config: &config::Enrich) -> [bool; 3] {
-    [
-        config.search_engines_file.is_some() || config.socials_file.is_some() || config.ai_assistants_file.is_some(),
-        config.spammers_file.is_some(),
-        config.asn_file.is_some()
-            || config.hosting_networks_file.is_some()
-            || config.anonymizer_networks_file.is_some(),
-    ]
-}
-
-fn tell<E: Display>(metrics: &Metrics, what: Reload, result: &Result<(), E>, entries: impl FnOnce() -> usize) {
-    metrics.reloaded(what, result.is_ok());
-    match result {
-        Ok(()) => tracing::info!(what = what.label(), entries = entries(), "reloaded"),
-        Err(error) => tracing::error!(what = what.label(), %error, "not reloaded; the old one serves on"),
     }
 }
