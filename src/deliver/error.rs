@@ -132,7 +132,7 @@ impl SinkError {
         Self::Retry(details)
     }
 
-    /// Whether a later attempt may succeed without anybody's action.
+    /// Whether a later attempt may succeed without an operator's action.
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Retry(_) | Self::SlowDown(_))
     }

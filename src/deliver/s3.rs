@@ -3,16 +3,16 @@
 //! **The body** is streamed from the file, in pieces of 64 KiB: during an outage of a whole region, a thousand feeds
 //! need no more memory than that for each upload. Requests contain nothing that a plain store would not understand:
 //! `Content-Length` and the bytes as they are, without `aws-chunked` and without trailers. The checksums, which would
-//! need trailers, are known beforehand: the request is signed with the SHA-256 that the object got when it was finished,
-//! and the CRC32 header is computed from the file before it is sent. So the store verifies, with or without CRC32, that
-//! it receives what was finished; an object that changed on the disk is detected at its first upload.
+//! need trailers, are known beforehand: the request is signed with the SHA-256 that the object got when it was
+//! finished, and the CRC32 header is computed from the file before it is sent. So the store verifies, with or without
+//! CRC32, that it receives what was finished; an object that changed on the disk is detected at its first upload.
 //!
 //! **Exactly once.** An upload has the header `If-None-Match: *`, so that a repeated one is answered with 412 and never
 //! makes a second version. The SHA-256 in `x-amz-meta-sha256` shows whether the existing object is ours.
 //!
-//! **Timeouts** bound every wait: to connect, to make progress (`read_timeout_secs`: until the store takes the next piece
-//! or begins its answer), for one upload, and for everything together. The client's own retries are off: there is one
-//! layer of retry, [`super::pace`].
+//! **Timeouts** bound every wait: to connect, to make progress (`read_timeout_secs`: until the store takes the next
+//! piece or begins its answer), for one upload, and for everything together. The client's own retries are off: there
+//! is one layer of retry, [`super::pace`].
 
 pub mod body;
 pub mod classify;
