@@ -85,17 +85,17 @@ impl FeedTask {
                 }
                 self.metrics.parked.set(pace.is_suspended().into());
                 self.acknowledged(&object, stored);
-                return queue.done(place);
+                return queue.remove(place);
             }
             Err(SinkError::Missing(_)) => {
                 pace.ended(round);
                 self.missing(&object);
-                return queue.done(place);
+                return queue.remove(place);
             }
             Err(error @ SinkError::Damaged(_)) => {
                 pace.ended(round);
                 self.damaged(&object, &error);
-                return queue.done(place);
+                return queue.remove(place);
             }
             Err(error) => error,
         };

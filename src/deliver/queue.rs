@@ -50,7 +50,7 @@ impl Queue {
     }
 
     /// Removes an object that is delivered, damaged or missing.
-    pub fn done(&mut self, place: Place) {
+    pub fn remove(&mut self, place: Place) {
         self.under_way.remove(&place);
     }
 
@@ -101,7 +101,7 @@ mod tests {
         queue.put_back(first, a);
         assert_eq!(names(&mut queue), ["a", "b", "c", "d"]);
         for place in 0..4 {
-            queue.done(place);
+            queue.remove(place);
         }
         assert!(queue.is_empty() && queue.oldest().is_none());
     }
@@ -121,10 +121,10 @@ mod tests {
         let (first, _) = queue.begin().unwrap();
         let (second, b) = queue.begin().unwrap();
         assert!(!queue.ready());
-        queue.done(first);
+        queue.remove(first);
         queue.put_back(second, b);
         assert_eq!(names(&mut queue), ["b"]);
-        queue.done(second);
+        queue.remove(second);
         // No object waits for the manifest itself, and a failed manifest does not wait for the objects after it.
         let (place, m) = queue.begin().unwrap();
         assert_eq!(names(&mut queue), ["c", "r"]);

@@ -34,7 +34,7 @@ struct Account {
 impl Verifier<'_> {
     pub(super) fn check_hour(&mut self, hour: Hour) -> Result<(), StoreError> {
         let folder = hour.partition();
-        // In this order: what is written meanwhile is then an object without a manifest, not a manifest without its object.
+        // In this order: what is written meanwhile is then an object without a manifest, not the opposite.
         let manifests = self.files(&join(MANIFESTS, &folder))?;
         let objects = self.files(&folder)?;
 

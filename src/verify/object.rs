@@ -194,8 +194,8 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Loads the ids of the object's feed. Two feeds may contain the same event, so the feed matters. Without a manifest
-    /// the name of the edge in an event shows where the name of the feed ends.
+    /// Loads the ids of the object's feed. Two feeds may contain the same event, so the feed matters. Without a
+    /// manifest the name of the edge in an event shows where the name of the feed ends.
     fn ids_of_feed(&mut self, event: &Event<'_>) {
         let row = &mut *self.row;
         if row.feed.is_none()

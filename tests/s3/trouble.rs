@@ -160,7 +160,7 @@ fn a_store_that_does_not_read_is_given_up_long_before_the_upload_times_out() {
 }
 
 #[test]
-fn an_upload_that_is_corrupted_on_its_way_is_refused_and_sent_again() {
+fn an_upload_that_is_corrupted_on_its_way_is_rejected_and_sent_again() {
     // By its CRC32, and by the SHA-256 that the signature covers.
     for (checksum, status) in [("when_supported", 400), ("when_required", 500)] {
         let s3 = S3::start();
@@ -217,7 +217,7 @@ fn peak_memory(edge: &Edge) -> u64 {
 }
 
 #[test]
-fn an_object_that_changed_in_the_outbox_is_moved_aside_and_delays_nobody() {
+fn an_object_that_changed_in_the_outbox_is_moved_aside_and_delays_no_other() {
     let s3 = S3::start();
     s3.set(Fault::Unavailable);
     let edge = edge(&s3, "").start();
@@ -236,14 +236,14 @@ fn an_object_that_changed_in_the_outbox_is_moved_aside_and_delays_nobody() {
 }
 
 #[test]
-fn a_foreign_object_under_our_key_parks_the_feed_until_it_is_taken_away() {
+fn a_foreign_object_under_our_key_suspends_the_feed_until_it_is_removed() {
     let s3 = S3::start();
     s3.set(Fault::Unavailable);
     let edge = edge(&s3, "prefix = \"brand\"").start();
     let clicks = click(&edge, "a", 5);
     edge.wait_until("an object waits", |_| !waiting(&edge).is_empty());
     let key = format!("brand/{}", waiting(&edge)[0]);
-    s3.write("clicks", &key, b"somebody else's");
+    s3.write("clicks", &key, b"other content");
     s3.set(Fault::Healthy);
     wait_until_parked(&edge, "all");
     let log = edge.log();
@@ -254,7 +254,7 @@ fn a_foreign_object_under_our_key_parks_the_feed_until_it_is_taken_away() {
 }
 
 #[test]
-fn where_nobody_may_look_an_object_that_is_there_counts_as_ours() {
+fn an_existing_object_that_cannot_be_compared_counts_as_ours() {
     let s3 = S3::start();
     s3.set(Fault::Blind);
     let edge = edge(&s3, "").start();
@@ -263,8 +263,8 @@ fn where_nobody_may_look_an_object_that_is_there_counts_as_ours() {
     assert!(uploads(&edge, "present") >= 1);
     assert_delivers(&edge, &s3, clicks);
     let log = edge.log();
-    let told: Vec<_> = log.lines().filter(|line| line.contains("s3:GetObject")).collect();
-    assert!(told.len() == 1 && told[0].contains("WARN"), "once: {told:#?}");
+    let warnings: Vec<_> = log.lines().filter(|line| line.contains("s3:GetObject")).collect();
+    assert!(warnings.len() == 1 && warnings[0].contains("WARN"), "once: {warnings:#?}");
 }
 
 #[test]
