@@ -23,7 +23,7 @@ use http::{Method, Response, header};
 use pingora::{apps::http_app::ServeHttp, protocols::http::ServerSession};
 
 use crate::pipeline::{Gauges, Pipeline};
-use stats::{QueryError, ROOT, Stats};
+use stats::{ROOT, Stats};
 
 /// Whether the edge accepts clicks. Cheap to clone.
 #[derive(Clone, Default)]

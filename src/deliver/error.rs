@@ -1,16 +1,15 @@
 //! The error of a sink: one type from the SDK or the file system to the log line.
 //!
 //! The variant says what has to happen next; [`Details`] keep what the store said, and the cause stays attached as
-//! [`Error::source`]. What an operator can do about it is in [`remedy`](super::remedy).
+//! [`Error::source`]. What an operator can do about it is in [`SinkError::remedy`].
 
 use std::{
-    borrow::Cow,
     error::Error,
     fmt::{self, Write},
     io,
 };
 
-use super::{metrics::UploadResult, remedy};
+use super::metrics::UploadResult;
 use crate::runtime::{Class, Classified};
 
 /// Why an object was not stored, by what has to happen next.
@@ -140,11 +139,6 @@ impl SinkError {
     /// Whether the feed is suspended until an operator acts.
     pub fn suspends_feed(&self) -> bool {
         matches!(self, Self::Rejected(_) | Self::Conflict(_))
-    }
-
-    /// What an operator can do about it.
-    pub fn remedy(&self) -> Cow<'static, str> {
-        remedy::remedy(self)
     }
 
     /// The label of the upload in the metrics. `None` for an object that is itself the problem: its events are counted

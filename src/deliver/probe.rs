@@ -4,8 +4,9 @@
 //! object is not deleted, as deliveries need no permission for that. A folder gets a temporary file below `_test/`,
 //! which is removed again.
 
+pub mod error;
+
 use std::{
-    fmt,
     fs::{self, File},
     io::{self, Write},
     path::Path,
@@ -15,18 +16,15 @@ use std::{
 
 use tokio::{sync::Semaphore, task::JoinSet};
 
+pub use error::ProbeError;
+
 use super::{
     dir,
     error::{Details, SinkError},
     s3::S3Sink,
+    sink::TEST,
 };
-use crate::{
-    config::{self, Feed, Sink},
-    runtime::{Class, Classified},
-};
-
-/// Folder of probes, relative to the feed's prefix or folder. Table engines skip names that begin with `_`.
-pub const TEST: &str = "_test";
+use crate::config::{self, Feed, Sink};
 
 /// Longest probe.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -43,14 +41,6 @@ pub struct Probe {
     pub sink: String,
     /// A note on what works, or the reason why deliveries would fail.
     pub outcome: Result<String, ProbeError>,
-}
-
-/// The reason why deliveries would fail.
-#[derive(Debug)]
-pub struct ProbeError {
-    pub error: SinkError,
-    /// The permission that the bucket's policy lacks, in words.
-    pub lacks: Option<String>,
 }
 
 /// Probes the sink of each feed, with a runtime of its own. Results are in the order of the feeds.
@@ -141,40 +131,10 @@ fn write_and_remove(folder: &Path) -> io::Result<()> {
     written.and(removed)
 }
 
-impl From<SinkError> for ProbeError {
-    fn from(error: SinkError) -> Self {
-        Self { error, lacks: None }
-    }
-}
-
-impl fmt::Display for ProbeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.error.chain())?;
-        if let Some(id) = &self.error.details().request_id {
-            write!(f, " (request id {id})")?;
-        }
-        match &self.lacks {
-            Some(lacks) => write!(f, "; {lacks}"),
-            None => write!(f, "; {}", self.error.remedy()),
-        }
-    }
-}
-
-impl std::error::Error for ProbeError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.error.source()
-    }
-}
-
-impl Classified for ProbeError {
-    fn class(&self) -> Class {
-        self.error.class()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::{Class, Classified};
 
     #[test]
     fn a_folder_that_exists_or_can_be_created_is_left_as_it_was() {

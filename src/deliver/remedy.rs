@@ -12,27 +12,29 @@ const AUTOMATIC: &str = "none needed: uploads are retried until they succeed";
 const KMS: &str = "enable the KMS key, check `encryption.kms.key_id`, and grant kms:GenerateDataKey and kms:Decrypt on \
                    it to the feed's credentials";
 
-/// What an operator can do about it.
-pub fn remedy(error: &SinkError) -> Cow<'static, str> {
-    let details = error.details();
-    let known = match error {
-        SinkError::Conflict(_) => Some("remove the other object, or configure another prefix or folder for the feed"),
-        SinkError::Damaged(_) => Some("examine the file in the spool's `quarantine` folder; it is not delivered"),
-        SinkError::Missing(_) => Some("leave the files in the spool's outbox to clickedge"),
-        _ => None,
-    };
-    if let Some(known) = known {
-        return known.into();
+impl SinkError {
+    /// What an operator can do about it.
+    pub fn remedy(&self) -> Cow<'static, str> {
+        let details = self.details();
+        let known = match self {
+            Self::Conflict(_) => Some("remove the other object, or configure another prefix or folder for the feed"),
+            Self::Damaged(_) => Some("examine the file in the spool's `quarantine` folder; it is not delivered"),
+            Self::Missing(_) => Some("leave the files in the spool's outbox to clickedge"),
+            _ => None,
+        };
+        if let Some(known) = known {
+            return known.into();
+        }
+        let found = match details.status {
+            Some(status) => of_answer(status, details),
+            None => details.source.as_deref().and_then(|source| of_cause(source)).map(Cow::Borrowed),
+        };
+        found.unwrap_or(Cow::Borrowed(match self {
+            Self::SlowDown(_) => "check the network between this machine and the store, and the store's load",
+            Self::Retry(_) => AUTOMATIC,
+            _ => "check bucket, region, endpoint and credentials of the feed's sink, and the policy of the bucket",
+        }))
     }
-    let found = match details.status {
-        Some(status) => of_answer(status, details),
-        None => details.source.as_deref().and_then(|source| of_cause(source)).map(Cow::Borrowed),
-    };
-    found.unwrap_or(Cow::Borrowed(match error {
-        SinkError::SlowDown(_) => "check the network between this machine and the store, and the store's load",
-        SinkError::Retry(_) => AUTOMATIC,
-        _ => "check bucket, region, endpoint and credentials of the feed's sink, and the policy of the bucket",
-    }))
 }
 
 fn of_answer(status: u16, details: &Details) -> Option<Cow<'static, str>> {

@@ -9,10 +9,7 @@ use sha2::{Digest, Sha256};
 use super::{S3Sink, Sign, classify::classify};
 use crate::{
     config::feeds::ChecksumCalculation,
-    deliver::{
-        error::SinkError,
-        probe::{ProbeError, TEST},
-    },
+    deliver::{error::SinkError, probe::error::ProbeError, sink::TEST},
     object::{Object, ObjectKind, digest::hex, reader::Summary},
     runtime::clock,
 };
