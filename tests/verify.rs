@@ -62,7 +62,7 @@ fn a_whole_feed_is_proven() {
         lines[2..],
         [
             "",
-            "note: 1 object is too new for a manifest: read and checked all the same",
+            "note: 1 object is too new for a manifest: read and checked nevertheless",
             "proven: 24 events in 8 objects, each once, none missing",
         ]
     );
@@ -129,7 +129,7 @@ fn a_quick_look_finds_what_shows_without_reading_objects() {
     let answer = found(|world| damage(world, 3, |body| body[120] ^= 1));
     assert_eq!(answer.code, 0);
     assert!(
-        answer.stdout.ends_with("\nquick: 8 objects, none missing; what is in them was not read\n"),
+        answer.stdout.ends_with("\nquick: 8 objects, none missing; their content was not read\n"),
         "{}",
         answer.stdout
     );
@@ -193,8 +193,8 @@ fn replays_and_foreign_files_are_told_of_and_left_alone() {
     let answer = verify(&files, &[]);
     assert_eq!(answer.code, 0, "{}", answer.stdout);
     for line in [
-        "warning: 5 files of no feed left alone, such as notes.txt\n",
-        "note: 1 object below replay/ left out, as replays repeat events\n",
+        "warning: ignored 5 files of no feed, such as notes.txt\n",
+        "note: ignored 1 object below replay/, as replays repeat events\n",
         "\nproven: 24 events in 8 objects, each once, none missing\n",
     ] {
         assert!(answer.stdout.contains(line), "{}", answer.stdout);
@@ -300,7 +300,7 @@ fn a_bucket_is_verified_like_a_folder() {
     world.files.write_to(&root.join("brand"));
     let answer = verify_s3(&s3, "clicks", &[]);
     assert_eq!((answer.code, answer.stderr.as_str()), (0, ""), "{}", answer.stdout);
-    assert!(answer.stdout.contains("note: 1100 objects below replay/ left out, "), "{}", answer.stdout);
+    assert!(answer.stdout.contains("note: ignored 1100 objects below replay/, "), "{}", answer.stdout);
     assert!(
         answer.stdout.ends_with("\nproven: 24 events in 8 objects, each once, none missing\n"),
         "{}",

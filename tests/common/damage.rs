@@ -73,7 +73,7 @@ pub const DAMAGES: [(&str, Damage, &[&str]); 22] = [
         stray,
         &["hour: KEY: expected events of the hour 2026-11-23T11, found 1 of another hour, first event "],
     ),
-    ("a line is no event", no_event, &["event: KEY: expected events only, found 2 that are none, first `{\"id\":\""]),
+    ("a line is no event", no_event, &["event: KEY: expected events only, found 2 invalid, first `{\"id\":\""]),
     ("a count is wrong", |w| entry(w, |entry| entry.events += 1), &["count: KEY: expected 4 events, found 3"]),
     ("a last id is wrong", |w| entry(w, |entry| entry.last = entry.first.clone()), &["bounds: KEY: expected event "]),
     (

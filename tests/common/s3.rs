@@ -28,6 +28,9 @@ pub const ROLE_KEY: &str = "ASIAROLE";
 pub const ROLE_SECRET: &str = "secret/of/the+role";
 pub const ROLE_TOKEN: &str = "token-of-the-role";
 
+/// The request id in the errors of a [`Fault`].
+pub const REQUEST_ID: &str = "4442587FB7D0A2F9";
+
 /// What is wrong with the server.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Fault {

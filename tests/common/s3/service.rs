@@ -29,7 +29,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{Fault, KEY, Put, ROLE_KEY, ROLE_SECRET, ROLE_TOKEN, RoleRequest, SECRET};
+use super::{Fault, KEY, Put, REQUEST_ID, ROLE_KEY, ROLE_SECRET, ROLE_TOKEN, RoleRequest, SECRET};
 
 const LARGEST_BODY: usize = 64 << 20;
 
@@ -150,7 +150,9 @@ fn crc32(bytes: &[u8]) -> String {
 }
 
 fn error(status: StatusCode, code: &str) -> Response<Body> {
-    xml(status, format!("<Error><Code>{code}</Code><Message>{code}</Message></Error>"))
+    let mut response = xml(status, format!("<Error><Code>{code}</Code><Message>{code}</Message></Error>"));
+    response.headers_mut().insert("x-amz-request-id", header::HeaderValue::from_static(REQUEST_ID));
+    response
 }
 
 fn xml(status: StatusCode, body: String) -> Response<Body> {
