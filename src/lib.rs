@@ -27,6 +27,7 @@
 //! | [`verify`] | proves from outside that a feed is complete |
 //! | [`pipeline`] | wires the stages, owns start and shutdown order |
 //! | [`server`], [`admin`], [`cli`] | the process around it |
+//! | [`manual`] | the operator's manual, chapter by chapter |
 //!
 //! A click is never in fewer than one place: a ring lets go of it when the journal has it, the journal when an object
 //! holds it, the outbox when the sink has acknowledged it.
@@ -65,6 +66,7 @@ pub mod fault;
 pub mod list;
 pub mod listener;
 pub mod manifest;
+pub mod manual;
 pub mod mmdb;
 pub mod networks;
 pub mod pipeline;
