@@ -1,8 +1,8 @@
 //! The operator's manual.
 //!
 //! The chapters are the files of `src/manual/`. Their examples are tested: Rust compiles as documentation tests, and
-//! every TOML block loads as a configuration. Tables between `<!-- generated: NAME -->` and `<!-- end -->` are made from
-//! the code: `make manual` writes them, and a test fails when one is out of date.
+//! every TOML block loads as a configuration. Tables between `<!-- generated: NAME -->` and `<!-- end -->` are made
+//! from the code: `make manual` writes them, and a test fails when one is out of date.
 //!
 //! | chapter | content |
 //! |---|---|
