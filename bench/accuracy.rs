@@ -10,7 +10,7 @@
 
 use std::{collections::BTreeMap, fs, path::PathBuf, process::ExitCode, time::Instant};
 
-use clickedge::enrich::bot::Lists;
+use clickedge::visitor::bot::Lists;
 use woothee::parser::Parser;
 
 #[derive(Default)]

@@ -23,12 +23,12 @@ use std::{
 };
 
 use clickedge::{
-    enrich::agent::{
+    event::{Device, Named},
+    visitor::agent::{
         AgentFacts,
         hints::{Hints, overlay},
         parse,
     },
-    event::{Device, Named},
 };
 
 /// Disagreements that are printed of each field.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use clickedge::{
-    manifest::Hour,
+    runtime::Hour,
     stats::{
         Counts, Delta, Key, Kind,
         store::{Order, Retention, Scope, Snapshot, Step, Store},

@@ -7,26 +7,37 @@
 use std::{collections::HashMap, hint::black_box, io::Write, path::Path, sync::Arc};
 
 use clickedge::{
-    capture::{Capture, ClientAddr, EventId, Facts, Flags, Pushed, RawClick, Texts, raw},
-    catalog::{Catalog, CatalogStore, key::Host, source},
-    clock, config,
+    capture::{Capture, Pushed},
+    catalog::{Catalog, CatalogStore, source},
+    click::{
+        ClientAddr, EventId, Facts, Flags, Protocol, RawClick, Texts,
+        wire::{self, Version},
+    },
+    config,
     enrich::{
-        CrawlerStore, GeoStore, Router, Sessions, Shared, Sources,
+        Router, Shared,
+        privacy::Policies,
+        worker::{Enricher, Wanted},
+    },
+    link::key::Host,
+    quality,
+    redirect::{Decision, Head, decide},
+    runtime::clock,
+    session::Sessions,
+    stats::{Delta, Referrers, tally::Tally},
+    telemetry::metrics::Metrics,
+    visitor::{
+        Sources,
         agent::{
             self,
             hints::{Hints, overlay},
         },
-        bot::{self, Lists},
+        bot::{self, CrawlerStore, Lists},
+        geo::GeoStore,
         language,
-        privacy::Policies,
+        network::Networks,
         referrer,
-        worker::{Enricher, Wanted},
     },
-    networks::Networks,
-    quality,
-    redirect::{Decision, Request, decide},
-    stats::{Delta, Referrers, tally::Tally},
-    telemetry::metrics::Metrics,
 };
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use crossbeam::queue::ArrayQueue;
@@ -99,6 +110,7 @@ fn facts(visitor: u32) -> Facts<'static> {
         micros,
         client: ClientAddr::from_ip((0x7f00_0000 | visitor & 0xff_ffff).to_be_bytes().into()),
         status: 302,
+        protocol: Protocol::Http11,
         flags: Flags::default(),
         texts: Texts {
             user_agent: AGENT,
@@ -121,12 +133,17 @@ fn facts(visitor: u32) -> Facts<'static> {
             domain_json: br#"{"id":"d-1","raw":"go.brand.com","zone":"com.brand.go"}"#,
             tags_json: br#"{"t-42":{"value":"Print"}}"#,
             scripts_json: b"",
+            ..Texts::default()
         },
     }
 }
 
-fn watch(config: &config::Quality) -> Arc<quality::Watch> {
-    Arc::new(quality::Watch::open(config).unwrap())
+fn read(header: &RequestHeader) -> Head<'_> {
+    Head::read(&header.method, header.raw_path(), header.version, &header.headers)
+}
+
+fn state(config: &config::Quality) -> Arc<quality::State> {
+    Arc::new(quality::State::open(config).unwrap())
 }
 
 fn enricher(dir: &Path) -> Enricher {
@@ -143,7 +160,7 @@ fn enricher(dir: &Path) -> Enricher {
         pop: "bench".into(),
         config,
         metrics,
-        watch: watch(&config::Quality::default()),
+        quality: state(&config::Quality::default()),
         feeds: Vec::new(),
     })
 }
@@ -154,10 +171,10 @@ fn redirect(c: &mut Criterion) {
     group.throughput(Throughput::Elements(1));
     let headers: Vec<_> = (0..1_000).map(|n| request(&format!("/tag-{:06x}", n * 97 % LINKS))).collect();
     let mut next = headers.iter().cycle();
-    group.bench_function("read request", |b| b.iter(|| black_box(Request::read(next.next().unwrap())).path.len()));
+    group.bench_function("read request", |b| b.iter(|| black_box(read(next.next().unwrap())).path.len()));
     group.bench_function("decide", |b| {
         b.iter(|| {
-            let request = Request::read(next.next().unwrap());
+            let request = read(next.next().unwrap());
             match decide(&store.load(), &request) {
                 Decision::Redirect { location, .. } => location.len(),
                 _ => unreachable!(),
@@ -166,7 +183,7 @@ fn redirect(c: &mut Criterion) {
     });
     let forwarded = request("/tag-00002a?utm_source=mail&utm_term=poster");
     group.bench_function("decide, query forwarded", |b| {
-        b.iter(|| match decide(&store.load(), &Request::read(&forwarded)) {
+        b.iter(|| match decide(&store.load(), &read(&forwarded)) {
             Decision::Redirect { location, .. } => location.len(),
             _ => unreachable!(),
         });
@@ -188,13 +205,13 @@ impl Wiped {
 
 impl Drop for Wiped {
     fn drop(&mut self) {
-        zeroize::Zeroize::zeroize(&mut self.0[raw::ADDRESS]);
+        zeroize::Zeroize::zeroize(&mut self.0[wire::ADDRESS]);
     }
 }
 
 fn encode(facts: &Facts<'_>) -> Vec<u8> {
-    let mut bytes = vec![0; raw::encoded_len(facts)];
-    raw::encode_into(facts, &mut bytes);
+    let mut bytes = vec![0; wire::encoded_len(facts)];
+    wire::encode_into(facts, &mut bytes);
     bytes
 }
 
@@ -265,7 +282,7 @@ fn enrich(c: &mut Criterion) {
                     text.clear();
                 }
                 visitor = (visitor + 1) % 1_000;
-                let click = RawClick::parse(&clicks[visitor as usize]).unwrap();
+                let click = RawClick::parse(&clicks[visitor as usize], Version::default()).unwrap();
                 enricher.encode(&click.facts(), wanted, None, &mut text).unwrap()
             });
         });
@@ -283,7 +300,7 @@ fn enrich(c: &mut Criterion) {
                 text.clear();
             }
             visitor = (visitor + 1) % 1_000;
-            let click = RawClick::parse(&bare[visitor as usize]).unwrap();
+            let click = RawClick::parse(&bare[visitor as usize], Version::default()).unwrap();
             enricher.encode(&click.facts(), EVENT, None, &mut text).unwrap();
         });
     });
@@ -294,7 +311,7 @@ fn enrich(c: &mut Criterion) {
         b.iter(|| agent::parse(black_box(people.next().unwrap())).bot.is_none());
     });
     for piece in HOSTILE {
-        let long = piece.repeat(raw::MAX_HEADER / piece.len());
+        let long = piece.repeat(wire::MAX_HEADER / piece.len());
         group.bench_function(format!("agent, not cached: 2 kB of {piece:?}"), |b| {
             b.iter(|| agent::parse(black_box(&long)).bot.is_none());
         });
@@ -313,7 +330,7 @@ fn enrich(c: &mut Criterion) {
         agent: quality::Claims::read(AGENT),
         ..quality::Evidence::default()
     };
-    group.bench_function("quality", |b| b.iter(|| quality::judge(black_box(&evidence)).reasons.len()));
+    group.bench_function("quality", |b| b.iter(|| quality::classify(black_box(&evidence)).reasons.len()));
     bench_sources(&mut group);
     let none = referrer::Places::default();
     group.bench_function("referrer", |b| {

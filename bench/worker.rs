@@ -18,20 +18,24 @@ use std::{
 };
 
 use clickedge::{
-    capture::{Facts, RawClick},
-    clock, config,
+    click::{Facts, RawClick, wire::Version},
+    config,
     enrich::{
-        CrawlerStore, GeoStore, Router, Sessions, Shared, Sources,
-        agent::{AgentCache, DEFAULT_CACHE_ENTRIES, hints::Hints},
-        bot::{self, Lists},
-        conduct::Conduct,
-        geo::Locator,
-        language, referrer,
+        Router, Shared,
         worker::{Enricher, Wanted},
     },
-    quality::{self, Watch},
+    quality::{self, velocity::VelocityTracker},
+    runtime::clock,
+    session::Sessions,
     stats::{Delta, Referrers, tally::Tally},
     telemetry::metrics::Metrics,
+    visitor::{
+        Sources,
+        agent::{AgentCache, DEFAULT_CACHE_ENTRIES, hints::Hints},
+        bot::{self, CrawlerStore, Lists},
+        geo::{GeoStore, Locator},
+        language, referrer,
+    },
 };
 use flate2::{Compression, write::GzEncoder};
 use ipnet::IpNet;
@@ -77,7 +81,7 @@ fn main() {
     step("enrich and encode", &clicks, &mut whole, |_| {}, |whole, facts| whole(facts));
     let (mut events, mut ends) = (Vec::new(), Vec::new());
     for click in &clicks {
-        write(&RawClick::parse(click).unwrap().facts(), &mut enricher, &mut events);
+        write(&RawClick::parse(click, Version::default()).unwrap().facts(), &mut enricher, &mut events);
         ends.push(events.len());
     }
     println!("  {} bytes an event", events.len() / CLICKS);
@@ -137,10 +141,12 @@ fn steps(clicks: &[Vec<u8>], addresses: &[IpAddr], shared: &Shared) {
         let seen = bot::Evidence { agent: known.bot.as_ref(), facts, network: None, behaviour: false };
         _ = black_box((bot::judge(&seen).is_some(), Hints::of(facts).is_empty()));
     });
-    let mut conduct = Conduct::new(Arc::clone(&shared.watch));
-    alone("  conduct of the visitor", &mut |facts| _ = black_box(conduct.click(facts).bot));
-    let facts_of: Vec<_> =
-        clicks.iter().map(|click| agents.facts(RawClick::parse(click).unwrap().facts().texts.user_agent)).collect();
+    let mut velocity = VelocityTracker::new(Arc::clone(&shared.quality));
+    alone("  velocity of the visitor", &mut |facts| _ = black_box(velocity.click(facts).bot));
+    let facts_of: Vec<_> = clicks
+        .iter()
+        .map(|click| agents.facts(RawClick::parse(click, Version::default()).unwrap().facts().texts.user_agent))
+        .collect();
     let mut known = facts_of.iter().cycle();
     alone("  session", &mut |facts| {
         _ = black_box(shared.sessions.click(facts, &known.next().unwrap().digest, None).first);
@@ -156,10 +162,10 @@ fn steps(clicks: &[Vec<u8>], addresses: &[IpAddr], shared: &Shared) {
     });
     alone("  quality", &mut |facts| {
         let evidence = quality::Evidence {
-            blocked_destination: shared.watch.destinations.block(facts.texts.destination),
+            blocked_destination: shared.quality.destinations.block(facts.texts.destination),
             ..facts.evidence(known.next().unwrap().claims)
         };
-        _ = black_box(quality::judge(&evidence).reasons.len());
+        _ = black_box(quality::classify(&evidence).reasons.len());
     });
 }
 
@@ -171,7 +177,9 @@ fn tallies(clicks: &[Vec<u8>], shared: &Shared) {
         .iter()
         .map(|click| {
             let mut text = Vec::new();
-            enricher.encode(&RawClick::parse(click).unwrap().facts(), tally, None, &mut text).unwrap();
+            enricher
+                .encode(&RawClick::parse(click, Version::default()).unwrap().facts(), tally, None, &mut text)
+                .unwrap();
             text
         })
         .collect();
@@ -199,7 +207,7 @@ fn shared(dir: &Path) -> Shared {
         crawlers: Arc::new(CrawlerStore::open(|| Ok(Lists::default())).unwrap()),
         router: Router::new(&[]),
         pop: "bench".into(),
-        watch: Arc::new(Watch::open(&config::Quality::default()).unwrap()),
+        quality: Arc::new(quality::State::open(&config::Quality::default()).unwrap()),
         counts: true,
         feeds: Vec::new(),
         config,
@@ -283,7 +291,7 @@ fn step<S: ?Sized>(
             }
             let began = cpu_time();
             for place in &places {
-                run(state, &RawClick::parse(&ring[place.clone()]).unwrap().facts());
+                run(state, &RawClick::parse(&ring[place.clone()], Version::default()).unwrap().facts());
             }
             time += cpu_time().saturating_sub(began);
         }

@@ -1,7 +1,7 @@
 //! Capture: from the answered request to a raw click that survives this process, without a lock, a system call, an
 //! allocation or a wait.
 //!
-//! A [`RawClick`] holds everything the event needs of the request and of the link *as it is now*: what changes later
+//! A [`RawClick`](crate::click::RawClick) holds everything the event needs of the request and of the link *as it is now*: what changes later
 //! (the catalog, the configuration) does not change it. It is written straight into a ring, which is a file on a tmpfs
 //! that this process has mapped ([`folder`], `memory`). So from the moment that [`push`](Capture::push) returns, the
 //! click is there for the next process, whatever becomes of this one; and it stays there until somebody says that it is
@@ -17,18 +17,14 @@
 //! Clicks of one client address always go to the same worker, so that it sees all of a visitor's clicks and needs to
 //! share nothing. Threads that nobody has foreseen get rings of their own with their first click (`claims`).
 //!
-//! The client address lives in the raw click and nowhere else ([`address`]); it is wiped when the click is released.
+//! The client address lives in the raw click and nowhere else ([`ClientAddr`](crate::click::ClientAddr)); it is wiped when the click is released.
 //!
 //! A full ring never delays the redirect: the click is refused, and the caller counts it as dropped.
 
-pub mod address;
 mod claims;
-mod evidence;
 pub mod folder;
-pub mod id;
 mod inlet;
 mod memory;
-pub mod raw;
 mod receipts;
 mod ring;
 
@@ -40,21 +36,23 @@ use std::{
     },
 };
 
-pub use address::ClientAddr;
 use claims::Set;
 pub use folder::CaptureError;
-use folder::Folder;
-pub use id::EventId;
+use folder::{Folder, Left};
 pub use inlet::Inlet;
 use inlet::Source;
-pub(crate) use memory::Words;
-pub use raw::{Facts, Flags, RawClick, Texts, Visit};
 pub use receipts::{Mark, Receipts};
 use receipts::{Releasing, Ring};
 pub use ring::Pushed;
 use ring::{Consumer, Memory, Producer};
 
-use crate::config;
+use crate::{
+    click::{
+        Facts,
+        wire::{self, Version},
+    },
+    config,
+};
 
 /// Bytes of a ring at least.
 const LEAST: u64 = 1 << 20;
@@ -102,7 +100,7 @@ impl Capture {
     pub fn push(&self, facts: &Facts<'_>) -> Pushed {
         let worker = facts.client.shard(self.shared.arrivals.queues.len());
         let pushed = claims::with_producer(&self.shared, worker, |producer| {
-            producer.push(raw::encoded_len(facts), |place| raw::encode_into(facts, place))
+            producer.push(wire::encoded_len(facts), |place| wire::encode_into(facts, place))
         });
         pushed.unwrap_or(Pushed::Full)
     }
@@ -166,8 +164,8 @@ impl Shared {
     /// Takes over what an earlier process has left. Returns the workers' ends, worker by worker.
     fn take_over(&mut self, known: &HashMap<u64, u64>) -> Result<Vec<Vec<Source>>, CaptureError> {
         let mut left = self.ends();
-        for (uid, worker, memory) in self.folder.left_behind()? {
-            let memory = Arc::new(memory);
+        for Left { uid, version, worker, mapped } in self.folder.left_behind()? {
+            let memory = Arc::new(mapped);
             let name = format!("{uid:016x}");
             let known = known.get(&uid).copied().unwrap_or(0);
             let Some((consumer, releaser, found)) = ring::take_over(Arc::clone(&memory), known) else {
@@ -189,7 +187,7 @@ impl Shared {
                 tracing::info!(ring = name, clicks = found.clicks, "clicks of an earlier process are recovered");
                 locked(&self.rings).insert(uid, ring);
                 let workers = left.len();
-                left[worker as usize % workers].push(Source::new(uid, consumer));
+                left[worker as usize % workers].push(Source::new(uid, version, consumer));
             }
         }
         Ok(left)
@@ -239,7 +237,7 @@ impl Shared {
         let set = made.iter().map(|(_, memory)| Producer::new(Arc::clone(memory))).collect();
         let sources = made.into_iter().map(|(uid, memory)| {
             rings.insert(uid, Arc::new(Ring::new(Arc::clone(&memory))));
-            Source::new(uid, Consumer::new(memory))
+            Source::new(uid, Version::default(), Consumer::new(memory))
         });
         Ok((set, sources.collect()))
     }

@@ -13,7 +13,6 @@
 
 pub mod compile;
 pub mod entity;
-pub mod key;
 pub mod record;
 pub mod source;
 
@@ -36,8 +35,14 @@ use hashbrown::{HashMap, HashTable};
 pub use compile::{Problem, Report};
 pub use record::{Link, State};
 
-use self::key::Host;
-use crate::{clock, config};
+use crate::{
+    config,
+    link::{
+        Case,
+        key::{self, Host},
+    },
+    runtime::clock,
+};
 
 /// An immutable set of links and domains.
 pub struct Catalog {
@@ -56,7 +61,7 @@ pub struct Domain {
     host: Box<str>,
     /// The event's `route.domain`.
     json: Box<str>,
-    case: config::Case,
+    case: Case,
 }
 
 /// What a host and a path lead to.
@@ -83,7 +88,7 @@ impl Catalog {
             return Ok(Lookup::NotBranded);
         };
         let mut slashtag = key::slashtag(path)?;
-        if self.domains[domain as usize].case == config::Case::Insensitive {
+        if self.domains[domain as usize].case == Case::Insensitive {
             slashtag = key::fold_case(slashtag);
         }
         let hash = self.hasher.hash_one((domain, &*slashtag));
@@ -194,7 +199,7 @@ impl CatalogStore {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let mut normal = key::slashtag(path)?;
         let policy = self.config.domains.get(host.as_str()).map(|domain| domain.case).unwrap_or_default();
-        if policy == config::Case::Insensitive {
+        if policy == Case::Insensitive {
             normal = key::fold_case(normal);
         }
         let normal = text(&normal);

@@ -18,7 +18,7 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    capture::CaptureError, catalog::LoadError, config::ConfigError, mmdb::DatabaseError, pipeline::StartError,
+    capture::CaptureError, catalog::LoadError, config::ConfigError, files::mmdb::DatabaseError, pipeline::StartError,
     spool::SpoolError,
 };
 

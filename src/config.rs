@@ -26,6 +26,8 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::link::{Case, Forward};
+
 pub use diagnostics::{ConfigError, load};
 pub use enrich::{Enrich, Precision, Privacy};
 pub use feeds::{Compression, Dir, Encryption, Feed, Format, S3, Sink};
@@ -145,17 +147,6 @@ pub struct Domain {
     pub case: Case,
 }
 
-/// Whether the case of a slashtag matters.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Case {
-    /// `/Spring` and `/spring` are two links.
-    #[default]
-    Sensitive,
-    /// `/Spring` and `/spring` are one link.
-    Insensitive,
-}
-
 /// How clicks are answered.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -171,19 +162,6 @@ impl Default for Redirect {
     fn default() -> Self {
         Self { permanent_max_age_secs: 90, keepalive_secs: 60 }
     }
-}
-
-/// What happens to the query of the short link.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Forward {
-    /// It is left behind.
-    #[default]
-    Off,
-    /// It is added to the destination; where both have a key, the visitor's values stand.
-    Incoming,
-    /// It is added to the destination; where both have a key, the destination's values stand.
-    Destination,
 }
 
 /// Which address counts as the client's.

@@ -9,7 +9,6 @@
 //! feed before it has, so that it never names what is not there.
 
 pub mod backoff;
-pub mod digest;
 pub mod dir;
 pub mod feed;
 pub mod limit;
@@ -35,9 +34,10 @@ use tokio::{
 pub use sink::{Sink, SinkError, Stored};
 
 use crate::{
-    alarm::Alarm,
     config,
-    spool::{Object, Outbox},
+    object::Object,
+    runtime::PanicWatch,
+    spool::Outbox,
     telemetry::metrics::{FeedMetrics, Metrics},
 };
 use dir::DirSink;
@@ -60,7 +60,12 @@ impl Deliver {
     ///
     /// # Errors
     /// When the outbox cannot be read, or the system gives no thread.
-    pub fn start(feeds: &[config::Feed], outbox: &Arc<Outbox>, metrics: &Metrics, alarm: &Alarm) -> io::Result<Self> {
+    pub fn start(
+        feeds: &[config::Feed],
+        outbox: &Arc<Outbox>,
+        metrics: &Metrics,
+        panics: &PanicWatch,
+    ) -> io::Result<Self> {
         let (stop, stopping) = watch::channel(None);
         let mut queues = Vec::new();
         let mut tasks = Vec::new();
@@ -91,9 +96,9 @@ impl Deliver {
             .max_blocking_threads(FOLDER_THREADS)
             .enable_all()
             .build()?;
-        let watched = alarm.watch();
+        let guard = panics.guard();
         let thread = std::thread::Builder::new().name("deliver".into()).spawn(move || {
-            let _watched = watched;
+            let _guard = guard;
             runtime.block_on(async {
                 let mut running = JoinSet::new();
                 let mut feeds = HashMap::new();

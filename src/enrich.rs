@@ -6,18 +6,10 @@
 //!
 //! A worker that fails on one click counts it as dropped, says so, and goes on with the next.
 
-pub mod agent;
-pub mod bot;
-pub mod conduct;
-pub mod geo;
-pub mod language;
 #[cfg(debug_assertions)]
 mod leak;
 pub mod privacy;
-pub mod referrer;
 pub mod route;
-pub mod session;
-pub mod sources;
 pub mod worker;
 
 use std::{
@@ -32,28 +24,22 @@ use std::{
 
 use crossbeam::channel::Sender;
 
-pub use bot::CrawlerStore;
-pub use geo::GeoStore;
 pub use route::Router;
-pub use session::Sessions;
-pub use sources::Sources;
 use worker::Worker;
 
 use crate::{
-    alarm::Alarm,
-    capture::{EventId, Inlet, Mark},
-    config,
-    quality::Watch,
+    capture::{Inlet, Mark},
+    click::EventId,
+    config, quality,
+    runtime::PanicWatch,
+    session::Sessions,
     telemetry::metrics::{FeedMetrics, Metrics},
+    visitor::{Sources, bot::CrawlerStore, geo::GeoStore},
 };
 
 /// How long a worker sleeps when its rings are empty. They must hold what arrives meanwhile. Under load a worker
 /// then wakes for hundreds of clicks at a time, and seldom takes the processor from a listener.
 pub const NAP: Duration = Duration::from_millis(10);
-
-/// Longest event, in bytes of JSON. Everything in it that a visitor sends is cut at capture; what is left is the
-/// link's, and a link with a megabyte of tags is a mistake.
-pub const MAX_EVENT: usize = 1 << 20;
 
 /// Events on their way from a worker to the spool.
 #[derive(Default)]
@@ -133,7 +119,7 @@ pub struct Shared {
     pub config: config::Enrich,
     pub metrics: Arc<Metrics>,
     /// What is known for judging clicks, shared with the redirect.
-    pub watch: Arc<Watch>,
+    pub quality: Arc<quality::State>,
     /// In the order of the configuration.
     pub feeds: Vec<Arc<FeedMetrics>>,
     /// Whether clicks are counted.
@@ -151,16 +137,16 @@ impl Enrich {
     ///
     /// # Errors
     /// When the system gives no more threads.
-    pub fn start(shared: Shared, inlets: Vec<Inlet>, spool: &Sender<Batch>, alarm: &Alarm) -> io::Result<Self> {
+    pub fn start(shared: Shared, inlets: Vec<Inlet>, spool: &Sender<Batch>, panics: &PanicWatch) -> io::Result<Self> {
         let shared = Arc::new(shared);
         let stopping = Arc::new(AtomicBool::new(false));
         let spawn = |(number, inlet)| {
             let worker = Worker::new(Arc::clone(&shared), spool.clone());
             let stopping = Arc::clone(&stopping);
             let name = format!("enrich-{number}");
-            let watched = alarm.watch();
+            let guard = panics.guard();
             std::thread::Builder::new().name(name).spawn(move || {
-                let _watched = watched;
+                let _guard = guard;
                 worker.run(inlet, &stopping);
             })
         };

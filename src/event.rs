@@ -7,13 +7,20 @@
 //! The structs borrow from the raw click and from the catalog's pre-rendered JSON, so that writing an event
 //! ([`ClickEvent::write`]) copies each byte once. They are written, never read: a customer's reader is a JSON parser.
 
+pub mod query;
+mod reason;
 mod text;
 
+pub use reason::{Reason, Reasons};
 pub use text::AgentText;
 
 use std::borrow::Cow;
 
 use serde_json::value::RawValue;
+
+/// Longest event, in bytes of JSON. Everything in it that a visitor sends is cut at capture; what is left is the
+/// link's, and a link with a megabyte of tags is a mistake.
+pub const MAX_EVENT: usize = 1 << 20;
 
 /// The value of `schema` in every event of this major version.
 pub const SCHEMA: &str = "click/1";

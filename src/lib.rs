@@ -53,32 +53,30 @@
 //! - Bots have no session: a prefetch would otherwise start the visit that the person's own click then only joins.
 
 pub mod admin;
-pub mod alarm;
 pub mod capture;
 pub mod catalog;
 pub mod cli;
-pub mod clock;
+pub mod click;
 pub mod config;
 pub mod deliver;
 pub mod enrich;
 pub mod event;
-pub mod fault;
-pub mod list;
+pub mod files;
+pub mod link;
 pub mod listener;
-pub mod manifest;
 pub mod manual;
-pub mod mmdb;
-pub mod networks;
+pub mod object;
 pub mod pipeline;
 pub mod quality;
-pub mod query;
 pub mod redirect;
-pub mod reloaded;
+pub mod runtime;
 pub mod server;
+pub mod session;
 pub mod spool;
 pub mod stats;
 pub mod telemetry;
 pub mod verify;
+pub mod visitor;
 
 pub use pipeline::Pipeline;
 pub use redirect::Redirector;

@@ -13,28 +13,27 @@ use std::{
 };
 
 use crate::{
-    alarm::Alarm,
     capture::{Capture, CaptureError},
     catalog::{CatalogStore, LoadError, Report},
-    clock,
     config::{self, Config},
     deliver::Deliver,
-    enrich::{
-        CrawlerStore, Enrich, GeoStore, Router, Sessions, Shared, Sources,
-        bot::{CrawlersError, Lists},
-        session::SessionError,
-        sources::SourceError,
-    },
-    list::ListError,
-    mmdb::DatabaseError,
-    quality::Watch,
-    redirect::{Answers, Redirector, TrustedProxies},
+    enrich::{Enrich, Router, Shared},
+    files::{list::ListError, mmdb::DatabaseError},
+    quality,
+    redirect::{Redirector, TrustedProxies},
+    runtime::{PanicWatch, clock},
+    session::{SessionError, Sessions},
     spool::{FeedSpec, Opened, Outbox, Spool, SpoolError, rollups},
     stats::{
         Live,
         book::{Book, FileBook},
     },
     telemetry::metrics::{Account, Metrics, Reload},
+    visitor::{
+        SourceError, Sources,
+        bot::{CrawlerStore, CrawlersError, Lists},
+        geo::GeoStore,
+    },
 };
 
 /// Why the pipeline did not start.
@@ -78,12 +77,12 @@ impl Pipeline {
     /// See [`StartError`]. Nothing runs then.
     pub fn start(config: &Config) -> Result<Self, StartError> {
         let metrics = Arc::new(Metrics::new());
-        let alarm = Alarm::default();
+        let panics = PanicWatch::default();
         let (catalog, report) = CatalogStore::open(&config.catalog)?;
         tell(&catalog, &report);
         let catalog = Arc::new(catalog);
         let geo = Arc::new(GeoStore::open(config.enrich.geoip_file.as_deref())?);
-        let watch = Arc::new(Watch::open(&config.quality)?);
+        let quality = Arc::new(quality::State::open(&config.quality)?);
         let sources = Arc::new(Sources::open(&config.enrich)?);
         let crawlers = Arc::new(open_crawlers(&config.enrich)?);
         let trusted = TrustedProxies::new(&config.client_address)?;
@@ -105,9 +104,9 @@ impl Pipeline {
         metrics.clicks_recovered.inc_by(capture.recovered());
         // After the rings: their folder is locked now.
         let sessions = Arc::new(Sessions::open(&config.capture.dir, &config.enrich, clock::unix_micros(), &metrics)?);
-        let deliver = Deliver::start(&config.feeds, &outbox, &metrics, &alarm)?;
+        let deliver = Deliver::start(&config.feeds, &outbox, &metrics, &panics)?;
         let receipts = capture.receipts();
-        let (spool, batches) = opened.start(move |mark| receipts.release(mark), deliver.intake(), &alarm)?;
+        let (spool, batches) = opened.start(move |mark| receipts.release(mark), deliver.intake(), &panics)?;
         let shared = Shared {
             geo: Arc::clone(&geo),
             sources: Arc::clone(&sources),
@@ -117,26 +116,26 @@ impl Pipeline {
             pop: config.edge.pop.clone(),
             config: config.enrich.clone(),
             metrics: Arc::clone(&metrics),
-            watch: Arc::clone(&watch),
+            quality: Arc::clone(&quality),
             feeds: config.feeds.iter().map(|feed| metrics.feed(&feed.name)).collect(),
             counts: config.stats.enabled,
         };
-        let enrich = Enrich::start(shared, inlets, &batches, &alarm)?;
+        let enrich = Enrich::start(shared, inlets, &batches, &panics)?;
         let redirector = Redirector::new(
+            &config.redirect,
             Arc::clone(&catalog),
             capture.clone(),
             trusted,
-            Answers::new(&config.redirect),
             Arc::clone(&metrics),
-            &watch,
-            Arc::clone(&sources) as _,
+            &quality,
+            Arc::clone(&sources),
         );
         let journal_bytes = spool.journal_bytes();
         let monitor = Monitor {
             metrics,
             catalog,
             geo,
-            watch,
+            quality,
             sources,
             sessions,
             crawlers,
@@ -144,7 +143,7 @@ impl Pipeline {
             outbox,
             journal_bytes,
             counts,
-            alarm,
+            panics,
         };
         Ok(Self { redirector, monitor, enrich, spool, deliver })
     }
@@ -164,7 +163,7 @@ impl Pipeline {
     pub fn drain(self, timeout: Duration) -> Account {
         let deadline = Instant::now() + timeout;
         // Set first: workers that wait for a spool that cannot write must come to an end, too.
-        self.spool.lose_patience_at(deadline);
+        self.spool.set_deadline(deadline);
         self.enrich.drain();
         let lock = self.spool.drain();
         self.deliver.drain(deadline);
@@ -185,7 +184,7 @@ pub struct Monitor {
     metrics: Arc<Metrics>,
     catalog: Arc<CatalogStore>,
     geo: Arc<GeoStore>,
-    watch: Arc<Watch>,
+    quality: Arc<quality::State>,
     sources: Arc<Sources>,
     sessions: Arc<Sessions>,
     crawlers: Arc<CrawlerStore>,
@@ -193,7 +192,7 @@ pub struct Monitor {
     outbox: Arc<Outbox>,
     journal_bytes: Arc<AtomicU64>,
     counts: Option<Live>,
-    alarm: Alarm,
+    panics: PanicWatch,
 }
 
 impl Monitor {
@@ -229,7 +228,7 @@ impl Monitor {
     /// Whether a thread has failed, which is a defect. Clicks are answered and captured until the rings are
     /// full; nothing is lost if another process takes over before.
     pub fn has_failed(&self) -> bool {
-        self.alarm.is_raised()
+        self.panics.has_panicked()
     }
 
     /// Reads the catalog, the databases, the lists and the sessions' secret again. What cannot be read leaves the old one
@@ -254,8 +253,8 @@ impl Monitor {
         }
         self.sources.reload(&self.metrics);
         self.reload_crawlers();
-        self.tell_list(Reload::BlockedDomains, self.watch.destinations.reload_domains());
-        self.tell_list(Reload::BlockedUrls, self.watch.destinations.reload_urls());
+        self.tell_list(Reload::BlockedDomains, self.quality.destinations.reload_domains());
+        self.tell_list(Reload::BlockedUrls, self.quality.destinations.reload_urls());
         match self.sessions.reload(clock::unix_micros()) {
             Ok(false) => {}
             Ok(true) => {

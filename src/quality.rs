@@ -1,7 +1,7 @@
 //! Whether a click looks like what it claims to be.
 //!
 //! This module stands beside the flow and imports no stage: the workers ask it for the event's `quality`, the redirect
-//! whether to refuse. [`find`] is a pure function of [`Evidence`]; what must be remembered from click to click
+//! whether to refuse. [`detect`] is a pure function of [`Evidence`]; what must be remembered from click to click
 //! (floods, guesses) is counted by the stages and comes in as evidence.
 //!
 //! | reason | verdict | what it means |
@@ -14,10 +14,10 @@
 //! | `header-injection` | malicious; weak evidence suspicious | an encoded line end, with a header behind it |
 //! | `command-injection` | malicious | a shell command |
 //! | `scanner` | suspicious | the agent names a tool that looks for weaknesses |
-//! | `impossible-headers` | suspicious | headers that no browser sends with this agent ([`headers`]) |
+//! | `impossible-headers` | suspicious | headers that no browser sends with this agent ([`fingerprint`]) |
 //! | `click-flood` | suspicious | one visitor clicks one link too often (`quality.flood_clicks`) |
-//! | `link-enumeration` | suspicious | the address has lately asked for many links that are none (`quality.guess_links`) |
-//! | `blocked-destination` | malicious | the link leads to a place on a block list ([`lists`]) |
+//! | `link-enumeration` | suspicious | the address has lately asked for many links that are none (`quality.enumeration_links`) |
+//! | `blocked-destination` | malicious | the link leads to a place on a block list ([`blocklist`]) |
 //! | `data-center-network` | suspicious | the address belongs to a hosting provider |
 //! | `anonymizer-network` | suspicious | the address is an exit of Tor, a VPN or a public proxy |
 //! | `spam-referrer` | suspicious | the referrer is one that spammers send to be found in reports |
@@ -27,23 +27,23 @@
 //! report, and a false alarm costs a real click; the `rules` lean towards silence. `quality.block` makes the redirect
 //! refuse instead, for a reason at its full weight only: weak evidence is marked and never refused.
 
-mod attacks;
-pub mod headers;
-pub mod lists;
-pub mod penalties;
-pub mod reason;
-mod rules;
+pub mod block;
+pub mod blocklist;
+pub mod enumeration;
+mod evidence;
+pub mod fingerprint;
+pub mod penalty;
+mod signatures;
+pub mod velocity;
 
-use headers::Browser;
-pub use headers::Headers;
-pub use reason::{Reason, Reasons};
+use fingerprint::Browser;
+pub use fingerprint::Headers;
 
-use self::{lists::Destinations, penalties::Penalties, rules::Field};
+use self::{blocklist::Destinations, penalty::Penalties, signatures::Field};
 use crate::{
     config,
-    event::{Quality, Verdict},
-    list::ListError,
-    networks::Network,
+    event::{Quality, Reason, Reasons, Verdict},
+    files::list::ListError,
 };
 
 /// What a click shows of its sender, as it came. Absent headers are empty.
@@ -60,13 +60,15 @@ pub struct Evidence<'a> {
     /// What else the headers show.
     pub headers: Headers<'a>,
     /// The address has lately asked for many links that are none.
-    pub guesses: bool,
+    pub enumeration: bool,
     /// The visitor clicks this link too often.
     pub flood: bool,
     /// The destination is on a block list.
     pub blocked_destination: bool,
-    /// What is known of the address's network.
-    pub network: Option<Network>,
+    /// The address belongs to a hosting provider.
+    pub hosting_network: bool,
+    /// The address is an exit of an anonymising network.
+    pub anonymizer_network: bool,
     /// The referrer is a spammer's.
     pub spam_referrer: bool,
 }
@@ -86,7 +88,7 @@ impl Claims {
         // Of a browser's own agent only the first brackets can hold anything.
         let text = browser.map_or(agent, |(_, brackets)| brackets);
         let mut attacks = Findings::default();
-        attacks::scan(text, Field::Agent, &mut attacks);
+        signatures::scan(text, Field::Agent, &mut attacks);
         Self { browser: browser.map(|(browser, _)| browser), attacks }
     }
 }
@@ -99,25 +101,25 @@ pub struct Findings {
 }
 
 /// The verdict, with the reasons for it in a fixed order: clean without reasons, else the worst that a rule says.
-pub fn judge(evidence: &Evidence<'_>) -> Quality {
-    find(evidence).quality()
+pub fn classify(evidence: &Evidence<'_>) -> Quality {
+    detect(evidence).quality()
 }
 
 /// Everything that speaks against a click. Allocates nothing, but for a buffer that each thread keeps.
-pub fn find(evidence: &Evidence<'_>) -> Findings {
+pub fn detect(evidence: &Evidence<'_>) -> Findings {
     let mut findings = evidence.agent.attacks;
-    attacks::scan(evidence.path, Field::Address, &mut findings);
-    attacks::scan(evidence.query, Field::Address, &mut findings);
-    attacks::scan(evidence.referer, Field::Address, &mut findings);
+    signatures::scan(evidence.path, Field::Address, &mut findings);
+    signatures::scan(evidence.query, Field::Address, &mut findings);
+    signatures::scan(evidence.referer, Field::Address, &mut findings);
     let browser = evidence.agent.browser;
-    let are_impossible = browser.is_some_and(|browser| headers::are_impossible(browser, &evidence.headers));
+    let are_impossible = browser.is_some_and(|browser| fingerprint::are_impossible(browser, &evidence.headers));
     let facts = [
         (are_impossible, Reason::ImpossibleHeaders),
         (evidence.flood, Reason::ClickFlood),
-        (evidence.guesses, Reason::LinkEnumeration),
+        (evidence.enumeration, Reason::LinkEnumeration),
         (evidence.blocked_destination, Reason::BlockedDestination),
-        (evidence.network == Some(Network::Hosting), Reason::DataCenterNetwork),
-        (evidence.network == Some(Network::Anonymizer), Reason::AnonymizerNetwork),
+        (evidence.hosting_network, Reason::DataCenterNetwork),
+        (evidence.anonymizer_network, Reason::AnonymizerNetwork),
         (evidence.spam_referrer, Reason::SpamReferrer),
     ];
     for (holds, reason) in facts {
@@ -138,12 +140,12 @@ impl Findings {
     }
 
     /// The first of `reasons` that was found at its full weight.
-    pub fn first_in_full_weight(&self, reasons: Reasons) -> Option<Reason> {
-        let at_full_weight = |reason: &Reason| match reason.full_weight() {
+    pub fn first_with_high_confidence(&self, reasons: Reasons) -> Option<Reason> {
+        let has_high_confidence = |reason: &Reason| match reason.full_weight() {
             Verdict::Malicious => self.malicious.contains(*reason),
             Verdict::Clean | Verdict::Suspicious => true,
         };
-        self.suspicious.union(self.malicious).intersection(reasons).iter().find(at_full_weight)
+        self.suspicious.union(self.malicious).intersection(reasons).iter().find(has_high_confidence)
     }
 
     /// As the event tells it.
@@ -158,14 +160,14 @@ impl Findings {
 }
 
 /// What the redirect and the workers share to judge clicks.
-pub struct Watch {
+pub struct State {
     pub config: config::Quality,
     pub destinations: Destinations,
     /// Visitors that the workers want refused; only when `click-flood` is refused.
     pub penalties: Option<Penalties>,
 }
 
-impl Watch {
+impl State {
     /// Reads the block lists.
     ///
     /// # Errors
@@ -173,7 +175,7 @@ impl Watch {
     pub fn open(config: &config::Quality) -> Result<Self, ListError> {
         let block = config.blocked();
         if !block.is_empty() {
-            attacks::warm_up();
+            signatures::warm_up();
         }
         Ok(Self {
             config: config.clone(),

@@ -39,7 +39,8 @@ use crate::{
     listener,
     pipeline::{Monitor, Pipeline},
     redirect::Redirector,
-    telemetry::{logs, systemd},
+    runtime::systemd,
+    telemetry::logs,
 };
 
 /// How long the listeners may take to open.
@@ -155,7 +156,7 @@ impl ProxyHttp for EdgeProxy {
             return Ok(true);
         }
         if self.upstream.is_none() {
-            self.redirector.refuse(session).await?;
+            self.redirector.reject(session).await?;
             return Ok(true);
         }
         self.redirector.limit_idle(session);

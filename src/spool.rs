@@ -26,14 +26,11 @@
 
 pub mod counting;
 pub mod disk;
-pub mod format;
 pub mod frame;
 pub mod hours;
 pub mod journal;
 pub mod outbox;
 pub mod pack;
-pub mod patient;
-pub mod read;
 pub mod record;
 pub mod recovery;
 pub mod replay;
@@ -60,19 +57,18 @@ use counting::Counting;
 use disk::{Disk, RealDisk};
 use hours::Hours;
 use journal::{Journal, Synced};
-pub use outbox::{Kind, Object, Outbox};
+pub use outbox::Outbox;
 use pack::Packer;
-use patient::Deadline;
 use record::Records;
 use recovery::Recovered;
 use state::State;
 
 use crate::{
-    alarm::Alarm,
     capture::Mark,
-    clock,
     config::{self, Format},
     enrich::Batch,
+    object::Object,
+    runtime::{PanicWatch, clock, retry::RetryUntil},
     stats::{book::Book, rollup::Workspaces},
     telemetry::metrics::{FeedMetrics, Metrics},
 };
@@ -302,21 +298,21 @@ impl Opened {
         self,
         release: impl FnMut(Mark) + Send + 'static,
         finished: impl FnMut(usize, Object) + Send + 'static,
-        alarm: &Alarm,
+        panics: &PanicWatch,
     ) -> io::Result<(Spool, Sender<Batch>)> {
         let (batches, from_workers) = bounded(WAITING_BATCHES);
-        let Assembled { journal, packer, from_journal, deadline, size, lock } =
+        let Assembled { journal, packer, from_journal, retry, size, lock } =
             self.assemble(Box::new(release), Box::new(finished));
         let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
-            let watched = alarm.watch();
+            let guard = panics.guard();
             std::thread::Builder::new().name(name.into()).spawn(move || {
-                let _watched = watched;
+                let _guard = guard;
                 run();
             })
         };
         let packer = spawn("pack", Box::new(move || packer.run(&from_journal)))?;
         let journal = spawn("journal", Box::new(move || journal.run(&from_workers)))?;
-        Ok((Spool { journal, packer, deadline, size, lock }, batches))
+        Ok((Spool { journal, packer, retry, size, lock }, batches))
     }
 
     fn assemble(
@@ -341,7 +337,7 @@ impl Opened {
         } = self;
         // What waits in it is bounded by the size of the journal.
         let (synced, from_journal) = unbounded();
-        let (deadline, ended) = (Deadline::default(), Arc::new(AtomicBool::new(false)));
+        let (retry, ended) = (RetryUntil::default(), Arc::new(AtomicBool::new(false)));
         let size = Arc::new(AtomicU64::new(recovered.segments.iter().map(|(_, bytes)| bytes).sum()));
         let configured = feeds.iter().filter(|feed| feed.configured).count();
         let journal = journal::Setup {
@@ -352,7 +348,7 @@ impl Opened {
             max_bytes: config.journal_max_bytes,
             sync_interval: Duration::from_millis(config.sync_interval_millis),
             size: Arc::clone(&size),
-            deadline: deadline.clone(),
+            retry: retry.clone(),
             metrics: Arc::clone(&metrics),
             ended: Arc::clone(&ended),
             release,
@@ -370,7 +366,7 @@ impl Opened {
             counting,
             journal_size: Arc::clone(&size),
             journal_max_bytes: config.journal_max_bytes,
-            deadline: deadline.clone(),
+            retry: retry.clone(),
             metrics,
             journal_ended: ended,
             finished: Box::new(move |feed, object| {
@@ -380,7 +376,7 @@ impl Opened {
             }),
         };
         let packer = Packer::new(packer, recovered);
-        Assembled { journal: Journal::new(journal, synced), packer, from_journal, deadline, size, lock }
+        Assembled { journal: Journal::new(journal, synced), packer, from_journal, retry, size, lock }
     }
 }
 
@@ -389,7 +385,7 @@ struct Assembled {
     journal: Journal,
     packer: Packer,
     from_journal: Receiver<Synced>,
-    deadline: Deadline,
+    retry: RetryUntil,
     size: Arc<AtomicU64>,
     lock: File,
 }
@@ -412,15 +408,15 @@ fn recall(disk: &dyn Disk, outbox: &Outbox, records: &Records) -> io::Result<()>
 pub struct Spool {
     journal: JoinHandle<()>,
     packer: JoinHandle<()>,
-    deadline: Deadline,
+    retry: RetryUntil,
     size: Arc<AtomicU64>,
     lock: File,
 }
 
 impl Spool {
     /// From `deadline` on, what cannot be written is left for the next start.
-    pub fn lose_patience_at(&self, deadline: Instant) {
-        self.deadline.set(deadline);
+    pub fn set_deadline(&self, deadline: Instant) {
+        self.retry.set_deadline(deadline);
     }
 
     /// Bytes of the journal, now and later.

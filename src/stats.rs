@@ -20,7 +20,7 @@ use hashbrown::HashMap;
 pub use live::Live;
 pub use referrers::{MAX_NAMES, OTHER, Referrers};
 
-use crate::manifest::Hour;
+use crate::runtime::Hour;
 
 /// What is counted of each thing in each hour.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

@@ -2,4 +2,3 @@
 
 pub mod logs;
 pub mod metrics;
-pub mod systemd;

@@ -1,6 +1,6 @@
 //! Proves from outside that a feed is complete and holds no event twice: `clickedge feed verify`.
 //!
-//! It needs nothing but what the customer has: a folder or a bucket with objects and [manifests](crate::manifest).
+//! It needs nothing but what the customer has: a folder or a bucket with objects and [manifests](crate::object::manifest).
 //! Three things make the proof, none of which is enough alone:
 //! - What manifests list is there, byte for byte and event for event.
 //! - The numbers of objects have no gap, so that there is nothing which no manifest lists.
@@ -26,7 +26,7 @@ pub use bucket::Bucket;
 pub use report::Report;
 pub use store::{Folder, Store, StoreError};
 
-use crate::manifest::{Hour, ObjectKey};
+use crate::{object::ObjectKey, runtime::Hour};
 use report::{Kind, Problem, Row};
 use seqs::Seqs;
 

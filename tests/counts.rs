@@ -20,8 +20,8 @@ use std::{
 };
 
 use clickedge::{
-    manifest::Hour,
-    spool::read::summarize_stream,
+    object::reader::summarize_stream,
+    runtime::Hour,
     stats::{
         Counts, Kind, Live,
         store::{Reader, Scope},

@@ -242,7 +242,8 @@ fn what_is_to_be_refused_gets_403_and_makes_no_event() {
 
 #[test]
 fn suspicious_visitors_are_refused_when_that_is_wanted() {
-    let edge = edge("block = [\"scanner\", \"impossible-headers\", \"link-enumeration\"]\nguess_links = 5").start();
+    let edge =
+        edge("block = [\"scanner\", \"impossible-headers\", \"link-enumeration\"]\nenumeration_links = 5").start();
     assert_eq!(edge.request("GET", HOST, "/spring", &[("User-Agent", "Nikto/2.1.6")]).status, 403);
     assert_eq!(edge.request("GET", HOST, "/spring", &[("Sec-CH-UA-Mobile", "?1")]).status, 403);
     for n in 0..5 {

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use clickedge::{
-    capture::{ClientAddr, EventId, Facts, Flags, Texts, raw},
-    clock,
+    click::{ClientAddr, EventId, Facts, Flags, Protocol, Texts, wire},
+    runtime::clock,
 };
 
 const WORKSPACES: usize = 100;
@@ -149,6 +149,7 @@ fn encode(click: &Click, micros: u64) -> Vec<u8> {
         micros,
         client: ClientAddr::from_ip(click.address),
         status: 302,
+        protocol: Protocol::Http11,
         flags,
         texts: Texts {
             user_agent: click.agent.as_bytes(),
@@ -170,8 +171,8 @@ fn encode(click: &Click, micros: u64) -> Vec<u8> {
             ..Texts::default()
         },
     };
-    let mut bytes = vec![0; raw::encoded_len(&facts)];
-    raw::encode_into(&facts, &mut bytes);
+    let mut bytes = vec![0; wire::encoded_len(&facts)];
+    wire::encode_into(&facts, &mut bytes);
     bytes
 }
 

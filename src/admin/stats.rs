@@ -33,8 +33,9 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
 
 use crate::{
-    catalog::{CatalogStore, key::Host},
-    clock,
+    catalog::CatalogStore,
+    link::key::Host,
+    runtime::clock,
     stats::{
         Counts, Kind, Live,
         store::{Covered, Order, Row, Scope, Snapshot, Step, StoreError},

@@ -9,7 +9,7 @@
 //!
 //! offset  size  field of a ring's file (little endian)
 //!      0     8  magic
-//!      8     4  version of everything below, and of the raw click
+//!      8     4  version of the clicks in it, see `click::wire::Version`
 //!     12     4  number of the worker that reads it
 //!     16     8  bytes of data
 //!     24     8  uid: random, in the file's name too
@@ -36,10 +36,7 @@ use rustix::{
 };
 
 use super::memory::{HEADER, Mapped};
-use crate::config::validate::is_in_memory;
-
-/// Version of a ring's file. Another version is left alone: it is for the release that wrote it.
-pub const VERSION: u32 = 3;
+use crate::{click::wire::Version, runtime::filesystem::is_in_memory};
 
 const MAGIC: [u8; 8] = *b"clkring\n";
 
@@ -67,6 +64,15 @@ pub enum CaptureError {
         "{dir} has no room for rings of {bytes} bytes; lower capture.ring_bytes, or give its tmpfs a larger size"
     )]
     NoRoom { dir: String, bytes: u64 },
+}
+
+/// A ring that an earlier process has left.
+pub(super) struct Left {
+    pub uid: u64,
+    pub version: Version,
+    /// The number of the worker that read it.
+    pub worker: u32,
+    pub mapped: Mapped,
 }
 
 /// The locked folder.
@@ -128,7 +134,7 @@ impl Folder {
 
     /// The rings that earlier processes have left, with their worker's number. What is no ring that this release can read is
     /// said, and dealt with.
-    pub fn left_behind(&self) -> Result<Vec<(u64, u32, Mapped)>, CaptureError> {
+    pub fn left_behind(&self) -> Result<Vec<Left>, CaptureError> {
         let io = |source| CaptureError::Io { dir: self.dir.display().to_string(), source };
         let mut rings = Vec::new();
         for entry in fs::read_dir(&self.dir).map_err(io)? {
@@ -140,9 +146,9 @@ impl Folder {
                 "new" => _ = fs::remove_file(&file),
                 "damaged" => tracing::warn!(file, "a damaged ring is still there; remove it when you have seen it"),
                 "ring" => match read_ring(&self.path("ring", uid), uid) {
-                    Ok((worker, mapped)) => {
-                        self.warn_once(mapped.keep_left_private());
-                        rings.push((uid, worker, mapped));
+                    Ok(left) => {
+                        self.warn_once(left.mapped.keep_left_private());
+                        rings.push(left);
                     }
                     Err(Refused::Version(version)) => tracing::error!(
                         file,
@@ -238,14 +244,14 @@ fn write_ring(path: &Path, uid: u64, worker: u32, capacity: u64) -> io::Result<M
         Err(Errno::OPNOTSUPP) => file.set_len(bytes)?,
         done => done?,
     }
-    file.write_all_at(&fixed(uid, worker, capacity), 0)?;
+    file.write_all_at(&fixed(uid, Version::default(), worker, capacity), 0)?;
     Mapped::new(&file)
 }
 
-fn fixed(uid: u64, worker: u32, capacity: u64) -> [u8; FIXED] {
+fn fixed(uid: u64, version: Version, worker: u32, capacity: u64) -> [u8; FIXED] {
     let mut header = [0; FIXED];
     header[..8].copy_from_slice(&MAGIC);
-    header[8..12].copy_from_slice(&VERSION.to_le_bytes());
+    header[8..12].copy_from_slice(&version.number().to_le_bytes());
     header[12..16].copy_from_slice(&worker.to_le_bytes());
     header[16..24].copy_from_slice(&capacity.to_le_bytes());
     header[24..].copy_from_slice(&uid.to_le_bytes());
@@ -265,7 +271,7 @@ impl From<io::Error> for Refused {
     }
 }
 
-fn read_ring(path: &Path, uid: u64) -> Result<(u32, Mapped), Refused> {
+fn read_ring(path: &Path, uid: u64) -> Result<Left, Refused> {
     let file = File::options().read(true).write(true).open(path)?;
     let bytes = file.metadata()?.len();
     let mut header = [0; FIXED];
@@ -275,12 +281,14 @@ fn read_ring(path: &Path, uid: u64) -> Result<(u32, Mapped), Refused> {
     }
     let number = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
     let (version, worker) = (number(8), number(12));
-    if header[..8] == MAGIC && version != VERSION {
-        return Err(Refused::Version(version));
-    }
+    let version = match Version::from_number(version) {
+        Some(version) => version,
+        None if header[..8] == MAGIC => return Err(Refused::Version(version)),
+        None => return Err(Refused::Damaged),
+    };
     match bytes.checked_sub(HEADER as u64) {
-        Some(capacity) if header == fixed(uid, worker, capacity) => match Mapped::new(&file) {
-            Ok(mapped) => Ok((worker, mapped)),
+        Some(capacity) if header == fixed(uid, version, worker, capacity) => match Mapped::new(&file) {
+            Ok(mapped) => Ok(Left { uid, version, worker, mapped }),
             Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(Refused::Damaged),
             Err(error) => Err(Refused::Io(error)),
         },

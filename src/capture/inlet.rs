@@ -5,10 +5,13 @@ use std::sync::Arc;
 use zeroize::Zeroize;
 
 use super::{
-    Mark, RawClick, Shared, Visit,
+    Mark, Shared,
     memory::Mapped,
-    raw::{ADDRESS, MICROS, VISIT},
     ring::{Consumer, Popped},
+};
+use crate::click::{
+    RawClick, Visit,
+    wire::{ADDRESS, MICROS, VISIT, Version},
 };
 
 /// How often a click may be passed over in favour of older ones: more often than there are clicks in all rings. A click
@@ -18,6 +21,8 @@ const PASSED: u32 = 1 << 17;
 /// One ring of an inlet.
 pub(super) struct Source {
     pub uid: u64,
+    /// How its clicks are written.
+    version: Version,
     consumer: Consumer<Arc<Mapped>>,
     /// When the next click was answered, if it has been looked at.
     next: Option<u64>,
@@ -26,8 +31,8 @@ pub(super) struct Source {
 }
 
 impl Source {
-    pub fn new(uid: u64, consumer: Consumer<Arc<Mapped>>) -> Self {
-        Self { uid, consumer, next: None, passed: 0 }
+    pub fn new(uid: u64, version: Version, consumer: Consumer<Arc<Mapped>>) -> Self {
+        Self { uid, version, consumer, next: None, passed: 0 }
     }
 }
 
@@ -43,19 +48,21 @@ pub struct Inlet {
     arrived: u64,
     /// The click that was handed out last: out of the ring, so that nothing changes it any more.
     click: Vec<u8>,
+    /// How it is written.
+    version: Version,
     damaged: u64,
 }
 
 impl Inlet {
     pub(super) fn new(shared: Arc<Shared>, worker: usize, left: Vec<Source>, live: Vec<Source>) -> Self {
-        Self { shared, worker, left, live, arrived: 0, click: Vec::new(), damaged: 0 }
+        Self { shared, worker, left, live, arrived: 0, click: Vec::new(), version: Version::default(), damaged: 0 }
     }
 
     /// The next click, and the mark to release when this click, and every one before it from the same ring, is safe.
     /// Until then the click stays in its ring.
     pub fn pop(&mut self) -> Option<(RawClick<'_>, Mark)> {
         let mark = self.advance()?;
-        Some((RawClick::parse(&self.click)?, mark))
+        Some((RawClick::parse(&self.click, self.version)?, mark))
     }
 
     /// Notes in its ring which visit the click belongs to that was handed out last, with this mark. Call it before the mark
@@ -104,11 +111,12 @@ impl Inlet {
     /// The next click of one ring, into `click`.
     fn pop_from(&mut self, source: &mut Source) -> Option<Mark> {
         (source.next, source.passed) = (None, 0);
+        self.version = source.version;
         loop {
             let from = source.consumer.position();
             let lost = match source.consumer.pop(&mut self.click) {
                 Popped::Empty => return None,
-                Popped::Record(end) if RawClick::parse(&self.click).is_some() => {
+                Popped::Record(end) if RawClick::parse(&self.click, self.version).is_some() => {
                     return Some(Mark { ring: source.uid, end });
                 }
                 Popped::Record(_) => 1,

@@ -1,4 +1,4 @@
-//! Files that are mapped into memory, rings and the sessions: the only unsafe code of the project.
+//! Rings that are mapped into memory. Here and in [`crate::runtime::words`] is the only unsafe code of the project.
 //!
 //! **Why nothing is lost when the process dies.** The mapping is shared, so a store goes into the page of the tmpfs
 //! file itself: there is no copy that somebody would have to write back, and the page belongs to the file, which
@@ -12,8 +12,8 @@
 //! are checked against the length of *this* mapping, which is private and never changes. Two threads never touch the
 //! same range at once: [`super::ring`] has one producer that writes where nothing is published, one consumer that
 //! reads what is published and not released, and writes into what it has read and told nobody of, and one releaser that
-//! writes behind the consumer. The traits' users are those three types and nobody else; a test with loom goes through
-//! their interleavings. [`Words`] are only ever touched as atomics.
+//! writes behind the consumer. Only those three types use the trait; a test with loom goes through their
+//! interleavings.
 //!
 //! **What a foreign writer can do.** The files are readable and writable for this user only. A process of this user
 //! that writes into a ring all the same can spoil clicks, but cannot lead us out of the mapping: cursors and lengths
@@ -95,48 +95,6 @@ impl Mapped {
     }
 }
 
-/// A mapped file of words. Any thread may load and store any word at any time; what the words mean, and who takes turns,
-/// is for the user to say.
-pub(crate) struct Words {
-    map: MmapRaw,
-}
-
-impl Words {
-    /// Maps a whole file, of a multiple of eight bytes.
-    pub fn new(file: &File) -> io::Result<Self> {
-        let map = MmapRaw::map_raw(file)?;
-        if map.len().is_multiple_of(8) { Ok(Self { map }) } else { Err(io::ErrorKind::InvalidData.into()) }
-    }
-
-    pub fn len(&self) -> usize {
-        self.map.len() / 8
-    }
-
-    /// Keeps the words out of core dumps and, if the system lets us, out of swap, and brings the pages in.
-    pub fn keep_private(&self) -> io::Result<()> {
-        self.map.advise(Advice::DontDump)?;
-        self.map.lock().inspect_err(|_| _ = self.map.advise(Advice::PopulateWrite))
-    }
-
-    /// With acquire ordering.
-    pub fn load(&self, at: usize) -> u64 {
-        self.word(at).load(Ordering::Acquire)
-    }
-
-    /// With release ordering.
-    pub fn store(&self, at: usize, value: u64) {
-        self.word(at).store(value, Ordering::Release);
-    }
-
-    #[allow(clippy::cast_ptr_alignment, reason = "a page is aligned, and so are the words in it")]
-    fn word(&self, at: usize) -> &AtomicU64 {
-        assert!(at < self.len(), "a word of the file");
-        // SAFETY: the word is within the mapping, which begins at a page, never changes its length and lives as long as
-        // `self`. Its bytes are only ever touched through this function.
-        unsafe { AtomicU64::from_ptr(self.map.as_mut_ptr().cast::<u64>().add(at)) }
-    }
-}
-
 impl Memory for Arc<Mapped> {
     fn capacity(&self) -> u64 {
         self.capacity as u64
@@ -193,18 +151,6 @@ mod tests {
         let mut bytes = [0; 8];
         other.read(56, &mut bytes);
         assert_eq!((&bytes, other.capacity()), (b"the last", 64));
-    }
-
-    #[test]
-    fn words_are_shared_and_end_with_their_file() {
-        let file = tempfile::tempfile_in("/dev/shm").unwrap();
-        file.set_len(24).unwrap();
-        let (one, other) = (Words::new(&file).unwrap(), Words::new(&file).unwrap());
-        one.store(2, 7);
-        assert_eq!((other.load(2), other.load(0), other.len()), (7, 0, 3));
-        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| other.load(3))).is_err());
-        file.set_len(25).unwrap();
-        assert!(Words::new(&file).is_err());
     }
 
     #[test]

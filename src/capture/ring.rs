@@ -23,7 +23,7 @@
 
 use std::ops::Range;
 
-use super::raw::ADDRESS;
+use crate::click::wire::ADDRESS;
 
 /// Length of the record that says: the next one is at the start of the data.
 const SKIP: u32 = u32::MAX;

@@ -9,6 +9,7 @@ use std::{
 use tempfile::TempDir;
 
 use super::*;
+use crate::click::{ClientAddr, EventId, Flags, Protocol, Texts, Visit};
 
 fn folder() -> (TempDir, config::Capture) {
     let dir = tempfile::tempdir_in("/dev/shm").unwrap();
@@ -25,6 +26,7 @@ fn facts(host: u32, query: &[u8]) -> Facts<'_> {
         micros: START + u64::from(host),
         client: ClientAddr::from_ip((0x7f00_0000 | host).to_be_bytes().into()),
         status: 302,
+        protocol: Protocol::Http11,
         flags: Flags::default(),
         texts: Texts { query, ..Texts::default() },
     }
@@ -236,7 +238,7 @@ fn rings_that_were_left_go_to_the_workers_that_know_their_visitors() {
 fn a_full_ring_refuses_clicks_until_some_are_released() {
     let (_dir, config) = folder();
     let (capture, mut inlet) = open(&config, &HashMap::new());
-    let long = vec![b'x'; raw::MAX_QUERY];
+    let long = vec![b'x'; wire::MAX_QUERY];
     let taken = (0..1_000).take_while(|_| capture.push(&facts(1, &long)) == Pushed::Captured).count();
     assert!(taken > 100 && capture.depth() == taken as u64);
     let mark = inlet.pop().unwrap().1;

@@ -10,10 +10,12 @@ use url::Url;
 use super::{
     Catalog, Domain,
     entity::{LinkEntity, named_map},
-    key,
     record::{self, Parts, State},
 };
-use crate::config;
+use crate::{
+    config,
+    link::{Case, key},
+};
 
 /// Bad lines that are kept with their reason; beyond it they are only counted.
 pub const KEPT_PROBLEMS: usize = 20;
@@ -122,7 +124,7 @@ impl<'a> Compiler<'a> {
         let mut key = key::slashtag(link.slashtag.as_bytes())
             .map_err(|error| format!("`slashtag` {:?}: {error}", link.slashtag))?;
         let domain = self.domain(link)?;
-        if self.domains[domain as usize].case == config::Case::Insensitive {
+        if self.domains[domain as usize].case == Case::Insensitive {
             key = key::fold_case(key);
         }
         let parts = Parts {

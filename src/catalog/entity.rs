@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer};
 
-use crate::config;
+use crate::link::Forward;
 
 /// One line of the file.
 #[derive(Deserialize)]
@@ -71,10 +71,10 @@ pub struct NamedEntity {
 #[serde(untagged)]
 pub enum ForwardEntity {
     Switch(bool),
-    Policy(config::Forward),
+    Policy(Forward),
 }
 
-impl From<ForwardEntity> for config::Forward {
+impl From<ForwardEntity> for Forward {
     fn from(entity: ForwardEntity) -> Self {
         match entity {
             ForwardEntity::Switch(false) => Self::Off,

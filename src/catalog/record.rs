@@ -20,7 +20,7 @@
 use bytes::Bytes;
 
 use super::Catalog;
-use crate::config::Forward;
+use crate::link::Forward;
 
 const HEAD: usize = 36;
 const ALIGN: usize = 8;

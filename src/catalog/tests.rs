@@ -3,8 +3,8 @@ use std::{collections::HashMap, fs};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{key::Host, *};
-use crate::config::{Case, Forward};
+use super::*;
+use crate::link::{Case, Forward, key::Host};
 
 fn line(slashtag: &str, destination: &str) -> Value {
     json!({"id": format!("id-{slashtag}"), "slashtag": slashtag, "destination": destination,

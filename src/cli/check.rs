@@ -11,7 +11,7 @@ use clap::Args;
 use super::{CONFIG, NO_INPUT, complain, print};
 use crate::{
     config::{self, ConfigError, diagnostics::inspect},
-    enrich::{GeoStore, Sources, bot::Lists},
+    visitor::{Sources, bot::Lists, geo::GeoStore},
 };
 
 /// Arguments of `check`.

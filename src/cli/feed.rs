@@ -13,7 +13,7 @@ use clap::{Args, Subcommand};
 use super::{DATA, IO, NO_INPUT, SOFTWARE, USAGE, complain, print};
 use crate::{
     config,
-    manifest::Hour,
+    runtime::Hour,
     verify::{self, Bucket, Folder, Options, Report, Store, StoreError, VerifyError},
 };
 

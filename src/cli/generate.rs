@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 
 use super::print;
-use crate::{config::generate::default_toml, event, manifest, stats::rollup};
+use crate::{config::generate::default_toml, event, object::manifest, stats::rollup};
 
 /// Arguments of `generate`.
 #[derive(Args, Debug)]

@@ -16,14 +16,17 @@ use serde::Serialize;
 
 use super::{DATA, IO, NO_INPUT, USAGE, complain, exit_code, print, report};
 use crate::{
-    capture::EventId,
+    click::EventId,
     config::{self, Config},
-    manifest::{Manifest, ManifestKey, RollupKey},
+    object::{
+        ManifestKey, RollupKey,
+        manifest::Manifest,
+        reader::{Summary, summarize},
+    },
     spool::{
         disk::{Disk, RealDisk},
         frame::{Frames, Piece},
         journal::{Header, segment_number},
-        read::{Summary, summarize},
         replay::{Replay, ReplayError},
         survey::{self, Part, ReadError, Survey},
     },

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::quality::{Reason, Reasons};
+use crate::event::{Reason, Reasons};
 
 /// What becomes of clicks that are not what they claim to be. Every reason marks the event (`quality`), whatever is
 /// refused here. The lists are read into memory; SIGHUP reads them again, and one that is broken then leaves the old
@@ -33,11 +33,11 @@ pub struct Quality {
     pub burst_secs: u64,
     /// Seconds for which such a visitor stays a bot.
     pub burst_bot_secs: u64,
-    /// Requests of one address for links that are none within `guess_secs` from which on its clicks are marked
+    /// Requests of one address for links that are none within `enumeration_secs` from which on its clicks are marked
     /// ("link-enumeration"). At most 4095. 0 counts none.
-    pub guess_links: u16,
+    pub enumeration_links: u16,
     /// Seconds in which they are counted.
-    pub guess_secs: u64,
+    pub enumeration_secs: u64,
 }
 
 impl Default for Quality {
@@ -51,8 +51,8 @@ impl Default for Quality {
             burst_links: 5,
             burst_secs: 3,
             burst_bot_secs: 300,
-            guess_links: 30,
-            guess_secs: 60,
+            enumeration_links: 30,
+            enumeration_secs: 60,
         }
     }
 }

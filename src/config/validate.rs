@@ -14,6 +14,7 @@ use super::{
     Config, Sink,
     secret::{LEAST, MOST, Secret, SecretError, is_open_to_all},
 };
+use crate::runtime::filesystem;
 
 /// Upper bound of every thread count: more is a slip of the finger.
 const MAX_THREADS: usize = 1024;
@@ -79,7 +80,7 @@ pub fn check_files(config: &Config) -> Vec<Problem> {
         }
     }
     let rings = config.capture.dir.as_path();
-    if rings.is_dir() && is_in_memory(rings).is_ok_and(|in_memory| !in_memory) {
+    if rings.is_dir() && filesystem::is_in_memory(rings).is_ok_and(|in_memory| !in_memory) {
         findings.error(
             "capture.dir",
             format!("names {}, which is not on a tmpfs: client addresses would reach a disk", rings.display()),
@@ -107,18 +108,6 @@ fn session_key(config: &Config, findings: &mut Findings) {
             "let this service alone read it: chmod 0600",
         );
     }
-}
-
-/// Whether a folder lies in memory.
-///
-/// # Errors
-/// When there is no such folder, or this user cannot look.
-pub fn is_in_memory(dir: &Path) -> io::Result<bool> {
-    const TMPFS: i64 = 0x0102_1994;
-    const RAMFS: i64 = 0x8584_58f6;
-    let kind = rustix::fs::statfs(dir)?.f_type;
-    #[allow(clippy::unnecessary_cast, reason = "its type differs between systems")]
-    Ok(matches!(kind as i64, TMPFS | RAMFS))
 }
 
 fn input_files(config: &Config) -> Vec<(String, &Path)> {

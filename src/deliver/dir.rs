@@ -8,11 +8,14 @@ use std::{
 
 use async_trait::async_trait;
 
-use super::{
-    digest::{copy_hashing, sha256},
-    sink::{Sink, SinkError, Stored},
+use super::sink::{Sink, SinkError, Stored};
+use crate::{
+    object::{
+        Object,
+        digest::{copy_hashing, sha256},
+    },
+    runtime::failpoint::fail_point,
 };
-use crate::{fault, spool::Object};
 
 /// Objects appear under their final name only when they are whole and on the disk.
 pub struct DirSink {
@@ -64,7 +67,7 @@ fn store(root: &Path, object: &Object) -> Result<Stored, SinkError> {
     }
     file.sync_all().map_err(failed)?;
     fs::rename(&temporary, &path).map_err(failed)?;
-    fault::point("put_sent");
+    fail_point("put_sent");
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)?;
     Ok(Stored::Now)
 }
@@ -76,7 +79,7 @@ fn foreign(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spool::{Kind, read::Summary};
+    use crate::object::{ObjectKind, reader::Summary};
 
     fn object(dir: &Path, content: &str) -> Object {
         let path = dir.join("waiting");
@@ -86,7 +89,7 @@ mod tests {
             key: "dt=2026-11-23/hour=09/object.gz".into(),
             path,
             bytes: content.len() as u64,
-            kind: Kind::Events,
+            kind: ObjectKind::Events,
             summary: Some(summary),
             finished_at: 0,
         }

@@ -17,8 +17,9 @@ use super::{
     upload::{Ended, Upload},
 };
 use crate::{
-    fault,
-    spool::{Object, Outbox},
+    object::Object,
+    runtime::failpoint::fail_point,
+    spool::Outbox,
     telemetry::metrics::{DropReason, FeedMetrics, UploadResult},
 };
 
@@ -81,7 +82,7 @@ impl FeedTask {
         let Ended { upload: Upload { place, round, object }, result } = ended;
         let (trouble, error) = match result {
             Ok(stored) => {
-                fault::point("put_acknowledged");
+                fail_point("put_acknowledged");
                 if pace.succeeded(round) {
                     tracing::info!(feed = self.name, key = object.key, "the sink takes objects again");
                 }
@@ -159,7 +160,7 @@ impl FeedTask {
         self.metrics.waits_no_more(object.bytes);
         tracing::debug!(feed = self.name, key = object.key, events, "delivered");
         match self.outbox.remove(object) {
-            Ok(()) => fault::point("deleted"),
+            Ok(()) => fail_point("deleted"),
             // It is sent once more at the next start, and the sink says that it has it.
             Err(error) => {
                 tracing::warn!(feed = self.name, key = object.key, %error, "cannot remove a delivered object");
@@ -197,7 +198,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        spool::{Kind, read::Summary},
+        object::{ObjectKind, reader::Summary},
         telemetry::metrics::Metrics,
     };
 
@@ -250,7 +251,7 @@ mod tests {
             let path = dir.join("spool/outbox").join(key);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(&path, key).unwrap();
-            let kind = if key == "m" { Kind::Manifest } else { Kind::Events };
+            let kind = if key == "m" { ObjectKind::Manifest } else { ObjectKind::Events };
             let summary = Some(Summary { events: 1, ..Summary::default() });
             let _ = queue.send(Object { key: key.clone(), path, bytes: 1, kind, summary, finished_at: 7 });
         }

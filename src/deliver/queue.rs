@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::spool::{Kind, Object};
+use crate::object::{Object, ObjectKind};
 
 /// The place of an object in its feed's order.
 pub type Place = u64;
@@ -28,7 +28,7 @@ impl Queue {
     /// comes after waits with it.
     pub fn ready(&self) -> bool {
         self.waiting.front().is_some_and(|(place, object)| {
-            object.kind != Kind::Manifest || self.under_way.range(..place).next().is_none()
+            object.kind != ObjectKind::Manifest || self.under_way.range(..place).next().is_none()
         })
     }
 
@@ -80,7 +80,7 @@ impl Queue {
 mod tests {
     use super::*;
 
-    fn object(name: &str, kind: Kind) -> Object {
+    fn object(name: &str, kind: ObjectKind) -> Object {
         Object { key: name.into(), path: name.into(), bytes: 1, kind, summary: None, finished_at: 7 }
     }
 
@@ -92,7 +92,7 @@ mod tests {
     fn a_failed_object_comes_again_in_its_place() {
         let mut queue = Queue::default();
         for name in ["a", "b", "c", "d"] {
-            queue.push(object(name, Kind::Events));
+            queue.push(object(name, ObjectKind::Events));
         }
         let (first, a) = queue.begin().unwrap();
         let (second, b) = queue.begin().unwrap();
@@ -110,11 +110,11 @@ mod tests {
     fn a_manifest_goes_when_everything_before_it_is_done_and_what_follows_waits_with_it() {
         let mut queue = Queue::default();
         for (name, kind) in [
-            ("a", Kind::Events),
-            ("b", Kind::Events),
-            ("m", Kind::Manifest),
-            ("c", Kind::Events),
-            ("r", Kind::Replay),
+            ("a", ObjectKind::Events),
+            ("b", ObjectKind::Events),
+            ("m", ObjectKind::Manifest),
+            ("c", ObjectKind::Events),
+            ("r", ObjectKind::Replay),
         ] {
             queue.push(object(name, kind));
         }

@@ -39,13 +39,14 @@ use aws_sdk_s3::{
 };
 use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
 
-use super::{
-    digest::{crc32, sha256},
-    sink::{Sink, SinkError, Stored},
-};
+use super::sink::{Sink, SinkError, Stored};
 use crate::{
     config::{self, Encryption, feeds::ChecksumCalculation},
-    spool::{Kind, Object, read::Summary},
+    object::{
+        Object, ObjectKind,
+        digest::{crc32, sha256},
+        reader::Summary,
+    },
 };
 use client::client;
 use judge::{Verdict, judge};
@@ -238,14 +239,14 @@ fn content_type(key: &str) -> &'static str {
 }
 
 /// The object's `x-amz-meta-` headers.
-fn metadata(kind: Kind, summary: &Summary) -> Vec<(&'static str, String)> {
+fn metadata(kind: ObjectKind, summary: &Summary) -> Vec<(&'static str, String)> {
     let mut metadata = vec![(SHA256, summary.sha256.clone())];
-    if !matches!(kind, Kind::Manifest | Kind::Rollup) {
+    if !matches!(kind, ObjectKind::Manifest | ObjectKind::Rollup) {
         metadata.push(("count", summary.events.to_string()));
         metadata.push(("first", summary.first.clone()));
         metadata.push(("last", summary.last.clone()));
     }
-    if kind == Kind::Replay {
+    if kind == ObjectKind::Replay {
         metadata.push(("replay", "true".into()));
     }
     metadata
@@ -296,9 +297,9 @@ mod tests {
             let pairs = metadata(kind, &summary);
             pairs.into_iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
         };
-        assert_eq!(of(Kind::Events), "sha256=d count=3 first=a last=c");
-        assert_eq!(of(Kind::Replay), "sha256=d count=3 first=a last=c replay=true");
-        assert_eq!(of(Kind::Manifest), "sha256=d");
-        assert_eq!(of(Kind::Rollup), "sha256=d");
+        assert_eq!(of(ObjectKind::Events), "sha256=d count=3 first=a last=c");
+        assert_eq!(of(ObjectKind::Replay), "sha256=d count=3 first=a last=c replay=true");
+        assert_eq!(of(ObjectKind::Manifest), "sha256=d");
+        assert_eq!(of(ObjectKind::Rollup), "sha256=d");
     }
 }

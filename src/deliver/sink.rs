@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use crate::spool::Object;
+use crate::object::Object;
 
 /// The place where a feed's objects go.
 #[async_trait]

@@ -7,7 +7,7 @@ use super::{
     sink::{Sink, SinkError, Stored},
 };
 use crate::{
-    spool::{Kind, Object, read::summarize},
+    object::{Object, ObjectKind, reader::summarize},
     telemetry::metrics::FeedMetrics,
 };
 
@@ -43,7 +43,9 @@ async fn look_into(object: &mut Object, metrics: &FeedMetrics) -> Result<(), Sin
     }
     let path = object.path.clone();
     match tokio::task::spawn_blocking(move || summarize(&path)).await {
-        Ok(Ok(summary)) if summary.events == 0 && !matches!(object.kind, Kind::Manifest | Kind::Rollup) => {
+        Ok(Ok(summary))
+            if summary.events == 0 && !matches!(object.kind, ObjectKind::Manifest | ObjectKind::Rollup) =>
+        {
             Err(SinkError::Damaged("the object holds no event".into()))
         }
         Ok(Ok(summary)) => {

@@ -17,7 +17,7 @@ use std::sync::LazyLock;
 use aws_smithy_types::base64;
 use sha2::{Digest, Sha256};
 
-use crate::{capture::ClientAddr, telemetry::metrics::Metrics};
+use crate::{click::ClientAddr, telemetry::metrics::Metrics};
 
 static WANTED: LazyLock<Option<String>> = LazyLock::new(|| std::env::var("CLICKEDGE_LEAK").ok());
 

@@ -16,33 +16,34 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
-    Batch, MAX_EVENT, NAP, Shared,
-    agent::{
-        AgentCache, AgentFacts, DEFAULT_CACHE_ENTRIES,
-        hints::{HintCache, Hints},
-    },
-    bot::{self, Lists},
-    conduct::Conduct,
-    geo::Locator,
-    language,
+    Batch, NAP, Shared,
     privacy::{self, Policies},
-    referrer::{self, Places, Spammers},
-    session::Sessions,
 };
 use crate::{
-    capture::{Facts, Flags, Inlet, Mark, RawClick, Texts, Visit},
-    clock,
+    capture::{Inlet, Mark},
+    click::{Facts, Flags, RawClick, Texts, Visit},
     config::Precision,
     event::{
-        Agent, AgentType, Bot, ClickEvent, Client, Code, Destination, Device, Edge, Named, Route, SCHEMA, Session,
+        Agent, AgentType, Bot, ClickEvent, Client, Code, Destination, Device, Edge, MAX_EVENT, Named, Route, SCHEMA,
+        Session, query,
     },
-    fault,
-    networks::Networks,
-    quality::{self, Watch},
-    query,
-    reloaded::View,
+    files::Cached,
+    quality::{self, velocity::VelocityTracker},
+    runtime::{clock, failpoint::fail_point},
+    session::Sessions,
     stats::tally::{IdList, Ids, Tally},
     telemetry::metrics::DropReason,
+    visitor::{
+        agent::{
+            AgentCache, AgentFacts, DEFAULT_CACHE_ENTRIES,
+            hints::{HintCache, Hints},
+        },
+        bot::{self, Lists},
+        geo::Locator,
+        language,
+        network::{Network, Networks},
+        referrer::{self, Places, Spammers},
+    },
 };
 
 /// A batch is handed on when its text has grown to this many bytes, or when the rings are empty.
@@ -112,7 +113,7 @@ impl Worker {
             let encoded = self.enricher.encode(&facts, wanted, click.visit(), &mut self.batch.text)?;
             #[cfg(debug_assertions)]
             super::leak::spill(&facts.client, &mut self.batch.text, &self.shared.metrics);
-            fault::point("enriched");
+            fail_point("enriched");
             serde_json::Result::Ok(encoded)
         }));
         if let Ok(Ok(Encoded { event, .. })) = encoded
@@ -176,17 +177,17 @@ pub struct Enricher {
     policies: Policies,
     agents: AgentCache,
     hints: HintCache,
-    crawlers: View<Lists>,
+    crawlers: Cached<Lists>,
     locator: Locator,
-    places: View<Places>,
-    spammers: View<Spammers>,
-    networks: View<Networks>,
+    places: Cached<Places>,
+    spammers: Cached<Spammers>,
+    networks: Cached<Networks>,
     sessions: Arc<Sessions>,
     fragments: Fragments,
     creators: Fragments,
     tags: Fragments,
-    watch: Arc<Watch>,
-    conduct: Conduct,
+    quality: Arc<quality::State>,
+    velocity: VelocityTracker,
     timestamp: Timestamp,
 }
 
@@ -197,17 +198,17 @@ impl Enricher {
             policies: Policies::new(&shared.config),
             agents: AgentCache::new(DEFAULT_CACHE_ENTRIES),
             hints: HintCache::default(),
-            crawlers: shared.crawlers.view(),
+            crawlers: shared.crawlers.cached(),
             locator: Locator::new(Arc::clone(&shared.geo)),
-            places: shared.sources.places.view(),
-            spammers: shared.sources.spammers.view(),
-            networks: shared.sources.networks.view(),
+            places: shared.sources.places.cached(),
+            spammers: shared.sources.spammers.cached(),
+            networks: shared.sources.networks.cached(),
             sessions: Arc::clone(&shared.sessions),
             fragments: Fragments::new(|_| Ok(IdList::default())),
             creators: Fragments::new(id_of_creator),
             tags: Fragments::new(ids_of_tags),
-            watch: Arc::clone(&shared.watch),
-            conduct: Conduct::new(Arc::clone(&shared.watch)),
+            quality: Arc::clone(&shared.quality),
+            velocity: VelocityTracker::new(Arc::clone(&shared.quality)),
             timestamp: Timestamp::ZERO,
         }
     }
@@ -231,8 +232,8 @@ impl Enricher {
         self.agents.judge_by(self.crawlers.load());
         let known = self.hints.told(self.agents.facts(texts.user_agent), &Hints::of(facts));
         let network = self.networks.load().of(facts.client.ip());
-        let conduct = self.conduct.click(facts);
-        let seen = bot::Evidence { agent: known.bot.as_ref(), facts, network, behaviour: conduct.bot };
+        let velocity = self.velocity.click(facts);
+        let seen = bot::Evidence { agent: known.bot.as_ref(), facts, network, behaviour: velocity.bot };
         let bot = bot::judge(&seen);
         let bot = bot.as_ref();
         let visit = (!opted_out && bot.is_none()).then(|| self.sessions.click(facts, &known.digest, visit));
@@ -247,9 +248,10 @@ impl Enricher {
         let spammers = self.spammers.load();
         let spam_referrer = referral.as_ref().is_some_and(|referral| spammers.is_spam(&referral.hostname));
         let evidence = quality::Evidence {
-            flood: conduct.flood,
-            blocked_destination: self.watch.destinations.block(texts.destination),
-            network,
+            flood: velocity.flood,
+            blocked_destination: self.quality.destinations.block(texts.destination),
+            hosting_network: network == Some(Network::Hosting),
+            anonymizer_network: network == Some(Network::Anonymizer),
             spam_referrer,
             ..facts.evidence(known.claims)
         };
@@ -282,7 +284,7 @@ impl Enricher {
                 status: facts.status,
                 destination: split(destination),
             },
-            quality: quality::judge(&evidence),
+            quality: quality::classify(&evidence),
             edge: Edge { pop: &self.pop },
         };
         if wanted.tally {

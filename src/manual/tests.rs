@@ -7,8 +7,7 @@ use clap::CommandFactory;
 use crate::{
     cli::{CONFIG, Cli, DATA, IO, NO_INPUT, SOFTWARE, UNAVAILABLE, USAGE},
     config::diagnostics,
-    event::{BotClass, BotReason, Verdict},
-    quality::Reason,
+    event::{BotClass, BotReason, Reason, Verdict},
     telemetry::metrics::{Metrics, Reload},
 };
 

@@ -1,16 +1,19 @@
 use proptest::prelude::*;
 
-use super::{attacks::MAX_SCAN, rules::RULES, *};
+use super::{
+    signatures::{self, MAX_SCAN, RULES},
+    *,
+};
 
 const CHROME: &str = "Mozilla/5.0 (Linux; Android 14; CAT S61) AppleWebKit/537.36 (KHTML, like Gecko) \
                       Chrome/126.0.0.0 Mobile Safari/537.36";
 
 fn query(query: &str) -> Quality {
-    judge(&Evidence { query: query.as_bytes(), agent: Claims::read(CHROME.as_bytes()), ..Evidence::default() })
+    classify(&Evidence { query: query.as_bytes(), agent: Claims::read(CHROME.as_bytes()), ..Evidence::default() })
 }
 
 fn agent(agent: &str) -> Quality {
-    judge(&Evidence { agent: Claims::read(agent.as_bytes()), ..Evidence::default() })
+    classify(&Evidence { agent: Claims::read(agent.as_bytes()), ..Evidence::default() })
 }
 
 fn encode(text: &str) -> String {
@@ -67,7 +70,7 @@ fn path_traversal_is_malicious() {
         assert_query_finds(text, Verdict::Malicious, "path-traversal");
     }
     for path in ["%2e%2e%2fadmin", "..%2f..%2fetc", "%252e%252e%252fadmin", "..%c0%afadmin", "a/..;/admin"] {
-        let quality = judge(&Evidence { path: path.as_bytes(), ..Evidence::default() });
+        let quality = classify(&Evidence { path: path.as_bytes(), ..Evidence::default() });
         assert_finds(&quality, Verdict::Malicious, "path-traversal", path);
     }
 }
@@ -95,9 +98,9 @@ fn a_log_lookup_is_malicious_wherever_it_stands() {
     for text in [text, "${${lower:j}ndi:ldap://x/}", "${${::-j}ndi:rmi://x/}", "${JNDI:dns://x}"] {
         assert_query_finds(text, Verdict::Malicious, "log-lookup");
         assert_finds(&agent(text), Verdict::Malicious, "log-lookup", text);
-        let referer = judge(&Evidence { referer: text.as_bytes(), ..Evidence::default() });
+        let referer = classify(&Evidence { referer: text.as_bytes(), ..Evidence::default() });
         assert_finds(&referer, Verdict::Malicious, "log-lookup", text);
-        let path = judge(&Evidence { path: text.as_bytes(), ..Evidence::default() });
+        let path = classify(&Evidence { path: text.as_bytes(), ..Evidence::default() });
         assert_finds(&path, Verdict::Malicious, "log-lookup", text);
     }
 }
@@ -142,7 +145,7 @@ fn a_scanners_name_elsewhere_is_clean() {
     assert_eq!(query("utm_campaign=sqlmap+tutorial").verdict, Verdict::Clean);
     assert_eq!(agent("Mozilla/5.0 (Linux; Niktopia 3)").verdict, Verdict::Clean);
     let referer = b"https://blog.example/nikto/sqlmap/";
-    assert_eq!(judge(&Evidence { referer, ..Evidence::default() }).verdict, Verdict::Clean);
+    assert_eq!(classify(&Evidence { referer, ..Evidence::default() }).verdict, Verdict::Clean);
 }
 
 #[test]
@@ -221,7 +224,7 @@ fn ordinary_agents_and_referrers_are_clean() {
         assert_eq!(agent(text).verdict, Verdict::Clean, "{text}");
     }
     for referer in ["https://www.google.com/search?q=nice+shoes", "android-app://com.google.android.gm/", "-", ""] {
-        let quality = judge(&Evidence { referer: referer.as_bytes(), ..Evidence::default() });
+        let quality = classify(&Evidence { referer: referer.as_bytes(), ..Evidence::default() });
         assert_eq!(quality.verdict, Verdict::Clean, "{referer}");
     }
 }
@@ -235,7 +238,7 @@ fn the_worst_reason_gives_the_verdict_and_every_reason_stands_once() {
         agent: Claims::read(b"nikto sqlmap"),
         ..Evidence::default()
     };
-    let Quality { verdict, reasons } = judge(&evidence);
+    let Quality { verdict, reasons } = classify(&evidence);
     assert_eq!(verdict, Verdict::Malicious);
     assert_eq!(reasons, ["cross-site-scripting", "path-traversal", "log-lookup", "scanner"]);
 }
@@ -249,7 +252,7 @@ fn a_field_is_judged_by_its_beginning() {
 
 #[test]
 fn every_rule_is_in_the_automaton() {
-    assert_eq!(attacks::needles(), RULES.iter().map(|rule| rule.needles.len()).sum::<usize>());
+    assert_eq!(signatures::needles(), RULES.iter().map(|rule| rule.needles.len()).sum::<usize>());
 }
 
 proptest! {
@@ -262,7 +265,7 @@ proptest! {
     ) {
         let (query, agent) = (query.as_bytes(), Claims::read(agent.as_bytes()));
         let evidence = Evidence { path: &path, query, referer: &referer, agent, ..Evidence::default() };
-        let Quality { verdict, reasons } = judge(&evidence);
+        let Quality { verdict, reasons } = classify(&evidence);
         let order: Vec<&str> = Reason::ALL.iter().map(|reason| reason.slug()).collect();
         let places: Vec<_> = reasons.iter().map(|slug| order.iter().position(|other| other == slug)).collect();
         prop_assert!(places.iter().all(Option::is_some));
@@ -281,7 +284,7 @@ proptest! {
     #[test]
     fn an_attack_is_found_whatever_surrounds_it(before: Vec<u8>, after: Vec<u8>) {
         let referer = [&before, &b"<script"[..], &after].concat();
-        let quality = judge(&Evidence { referer: &referer, ..Evidence::default() });
+        let quality = classify(&Evidence { referer: &referer, ..Evidence::default() });
         prop_assert_eq!(quality.verdict, Verdict::Malicious);
     }
 }
@@ -291,20 +294,20 @@ fn what_the_stages_have_found_is_told() {
     type Change = fn(&mut Evidence<'_>);
     let rows: [(Change, Verdict, &str); 6] = [
         (|evidence| evidence.flood = true, Verdict::Suspicious, "click-flood"),
-        (|evidence| evidence.guesses = true, Verdict::Suspicious, "link-enumeration"),
+        (|evidence| evidence.enumeration = true, Verdict::Suspicious, "link-enumeration"),
         (|evidence| evidence.blocked_destination = true, Verdict::Malicious, "blocked-destination"),
-        (|evidence| evidence.network = Some(Network::Hosting), Verdict::Suspicious, "data-center-network"),
-        (|evidence| evidence.network = Some(Network::Anonymizer), Verdict::Suspicious, "anonymizer-network"),
+        (|evidence| evidence.hosting_network = true, Verdict::Suspicious, "data-center-network"),
+        (|evidence| evidence.anonymizer_network = true, Verdict::Suspicious, "anonymizer-network"),
         (|evidence| evidence.spam_referrer = true, Verdict::Suspicious, "spam-referrer"),
     ];
     for (change, verdict, reason) in rows {
         let mut evidence = Evidence { agent: Claims::read(CHROME.as_bytes()), ..Evidence::default() };
-        assert_eq!(judge(&evidence).verdict, Verdict::Clean);
+        assert_eq!(classify(&evidence).verdict, Verdict::Clean);
         change(&mut evidence);
-        assert_eq!(judge(&evidence), Quality { verdict, reasons: vec![reason] });
+        assert_eq!(classify(&evidence), Quality { verdict, reasons: vec![reason] });
     }
     let headers = Headers { http_1_0: true, ..Headers::default() };
-    let quality = judge(&Evidence { agent: Claims::read(CHROME.as_bytes()), headers, ..Evidence::default() });
+    let quality = classify(&Evidence { agent: Claims::read(CHROME.as_bytes()), headers, ..Evidence::default() });
     assert_eq!(quality, Quality { verdict: Verdict::Suspicious, reasons: vec!["impossible-headers"] });
 }
 
@@ -313,7 +316,7 @@ fn weak_evidence_is_never_refused() {
     let of = |query: &str, block: &[Reason]| {
         let evidence =
             Evidence { query: query.as_bytes(), agent: Claims::read(b"sqlmap/1.7"), ..Evidence::default() };
-        find(&evidence).first_in_full_weight(block.iter().copied().collect())
+        detect(&evidence).first_with_high_confidence(block.iter().copied().collect())
     };
     assert_eq!(of("q=union+select", &[Reason::SqlInjection]), None);
     assert_eq!(of("q=union+all+select", &[Reason::SqlInjection]), Some(Reason::SqlInjection));

@@ -11,7 +11,7 @@ use percent_encoding::percent_decode;
 
 use crate::{
     catalog::{Link, compile::MAX_DESTINATION},
-    config::Forward,
+    link::Forward,
 };
 
 /// Longest `Location` that is built. A longer one would be refused by some browser or proxy on the way; the visitor

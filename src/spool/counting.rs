@@ -23,7 +23,7 @@ use super::{
     state::Position,
 };
 use crate::{
-    clock, fault,
+    runtime::{clock, failpoint::fail_point},
     stats::{Delta, Referrers, book::Book, store::StoreError, tally::Tally},
     telemetry::metrics::{Lost, Metrics},
 };
@@ -257,9 +257,9 @@ impl Counting {
     }
 
     fn commit(&mut self, part: &Part) -> Result<(), CountError> {
-        fault::point("counting");
+        fail_point("counting");
         self.book.commit(&part.delta, part.end)?;
-        fault::point("counted");
+        fail_point("counted");
         (self.counted, self.unreadable) = (Some(part.end), 0);
         self.spans.drain(..part.spans);
         if let Some(span) = self.spans.front_mut().filter(|_| part.begun.0 > 0) {

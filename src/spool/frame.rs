@@ -23,7 +23,8 @@ use std::io;
 
 use super::disk::ReadAt;
 use crate::{
-    capture::{EventId, Mark},
+    capture::Mark,
+    click::EventId,
     enrich::{Batch, Entry},
 };
 

@@ -14,14 +14,16 @@ use sha2::{Digest, Sha256};
 use super::{
     FeedSpec,
     disk::Disk,
-    outbox::Kind,
-    read::hex,
     record::{Record, Records},
     rollups::Unsent,
 };
 use crate::{
-    clock,
-    manifest::{Entry, Hour, Manifest, ManifestKey, ObjectKey, RollupKey},
+    object::{
+        ManifestKey, ObjectKey, ObjectKind, RollupKey,
+        digest::hex,
+        manifest::{Entry, Manifest},
+    },
+    runtime::{Hour, clock},
 };
 
 /// Time that late objects are collected for, before the next version of a manifest lists them.
@@ -75,12 +77,12 @@ impl Hours {
         self.known.insert(record.hour);
         self.rollups.note(feed, record, now);
         match record.kind() {
-            Kind::Events => _ = self.unlisted.entry(place).or_insert(now),
-            Kind::Manifest => {
+            ObjectKind::Events => _ = self.unlisted.entry(place).or_insert(now),
+            ObjectKind::Manifest => {
                 self.versions.insert(place, record.manifest.unwrap_or_default());
                 self.unlisted.remove(&place);
             }
-            Kind::Rollup | Kind::Replay => {}
+            ObjectKind::Rollup | ObjectKind::Replay => {}
         }
     }
 
@@ -119,7 +121,7 @@ impl Hours {
             let new = round.iter().map(|(_, record)| record.clone()).filter(|record| record.hour == hour);
             for record in records.read(disk, hour)?.into_iter().chain(new) {
                 let spec = specs.get(record.feed.as_str());
-                if record.kind() == Kind::Events && spec.is_some_and(|spec| is_of(&record, spec)) {
+                if record.kind() == ObjectKind::Events && spec.is_some_and(|spec| is_of(&record, spec)) {
                     entries.entry(record.feed.clone()).or_default().push(entry(record));
                 }
             }

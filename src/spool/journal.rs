@@ -29,9 +29,13 @@ use serde::{Deserialize, Serialize};
 use super::{
     disk::{Disk, DiskFile},
     frame,
-    patient::Deadline,
 };
-use crate::{capture::Mark, enrich::Batch, fault, manifest::Hour, telemetry::metrics::Metrics};
+use crate::{
+    capture::Mark,
+    enrich::Batch,
+    runtime::{Hour, failpoint::fail_point, retry::RetryUntil},
+    telemetry::metrics::Metrics,
+};
 
 /// A group is committed early when it has grown to this many bytes.
 const GROUP_BYTES: usize = 4 << 20;
@@ -89,7 +93,7 @@ pub struct Setup {
     pub sync_interval: Duration,
     /// Bytes of all segments, which whoever removes them subtracts from.
     pub size: Arc<AtomicU64>,
-    pub deadline: Deadline,
+    pub retry: RetryUntil,
     pub metrics: Arc<Metrics>,
     /// Becomes true when everything is on the disk and let go of in the rings, and nothing more will come.
     pub ended: Arc<AtomicBool>,
@@ -182,10 +186,10 @@ impl Journal {
     pub(super) fn commit(&mut self) -> io::Result<()> {
         let clicks = std::mem::take(&mut self.group.clicks);
         if !self.group.frames.is_empty() {
-            let (deadline, metrics) = (self.setup.deadline.clone(), Arc::clone(&self.setup.metrics));
-            deadline.insist("write the journal", &metrics, || self.write())?;
+            let (retry, metrics) = (self.setup.retry.clone(), Arc::clone(&self.setup.metrics));
+            retry.retry("write the journal", &*metrics, || self.write())?;
             self.setup.metrics.clicks_journaled.inc_by(clicks);
-            fault::point("journal_synced");
+            fail_point("journal_synced");
         }
         for (ring, end) in self.group.marks.drain() {
             (self.setup.release)(Mark { ring, end });
@@ -272,7 +276,7 @@ impl Journal {
 
 fn append(file: &mut dyn DiskFile, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)?;
-    fault::point("journal_written");
+    fail_point("journal_written");
     file.sync()
 }
 

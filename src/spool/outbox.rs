@@ -13,17 +13,11 @@ use std::{
     },
 };
 
-use super::{
-    disk::{Disk, Found},
-    read::Summary,
-};
+use super::disk::{Disk, Found};
 use crate::{
-    clock,
-    manifest::{Hour, ManifestKey, ObjectKey, RollupKey},
+    object::{ManifestKey, Object, ObjectKey, ObjectKind, RollupKey, Summary},
+    runtime::{Hour, clock},
 };
-
-/// Start of the keys of objects that an operator has sent again.
-pub const REPLAY: &str = "replay/";
 
 /// The finished objects of a spool.
 pub struct Outbox {
@@ -36,44 +30,6 @@ pub struct Outbox {
     delivered: Mutex<BTreeMap<Hour, u64>>,
     /// What is known of objects that an earlier process has made, by feed and key.
     known: Mutex<HashMap<(String, String), Summary>>,
-}
-
-/// A finished object.
-#[derive(Clone, Debug)]
-pub struct Object {
-    /// Where it goes in the sink, below the sink's prefix.
-    pub key: String,
-    /// Where it lies.
-    pub path: PathBuf,
-    pub bytes: u64,
-    pub kind: Kind,
-    /// `None` when nothing is recorded of it: then only its content tells.
-    pub summary: Option<Summary>,
-    /// When it was finished, in seconds since the Unix epoch.
-    pub finished_at: u64,
-}
-
-/// What an object holds.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Kind {
-    Events,
-    Manifest,
-    /// The counts of an hour.
-    Rollup,
-    /// Events that were delivered before, and are sent again because an operator said so.
-    Replay,
-}
-
-impl Kind {
-    /// By its key; `None` for a file that is none of ours.
-    pub fn of(key: &str) -> Option<Self> {
-        if let Some(rest) = key.strip_prefix(REPLAY) {
-            return ObjectKey::parse(rest.split_once('/')?.1).map(|_| Self::Replay);
-        }
-        let events = ObjectKey::parse(key).map(|_| Self::Events);
-        let manifest = || ManifestKey::parse(key).map(|_| Self::Manifest);
-        events.or_else(manifest).or_else(|| RollupKey::parse(key).map(|_| Self::Rollup))
-    }
 }
 
 impl Outbox {
@@ -163,14 +119,16 @@ impl Outbox {
         let mut objects = Vec::new();
         for Found { path, bytes, modified } in self.disk.files_below(&dir)? {
             let key = path.strip_prefix(&dir).unwrap_or(&path).to_string_lossy().into_owned();
-            let Some(kind) = Kind::of(&key) else {
+            let Some(kind) = ObjectKind::of(&key) else {
                 tracing::warn!(path = %path.display(), "a foreign file in the outbox is left alone");
                 continue;
             };
             let summary = known.remove(&(feed.to_owned(), key.clone()));
             objects.push(Object { key, path, bytes, kind, summary, finished_at: modified });
         }
-        objects.sort_by_cached_key(|object| (seq_of(&object.key), object.kind == Kind::Manifest, object.key.clone()));
+        objects.sort_by_cached_key(|object| {
+            (seq_of(&object.key), object.kind == ObjectKind::Manifest, object.key.clone())
+        });
         Ok(objects)
     }
 
@@ -181,7 +139,7 @@ impl Outbox {
     pub fn remove(&self, object: &Object) -> io::Result<()> {
         let outbox = self.dir.join("outbox");
         let place = feed_and_key(&outbox, &object.path).filter(|_| self.retain_secs > 0);
-        match place.filter(|_| object.kind == Kind::Events) {
+        match place.filter(|_| object.kind == ObjectKind::Events) {
             None => self.disk.remove(&object.path)?,
             Some((feed, key)) => {
                 let hour = Hour::of_micros(clock::unix_micros());

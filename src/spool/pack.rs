@@ -33,16 +33,15 @@ use super::{
     disk::Disk,
     hours::Hours,
     journal::{Run, Synced, segment_path},
-    outbox::{Kind, Object, Outbox, hour_of},
-    patient::Deadline,
+    outbox::{Outbox, hour_of},
     record::{Record, Records},
     recovery::Recovered,
     rollups::Source,
     state::{Position, State},
 };
 use crate::{
-    clock, fault,
-    manifest::Hour,
+    object::{Object, ObjectKind},
+    runtime::{Hour, clock, failpoint::fail_point, retry::RetryUntil},
     telemetry::metrics::{DropReason, Metrics},
 };
 
@@ -74,7 +73,7 @@ pub struct Setup {
     /// Bytes of the journal, and how many there may be.
     pub journal_size: Arc<AtomicU64>,
     pub journal_max_bytes: u64,
-    pub deadline: Deadline,
+    pub retry: RetryUntil,
     pub metrics: Arc<Metrics>,
     /// Is true when the journal has ended and nothing in it is still to be let go of in the rings.
     pub journal_ended: Arc<AtomicBool>,
@@ -193,9 +192,9 @@ impl Packer {
 
     /// Counts what is left.
     pub(super) fn count_all(&mut self) {
-        let deadline = self.setup.deadline.clone();
+        let retry = self.setup.retry.clone();
         if let Some(counting) = &mut self.setup.counting {
-            counting.count_all(|| deadline.passed());
+            counting.count_all(|| retry.has_passed());
         }
     }
 
@@ -260,9 +259,9 @@ impl Packer {
     /// # Errors
     /// When the disk has not taken it until the deadline.
     pub(super) fn pack(&mut self, due: &[u16]) -> io::Result<()> {
-        let (deadline, metrics) = (self.setup.deadline.clone(), Arc::clone(&self.setup.metrics));
+        let (retry, metrics) = (self.setup.retry.clone(), Arc::clone(&self.setup.metrics));
         let mut due = due;
-        let round = deadline.insist("pack objects", &metrics, || {
+        let round = retry.retry("pack objects", &*metrics, || {
             self.build(due).inspect_err(|error| {
                 self.remove_builds();
                 self.unreadable += u32::from(Unreadable::is(error));
@@ -288,17 +287,17 @@ impl Packer {
             let name = &self.setup.feeds[usize::from(*feed)].name;
             state.feeds.entry(name.clone()).or_default().packed = self.known;
         }
-        for (feed, record) in records.iter().filter(|(_, record)| record.kind() == Kind::Events) {
+        for (feed, record) in records.iter().filter(|(_, record)| record.kind() == ObjectKind::Events) {
             let name = &self.setup.feeds[usize::from(*feed)].name;
             state.feeds.entry(name.clone()).or_default().seq = record.seq + 1;
         }
         state.objects = records.iter().map(|(_, record)| record.clone()).collect();
-        let (deadline, metrics) = (self.setup.deadline.clone(), Arc::clone(&self.setup.metrics));
+        let (retry, metrics) = (self.setup.retry.clone(), Arc::clone(&self.setup.metrics));
         let Setup { disk, dir, records: known, .. } = &mut self.setup;
-        deadline.insist("commit objects", &metrics, || state.commit(&**disk, dir))?;
-        fault::point("sealed");
+        retry.retry("commit objects", &*metrics, || state.commit(&**disk, dir))?;
+        fail_point("sealed");
         // From here on it has happened.
-        deadline.insist("record objects", &metrics, || known.add(&**disk, &state.objects))?;
+        retry.retry("record objects", &*metrics, || known.add(&**disk, &state.objects))?;
         self.setup.state = state;
         for feed in due {
             let pending = &mut self.feeds[usize::from(*feed)];
@@ -319,13 +318,13 @@ impl Packer {
     }
 
     fn hand_over(&mut self, feed: u16, record: &Record) -> io::Result<()> {
-        let Setup { dir, outbox, metrics, deadline, feeds, hours, .. } = &mut self.setup;
+        let Setup { dir, outbox, metrics, retry, feeds, hours, .. } = &mut self.setup;
         let spec = &feeds[usize::from(feed)];
         hours.note(feed, record, clock::monotonic());
         let object = object_of(outbox, record);
         let from = dir.join("build").join(record.build_name());
-        deadline.insist("move an object", metrics, || outbox.take_in(&from, &spec.name, &object))?;
-        fault::point("renamed");
+        retry.retry("move an object", &**metrics, || outbox.take_in(&from, &spec.name, &object))?;
+        fail_point("renamed");
         spec.metrics.spooled.inc_by(record.events);
         (self.setup.finished)(usize::from(feed), object);
         Ok(())
@@ -387,14 +386,14 @@ impl Packer {
             let below = below.to_string_lossy();
             let Some((name, key)) = below.split_once('/') else { continue };
             let feed = self.setup.feeds.iter().position(|spec| spec.configured && spec.name == name);
-            let Some(feed) = feed.filter(|_| Kind::of(key) == Some(Kind::Replay)) else {
+            let Some(feed) = feed.filter(|_| ObjectKind::of(key) == Some(ObjectKind::Replay)) else {
                 continue;
             };
             let object = Object {
                 key: key.to_owned(),
                 path: self.setup.outbox.path(name, key),
                 bytes: file.bytes,
-                kind: Kind::Replay,
+                kind: ObjectKind::Replay,
                 summary: None,
                 finished_at: clock::unix_secs(),
             };

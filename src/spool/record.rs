@@ -14,8 +14,11 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{disk::Disk, outbox::Kind, read::Summary};
-use crate::manifest::Hour;
+use super::disk::Disk;
+use crate::{
+    object::{ObjectKind, reader::Summary},
+    runtime::Hour,
+};
 
 /// An object, a manifest or a rollup that was made.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -40,20 +43,20 @@ pub struct Record {
 }
 
 impl Record {
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> ObjectKind {
         match (self.manifest, self.rollup) {
-            (Some(_), _) => Kind::Manifest,
-            (None, Some(_)) => Kind::Rollup,
-            (None, None) => Kind::Events,
+            (Some(_), _) => ObjectKind::Manifest,
+            (None, Some(_)) => ObjectKind::Rollup,
+            (None, None) => ObjectKind::Events,
         }
     }
 
     /// Name of the file in `build/`.
     pub fn build_name(&self) -> String {
         let end = match self.kind() {
-            Kind::Manifest => ".manifest",
-            Kind::Rollup => ".rollup",
-            Kind::Events | Kind::Replay => "",
+            ObjectKind::Manifest => ".manifest",
+            ObjectKind::Rollup => ".rollup",
+            ObjectKind::Events | ObjectKind::Replay => "",
         };
         format!("{}.{}.{:08}{end}", self.feed, self.hour, self.seq)
     }

@@ -17,10 +17,9 @@ use super::{
     disk::{Disk, DiskFile, ReadAt},
     frame::{Frames, Piece},
     journal::{Header, Run, Span, segment_number, segment_path},
-    patient::PAUSE,
     state::{Position, State},
 };
-use crate::manifest::Hour;
+use crate::runtime::{Hour, retry::PAUSE};
 
 /// Bytes of one damaged range that are kept; what follows is gone.
 const KEPT_BYTES: u64 = 16 << 20;

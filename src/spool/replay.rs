@@ -13,15 +13,17 @@ use std::{
 };
 
 use super::{
-    disk::Disk,
-    format::{ObjectWriter, extension},
-    outbox::REPLAY,
+    disk::{Disk, DiskFile},
     survey::{ObjectFile, ReadError},
 };
 use crate::{
-    capture::EventId,
+    click::EventId,
     config,
-    manifest::{Hour, object_key},
+    object::{
+        REPLAY, object_key,
+        writer::{ObjectWriter, extension},
+    },
+    runtime::Hour,
 };
 
 /// What is sent again, and how.
@@ -60,7 +62,7 @@ struct Making<'a> {
     disk: &'a dyn Disk,
     replay: &'a Replay<'a>,
     dir: PathBuf,
-    open: Option<(Hour, ObjectWriter)>,
+    open: Option<(Hour, ObjectWriter<Box<dyn DiskFile>>)>,
     keys: Vec<String>,
     events: u64,
 }
@@ -107,7 +109,7 @@ impl Making<'_> {
     fn add(&mut self, id: EventId, event: &[u8]) -> io::Result<()> {
         let hour = Hour::of_micros(id.millis() * 1_000);
         let feed = self.replay.feed;
-        let full = |writer: &ObjectWriter| writer.bytes() >= feed.max_bytes;
+        let full = |writer: &ObjectWriter<_>| writer.bytes() >= feed.max_bytes;
         if self.open.as_ref().is_some_and(|(of, writer)| *of != hour || full(writer)) {
             self.finish()?;
         }

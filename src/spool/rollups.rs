@@ -16,10 +16,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{FeedSpec, Kind, hours::FORGOTTEN_HOURS, record::Record};
+use super::{FeedSpec, hours::FORGOTTEN_HOURS, record::Record};
 use crate::{
-    clock,
-    manifest::Hour,
+    object::ObjectKind,
+    runtime::{Hour, clock},
     stats::{
         Live,
         store::{Reader, Snapshot, StoreError},
@@ -50,12 +50,12 @@ impl Unsent {
     pub fn note(&mut self, feed: u16, record: &Record, now: Instant) {
         let place = (feed, record.hour);
         match record.kind() {
-            Kind::Events => _ = self.since.entry(place).or_insert(now),
-            Kind::Rollup => {
+            ObjectKind::Events => _ = self.since.entry(place).or_insert(now),
+            ObjectKind::Rollup => {
                 self.versions.insert(place, record.rollup.unwrap_or_default());
                 self.since.remove(&place);
             }
-            Kind::Manifest | Kind::Replay => {}
+            ObjectKind::Manifest | ObjectKind::Replay => {}
         }
     }
 

@@ -19,16 +19,18 @@ use super::{
     disk::{Disk, Found, ReadAt},
     frame::{Frames, Piece},
     journal::{Run, segment_path},
-    outbox::{Kind, hour_of},
-    read::{summarize, summarize_stream},
+    outbox::hour_of,
     record::Records,
     recovery::{Damage, read_journal},
     state::State,
 };
 use crate::{
-    capture::EventId,
-    clock,
-    manifest::{Hour, ObjectKey},
+    click::EventId,
+    object::{
+        ObjectKey, ObjectKind,
+        reader::{summarize, summarize_stream},
+    },
+    runtime::{Hour, clock},
 };
 
 /// How often a look is taken while the spool changes under it.
@@ -178,7 +180,7 @@ fn waiting(disk: &dyn Disk, dir: &Path, state: &State) -> io::Result<Vec<Waiting
     for file in disk.files_below(&outbox)? {
         let below = file.path.strip_prefix(&outbox).unwrap_or(&file.path).to_string_lossy().into_owned();
         if let Some((feed, key)) = below.split_once('/')
-            && Kind::of(key).is_some()
+            && ObjectKind::of(key).is_some()
         {
             keys.insert(below.clone());
             waiting.push(Waiting { feed: feed.to_owned(), key: key.to_owned(), file });

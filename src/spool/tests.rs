@@ -16,11 +16,14 @@ use model_book::ModelBook;
 use model_disk::{Fault, ModelDisk};
 use proptest::prelude::*;
 
-use super::{Assembled, FeedSpec, Kind, Object, Opened, disk::Disk, read::summarize_stream};
+use super::{Assembled, FeedSpec, Opened, disk::Disk};
 use crate::{
-    capture::{EventId, Mark},
+    capture::Mark,
+    click::EventId,
     config,
     enrich::Batch,
+    object::{Object, ObjectKind, reader::summarize_stream},
+    runtime::retry::RetryUntil,
     stats::{self, tally::Tally},
     telemetry::metrics::Metrics,
 };
@@ -279,7 +282,7 @@ impl World {
         if let Some(summary) = &object.summary {
             let read = summarize_stream(&body[..], &object.key, |_, _| {}).unwrap();
             assert_eq!(read.sha256, summary.sha256);
-            if object.kind == Kind::Events {
+            if object.kind == ObjectKind::Events {
                 assert_eq!(&read, summary);
             }
         }
@@ -326,7 +329,7 @@ impl World {
             Action::DieAndFail { after, kind } => {
                 self.die();
                 let fault = if kind == 3 { Fault::Dies } else { Fault::Fails(KINDS[usize::from(kind)], 1) };
-                self.disk.plan(after, fault, super::Deadline::default());
+                self.disk.plan(after, fault, RetryUntil::default());
                 self.restart();
                 return self.disk.heal();
             }
@@ -348,7 +351,7 @@ impl World {
 
     fn plan(&self, after: u32, fault: Fault) {
         if let Some(process) = &self.process {
-            self.disk.plan(after, fault, process.parts.deadline.clone());
+            self.disk.plan(after, fault, process.parts.retry.clone());
         }
     }
 
@@ -383,8 +386,8 @@ impl World {
         let mut listed: BTreeMap<String, u64> = BTreeMap::new();
         let mut objects: BTreeMap<String, u64> = BTreeMap::new();
         for ((feed, key), body) in &self.sinks {
-            if Kind::of(key) == Some(Kind::Manifest) {
-                let manifest = crate::manifest::Manifest::parse(body).unwrap();
+            if ObjectKind::of(key) == Some(ObjectKind::Manifest) {
+                let manifest = crate::object::manifest::Manifest::parse(body).unwrap();
                 listed.extend(manifest.objects.into_iter().map(|entry| (entry.key, entry.events)));
                 continue;
             }
@@ -500,7 +503,8 @@ fn a_damaged_frame_costs_one_event_and_is_kept_aside() {
     let kept =
         world.disk.files().into_iter().find(|(path, _)| path.starts_with("/spool/quarantine/journal")).unwrap();
     assert!(memchr::memmem::find(&kept.1, world.owed[4].0.to_string().as_bytes()).is_some());
-    let all: usize = world.sinks.iter().filter(|((_, key), _)| Kind::of(key) == Some(Kind::Events)).count();
+    let all: usize =
+        world.sinks.iter().filter(|((_, key), _)| ObjectKind::of(key) == Some(ObjectKind::Events)).count();
     assert!(all >= 1);
 }
 

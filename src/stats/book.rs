@@ -13,7 +13,7 @@ use super::{
     Delta, Live,
     store::{Position, Retention, Store, StoreError},
 };
-use crate::manifest::Hour;
+use crate::runtime::Hour;
 
 /// Microseconds between two looks at what is older than it is kept.
 const TIDY_EVERY: u64 = 600_000_000;

@@ -10,7 +10,7 @@
 use ahash::RandomState;
 use hashbrown::{HashMap, HashSet, hash_map::EntryRef};
 
-use crate::manifest::Hour;
+use crate::runtime::Hour;
 
 /// Names of each workspace and hour.
 pub const MAX_NAMES: usize = 1_000;

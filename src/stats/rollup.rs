@@ -19,7 +19,7 @@ use super::{
     Counts, Kind,
     store::{Snapshot, reader::Owner},
 };
-use crate::manifest::Hour;
+use crate::runtime::Hour;
 
 /// The value of `schema` in every line of this major version.
 pub const SCHEMA: &str = "rollup/1";

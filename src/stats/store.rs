@@ -34,7 +34,7 @@ pub use reader::{Counted, Covered, Order, Reader, Row, Scope, Snapshot, Step};
 pub use retention::Retention;
 
 use super::Delta;
-use crate::{clock, manifest::Hour};
+use crate::runtime::{Hour, clock};
 
 /// A place in the journal: a segment's number, and an offset in it.
 pub type Position = (u64, u64);

@@ -17,7 +17,7 @@
 use hashbrown::{Equivalent, hash_map::EntryRef};
 
 use super::{Counts, Delta, Key, Kind, Referrers};
-use crate::manifest::Hour;
+use crate::runtime::Hour;
 
 /// Longest text, in bytes. A slashtag may be as long, hosts are shorter.
 pub const MAX_TEXT: usize = 1_024;

@@ -28,8 +28,8 @@ use tracing_subscriber::{
 };
 
 use crate::{
-    clock,
     config::{LogFormat, LogLevel, Telemetry},
+    runtime::clock,
 };
 
 /// Sends every line to standard error from now on. A second call in one process changes nothing.

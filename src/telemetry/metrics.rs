@@ -17,7 +17,7 @@ use prometheus::{
     core::Collector,
 };
 
-use crate::quality::Reason;
+use crate::{event::Reason, runtime::retry::StallObserver};
 
 /// Why a click never became an event, or an event was never delivered.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -197,6 +197,22 @@ pub struct Metrics {
     reloads: IntCounterVec,
     feeds: FeedVecs,
     pub stats: StatsMetrics,
+}
+
+/// Whether the spool waits for its disk.
+impl StallObserver for Metrics {
+    fn stalled(&self) {
+        self.spool_stalled.inc();
+    }
+
+    fn disk_full(&self) {
+        self.disk_full.set(1);
+    }
+
+    fn resumed(&self) {
+        self.spool_stalled.dec();
+        self.disk_full.set(0);
+    }
 }
 
 /// The numbers of one feed.

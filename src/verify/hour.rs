@@ -11,7 +11,13 @@ use super::{
     report::{Kind, Problem, Row},
     store::StoreError,
 };
-use crate::manifest::{Entry, Hour, Manifest, ManifestKey, ObjectKey};
+use crate::{
+    object::{
+        ManifestKey, ObjectKey,
+        manifest::{Entry, Manifest},
+    },
+    runtime::Hour,
+};
 
 /// Largest manifest. One of this size lists 200 000 objects.
 const MAX_MANIFEST: u64 = 64 << 20;

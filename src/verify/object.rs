@@ -9,8 +9,12 @@ use uuid::Uuid;
 
 use super::report::{Kind, Problem, Row};
 use crate::{
-    manifest::{Entry, Hour, ObjectKey},
-    spool::read::{Line, Summary, summarize_lines},
+    object::{
+        ObjectKey,
+        manifest::Entry,
+        reader::{Line, Summary, summarize_lines},
+    },
+    runtime::Hour,
 };
 
 /// The ids of an hour's events of one feed, and in which of the hour's objects each was first.

@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 
 use serde::Serialize;
 
-use crate::manifest::Hour;
+use crate::runtime::Hour;
 
 /// Problems and foreign files that are told one by one; beyond it they are counted.
 const MOST_TOLD: usize = 1_000;

@@ -129,7 +129,7 @@ pub fn damage(world: &mut World, seq: usize, change: impl FnOnce(&mut Vec<u8>)) 
 }
 
 /// Changes what the manifest says of object 6.
-pub fn entry(world: &mut World, change: impl FnOnce(&mut clickedge::manifest::Entry)) -> String {
+pub fn entry(world: &mut World, change: impl FnOnce(&mut clickedge::object::manifest::Entry)) -> String {
     change(&mut world.series.entries(10)[0]);
     world.series.manifest(&mut world.files, 10);
     world.object(6)

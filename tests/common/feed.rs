@@ -4,8 +4,12 @@
 use std::{collections::BTreeMap, fs, io::Write, path::Path};
 
 use clickedge::{
-    manifest::{Entry, Hour, Manifest, object_key},
-    spool::read::hex,
+    object::{
+        manifest::{Entry, Manifest},
+        object_key,
+        reader::hex,
+    },
+    runtime::Hour,
 };
 use sha2::{Digest, Sha256};
 

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use clickedge::fault::POINTS;
+use clickedge::runtime::failpoint::FAIL_POINTS;
 
 use crate::{
     common::{Edge, Stopped},
@@ -68,7 +68,7 @@ macro_rules! deaths {
 
         #[test]
         fn every_point_has_its_case() {
-            assert_eq!([$($point),*], POINTS);
+            assert_eq!([$($point),*], FAIL_POINTS);
         }
     };
 }

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::{By, Counts, Covered, Row, Step, Subject};
 use crate::{
-    manifest::Hour,
+    runtime::Hour,
     stats::rollup::{hour_start, timestamp},
 };
 

@@ -9,7 +9,7 @@ use super::*;
 use crate::{
     catalog::{Catalog, source},
     config,
-    manifest::Hour,
+    runtime::Hour,
     stats::{
         Delta, Key,
         store::{Retention, Store},
@@ -41,7 +41,7 @@ fn catalog() -> CatalogStore {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("links.ndjson");
     std::fs::write(&file, links.map(|link| format!("{link}\n")).concat()).unwrap();
-    let case = config::Domain { case: config::Case::Insensitive };
+    let case = config::Domain { case: crate::link::Case::Insensitive };
     let config =
         config::Catalog { file, domains: [("loud.brand.com".into(), case)].into(), ..config::Catalog::default() };
     let (catalog, _): (Catalog, _) = source::load_file(&config).unwrap();

@@ -5,11 +5,9 @@ use std::path::Path;
 use super::{Findings, open};
 use crate::{
     config::{Enrich, Quality},
-    list::ListError,
-    quality::{
-        Reason,
-        lists::{Domains, Urls},
-    },
+    event::Reason,
+    files::list::ListError,
+    quality::blocklist::{Domains, Urls},
 };
 
 /// A day: nobody's visit is that long.
@@ -30,7 +28,7 @@ pub(super) fn quality(config: &Quality, enrich: &Enrich, findings: &mut Findings
         let never = match reason {
             Reason::BlockedDestination if !has_lists => Some("set `blocked_domains_file` or `blocked_urls_file`"),
             Reason::ClickFlood if config.flood_clicks == 0 => Some("set `flood_clicks`"),
-            Reason::LinkEnumeration if config.guess_links == 0 => Some("set `guess_links`"),
+            Reason::LinkEnumeration if config.enumeration_links == 0 => Some("set `enumeration_links`"),
             Reason::DataCenterNetwork if enrich.asn_file.is_none() && enrich.hosting_networks_file.is_none() => {
                 Some("set `enrich.asn_file` or `enrich.hosting_networks_file`")
             }
@@ -49,13 +47,22 @@ pub(super) fn quality(config: &Quality, enrich: &Enrich, findings: &mut Findings
         ("quality.flood_secs", config.flood_secs, "say in how many seconds clicks are counted, such as 60"),
         ("quality.burst_secs", config.burst_secs, "say in how many seconds links are counted, such as 3"),
         ("quality.burst_bot_secs", config.burst_bot_secs, "say how long a visitor stays a bot, such as 300"),
-        ("quality.guess_secs", config.guess_secs, "say in how many seconds requests are counted, such as 60"),
+        (
+            "quality.enumeration_secs",
+            config.enumeration_secs,
+            "say in how many seconds requests are counted, such as 60",
+        ),
     ];
     for (key, secs, remedy) in secs {
         findings.range(key, secs, 1..=MAX_SECS, remedy);
     }
     findings.range("quality.flood_clicks", config.flood_clicks, 0..=10_000, "0 finds no floods; 20 suits most edges");
-    findings.range("quality.guess_links", config.guess_links, 0..=4_095, "0 counts none; 30 suits most edges");
+    findings.range(
+        "quality.enumeration_links",
+        config.enumeration_links,
+        0..=4_095,
+        "0 counts none; 30 suits most edges",
+    );
     if config.burst_links == 1 {
         findings.error(
             "quality.burst_links",

@@ -21,7 +21,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::fault;
+use crate::runtime::failpoint::fail_point;
 
 /// Bytes that are read at a time, and all that an upload holds in memory (times the two or three places where a
 /// piece is on its way out).
@@ -55,7 +55,7 @@ impl Progress {
             // The client has given up, and is about to say why.
             return pending().await;
         }
-        fault::point("put_sent");
+        fail_point("put_sent");
         sleep(patience).await;
     }
 }

@@ -7,12 +7,15 @@ use std::{
 
 use super::{Packer, Round, Setup};
 use crate::{
-    capture::EventId,
-    clock,
-    manifest::{Hour, object_key},
+    click::EventId,
+    object::{
+        object_key,
+        writer::{ObjectWriter, extension},
+    },
+    runtime::{Hour, clock},
     spool::{
         FeedSpec,
-        format::{ObjectWriter, extension},
+        disk::DiskFile,
         frame::{Frames, Piece},
         journal::{Run, segment_path},
         record::Record,
@@ -48,7 +51,7 @@ impl Packer {
         let each = due.len() <= SYNC_EACH;
         for feed in due {
             // At a stop the rest waits for the next start.
-            if round.feeds > 0 && self.setup.deadline.passed() {
+            if round.feeds > 0 && self.setup.retry.has_passed() {
                 break;
             }
             self.build_feed(*feed, each, &mut round)?;
@@ -186,7 +189,7 @@ struct Builder<'a> {
     spec: &'a FeedSpec,
     hour: Hour,
     sync: bool,
-    writer: Option<ObjectWriter>,
+    writer: Option<ObjectWriter<Box<dyn DiskFile>>>,
     seq: &'a mut u64,
 }
 

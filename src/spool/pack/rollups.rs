@@ -7,10 +7,10 @@ use std::{
 
 use super::{Packer, Round};
 use crate::{
-    clock,
     config::{Compression, Format},
-    manifest::{Hour, rollup_key},
-    spool::{format::ObjectWriter, record::Record, rollups::Source},
+    object::{rollup_key, writer::ObjectWriter},
+    runtime::{Hour, clock},
+    spool::{record::Record, rollups::Source},
     stats::{
         rollup,
         store::{Snapshot, StoreError},
@@ -64,7 +64,7 @@ impl Packer {
         let counted = snapshot.counted()?.map(|counted| counted.position).unwrap_or_default();
         for (hour, feeds) in due.iter().filter(|(hour, _)| source.has_all_of(**hour)) {
             for feed in feeds {
-                if self.setup.deadline.passed() {
+                if self.setup.retry.has_passed() {
                     return Ok(());
                 }
                 let state = self.setup.state.feeds.get(&self.setup.feeds[usize::from(*feed)].name);

@@ -13,10 +13,12 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    capture::{EventId, Mark},
+    capture::Mark,
+    click::EventId,
     config,
     enrich::Batch,
-    spool::{Assembled, Object, Opened, disk::RealDisk, state::Position},
+    object::Object,
+    spool::{Assembled, Opened, disk::RealDisk, state::Position},
     stats::{Counts, Delta, Key, rollup::Workspaces, store::Store},
     telemetry::metrics::Metrics,
 };
@@ -119,7 +121,7 @@ impl World {
         let disk = RealDisk::new(self.dir.path()).unwrap();
         let files = crate::spool::disk::Disk::files_below(&disk, &outbox).unwrap();
         let key = |path: &PathBuf| path.strip_prefix(&outbox).unwrap().to_str().unwrap().to_owned();
-        let files = files.into_iter().filter(|file| Kind::of(&key(&file.path)) == Some(Kind::Rollup));
+        let files = files.into_iter().filter(|file| ObjectKind::of(&key(&file.path)) == Some(ObjectKind::Rollup));
         let clicks = |path: &Path| {
             let mut text = String::new();
             let file = File::open(path).unwrap();
@@ -176,7 +178,7 @@ fn a_rollup_follows_when_all_that_is_packed_is_counted_and_again_when_clicks_com
     world.pack().unwrap();
     let third = ("v3", &[("a", 1), ("b", 1), ("late", 1), ("spring", 2)][..]);
     assert_eq!(world.rollups("brand"), expected(&[first, second, third]));
-    let keys = world.waiting.lock().unwrap().iter().filter(|(_, object)| object.kind == Kind::Rollup).count();
+    let keys = world.waiting.lock().unwrap().iter().filter(|(_, object)| object.kind == ObjectKind::Rollup).count();
     assert_eq!(keys, 6, "each was handed to the delivery once");
 }
 
@@ -233,7 +235,7 @@ fn objects_do_not_wait_for_a_store_that_fails() {
     std::fs::write(Live::new(world.dir.path()).file(), "damaged".repeat(99)).unwrap();
     world.click(hours_ago(3), "spring");
     world.pack().unwrap();
-    let events = world.waiting.lock().unwrap().iter().filter(|(_, object)| object.kind == Kind::Events).count();
+    let events = world.waiting.lock().unwrap().iter().filter(|(_, object)| object.kind == ObjectKind::Events).count();
     assert_eq!((events, world.rollups("all").len()), (4, 0));
     let left = std::fs::read_dir(world.dir.path().join("build")).unwrap().count();
     assert_eq!(left, 0, "nothing unknown is left");

@@ -7,7 +7,7 @@ use std::{
 
 use super::model_disk::ModelDisk;
 use crate::{
-    manifest::Hour,
+    runtime::Hour,
     spool::state::Position,
     stats::{Counts, Delta, Key, Kind, book::Book, store::StoreError},
 };

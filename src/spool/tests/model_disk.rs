@@ -12,9 +12,9 @@ use std::{
     time::Instant,
 };
 
-use crate::spool::{
-    disk::{Disk, DiskFile, Found, ReadAt},
-    patient::Deadline,
+use crate::{
+    runtime::retry::RetryUntil,
+    spool::disk::{Disk, DiskFile, Found, ReadAt},
 };
 
 /// What goes wrong.
@@ -37,7 +37,7 @@ struct Inner {
     /// Changes of names that have not reached the disk.
     changes: Vec<Change>,
     fault: Option<(u32, Fault)>,
-    dead: Option<Deadline>,
+    dead: Option<RetryUntil>,
     gone: bool,
 }
 
@@ -57,10 +57,10 @@ enum Change {
 
 impl ModelDisk {
     /// After `after` more operations, this goes wrong.
-    pub fn plan(&self, after: u32, fault: Fault, patience: Deadline) {
+    pub fn plan(&self, after: u32, fault: Fault, retry: RetryUntil) {
         let mut inner = self.0.lock().unwrap();
         inner.fault = Some((after, fault));
-        inner.dead = Some(patience);
+        inner.dead = Some(retry);
     }
 
     /// Nothing goes wrong any more.
@@ -132,8 +132,8 @@ impl ModelDisk {
                 }
                 (0, Fault::Dies) => {
                     inner.gone = true;
-                    if let Some(patience) = &inner.dead {
-                        patience.set(Instant::now());
+                    if let Some(retry) = &inner.dead {
+                        retry.set_deadline(Instant::now());
                     }
                     return Err(io::Error::other("dead"));
                 }

@@ -14,7 +14,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, ToSql, Transaction, par
 
 use super::{Position, SINCE, SUMMED, StoreError, connect, hour, marked, signed, unsigned};
 use crate::{
-    manifest::Hour,
+    runtime::Hour,
     stats::{Counts, Kind},
 };
 

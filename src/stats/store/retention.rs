@@ -9,7 +9,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{ADD, SUMMED, Store, StoreError, mark, marked, signed, unsigned};
-use crate::{config, manifest::Hour};
+use crate::{config, runtime::Hour};
 
 /// Rows that a step moves or removes: some tens of milliseconds.
 const STEP: i64 = 5_000;

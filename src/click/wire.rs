@@ -1,0 +1,389 @@
+//! The wire format of a click: what the redirect captured, as one run of bytes.
+//!
+//! ```text
+//! version 4                                    version 3
+//! offset  size  field (little endian)          offset  size  field
+//!      0    16  event id                            0    16  event id
+//!     16     8  time of the answer (1)             16     8  time of the answer (1)
+//!     24    16  client address                     24    16  client address
+//!     40     8  visit (2)                          40     8  visit (2)
+//!     48     2  status of the answer               48     2  status of the answer
+//!     50     1  protocol, see `Protocol`           50     2  flags; bits 9 and 10: HTTP/1.0, HTTP/2
+//!     51     1  0, reserved                        52  4*20  lengths of the texts; no rule, no variant
+//!     52     4  flags, see `Flags`                           the texts
+//!     56  4*22  lengths of the texts below
+//!               the texts, in the order of `Texts`
+//!
+//! (1) microseconds since the Unix epoch        (2) see `Visit`; 0 until a worker has found it
+//! ```
+//! Clicks lie in rings, which outlive the process. So that an upgrade needs no drained ring, this release reads the
+//! version before as well ([`Version`]); the first 48 bytes are the same in every version, because the ring itself
+//! compares times, notes visits and wipes addresses. Reading is total: any bytes are either a click or rejected
+//! ([`RawClick::parse`]). Texts that a visitor sends are cut ([`MAX_HEADER`], [`MAX_QUERY`]), so that a click has a
+//! bounded size.
+
+use std::ops::Range;
+
+use super::{ClientAddr, EventId, Facts, Flags, Protocol, Texts, Visit};
+
+/// Bytes kept of each request header.
+pub const MAX_HEADER: usize = 2_048;
+
+/// Bytes kept of the short link's query.
+pub const MAX_QUERY: usize = 8_192;
+
+/// Bytes of the time of the answer.
+pub const MICROS: Range<usize> = 16..24;
+
+/// Bytes of the client address: wiped when the click is released.
+pub const ADDRESS: Range<usize> = 24..40;
+
+/// Bytes of the visit. Their place in the ring is a multiple of 8, so that noting a visit is one store.
+pub const VISIT: Range<usize> = 40..48;
+
+const STATUS: usize = 48;
+const TEXTS: usize = 22;
+const LENGTHS_AT: usize = 56;
+const HEAD: usize = LENGTHS_AT + 4 * TEXTS;
+
+/// The versions of this format that can be read.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Version {
+    V3,
+    /// The one that is written.
+    #[default]
+    V4,
+}
+
+impl Version {
+    /// The version of this number, if it can be read.
+    pub fn from_number(number: u32) -> Option<Self> {
+        match number {
+            3 => Some(Self::V3),
+            4 => Some(Self::V4),
+            _ => None,
+        }
+    }
+
+    /// The number of this version in the header of a ring.
+    pub fn number(self) -> u32 {
+        match self {
+            Self::V3 => 3,
+            Self::V4 => 4,
+        }
+    }
+
+    /// Where the lengths of the texts begin, and how many there are.
+    fn lengths(self) -> (usize, usize) {
+        match self {
+            Self::V3 => (52, 20),
+            Self::V4 => (LENGTHS_AT, TEXTS),
+        }
+    }
+}
+
+impl<'a> Texts<'a> {
+    fn bounded(&self) -> [&'a [u8]; TEXTS] {
+        let header = |text: &'a [u8]| &text[..text.len().min(MAX_HEADER)];
+        [
+            header(self.user_agent),
+            header(self.referer),
+            header(self.accept_language),
+            header(self.hint_brands),
+            header(self.hint_platform),
+            header(self.hint_platform_version),
+            header(self.hint_form_factors),
+            header(self.requested_with),
+            &self.query[..self.query.len().min(MAX_QUERY)],
+            header(self.path),
+            self.destination,
+            self.link_id,
+            self.slashtag,
+            self.created_at,
+            self.workspace,
+            self.host,
+            self.creator_json,
+            self.domain_json,
+            self.tags_json,
+            self.scripts_json,
+            self.rule,
+            self.variant,
+        ]
+    }
+}
+
+/// Bytes that [`encode_into`] needs for these facts.
+pub fn encoded_len(facts: &Facts<'_>) -> usize {
+    HEAD + facts.texts.bounded().iter().map(|text| text.len()).sum::<usize>()
+}
+
+/// Writes the facts into a place of exactly [`encoded_len`] bytes.
+pub fn encode_into(facts: &Facts<'_>, place: &mut [u8]) {
+    let (head, mut rest) = place.split_at_mut(HEAD);
+    head[..16].copy_from_slice(facts.id.as_bytes());
+    head[MICROS].copy_from_slice(&facts.micros.to_le_bytes());
+    head[ADDRESS].copy_from_slice(facts.client.octets());
+    head[VISIT].fill(0);
+    head[STATUS..50].copy_from_slice(&facts.status.to_le_bytes());
+    head[50..52].copy_from_slice(&[facts.protocol as u8, 0]);
+    head[52..LENGTHS_AT].copy_from_slice(&facts.flags.bits().to_le_bytes());
+    for (text, length) in facts.texts.bounded().into_iter().zip(head[LENGTHS_AT..].chunks_exact_mut(4)) {
+        length.copy_from_slice(&(text.len() as u32).to_le_bytes());
+        let (place, tail) = rest.split_at_mut(text.len());
+        place.copy_from_slice(text);
+        rest = tail;
+    }
+}
+
+/// A captured click, where it lies. It holds a client address: it cannot be printed, and the owner of the bytes wipes
+/// them ([`ADDRESS`]).
+#[derive(Clone, Copy)]
+pub struct RawClick<'a> {
+    version: Version,
+    head: &'a [u8],
+    texts: &'a [u8],
+}
+
+impl<'a> RawClick<'a> {
+    /// A click of this version, or `None` when these bytes cannot be one.
+    pub fn parse(bytes: &'a [u8], version: Version) -> Option<Self> {
+        let (lengths_at, texts) = version.lengths();
+        let (head, texts) = bytes.split_at_checked(lengths_at + 4 * texts)?;
+        let click = Self { version, head, texts };
+        (click.lengths().sum::<u64>() == texts.len() as u64).then_some(click)
+    }
+
+    fn lengths(&self) -> impl Iterator<Item = u64> + use<'a> {
+        let lengths = &self.head[self.version.lengths().0..];
+        lengths.chunks_exact(4).map(|length| u32::from_le_bytes(array(length)).into())
+    }
+
+    /// The visit that a worker has found for this click, if one has. The process then died before the click was released.
+    pub fn visit(&self) -> Option<Visit> {
+        Visit::decode(u64::from_le_bytes(array(&self.head[VISIT])))
+    }
+
+    /// Reads the facts back.
+    pub fn facts(&self) -> Facts<'a> {
+        let head = self.head;
+        let mut rest = self.texts;
+        let mut lengths = self.lengths();
+        let mut text = || {
+            // Never out of bounds: the lengths add up to what is there.
+            let (text, tail) = rest.split_at(lengths.next().map_or(0, |length| length as usize));
+            rest = tail;
+            text
+        };
+        let texts = Texts {
+            user_agent: text(),
+            referer: text(),
+            accept_language: text(),
+            hint_brands: text(),
+            hint_platform: text(),
+            hint_platform_version: text(),
+            hint_form_factors: text(),
+            requested_with: text(),
+            query: text(),
+            path: text(),
+            destination: text(),
+            link_id: text(),
+            slashtag: text(),
+            created_at: text(),
+            workspace: text(),
+            host: text(),
+            creator_json: text(),
+            domain_json: text(),
+            tags_json: text(),
+            scripts_json: text(),
+            // Empty in version 3, which has no lengths of theirs.
+            rule: text(),
+            variant: text(),
+        };
+        let (protocol, flags) = self.protocol_and_flags();
+        Facts {
+            id: EventId::from_bytes(array(head)),
+            micros: u64::from_le_bytes(array(&head[MICROS])),
+            client: ClientAddr::from_octets(array(&head[ADDRESS])),
+            status: u16::from_le_bytes(array(&head[STATUS..])),
+            protocol,
+            flags,
+            texts,
+        }
+    }
+
+    fn protocol_and_flags(&self) -> (Protocol, Flags) {
+        match self.version {
+            Version::V4 => {
+                let flags = u32::from_le_bytes(array(&self.head[52..]));
+                (Protocol::from_byte(self.head[50]), Flags::from_bits(flags))
+            }
+            Version::V3 => {
+                const HTTP_1_0: u16 = 1 << 9;
+                const HTTP_2: u16 = 1 << 10;
+                let bits = u16::from_le_bytes(array(&self.head[50..]));
+                let flags = Flags::from_bits((bits & !(HTTP_1_0 | HTTP_2)).into());
+                let protocol = match bits & (HTTP_1_0 | HTTP_2) {
+                    HTTP_1_0 => Protocol::Http10,
+                    HTTP_2 => Protocol::Http2,
+                    // Of a trusted proxy's connection neither bit was ever set.
+                    _ if flags.has(Flags::PROXIED) => Protocol::Unknown,
+                    _ => Protocol::Http11,
+                };
+                (protocol, flags)
+            }
+        }
+    }
+}
+
+/// The first `N` bytes; zeros where there are fewer.
+fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    bytes.first_chunk().copied().unwrap_or([0; N])
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn encode(facts: &Facts<'_>) -> Vec<u8> {
+        let mut bytes = vec![0xee; encoded_len(facts)];
+        encode_into(facts, &mut bytes);
+        bytes
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_captured_is_what_is_read(
+            texts in proptest::array::uniform22(proptest::collection::vec(any::<u8>(), 0..200)),
+            address in any::<[u8; 16]>(),
+            micros in 0_u64..(1 << 47),
+            status in any::<u16>(),
+            protocol in 0_u8..4,
+            flags in any::<u32>(),
+        ) {
+            let [ua, re, al, hb, hp, hv, hf, rw, qu, pa, de, li, sl, cr, wo, ho, cj, dj, tj, sj, ru, va] = &texts;
+            let id = EventId::at(micros);
+            let facts = Facts {
+                id,
+                micros,
+                client: ClientAddr::from_octets(address),
+                status,
+                protocol: Protocol::from_byte(protocol),
+                flags: Flags::from_bits(flags),
+                texts: Texts {
+                    user_agent: ua, referer: re, accept_language: al, hint_brands: hb, hint_platform: hp,
+                    hint_platform_version: hv, hint_form_factors: hf, requested_with: rw, query: qu, path: pa,
+                    destination: de, link_id: li, slashtag: sl, created_at: cr, workspace: wo, host: ho, creator_json: cj,
+                    domain_json: dj, tags_json: tj, scripts_json: sj, rule: ru, variant: va,
+                },
+            };
+            let bytes = encode(&facts);
+            let Some(click) = RawClick::parse(&bytes, Version::V4) else { return Err(TestCaseError::fail("no click")) };
+            let view = click.facts();
+            prop_assert_eq!(view.id, id);
+            prop_assert_eq!(view.micros, micros);
+            prop_assert_eq!(view.client.octets(), &address);
+            prop_assert_eq!(view.status, status);
+            prop_assert_eq!((view.protocol, view.flags), (facts.protocol, facts.flags));
+            prop_assert_eq!(view.texts.bounded(), facts.texts.bounded());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_click_or_none(
+            bytes in proptest::collection::vec(any::<u8>(), 0..300),
+            lengths in proptest::array::uniform22(prop_oneof![0_u32..20, any::<u32>()]),
+        ) {
+            let mut bytes = bytes;
+            for (place, length) in bytes.iter_mut().skip(LENGTHS_AT).zip(lengths.map(u32::to_le_bytes).as_flattened()) {
+                *place = *length;
+            }
+            if let Some(click) = RawClick::parse(&bytes, Version::V4) {
+                let texts = click.facts().texts.bounded();
+                prop_assert!(texts.iter().map(|text| text.len()).sum::<usize>() + HEAD <= bytes.len());
+            }
+        }
+    }
+
+    #[test]
+    fn a_click_that_is_cut_or_has_a_tail_is_none() {
+        let facts = Facts {
+            id: EventId::at(0),
+            micros: 0,
+            client: ClientAddr::from_octets([0; 16]),
+            status: 302,
+            protocol: Protocol::Http11,
+            flags: Flags::default(),
+            texts: Texts { user_agent: b"some agent", ..Texts::default() },
+        };
+        let bytes = encode(&facts);
+        for end in 0..bytes.len() {
+            assert!(RawClick::parse(&bytes[..end], Version::V4).is_none(), "{end}");
+        }
+        assert!(RawClick::parse(&[&bytes[..], b"x"].concat(), Version::V4).is_none());
+        assert!(RawClick::parse(&bytes, Version::V4).is_some());
+    }
+
+    #[test]
+    fn endless_headers_are_cut() {
+        let long = vec![b'x'; 100_000];
+        let facts = Facts {
+            id: EventId::at(0),
+            micros: 0,
+            client: ClientAddr::from_octets([0; 16]),
+            status: 302,
+            protocol: Protocol::Http11,
+            flags: Flags::default(),
+            texts: Texts { user_agent: &long, referer: &long, query: &long, ..Texts::default() },
+        };
+        let bytes = encode(&facts);
+        let texts = RawClick::parse(&bytes, Version::V4).unwrap().facts().texts;
+        assert_eq!((texts.user_agent.len(), texts.query.len()), (MAX_HEADER, MAX_QUERY));
+        assert_eq!(texts.accept_language.len(), 0);
+    }
+
+    /// A click as version 3 wrote it: the layout is written out here, because no code writes it any more.
+    fn version_3(flags: u16, texts: [&[u8]; 20]) -> Vec<u8> {
+        let mut bytes = EventId::at(7).as_bytes().to_vec();
+        bytes.extend(7_u64.to_le_bytes());
+        bytes.extend([9; 16]);
+        bytes.extend(Visit { started: 5, first: true }.encode());
+        bytes.extend(302_u16.to_le_bytes());
+        bytes.extend(flags.to_le_bytes());
+        texts.iter().for_each(|text| bytes.extend((text.len() as u32).to_le_bytes()));
+        texts.iter().for_each(|text| bytes.extend(*text));
+        bytes
+    }
+
+    #[test]
+    fn a_click_of_the_version_before_is_read() {
+        let mut texts = [&b""[..]; 20];
+        (texts[0], texts[19]) = (b"some agent", b"[]");
+        let bytes = version_3(1 << 10 | 1 << 13 | 1, texts);
+        let click = RawClick::parse(&bytes, Version::V3).unwrap();
+        let facts = click.facts();
+        assert_eq!(click.visit(), Some(Visit { started: 5, first: true }));
+        assert_eq!((facts.micros, facts.status, facts.protocol), (7, 302, Protocol::Http2));
+        assert_eq!(facts.client.octets(), &[9; 16]);
+        assert!(facts.flags.has(Flags::HEAD) && facts.flags.has(Flags::ENUMERATION));
+        assert!(!facts.flags.has(Flags::PROXIED));
+        assert_eq!((facts.texts.user_agent, facts.texts.scripts_json), (&b"some agent"[..], &b"[]"[..]));
+        assert_eq!((facts.texts.rule, facts.texts.variant), (&b""[..], &b""[..]));
+        for end in 0..bytes.len() {
+            assert!(RawClick::parse(&bytes[..end], Version::V3).is_none(), "{end}");
+        }
+    }
+
+    #[test]
+    fn the_protocol_of_the_version_before_was_in_its_flags() {
+        let of = |flags| {
+            let bytes = version_3(flags, [b""; 20]);
+            RawClick::parse(&bytes, Version::V3).unwrap().facts().protocol
+        };
+        let [http_1_0, http_2, proxied] = [1 << 9, 1 << 10, 1 << 14];
+        assert_eq!([of(0), of(http_1_0)], [Protocol::Http11, Protocol::Http10]);
+        assert_eq!([of(http_2), of(proxied)], [Protocol::Http2, Protocol::Unknown]);
+    }
+}

@@ -1,0 +1,169 @@
+//! The reasons that a verdict can have, and sets of them.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Verdict;
+
+/// Why a click is not clean, in the order in which an event lists the reasons.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    SqlInjection,
+    CrossSiteScripting,
+    PathTraversal,
+    TemplateInjection,
+    LogLookup,
+    HeaderInjection,
+    CommandInjection,
+    Scanner,
+    ImpossibleHeaders,
+    ClickFlood,
+    LinkEnumeration,
+    BlockedDestination,
+    DataCenterNetwork,
+    AnonymizerNetwork,
+    SpamReferrer,
+}
+
+impl Reason {
+    pub const ALL: [Self; 15] = [
+        Self::SqlInjection,
+        Self::CrossSiteScripting,
+        Self::PathTraversal,
+        Self::TemplateInjection,
+        Self::LogLookup,
+        Self::HeaderInjection,
+        Self::CommandInjection,
+        Self::Scanner,
+        Self::ImpossibleHeaders,
+        Self::ClickFlood,
+        Self::LinkEnumeration,
+        Self::BlockedDestination,
+        Self::DataCenterNetwork,
+        Self::AnonymizerNetwork,
+        Self::SpamReferrer,
+    ];
+
+    /// The name in events, metrics and the configuration.
+    pub fn slug(self) -> &'static str {
+        match self {
+            Self::SqlInjection => "sql-injection",
+            Self::CrossSiteScripting => "cross-site-scripting",
+            Self::PathTraversal => "path-traversal",
+            Self::TemplateInjection => "template-injection",
+            Self::LogLookup => "log-lookup",
+            Self::HeaderInjection => "header-injection",
+            Self::CommandInjection => "command-injection",
+            Self::Scanner => "scanner",
+            Self::ImpossibleHeaders => "impossible-headers",
+            Self::ClickFlood => "click-flood",
+            Self::LinkEnumeration => "link-enumeration",
+            Self::BlockedDestination => "blocked-destination",
+            Self::DataCenterNetwork => "data-center-network",
+            Self::AnonymizerNetwork => "anonymizer-network",
+            Self::SpamReferrer => "spam-referrer",
+        }
+    }
+
+    /// What it means, in the words of the manual's table.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::SqlInjection => "SQL in path, query, referrer or agent",
+            Self::CrossSiteScripting => "markup or script that would run in a page",
+            Self::PathTraversal => "steps up the folders, or a well-known system file",
+            Self::TemplateInjection => "code for a template engine or an expression language",
+            Self::LogLookup => "`${jndi:` and its obfuscated forms",
+            Self::HeaderInjection => "an encoded line end, followed by a header",
+            Self::CommandInjection => "a shell command",
+            Self::Scanner => "the agent names a vulnerability scanner",
+            Self::ImpossibleHeaders => "headers that no browser sends with this agent",
+            Self::ClickFlood => "one visitor clicks one link too often (`quality.flood_clicks`)",
+            Self::LinkEnumeration => "the address requested many unknown links (`quality.enumeration_links`)",
+            Self::BlockedDestination => "the destination is on a block list",
+            Self::DataCenterNetwork => "the address belongs to a hosting provider",
+            Self::AnonymizerNetwork => "the address is an exit of Tor, a VPN or a public proxy",
+            Self::SpamReferrer => "the referrer is a known source of referrer spam",
+        }
+    }
+
+    /// The verdict at this reason's full weight. Weak evidence of an attack is suspicious only, and never refused.
+    pub fn full_weight(self) -> Verdict {
+        match self {
+            Self::SqlInjection
+            | Self::CrossSiteScripting
+            | Self::PathTraversal
+            | Self::TemplateInjection
+            | Self::LogLookup
+            | Self::HeaderInjection
+            | Self::CommandInjection
+            | Self::BlockedDestination => Verdict::Malicious,
+            Self::Scanner
+            | Self::ImpossibleHeaders
+            | Self::ClickFlood
+            | Self::LinkEnumeration
+            | Self::DataCenterNetwork
+            | Self::AnonymizerNetwork
+            | Self::SpamReferrer => Verdict::Suspicious,
+        }
+    }
+}
+
+/// A set of reasons.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Reasons(u32);
+
+impl Reasons {
+    pub fn insert(&mut self, reason: Reason) {
+        self.0 |= 1 << reason as u32;
+    }
+
+    pub fn contains(self, reason: Reason) -> bool {
+        self.0 & 1 << reason as u32 != 0
+    }
+
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    pub fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    pub fn intersection(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// In the order of [`Reason::ALL`].
+    pub fn iter(self) -> impl Iterator<Item = Reason> {
+        Reason::ALL.into_iter().filter(move |reason| self.contains(*reason))
+    }
+}
+
+impl FromIterator<Reason> for Reasons {
+    fn from_iter<I: IntoIterator<Item = Reason>>(reasons: I) -> Self {
+        let mut set = Self::default();
+        reasons.into_iter().for_each(|reason| set.insert(reason));
+        set
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_has_one_name_everywhere_and_a_place_of_its_own() {
+        for (place, reason) in Reason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, place);
+            assert_eq!(serde_json::to_value(reason).unwrap(), reason.slug());
+        }
+    }
+
+    #[test]
+    fn a_set_holds_what_was_put_into_it() {
+        let set: Reasons = [Reason::SpamReferrer, Reason::SqlInjection].into_iter().collect();
+        assert_eq!(set.iter().collect::<Vec<_>>(), [Reason::SqlInjection, Reason::SpamReferrer]);
+        assert!(!set.contains(Reason::Scanner) && Reasons::default().is_empty());
+    }
+}

@@ -1,0 +1,28 @@
+//! What a link may say about how it is matched and where it leads.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Whether the case of a slashtag matters.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Case {
+    /// `/Spring` and `/spring` are two links.
+    #[default]
+    Sensitive,
+    /// `/Spring` and `/spring` are one link.
+    Insensitive,
+}
+
+/// What happens to the query of the short link.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Forward {
+    /// It is left behind.
+    #[default]
+    Off,
+    /// It is added to the destination; where both have a key, the visitor's values stand.
+    Incoming,
+    /// It is added to the destination; where both have a key, the destination's values stand.
+    Destination,
+}

@@ -1,0 +1,140 @@
+//! Reads finished objects, of every format and compression, event by event and in constant memory.
+//!
+//! Whatever the format, each event stands on a line of its own, which [`super::writer`] sees to: as it is in `ndjson`,
+//! followed by a comma in the others. So a line that begins like an event is one.
+
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader, Read},
+    path::Path,
+};
+
+use flate2::bufread::MultiGzDecoder;
+use sha2::{Digest, Sha256};
+
+use super::digest::hex;
+use crate::event::MAX_EVENT;
+
+/// How every event begins.
+const EVENT: &[u8] = b"{\"id\":\"";
+const ID_LENGTH: usize = 36;
+
+/// What only an object's content tells.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Summary {
+    pub events: u64,
+    /// Event id of the first event.
+    pub first: String,
+    /// Event id of the last event.
+    pub last: String,
+    /// SHA-256 of the object as it is stored, in lower-case hex.
+    pub sha256: String,
+}
+
+/// Reads a file as it lies in the outbox, whose name tells how it is compressed.
+///
+/// # Errors
+/// When it cannot be read, or is not whole.
+pub fn summarize(path: &Path) -> io::Result<Summary> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    summarize_stream(File::open(path)?, &name, |_, _| {})
+}
+
+/// Reads an object from a stream and shows each event's id and text (without comma or line feed).
+///
+/// # Errors
+/// When it cannot be read, or is not whole.
+pub fn summarize_stream(input: impl Read, name: &str, mut see: impl FnMut(&str, &[u8])) -> io::Result<Summary> {
+    summarize_lines(input, name, |line| {
+        if let Line::Event { id, text, .. } = line {
+            see(id, text);
+        }
+    })
+}
+
+/// A line of an object.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Line<'a> {
+    /// An event, without the comma that may follow it.
+    Event { id: &'a str, text: &'a [u8], comma: bool },
+    /// What stands before the first event and after the last, or is damage.
+    Other(&'a [u8]),
+}
+
+/// Reads an object from a stream and shows every line of it.
+///
+/// # Errors
+/// When it cannot be read, or is not whole.
+pub fn summarize_lines(input: impl Read, name: &str, mut see: impl FnMut(Line<'_>)) -> io::Result<Summary> {
+    let mut hashing = Hashing { input, hasher: Sha256::new() };
+    let mut summary = Summary::default();
+    {
+        let mut lines = decompressed(BufReader::with_capacity(64 * 1024, &mut hashing), name)?;
+        let mut line = Vec::new();
+        while next_line(&mut *lines, &mut line)? {
+            let line = Line::of(&line);
+            if let Line::Event { id, .. } = line {
+                if summary.events == 0 {
+                    id.clone_into(&mut summary.first);
+                }
+                id.clone_into(&mut summary.last);
+                summary.events += 1;
+            }
+            see(line);
+        }
+    }
+    // What follows the compressed data belongs to the object, too.
+    io::copy(&mut hashing, &mut io::sink())?;
+    summary.sha256 = hex(&hashing.hasher.finalize());
+    Ok(summary)
+}
+
+fn decompressed<'a>(input: impl BufRead + 'a, name: &str) -> io::Result<Box<dyn BufRead + 'a>> {
+    Ok(match name.rsplit_once('.') {
+        Some((_, "gz")) => Box::new(BufReader::with_capacity(64 * 1024, MultiGzDecoder::new(input))),
+        Some((_, "zst")) => {
+            let decoder = zstd::stream::read::Decoder::with_buffer(input)?;
+            Box::new(BufReader::with_capacity(64 * 1024, decoder))
+        }
+        _ => Box::new(input),
+    })
+}
+
+/// Reads a line, which no attacker makes longer than an event may be.
+fn next_line(input: &mut dyn BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
+    line.clear();
+    input.take(MAX_EVENT as u64 + 16).read_until(b'\n', line)?;
+    match line.last() {
+        None => Ok(false),
+        Some(b'\n') => Ok(true),
+        Some(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "a line without an end, or one that is too long")),
+    }
+}
+
+impl<'a> Line<'a> {
+    fn of(line: &'a [u8]) -> Self {
+        let text = line.strip_suffix(b"\n").unwrap_or(line);
+        let id = text.strip_prefix(EVENT).and_then(|rest| rest.get(..ID_LENGTH));
+        let Some(id) = id.and_then(|id| std::str::from_utf8(id).ok()) else {
+            return Self::Other(text);
+        };
+        match text.strip_suffix(b",") {
+            Some(text) => Self::Event { id, text, comma: true },
+            None => Self::Event { id, text, comma: false },
+        }
+    }
+}
+
+/// Sees every byte on its way.
+struct Hashing<R> {
+    input: R,
+    hasher: Sha256,
+}
+
+impl<R: Read> Read for Hashing<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.input.read(buffer)?;
+        self.hasher.update(&buffer[..read]);
+        Ok(read)
+    }
+}

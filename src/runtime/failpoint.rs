@@ -1,0 +1,67 @@
+//! Failpoints: named places at which a test kills the process, as a loss of power would, or lets a thread panic.
+//!
+//! `CLICKEDGE_DIE_AT=journal_written:3` sends `SIGKILL` to this process when it reaches that place for the third time,
+//! `CLICKEDGE_PANIC_AT=enriched:3` panics there. Only builds with debug assertions look: in a release [`fail_point`]
+//! is empty. (`enrich/leak.rs` holds what a test leaks on purpose.)
+
+/// The places, in the order in which a click passes them.
+pub const FAIL_POINTS: [&str; 11] = [
+    "captured",
+    "enriched",
+    "journal_written",
+    "journal_synced",
+    "counting",
+    "counted",
+    "sealed",
+    "renamed",
+    "put_sent",
+    "put_acknowledged",
+    "deleted",
+];
+
+/// Dies or panics here, if the environment names this place and this pass.
+#[inline]
+pub fn fail_point(name: &'static str) {
+    #[cfg(debug_assertions)]
+    armed::fail_point(name);
+    #[cfg(not(debug_assertions))]
+    let _ = name;
+}
+
+#[cfg(debug_assertions)]
+mod armed {
+    use std::sync::{
+        LazyLock,
+        atomic::{AtomicU64, Ordering},
+    };
+
+    use rustix::process::{Signal, getpid, kill_process};
+
+    struct Trap {
+        name: String,
+        left: AtomicU64,
+    }
+
+    static DEATH: LazyLock<Option<Trap>> = LazyLock::new(|| Trap::of("CLICKEDGE_DIE_AT"));
+    static PANIC: LazyLock<Option<Trap>> = LazyLock::new(|| Trap::of("CLICKEDGE_PANIC_AT"));
+
+    impl Trap {
+        fn of(variable: &str) -> Option<Self> {
+            let text = std::env::var(variable).ok()?;
+            let (name, times) = text.split_once(':').unwrap_or((&text, "1"));
+            Some(Self { name: name.to_owned(), left: AtomicU64::new(times.parse().unwrap_or(1)) })
+        }
+
+        fn springs(trap: Option<&Self>, name: &str) -> bool {
+            trap.is_some_and(|trap| trap.name == name && trap.left.fetch_sub(1, Ordering::Relaxed) == 1)
+        }
+    }
+
+    pub fn fail_point(name: &str) {
+        debug_assert!(super::FAIL_POINTS.contains(&name), "{name} is not in the list");
+        if Trap::springs(DEATH.as_ref(), name) {
+            let _ = kill_process(getpid(), Signal::KILL);
+        }
+        assert!(!Trap::springs(PANIC.as_ref(), name), "a test asks for a panic here");
+    }
+}

@@ -1,0 +1,190 @@
+//! Sessions: which clicks belong to one visit, without keeping who the visitor is.
+//!
+//! An individual is recognised by a keyed one-way hash (BLAKE3, 32-byte key, 128 bits of output) over workspace, client
+//! address (IPv6 by its first 64 bits) and agent. An address is only 32 bits: without the key everybody could try them
+//! all, so the key is the whole protection. It is replaced daily and wiped, with everything that was hashed with it, one
+//! idle time later (`keys`). The hash is not in the event.
+//!
+//! Visits stand in one table of fixed size that all workers share (`table` tells who is forgotten when it is full), in
+//! a file on a tmpfs beside the rings (`file`): they outlive the process, however it ends, and never reach a disk. A
+//! visit goes on across a restart with any number of workers.
+//!
+//! **Clicks that are seen twice.** A click stays in its ring until its event is in the journal. When the process dies
+//! before, the next one sees the click again, and the table may know it, and later clicks, already. So the worker notes
+//! in the ring which visit it has found ([`crate::capture::Inlet::note`]), and a click with a note belongs to that visit
+//! whatever the table says. Between the table and the note there is only the one click at hand; if it began a visit the
+//! table has its time and a part of its id, and it is the visit's first when it comes again. Each click thus belongs to
+//! the same visit as if nobody had died.
+//!
+//! What is forgotten all the same: a visit is lost when its key is, in an outage that outlasts rotation and idle time.
+//! While no process runs nobody wipes; the next start does so before it answers a click.
+
+mod file;
+mod keys;
+mod table;
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use arc_swap::ArcSwap;
+
+use file::Opening;
+pub use file::SessionError;
+use keys::{Keyring, Keys, Schedule};
+use table::{Memory, Moment, Table};
+
+use crate::{
+    click::{Facts, Visit},
+    config::{self, Secret, SecretError},
+    files::Reloadable,
+    runtime::Words,
+    telemetry::metrics::Metrics,
+    visitor::agent::AgentDigest,
+};
+
+/// The visits that this edge remembers.
+pub struct Sessions {
+    visits: Visits<Arc<Words>>,
+    secret: Option<Reloadable<Secret, SecretError>>,
+}
+
+impl Sessions {
+    /// Takes over the sessions that an earlier process has left in a folder, or begins anew. Call it while the folder
+    /// is locked.
+    ///
+    /// # Errors
+    /// When the folder is not in memory or has no room, or there is no secret in the file that is to hold one.
+    pub fn open(dir: &Path, config: &config::Enrich, now: u64, metrics: &Metrics) -> Result<Self, SessionError> {
+        let idle = config.session_idle_secs * 1_000_000;
+        let secret = config.session_key_file.clone().map(|path| {
+            Reloadable::open(move || {
+                if config::secret::is_open_to_all(&path) {
+                    tracing::warn!(file = %path.display(), "everybody on this machine may read the secret of the sessions; chmod o-r it");
+                }
+                Secret::read(&path)
+            })
+        });
+        let secret = secret.transpose()?;
+        let opening = Opening {
+            dir,
+            buckets: table::buckets(config.session_visitors),
+            schedule: Schedule { hour: config.session_rotation_hour, idle },
+            secret: secret.as_ref().map(Reloadable::load),
+            now,
+            evicted: metrics.session_evictions.clone(),
+        };
+        let (keyring, table) = opening.open()?;
+        let visits = Visits::new(keyring, table, idle);
+        visits.tick(now);
+        let live = visits.table.clicked_since(now.saturating_sub(idle));
+        metrics.sessions_restored.set(live as i64);
+        if live > 0 {
+            tracing::info!(visits = live, "visits go on that an earlier process has noted");
+        }
+        Ok(Self { visits, secret })
+    }
+
+    /// The visit that a click with this agent belongs to. `decided` is what was found when the click was seen before.
+    pub fn click(&self, facts: &Facts<'_>, agent: &AgentDigest, decided: Option<Visit>) -> Visit {
+        self.visits.click(facts, agent, decided)
+    }
+
+    /// Replaces and wipes keys whose time is over. Call it often, with the time of day.
+    pub fn tick(&self, now: u64) {
+        self.visits.tick(now);
+    }
+
+    /// Reads the secret again; false when there is none to read.
+    ///
+    /// # Errors
+    /// When the file holds no secret; the old one serves on.
+    pub fn reload(&self, now: u64) -> Result<bool, SecretError> {
+        let Some(secret) = &self.secret else { return Ok(false) };
+        secret.reload()?;
+        self.visits.set_secret(secret.load(), now);
+        Ok(true)
+    }
+
+    /// Visitors that are remembered, and those among them whose visit is over and whose place nobody needed.
+    pub fn visitors(&self) -> u64 {
+        self.visits.table.used()
+    }
+}
+
+/// Table and keys, in any memory.
+struct Visits<M> {
+    table: Table<M>,
+    /// What workers see of the keyring. They hold it for no longer than a click.
+    keys: ArcSwap<Keys>,
+    keyring: Mutex<Keyring<M>>,
+    idle: u64,
+}
+
+impl<M: Memory> Visits<M> {
+    fn new(keyring: Keyring<M>, table: Table<M>, idle: u64) -> Self {
+        Self { table, keys: ArcSwap::from_pointee(keyring.keys()), keyring: Mutex::new(keyring), idle }
+    }
+
+    fn click(&self, facts: &Facts<'_>, agent: &AgentDigest, decided: Option<Visit>) -> Visit {
+        let moment = Moment::of(facts.micros, &facts.id);
+        let mut keys = self.keys.load();
+        if keys.are_due(moment.micros()) {
+            drop(keys);
+            self.turn(&mut self.keyring(), moment.micros());
+            keys = self.keys.load();
+        }
+        let workspace = facts.texts.workspace;
+        let who = keys.current.individual(workspace, &facts.client, agent);
+        let before = || Some(keys.previous.as_ref()?.individual(workspace, &facts.client, agent));
+        match decided {
+            None => self.table.click(moment, self.idle, who, before),
+            Some(visit) => {
+                self.table.remember(moment, self.idle, who, before(), visit);
+                visit
+            }
+        }
+    }
+
+    fn tick(&self, now: u64) {
+        let keys = self.keys.load();
+        if keys.are_due(now) || keys.are_from_the_future(now, self.idle) {
+            drop(keys);
+            let mut keyring = self.keyring();
+            keyring.correct(now);
+            self.turn(&mut keyring, now);
+        }
+    }
+
+    fn set_secret(&self, secret: Arc<Secret>, now: u64) {
+        let mut keyring = self.keyring();
+        keyring.set_secret(secret, now);
+        self.turn(&mut keyring, now);
+    }
+
+    fn turn(&self, keyring: &mut Keyring<M>, now: u64) {
+        self.retire(keyring, now);
+        // Without random bytes the old key serves on, and the next click asks again.
+        if let Err(error) = keyring.replace(now) {
+            tracing::warn!(%error, "the key of the sessions cannot be replaced; the old one serves on");
+        }
+        // After a long time without a look the key that was just replaced is of no use any more.
+        self.retire(keyring, now);
+        self.keys.store(Arc::new(keyring.keys()));
+    }
+
+    fn retire(&self, keyring: &mut Keyring<M>, now: u64) {
+        if let Some(place) = keyring.retire(now) {
+            self.keys.store(Arc::new(keyring.keys()));
+            self.table.sweep(place);
+        }
+    }
+
+    fn keyring(&self) -> MutexGuard<'_, Keyring<M>> {
+        self.keyring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,285 @@
+//! The file of the sessions: `{capture.dir}/sessions`, on a tmpfs, mapped by the process that owns the folder.
+//!
+//! ```text
+//! word 0     magic
+//! word 1     version of all that follows, CRC32C of magic, version and buckets
+//! word 2     buckets
+//! word 16-   the keys: see `keys`
+//! word 512-  the buckets: see `table`
+//! ```
+//! Words have 64 bits, in the order of bytes of this machine, which the file never leaves. All its memory is taken when
+//! it is made: a tmpfs that is full answers a later store with `SIGBUS`.
+//!
+//! A file that is damaged, or of another version, is overwritten with zeros and begun anew: every visitor is then new,
+//! and clicks go on. With another number of visitors in the configuration a file of the new size is made, filled from
+//! the old one, and put in its place with one rename.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use prometheus::IntCounter;
+use rustix::{
+    fs::{FallocateFlags, fallocate},
+    io::Errno,
+};
+
+use super::{
+    keys::{Keyring, Schedule},
+    table::{HEADER, Memory, Table, words},
+};
+use crate::{config::Secret, runtime::Words, runtime::filesystem::is_in_memory};
+
+const VERSION: u32 = 1;
+
+const MAGIC: u64 = u64::from_le_bytes(*b"clksess\n");
+
+/// The words of the keys.
+const KEYS: std::ops::Range<usize> = 16..40;
+
+/// Why there are no sessions.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    #[error("cannot use the sessions' file in {dir}: {source}")]
+    Io {
+        dir: String,
+        #[source]
+        source: io::Error,
+    },
+    /// Keys would reach the disk.
+    #[error(
+        "{dir} is not on a tmpfs; the keys of the sessions stay in memory: set capture.dir to a folder below /run or /dev/shm"
+    )]
+    NotMemory { dir: String },
+    #[error(
+        "{dir} has no room for sessions of {bytes} bytes; lower enrich.session_visitors, or give its tmpfs a larger size"
+    )]
+    NoRoom { dir: String, bytes: u64 },
+    #[error("the system gives no random bytes for a key: {0}")]
+    Random(#[from] getrandom::Error),
+    #[error(transparent)]
+    Secret(#[from] crate::config::SecretError),
+}
+
+/// What is needed to open it.
+pub(super) struct Opening<'a> {
+    pub dir: &'a Path,
+    pub buckets: u64,
+    pub schedule: Schedule,
+    pub secret: Option<Arc<Secret>>,
+    pub now: u64,
+    pub evicted: IntCounter,
+}
+
+type Opened = (Keyring<Arc<Words>>, Table<Arc<Words>>);
+
+impl Opening<'_> {
+    /// Takes over what an earlier process has left, or begins anew.
+    pub fn open(self) -> Result<Opened, SessionError> {
+        self.try_open().map_err(|error| {
+            let dir = self.dir.display().to_string();
+            match error {
+                Failed::Random(error) => error.into(),
+                Failed::NotMemory => SessionError::NotMemory { dir },
+                Failed::Io(source) => match source.kind() {
+                    io::ErrorKind::StorageFull | io::ErrorKind::OutOfMemory | io::ErrorKind::QuotaExceeded => {
+                        SessionError::NoRoom { dir, bytes: words(self.buckets) * 8 }
+                    }
+                    _ => SessionError::Io { dir, source },
+                },
+            }
+        })
+    }
+
+    fn try_open(&self) -> Result<Opened, Failed> {
+        if !is_in_memory(self.dir)? {
+            return Err(Failed::NotMemory);
+        }
+        discard(&self.new_path())?;
+        let path = self.path();
+        let (memory, buckets) = match read(&path) {
+            Ok(found) => found,
+            Err(Refused::Missing) => return self.begin(),
+            Err(Refused::Io(error)) => return Err(error.into()),
+            Err(Refused::Because(reason)) => return self.begin_again(reason),
+        };
+        let Some(keyring) = self.take_over(&memory) else {
+            return self.begin_again("its key is damaged");
+        };
+        keep_private(&memory);
+        let table = Table::new(Arc::clone(&memory), buckets, keyring.keys().places(), self.evicted.clone());
+        if buckets == self.buckets {
+            return Ok((keyring, table));
+        }
+        let new = self.make()?;
+        KEYS.for_each(|word| new.store(word, memory.load(word)));
+        let Some(keyring) = self.take_over(&new) else {
+            return self.begin_again("its key is damaged");
+        };
+        let resized = Table::new(Arc::clone(&new), self.buckets, keyring.keys().places(), self.evicted.clone());
+        table.copy_to(&resized);
+        fs::rename(self.new_path(), &path)?;
+        // The old file has no name any more; its content goes, too.
+        (0..memory.len()).for_each(|word| memory.store(word, 0));
+        tracing::info!(file = %path.display(), visitors = resized.used(), "the sessions have moved to a table of another size");
+        Ok((keyring, resized))
+    }
+
+    fn take_over(&self, memory: &Arc<Words>) -> Option<Keyring<Arc<Words>>> {
+        Keyring::take_over(Arc::clone(memory), self.schedule, self.secret.clone(), self.now)
+    }
+
+    fn begin_again(&self, reason: &str) -> Result<Opened, Failed> {
+        let path = self.path();
+        tracing::warn!(file = %path.display(), reason, "the sessions' file is of no use and is begun anew: visitors begin new visits");
+        discard(&path)?;
+        discard(&self.new_path())?;
+        self.begin()
+    }
+
+    fn begin(&self) -> Result<Opened, Failed> {
+        let memory = self.make()?;
+        let keyring = Keyring::begin(Arc::clone(&memory), self.schedule, self.secret.clone(), self.now)?;
+        let table = Table::new(memory, self.buckets, keyring.keys().places(), self.evicted.clone());
+        fs::rename(self.new_path(), self.path())?;
+        Ok((keyring, table))
+    }
+
+    /// Makes a file that has a header and nothing else, under a name that is worth nothing after a crash.
+    fn make(&self) -> Result<Arc<Words>, Failed> {
+        let path = self.new_path();
+        let made = write(&path, self.buckets);
+        if made.is_err() {
+            let _ = fs::remove_file(&path);
+        }
+        let memory = Arc::new(made?);
+        keep_private(&memory);
+        Ok(memory)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.join("sessions")
+    }
+
+    fn new_path(&self) -> PathBuf {
+        self.dir.join("sessions.new")
+    }
+}
+
+fn keep_private(memory: &Words) {
+    if let Err(error) = memory.keep_private() {
+        tracing::warn!(
+            %error,
+            "the sessions cannot be locked in memory and may be swapped; set LimitMEMLOCK=infinity, or switch swap off"
+        );
+    }
+}
+
+impl Memory for Arc<Words> {
+    fn load(&self, at: usize) -> u64 {
+        Words::load(self, at)
+    }
+
+    fn store(&self, at: usize, value: u64) {
+        Words::store(self, at, value);
+    }
+}
+
+enum Failed {
+    Io(io::Error),
+    Random(getrandom::Error),
+    NotMemory,
+}
+
+impl From<io::Error> for Failed {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<getrandom::Error> for Failed {
+    fn from(error: getrandom::Error) -> Self {
+        Self::Random(error)
+    }
+}
+
+/// Why a file is not read.
+enum Refused {
+    Missing,
+    Because(&'static str),
+    Io(io::Error),
+}
+
+fn options() -> fs::OpenOptions {
+    let mut options = File::options();
+    options.read(true).write(true).mode(0o600);
+    options
+}
+
+fn head(buckets: u64) -> [u64; 3] {
+    let mut text = [0; 20];
+    text[..8].copy_from_slice(&MAGIC.to_le_bytes());
+    text[8..12].copy_from_slice(&VERSION.to_le_bytes());
+    text[12..].copy_from_slice(&buckets.to_le_bytes());
+    [MAGIC, u64::from(VERSION) | u64::from(crc32c::crc32c(&text)) << 32, buckets]
+}
+
+fn write(path: &Path, buckets: u64) -> io::Result<Words> {
+    let file = options().create_new(true).open(path)?;
+    let bytes = words(buckets) * 8;
+    match fallocate(&file, FallocateFlags::empty(), 0, bytes) {
+        // A ramfs, which cannot be full.
+        Err(Errno::OPNOTSUPP) => file.set_len(bytes)?,
+        done => done?,
+    }
+    let memory = Words::new(&file)?;
+    (0..).zip(head(buckets)).for_each(|(at, word)| memory.store(at, word));
+    Ok(memory)
+}
+
+fn read(path: &Path) -> Result<(Arc<Words>, u64), Refused> {
+    let file = options().open(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Refused::Missing,
+        _ => Refused::Io(error),
+    })?;
+    let bytes = file.metadata().map_err(Refused::Io)?.len();
+    if bytes < HEADER as u64 * 8 || !bytes.is_multiple_of(8) {
+        return Err(Refused::Because("it is cut short"));
+    }
+    let memory = Words::new(&file).map_err(Refused::Io)?;
+    let found = [0, 1, 2].map(|at| memory.load(at));
+    let [magic, version, buckets] = found;
+    if magic == MAGIC && version as u32 != VERSION {
+        return Err(Refused::Because("it is of another release"));
+    }
+    if found != head(buckets) {
+        return Err(Refused::Because("its header is damaged"));
+    }
+    let whole = buckets > 0 && buckets < 1 << 40 && words(buckets) * 8 == bytes;
+    if whole { Ok((Arc::new(memory), buckets)) } else { Err(Refused::Because("it is cut short")) }
+}
+
+/// Overwrites a file with zeros, as there are keys in it, and removes it.
+fn discard(path: &Path) -> io::Result<()> {
+    let mut file = match options().open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        opened => opened?,
+    };
+    let found = file.metadata()?;
+    // No more than there is: a file with holes may claim any length.
+    let mut left = found.len().min(found.blocks() * 512);
+    let zeros = [0; 1 << 14];
+    while left > 0 {
+        let some = left.min(zeros.len() as u64);
+        file.write_all(&zeros[..some as usize])?;
+        left -= some;
+    }
+    fs::remove_file(path)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,283 @@
+//! What the agent string says of browser, system and device.
+//!
+//! Our own marks (`agent/marks.rs`) come first, in one pass over the string: in-app browsers, browsers built on
+//! Chromium, televisions, consoles. woothee answers for what is left: the big browsers, and phones of another age.
+//! Browsers freeze parts of the string (`Windows NT 10.0`, `Android 10; K`, `Mac OS X 10_15_7`): versions are a hint, and
+//! what the request says beside the string is laid over it ([`hints`]).
+//!
+//! How often all this is right is measured over lists of real strings, `bench/README.md`.
+//!
+//! Invariants: no input panics; at most [`bot::MAX_AGENT_BYTES`] are looked at; names are slugs of the event schema
+//! and versions are digits and dots. A bot's claims about its browser are a costume, and left out.
+//!
+//! What a stranger can make a parse cost: every step is linear in those bytes, and the worst string that we found costs
+//! 7.6 times what people's strings cost on average (`bench/README.md`). Long strings are not cached: who sends one with
+//! every click costs that much every time.
+
+mod digest;
+pub mod hints;
+mod marks;
+mod models;
+mod version;
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::mem;
+use std::sync::Arc;
+
+use ahash::RandomState;
+use woothee::parser::{Parser, WootheeResult};
+
+pub use self::digest::AgentDigest;
+use self::marks::Marked;
+use super::bot::{self, Listed, Lists};
+use crate::{
+    event::{AgentText, Bot, Device, Named},
+    quality::Claims,
+};
+
+/// Entries of an [`AgentCache`] unless the operator asks otherwise: a few MiB a worker when full.
+pub const DEFAULT_CACHE_ENTRIES: usize = 16_384;
+
+/// Agent strings above this many bytes are rare, often hostile, and not worth a place in the cache.
+const MAX_CACHED_BYTES: usize = 512;
+
+/// What one agent string says.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct AgentFacts {
+    pub bot: Option<Bot>,
+    /// Absent for bots, as are system and device.
+    pub browser: Option<Named>,
+    pub os: Option<Named>,
+    pub device: Option<Device>,
+    /// Of the last three.
+    pub text: AgentText,
+    /// What it shows the judge of clicks.
+    pub claims: Claims,
+    /// What visitors are told apart by.
+    pub digest: AgentDigest,
+}
+
+/// Parses one agent string, with the lists that are built in.
+pub fn parse(agent: &str) -> AgentFacts {
+    parse_with(agent, &Lists::default())
+}
+
+/// Parses one agent string.
+pub fn parse_with(agent: &str, lists: &Lists) -> AgentFacts {
+    whole(agent.as_bytes(), told(bot::head(agent), lists))
+}
+
+/// With what takes the whole string, and the text.
+fn whole(agent: &[u8], told: AgentFacts) -> AgentFacts {
+    let text = AgentText::of(told.browser.as_ref(), told.os.as_ref(), told.device);
+    AgentFacts { text, claims: Claims::read(agent), digest: AgentDigest::of(agent), ..told }
+}
+
+fn told(agent: &str, lists: &Lists) -> AgentFacts {
+    let listed = lists.listed(agent);
+    if let Listed::Bot(bot) = listed {
+        return AgentFacts { bot: Some(bot), ..AgentFacts::default() };
+    }
+    let guess = Parser::new().parse(agent);
+    if let Listed::Unknown = listed
+        && let Some(bot) = bot::guessed(agent, guess.as_ref())
+    {
+        return AgentFacts { bot: Some(bot), ..AgentFacts::default() };
+    }
+    let marked = marks::scan(agent);
+    let os = marked.os.map(|(name, rest)| if is_ipad(agent, name) { ("ipados", "") } else { (name, rest) });
+    let os = os.map(|(name, rest)| os_of(agent, name, rest));
+    let os_name = os.as_ref().map(|os| os.name.as_ref());
+    let device = device(agent, &marked, os_name, guess.as_ref());
+    let browser = browser(agent, &marked, os_name, guess.as_ref());
+    AgentFacts { browser, os, device, ..AgentFacts::default() }
+}
+
+fn browser(agent: &str, marked: &Marked<'_>, os: Option<&str>, guess: Option<&WootheeResult<'_>>) -> Option<Named> {
+    if let Some(found) = &marked.browser {
+        let elsewhere = found.version_mark.and_then(|mark| version::after(agent, mark));
+        return Some(Named {
+            name: Cow::Borrowed(found.name),
+            version: elsewhere.or_else(|| version::at(found.rest)),
+        });
+    }
+    let guess = guess?;
+    let name = match guess.name {
+        "Internet Explorer" => "internet-explorer",
+        "Edge" => "edge",
+        "Chrome" => "chrome",
+        // The stock browser of Android 4 and before passes for Safari.
+        "Safari" if os == Some("android") => "android-browser",
+        "Safari" => "safari",
+        "Firefox" => "firefox",
+        "Opera" => "opera",
+        "Vivaldi" => "vivaldi",
+        "Sleipnir" => "sleipnir",
+        "Google Search App" => "google-app",
+        "Webview" => "webview",
+        "Yandex Browser" => "yandex-browser",
+        "SamsungBrowser" => "samsung-internet",
+        _ => return None,
+    };
+    Some(Named { name: Cow::Borrowed(name), version: version::at(guess.version) })
+}
+
+/// The system that a mark names; `rest` is the string after the mark.
+fn os_of(agent: &str, name: &'static str, rest: &str) -> Named {
+    let (name, version) = match name {
+        // The marketing version is the name; "10.0" is also what Windows 11 says.
+        "windows" => (windows(rest), None),
+        "ios" | "ipados" => (name, ios_version(agent)),
+        "macos" => (name, version::after(agent, "Mac OS X ")),
+        // `CrOS x86_64 14541.0.0`
+        "chrome-os" => (name, rest.split_once(' ').and_then(|(_, rest)| version::at(rest))),
+        // Their marks are followed by kernel or firmware numbers that mean nothing to a reader.
+        "linux" | "xbox" | "playstation-5" | "firefox-os" => (name, None),
+        // Their marks are followed by a model: `BlackBerry9700/5.0.0.862`.
+        "blackberry" => {
+            let elsewhere = rest.split_once('/').and_then(|(_, rest)| version::at(rest));
+            (name, version::after(agent, "Version/").or(elsewhere))
+        }
+        _ => (name, version::at(rest)),
+    };
+    Named { name: Cow::Borrowed(name), version }
+}
+
+/// `CPU iPhone OS 17_5_1 like Mac OS X`, `CPU OS 17_5 like Mac OS X`. From 26 on Safari says 18 there for ever, but its own
+/// version is that of the system.
+fn ios_version(agent: &str) -> Option<String> {
+    let version = version::after(agent, " OS ").or_else(|| version::after(agent, "iOS "))?;
+    let frozen = version.starts_with("18.6") || version.starts_with("18.7");
+    let safari = frozen.then(|| version::after(agent, "Version/")).flatten();
+    let is_newer = |safari: &String| safari.split('.').next().and_then(|major| major.parse().ok()) >= Some(26);
+    Some(safari.filter(is_newer).unwrap_or(version))
+}
+
+/// An iPad that asks for the pages of a desktop passes for a Mac, but for what no browser says on one. Safari itself
+/// leaves no such sign.
+fn is_ipad(agent: &str, os: &str) -> bool {
+    os == "macos" && ["Mobile/", "CriOS/", "FxiOS/", "EdgiOS/", "GSA/"].iter().any(|mark| agent.contains(mark))
+}
+
+fn windows(rest: &str) -> &'static str {
+    let release = rest.strip_prefix("NT ").unwrap_or(rest);
+    let releases = [
+        ("10.", "windows-10"),
+        ("6.4", "windows-10"),
+        ("6.3", "windows-8.1"),
+        ("6.2", "windows-8"),
+        ("6.1", "windows-7"),
+        ("6.0", "windows-vista"),
+        ("5.2", "windows-xp"),
+        ("5.1", "windows-xp"),
+        ("XP", "windows-xp"),
+        ("5.0", "windows-2000"),
+        ("98", "windows-98"),
+        ("95", "windows-95"),
+        ("CE", "windows-ce"),
+    ];
+    releases.iter().find(|(prefix, _)| release.starts_with(prefix)).map_or("windows", |(_, name)| name)
+}
+
+fn device(agent: &str, marked: &Marked<'_>, os: Option<&str>, guess: Option<&WootheeResult<'_>>) -> Option<Device> {
+    let has_model = matches!(os, Some("android" | "harmonyos" | "linux"));
+    if let Some(device) = marked.device.or_else(|| has_model.then(|| models::device(agent)).flatten()) {
+        return Some(device);
+    }
+    match guess.map_or("", |guess| guess.category) {
+        "mobilephone" => return Some(Device::MobilePhone),
+        "appliance" => return Some(Device::Appliance),
+        _ => {}
+    }
+    let device = match os? {
+        "android" | "harmonyos" => android_device(agent),
+        "ipados" | "blackberry-tablet-os" => Device::Tablet,
+        "ios" | "windows-phone" | "blackberry" | "bada" | "firefox-os" | "sailfish-os" | "meego" | "maemo" => {
+            Device::Smartphone
+        }
+        "symbian" | "kaios" | "windows-ce" | "series-40" | "brew" | "mre" => Device::MobilePhone,
+        "tizen" if agent.contains("Mobile") => Device::Smartphone,
+        "tizen" | "webos" | "tvos" | "roku-os" | "vidaa" => Device::Tv,
+        "watchos" => Device::Wearable,
+        "macos" | "linux" | "chrome-os" | "freebsd" | "openbsd" | "netbsd" | "solaris" | "haiku" => Device::Pc,
+        os if os.starts_with("windows") => Device::Pc,
+        _ => Device::Other,
+    };
+    Some(device)
+}
+
+/// A browser on an Android phone says `Mobile`, on a tablet it does not. Applications that write their own string
+/// say neither, and live on phones.
+fn android_device(agent: &str) -> Device {
+    let browser_engine = agent.contains("AppleWebKit/") || agent.contains("Gecko/");
+    if browser_engine && !agent.contains("Mobile") { Device::Tablet } else { Device::Smartphone }
+}
+
+/// A small cache in front of [`parse`], one per worker, so without locks.
+///
+/// Two generations: new strings go to the young half; when it is full it becomes the old half and the former old half
+/// is dropped. A hit in the old half moves to the young one. So what was seen since the last swap stays, and a
+/// stranger who sends a new string with every click evicts in bulk, at no more cost than the parse itself.
+/// The hash is randomly keyed: nobody outside can aim at one bucket.
+pub struct AgentCache {
+    half: usize,
+    lists: Arc<Lists>,
+    young: Generation,
+    old: Generation,
+}
+
+/// Keyed by the raw header bytes: a hit needs neither UTF-8 validation nor an allocation.
+type Generation = HashMap<Box<[u8]>, Arc<AgentFacts>, RandomState>;
+
+impl AgentCache {
+    /// A cache of at most `capacity` agent strings (at least two), none longer than 512 bytes.
+    pub fn new(capacity: usize) -> Self {
+        Self {
+            half: (capacity / 2).max(1),
+            lists: Arc::default(),
+            young: Generation::default(),
+            old: Generation::default(),
+        }
+    }
+
+    /// Judges by these lists from now on. What was judged by others is forgotten.
+    pub fn judge_by(&mut self, lists: &Arc<Lists>) {
+        if !Arc::ptr_eq(&self.lists, lists) {
+            self.lists = Arc::clone(lists);
+            self.young.clear();
+            self.old.clear();
+        }
+    }
+
+    /// The facts of one `User-Agent` header; bytes that are not UTF-8 are replaced.
+    pub fn facts(&mut self, agent: &[u8]) -> Arc<AgentFacts> {
+        if agent.len() > MAX_CACHED_BYTES {
+            return Arc::new(parse_bytes(agent, &self.lists));
+        }
+        if let Some(facts) = self.young.get(agent) {
+            return Arc::clone(facts);
+        }
+        let known = self.old.remove_entry(agent);
+        let (key, facts) = known.unwrap_or_else(|| (agent.into(), Arc::new(parse_bytes(agent, &self.lists))));
+        self.remember(key, Arc::clone(&facts));
+        facts
+    }
+
+    fn remember(&mut self, key: Box<[u8]>, facts: Arc<AgentFacts>) {
+        if self.young.len() >= self.half {
+            mem::swap(&mut self.young, &mut self.old);
+            self.young.clear();
+        }
+        self.young.insert(key, facts);
+    }
+}
+
+fn parse_bytes(agent: &[u8], lists: &Lists) -> AgentFacts {
+    // Cut before decoding, so that a long header costs no long copy; a character cut in two is replaced.
+    let cut = agent.get(..bot::MAX_AGENT_BYTES).unwrap_or(agent);
+    whole(agent, told(&String::from_utf8_lossy(cut), lists))
+}
+
+#[cfg(test)]
+mod tests;

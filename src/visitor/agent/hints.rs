@@ -1,0 +1,339 @@
+//! What a request says of its agent beside the string: user agent client hints (W3C, "User-Agent Client Hints"; the
+//! headers `Sec-CH-UA*`), and the package name that Android's web view sends as `X-Requested-With`.
+//!
+//! The string is frozen where the hints are not: Brave and Vivaldi say Chrome, Windows 11 says `Windows NT 10.0`, every
+//! Android says `10; K`. So what is known of the string is laid under, and the hints over it:
+//!
+//! - An application or a browser that the string names stays; Chrome, Safari, Firefox and a nameless web view give way
+//!   to the brand of the hints. No page can set these headers: where they and the string name different engines, the
+//!   string is the costume.
+//! - A system that only the string knows (a television's, a console's, `HarmonyOS`) stays; the others give way.
+//! - Versions come from the hints when they say more.
+//! - A form factor decides about the device; `Sec-CH-UA-Mobile` only where the system came from the hints as well.
+//! - A package name that we know (`hints/packages.rs`) names the application around a web view; any other one at least
+//!   shows that it is one, and not Chrome.
+//! - Bots keep their costume off: nothing is laid over them.
+//!
+//! Hints are structured fields (RFC 9651). One that is malformed, or longer than [`MAX_HINT_BYTES`], is ignored whole, and
+//! so are brands that are not in our table, above all those that are sent to keep servers from relying on the list
+//! (`"Not.A/Brand"`). Any bytes are read without panic, in one pass.
+
+mod cache;
+mod fields;
+mod packages;
+
+use std::borrow::Cow;
+
+pub use self::cache::HintCache;
+use self::packages::PACKAGES;
+use super::{AgentFacts, version};
+use crate::{
+    click::{Facts, Flags},
+    event::{AgentText, Device, Named},
+};
+
+/// No browser sends a longer one; what is longer is ignored.
+pub const MAX_HINT_BYTES: usize = 512;
+
+/// The headers, as they came; empty for those that did not.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub struct Hints<'a> {
+    /// `Sec-CH-UA-Full-Version-List`, else `Sec-CH-UA`.
+    pub brands: &'a [u8],
+    /// `Sec-CH-UA-Platform`.
+    pub platform: &'a [u8],
+    /// `Sec-CH-UA-Platform-Version`.
+    pub platform_version: &'a [u8],
+    /// `Sec-CH-UA-Form-Factors`.
+    pub form_factors: &'a [u8],
+    /// `X-Requested-With`.
+    pub requested_with: &'a [u8],
+    /// `Sec-CH-UA-Mobile`.
+    pub mobile: Option<bool>,
+}
+
+impl<'a> Hints<'a> {
+    /// The hints of a click.
+    pub fn of(facts: &Facts<'a>) -> Self {
+        let texts = &facts.texts;
+        let mobile = match (facts.flags.has(Flags::MOBILE), facts.flags.has(Flags::NOT_MOBILE)) {
+            (true, false) => Some(true),
+            (false, true) => Some(false),
+            _ => None,
+        };
+        Self {
+            brands: texts.hint_brands,
+            platform: texts.hint_platform,
+            platform_version: texts.hint_platform_version,
+            form_factors: texts.hint_form_factors,
+            requested_with: texts.requested_with,
+            mobile,
+        }
+    }
+
+    /// Whether the request says nothing beside the string. `mobile` alone changes nothing.
+    pub fn is_empty(&self) -> bool {
+        self.texts().iter().all(|text| text.is_empty())
+    }
+
+    fn texts(&self) -> [&'a [u8]; 5] {
+        [self.brands, self.platform, self.platform_version, self.form_factors, self.requested_with]
+    }
+}
+
+/// What is known of an agent when its string says `known` and the request `hints`.
+pub fn overlay(known: &AgentFacts, hints: &Hints<'_>) -> AgentFacts {
+    let mut told = known.clone();
+    if told.bot.is_none() && !hints.is_empty() {
+        let moved = system(&mut told, hints);
+        browser(&mut told, hints);
+        application(&mut told, hints);
+        device(&mut told, hints, moved);
+        told.text = AgentText::of(told.browser.as_ref(), told.os.as_ref(), told.device);
+    }
+    told
+}
+
+/// `Sec-CH-UA-Platform`, and the slug of its system.
+const PLATFORMS: &[(&str, &str)] = &[
+    ("Android", "android"),
+    ("Windows", "windows"),
+    ("macOS", "macos"),
+    ("Mac OS X", "macos"),
+    ("Linux", "linux"),
+    ("iOS", "ios"),
+    ("Chrome OS", "chrome-os"),
+    ("Chromium OS", "chrome-os"),
+    ("Fuchsia", "fuchsia"),
+    ("HarmonyOS", "harmonyos"),
+    ("OpenHarmony", "harmonyos"),
+    ("Tizen", "tizen"),
+];
+
+/// Whether the system is now another one than the string says.
+fn system(told: &mut AgentFacts, hints: &Hints<'_>) -> bool {
+    let platform = fields::string(hints.platform);
+    let Some(&(_, hinted)) = PLATFORMS.iter().find(|(platform_name, _)| platform == Some(platform_name)) else {
+        return false;
+    };
+    let version = fields::string(hints.platform_version).and_then(version::whole);
+    let known = told.os.as_ref().map(|os| os.name.as_ref());
+    if known.is_some_and(|known| family(known) != hinted) {
+        if known.is_some_and(is_special) || hinted == "ios" && known == Some("ipados") {
+            return false;
+        }
+        told.os = Some(named(hinted, version.as_deref()));
+        return true;
+    }
+    let Some(os) = &mut told.os else {
+        told.os = Some(named(hinted, version.as_deref()));
+        return true;
+    };
+    match (hinted, version) {
+        ("windows", Some(version)) => os.name = Cow::Borrowed(windows(&version)),
+        // A kernel's, which means nothing to a reader.
+        ("linux" | "windows", _) | (_, None) => {}
+        (_, Some(version)) => {
+            let short = short(&version);
+            if short != "0" && os.version.as_deref().map(self::short) != Some(short) {
+                os.version = Some(short.to_owned());
+            }
+        }
+    }
+    false
+}
+
+/// A system as the hints tell it.
+fn named(hinted: &'static str, version: Option<&str>) -> Named {
+    match (hinted, version) {
+        ("windows", version) => Named { name: Cow::Borrowed(version.map_or("windows", windows)), version: None },
+        ("linux", _) => Named { name: Cow::Borrowed("linux"), version: None },
+        (name, version) => {
+            let version = version.map(short).filter(|version| *version != "0");
+            Named { name: Cow::Borrowed(name), version: version.map(str::to_owned) }
+        }
+    }
+}
+
+/// All releases of Windows are one system here.
+fn family(os: &str) -> &str {
+    match os {
+        "windows-phone" | "windows-ce" => os,
+        _ if os.starts_with("windows") => "windows",
+        _ => os,
+    }
+}
+
+/// Systems that browsers pass for another one in their hints, or that have none.
+fn is_special(os: &str) -> bool {
+    !matches!(family(os), "windows" | "android" | "macos" | "linux" | "ios" | "chrome-os")
+}
+
+/// Microsoft's table: 13 and above is Windows 11, 0.1 to 0.3 are the releases before Windows 10.
+fn windows(version: &str) -> &'static str {
+    let mut parts = version.split('.').map(|part| part.parse::<u32>().unwrap_or(u32::MAX));
+    match (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) {
+        (0, 1) => "windows-7",
+        (0, 2) => "windows-8",
+        (0, 3) => "windows-8.1",
+        (0, _) => "windows",
+        (1..13, _) => "windows-10",
+        _ => "windows-11",
+    }
+}
+
+/// `14.0.0` is what everybody calls 14.
+fn short(version: &str) -> &str {
+    let mut short = version;
+    while let Some(shorter) = short.strip_suffix(".0") {
+        short = shorter;
+    }
+    short
+}
+
+/// Brands, the surer before the vaguer when a browser sends several, and the slug of the browser.
+const BRANDS: &[(&str, &str)] = &[
+    ("OperaMobile", "opera"),
+    ("Opera GX", "opera-gx"),
+    ("Opera GX Android", "opera-gx"),
+    ("Opera Mini Android", "opera-mini"),
+    ("Opera", "opera"),
+    ("Opera Air", "opera"),
+    ("Opera Crypto", "opera"),
+    ("Brave", "brave"),
+    ("Brave Browser", "brave"),
+    ("Vivaldi", "vivaldi"),
+    ("Samsung Internet", "samsung-internet"),
+    ("YaSearchApp", "yandex-app"),
+    ("YaSearchBrowser", "yandex-app"),
+    ("YaBrowser", "yandex-browser"),
+    ("Yandex", "yandex-browser"),
+    ("DuckDuckGo", "duckduckgo"),
+    ("Whale", "whale"),
+    ("CocCoc", "coc-coc"),
+    ("Coc Coc", "coc-coc"),
+    ("Ecosia", "ecosia"),
+    ("HuaweiBrowser", "huawei-browser"),
+    ("Miui Browser", "miui-browser"),
+    ("XiaoMiBrowser", "miui-browser"),
+    ("QQBrowser", "qq-browser"),
+    ("Amazon Silk", "silk"),
+    ("Silk", "silk"),
+    ("Oculus Browser", "oculus-browser"),
+    ("Meta Quest Browser", "oculus-browser"),
+    ("Avast Secure Browser", "avast-secure-browser"),
+    ("AvastSecureBrowser", "avast-secure-browser"),
+    ("AVG Secure Browser", "avg-secure-browser"),
+    ("Avira Secure Browser", "avira-secure-browser"),
+    ("CCleaner Browser", "ccleaner-browser"),
+    ("Norton Private Browser", "norton-browser"),
+    ("Norton Secure Browser", "norton-browser"),
+    ("SznProhlizec", "seznam-browser"),
+    ("WaveBrowser", "wave-browser"),
+    ("Wavebox", "wavebox"),
+    ("Puffin", "puffin"),
+    ("Atom", "atom"),
+    ("Microsoft Edge WebView2", WEBVIEW),
+    ("Microsoft Edge", "edge"),
+    ("Google Chrome", CHROME),
+    ("Android WebView", WEBVIEW),
+];
+
+const CHROME: &str = "chrome";
+const WEBVIEW: &str = "webview";
+
+fn browser(told: &mut AgentFacts, hints: &Hints<'_>) {
+    let mut best = (BRANDS.len(), None);
+    let whole = fields::list(hints.brands, |brand, version| {
+        if let Some(at) = BRANDS.iter().take(best.0).position(|(name, _)| *name == brand) {
+            best = (at, version);
+        }
+    });
+    let Some(&(_, hinted)) = BRANDS.get(best.0).filter(|_| whole.is_some()) else {
+        return;
+    };
+    let version = best.1.and_then(version::whole);
+    let known = told.browser.as_ref().map_or("", |browser| browser.name.as_ref());
+    match (known, hinted) {
+        (known, hinted) if known == hinted => {
+            if let (Some(known), Some(version)) = (&mut told.browser, version) {
+                refine(known, version);
+            }
+        }
+        // It embeds the same engine, and says that it is not Chrome.
+        (CHROME, WEBVIEW) => told.browser.iter_mut().for_each(|known| known.name = Cow::Borrowed(WEBVIEW)),
+        // The string says where Chrome is embedded, or which of Opera's browsers it is.
+        (WEBVIEW, CHROME) => {}
+        ("opera", "opera-gx") => told.browser.iter_mut().for_each(|known| known.name = Cow::Borrowed(hinted)),
+        ("" | CHROME | WEBVIEW | "safari" | "firefox" | "android-browser", _) => {
+            told.browser = Some(Named { name: Cow::Borrowed(hinted), version });
+        }
+        _ => {}
+    }
+}
+
+/// Takes the hint's version when it is the string's with what was frozen away: `126.0.6478.62` for `126.0.0.0`.
+fn refine(known: &mut Named, hinted: String) {
+    let Some(version) = &known.version else {
+        known.version = Some(hinted);
+        return;
+    };
+    let major = version.split('.').next().unwrap_or_default();
+    if short(version) == major && short(&hinted) != major && hinted.split('.').next() == Some(major) {
+        known.version = Some(hinted);
+    }
+}
+
+fn application(told: &mut AgentFacts, hints: &Hints<'_>) {
+    let package = fields::package(hints.requested_with);
+    let is_android = told.os.as_ref().is_some_and(|os| matches!(os.name.as_ref(), "android" | "harmonyos"));
+    let Some(package) = package.filter(|_| is_android) else {
+        return;
+    };
+    let known = told.browser.as_ref().map_or("", |browser| browser.name.as_ref());
+    if !matches!(known, "" | CHROME | WEBVIEW | "android-browser") {
+        return;
+    }
+    match PACKAGES.binary_search_by_key(&package, |(name, _)| name) {
+        Ok(at) if PACKAGES[at].1 == known => {}
+        Ok(at) => told.browser = Some(Named { name: Cow::Borrowed(PACKAGES[at].1), version: None }),
+        Err(_) => told.browser.iter_mut().for_each(|known| known.name = Cow::Borrowed(WEBVIEW)),
+    }
+}
+
+/// Form factors, and the device that each tells; the most telling first, since a device may send several.
+const FORM_FACTORS: &[(&str, Device)] = &[
+    ("Automotive", Device::Appliance),
+    ("Watch", Device::Wearable),
+    ("XR", Device::Wearable),
+    ("TV", Device::Tv),
+    ("EInk", Device::Appliance),
+    ("Tablet", Device::Tablet),
+    ("Mobile", Device::Smartphone),
+    ("Desktop", Device::Pc),
+];
+
+/// `moved`: the system came from the hints.
+fn device(told: &mut AgentFacts, hints: &Hints<'_>, moved: bool) {
+    let mut best = FORM_FACTORS.len();
+    let whole = fields::list(hints.form_factors, |factor, _| {
+        best = FORM_FACTORS.iter().take(best).position(|(name, _)| *name == factor).unwrap_or(best);
+    });
+    let hinted = FORM_FACTORS.get(best).filter(|_| whole.is_some()).map(|&(_, device)| device);
+    let os = told.os.as_ref().map_or("", |os| family(&os.name));
+    let by_system = match (os, hints.mobile) {
+        _ if !moved => None,
+        ("android" | "harmonyos", Some(false)) => Some(Device::Tablet),
+        ("android" | "harmonyos" | "ios", _) | (_, Some(true)) => Some(Device::Smartphone),
+        ("windows" | "macos" | "linux" | "chrome-os", _) => Some(Device::Pc),
+        _ => None,
+    };
+    let general = [Device::Pc, Device::Smartphone, Device::Tablet, Device::Other];
+    let is_general = |device: Option<Device>| device.is_none_or(|device| general.contains(&device));
+    if is_general(told.device) || !is_general(hinted) {
+        told.device = hinted.or(by_system).or(told.device);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,118 @@
+//! What hints make of an agent, remembered: reading them for every click would cost more than all else of the agent.
+
+use std::{
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
+
+use ahash::RandomState;
+use hashbrown::{Equivalent, HashMap};
+
+use super::{Hints, MAX_HINT_BYTES, overlay};
+use crate::visitor::agent::AgentFacts;
+
+/// Combinations of agents and hints that are remembered; a few MiB a worker when all are full.
+pub(super) const ENTRIES: usize = 16_384;
+
+/// A cache in front of [`overlay`], one per worker, so without locks. A hit allocates nothing, and neither does a click
+/// without hints. Full, it starts again empty.
+///
+/// An agent is known by the address of its facts, which the entry keeps alive: no other facts can come to lie there.
+#[derive(Default)]
+pub struct HintCache(HashMap<Key, Arc<AgentFacts>, RandomState>);
+
+impl HintCache {
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// What is known of an agent whose string says `known`, when the request says `hints`.
+    pub fn told(&mut self, known: Arc<AgentFacts>, hints: &Hints<'_>) -> Arc<AgentFacts> {
+        if known.bot.is_some() || hints.is_empty() {
+            return known;
+        }
+        // Nobody else holds them: the string itself was not worth remembering, or it is not yet.
+        if Arc::strong_count(&known) == 1 || hints.texts().iter().any(|text| text.len() > MAX_HINT_BYTES) {
+            return Arc::new(overlay(&known, hints));
+        }
+        if let Some(told) = self.0.get(&Asked { known: &known, hints: *hints }) {
+            return Arc::clone(told);
+        }
+        let told = overlay(&known, hints);
+        let told = if told == *known { Arc::clone(&known) } else { Arc::new(told) };
+        if self.0.len() == ENTRIES {
+            self.0.clear();
+        }
+        self.0.insert(Key::new(known, hints), Arc::clone(&told));
+        told
+    }
+}
+
+struct Key {
+    known: Arc<AgentFacts>,
+    /// The texts of the hints, one behind the other.
+    bytes: Box<[u8]>,
+    lengths: [u16; 5],
+    mobile: Option<bool>,
+}
+
+impl Key {
+    fn new(known: Arc<AgentFacts>, hints: &Hints<'_>) -> Self {
+        let texts = hints.texts();
+        // None is longer than `MAX_HINT_BYTES`.
+        let lengths = texts.map(|text| text.len() as u16);
+        Self { known, bytes: texts.concat().into(), lengths, mobile: hints.mobile }
+    }
+
+    fn asked(&self) -> Asked<'_> {
+        let mut rest = &*self.bytes;
+        let [brands, platform, platform_version, form_factors, requested_with] = self.lengths.map(|length| {
+            let (text, tail) = rest.split_at(usize::from(length));
+            rest = tail;
+            text
+        });
+        let mobile = self.mobile;
+        let hints = Hints { brands, platform, platform_version, form_factors, requested_with, mobile };
+        Asked { known: &self.known, hints }
+    }
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        self.asked() == other.asked()
+    }
+}
+
+impl Eq for Key {}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.asked().hash(state);
+    }
+}
+
+/// A key that owns nothing.
+struct Asked<'a> {
+    known: &'a Arc<AgentFacts>,
+    hints: Hints<'a>,
+}
+
+impl PartialEq for Asked<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(self.known, other.known) && self.hints == other.hints
+    }
+}
+
+impl Hash for Asked<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(self.known).hash(state);
+        self.hints.hash(state);
+    }
+}
+
+impl Equivalent<Key> for Asked<'_> {
+    fn equivalent(&self, key: &Key) -> bool {
+        *self == key.asked()
+    }
+}

@@ -1,0 +1,153 @@
+//! Everything that is looked for in an agent string, as one automaton: well-known bots, applications with people in
+//! them, words that only bots use of themselves, and the systems that browsers run on.
+//!
+//! One pass finds all needles that stand in the string. Needles are constant, and few of them are the end of another
+//! one, so that the number of matches is bounded by a small multiple of the string's length.
+//!
+//! A needle is lower case and matches in any case, but not in the middle of a word: `bot/` never matches `cubot/`. A
+//! leading `^` ties it to the start of the agent string, for names that applications and phones also carry further in;
+//! a leading `*` lets it begin in the middle of a word; a trailing `$` ties it to the end of a word.
+
+use std::{borrow::Cow, sync::LazyLock};
+
+use aho_corasick::AhoCorasick;
+
+use super::{
+    allowlist, crawlers, generic,
+    group::{Found, Group},
+    products, tools,
+};
+use crate::event::{Bot, BotClass, BotReason};
+
+/// All groups. The order is precedence.
+pub(super) fn groups() -> impl Iterator<Item = &'static Group> {
+    crawlers::GROUPS.iter().chain(products::GROUPS).chain(tools::GROUPS)
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Bot(BotReason, BotClass, &'static str),
+    Person,
+    Trade,
+    /// An at sign between two words.
+    Mail,
+    Address,
+    Old,
+    Platform,
+}
+
+pub(super) struct Table {
+    automaton: Option<AhoCorasick>,
+    entries: Vec<Entry>,
+}
+
+struct Entry {
+    at_start: bool,
+    inside: bool,
+    at_end: bool,
+    kind: Kind,
+}
+
+/// Built once: a few milliseconds at the first click of the process.
+pub(super) static TABLE: LazyLock<Table> = LazyLock::new(Table::new);
+
+impl Table {
+    fn new() -> Self {
+        let bots = groups().flat_map(|group| {
+            group.entries.iter().map(|&(needle, name)| (needle, Kind::Bot(group.reason, group.class, name)))
+        });
+        let marks = [
+            (allowlist::MARKS, Kind::Person),
+            (generic::TRADES, Kind::Trade),
+            (generic::OLD, Kind::Old),
+            (generic::PLATFORMS, Kind::Platform),
+            (&["*@"], Kind::Mail),
+            (&["*://"], Kind::Address),
+        ];
+        let marks = marks.into_iter().flat_map(|(needles, kind)| needles.iter().map(move |&needle| (needle, kind)));
+        let (mut needles, mut entries) = (Vec::new(), Vec::new());
+        for (needle, kind) in bots.chain(marks) {
+            needles.push(bare(needle));
+            let (at_start, inside, at_end) =
+                (needle.starts_with('^'), needle.starts_with('*'), needle.ends_with('$'));
+            entries.push(Entry { at_start, inside, at_end, kind });
+        }
+        // Constant needles, far below the builder's limits: a test holds that this is never None.
+        let automaton = AhoCorasick::builder().ascii_case_insensitive(true).build(needles).ok();
+        Self { automaton, entries }
+    }
+
+    /// Whether it was built.
+    #[cfg(test)]
+    pub fn is_whole(&self) -> bool {
+        self.automaton.is_some()
+    }
+
+    pub fn find(&self, agent: &str) -> Found {
+        let mut found = Found::default();
+        let Some(automaton) = &self.automaton else {
+            return found;
+        };
+        let bytes = agent.as_bytes();
+        let device = device_end(bytes);
+        let mut first = usize::MAX;
+        for hit in automaton.find_overlapping_iter(agent) {
+            let at = hit.pattern().as_usize();
+            let Some(entry) = self.entries.get(at).filter(|entry| entry.stands_at(bytes, hit.start(), hit.end()))
+            else {
+                continue;
+            };
+            match entry.kind {
+                Kind::Bot(..) => first = first.min(at),
+                Kind::Person => found.person = true,
+                Kind::Trade => found.trade |= hit.start() >= device,
+                Kind::Mail => {
+                    found.trade |= hit.start() >= device && is_mail(bytes, hit.start());
+                }
+                Kind::Address => found.address = true,
+                Kind::Old => found.old = true,
+                Kind::Platform => found.platform = true,
+            }
+        }
+        if let Some(Kind::Bot(reason, class, name)) = self.entries.get(first).map(|entry| entry.kind) {
+            found.bot = Some(Bot { reason, class: Some(class), name: Some(Cow::Borrowed(name)) });
+        }
+        found
+    }
+}
+
+impl Entry {
+    fn stands_at(&self, agent: &[u8], start: usize, end: usize) -> bool {
+        let begins = match start.checked_sub(1) {
+            None => true,
+            Some(before) => !self.at_start && (self.inside || !(is_word(agent, before) && is_word(agent, start))),
+        };
+        begins && !(self.at_end && is_word(agent, end))
+    }
+}
+
+/// Where the name of an Android device ends, zero for other systems: `Mozilla/5.0 (Linux; Android 7.0; M bot 60)`.
+/// Makers call their devices what they like.
+fn device_end(agent: &[u8]) -> usize {
+    let is_android = |rest: &[u8]| [&b"Linux; Android"[..], b"Linux; U; Android"].iter().any(|s| rest.starts_with(s));
+    match agent.strip_prefix(b"Mozilla/5.0 (") {
+        Some(rest) if is_android(rest) => memchr::memchr(b')', agent).unwrap_or(0),
+        _ => 0,
+    }
+}
+
+fn is_word(agent: &[u8], at: usize) -> bool {
+    agent.get(at).is_some_and(u8::is_ascii_alphanumeric)
+}
+
+/// Whether the at sign at this place stands in a mail address, and not in a locale: `th-TH@calendar=gregorian`.
+fn is_mail(agent: &[u8], at: usize) -> bool {
+    let host = agent.get(at + 1..).unwrap_or_default();
+    let label = host.iter().take(64).take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'-').count();
+    label > 0 && host.get(label) == Some(&b'.') && is_word(agent, at.wrapping_sub(1))
+}
+
+/// The needle without its anchors.
+pub(super) fn bare(needle: &str) -> &str {
+    needle.trim_start_matches(['^', '*']).trim_end_matches('$')
+}
