@@ -156,6 +156,36 @@ pub enum BotReason {
 }
 
 impl BotReason {
+    /// In the order of the schema.
+    pub const ALL: [Self; 8] = [
+        Self::Agent,
+        Self::Library,
+        Self::EmptyAgent,
+        Self::Head,
+        Self::Prefetch,
+        Self::Preview,
+        Self::Network,
+        Self::Behaviour,
+    ];
+
+    /// What it means, in the words of the manual's table.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Agent => {
+                "the agent string names a bot or is not a browser's; or the client hints name a headless browser"
+            }
+            Self::Library => {
+                "the agent string names an HTTP library, or a browser that would have sent headers which are missing"
+            }
+            Self::EmptyAgent => "no agent string, or an empty one",
+            Self::Head => "a `HEAD` request",
+            Self::Prefetch => "a header declares a prefetch",
+            Self::Preview => "a header declares a preview",
+            Self::Network => "the address belongs to a hosting or cloud provider",
+            Self::Behaviour => "a burst: many links within seconds, as mail gateways open them",
+        }
+    }
+
     /// The slug in the event.
     pub fn name(self) -> &'static str {
         match self {
@@ -186,6 +216,36 @@ pub enum BotClass {
 }
 
 impl BotClass {
+    /// In the order of the schema.
+    pub const ALL: [Self; 10] = [
+        Self::Search,
+        Self::SocialPreview,
+        Self::Ai,
+        Self::Seo,
+        Self::Monitoring,
+        Self::Scanner,
+        Self::Feed,
+        Self::Advertising,
+        Self::Library,
+        Self::Other,
+    ];
+
+    /// What it means, in the words of the manual's table.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Search => "crawler of a search engine",
+            Self::SocialPreview => "link preview of a social network or a messenger",
+            Self::Ai => "crawler or assistant of an AI provider",
+            Self::Seo => "crawler of a search engine optimisation or marketing tool",
+            Self::Monitoring => "uptime or performance monitor",
+            Self::Scanner => "security scanner",
+            Self::Feed => "feed reader",
+            Self::Advertising => "crawler of an advertising network",
+            Self::Library => "HTTP library or command-line client",
+            Self::Other => "any other bot",
+        }
+    }
+
     /// The slug in the event.
     pub fn name(self) -> &'static str {
         match self {
