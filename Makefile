@@ -21,8 +21,8 @@ test: tools
 
 judge: tools
 	@JUDGE_KILLS=200 JUDGE_BACKLOG_MB=2048 JUDGE_LATENCY_MILLIS=10000 \
-	  $(CARGO) test --locked --test judge -- --nocapture --test-threads 1
-	@COUNTS_CLICKS=1000000 $(CARGO) test --locked --test counts whatever_kills_it -- --nocapture
+	  $(CARGO) test --locked --test integration judge:: -- --nocapture --test-threads 1
+	@COUNTS_CLICKS=1000000 $(CARGO) test --locked --test integration whatever_kills_it -- --nocapture
 
 release: tools
 	@$(CARGO) build --locked --release

@@ -1,8 +1,6 @@
 //! The second listener: health, readiness, and numbers that add up.
 // The numbers are counts: whole, and exact as floats.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::float_cmp)]
-
-mod common;
+#![allow(clippy::float_cmp)]
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -12,13 +10,14 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use common::{Answer, Edge, PATIENCE, link};
 use serde_json::json;
+
+use crate::common::{Answer, Edge, TIMEOUT, link};
 
 /// A request of any method on the admin listener.
 fn admin(edge: &Edge, method: &str, path: &str) -> Answer {
     let mut stream = TcpStream::connect(edge.admin).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     write!(stream, "{method} {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n").unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
@@ -113,7 +112,7 @@ fn a_stopping_edge_is_ready_no_more() {
     edge.wait_until("stopping", |edge| edge.log().contains("\"stopping\""));
     // From here on the address answers 503 or nobody at all.
     let answer = TcpStream::connect(edge.admin).ok().and_then(|mut stream| {
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         write!(stream, "GET /readyz HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n").ok()?;
         let mut text = String::new();
         stream.read_to_string(&mut text).ok()?;

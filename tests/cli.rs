@@ -1,5 +1,4 @@
 //! The command line as an operator meets it: the real binary, its messages and its exit codes.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::{
     fs,

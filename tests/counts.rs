@@ -1,11 +1,6 @@
 //! Counts: whatever kills the process, and whatever happens to their file, they are what the delivered events say.
 //!
 //! `COUNTS_CLICKS` sets the number of clicks; the long form is in `tests/README.md`.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-#[path = "common/clicks.rs"]
-mod clicks;
-mod common;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -27,10 +22,11 @@ use clickedge::{
         store::{Reader, Scope},
     },
 };
-use common::{CHROME, Edge, PATIENCE, Stopped, link, objects_below};
 use memchr::memmem;
 use serde::Deserialize;
 use serde_json::json;
+
+use crate::common::{Builder, CHROME, Edge, Stopped, TIMEOUT, clicks::Visitor, link, objects_below};
 
 const LINKS: usize = 500;
 const WORKSPACES: usize = 7;
@@ -50,7 +46,7 @@ const AGENTS: [&str; 5] = [
 const NETWORKS: [[u8; 3]; 4] = [[192, 0, 2], [198, 51, 100], [203, 0, 113], [10, 9, 8]];
 
 /// An edge with links of several workspaces, and one feed of all clicks.
-fn builder() -> common::Builder {
+fn builder() -> Builder {
     let mut builder = Edge::builder();
     for n in 0..LINKS {
         let mut link = link(DOMAINS[n % 2], &format!("l-{n}"), "https://www.example.com/");
@@ -88,7 +84,7 @@ impl Load<'_> {
                 continue;
             };
             stream.set_nodelay(true).unwrap();
-            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            stream.set_read_timeout(Some(TIMEOUT)).unwrap();
             while !self.is_over() && self.burst(&mut stream, &mut random) {
                 thread::sleep(PAUSE);
             }
@@ -261,7 +257,7 @@ fn count(event: &Event, expected: &mut Expected) {
 /// Everything that the store has of these hours.
 fn counted(stopped: &Stopped, hours: &BTreeSet<u64>) -> Expected {
     let mut reader = counts(stopped);
-    let snapshot = reader.snapshot(PATIENCE).unwrap();
+    let snapshot = reader.snapshot(TIMEOUT).unwrap();
     let mut counted = Expected::new();
     for (hour, kind) in hours.iter().flat_map(|hour| Kind::ALL.map(|kind| (*hour, kind))) {
         let see = |scope: &str, name: &str, counts: &Counts| {
@@ -307,7 +303,7 @@ fn assert_counts_are_exact(stopped: &Stopped) -> u64 {
 /// Waits until everything is delivered and counted.
 #[track_caller]
 fn settle(edge: &Edge) {
-    let (mut best, mut until) = (i64::MAX, Instant::now() + PATIENCE);
+    let (mut best, mut until) = (i64::MAX, Instant::now() + TIMEOUT);
     loop {
         let left = ["ring_clicks", "events_pending{feed=\"all\"}", "stats_pending"];
         let left: i64 = left.iter().map(|name| edge.metric(&format!("clickedge_{name}"))).sum();
@@ -315,7 +311,7 @@ fn settle(edge: &Edge) {
             return;
         }
         if left < best {
-            (best, until) = (left, Instant::now() + PATIENCE);
+            (best, until) = (left, Instant::now() + TIMEOUT);
         }
         assert!(Instant::now() < until, "{left} do not come to rest\n{}", edge.log());
         thread::sleep(Duration::from_millis(50));
@@ -326,7 +322,7 @@ fn settle(edge: &Edge) {
 #[track_caller]
 fn die_at(stopped: Stopped, trap: &str) -> Stopped {
     let mut edge = stopped.spawn(&[("CLICKEDGE_DIE_AT", trap)]);
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + TIMEOUT;
     while !edge.has_ended() {
         assert!(Instant::now() < until, "it never came to {trap}\n{}", edge.log());
         thread::sleep(Duration::from_millis(5));
@@ -373,10 +369,10 @@ fn counts_are_those_of_the_delivered_events_whatever_kills_it() {
             scope.spawn(move || load.visit(seed));
         }
         let wait_for = |share: u64| {
-            let (mut last, mut until) = (0, Instant::now() + PATIENCE);
+            let (mut last, mut until) = (0, Instant::now() + TIMEOUT);
             while load.answered.load(Relaxed) < clicks * share / 100 {
                 if load.answered.load(Relaxed) > last {
-                    (last, until) = (load.answered.load(Relaxed), Instant::now() + PATIENCE);
+                    (last, until) = (load.answered.load(Relaxed), Instant::now() + TIMEOUT);
                 }
                 assert!(Instant::now() < until, "nobody answers any more");
                 thread::sleep(Duration::from_millis(2));
@@ -472,7 +468,7 @@ fn what_was_counted_before_counts_were_switched_off_and_on_again_stays() {
 }
 
 fn clicks_on(edge: &Edge, count: usize) {
-    let mut visitor = clicks::Visitor::connect(edge.address);
+    let mut visitor = Visitor::connect(edge.address);
     for n in 0..count {
         assert!(visitor.click(&format!("{n}"), ""), "{}", edge.log());
     }
@@ -482,6 +478,6 @@ fn clicks_on(edge: &Edge, count: usize) {
 fn total(stopped: &Stopped) -> u64 {
     let link = Scope::Link { domain: "go.brand.com", names: ["spring", "spring"] };
     let mut reader = counts(stopped);
-    let snapshot = reader.snapshot(PATIENCE).unwrap();
+    let snapshot = reader.snapshot(TIMEOUT).unwrap();
     snapshot.totals(link, &snapshot.cover(0..u64::MAX >> 16)).unwrap().clicks
 }

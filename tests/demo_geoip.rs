@@ -1,7 +1,6 @@
 //! The demo's GeoIP database is what this file makes of `PLACES`, and nothing else.
 //!
-//! After a change here: `UPDATE_DEMO=1 cargo test --test demo_geoip`.
-#![allow(clippy::unwrap_used)]
+//! After a change here: `UPDATE_DEMO=1 cargo test --test integration demo_geoip::`.
 
 use std::{
     collections::BTreeMap,

@@ -1,15 +1,13 @@
 //! The contract with customers: events of the real binary against the schema, the facts of varied requests, and one
 //! whole event, byte for byte, in `golden/event.json`.
 //!
-//! After a wanted change of the event: `UPDATE_GOLDEN=1 cargo test --test event`.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod common;
+//! After a wanted change of the event: `UPDATE_GOLDEN=1 cargo test --test integration event::`.
 
 use std::{collections::HashSet, fs, path::Path};
 
-use common::{CHROME, Edge, link};
 use serde_json::{Value, json};
+
+use crate::common::{CHROME, Edge, link};
 
 const IPHONE: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like \
                       Gecko) Version/17.5.1 Mobile/15E148 Safari/604.1";

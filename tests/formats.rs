@@ -1,11 +1,4 @@
 //! What objects look like, of every format and compression, and how long a small feed is held back.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-#[path = "common/cli.rs"]
-mod cli;
-#[path = "common/clicks.rs"]
-mod clicks;
-mod common;
 
 use std::{
     fs,
@@ -14,10 +7,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cli::clickedge;
-use clicks::{assert_exactly_once, click, of_feed, wait_until_delivered};
-use common::{Builder, Edge};
 use serde_json::{Value, json};
+
+use crate::common::{
+    Builder, Edge,
+    cli::clickedge,
+    clicks::{assert_exactly_once, click, of_feed, wait_until_delivered},
+};
 
 /// Format, compression as the configuration has it, and what an object's name ends with.
 const ALL: [(&str, &str, &str); 9] = [

@@ -1,7 +1,4 @@
 //! What is no proper request: refused, the connection closed, and the next visitor served.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod common;
 
 use std::{
     io::{Read, Write},
@@ -9,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, Weak},
 };
 
-use common::{Answer, Edge, PATIENCE};
+use crate::common::{Answer, Edge, TIMEOUT};
 
 /// A good request that follows a bad one, to see whether the connection is still served.
 const NEXT: &[u8] = b"GET /spring HTTP/1.1\r\nHost: go.brand.com\r\nConnection: close\r\n\r\n";
@@ -28,7 +25,7 @@ fn edge() -> Arc<Edge> {
 /// Everything that comes back for these bytes until the other side closes.
 fn exchange(edge: &Edge, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(edge.address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     let _ = stream.write_all(bytes);
     let _ = stream.shutdown(Shutdown::Write);
     let mut answer = Vec::new();

@@ -1,12 +1,10 @@
 //! Which link a request means, and where its query goes: host, slashtag, case, query forwarding.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod common;
 
 use std::sync::{Arc, Mutex, Weak};
 
-use common::{Answer, Edge, link};
 use serde_json::{Value, json};
+
+use crate::common::{Answer, Edge, link};
 
 /// One edge for the tests that run at the same time; it ends with the last of them.
 fn edge() -> Arc<Edge> {

@@ -1,20 +1,16 @@
 //! The outbox under pressure: full, shared by feeds of which one fails, and touched by other hands.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-#[path = "common/clicks.rs"]
-mod clicks;
-mod common;
-#[path = "common/s3.rs"]
-mod s3;
 
 use std::{collections::BTreeSet, fs};
 
-use clicks::{
-    assert_at_least_once, assert_balanced, assert_exactly_once, click, click_with, noise, nonces, of_feed,
-    wait_until_delivered,
+use crate::common::{
+    Edge,
+    clicks::{
+        assert_at_least_once, assert_balanced, assert_exactly_once, click, click_with, noise, nonces, of_feed,
+        wait_until_delivered,
+    },
+    objects_below,
+    s3::{Fault, S3},
 };
-use common::{Edge, objects_below};
-use s3::{Fault, S3};
 
 fn quota_drops(edge: &Edge, feed: &str) -> i64 {
     edge.metric(&format!("clickedge_events_dropped_total{{feed=\"{feed}\",reason=\"spool_quota\"}}"))

@@ -1,13 +1,11 @@
 //! What the judge says of clicks, as customers and visitors see it: each reason in the event, what is refused, and who
 //! is not blamed.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod common;
 
 use std::{fs, net::IpAddr, process::Command};
 
-use common::{Builder, CHROME, Edge, Stopped, link};
 use serde_json::{Value, json};
+
+use crate::common::{Builder, CHROME, Edge, Stopped, link};
 
 const HOST: &str = "go.brand.com";
 

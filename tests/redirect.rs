@@ -1,7 +1,4 @@
 //! What a request gets: status, headers and the fate of the connection, for every kind of link, method and host.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod common;
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -9,8 +6,9 @@ use std::{
     sync::{Arc, Mutex, Weak},
 };
 
-use common::{Answer, Edge, PATIENCE, link};
 use serde_json::{Value, json};
+
+use crate::common::{Answer, Builder, Edge, TIMEOUT, link};
 
 const HOST: &str = "go.brand.com";
 const PIPELINED: &[u8] = b"GET /spring?n=1 HTTP/1.1\r\nHost: go.brand.com\r\n\r\n\
@@ -34,7 +32,7 @@ fn edge() -> Arc<Edge> {
     })
 }
 
-fn links() -> common::Builder {
+fn links() -> Builder {
     Edge::builder()
         .link(with("moved", "httpStatus", json!(301)))
         .link(with("upload", "httpStatus", json!(307)))
@@ -50,7 +48,7 @@ struct Connection(BufReader<TcpStream>);
 impl Connection {
     fn open(to: SocketAddr) -> Self {
         let stream = TcpStream::connect(to).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         Self(BufReader::new(stream))
     }
 

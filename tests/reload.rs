@@ -1,7 +1,4 @@
 //! `SIGHUP`: a new catalog, GeoIP database or list is taken over without a restart, and a bad one is not.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod common;
 
 use std::{
     collections::HashMap,
@@ -10,10 +7,11 @@ use std::{
     time::{Duration, Instant, UNIX_EPOCH},
 };
 
-use common::{Edge, PATIENCE, link};
 use ipnet::IpNet;
 use mmdb_writer::Writer;
 use serde_json::{Value, json};
+
+use crate::common::{Builder, Edge, TIMEOUT, link};
 
 const HOST: &str = "go.brand.com";
 
@@ -23,7 +21,7 @@ fn links(slashtags: impl IntoIterator<Item = usize>) -> Vec<Value> {
 
 /// An edge with the links `l0` to `l9` (and `spring`).
 fn edge() -> Edge {
-    links(0..10).into_iter().fold(Edge::builder(), common::Builder::link).feed("all", &["*"]).start()
+    links(0..10).into_iter().fold(Edge::builder(), Builder::link).feed("all", &["*"]).start()
 }
 
 fn reloads(edge: &Edge, what: &str, result: &str) -> i64 {
@@ -118,7 +116,7 @@ fn no_click_is_lost_or_mixed_up_while_catalogs_change() {
     let answers: HashMap<String, String> = std::thread::scope(|scope| {
         let clicks = scope.spawn(|| {
             let mut answers = HashMap::new();
-            let until = Instant::now() + PATIENCE;
+            let until = Instant::now() + TIMEOUT;
             while !done.load(Ordering::Acquire) && Instant::now() < until {
                 let n = answers.len().to_string();
                 let answer = edge.get(HOST, &format!("/spring?n={n}"));

@@ -1,21 +1,18 @@
 //! Delivery into a bucket: what an upload looks like, and with whose keys it is signed.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
 
-#[path = "common/clicks.rs"]
-mod clicks;
-mod common;
-#[path = "common/s3.rs"]
-mod s3;
-#[path = "s3/trouble.rs"]
 mod trouble;
 
 use std::fs;
 
-use clicks::{assert_exactly_once, click, of_feed, wait_until_delivered};
-use common::{Builder, Edge};
 use hyper::header::HeaderName;
-use s3::{KEY, ROLE_KEY, ROLE_TOKEN, S3, SECRET};
 use sha2::{Digest, Sha256};
+
+use crate::common::{
+    Builder, Edge,
+    clicks::{assert_exactly_once, click, of_feed, wait_until_delivered},
+    events_below, events_of,
+    s3::{KEY, ROLE_KEY, ROLE_TOKEN, S3, SECRET},
+};
 
 /// A stop does not wait for what cannot be delivered.
 const HASTY: &str = "[shutdown]\ndrain_secs = 1";
@@ -60,7 +57,7 @@ fn a_click_arrives_in_the_bucket() {
     for trailing in ["x-amz-trailer", "x-amz-decoded-content-length", "transfer-encoding", "content-md5"] {
         assert_eq!(put.header(trailing), None, "many stores refuse {trailing}");
     }
-    let in_it = common::events_of(&object);
+    let in_it = events_of(&object);
     let id = |event: &serde_json::Value| event["id"].as_str().unwrap().to_owned();
     for (name, value) in [
         ("sha256", sha256),
@@ -119,7 +116,7 @@ fn clicks_wait_for_the_right_secret_and_are_then_delivered_once() {
     let stopped = edge.stop();
     assert!(stopped.status.success());
     assert!(s3.objects("clicks").is_empty(), "the store checks signatures");
-    assert_exactly_once(&common::events_below(&stopped.dir().join("spool/outbox")), &clicks);
+    assert_exactly_once(&events_below(&stopped.dir().join("spool/outbox")), &clicks);
 
     s3.write_credentials(KEY, SECRET);
     let edge = stopped.restart();

@@ -1,8 +1,5 @@
 //! The operator's lists and databases in the running edge: what they add to events, and that `SIGHUP` takes over a
 //! changed one, refuses a broken one with its place, and takes a mended one. A broken one refuses a start, and `check`.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod common;
 
 use std::{
     fs,
@@ -10,11 +7,12 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use common::{Edge, link};
 use ipnet::IpNet;
 use mmdb_writer::Writer;
 use serde::Serialize;
 use serde_json::{Value, json};
+
+use crate::common::{Edge, link};
 
 const HOST: &str = "go.brand.com";
 const TRUST: &str = "[client_address]\ntrusted_proxies = [\"127.0.0.0/8\"]";

@@ -1,17 +1,4 @@
 //! `clickedge spool`: what an operator sees of a spool, and sends again, while an edge runs on it and when none does.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-#[path = "common/cli.rs"]
-mod cli;
-#[path = "common/clicks.rs"]
-mod clicks;
-mod common;
-#[path = "common/damage.rs"]
-mod damage;
-#[path = "common/feed.rs"]
-mod feed;
-#[path = "common/s3.rs"]
-mod s3;
 
 use std::{
     collections::BTreeSet,
@@ -22,13 +9,18 @@ use std::{
     time::Duration,
 };
 
-use cli::{Said, clickedge, spool};
-use clicks::{Visitor, assert_exactly_once, click, nonces, of_feed, wait_until_delivered};
-use common::{Builder, Edge, Stopped, events_below, objects_below};
-use damage::World;
-use feed::{Files, Series, hour};
-use s3::{Fault, S3};
 use serde_json::{Value, json};
+
+use crate::common::{
+    Builder, Edge, Stopped,
+    cli::{Said, clickedge, spool},
+    clicks::{Visitor, assert_exactly_once, click, nonces, of_feed, wait_until_delivered},
+    damage::World,
+    events_below,
+    feed::{Files, Series, hour},
+    objects_below,
+    s3::{Fault, S3},
+};
 
 /// Keeps what was delivered.
 const KEEP: &str = "retain_secs = 3600";

@@ -1,13 +1,4 @@
 //! Stops, orderly and not: a click that was answered is delivered, once, by this process or the next.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-#[path = "common/clicks.rs"]
-mod clicks;
-mod common;
-#[path = "common/disk.rs"]
-mod disk;
-#[path = "common/s3.rs"]
-mod s3;
 
 use std::{
     collections::BTreeSet,
@@ -20,13 +11,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use clicks::{
-    Visitor, assert_at_least_once, assert_balanced, assert_exactly_once, click, click_with, noise, of_feed,
-    wait_until_delivered,
+use crate::common::{
+    Edge, TIMEOUT,
+    clicks::{
+        Visitor, assert_at_least_once, assert_balanced, assert_exactly_once, click, click_with, noise, of_feed,
+        wait_until_delivered,
+    },
+    connect,
+    disk::SmallDisk,
+    events_below, exchange, free_address, objects_below,
+    s3::{Fault, S3},
 };
-use common::{Edge, PATIENCE, connect, events_below, exchange, free_address, objects_below};
-use disk::SmallDisk;
-use s3::{Fault, S3};
 
 /// A stop takes this long at most: a second of grace, one to drain, and what a busy machine adds.
 const STOP: Duration = Duration::from_secs(15);
@@ -166,7 +161,7 @@ fn a_click_that_was_captured_before_a_kill_is_delivered_by_the_next_process() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + TIMEOUT;
     let stream = loop {
         match connect(None, stopped.address) {
             Ok(stream) => break stream,

@@ -1,17 +1,14 @@
 //! TLS: one socket, many branded domains, each with its own certificate.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod common;
-#[path = "common/tls.rs"]
-mod tls;
 
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
 };
 
-use common::{Answer, CHROME, Edge, PATIENCE, connect, free_address};
-use tls::certificate;
+use crate::common::{
+    Answer, CHROME, Edge, TIMEOUT, connect, free_address,
+    tls::{self, certificate},
+};
 
 /// Asks for `/spring` over TLS; returns the leaf that the edge showed, and the answer.
 fn get(address: SocketAddr, sni: Option<&str>, host: &str) -> (Vec<u8>, Answer) {
@@ -62,7 +59,7 @@ fn each_server_name_gets_its_certificate_and_everybody_else_the_first() {
     assert_eq!(edge.get("go.brand.com", "/spring").status, 302, "the plain socket answers beside it");
 
     let plain = TcpStream::connect(address).unwrap();
-    plain.set_read_timeout(Some(PATIENCE)).unwrap();
+    plain.set_read_timeout(Some(TIMEOUT)).unwrap();
     (&plain).write_all(b"GET /spring HTTP/1.1\r\nHost: go.brand.com\r\n\r\n").unwrap();
     let mut text = Vec::new();
     let _ = (&plain).read_to_end(&mut text);

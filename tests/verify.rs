@@ -1,21 +1,15 @@
 //! `clickedge feed verify`: that it proves a whole feed, and finds whatever is wrong with a damaged one.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod common;
-#[path = "common/damage.rs"]
-mod damage;
-#[path = "common/feed.rs"]
-mod feed;
-#[path = "common/s3.rs"]
-mod s3;
 
 use std::process::{Command, Output};
 
-use damage::{DAMAGES, Damage, World, cut, damage, forget, gap, remove, unlisted};
-use feed::{Files, SHAPES, Series, event, hour, id_of};
-use s3::{Fault, S3};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use crate::common::{
+    damage::{DAMAGES, Damage, World, cut, damage, forget, gap, remove, unlisted},
+    feed::{Files, SHAPES, Series, event, hour, id_of},
+    s3::{Fault, S3},
+};
 
 struct Answer {
     code: i32,

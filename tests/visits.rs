@@ -1,12 +1,10 @@
 //! Who an event tells about, and to whom: sessions, what opting out leaves out, and which feeds get a click.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod common;
 
 use std::{collections::HashSet, fs, path::Path};
 
-use common::{Builder, CHROME, Edge, connect, exchange, link};
 use serde_json::{Value, json};
+
+use crate::common::{Builder, CHROME, Edge, connect, exchange, link};
 
 fn of_workspace(slashtag: &str, workspace: Option<&str>) -> Value {
     let mut link = link("go.brand.com", slashtag, "https://www.example.com/");

@@ -1,5 +1,4 @@
 //! The binary as an operator runs it: arguments in, exit code and text out.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
 use std::{
     path::Path,

@@ -1,5 +1,4 @@
 //! Clicks that can be told apart: each carries a nonce in its query, which comes back in its event.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,14 +8,14 @@ use std::{
 
 use serde_json::Value;
 
-use crate::common::{self, CHROME, Edge};
+use super::{CHROME, Edge, connect};
 
 /// A browser that keeps its connection open.
 pub struct Visitor(BufReader<TcpStream>);
 
 impl Visitor {
     pub fn connect(address: SocketAddr) -> Self {
-        let stream = common::connect(None, address).expect("a connection");
+        let stream = connect(None, address).expect("a connection");
         stream.set_nodelay(true).unwrap();
         Self(BufReader::new(stream))
     }

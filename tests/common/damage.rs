@@ -1,7 +1,6 @@
 //! A sound feed, everything that can be wrong with one, and what must be said about it.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
-use crate::feed::{Files, Series, event};
+use super::feed::{Files, Series, event};
 
 /// Two hours of one feed at one edge, and the beginning of a third.
 pub struct World {

@@ -1,5 +1,4 @@
 //! Disks that fail on demand. All of them need root; where they cannot be had the reason is given, and a test skips.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
 use std::{
     fs::{self, File},

@@ -1,5 +1,4 @@
 //! A delivered feed, built by hand: objects of every format and the manifests that list them.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
 use std::{collections::BTreeMap, fs, io::Write, path::Path};
 

@@ -4,7 +4,6 @@
 //! that differ between feeds, objects that cannot be read and events in the wrong partition. A click whose answer was
 //! not read may have become an event or not: such events are counted as astray. Where everything must be there, the
 //! manifests must prove it, too.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -18,11 +17,7 @@ use std::{
 
 use serde::Deserialize;
 
-use crate::{
-    clicks::of_feed,
-    common::{Edge, PATIENCE, Stopped},
-    load::Ledger,
-};
+use super::{Edge, Stopped, TIMEOUT, clicks::of_feed, load::Ledger};
 
 /// Faults that are told one by one.
 const TOLD: usize = 12;
@@ -372,13 +367,13 @@ impl fmt::Display for Numbers {
 }
 
 /// Clicks once more, waits until nothing is under way any more, and checks that the account balances. Returns the
-/// numbers of that moment. It takes as long as it takes, but no step may take longer than [`PATIENCE`].
+/// numbers of that moment. It takes as long as it takes, but no step may take longer than [`TIMEOUT`].
 #[track_caller]
 pub fn settle(edge: &Edge, ledger: &mut Ledger, buckets: &[Bucket]) -> Numbers {
     let nonce = format!("fresh-{}", ledger.clicks.len());
     ledger.click(edge.address, &nonce, "");
     let fresh = |bucket: &Bucket| objects(&bucket.path).iter().rev().any(|path| nonces_of(path).contains(&nonce));
-    let (mut best, mut until) = (i64::MAX, Instant::now() + PATIENCE);
+    let (mut best, mut until) = (i64::MAX, Instant::now() + TIMEOUT);
     loop {
         let numbers = Numbers::of(edge);
         let (under_way, imbalance) = (numbers.under_way(buckets), numbers.imbalance(buckets));
@@ -387,7 +382,7 @@ pub fn settle(edge: &Edge, ledger: &mut Ledger, buckets: &[Bucket]) -> Numbers {
             return numbers;
         }
         if under_way < best {
-            (best, until) = (under_way, Instant::now() + PATIENCE);
+            (best, until) = (under_way, Instant::now() + TIMEOUT);
         }
         assert!(
             Instant::now() < until,

@@ -2,7 +2,6 @@
 //!
 //! A click is written into the ledger before its first byte is sent, and marked when the last byte of its redirect has
 //! been read. So the ledger is right at every moment at which the edge may die.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
 use std::{
     collections::HashMap,
@@ -18,7 +17,7 @@ use std::{
 
 use memchr::memmem;
 
-use crate::common::CHROME;
+use super::CHROME;
 
 /// How long an answer may take. A redirect that waits for a disk or a store takes longer.
 const ANSWER: Duration = Duration::from_secs(10);

@@ -1,7 +1,5 @@
 //! An S3 server inside the test process: files in a folder, real signature checks, and faults on demand.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
-#[path = "s3/service.rs"]
 mod service;
 
 use std::{
@@ -16,7 +14,6 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinHandle};
 
-use crate::common;
 use service::{State, accept};
 
 /// The keys in the credentials file.
@@ -197,7 +194,7 @@ impl S3 {
     /// The keys of a bucket's objects, sorted.
     pub fn objects(&self, bucket: &str) -> Vec<String> {
         let root = self.state.root.join(bucket);
-        let keys = common::objects_below(&root).into_iter().map(|path| path.strip_prefix(&root).unwrap().to_owned());
+        let keys = super::objects_below(&root).into_iter().map(|path| path.strip_prefix(&root).unwrap().to_owned());
         let mut keys: Vec<_> = keys.map(|key| key.to_str().unwrap().to_owned()).collect();
         keys.sort();
         keys
@@ -205,7 +202,7 @@ impl S3 {
 
     /// The events in a bucket, in the order of its keys.
     pub fn events(&self, bucket: &str) -> Vec<Value> {
-        common::events_below(&self.state.root.join(bucket))
+        super::events_below(&self.state.root.join(bucket))
     }
 }
 

@@ -1,5 +1,4 @@
 //! Clients and certificates for TLS.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
 use std::{fs, net::TcpStream, path::Path, sync::Arc};
 

@@ -4,11 +4,11 @@
 
 use std::{fs, path::Path, thread, time::Duration};
 
-use crate::{
-    finish, judge,
+use super::{finish, two_feeds};
+use crate::common::{
+    judge,
     load::{LIGHT, Load},
     s3::S3,
-    two_feeds,
 };
 
 const LIBRARIES: [&str; 3] = [

@@ -3,13 +3,12 @@
 
 use std::{thread, time::Duration};
 
-use crate::{
+use super::{finish, finish_with, two_feeds};
+use crate::common::{
     disk::{Frozen, SmallDisk, Volume},
-    finish, finish_with,
     judge::Numbers,
     load::{LIGHT, Load, Pace},
     s3::S3,
-    two_feeds,
 };
 
 /// The smallest journal that the configuration takes: it has to fit on these disks.

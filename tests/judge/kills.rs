@@ -7,12 +7,11 @@ use std::{ops::Range, thread, time::Duration};
 
 use fastrand::Rng;
 
-use crate::{
-    common::{Edge, Stopped},
-    finish,
+use super::{finish, setting, two_feeds};
+use crate::common::{
+    Edge, Stopped,
     load::{BRISK, Load},
     s3::{Fault, S3},
-    setting, two_feeds,
 };
 
 #[test]

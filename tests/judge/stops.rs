@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use crate::{
-    common::CHROME,
-    finish, finish_with, judge,
-    judge::{Bucket, Numbers},
+use super::{finish, finish_with, two_feeds};
+use crate::common::{
+    CHROME,
+    judge::{self, Bucket, Numbers},
     load::{Click, Client, LIGHT, Ledger, Load, Pace},
     s3::{Fault, S3},
-    two_feeds,
 };
 
 const HASTY: &str = "[shutdown]\ngrace_secs = 1\ndrain_secs = 1";

@@ -14,13 +14,12 @@ use std::{
 
 use aho_corasick::{AhoCorasick, MatchKind};
 
-use crate::{
-    common::{Edge, Stopped},
+use super::{finish_with, outbox};
+use crate::common::{
+    Edge, Stopped,
     disk::SmallDisk,
-    finish_with,
     judge::{self, Bucket, Numbers, Verdict},
     load::{LIGHT, Ledger, Load},
-    outbox,
     s3::{Fault, S3},
 };
 

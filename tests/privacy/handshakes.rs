@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::visits::{Visits, hang_up};
-use crate::{common::connect, tls};
+use crate::common::{connect, tls};
 
 /// A handshake in TLS 1.1, which is not spoken any more: no session, two suites.
 const OLD: &[u8] =

@@ -7,9 +7,9 @@ use super::{
     proof::{through, tracer},
     search::{Evidence, Find, Search, assert_none},
 };
-use crate::{
+use crate::common::{
+    Edge,
     clicks::of_feed,
-    common::Edge,
     s3::{Fault, S3},
 };
 

@@ -17,11 +17,13 @@ use super::{
     trace::Tracer,
     visits::Visits,
 };
-use crate::{
+use crate::common::{
+    Builder, Edge, Stopped,
     cli::{clickedge, spool},
     clicks::{Visitor, of_feed},
-    common::{Builder, Edge, Stopped, connect, free_address, link},
+    connect,
     disk::SmallDisk,
+    free_address, link,
     s3::{Fault, S3},
     tls,
 };

@@ -18,7 +18,7 @@ use std::{
 use tempfile::TempDir;
 
 use super::search::Evidence;
-use crate::common::PATIENCE;
+use crate::common::TIMEOUT;
 
 /// Calls that hand bytes to the kernel.
 const WRITES: [&str; 8] = ["write", "writev", "pwrite64", "pwritev", "pwritev2", "sendto", "sendmsg", "sendmmsg"];
@@ -93,7 +93,7 @@ impl Tracer {
 
     /// What was traced of the processes with these ids, after their end.
     pub fn read(&self, processes: &[u32]) -> Trace {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + TIMEOUT;
         loop {
             let text = fs::read_to_string(self.file()).unwrap_or_default();
             let ended = |process: &u32| text.lines().any(|line| is_end(line, *process));

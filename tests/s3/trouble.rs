@@ -6,13 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{
-    HASTY,
+use super::{HASTY, edge, wait_until_parked};
+use crate::common::{
+    Builder, Edge,
     clicks::{assert_exactly_once, click, click_with, noise, of_feed, wait_until_delivered},
-    common::{self, Builder, Edge},
-    edge,
+    events_below, objects_below,
     s3::{Fault, S3},
-    wait_until_parked,
 };
 
 /// Like [`edge`], with an object for every few clicks that carry [`noise`].
@@ -38,7 +37,7 @@ fn assert_delivers(edge: &Edge, s3: &S3, mut clicks: Vec<String>) {
 /// The keys that wait in the outbox of the feed `all`.
 fn waiting(edge: &Edge) -> Vec<String> {
     let outbox = edge.dir().join("spool/outbox/all");
-    let keys = common::objects_below(&outbox).into_iter().map(|path| path.strip_prefix(&outbox).unwrap().to_owned());
+    let keys = objects_below(&outbox).into_iter().map(|path| path.strip_prefix(&outbox).unwrap().to_owned());
     keys.map(|key| key.to_str().unwrap().to_owned()).collect()
 }
 
@@ -105,7 +104,7 @@ fn a_feed_that_is_refused_does_not_delay_another() {
     assert_eq!(edge.metric(&of_feed("events_delivered_total", "refused")), 0);
     let stopped = edge.stop();
     assert_exactly_once(&s3.events("clicks"), &clicks);
-    assert_exactly_once(&common::events_below(&stopped.dir().join("spool/outbox/refused")), &clicks);
+    assert_exactly_once(&events_below(&stopped.dir().join("spool/outbox/refused")), &clicks);
 }
 
 #[test]

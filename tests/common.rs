@@ -7,7 +7,16 @@
 //! assert_eq!(answer.status, 302);
 //! let events = edge.stop().events("all");
 //! ```
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::format_push_string, clippy::format_collect)]
+
+pub mod cli;
+pub mod clicks;
+pub mod damage;
+pub mod disk;
+pub mod feed;
+pub mod judge;
+pub mod load;
+pub mod s3;
+pub mod tls;
 
 use std::{
     fs,
@@ -22,7 +31,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// How long anything may take that should take a moment.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A link of the test catalog, with everything that an event shows of it.
 pub fn link(domain: &str, slashtag: &str, destination: &str) -> Value {
@@ -246,7 +255,7 @@ impl Edge {
 
     /// Waits until it is ready, or has ended before.
     pub fn is_ready(&mut self) -> bool {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + TIMEOUT;
         while self.try_admin("/readyz").is_none_or(|answer| answer.status != 200) {
             if self.has_ended() {
                 return false;
@@ -318,7 +327,7 @@ impl Edge {
 
     /// Waits until `condition` holds.
     pub fn wait_until(&self, what: &str, condition: impl Fn(&Self) -> bool) {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + TIMEOUT;
         while !condition(self) {
             assert!(Instant::now() < until, "still not: {what}\n{}", self.log());
             std::thread::sleep(Duration::from_millis(20));
@@ -374,7 +383,7 @@ impl Edge {
 
     /// Waits until it has ended, for whatever reason.
     pub fn wait(mut self) -> Stopped {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + TIMEOUT;
         let status = loop {
             if let Some(status) = self.process.0.try_wait().unwrap() {
                 break status;
@@ -504,7 +513,7 @@ pub fn events_of(object: &[u8]) -> Vec<Value> {
 /// A connection, from a given source address if need be.
 pub fn connect(source: Option<IpAddr>, to: SocketAddr) -> std::io::Result<TcpStream> {
     let stream = match source {
-        None => TcpStream::connect_timeout(&to, PATIENCE)?,
+        None => TcpStream::connect_timeout(&to, TIMEOUT)?,
         Some(source) => {
             let socket = socket2::Socket::new(socket2::Domain::for_address(to), socket2::Type::STREAM, None)?;
             socket.bind(&SocketAddr::new(source, 0).into())?;
@@ -512,7 +521,7 @@ pub fn connect(source: Option<IpAddr>, to: SocketAddr) -> std::io::Result<TcpStr
             socket.into()
         }
     };
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
     Ok(stream)
 }
 
