@@ -62,7 +62,7 @@ fn samples(text: &str) -> HashMap<String, f64> {
 }
 
 #[test]
-fn the_process_says_that_it_lives_and_is_ready() {
+fn the_process_reports_that_it_is_alive_and_ready() {
     let edge = Edge::builder().start();
     for (path, body) in [("/livez", "alive\n"), ("/readyz", "ready\n"), ("/readyz?verbose", "ready\n")] {
         let answer = admin(&edge, "GET", path);
@@ -88,7 +88,7 @@ fn another_path_is_not_found_and_another_method_not_allowed() {
 }
 
 #[test]
-fn counts_are_asked_for_by_path_and_what_is_wrong_is_told() {
+fn counts_are_queried_by_path_and_errors_are_reported() {
     let edge = Edge::builder().feed("all", &["*"]).start();
     let bad = admin(&edge, "GET", "/v1/stats/workspaces/w-1?from=yesterday");
     assert_eq!((bad.status, bad.header("content-type")), (400, Some("text/plain; charset=utf-8")));
@@ -105,12 +105,12 @@ fn counts_are_asked_for_by_path_and_what_is_wrong_is_told() {
 }
 
 #[test]
-fn a_stopping_edge_is_ready_no_more() {
+fn a_stopping_edge_is_not_ready() {
     let edge = Edge::builder().start();
     assert_eq!(admin(&edge, "GET", "/readyz").status, 200);
     edge.signal("TERM");
     edge.wait_until("stopping", |edge| edge.log().contains("\"stopping\""));
-    // From here on the address answers 503 or nobody at all.
+    // From here on the address answers 503, or does not answer.
     let answer = TcpStream::connect(edge.admin).ok().and_then(|mut stream| {
         stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         write!(stream, "GET /readyz HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n").ok()?;
@@ -182,7 +182,7 @@ fn the_account_balances_to_the_last_click() {
 }
 
 #[test]
-fn every_number_that_an_operator_needs_is_there_from_the_start() {
+fn every_metric_that_an_operator_needs_exists_from_the_start() {
     let geoip = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/demo/geoip.mmdb");
     let edge = Edge::builder()
         .section(&format!("[enrich]\nworkers = 3\ngeoip_file = '{}'", geoip.display()))

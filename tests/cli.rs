@@ -64,7 +64,7 @@ fn a_crawler_list_is_checked_entry_by_entry() {
 }
 
 #[test]
-fn an_unknown_key_is_refused() {
+fn an_unknown_key_is_rejected() {
     let folder = Folder::new();
     folder.write("x.toml", &format!("{SOUND}max_age_sec = 5\n"));
     folder.clickedge(&["check", "x.toml"]).fails(
@@ -80,7 +80,7 @@ error: x.toml:8:1: unknown key `max_age_sec` in `feeds[0]`
 }
 
 #[test]
-fn a_wrong_type_is_refused() {
+fn a_wrong_type_is_rejected() {
     let folder = Folder::new();
     folder.write("x.toml", &format!("{SOUND}max_age_secs = \"60\"\n"));
     folder.clickedge(&["check", "x.toml"]).fails(
@@ -144,7 +144,7 @@ fn a_file_that_the_configuration_names_must_be_there() {
 }
 
 #[test]
-fn rings_on_a_disk_or_in_the_spool_are_refused() {
+fn rings_on_a_disk_or_in_the_spool_are_rejected() {
     let folder = Folder::new();
     folder.write("links.ndjson", "");
     folder.write("x.toml", &format!("{SOUND}[capture]\ndir = \"/proc\"\n"));
@@ -165,7 +165,7 @@ fn rings_on_a_disk_or_in_the_spool_are_refused() {
 }
 
 #[test]
-fn serve_refuses_a_bad_configuration_with_the_same_words() {
+fn serve_rejects_a_bad_configuration_with_the_same_message() {
     let folder = Folder::new();
     folder.write("x.toml", "[edge]\nthreads = -1\n");
     folder.clickedge(&["serve", "--config", "x.toml"]).fails(
@@ -200,7 +200,7 @@ fn bad_usage_exits_with_64() {
 }
 
 #[test]
-fn help_tells_examples_and_exit_codes() {
+fn help_shows_examples_and_exit_codes() {
     let answer = Folder::new().clickedge(&["--help"]);
     assert_eq!(answer.code, Some(0));
     for part in [

@@ -30,7 +30,7 @@ use std::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// How long anything may take that should take a moment.
+/// The limit for what should take a moment.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A link of the test catalog, with everything that an event shows of it.
@@ -49,7 +49,7 @@ pub fn link(domain: &str, slashtag: &str, destination: &str) -> Value {
     })
 }
 
-/// Where an edge lives, through all its restarts.
+/// The folders of an edge, through all its restarts.
 struct Folders {
     work: TempDir,
     /// The rings: in memory, if this machine has a tmpfs at the usual place.
@@ -172,7 +172,7 @@ impl Builder {
                 Err(taken) => folders = taken,
             }
         }
-        panic!("somebody else takes every free port");
+        panic!("every free port is taken by another process");
     }
 }
 
@@ -217,7 +217,7 @@ impl Edge {
         builder.link(link("go.brand.com", "spring", "https://www.example.com/spring?utm_source=go"))
     }
 
-    /// Gives the folders back when somebody else took a port in the meantime.
+    /// Returns the folders when another process took a port in the meantime.
     fn start(
         folders: Folders,
         address: SocketAddr,
@@ -358,7 +358,7 @@ impl Edge {
         writeln!(log, "--- {line}").unwrap();
     }
 
-    /// Writes the catalog anew.
+    /// Replaces the catalog.
     pub fn write_links(&self, links: &[Value]) {
         let text: String = links.iter().map(|link| format!("{link}\n")).collect();
         fs::write(self.dir().join("links.ndjson"), text).unwrap();
@@ -465,8 +465,8 @@ impl Answer {
 pub const CHROME: &str =
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36";
 
-/// An address on this machine that nobody listens on. Its port is none of those that are lent to outgoing connections,
-/// so that an edge finds it free again at its restart.
+/// An address on this machine without a listener. Its port is outside the range of outgoing connections, so that an
+/// edge can bind it again at its restart.
 pub fn free_address() -> SocketAddr {
     loop {
         let address = SocketAddr::from(([127, 0, 0, 1], fastrand::u16(10_000..32_000)));
@@ -527,7 +527,7 @@ pub fn connect(source: Option<IpAddr>, to: SocketAddr) -> std::io::Result<TcpStr
 
 /// Sends bytes and reads the answer until the connection closes.
 pub fn exchange(mut stream: TcpStream, bytes: &[u8]) -> Option<Answer> {
-    // The other side may refuse and close before it has read everything.
+    // The other side may reject the request and close before it has read everything.
     let _ = stream.write_all(bytes);
     let mut text = Vec::new();
     let _ = BufReader::new(stream).read_to_end(&mut text);

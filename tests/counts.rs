@@ -1,4 +1,4 @@
-//! Counts: whatever kills the process, and whatever happens to their file, they are what the delivered events say.
+//! Counts: whatever kills the process, and whatever happens to their file, they equal the delivered events.
 //!
 //! `COUNTS_CLICKS` sets the number of clicks; the long form is in `tests/README.md`.
 
@@ -52,7 +52,7 @@ fn builder() -> Builder {
         let mut link = link(DOMAINS[n % 2], &format!("l-{n}"), "https://www.example.com/");
         link["workspace"] = json!({"id": format!("w-{}", n % WORKSPACES), "name": "W"});
         link["creator"] =
-            if n % 11 == 0 { json!({"fullName": "Nobody"}) } else { json!({"id": format!("u-{}", n % 13)}) };
+            if n % 11 == 0 { json!({"fullName": "Editor"}) } else { json!({"id": format!("u-{}", n % 13)}) };
         link["tags"] = (0..n % 4).map(|t| json!({"id": format!("t-{}", (n + t) % 17), "name": "T"})).collect();
         builder = builder.link(link);
     }
@@ -204,7 +204,7 @@ struct Domain {
 
 type Expected = HashMap<(u64, Kind, String, String), Counts>;
 
-/// What somebody counts who reads the delivered events, one by one. Returns the number of events, too.
+/// The counts by the delivered events, read one by one, and the number of these events.
 fn expected(bucket: &Path) -> (Expected, u64) {
     let mut expected = Expected::new();
     let mut ids = HashSet::new();
@@ -333,7 +333,7 @@ fn die_at(stopped: Stopped, trap: &str) -> Stopped {
 }
 
 #[test]
-fn an_edge_tells_what_it_has_counted_also_after_a_restart() {
+fn an_edge_reports_its_counts_also_after_a_restart() {
     let edge = Edge::builder().feed("all", &["*"]).start();
     let ask = |edge: &Edge, path: &str| -> serde_json::Value {
         serde_json::from_str(&edge.admin(&format!("/v1/stats/{path}")).body).unwrap()
@@ -357,7 +357,7 @@ fn an_edge_tells_what_it_has_counted_also_after_a_restart() {
 }
 
 #[test]
-fn counts_are_those_of_the_delivered_events_whatever_kills_it() {
+fn counts_equal_the_delivered_events_whatever_kills_it() {
     let clicks: u64 = std::env::var("COUNTS_CLICKS").map_or(8_000, |clicks| clicks.parse().unwrap());
     let (stop, sent, answered) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
     let edge = builder().start();
@@ -374,13 +374,13 @@ fn counts_are_those_of_the_delivered_events_whatever_kills_it() {
                 if load.answered.load(Relaxed) > last {
                     (last, until) = (load.answered.load(Relaxed), Instant::now() + TIMEOUT);
                 }
-                assert!(Instant::now() < until, "nobody answers any more");
+                assert!(Instant::now() < until, "no process answers any more");
                 thread::sleep(Duration::from_millis(2));
             }
         };
         wait_for(20);
         let stopped = edge.kill();
-        // What the first process left is counted at once, so the first of these dies amid the recovery.
+        // What the first process left is counted at once, so the first of these dies during the recovery.
         let stopped = die_at(stopped, "counting:1");
         let stopped = die_at(stopped, "counted:1");
         let edge = stopped.restart();
@@ -410,7 +410,7 @@ fn counts_are_those_of_the_delivered_events_whatever_kills_it() {
 }
 
 #[test]
-fn events_go_on_while_counts_cannot_be_written_and_are_counted_later() {
+fn events_are_delivered_while_counts_cannot_be_written_and_are_counted_later() {
     let edge = builder().start();
     let stopped = edge.stop();
     let file = stopped.dir().join("spool").join("stats.sqlite");
@@ -447,7 +447,7 @@ fn a_damaged_file_of_counts_is_moved_aside_and_costs_no_event() {
 }
 
 #[test]
-fn what_was_counted_before_counts_were_switched_off_and_on_again_stays() {
+fn counts_from_before_counting_was_switched_off_and_on_again_stay() {
     let edge = builder().start();
     clicks_on(&edge, 10);
     let mut stopped = edge.kill();

@@ -119,14 +119,14 @@ fn every_format_and_compression_is_delivered_as_what_it_is_and_proven() {
 #[test]
 fn a_small_feed_is_held_back_and_others_are_not() {
     let builder = Edge::builder().feed("eager", &["*"]);
-    let (patient, large) = (builder.bucket("patient"), builder.bucket("large"));
+    let (held, large) = (builder.bucket("held"), builder.bucket("large"));
     let edge = builder
         .section(&format!(
-            "[[feeds]]\nname = \"patient\"\nworkspaces = [\"*\"]\nmax_age_secs = 1\nhold_back_secs = 4\n\
+            "[[feeds]]\nname = \"held\"\nworkspaces = [\"*\"]\nmax_age_secs = 1\nhold_back_secs = 4\n\
              sink.dir.path = '{}'\n\
              [[feeds]]\nname = \"large\"\nworkspaces = [\"*\"]\nmax_age_secs = 1\nhold_back_secs = 3600\n\
              min_bytes = 100\nsink.dir.path = '{}'",
-            patient.display(),
+            held.display(),
             large.display()
         ))
         .start();
@@ -135,10 +135,10 @@ fn a_small_feed_is_held_back_and_others_are_not() {
     wait_until_delivered(&edge, "eager", clicks.len());
     // It has enough for an object worth opening.
     wait_until_delivered(&edge, "large", clicks.len());
-    let (early, waiting) = (since.elapsed(), edge.metric(&of_feed("events_pending", "patient")));
+    let (early, waiting) = (since.elapsed(), edge.metric(&of_feed("events_pending", "held")));
     assert!(early < Duration::from_secs(4) && waiting == 10, "after {early:?} {waiting} wait");
-    assert!(!patient.exists());
-    wait_until_delivered(&edge, "patient", clicks.len());
+    assert!(!held.exists());
+    wait_until_delivered(&edge, "held", clicks.len());
     assert!(since.elapsed() >= Duration::from_secs(4), "it came after {:?}", since.elapsed());
-    assert_exactly_once(&edge.stop().events("patient"), &clicks);
+    assert_exactly_once(&edge.stop().events("held"), &clicks);
 }

@@ -1,7 +1,7 @@
 //! The judge's cases: whatever happens to the process, its disk, its clock or its store, no click is lost, none is
 //! delivered twice, none is invented, the account balances, and a fresh click still flows.
 //!
-//! `tests/README.md` tells what each case does and how to run the long forms.
+//! `tests/README.md` describes what each case does and how to run the long forms.
 
 mod backlog;
 mod clocks;

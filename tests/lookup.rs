@@ -181,7 +181,7 @@ fn a_query_cannot_change_anything_before_the_question_mark() {
 }
 
 #[test]
-fn an_endless_query_is_left_behind_and_the_visitor_still_arrives() {
+fn an_oversized_query_is_not_forwarded_and_the_visitor_still_arrives() {
     let edge = edge();
     let endless = format!("/in?x={}", "y".repeat(17_000));
     assert_eq!(leads(&edge.get("go.brand.com", &endless)), "https://to.example/?a=own&b=own&%63=own#end");

@@ -1,4 +1,4 @@
-//! The redirect stage as a plugin: inside somebody else's Pingora proxy, with the pipeline behind it.
+//! The redirect stage as a plugin: inside another Pingora proxy, with the pipeline behind it.
 
 use std::{
     fs,
@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 
 use crate::common::{Answer, TIMEOUT, events_below, free_address, link};
 
-/// Somebody's proxy: links are answered by the plugin, the rest goes to their own server.
+/// Another project's proxy: the plugin answers links, the rest goes to its own server.
 struct TheirProxy {
     links: Redirector,
     upstream: SocketAddr,

@@ -7,7 +7,7 @@
 //! | `privacy/itself.rs` | the search finds what is there, and nothing else |
 //! | `privacy/visits.rs`, `handshakes.rs` | what clients do |
 //! | `privacy/canary.rs`, `forms.rs`, `hashes.rs`, `search.rs`, `index.rs` | addresses, how they are written down, and the search for that |
-//! | `privacy/trace.rs` | what the process tells the kernel |
+//! | `privacy/trace.rs` | what the process hands to the kernel |
 
 mod canary;
 mod forms;
@@ -26,7 +26,7 @@ use canary::{Cast, TRUSTED};
 
 /// Without this the search would prove nothing: the addresses must have been in use.
 #[test]
-fn sessions_are_told_apart_by_the_address_that_a_trusted_proxy_names() {
+fn sessions_are_distinguished_by_the_address_that_a_trusted_proxy_names() {
     let edge = Edge::builder()
         .feed("all", &["*"])
         .section(&format!("[client_address]\ntrusted_proxies = [\"{TRUSTED}\"]"))

@@ -114,7 +114,7 @@ fn a_head_request_gets_the_headers_of_a_get_without_a_body() {
 }
 
 #[test]
-fn a_method_that_is_no_click_is_refused_and_told_what_is_allowed() {
+fn a_method_that_is_no_click_gets_405_and_the_allowed_methods() {
     let edge = edge();
     for method in ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH", "BREW"] {
         for target in ["/spring", "/moved", "/nothing", "/paused"] {
@@ -144,7 +144,7 @@ fn a_post_to_a_link_that_keeps_the_method_is_redirected_but_is_no_click() {
 }
 
 #[test]
-fn a_link_that_is_unknown_switched_off_or_over_says_so_and_is_not_stored() {
+fn an_unknown_disabled_or_expired_link_gets_its_own_status_and_is_not_stored() {
     let edge = edge();
     let no_such_link = "There is no such link.\n";
     for (target, status, body) in [

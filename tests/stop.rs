@@ -69,7 +69,7 @@ fn a_stop_right_after_many_clicks_delivers_every_one_of_them() {
 }
 
 #[test]
-fn a_stop_amid_clicks_delivers_every_answered_one() {
+fn a_stop_under_load_delivers_every_answered_click() {
     let edge = Edge::builder().feed("all", &["*"]).start();
     let clicks = crowd(&edge, usize::MAX, |answered| {
         edge.wait_until("many clicks", |_| answered.load(Ordering::Relaxed) >= 1_000);
@@ -132,7 +132,7 @@ fn finished_objects_survive_a_kill_and_are_delivered_once() {
 }
 
 #[test]
-fn a_second_process_on_the_same_spool_is_refused() {
+fn a_second_process_on_the_same_spool_does_not_start() {
     let edge = Edge::builder().feed("all", &["*"]).start();
     let config = fs::read_to_string(edge.dir().join("clickedge.toml")).unwrap();
     let config = config
@@ -200,7 +200,7 @@ fn a_full_disk_delays_events_and_loses_none() {
     let mut clicks = click(&edge, "before", 20);
     wait_until_delivered(&edge, "all", 20);
     disk.fill();
-    clicks.extend(click(&edge, "amid", 300));
+    clicks.extend(click(&edge, "full", 300));
     edge.wait_until("the spool is stalled", |edge| edge.metric("clickedge_spool_stalled") > 0);
     clicks.extend(click(&edge, "still", 300));
     assert_eq!(edge.metric(&of_feed("events_delivered_total", "all")), 20);
@@ -213,7 +213,7 @@ fn a_full_disk_delays_events_and_loses_none() {
 }
 
 #[test]
-fn a_full_disk_gives_up_what_was_delivered_and_kept() {
+fn a_full_disk_removes_what_was_delivered_and_kept() {
     let builder = Edge::builder().feed("all", &["*"]).spool("retain_secs = 86400");
     let spool = builder.dir().join("spool");
     let disk = match SmallDisk::mount(&spool, 4096) {

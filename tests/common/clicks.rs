@@ -1,4 +1,4 @@
-//! Clicks that can be told apart: each carries a nonce in its query, which comes back in its event.
+//! Clicks that can be distinguished: each carries a nonce in its query, which comes back in its event.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -74,7 +74,7 @@ pub fn assert_exactly_once(events: &[Value], clicks: &[String]) {
     assert_eq!(events.len(), clicks.len(), "there are events of no click");
 }
 
-/// Like [`assert_exactly_once`], but there may be events of other clicks, once each: their answer went astray.
+/// Like [`assert_exactly_once`], but there may be events of other clicks, once each: their answer was not read.
 #[track_caller]
 pub fn assert_at_least_once(events: &[Value], clicks: &[String]) {
     let mut times: BTreeMap<String, usize> = BTreeMap::new();

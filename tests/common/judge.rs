@@ -1,8 +1,8 @@
 //! The judge: holds what lies in the buckets against the ledger of what was clicked.
 //!
-//! It finds clicks that were answered and are lost, that were delivered twice or were never made, events of one click
+//! It reports clicks that were answered and are lost, that were delivered twice or were never made, events of one click
 //! that differ between feeds, objects that cannot be read and events in the wrong partition. A click whose answer was
-//! not read may have become an event or not: such events are counted as astray. Where everything must be there, the
+//! not read may have become an event or not: such events are counted as unanswered. Where everything must be there, the
 //! manifests must prove it, too.
 
 use std::{
@@ -19,8 +19,8 @@ use serde::Deserialize;
 
 use super::{Edge, Stopped, TIMEOUT, clicks::of_feed, load::Ledger};
 
-/// Faults that are told one by one.
-const TOLD: usize = 12;
+/// Faults that are printed one by one.
+const PRINTED: usize = 12;
 
 /// Where a feed's objects end up: a folder, that of an S3 bucket included.
 #[derive(Clone, Debug)]
@@ -58,7 +58,7 @@ struct Query {
     n: Vec<String>,
 }
 
-/// What was found.
+/// The result of a case.
 #[derive(Default)]
 pub struct Verdict {
     pub case: String,
@@ -66,7 +66,7 @@ pub struct Verdict {
     pub delivered: BTreeMap<String, usize>,
     pub objects: usize,
     /// Events of clicks whose answer was not read, over all feeds.
-    pub astray: usize,
+    pub unanswered: usize,
     /// Per feed, the nonces of answered clicks that are in no object.
     pub lost: BTreeMap<String, HashSet<String>>,
     pub duplicated: usize,
@@ -94,7 +94,7 @@ impl fmt::Display for Verdict {
             self.lost(),
             self.duplicated,
             self.invented,
-            self.astray,
+            self.unanswered,
             self.refused,
             self.broken
         )?;
@@ -119,7 +119,7 @@ impl Verdict {
             let left: Vec<_> = left
                 .filter(|entry| entry.file_name() != "sessions" && entry.metadata().unwrap().len() > 4_096)
                 .collect();
-            assert!(left.is_empty(), "a clean stop left rings, and client addresses in them: {left:?}");
+            assert!(left.is_empty(), "a clean stop left rings, with client addresses in them: {left:?}");
         }
     }
 
@@ -132,7 +132,7 @@ impl Verdict {
     }
 
     fn fault(&mut self, fault: impl FnOnce() -> String) {
-        if self.faults.len() < TOLD {
+        if self.faults.len() < PRINTED {
             self.faults.push(fault());
         }
     }
@@ -170,7 +170,7 @@ pub fn judge(case: &str, ledger: &Ledger, buckets: &[Bucket]) -> Verdict {
                     verdict.fault(|| format!("lost: {nonce} of round {} is not in {}", click.round, bucket.feed));
                     lost.insert(nonce.clone());
                 }
-                (true, None) => verdict.astray += 1,
+                (true, None) => verdict.unanswered += 1,
                 _ => {}
             }
         }

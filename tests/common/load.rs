@@ -1,4 +1,4 @@
-//! Load that remembers: visitors on connections of their own, and a ledger of every click that they sent.
+//! Load with a memory: visitors on connections of their own, and a ledger of every click that they sent.
 //!
 //! A click is written into the ledger before its first byte is sent, and marked when the last byte of its redirect has
 //! been read. So the ledger is right at every moment at which the edge may die.
@@ -93,7 +93,7 @@ struct Shared {
     received: AtomicU64,
 }
 
-/// Visitors that click until they are told to stop, through all deaths and restarts of the edge.
+/// Visitors that click until they are stopped, through all deaths and restarts of the edge.
 pub struct Load {
     shared: Arc<Shared>,
     visitors: Vec<JoinHandle<Ledger>>,

@@ -25,7 +25,7 @@ pub const ROLE_KEY: &str = "ASIAROLE";
 pub const ROLE_SECRET: &str = "secret/of/the+role";
 pub const ROLE_TOKEN: &str = "token-of-the-role";
 
-/// What is wrong with the server.
+/// The fault of the server.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Fault {
     Healthy,
@@ -37,7 +37,7 @@ pub enum Fault {
     Forbidden(String),
     /// Takes requests and never answers.
     Silent,
-    /// Stores, and hangs up instead of saying so. Refusals still get through.
+    /// Stores, and hangs up instead of answering. Rejections still get through.
     LostAnswer,
     /// Resets the connection after the first part of the body.
     Reset,
@@ -126,7 +126,7 @@ impl S3 {
         self.dir.path().join("credentials")
     }
 
-    /// Writes the credentials file anew.
+    /// Replaces the credentials file.
     pub fn write_credentials(&self, key: &str, secret: &str) {
         let text = format!("[default]\naws_access_key_id = {key}\naws_secret_access_key = {secret}\n");
         fs::write(self.credentials_file(), text).unwrap();
@@ -141,7 +141,7 @@ impl S3 {
         self.state.root.join(bucket)
     }
 
-    /// Breaks or mends the server, from the next request on.
+    /// Sets the fault, or none, from the next request on.
     pub fn set(&self, fault: Fault) {
         *self.state.fault.lock().unwrap() = fault;
     }

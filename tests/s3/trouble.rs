@@ -59,7 +59,7 @@ fn a_click_during_an_outage_is_delivered_after_it() {
         edge.wait_until("it was tried again", |_| s3.puts().len() >= 3);
         clicks.extend(click(&edge, "b", 5));
         assert!(s3.puts().iter().all(|put| put.status >= Some(500)), "{fault:?}");
-        assert_eq!(edge.metric(&of_feed("feed_parked", "all")), 0, "nobody needs to mend it: {fault:?}");
+        assert_eq!(edge.metric(&of_feed("feed_parked", "all")), 0, "no action is required: {fault:?}");
         s3.set(Fault::Healthy);
         wait_until_delivered(&edge, "all", 10);
         assert!(uploads(&edge, "retried") >= 3);
@@ -86,25 +86,25 @@ fn an_upload_whose_answer_was_lost_is_not_stored_twice() {
 }
 
 #[test]
-fn a_feed_that_is_refused_does_not_delay_another() {
+fn a_rejected_feed_does_not_delay_another() {
     let s3 = S3::start();
-    s3.set(Fault::Forbidden("/refused-test-".into()));
+    s3.set(Fault::Forbidden("/rejected-test-".into()));
     let edge = Edge::builder()
-        .feed_into("refused", &["*"], &s3.sink_toml("clicks", ""))
+        .feed_into("rejected", &["*"], &s3.sink_toml("clicks", ""))
         .feed_into("fine", &["*"], &s3.sink_toml("clicks", ""))
         .section(HASTY)
         .start();
     let mut clicks = click(&edge, "a", 1);
-    wait_until_parked(&edge, "refused");
+    wait_until_parked(&edge, "rejected");
     let since = Instant::now();
     clicks.extend(click(&edge, "b", 5));
     wait_until_delivered(&edge, "fine", 6);
     assert!(since.elapsed() < Duration::from_secs(10), "it took {:?}", since.elapsed());
-    assert_eq!(edge.metric(&of_feed("feed_parked", "refused")), 1, "still parked");
-    assert_eq!(edge.metric(&of_feed("events_delivered_total", "refused")), 0);
+    assert_eq!(edge.metric(&of_feed("feed_parked", "rejected")), 1, "still parked");
+    assert_eq!(edge.metric(&of_feed("events_delivered_total", "rejected")), 0);
     let stopped = edge.stop();
     assert_exactly_once(&s3.events("clicks"), &clicks);
-    assert_exactly_once(&events_below(&stopped.dir().join("spool/outbox/refused")), &clicks);
+    assert_exactly_once(&events_below(&stopped.dir().join("spool/outbox/rejected")), &clicks);
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn a_store_that_does_not_read_is_given_up_long_before_the_upload_times_out() {
 }
 
 #[test]
-fn an_upload_that_is_corrupted_on_its_way_is_refused_and_sent_again() {
+fn an_upload_that_is_corrupted_on_its_way_is_rejected_and_sent_again() {
     // By its CRC32, and by the SHA-256 that the signature covers.
     for (checksum, status) in [("when_supported", 400), ("when_required", 500)] {
         let s3 = S3::start();
@@ -156,7 +156,7 @@ fn an_upload_that_is_corrupted_on_its_way_is_refused_and_sent_again() {
         edge.wait_until("a second attempt", |_| s3.puts().len() >= 2);
         assert_eq!(s3.puts()[0].status, Some(status), "the store checks");
         assert!(s3.objects("clicks").is_empty());
-        assert_eq!(edge.metric(&of_feed("feed_parked", "all")), 0, "nobody needs to mend it");
+        assert_eq!(edge.metric(&of_feed("feed_parked", "all")), 0, "no action is required");
         s3.set(Fault::Healthy);
         assert_delivers(&edge, &s3, clicks);
     }
@@ -203,7 +203,7 @@ fn peak_memory(edge: &Edge) -> u64 {
 }
 
 #[test]
-fn an_object_that_changed_in_the_outbox_is_moved_aside_and_delays_nobody() {
+fn an_object_that_changed_in_the_outbox_is_moved_aside_and_delays_no_other_object() {
     let s3 = S3::start();
     s3.set(Fault::Unavailable);
     let edge = edge(&s3, "").start();
@@ -229,7 +229,7 @@ fn a_foreign_object_under_our_key_parks_the_feed_until_it_is_taken_away() {
     let clicks = click(&edge, "a", 5);
     edge.wait_until("an object waits", |_| !waiting(&edge).is_empty());
     let key = format!("brand/{}", waiting(&edge)[0]);
-    s3.write("clicks", &key, b"somebody else's");
+    s3.write("clicks", &key, b"foreign");
     s3.set(Fault::Healthy);
     wait_until_parked(&edge, "all");
     let log = edge.log();
@@ -240,7 +240,7 @@ fn a_foreign_object_under_our_key_parks_the_feed_until_it_is_taken_away() {
 }
 
 #[test]
-fn where_nobody_may_look_an_object_that_is_there_counts_as_ours() {
+fn an_object_that_may_not_be_read_back_counts_as_ours() {
     let s3 = S3::start();
     s3.set(Fault::Blind);
     let edge = edge(&s3, "").start();
@@ -254,7 +254,7 @@ fn where_nobody_may_look_an_object_that_is_there_counts_as_ours() {
 }
 
 #[test]
-fn a_store_whose_name_is_not_known_is_waited_for_until_the_right_one_is_configured() {
+fn uploads_wait_while_the_name_of_the_store_does_not_resolve() {
     let s3 = S3::start();
     let sink = s3.sink_toml("clicks", "").replace(&s3.endpoint(), "http://nowhere.invalid");
     let edge = Edge::builder().feed_into("all", &["*"], &sink).section(HASTY).start();
