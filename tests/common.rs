@@ -146,6 +146,11 @@ impl Builder {
         self.folders.work.path()
     }
 
+    /// The folder of its rings.
+    pub fn rings(&self) -> &Path {
+        self.folders.rings.path()
+    }
+
     pub fn bucket(&self, feed: &str) -> PathBuf {
         self.dir().join("bucket").join(feed)
     }

@@ -26,5 +26,6 @@ mod sources;
 mod spool;
 mod stop;
 mod tls;
+mod upgrade;
 mod verify;
 mod visits;
