@@ -16,23 +16,24 @@ use clickedge::{
     config,
     enrich::{
         Router, Shared,
+        encoder::{Enricher, Wanted},
+        metrics::EnrichMetrics,
         privacy::Policies,
-        worker::{Enricher, Wanted},
     },
     link::key::Host,
     quality,
-    redirect::{Decision, Request, decide},
+    redirect::{Decision, Head, decide},
     runtime::clock,
-    session::Sessions,
-    stats::{Delta, Referrers, tally::Tally},
-    telemetry::metrics::Metrics,
+    session::{Sessions, metrics::SessionMetrics},
+    stats::{Delta, Referrers, metrics::StatsMetrics, tally::Tally},
+    telemetry::{drops::Drops, metrics::Registry},
     visitor::{
         Sources,
         agent::{
             self,
             hints::{Hints, overlay},
         },
-        bot::{self, CrawlerStore, Lists},
+        bot::{self, CrawlerLists, CrawlerStore},
         geo::GeoStore,
         language,
         network::Networks,
@@ -40,7 +41,7 @@ use clickedge::{
     },
 };
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use crossbeam::queue::ArrayQueue;
+use crossbeam_queue::ArrayQueue;
 use flate2::{Compression, write::GzEncoder};
 use pingora::http::RequestHeader;
 use woothee::parser::Parser;
@@ -138,24 +139,30 @@ fn facts(visitor: u32) -> Facts<'static> {
     }
 }
 
+fn read(header: &RequestHeader) -> Head<'_> {
+    Head::read(&header.method, header.raw_path(), header.version, &header.headers)
+}
+
 fn state(config: &config::Quality) -> Arc<quality::State> {
     Arc::new(quality::State::open(config).unwrap())
 }
 
 fn enricher(dir: &Path) -> Enricher {
     let geoip = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/demo/geoip.mmdb");
-    let (config, metrics) = (config::Enrich::default(), Arc::new(Metrics::new()));
+    let (config, registry) = (config::Enrich::default(), Registry::new());
+    let metrics = SessionMetrics::new(&registry);
     let sessions = Sessions::open(dir, &config, clock::unix_micros(), &metrics).unwrap();
     Enricher::new(&Shared {
         sessions: Arc::new(sessions),
         geo: Arc::new(GeoStore::open(Some(&geoip)).unwrap()),
         counts: true,
         sources: Arc::new(Sources::open(&config::Enrich::default()).unwrap()),
-        crawlers: Arc::new(CrawlerStore::open(|| Ok(Lists::default())).unwrap()),
+        crawlers: Arc::new(CrawlerStore::open(|| Ok(CrawlerLists::default())).unwrap()),
         router: Router::new(&[]),
         pop: "bench".into(),
         config,
-        metrics,
+        metrics: Arc::new(EnrichMetrics::new(&registry, Drops::of_clicks(&registry))),
+        stats: Arc::new(StatsMetrics::new(&registry)),
         quality: state(&config::Quality::default()),
         feeds: Vec::new(),
     })
@@ -167,10 +174,10 @@ fn redirect(c: &mut Criterion) {
     group.throughput(Throughput::Elements(1));
     let headers: Vec<_> = (0..1_000).map(|n| request(&format!("/tag-{:06x}", n * 97 % LINKS))).collect();
     let mut next = headers.iter().cycle();
-    group.bench_function("read request", |b| b.iter(|| black_box(Request::read(next.next().unwrap())).path.len()));
+    group.bench_function("read request", |b| b.iter(|| black_box(read(next.next().unwrap())).path.len()));
     group.bench_function("decide", |b| {
         b.iter(|| {
-            let request = Request::read(next.next().unwrap());
+            let request = read(next.next().unwrap());
             match decide(&store.load(), &request) {
                 Decision::Redirect { location, .. } => location.len(),
                 _ => unreachable!(),
@@ -179,7 +186,7 @@ fn redirect(c: &mut Criterion) {
     });
     let forwarded = request("/tag-00002a?utm_source=mail&utm_term=poster");
     group.bench_function("decide, query forwarded", |b| {
-        b.iter(|| match decide(&store.load(), &Request::read(&forwarded)) {
+        b.iter(|| match decide(&store.load(), &read(&forwarded)) {
             Decision::Redirect { location, .. } => location.len(),
             _ => unreachable!(),
         });

@@ -22,17 +22,18 @@ use clickedge::{
     config,
     enrich::{
         Router, Shared,
-        worker::{Enricher, Wanted},
+        encoder::{Enricher, Wanted},
+        metrics::EnrichMetrics,
     },
     quality::{self, velocity::VelocityTracker},
     runtime::clock,
-    session::Sessions,
-    stats::{Delta, Referrers, tally::Tally},
-    telemetry::metrics::Metrics,
+    session::{Sessions, metrics::SessionMetrics},
+    stats::{Delta, Referrers, metrics::StatsMetrics, tally::Tally},
+    telemetry::{drops::Drops, metrics::Registry},
     visitor::{
         Sources,
         agent::{AgentCache, DEFAULT_CACHE_ENTRIES, hints::Hints},
-        bot::{self, CrawlerStore, Lists},
+        bot::{self, CrawlerLists, CrawlerStore},
         geo::{GeoStore, Locator},
         language, referrer,
     },
@@ -138,8 +139,8 @@ fn steps(clicks: &[Vec<u8>], addresses: &[IpAddr], shared: &Shared) {
     let mut agents = AgentCache::new(DEFAULT_CACHE_ENTRIES);
     alone("  agent and bot, with the worker's cache", &mut |facts| {
         let known = agents.facts(facts.texts.user_agent);
-        let seen = bot::Evidence { agent: known.bot.as_ref(), facts, network: None, behaviour: false };
-        _ = black_box((bot::judge(&seen).is_some(), Hints::of(facts).is_empty()));
+        let seen = bot::BotEvidence { agent: known.bot.as_ref(), facts, network: None, behaviour: false };
+        _ = black_box((bot::classify(&seen).is_some(), Hints::of(facts).is_empty()));
     });
     let mut velocity = VelocityTracker::new(Arc::clone(&shared.quality));
     alone("  velocity of the visitor", &mut |facts| _ = black_box(velocity.click(facts).bot));
@@ -197,21 +198,23 @@ fn tallies(clicks: &[Vec<u8>], shared: &Shared) {
 }
 
 fn shared(dir: &Path) -> Shared {
-    let (config, metrics) = (config::Enrich::default(), Arc::new(Metrics::new()));
+    let (config, registry) = (config::Enrich::default(), Registry::new());
+    let metrics = SessionMetrics::new(&registry);
     let database = dir.join("city.mmdb");
     fs::write(&database, cities()).unwrap();
     Shared {
         sessions: Arc::new(Sessions::open(dir, &config, clock::unix_micros(), &metrics).unwrap()),
         geo: Arc::new(GeoStore::open(Some(&database)).unwrap()),
         sources: Arc::new(Sources::open(&config).unwrap()),
-        crawlers: Arc::new(CrawlerStore::open(|| Ok(Lists::default())).unwrap()),
+        crawlers: Arc::new(CrawlerStore::open(|| Ok(CrawlerLists::default())).unwrap()),
         router: Router::new(&[]),
         pop: "bench".into(),
         quality: Arc::new(quality::State::open(&config::Quality::default()).unwrap()),
         counts: true,
         feeds: Vec::new(),
         config,
-        metrics,
+        metrics: Arc::new(EnrichMetrics::new(&registry, Drops::of_clicks(&registry))),
+        stats: Arc::new(StatsMetrics::new(&registry)),
     }
 }
 

@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use http::{Method, Response, header};
 use pingora::{apps::http_app::ServeHttp, protocols::http::ServerSession};
 
-use crate::pipeline::Monitor;
+use crate::pipeline::{Gauges, Pipeline};
 use stats::{ROOT, Refusal, Stats};
 
 /// Whether clicks are to be sent here. Cheap to clone.
@@ -37,7 +37,7 @@ impl Readiness {
 
 /// The admin application.
 pub struct Admin {
-    monitor: Monitor,
+    gauges: Gauges,
     readiness: Readiness,
     stats: Stats,
 }
@@ -45,9 +45,9 @@ pub struct Admin {
 const TEXT: &str = "text/plain; charset=utf-8";
 
 impl Admin {
-    pub fn new(monitor: Monitor, readiness: Readiness) -> Self {
-        let stats = Stats::new(monitor.counts(), monitor.catalog());
-        Self { monitor, readiness, stats }
+    pub fn new(pipeline: &Pipeline, readiness: Readiness) -> Self {
+        let stats = Stats::new(pipeline.counts(), pipeline.catalog());
+        Self { gauges: pipeline.gauges(), readiness, stats }
     }
 
     async fn answer(&self, method: &Method, path: &str, query: &str) -> (u16, &'static str, String) {
@@ -58,7 +58,7 @@ impl Admin {
             "/livez" => (200, TEXT, "alive\n".into()),
             "/readyz" if self.readiness.is_ready() => (200, TEXT, "ready\n".into()),
             "/readyz" => (503, TEXT, "not ready\n".into()),
-            "/metrics" => (200, prometheus::TEXT_FORMAT, self.monitor.metrics()),
+            "/metrics" => (200, prometheus::TEXT_FORMAT, self.gauges.text()),
             path if path.starts_with(ROOT) => match self.stats.answer(path, query).await {
                 Ok(json) => (200, "application/json", json),
                 Err(Refusal::Bad(text)) => (400, TEXT, text + "\n"),

@@ -25,6 +25,7 @@ mod claims;
 pub mod folder;
 mod inlet;
 mod memory;
+pub mod metrics;
 mod receipts;
 mod ring;
 

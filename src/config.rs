@@ -118,9 +118,12 @@ pub struct Catalog {
     pub file: PathBuf,
     /// Share of lines that may be bad (reported and skipped) before the whole file is refused, 0 to 1.
     pub max_bad_ratio: f64,
-    /// Share by which a reload may shrink the catalog before the new file is refused as truncated, 0 to 1.
-    /// 1 accepts any shrinking.
+    /// Share by which a reload may shrink the catalog before the new file is rejected as truncated, 0 to 1. It counts
+    /// against the largest catalog of the last 24 hours. 1 accepts any shrinking.
     pub max_shrink_ratio: f64,
+    /// Share by which a reload may enlarge the catalog before the new file is rejected as suspicious, more than 0:
+    /// 1 lets it double. It counts against the current catalog; one of less than 1,000 links may grow without limit.
+    pub max_growth_ratio: f64,
     /// What happens to the query of the short link when the link itself does not say.
     pub forward_parameters: Forward,
     /// Settings for one branded domain, keyed by its host name.
@@ -132,7 +135,8 @@ impl Default for Catalog {
         Self {
             file: "links.ndjson".into(),
             max_bad_ratio: 0.01,
-            max_shrink_ratio: 0.5,
+            max_shrink_ratio: 0.1,
+            max_growth_ratio: 1.0,
             forward_parameters: Forward::Off,
             domains: BTreeMap::new(),
         }

@@ -12,6 +12,7 @@ pub mod backoff;
 pub mod dir;
 pub mod feed;
 pub mod limit;
+pub mod metrics;
 pub mod pace;
 pub mod queue;
 pub mod s3;
@@ -33,15 +34,10 @@ use tokio::{
 
 pub use sink::{Sink, SinkError, Stored};
 
-use crate::{
-    config,
-    object::Object,
-    runtime::PanicWatch,
-    spool::Outbox,
-    telemetry::metrics::{FeedMetrics, Metrics},
-};
+use crate::{config, object::Object, runtime::PanicWatch, spool::Outbox};
 use dir::DirSink;
 use feed::FeedTask;
+use metrics::FeedMetrics;
 use s3::S3Sink;
 
 /// Threads that write into folders and look into files, for all feeds.
@@ -56,33 +52,32 @@ pub struct Deliver {
 }
 
 impl Deliver {
-    /// Starts one task for each feed, with what already waits in the outbox.
+    /// Starts one task for each feed, with what already waits in the outbox. `metrics` are those of the feeds, in their order.
     ///
     /// # Errors
     /// When the outbox cannot be read, or the system gives no thread.
     pub fn start(
         feeds: &[config::Feed],
         outbox: &Arc<Outbox>,
-        metrics: &Metrics,
+        metrics: Vec<Arc<FeedMetrics>>,
         panics: &PanicWatch,
     ) -> io::Result<Self> {
         let (stop, stopping) = watch::channel(None);
         let mut queues = Vec::new();
         let mut tasks = Vec::new();
-        for feed in feeds {
+        for (feed, metrics) in feeds.iter().zip(&metrics) {
             let (queue, objects) = mpsc::unbounded_channel();
-            let metrics = metrics.feed(&feed.name);
             for object in outbox.waiting(&feed.name)? {
-                metrics.waits(object.bytes);
+                metrics.backlog.add_object(object.bytes);
                 // Others are counted when somebody has looked into them.
-                metrics.recovered.inc_by(object.summary.as_ref().map_or(0, |summary| summary.events));
+                metrics.backlog.recovered.inc_by(object.summary.as_ref().map_or(0, |summary| summary.events));
                 let _ = queue.send(object);
             }
             queues.push(queue);
             let task = FeedTask {
                 name: feed.name.clone(),
                 outbox: Arc::clone(outbox),
-                metrics,
+                metrics: Arc::clone(metrics),
                 stopping: stopping.clone(),
                 uploads: match &feed.sink {
                     config::Sink::Dir(_) => 1,
@@ -122,7 +117,6 @@ impl Deliver {
             // A folder sink may still hang in a system call that nobody can interrupt.
             runtime.shutdown_timeout(Duration::from_secs(1));
         })?;
-        let metrics = feeds.iter().map(|feed| metrics.feed(&feed.name)).collect();
         Ok(Self { thread, queues, metrics, stop })
     }
 
@@ -131,7 +125,7 @@ impl Deliver {
         let queues = self.queues.clone();
         let metrics = self.metrics.clone();
         move |feed, object| {
-            metrics[feed].waits(object.bytes);
+            metrics[feed].backlog.add_object(object.bytes);
             // A task that is gone leaves its objects in the outbox, where the next start finds them.
             let _ = queues[feed].send(object);
         }

@@ -6,11 +6,14 @@
 //!
 //! A worker that fails on one click counts it as dropped, says so, and goes on with the next.
 
+pub mod encoder;
+mod fragments;
 #[cfg(debug_assertions)]
 mod leak;
+pub mod metrics;
 pub mod privacy;
 pub mod route;
-pub mod worker;
+mod worker;
 
 use std::{
     io,
@@ -22,8 +25,10 @@ use std::{
     time::Duration,
 };
 
-use crossbeam::channel::Sender;
+use crossbeam_channel::Sender;
+use prometheus::IntCounter;
 
+use metrics::EnrichMetrics;
 pub use route::Router;
 use worker::Worker;
 
@@ -33,7 +38,7 @@ use crate::{
     config, quality,
     runtime::PanicWatch,
     session::Sessions,
-    telemetry::metrics::{FeedMetrics, Metrics},
+    stats::metrics::StatsMetrics,
     visitor::{Sources, bot::CrawlerStore, geo::GeoStore},
 };
 
@@ -117,11 +122,12 @@ pub struct Shared {
     pub router: Router,
     pub pop: String,
     pub config: config::Enrich,
-    pub metrics: Arc<Metrics>,
+    pub metrics: Arc<EnrichMetrics>,
+    pub stats: Arc<StatsMetrics>,
     /// What is known for judging clicks, shared with the redirect.
     pub quality: Arc<quality::State>,
-    /// In the order of the configuration.
-    pub feeds: Vec<Arc<FeedMetrics>>,
+    /// Events made for each feed, in the order of the configuration.
+    pub feeds: Vec<IntCounter>,
     /// Whether clicks are counted.
     pub counts: bool,
 }
@@ -163,4 +169,9 @@ impl Enrich {
             }
         }
     }
+}
+
+/// Text that is ours and therefore UTF-8.
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap_or_default()
 }

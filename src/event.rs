@@ -7,12 +7,15 @@
 //! The structs borrow from the raw click and from the catalog's pre-rendered JSON, so that writing an event
 //! ([`ClickEvent::write`]) copies each byte once. They are written, never read: a customer's reader is a JSON parser.
 
+mod destination;
 pub mod query;
 mod reason;
 mod text;
+mod timestamp;
 
 pub use reason::{Reason, Reasons};
 pub use text::AgentText;
+pub use timestamp::Timestamp;
 
 use std::borrow::Cow;
 

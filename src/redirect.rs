@@ -41,48 +41,54 @@
 //! # use pingora::server::RunArgs;
 //! ```
 //!
-//! What a request is answered with is decided by [`decide`], which does no input or output and is the reference for
-//! every other way to the same answer. The path from there into the ring takes no lock and makes no allocation.
+//! What a request gets is decided by [`decide`], without any input or output. [`Redirector::answer`] adds what an answer
+//! does on the way: the block policy and the capture of the click. Both work on neutral types, [`Head`] and [`Answer`];
+//! an adapter ([`proxy`]) reads the one from a connection and writes the other to it. The path from the head into the
+//! ring takes no lock and makes no allocation.
 
+pub mod answer;
 pub mod client;
+pub mod decide;
 pub mod forward;
-pub mod request;
-pub mod response;
+pub mod head;
+pub mod metrics;
+pub mod proxy;
 
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
 use bytes::Bytes;
-use http::Method;
-use pingora::proxy::Session;
 
+pub use answer::{Answer, Answers};
 pub use client::TrustedProxies;
-pub use request::Request;
-pub use response::Answers;
+pub use decide::{Decision, decide};
+pub use head::Head;
+use metrics::{Outcome, RedirectMetrics};
 
 use crate::{
     capture::{Capture, Pushed},
-    catalog::{Catalog, CatalogStore, Link, Lookup, State},
+    catalog::{CatalogStore, Link},
     click::{ClientAddr, EventId, Facts, Flags, Protocol, Texts},
+    config,
     event::Reason,
-    link::BadKey,
     quality::{
         self,
         block::{BlockPolicy, Listed},
         enumeration::Enumeration,
     },
     runtime::{clock, failpoint::fail_point},
-    telemetry::metrics::{DropReason, Metrics, Outcome},
+    telemetry::drops::DropReason,
     visitor::{Sources, network::Network},
 };
 
-/// The redirect stage. Cheap to clone; share it between threads and proxies as you like.
+/// The redirect stage. Cheap to clone; share it between threads and proxies.
 #[derive(Clone)]
 pub struct Redirector {
     catalog: Arc<CatalogStore>,
     capture: Capture,
     trusted: Arc<TrustedProxies>,
     answers: Arc<Answers>,
-    metrics: Arc<Metrics>,
+    keepalive_secs: Option<u64>,
+    metrics: Arc<RedirectMetrics>,
     /// Which addresses request many unknown slashtags; `None` when that is not counted.
     enumeration: Option<Arc<Enumeration>>,
     /// What is blocked; `None` when nothing is.
@@ -91,138 +97,71 @@ pub struct Redirector {
     sources: Arc<Sources>,
 }
 
-/// What a request gets.
-pub enum Decision<'a> {
-    /// A redirect to the link's destination, `Location` ready to send.
-    Redirect { link: Link<'a>, location: Bytes },
-    /// The host is no branded domain: somebody else answers.
-    Pass,
-    /// 404: the domain has no such link, or it is switched off.
-    NotFound,
-    /// 410: the link is over.
-    Gone,
-    /// 405: only `GET` and `HEAD` are for this link.
-    MethodNotAllowed,
-    /// 400: no host, more than one, or one that cannot be; or a control character in the target.
-    BadRequest,
-}
-
-/// Decides what a request gets.
-pub fn decide<'a>(catalog: &'a Catalog, request: &Request<'_>) -> Decision<'a> {
-    let Ok(host) = request.host() else {
-        return Decision::BadRequest;
-    };
-    let link = match catalog.find(&host, request.path) {
-        Err(BadKey::TooLong) | Ok(Lookup::Unknown) => return not_found(request.method),
-        Err(_) => return Decision::BadRequest,
-        Ok(Lookup::NotBranded) => return Decision::Pass,
-        Ok(Lookup::Found(link)) => link,
-    };
-    if request.has_control_in_query() {
-        return Decision::BadRequest;
-    }
-    match link.state() {
-        State::Active => {}
-        State::Disabled => return not_found(request.method),
-        State::Expired => return Decision::Gone,
-    }
-    if !readable(request.method) && !matches!(link.status(), 307 | 308) {
-        return Decision::MethodNotAllowed;
-    }
-    let location = forward::location(&link, request.query);
-    Decision::Redirect { link, location }
-}
-
-fn not_found<'a>(method: &Method) -> Decision<'a> {
-    if readable(method) { Decision::NotFound } else { Decision::MethodNotAllowed }
-}
-
-fn readable(method: &Method) -> bool {
-    matches!(*method, Method::GET | Method::HEAD)
-}
-
 impl Redirector {
     pub(crate) fn new(
+        config: &config::Redirect,
         catalog: Arc<CatalogStore>,
         capture: Capture,
         trusted: TrustedProxies,
-        answers: Answers,
-        metrics: Arc<Metrics>,
+        metrics: Arc<RedirectMetrics>,
         quality: &Arc<quality::State>,
         sources: Arc<Sources>,
     ) -> Self {
-        let enumeration = Enumeration::new(&quality.config, clock::monotonic()).map(Arc::new);
-        let block = BlockPolicy::new(quality).map(Arc::new);
-        let (trusted, answers) = (Arc::new(trusted), Arc::new(answers));
-        Self { catalog, capture, trusted, answers, metrics, enumeration, block, sources }
+        Self {
+            catalog,
+            capture,
+            trusted: Arc::new(trusted),
+            answers: Arc::new(Answers::new(config)),
+            keepalive_secs: (config.keepalive_secs > 0).then_some(config.keepalive_secs),
+            metrics,
+            enumeration: Enumeration::new(&quality.config, clock::monotonic()).map(Arc::new),
+            block: BlockPolicy::new(quality).map(Arc::new),
+            sources,
+        }
     }
 
-    /// Answers the request if it is for a branded domain, or if it is malformed. Returns whether it did; when not,
-    /// the request is untouched. The click is captured before the answer is written.
-    ///
-    /// # Errors
-    /// Only when the answer cannot be written because the client is gone.
-    pub async fn handle(&self, session: &mut Session) -> pingora::Result<bool> {
-        let started = clock::monotonic();
-        // The catalog's guard must not live across an await: everything needed is copied or shared out of it here.
-        let (answer, close, outcome) = {
-            let mut request = Request::read(session.req_header());
-            let tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
-            request.flags.set(Flags::TLS, tls);
-            let catalog = self.catalog.load();
-            match decide(&catalog, &request) {
-                Decision::Pass => {
-                    self.metrics.request(Outcome::Passed);
-                    return Ok(false);
-                }
-                Decision::Redirect { link, location } => {
-                    let facts = self.facts(session, &request, &link, &location, started);
-                    if let Some(reason) = self.blocked_for(&facts) {
-                        self.metrics.blocked(reason);
-                        (self.answers.blocked(reason), false, Outcome::Blocked)
-                    } else {
-                        self.click(&request, &facts);
-                        (self.answers.redirect(link.status(), location), false, Outcome::Redirect)
-                    }
-                }
-                Decision::NotFound => {
-                    if let Some(enumeration) = &self.enumeration {
-                        enumeration.note(
-                            &self.trusted.client(peer(session), session.req_header()),
-                            request.path,
-                            started,
-                        );
-                    }
-                    (self.answers.not_found(), false, Outcome::NotFound)
-                }
-                Decision::Gone => (self.answers.gone(), false, Outcome::Gone),
-                Decision::MethodNotAllowed => (self.answers.method_not_allowed(), false, Outcome::MethodNotAllowed),
-                Decision::BadRequest => (self.answers.bad_request(), true, Outcome::BadRequest),
+    /// The answer to a request from `peer`; `None` when the host is not a branded domain. A click is captured before
+    /// this returns.
+    pub fn answer(&self, head: &Head<'_>, peer: Option<IpAddr>, now: Instant) -> Option<Answer> {
+        let catalog = self.catalog.load();
+        let answer = match decide(&catalog, head) {
+            Decision::Pass => {
+                self.metrics.request(Outcome::Passed);
+                return None;
             }
+            Decision::Redirect { link, location } => {
+                let facts = self.facts(head, peer, &link, &location, now);
+                if let Some(reason) = self.blocked_for(&facts) {
+                    self.metrics.blocked(reason);
+                    self.answers.blocked(reason)
+                } else {
+                    self.click(head, &facts);
+                    self.answers.redirect(link.status(), location).unwrap_or_else(|| self.answers.not_found())
+                }
+            }
+            Decision::NotFound => {
+                if let Some(enumeration) = &self.enumeration {
+                    enumeration.note(&self.trusted.client(peer, &head.forwarded), head.path, now);
+                }
+                self.answers.not_found()
+            }
+            Decision::Gone => self.answers.gone(),
+            Decision::MethodNotAllowed => self.answers.method_not_allowed(),
+            Decision::BadRequest => self.answers.bad_request(),
         };
-        self.answers.write(session, answer?, close).await?;
-        self.metrics.answered(outcome, started.elapsed());
-        Ok(true)
+        Some(if head.flags.has(Flags::HEAD) { answer.without_body() } else { answer })
     }
 
-    /// Limits how long the connection of a request that goes elsewhere may idle afterwards, as for those that are
-    /// answered here.
-    pub fn limit_idle(&self, session: &mut Session) {
-        self.answers.limit_idle(session);
-    }
-
-    /// Answers a request that nobody else takes: 404.
-    ///
-    /// # Errors
-    /// Only when the answer cannot be written because the client is gone.
-    pub async fn refuse(&self, session: &mut Session) -> pingora::Result<()> {
-        self.answers.write(session, self.answers.not_found()?, false).await
+    /// The answer to a request for a host that is not a branded domain, where there is no upstream.
+    pub fn unclaimed(&self, head: &Head<'_>) -> Answer {
+        let answer = self.answers.not_found();
+        if head.flags.has(Flags::HEAD) { answer.without_body() } else { answer }
     }
 
     /// Captures the click. A click is a `GET`; `HEAD` is kept as a bot's. Other methods (to 307 and 308 links) are
-    /// redirected, but are no clicks.
-    fn click(&self, request: &Request<'_>, facts: &Facts<'_>) {
-        if !readable(request.method) {
+    /// redirected, but are not clicks.
+    fn click(&self, head: &Head<'_>, facts: &Facts<'_>) {
+        if !decide::is_read(head.method) {
             return;
         }
         let pushed = self.capture.push(facts);
@@ -250,37 +189,30 @@ impl Redirector {
 
     fn facts<'a>(
         &self,
-        session: &Session,
-        request: &Request<'a>,
+        head: &Head<'a>,
+        peer: Option<IpAddr>,
         link: &Link<'a>,
         location: &'a Bytes,
         now: Instant,
     ) -> Facts<'a> {
-        let peer = peer(session);
-        let client = self.trusted.client(peer, session.req_header());
-        let (mut flags, mut protocol) = (request.flags, request.protocol);
+        let client = self.trusted.client(peer, &head.forwarded);
+        let (mut flags, mut protocol) = (head.flags, head.protocol);
         if self.trusted.is_proxy(peer) {
             flags.set(Flags::PROXIED, true);
             flags.clear(Flags::TLS);
             protocol = Protocol::Unknown;
         }
-        flags.set(
-            Flags::ENUMERATION,
-            self.enumeration.as_ref().is_some_and(|table| table.is_enumerating(&client, now)),
-        );
-        facts(clock::unix_micros(), client, (protocol, flags), request, link, location)
+        let is_enumerating = self.enumeration.as_ref().is_some_and(|table| table.is_enumerating(&client, now));
+        flags.set(Flags::ENUMERATION, is_enumerating);
+        facts(clock::unix_micros(), client, (protocol, flags), head, link, location)
     }
-}
-
-fn peer(session: &Session) -> Option<IpAddr> {
-    session.client_addr().and_then(|address| address.as_inet()).map(std::net::SocketAddr::ip)
 }
 
 fn facts<'a>(
     micros: u64,
     client: ClientAddr,
     (protocol, flags): (Protocol, Flags),
-    request: &Request<'a>,
+    head: &Head<'a>,
     link: &Link<'a>,
     location: &'a Bytes,
 ) -> Facts<'a> {
@@ -292,16 +224,16 @@ fn facts<'a>(
         protocol,
         flags,
         texts: Texts {
-            user_agent: request.user_agent,
-            referer: request.referer,
-            accept_language: request.accept_language,
-            hint_brands: request.hints.brands,
-            hint_platform: request.hints.platform,
-            hint_platform_version: request.hints.platform_version,
-            hint_form_factors: request.hints.form_factors,
-            requested_with: request.requested_with,
-            query: request.query,
-            path: request.path,
+            user_agent: head.user_agent,
+            referer: head.referer,
+            accept_language: head.accept_language,
+            hint_brands: head.hints.brands,
+            hint_platform: head.hints.platform,
+            hint_platform_version: head.hints.platform_version,
+            hint_form_factors: head.hints.form_factors,
+            requested_with: head.requested_with,
+            query: head.query,
+            path: head.path,
             destination: location,
             link_id: link.id(),
             slashtag: link.slashtag(),

@@ -1,9 +1,6 @@
-//! The process: Pingora's server around the pipeline, signals, start and stop.
-//!
-//! | signal | what it does |
-//! |---|---|
-//! | `SIGTERM`, `SIGINT`, `SIGQUIT` | stop: listeners close, requests under way finish, queues drain, objects are delivered |
-//! | `SIGHUP` | read the catalog, the GeoIP database and the block lists again |
+//! The process: Pingora's server around the pipeline, its start and its stop. [`signals`] lists what each signal does.
+
+mod signals;
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -12,50 +9,44 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    thread,
     time::Duration,
 };
 
 use anyhow::{Context, bail};
 use async_trait::async_trait;
-use crossbeam::channel::{Receiver, bounded};
 use pingora::{
     modules::http::HttpModules,
-    prelude::{HttpPeer, ProxyHttp, Session},
-    proxy::http_proxy_service_with_name,
+    prelude::HttpPeer,
     server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, configuration::ServerConf},
     services::listening::Service,
 };
+use pingora_proxy::{ProxyHttp, Session, http_proxy_service_with_name};
 use rustix::process::DumpableBehavior;
-use signal_hook::{
-    consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM},
-    iterator::Signals,
-};
 use tokio::sync::Notify;
 
 use crate::{
     admin::{Admin, Readiness},
     config::{self, Config, validate},
     listener,
-    pipeline::{Monitor, Pipeline},
+    pipeline::Pipeline,
     redirect::Redirector,
-    runtime::systemd,
+    runtime::{PanicWatch, systemd},
     telemetry::logs,
 };
 
 /// How long the listeners may take to open.
 const OPENING: Duration = Duration::from_secs(10);
 
-/// Time between two looks at whether the pipeline is well.
+/// Time between two checks of whether a thread has failed.
 const HEALTH: Duration = Duration::from_millis(500);
 
 /// Answers clicks until a signal says stop, then drains.
 ///
 /// # Errors
-/// When the configuration is refused, an address cannot be had, or a stage does not start.
+/// When the configuration is rejected, an address is not available, or a stage does not start.
 pub fn serve(file: &Path) -> anyhow::Result<()> {
-    // Client addresses are in this process's memory: no core dump, and nobody who looks into it. Not in the library, as
-    // another proxy's memory is its own matter.
+    // Client addresses are in this process's memory: no core dump, and no other process may read it. Not in the library,
+    // because the memory of an embedding proxy is its own matter.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).context("cannot keep memory private")?;
     let config = config::load(file)?;
     logs::init(&config.telemetry);
@@ -63,7 +54,7 @@ pub fn serve(file: &Path) -> anyhow::Result<()> {
         tracing::warn!(key = problem.key, remedy = problem.remedy, "{}", problem.message);
     }
     // Before anything that takes time: an early SIGHUP would end the process.
-    let signals = Signals::new([SIGTERM, SIGINT, SIGQUIT, SIGHUP]).context("cannot handle signals")?;
+    let signals = signals::register().context("cannot handle signals")?;
 
     let pipeline = Pipeline::start(&config)?;
     let readiness = Readiness::default();
@@ -75,19 +66,19 @@ pub fn serve(file: &Path) -> anyhow::Result<()> {
         }
     };
     let stop = Arc::new(Notify::new());
-    watch_signals(signals, pipeline.monitor(), Arc::clone(&stop))?;
+    signals::watch(signals, pipeline.reloader(), Arc::clone(&stop))?;
     let addresses = config.listeners.iter().map(|listener| listener.address).chain([config.admin.address]);
     let never_opened = Arc::new(AtomicBool::new(false));
     let shutdown_signal = Box::new(Stop {
         wanted: stop,
         readiness,
-        monitor: pipeline.monitor(),
+        panics: pipeline.panics(),
         addresses: addresses.collect(),
         never_opened: Arc::clone(&never_opened),
     });
     server.run(RunArgs { shutdown_signal });
 
-    let failed = pipeline.monitor().has_failed();
+    let failed = pipeline.panics().has_panicked();
     let account = pipeline.drain(Duration::from_secs(config.shutdown.drain_secs));
     tracing::info!(
         answered = account.answered,
@@ -103,7 +94,7 @@ pub fn serve(file: &Path) -> anyhow::Result<()> {
         bail!("the listeners did not open within {} s", OPENING.as_secs());
     }
     if failed {
-        bail!("a thread has failed; start again, and nothing is lost; please report this defect");
+        bail!("internal error: a thread has panicked; nothing is lost after a restart; please report this bug");
     }
     Ok(())
 }
@@ -117,7 +108,7 @@ fn build(config: &Config, pipeline: &Pipeline, readiness: &Readiness) -> anyhow:
     listener::add(&mut clicks, &config.listeners)?;
     server.add_service(clicks);
 
-    let mut admin = Service::new("admin".into(), Admin::new(pipeline.monitor(), readiness.clone()));
+    let mut admin = Service::new("admin".into(), Admin::new(pipeline, readiness.clone()));
     listener::probe(config.admin.address)?;
     admin.add_tcp(&config.admin.address.to_string());
     admin.threads = Some(1);
@@ -136,7 +127,7 @@ fn server_conf(config: &Config) -> ServerConf {
     }
 }
 
-/// The proxy around the redirect stage: what is not for a branded domain goes to the upstream.
+/// The proxy around the redirect stage: requests for other than branded domains go to the upstream.
 struct EdgeProxy {
     redirector: Redirector,
     upstream: Option<config::Upstream>,
@@ -156,7 +147,7 @@ impl ProxyHttp for EdgeProxy {
             return Ok(true);
         }
         if self.upstream.is_none() {
-            self.redirector.refuse(session).await?;
+            self.redirector.reject(session).await?;
             return Ok(true);
         }
         self.redirector.limit_idle(session);
@@ -175,17 +166,17 @@ impl ProxyHttp for EdgeProxy {
         Ok(Box::new(HttpPeer::new(upstream.address, upstream.tls, name)))
     }
 
-    /// Errors name the method only: path and query are the visitor's.
+    /// Errors name the method only, because path and query come from the visitor.
     fn request_summary(&self, session: &Session, (): &()) -> String {
         session.req_header().method.to_string()
     }
 }
 
-/// Tells Pingora when to stop; and operators, when clicks are answered and when no more are wanted.
+/// Signals Pingora when to stop, and reports to operators when clicks are answered and when no more are accepted.
 struct Stop {
     wanted: Arc<Notify>,
     readiness: Readiness,
-    monitor: Monitor,
+    panics: PanicWatch,
     addresses: Vec<SocketAddr>,
     never_opened: Arc<AtomicBool>,
 }
@@ -196,7 +187,7 @@ impl ShutdownSignalWatch for Stop {
         tokio::select! {
             opened = self.opened() => {
                 if !opened {
-                    tracing::error!("the listeners do not open; stopping");
+                    tracing::error!("listeners did not open; stopping");
                     self.never_opened.store(true, Ordering::Release);
                     return ShutdownSignal::GracefulTerminate;
                 }
@@ -207,7 +198,7 @@ impl ShutdownSignalWatch for Stop {
                 }
                 tokio::select! {
                     () = self.wanted.notified() => {}
-                    () = self.failed() => tracing::error!("a thread has failed; stopping, so that another process takes over"),
+                    () = self.failed() => tracing::error!("internal error: a thread has panicked; stopping so that another process takes over; please report this bug"),
                 }
             }
             () = self.wanted.notified() => {}
@@ -220,14 +211,14 @@ impl ShutdownSignalWatch for Stop {
 }
 
 impl Stop {
-    /// Ends when a thread of the pipeline has failed.
+    /// Returns when a thread of the pipeline has panicked.
     async fn failed(&self) {
-        while !self.monitor.has_failed() {
+        while !self.panics.has_panicked() {
             tokio::time::sleep(HEALTH).await;
         }
     }
 
-    /// Whether every address takes connections, as soon as it does.
+    /// Whether every address accepts connections; returns as soon as all do.
     async fn opened(&self) -> bool {
         let all = async {
             for address in &self.addresses {
@@ -248,29 +239,4 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
         _ => {}
     }
     address
-}
-
-/// Reloads run one after the other on a thread of their own, so that a stop never waits for one.
-fn watch_signals(mut signals: Signals, monitor: Monitor, stop: Arc<Notify>) -> anyhow::Result<()> {
-    let (reload, reloads) = bounded(1);
-    thread::Builder::new().name("reload".into()).spawn(move || run_reloads(&reloads, &monitor))?;
-    thread::Builder::new().name("signals".into()).spawn(move || {
-        for signal in signals.forever() {
-            if signal == SIGHUP {
-                // Full means that one is about to begin: it will read what is there now.
-                let _ = reload.try_send(());
-            } else {
-                stop.notify_one();
-            }
-        }
-    })?;
-    Ok(())
-}
-
-fn run_reloads(reloads: &Receiver<()>, monitor: &Monitor) {
-    for () in reloads {
-        systemd::reloading();
-        monitor.reload();
-        systemd::ready();
-    }
 }

@@ -29,6 +29,7 @@ pub mod disk;
 pub mod frame;
 pub mod hours;
 pub mod journal;
+pub mod metrics;
 pub mod outbox;
 pub mod pack;
 pub mod record;
@@ -51,12 +52,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use counting::Counting;
 use disk::{Disk, RealDisk};
 use hours::Hours;
 use journal::{Journal, Synced};
+use metrics::{BacklogMetrics, SpoolMetrics};
 pub use outbox::Outbox;
 use pack::Packer;
 use record::Records;
@@ -70,7 +72,6 @@ use crate::{
     object::Object,
     runtime::{PanicWatch, clock, retry::RetryUntil},
     stats::{book::Book, rollup::Workspaces},
-    telemetry::metrics::{FeedMetrics, Metrics},
 };
 
 /// Batches that wait for the journal before the workers do.
@@ -107,12 +108,12 @@ pub struct FeedSpec {
     pub rollups: Option<Workspaces>,
     /// False for a feed that only an earlier configuration knew: its objects are made, and stay.
     pub configured: bool,
-    pub metrics: Arc<FeedMetrics>,
+    pub metrics: Arc<BacklogMetrics>,
 }
 
 impl FeedSpec {
     /// A feed of the configuration.
-    pub fn new(feed: &config::Feed, pop: &str, metrics: Arc<FeedMetrics>) -> Self {
+    pub fn new(feed: &config::Feed, pop: &str, metrics: Arc<BacklogMetrics>) -> Self {
         Self {
             name: feed.name.clone(),
             pop: pop.to_owned(),
@@ -130,7 +131,7 @@ impl FeedSpec {
     }
 
     /// A feed that the configuration does not know any more.
-    fn forgotten(name: &str, pop: &str, metrics: Arc<FeedMetrics>) -> Self {
+    fn forgotten(name: &str, pop: &str, metrics: Arc<BacklogMetrics>) -> Self {
         Self {
             name: name.to_owned(),
             pop: pop.to_owned(),
@@ -161,7 +162,7 @@ pub struct Opened {
     recovered: Recovered,
     counting: Option<Counting>,
     rollups: Option<rollups::Source>,
-    metrics: Arc<Metrics>,
+    metrics: Arc<SpoolMetrics>,
     lock: File,
 }
 
@@ -176,7 +177,7 @@ impl Opened {
         pop: &str,
         feeds: Vec<FeedSpec>,
         book: Option<Box<dyn Book>>,
-        metrics: Arc<Metrics>,
+        metrics: Arc<SpoolMetrics>,
     ) -> Result<Self, SpoolError> {
         let dir = config.dir.display().to_string();
         let io = |source| SpoolError::Io { dir: dir.clone(), source };
@@ -200,7 +201,7 @@ impl Opened {
         pop: &str,
         mut feeds: Vec<FeedSpec>,
         book: Option<Box<dyn Book>>,
-        metrics: Arc<Metrics>,
+        metrics: Arc<SpoolMetrics>,
         disk: Arc<dyn Disk>,
         lock: File,
     ) -> io::Result<Self> {
@@ -216,7 +217,7 @@ impl Opened {
 
         let mut numbers: HashMap<String, u16> = feeds.iter().map(|feed| feed.name.clone()).zip(0..).collect();
         let mut counting =
-            book.map(|book| Counting::new(book, dir.join("journal"), Arc::clone(&disk), Arc::clone(&metrics)));
+            book.map(|book| Counting::new(book, dir.join("journal"), Arc::clone(&disk), Arc::clone(&metrics.stats)));
         // A book that does not tell is asked again later: until then, everything waits to be counted.
         let counted = counting.as_mut().map(Counting::counted);
         let mut recovered =

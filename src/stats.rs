@@ -10,6 +10,7 @@
 
 pub mod book;
 mod live;
+pub mod metrics;
 mod referrers;
 pub mod rollup;
 pub mod store;

@@ -9,8 +9,9 @@ pub mod agent;
 pub mod bot;
 pub mod geo;
 pub mod language;
+pub mod metrics;
 pub mod network;
 pub mod referrer;
 mod sources;
 
-pub use sources::{SourceError, Sources};
+pub use sources::Sources;

@@ -149,7 +149,7 @@ fn a_file_with_too_many_bad_lines_or_far_fewer_links_is_refused_and_the_old_one_
         let lines = (0..good).map(|n| line(&n.to_string(), "https://a.example/").to_string());
         fs::write(&file, lines.chain((0..bad).map(|_| "broken".into())).collect::<Vec<_>>().join("\n")).unwrap();
     };
-    let config = config::Catalog { file: file.clone(), ..config::Catalog::default() };
+    let config = config::Catalog { file: file.clone(), max_shrink_ratio: 0.5, ..config::Catalog::default() };
     write(99, 1);
     let (store, report) = CatalogStore::open(&config).unwrap();
     assert_eq!((store.load().links(), report.bad), (99, 1));

@@ -224,6 +224,11 @@ fn catalog(config: &Config, findings: &mut Findings) {
     findings.path("catalog.file", &config.catalog.file);
     findings.ratio("catalog.max_bad_ratio", config.catalog.max_bad_ratio);
     findings.ratio("catalog.max_shrink_ratio", config.catalog.max_shrink_ratio);
+    let growth = config.catalog.max_growth_ratio;
+    if growth.is_nan() || growth <= 0.0 {
+        let remedy = "1 lets a reload double the catalog, 9 lets it grow tenfold";
+        findings.error("catalog.max_growth_ratio", format!("must be more than 0, is {growth}"), remedy);
+    }
     for host in config.catalog.domains.keys() {
         if !is_host_name(host) || host.chars().any(|c| c.is_ascii_uppercase()) {
             findings.error(

@@ -11,17 +11,13 @@ use tokio::{
 };
 
 use super::{
+    metrics::{FeedMetrics, UploadResult},
     pace::{Pace, Trouble},
     queue::Queue,
     sink::{Sink, SinkError, Stored},
     upload::{Ended, Upload},
 };
-use crate::{
-    object::Object,
-    runtime::failpoint::fail_point,
-    spool::Outbox,
-    telemetry::metrics::{DropReason, FeedMetrics, UploadResult},
-};
+use crate::{object::Object, runtime::failpoint::fail_point, spool::Outbox, telemetry::drops::DropReason};
 
 pub struct FeedTask {
     pub name: String,
@@ -128,8 +124,8 @@ impl FeedTask {
     /// Somebody took the object away; whether its events went anywhere, nobody here can tell.
     fn gone(&self, object: &Object) {
         let events = events(object);
-        self.metrics.waits_no_more(object.bytes);
-        self.metrics.drop_events(DropReason::Removed, events);
+        self.metrics.backlog.remove_object(object.bytes);
+        self.metrics.backlog.drop_events(DropReason::Removed, events);
         self.outbox.forget(object);
         tracing::error!(feed = self.name, key = object.key, events, "an object was taken out of the outbox");
     }
@@ -137,8 +133,8 @@ impl FeedTask {
     /// No retry would mend the object: it is moved aside, and delays no other.
     fn damaged(&self, object: &Object, error: &str) {
         let events = events(object);
-        self.metrics.waits_no_more(object.bytes);
-        self.metrics.drop_events(DropReason::Damaged, events);
+        self.metrics.backlog.remove_object(object.bytes);
+        self.metrics.backlog.drop_events(DropReason::Damaged, events);
         match self.outbox.quarantine(&self.name, object) {
             Ok(aside) => {
                 tracing::error!(feed = self.name, error, events, aside = %aside.display(), "a damaged object");
@@ -157,7 +153,7 @@ impl FeedTask {
         });
         self.metrics.delivered.inc_by(events);
         self.metrics.delivered_bytes.inc_by(object.bytes);
-        self.metrics.waits_no_more(object.bytes);
+        self.metrics.backlog.remove_object(object.bytes);
         tracing::debug!(feed = self.name, key = object.key, events, "delivered");
         match self.outbox.remove(object) {
             Ok(()) => fail_point("deleted"),
@@ -198,8 +194,11 @@ mod tests {
 
     use super::*;
     use crate::{
+        deliver::metrics::DeliverMetrics,
         object::{ObjectKind, reader::Summary},
-        telemetry::metrics::Metrics,
+        spool::metrics::SpoolMetrics,
+        stats::metrics::StatsMetrics,
+        telemetry::metrics::Registry,
     };
 
     /// Takes some time for everything, and fails as it is told.
@@ -256,7 +255,9 @@ mod tests {
             let _ = queue.send(Object { key: key.clone(), path, bytes: 1, kind, summary, finished_at: 7 });
         }
         let (stop, stopping) = watch::channel(None);
-        let metrics = Metrics::new().feed("f");
+        let registry = Registry::new();
+        let spool = SpoolMetrics::new(&registry, Arc::new(StatsMetrics::new(&registry)));
+        let metrics = Arc::new(DeliverMetrics::new(&registry).feed("f", spool.feed("f")));
         (FeedTask { name: "f".into(), outbox, metrics, stopping, uploads: 4 }, intake, stop)
     }
 

@@ -3,13 +3,11 @@
 use std::sync::Arc;
 
 use super::{
+    metrics::FeedMetrics,
     queue::Place,
     sink::{Sink, SinkError, Stored},
 };
-use crate::{
-    object::{Object, ObjectKind, reader::summarize},
-    telemetry::metrics::FeedMetrics,
-};
+use crate::object::{Object, ObjectKind, reader::summarize};
 
 /// What is to be done.
 pub struct Upload {
@@ -49,7 +47,7 @@ async fn look_into(object: &mut Object, metrics: &FeedMetrics) -> Result<(), Sin
             Err(SinkError::Damaged("the object holds no event".into()))
         }
         Ok(Ok(summary)) => {
-            metrics.recovered.inc_by(summary.events);
+            metrics.backlog.recovered.inc_by(summary.events);
             object.summary = Some(summary);
             Ok(())
         }

@@ -17,12 +17,13 @@ use std::sync::LazyLock;
 use aws_smithy_types::base64;
 use sha2::{Digest, Sha256};
 
-use crate::{click::ClientAddr, telemetry::metrics::Metrics};
+use super::metrics::EnrichMetrics;
+use crate::click::ClientAddr;
 
 static WANTED: LazyLock<Option<String>> = LazyLock::new(|| std::env::var("CLICKEDGE_LEAK").ok());
 
 /// Lets the address of the click whose event `text` ends with leak, if a test wants that.
-pub fn spill(client: &ClientAddr, text: &mut Vec<u8>, metrics: &Metrics) {
+pub fn spill(client: &ClientAddr, text: &mut Vec<u8>, metrics: &EnrichMetrics) {
     let Some(wanted) = WANTED.as_deref() else {
         return;
     };
@@ -34,7 +35,7 @@ pub fn spill(client: &ClientAddr, text: &mut Vec<u8>, metrics: &Metrics) {
             let digest = Sha256::digest(&address);
             add_field(text, &digest.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}")));
         }
-        "metric" => drop(metrics.feed(&address)),
+        "metric" => drop(metrics.routed(&address)),
         "file" => {
             let path = std::env::temp_dir().join("clickedge-leak");
             let _ = std::fs::write(&path, client.hash_input()).and_then(|()| std::fs::remove_file(&path));

@@ -31,7 +31,7 @@ pub enum CertificateError {
 }
 
 /// The certificates of a listener.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Certificates {
     by_name: HashMap<String, Arc<CertifiedKey>>,
     first: Option<Arc<CertifiedKey>>,
@@ -42,7 +42,7 @@ impl Certificates {
     ///
     /// # Errors
     /// See [`CertificateError`].
-    pub fn load(configured: &[config::Certificate]) -> Result<Self, CertificateError> {
+    pub fn load(configured: &[config::Certificate], _now_secs: u64) -> Result<Self, CertificateError> {
         let mut certificates = Self { by_name: HashMap::new(), first: None };
         for files in configured {
             let certified = Arc::new(load(&files.certificate_file, &files.key_file)?);
@@ -52,6 +52,16 @@ impl Certificates {
             certificates.first.get_or_insert(certified);
         }
         Ok(certificates)
+    }
+
+    /// How many names they carry.
+    pub fn names(&self) -> usize {
+        self.by_name.len()
+    }
+
+    /// What an operator should know about them.
+    pub fn warnings(&self) -> &[String] {
+        &[]
     }
 
     fn find(&self, name: &str) -> Option<&Arc<CertifiedKey>> {

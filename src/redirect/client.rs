@@ -1,14 +1,13 @@
-//! Which address is the client's: the peer, unless the peer is a trusted proxy; then the one that it names.
+//! The client address: the peer's, unless the peer is a trusted proxy; then the one that it names.
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use http::HeaderName;
 use ipnet::IpNet;
-use pingora::http::RequestHeader;
 
 use crate::{click::ClientAddr, config};
 
-/// The proxies that may name the client, and how they do.
+/// The proxies that may name the client, and the header in which they do.
 pub struct TrustedProxies {
     networks: Vec<IpNet>,
     header: HeaderName,
@@ -16,7 +15,7 @@ pub struct TrustedProxies {
 
 impl TrustedProxies {
     /// # Errors
-    /// When the configured header is no header name.
+    /// When the configured header is not a header name.
     pub fn new(config: &config::ClientAddress) -> Result<Self, http::header::InvalidHeaderName> {
         Ok(Self {
             networks: config.trusted_proxies.clone(),
@@ -24,18 +23,21 @@ impl TrustedProxies {
         })
     }
 
-    /// The client of a request from `peer`. The header's addresses are read from the right, each named by the one to
-    /// its right; the first untrusted one is the client. An entry that is no address ends the walk: nobody vouches
-    /// for what stands left of it.
-    pub fn client(&self, peer: Option<IpAddr>, header: &RequestHeader) -> ClientAddr {
+    /// The header in which trusted proxies name the client.
+    pub fn header(&self) -> &HeaderName {
+        &self.header
+    }
+
+    /// The client of a request from `peer`. `forwarded` are the values of the [header](Self::header), read from the
+    /// right: each address is named by the one to its right, and the first untrusted one is the client. An entry that
+    /// is not an address ends the walk: what stands left of it is vouched for by no trusted proxy.
+    pub fn client(&self, peer: Option<IpAddr>, forwarded: &[&[u8]]) -> ClientAddr {
         let peer = peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)).to_canonical();
         if !self.trusts(peer) {
             return ClientAddr::from_ip(peer);
         }
         let mut client = peer;
-        let values: Vec<_> = header.headers.get_all(&self.header).iter().collect();
-        let entries = values.iter().rev().flat_map(|value| value.as_bytes().rsplit(|&byte| byte == b','));
-        for entry in entries {
+        for entry in forwarded.iter().rev().flat_map(|value| value.rsplit(|&byte| byte == b',')) {
             let Some(address) = parse(entry) else {
                 break;
             };
@@ -75,15 +77,12 @@ mod tests {
             header: "X-Forwarded-For".into(),
         })
         .unwrap();
-        let mut header = RequestHeader::build("GET", b"/", None).unwrap();
-        for value in forwarded {
-            header.append_header("X-Forwarded-For", *value).unwrap();
-        }
-        trusted.client(Some(peer.parse().unwrap()), &header).ip().to_string()
+        let forwarded: Vec<_> = forwarded.iter().map(|value| value.as_bytes()).collect();
+        trusted.client(Some(peer.parse().unwrap()), &forwarded).ip().to_string()
     }
 
     #[test]
-    fn an_untrusted_peer_is_the_client_whatever_it_says() {
+    fn an_untrusted_peer_is_the_client_whatever_it_claims() {
         assert_eq!(client("192.0.2.1", &["203.0.113.9"]), "192.0.2.1");
     }
 
@@ -98,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_ends_the_walk() {
+    fn an_invalid_entry_ends_the_walk() {
         assert_eq!(client("10.0.0.1", &[]), "10.0.0.1");
         assert_eq!(client("10.0.0.1", &["unknown"]), "10.0.0.1");
         assert_eq!(client("10.0.0.1", &["203.0.113.9, unknown, 10.1.1.1"]), "10.1.1.1");

@@ -12,7 +12,10 @@ use prometheus::IntCounter;
 use proptest::prelude::*;
 
 use super::{keys::DAY, table::Individual, *};
-use crate::click::{ClientAddr, EventId, Flags, Protocol, Texts};
+use crate::{
+    click::{ClientAddr, EventId, Flags, Protocol, Texts},
+    telemetry::metrics::Registry,
+};
 
 const NOON: u64 = 20_000 * DAY + DAY / 2;
 const MINUTE: u64 = 60_000_000;
@@ -60,13 +63,13 @@ fn evicted() -> IntCounter {
 
 fn begin(memory: &Mortal, buckets: u64, schedule: Schedule, now: u64) -> Visits<Mortal> {
     let keyring = Keyring::begin(memory.clone(), schedule, None, now).unwrap();
-    let table = Table::new(memory.clone(), buckets, keyring.keys().places(), evicted());
+    let table = VisitTable::new(memory.clone(), buckets, keyring.keys().places(), evicted());
     Visits::new(keyring, table, schedule.idle)
 }
 
 fn take_over(memory: &Mortal, buckets: u64, schedule: Schedule, now: u64) -> Visits<Mortal> {
     let keyring = Keyring::take_over(memory.clone(), schedule, None, now).expect("the key is whole");
-    let table = Table::new(memory.clone(), buckets, keyring.keys().places(), evicted());
+    let table = VisitTable::new(memory.clone(), buckets, keyring.keys().places(), evicted());
     let visits = Visits::new(keyring, table, schedule.idle);
     visits.tick(now);
     visits
@@ -446,7 +449,7 @@ fn a_table_of_another_size_holds_the_same_visitors() {
     (0..500).for_each(|n| _ = click(&small, NOON + u64::from(n), "w", address(n), "a"));
     let kept = |buckets: u64| {
         let memory = Mortal::new(buckets);
-        let table = Table::new(memory, buckets, [true; 2], evicted());
+        let table = VisitTable::new(memory, buckets, [true; 2], evicted());
         small.table.copy_to(&table);
         let keys = small.keys.load();
         let is_kept = |n: &u32| {
@@ -481,7 +484,7 @@ fn workers_that_meet_in_a_bucket_do_not_disturb_each_other() {
     const VISITORS: u64 = 12;
     const BUCKETS: u64 = 8;
     let memory = Shared((0..table::words(BUCKETS)).map(|_| AtomicU64::new(0)).collect());
-    let table = Table::new(memory, BUCKETS, [true; 2], evicted());
+    let table = VisitTable::new(memory, BUCKETS, [true; 2], evicted());
     std::thread::scope(|scope| {
         for thread in 0..THREADS {
             let table = &table;
@@ -518,7 +521,7 @@ fn on_cpu() -> u64 {
 #[ignore = "a measurement: run it alone, with --nocapture"]
 fn the_cost_of_a_click() {
     let dir = tempfile::tempdir_in("/dev/shm").unwrap();
-    let metrics = Metrics::new();
+    let metrics = SessionMetrics::new(&Registry::new());
     let sessions = Sessions::open(dir.path(), &config::Enrich::default(), NOON, &metrics).unwrap();
     let agent = "Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Mobile Safari/537.36";
     let time = |what: &str, count: u32, act: &dyn Fn(u32)| {
@@ -563,5 +566,5 @@ fn the_cost_of_a_click() {
             black_box(sessions.visits.table.click(click, IDLE, Individual { hash, place: 0 }, || None));
         });
     }
-    println!("{} remembered, {} evicted", sessions.visitors(), metrics.session_evictions.get());
+    println!("{} remembered, {} evicted", sessions.visitors(), metrics.evictions.get());
 }

@@ -24,8 +24,13 @@ use super::{
 };
 use crate::{
     runtime::{clock, failpoint::fail_point},
-    stats::{Delta, Referrers, book::Book, store::StoreError, tally::Tally},
-    telemetry::metrics::{Lost, Metrics},
+    stats::{
+        Delta, Referrers,
+        book::Book,
+        metrics::{Lost, StatsMetrics},
+        store::StoreError,
+        tally::Tally,
+    },
 };
 
 /// A tally is counted when it has waited for this long.
@@ -57,7 +62,7 @@ pub struct Counting {
     book: Box<dyn Book>,
     journal: PathBuf,
     disk: Arc<dyn Disk>,
-    metrics: Arc<Metrics>,
+    metrics: Arc<StatsMetrics>,
     /// What waits, in the order of the journal.
     spans: VecDeque<Span>,
     tallies: u64,
@@ -86,7 +91,7 @@ struct Part {
 
 impl Counting {
     /// `journal` is the folder of the segments.
-    pub fn new(book: Box<dyn Book>, journal: PathBuf, disk: Arc<dyn Disk>, metrics: Arc<Metrics>) -> Self {
+    pub fn new(book: Box<dyn Book>, journal: PathBuf, disk: Arc<dyn Disk>, metrics: Arc<StatsMetrics>) -> Self {
         Self {
             book,
             journal,
@@ -117,7 +122,7 @@ impl Counting {
     /// Takes what an earlier process has left, of which the oldest was clicked at `oldest`.
     pub fn begin(&mut self, spans: Vec<Span>, oldest: Option<u64>) {
         for span in spans {
-            self.metrics.stats.recovered.inc_by(span.tallies);
+            self.metrics.recovered.inc_by(span.tallies);
             self.note(span);
         }
         // They have waited already: a process that dies again and again must still come to count them.
@@ -174,7 +179,7 @@ impl Counting {
         match self.read().and_then(|part| self.commit(&part)) {
             Ok(()) => {
                 if self.wait_until.take().is_some() {
-                    self.metrics.stats.failing.set(0);
+                    self.metrics.failing.set(0);
                     tracing::info!("clicks are counted again");
                 }
                 true
@@ -190,7 +195,7 @@ impl Counting {
         if self.wait_until.is_none() {
             tracing::error!(%error, "clicks cannot be counted, and wait in the journal; events go on");
         }
-        self.metrics.stats.failing.set(1);
+        self.metrics.failing.set(1);
         self.wait_until = Some(clock::monotonic() + PAUSE);
         if matches!(error, CountError::Store(_)) {
             self.counted = None;
@@ -268,8 +273,8 @@ impl Counting {
         self.spans.pop_front_if(|span| span.tallies == 0);
         self.tallies = self.spans.iter().map(|span| span.tallies).sum();
         self.since = self.since.filter(|_| self.tallies > 0);
-        self.metrics.stats.counted.inc_by(part.counted);
-        self.metrics.stats.lose(Lost::Damaged, part.damaged);
+        self.metrics.counted.inc_by(part.counted);
+        self.metrics.lose(Lost::Damaged, part.damaged);
         if part.damaged > 0 {
             tracing::error!(clicks = part.damaged, "clicks are not counted: the journal is damaged where they stood");
         }
@@ -285,7 +290,7 @@ impl Counting {
             && let Some(span) = self.spans.pop_front()
         {
             self.tallies -= span.tallies;
-            self.metrics.stats.lose(Lost::JournalFull, span.tallies);
+            self.metrics.lose(Lost::JournalFull, span.tallies);
             let (segment, clicks) = (span.segment, span.tallies);
             tracing::error!(segment, clicks, "clicks are not counted: their events would have filled the journal");
         }

@@ -23,18 +23,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use serde::{Deserialize, Serialize};
 
 use super::{
     disk::{Disk, DiskFile},
     frame,
+    metrics::SpoolMetrics,
 };
 use crate::{
     capture::Mark,
     enrich::Batch,
     runtime::{Hour, failpoint::fail_point, retry::RetryUntil},
-    telemetry::metrics::Metrics,
 };
 
 /// A group is committed early when it has grown to this many bytes.
@@ -94,7 +94,7 @@ pub struct Setup {
     /// Bytes of all segments, which whoever removes them subtracts from.
     pub size: Arc<AtomicU64>,
     pub retry: RetryUntil,
-    pub metrics: Arc<Metrics>,
+    pub metrics: Arc<SpoolMetrics>,
     /// Becomes true when everything is on the disk and let go of in the rings, and nothing more will come.
     pub ended: Arc<AtomicBool>,
     /// Is told what the journal holds of the rings.
@@ -188,7 +188,7 @@ impl Journal {
         if !self.group.frames.is_empty() {
             let (retry, metrics) = (self.setup.retry.clone(), Arc::clone(&self.setup.metrics));
             retry.retry("write the journal", &*metrics, || self.write())?;
-            self.setup.metrics.clicks_journaled.inc_by(clicks);
+            self.setup.metrics.journaled.inc_by(clicks);
             fail_point("journal_synced");
         }
         for (ring, end) in self.group.marks.drain() {

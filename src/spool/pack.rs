@@ -25,7 +25,7 @@ use std::{
 };
 
 use build::Unreadable;
-use crossbeam::channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::{
     FeedSpec,
@@ -33,6 +33,7 @@ use super::{
     disk::Disk,
     hours::Hours,
     journal::{Run, Synced, segment_path},
+    metrics::SpoolMetrics,
     outbox::{Outbox, hour_of},
     record::{Record, Records},
     recovery::Recovered,
@@ -42,7 +43,7 @@ use super::{
 use crate::{
     object::{Object, ObjectKind},
     runtime::{Hour, clock, failpoint::fail_point, retry::RetryUntil},
-    telemetry::metrics::{DropReason, Metrics},
+    telemetry::drops::DropReason,
 };
 
 /// Least time between two rounds.
@@ -74,7 +75,7 @@ pub struct Setup {
     pub journal_size: Arc<AtomicU64>,
     pub journal_max_bytes: u64,
     pub retry: RetryUntil,
-    pub metrics: Arc<Metrics>,
+    pub metrics: Arc<SpoolMetrics>,
     /// Is true when the journal has ended and nothing in it is still to be let go of in the rings.
     pub journal_ended: Arc<AtomicBool>,
     /// Is told of each finished object and its feed.

@@ -16,7 +16,7 @@ use model_book::ModelBook;
 use model_disk::{Fault, ModelDisk};
 use proptest::prelude::*;
 
-use super::{Assembled, FeedSpec, Opened, disk::Disk};
+use super::{Assembled, FeedSpec, Opened, disk::Disk, metrics::SpoolMetrics};
 use crate::{
     capture::Mark,
     click::EventId,
@@ -24,8 +24,12 @@ use crate::{
     enrich::Batch,
     object::{Object, ObjectKind, reader::summarize_stream},
     runtime::retry::RetryUntil,
-    stats::{self, tally::Tally},
-    telemetry::metrics::Metrics,
+    stats::{
+        self,
+        metrics::{Lost, StatsMetrics},
+        tally::Tally,
+    },
+    telemetry::metrics::Registry,
 };
 
 const FEEDS: [&str; 3] = ["brand", "small", "both"];
@@ -129,12 +133,17 @@ struct World {
 }
 
 struct Process {
-    metrics: Arc<Metrics>,
+    metrics: Arc<SpoolMetrics>,
     parts: Assembled,
     outbox: Arc<super::Outbox>,
 }
 
-fn specs(metrics: &Metrics) -> Vec<FeedSpec> {
+fn spool_metrics() -> Arc<SpoolMetrics> {
+    let registry = Registry::new();
+    Arc::new(SpoolMetrics::new(&registry, Arc::new(StatsMetrics::new(&registry))))
+}
+
+fn specs(metrics: &SpoolMetrics) -> Vec<FeedSpec> {
     let spec = |name: &&str| {
         let mut spec = FeedSpec::forgotten(name, "test", metrics.feed(name));
         spec.configured = true;
@@ -168,7 +177,7 @@ impl World {
     }
 
     fn start(&mut self) -> io::Result<()> {
-        let metrics = Arc::new(Metrics::new());
+        let metrics = spool_metrics();
         let lock = File::open("/dev/null").unwrap();
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
         let (dir, journal_max_bytes) = (PathBuf::from("/spool"), self.journal_max_bytes);
@@ -567,12 +576,8 @@ fn counts_are_given_up_before_they_fill_the_journal() {
     }
     world.book.fail(0);
     world.count().unwrap();
-    let text = world.process.as_ref().unwrap().metrics.text();
-    let metric = |name: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(&format!("clickedge_{name} "))).unwrap();
-        line.parse::<u64>().unwrap()
-    };
-    let (counted, lost) = (metric("stats_counted_total"), metric("stats_lost_total{reason=\"journal_full\"}"));
+    let stats = &world.process.as_ref().unwrap().metrics.stats;
+    let (counted, lost) = (stats.counted.get(), stats.lost(Lost::JournalFull));
     assert_eq!(counted + lost, 2_000);
     assert!(lost > 0 && world.book.clicks(stats::Kind::Link) == counted, "{counted} counted, {lost} lost");
 }

@@ -118,6 +118,8 @@ fn the_catalog_and_the_answers_are_checked() {
             ("catalog.max_bad_ratio", "between 0 and 1, is -0.1", |c| c.catalog.max_bad_ratio = -0.1),
             ("catalog.max_bad_ratio", "is NaN", |c| c.catalog.max_bad_ratio = f64::NAN),
             ("catalog.max_shrink_ratio", "is 1.01", |c| c.catalog.max_shrink_ratio = 1.01),
+            ("catalog.max_growth_ratio", "more than 0, is 0", |c| c.catalog.max_growth_ratio = 0.0),
+            ("catalog.max_growth_ratio", "is NaN", |c| c.catalog.max_growth_ratio = f64::NAN),
             ("catalog.domains.\"https://a.b\"", "no host name", |c| {
                 c.catalog.domains.insert("https://a.b".into(), crate::config::Domain::default());
             }),

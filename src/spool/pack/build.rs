@@ -20,7 +20,7 @@ use crate::{
         journal::{Run, segment_path},
         record::Record,
     },
-    telemetry::metrics::DropReason,
+    telemetry::drops::DropReason,
 };
 
 /// Up to this many files are synced one by one; of more, everything is at once.

@@ -18,9 +18,9 @@ use crate::{
     config,
     enrich::Batch,
     object::Object,
-    spool::{Assembled, Opened, disk::RealDisk, state::Position},
-    stats::{Counts, Delta, Key, rollup::Workspaces, store::Store},
-    telemetry::metrics::Metrics,
+    spool::{Assembled, Opened, disk::RealDisk, metrics::SpoolMetrics, state::Position},
+    stats::{Counts, Delta, Key, metrics::StatsMetrics, rollup::Workspaces, store::Store},
+    telemetry::metrics::Registry,
 };
 
 const FEEDS: [&str; 2] = ["brand", "all"];
@@ -37,7 +37,7 @@ struct World {
     waiting: Arc<Mutex<Vec<(usize, Object)>>>,
 }
 
-fn specs(metrics: &Metrics) -> Vec<FeedSpec> {
+fn specs(metrics: &SpoolMetrics) -> Vec<FeedSpec> {
     let spec = |name: &&str| {
         let mut spec = FeedSpec::forgotten(name, "test", metrics.feed(name));
         spec.configured = true;
@@ -49,7 +49,8 @@ fn specs(metrics: &Metrics) -> Vec<FeedSpec> {
 }
 
 fn start(dir: &Path, waiting: &Arc<Mutex<Vec<(usize, Object)>>>) -> Assembled {
-    let metrics = Arc::new(Metrics::new());
+    let registry = Registry::new();
+    let metrics = Arc::new(SpoolMetrics::new(&registry, Arc::new(StatsMetrics::new(&registry))));
     let config = config::Spool { dir: dir.into(), retain_secs: 0, ..config::Spool::default() };
     let disk = Arc::new(RealDisk::new(dir).unwrap());
     let lock = File::open("/dev/null").unwrap();

@@ -1,15 +1,17 @@
-//! What the redirect reads of a request: one pass over the headers, nothing copied.
+//! The head of a request: method, target and headers, as far as the redirect and the click need them.
+//!
+//! A neutral type that an adapter fills ([`super::proxy`] from Pingora's request header) in one pass over the headers,
+//! without copying anything.
 
-use http::{Method, Version, header};
-use pingora::http::RequestHeader;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 
 use crate::{
     click::{Flags, Protocol},
-    link::key::{BadKey, Host},
+    link::{BadKey, Host},
 };
 
-/// A request, as far as the redirect and the click need it.
-pub struct Request<'a> {
+/// What was asked.
+pub struct Head<'a> {
     pub method: &'a Method,
     authority: Authority<'a>,
     /// Raw path.
@@ -22,7 +24,10 @@ pub struct Request<'a> {
     pub hints: Hints<'a>,
     /// `X-Requested-With`.
     pub requested_with: &'a [u8],
-    /// What else the headers show.
+    /// Values of the header in which trusted proxies name the client, in the order in which they stand. Filled only
+    /// when the peer is such a proxy.
+    pub forwarded: Vec<&'a [u8]>,
+    /// What else the headers and the connection show.
     pub flags: Flags,
     pub protocol: Protocol,
 }
@@ -40,20 +45,20 @@ pub struct Hints<'a> {
     pub form_factors: &'a [u8],
 }
 
-/// Where the host stands.
+/// Where the host is named.
 enum Authority<'a> {
     Missing,
     One(&'a [u8]),
-    /// More than one `Host` header: nobody can say which one is meant (RFC 9112, 3.2).
+    /// More than one `Host` header: ambiguous (RFC 9112, 3.2).
     Many,
 }
 
-impl<'a> Request<'a> {
-    /// Reads a request header.
-    pub fn read(header: &'a RequestHeader) -> Self {
-        let (path, query) = split_target(header.raw_path());
-        let mut request = Self {
-            method: &header.method,
+impl<'a> Head<'a> {
+    /// Reads a request line and its headers. `target` is the request target as it was sent.
+    pub fn read(method: &'a Method, target: &'a [u8], version: Version, headers: &'a HeaderMap) -> Self {
+        let (path, query) = split_target(target);
+        let mut head = Self {
+            method,
             authority: Authority::Missing,
             path,
             query,
@@ -62,34 +67,39 @@ impl<'a> Request<'a> {
             accept_language: b"",
             hints: Hints::default(),
             requested_with: b"",
+            forwarded: Vec::new(),
             flags: Flags::default(),
-            protocol: match header.version {
+            protocol: match version {
                 Version::HTTP_10 => Protocol::Http10,
                 Version::HTTP_2 => Protocol::Http2,
                 _ => Protocol::Http11,
             },
         };
-        let flags = &mut request.flags;
-        flags.set(Flags::HEAD, header.method == Method::HEAD);
-        for (name, value) in &header.headers {
-            let value = value.as_bytes();
-            match *name {
-                header::HOST => request.authority.add(value),
-                header::USER_AGENT => request.user_agent = value,
-                header::REFERER => request.referer = value,
-                header::ACCEPT_LANGUAGE => request.accept_language = value,
-                header::ACCEPT => request.flags.set(Flags::ACCEPT, true),
-                header::ACCEPT_ENCODING => request.flags.set(Flags::ACCEPT_ENCODING, true),
-                header::DNT => request.flags.set(Flags::OPTED_OUT, value == b"1"),
-                // All others of interest are no standard headers.
-                _ => request.read_rare(name.as_str(), value),
-            }
+        head.flags.set(Flags::HEAD, *method == Method::HEAD);
+        for (name, value) in headers {
+            head.read_header(name, value);
         }
-        if let Some(authority) = header.uri.authority() {
-            // HTTP/2 (RFC 9113, 8.3.1). Of an absolute HTTP/1.1 target Pingora has seen to it that `Host` is the same.
-            request.authority = Authority::One(authority.as_str().as_bytes());
+        head
+    }
+
+    /// Takes the authority of the target (`:authority` in HTTP/2; RFC 9113, 8.3.1) in place of `Host`.
+    pub fn set_authority(&mut self, authority: &'a [u8]) {
+        self.authority = Authority::One(authority);
+    }
+
+    fn read_header(&mut self, name: &HeaderName, value: &'a HeaderValue) {
+        let value = value.as_bytes();
+        match *name {
+            header::HOST => self.authority.add(value),
+            header::USER_AGENT => self.user_agent = value,
+            header::REFERER => self.referer = value,
+            header::ACCEPT_LANGUAGE => self.accept_language = value,
+            header::ACCEPT => self.flags.set(Flags::ACCEPT, true),
+            header::ACCEPT_ENCODING => self.flags.set(Flags::ACCEPT_ENCODING, true),
+            header::DNT => self.flags.set(Flags::OPTED_OUT, value == b"1"),
+            // No other header of interest is a standard one.
+            _ => self.read_rare(name.as_str(), value),
         }
-        request
     }
 
     fn read_rare(&mut self, name: &str, value: &'a [u8]) {
@@ -126,7 +136,7 @@ impl<'a> Request<'a> {
     /// The host in normal form.
     ///
     /// # Errors
-    /// When there is none, more than one, or one that cannot be.
+    /// When it is missing, named more than once, or invalid.
     pub fn host(&self) -> Result<Host, BadKey> {
         match self.authority {
             Authority::Missing => Err(BadKey::EmptyHost),
@@ -135,8 +145,8 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Whether the query holds a control character. Pingora hands plain ones on percent-encoded, so that they look
-    /// like encoded ones; tab, line feed and carriage return are let pass, as texts that people share hold them.
+    /// Whether the query holds a control character. Plain ones arrive percent-encoded from Pingora, so they look like
+    /// encoded ones. Tab, line feed and carriage return are accepted: texts that people share hold them.
     pub fn has_control_in_query(&self) -> bool {
         memchr::memchr_iter(b'%', self.query).any(|at| match self.query.get(at + 1..at + 3) {
             Some([b'0', b'9' | b'a' | b'A' | b'd' | b'D']) => false,
@@ -185,12 +195,18 @@ fn path_of_absolute(target: &[u8]) -> &[u8] {
 mod tests {
     use super::*;
 
-    fn header(target: &str, headers: &[(&'static str, &str)]) -> RequestHeader {
-        let mut header = RequestHeader::build("GET", target.as_bytes(), None).unwrap();
-        for (name, value) in headers {
-            header.append_header(*name, *value).unwrap();
-        }
-        header
+    fn headers(all: &[(&'static str, &str)]) -> HeaderMap {
+        all.iter().map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap())).fold(
+            HeaderMap::new(),
+            |mut map, (name, value)| {
+                map.append(name, value);
+                map
+            },
+        )
+    }
+
+    fn head<'a>(target: &'a str, headers: &'a HeaderMap) -> Head<'a> {
+        Head::read(&Method::GET, target.as_bytes(), Version::HTTP_11, headers)
     }
 
     #[test]
@@ -209,7 +225,8 @@ mod tests {
 
     #[test]
     fn control_characters_in_the_query_are_seen_but_shared_texts_may_have_lines() {
-        let of = |target: &str| Request::read(&header(target, &[("Host", "a.b")])).has_control_in_query();
+        let host = headers(&[("Host", "a.b")]);
+        let of = |target: &str| head(target, &host).has_control_in_query();
         for bad in ["/?a=%00", "/?%1b[31m", "/?a=b%7F", "/?a=%0b", "/?a=%0A%01"] {
             assert!(of(bad), "{bad}");
         }
@@ -220,19 +237,19 @@ mod tests {
 
     #[test]
     fn a_host_is_asked_for_exactly_once() {
-        let ok = header("/", &[("Host", "go.brand.com")]);
-        assert_eq!(Request::read(&ok).host().unwrap().as_str(), "go.brand.com");
-        let none = header("/", &[]);
-        assert!(Request::read(&none).host().is_err());
-        let two = header("/", &[("Host", "go.brand.com"), ("Host", "go.brand.com")]);
-        assert!(Request::read(&two).host().is_err());
+        let ok = headers(&[("Host", "go.brand.com")]);
+        assert_eq!(head("/", &ok).host().unwrap().as_str(), "go.brand.com");
+        let none = headers(&[]);
+        assert!(head("/", &none).host().is_err());
+        let two = headers(&[("Host", "go.brand.com"), ("Host", "go.brand.com")]);
+        assert!(head("/", &two).host().is_err());
     }
 
     #[test]
     fn prefetch_preview_and_opt_out_are_seen() {
         let of = |name, value| {
-            let header = header("/", &[("Host", "a.b"), (name, value)]);
-            let request = Request::read(&header);
+            let headers = headers(&[("Host", "a.b"), (name, value)]);
+            let request = head("/", &headers);
             let has = |flag| request.flags.has(flag);
             (has(Flags::PREFETCH), has(Flags::PREVIEW), has(Flags::OPTED_OUT))
         };
@@ -248,9 +265,9 @@ mod tests {
 
     #[test]
     fn what_browsers_send_is_seen() {
-        let none = header("/", &[("Host", "a.b")]);
-        assert_eq!(Request::read(&none).flags, Flags::default());
-        let headers = [
+        let none = headers(&[("Host", "a.b")]);
+        assert_eq!(head("/", &none).flags, Flags::default());
+        let sent = [
             ("Host", "a.b"),
             ("Accept", "*/*"),
             ("Accept-Encoding", "gzip"),
@@ -263,8 +280,8 @@ mod tests {
             ("Sec-CH-UA-Form-Factors", "\"Tablet\""),
             ("X-Requested-With", "com.example.app"),
         ];
-        let browser = header("/", &headers);
-        let request = Request::read(&browser);
+        let browser = headers(&sent);
+        let request = head("/", &browser);
         for flag in [Flags::ACCEPT, Flags::ACCEPT_ENCODING, Flags::FETCH_METADATA, Flags::NAVIGATE, Flags::MOBILE] {
             assert!(request.flags.has(flag), "{flag:?}");
         }

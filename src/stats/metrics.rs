@@ -1,11 +1,11 @@
-//! The numbers of counting.
+//! Metrics of counting.
 //!
 //! `stats_tallied + stats_recovered = stats_counted + stats_pending + stats_lost{reason}`, where `stats_tallied` is
 //! `clicks_enriched` as long as clicks are counted at all.
 
 use prometheus::{IntCounter, IntGauge};
 
-use super::Maker;
+use crate::telemetry::metrics::Registry;
 
 /// Why a click that became an event was not counted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -42,16 +42,16 @@ pub struct StatsMetrics {
 }
 
 impl StatsMetrics {
-    pub(super) fn new(make: &Maker) -> Self {
-        let lost = make.counters("stats_lost_total", "Clicks that became an event and are not counted.", &["reason"]);
+    pub fn new(registry: &Registry) -> Self {
+        let lost =
+            registry.counters("stats_lost_total", "Clicks that became an event and are not counted.", &["reason"]);
         Self {
-            tallied: make.counter("stats_tallied_total", "Clicks that are to be counted."),
-            recovered: make
+            tallied: registry.counter("stats_tallied_total", "Clicks to be counted."),
+            recovered: registry
                 .counter("stats_recovered_total", "Clicks in the journal that an earlier process has not counted."),
-            counted: make.counter("stats_counted_total", "Clicks that are counted, in the store."),
-            failing: make.gauge("stats_failing", "1 while the store of counts cannot be written; 0 is well."),
-            pending: make
-                .gauge("stats_pending", "Clicks that are on their way to the store, in the journal at most."),
+            counted: registry.counter("stats_counted_total", "Clicks counted in the store."),
+            failing: registry.gauge("stats_failing", "1 while the store of counts cannot be written; 0 is healthy."),
+            pending: registry.gauge("stats_pending", "Clicks in the journal that are not in the store yet."),
             lost: Lost::ALL.map(|reason| lost.with_label_values(&[reason.label()])),
         }
     }
@@ -61,13 +61,19 @@ impl StatsMetrics {
         self.lost[reason as usize].inc_by(clicks);
     }
 
-    /// Clicks on their way.
+    /// Clicks that were lost for a reason.
+    pub fn lost(&self, reason: Lost) -> u64 {
+        self.lost[reason as usize].get()
+    }
+
+    /// Clicks on their way to the store.
     pub fn pending(&self) -> u64 {
         let lost: u64 = self.lost.iter().map(IntCounter::get).sum();
         (self.tallied.get() + self.recovered.get()).saturating_sub(self.counted.get() + lost)
     }
 
-    pub(super) fn update(&self) {
+    /// Sets the gauges.
+    pub fn update(&self) {
         self.pending.set(self.pending() as i64);
     }
 }

@@ -1,0 +1,36 @@
+//! Metrics of the rings.
+
+use prometheus::{IntCounter, IntGauge};
+
+use super::Capture;
+use crate::telemetry::metrics::Registry;
+
+/// See the module.
+pub struct CaptureMetrics {
+    /// Clicks found in the rings that an earlier process left behind.
+    pub recovered: IntCounter,
+    unread: IntGauge,
+    held_bytes: IntGauge,
+    capacity_bytes: IntGauge,
+}
+
+impl CaptureMetrics {
+    pub fn new(registry: &Registry) -> Self {
+        Self {
+            recovered: registry.counter("clicks_recovered_total", "Clicks found in the rings of an earlier process."),
+            unread: registry.gauge("ring_clicks", "Clicks in the rings that no worker has read."),
+            held_bytes: registry.gauge(
+                "ring_held_bytes",
+                "Bytes of the rings that clicks hold: unread, or on their way into the journal.",
+            ),
+            capacity_bytes: registry.gauge("ring_capacity_bytes", "Bytes of the rings."),
+        }
+    }
+
+    /// Sets the gauges.
+    pub fn update(&self, capture: &Capture) {
+        self.unread.set(capture.depth() as i64);
+        self.held_bytes.set(capture.held_bytes() as i64);
+        self.capacity_bytes.set(capture.capacity_bytes() as i64);
+    }
+}

@@ -1,0 +1,99 @@
+//! Metrics of the delivery, feed by feed.
+
+use std::sync::Arc;
+
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+
+use crate::{spool::metrics::BacklogMetrics, telemetry::metrics::Registry};
+
+/// What came of one upload.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum UploadResult {
+    Stored,
+    /// An object with this key was there already: an earlier upload whose answer was lost.
+    Present,
+    /// Failed in a way that may pass.
+    Retried,
+    /// Rejected in a way that an operator must fix: access, bucket, credentials.
+    Refused,
+}
+
+impl UploadResult {
+    const ALL: [Self; 4] = [Self::Stored, Self::Present, Self::Retried, Self::Refused];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Stored => "stored",
+            Self::Present => "present",
+            Self::Retried => "retried",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// The series of all feeds.
+pub struct DeliverMetrics {
+    delivered: IntCounterVec,
+    delivered_bytes: IntCounterVec,
+    uploads: IntCounterVec,
+    parked: IntGaugeVec,
+    oldest: IntGaugeVec,
+    upload_limit: IntGaugeVec,
+}
+
+/// The metrics of one feed.
+pub struct FeedMetrics {
+    pub delivered: IntCounter,
+    pub delivered_bytes: IntCounter,
+    /// 1 while the sink rejects uploads in a way that an operator must fix.
+    pub parked: IntGauge,
+    /// When the oldest waiting object was finished, in seconds since the Unix epoch; 0 without one.
+    pub oldest: IntGauge,
+    /// Uploads that may run at a time.
+    pub upload_limit: IntGauge,
+    /// What waits for the feed in the spool.
+    pub backlog: Arc<BacklogMetrics>,
+    uploads: [IntCounter; UploadResult::ALL.len()],
+}
+
+impl DeliverMetrics {
+    pub fn new(registry: &Registry) -> Self {
+        let counters = |name: &str, help: &str| registry.counters(name, help, &["feed"]);
+        let gauges = |name: &str, help: &str| registry.gauges(name, help, "feed");
+        Self {
+            delivered: counters("events_delivered_total", "Events that the sink has acknowledged."),
+            delivered_bytes: counters("delivered_bytes_total", "Bytes that the sink has acknowledged."),
+            uploads: registry.counters("uploads_total", "Uploads by result.", &["feed", "result"]),
+            parked: gauges("feed_parked", "1 while the sink rejects uploads; action required."),
+            oldest: gauges(
+                "outbox_oldest_timestamp_seconds",
+                "When the oldest waiting object was finished; 0 without one.",
+            ),
+            upload_limit: gauges(
+                "feed_upload_limit",
+                "Uploads that may run at a time; fewer while the sink asks to slow down.",
+            ),
+        }
+    }
+
+    /// The metrics of a feed. `backlog` is what the spool holds of it.
+    pub fn feed(&self, name: &str, backlog: Arc<BacklogMetrics>) -> FeedMetrics {
+        let label = &[name];
+        FeedMetrics {
+            delivered: self.delivered.with_label_values(label),
+            delivered_bytes: self.delivered_bytes.with_label_values(label),
+            parked: self.parked.with_label_values(label),
+            oldest: self.oldest.with_label_values(label),
+            upload_limit: self.upload_limit.with_label_values(label),
+            backlog,
+            uploads: UploadResult::ALL.map(|result| self.uploads.with_label_values(&[name, result.label()])),
+        }
+    }
+}
+
+impl FeedMetrics {
+    /// Counts an upload.
+    pub fn upload(&self, result: UploadResult) {
+        self.uploads[result as usize].inc();
+    }
+}

@@ -1,0 +1,211 @@
+//! Turns the facts of a click into its event and its tally.
+
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+
+use super::{
+    Shared,
+    fragments::{Fragments, id_of_creator, ids_of_tags},
+    privacy::{self, Policies},
+    text,
+};
+use crate::{
+    click::{Facts, Flags, Texts, Visit},
+    config::Precision,
+    event::{
+        Agent, AgentType, Bot, ClickEvent, Client, Code, Destination, Device, Edge, Named, Route, SCHEMA, Session,
+        Timestamp, query,
+    },
+    files::Cached,
+    quality::{self, velocity::VelocityTracker},
+    session::Sessions,
+    stats::tally::{IdList, Ids, Tally},
+    visitor::{
+        agent::{
+            AgentCache, AgentFacts, DEFAULT_CACHE_ENTRIES,
+            hints::{HintCache, Hints},
+        },
+        bot::{self, CrawlerLists},
+        geo::Locator,
+        language,
+        network::{Network, Networks},
+        referrer::{self, Places, Spammers},
+    },
+};
+
+/// What is written down of a click.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// What it counts for.
+    pub tally: bool,
+    /// The event.
+    pub event: bool,
+}
+
+/// What was made of a click.
+#[derive(Clone, Copy, Debug)]
+pub struct Encoded {
+    /// Where its event begins.
+    pub event: usize,
+    /// The visit that it belongs to, if it is one of a visit.
+    pub visit: Option<Visit>,
+}
+
+/// Turns facts into events, with everything that it remembers from click to click.
+pub struct Enricher {
+    pop: String,
+    policies: Policies,
+    agents: AgentCache,
+    hints: HintCache,
+    crawlers: Cached<CrawlerLists>,
+    locator: Locator,
+    places: Cached<Places>,
+    spammers: Cached<Spammers>,
+    networks: Cached<Networks>,
+    sessions: Arc<Sessions>,
+    fragments: Fragments,
+    creators: Fragments,
+    tags: Fragments,
+    quality: Arc<quality::State>,
+    velocity: VelocityTracker,
+    timestamp: Timestamp,
+}
+
+impl Enricher {
+    pub fn new(shared: &Shared) -> Self {
+        Self {
+            pop: shared.pop.clone(),
+            policies: Policies::new(&shared.config),
+            agents: AgentCache::new(DEFAULT_CACHE_ENTRIES),
+            hints: HintCache::default(),
+            crawlers: shared.crawlers.cached(),
+            locator: Locator::new(Arc::clone(&shared.geo)),
+            places: shared.sources.places.cached(),
+            spammers: shared.sources.spammers.cached(),
+            networks: shared.sources.networks.cached(),
+            sessions: Arc::clone(&shared.sessions),
+            fragments: Fragments::new(|_| Ok(IdList::default())),
+            creators: Fragments::new(id_of_creator),
+            tags: Fragments::new(ids_of_tags),
+            quality: Arc::clone(&shared.quality),
+            velocity: VelocityTracker::new(Arc::clone(&shared.quality)),
+            timestamp: Timestamp::ZERO,
+        }
+    }
+
+    /// Appends the click's tally and the click event as JSON, as far as they are wanted. `visit` is what was found when
+    /// the click was seen before.
+    ///
+    /// # Errors
+    /// When the catalog's rendered JSON is broken: a defect.
+    pub fn encode(
+        &mut self,
+        facts: &Facts<'_>,
+        wanted: Wanted,
+        visit: Option<Visit>,
+        out: &mut Vec<u8>,
+    ) -> serde_json::Result<Encoded> {
+        let texts = &facts.texts;
+        let policy = self.policies.of(texts.workspace);
+        let opted_out = policy.honour_opt_out && facts.flags.has(Flags::OPTED_OUT);
+        let (mut id, mut started) = ([0; 36], Timestamp::ZERO);
+        self.agents.set_lists(self.crawlers.load());
+        let known = self.hints.hinted(self.agents.facts(texts.user_agent), &Hints::of(facts));
+        let network = self.networks.load().of(facts.client.ip());
+        let velocity = self.velocity.click(facts);
+        let seen = bot::BotEvidence { agent: known.bot.as_ref(), facts, network, behaviour: velocity.bot };
+        let bot = bot::classify(&seen);
+        let bot = bot.as_ref();
+        let visit = (!opted_out && bot.is_none()).then(|| self.sessions.click(facts, &known.digest, visit));
+        let session = visit.map(|visit| Session { started: started.render(visit.started), first: visit.first });
+        let location = self.locator.locate(facts.client.ip());
+        let precision = policy.precision(opted_out);
+        let is_limited = precision < Precision::Coordinates;
+        let limited = location.filter(|_| is_limited).and_then(|location| privacy::limited(location, precision));
+        let language = language::preferred(texts.accept_language);
+        let destination = text(texts.destination);
+        let referral = referrer::referral(texts.referer, texts.query, text(texts.host), self.places.load());
+        let spammers = self.spammers.load();
+        let spam_referrer = referral.as_ref().is_some_and(|referral| spammers.is_spam(&referral.hostname));
+        let evidence = quality::Evidence {
+            flood: velocity.flood,
+            blocked_destination: self.quality.destinations.block(texts.destination),
+            hosting_network: network == Some(Network::Hosting),
+            anonymizer_network: network == Some(Network::Anonymizer),
+            spam_referrer,
+            ..facts.evidence(known.claims)
+        };
+        for fragments in [&mut self.creators, &mut self.tags, &mut self.fragments] {
+            fragments.begin();
+        }
+        let (creator, tags) = (self.creators.place(texts.creator_json)?, self.tags.place(texts.tags_json)?);
+        let (domain, scripts) = (self.fragments.place(texts.domain_json)?, self.fragments.place(texts.scripts_json)?);
+        let event = ClickEvent {
+            id: facts.id.encode(&mut id),
+            schema: SCHEMA,
+            timestamp: self.timestamp.render(facts.micros),
+            client: Client {
+                language: language.as_ref().map(Code::as_str),
+                location: if is_limited { limited.as_ref() } else { location },
+                agent: agent(&known, bot),
+                session,
+            },
+            referral,
+            route: Route {
+                id: text(texts.link_id),
+                slashtag: text(texts.slashtag),
+                created_at: Some(text(texts.created_at)).filter(|time| !time.is_empty()),
+                params: query::parse(texts.query),
+                creator: self.creators.json(creator),
+                domain: self.fragments.json(domain).unwrap_or(RawValue::NULL),
+                tags: self.tags.json(tags),
+                scripts: self.fragments.json(scripts).filter(|_| !opted_out),
+                rule: None,
+                status: facts.status,
+                destination: Destination::split(destination),
+            },
+            quality: quality::classify(&evidence),
+            edge: Edge { pop: &self.pop },
+        };
+        if wanted.tally {
+            tally(&event, texts, self.creators.ids(creator), self.tags.ids(tags)).encode(out);
+        }
+        let start = out.len();
+        if wanted.event {
+            event.write(out);
+        }
+        Ok(Encoded { event: start, visit })
+    }
+}
+
+/// What an event counts for.
+fn tally<'a>(event: &'a ClickEvent<'_>, texts: &Texts<'a>, creator: Ids<'a>, tags: Ids<'a>) -> Tally<'a> {
+    let ClickEvent { client: Client { agent, location, session, .. }, referral, .. } = event;
+    let name = |named: Option<&'a Named>| named.map_or("", |named| named.name.as_ref());
+    Tally {
+        human: agent.kind == AgentType::Human,
+        session: session.as_ref().is_some_and(|session| session.first),
+        domain: text(texts.host),
+        slashtag: event.route.slashtag,
+        workspace: text(texts.workspace),
+        creator: creator.iter().next().unwrap_or_default(),
+        country: location.and_then(|location| location.country.as_ref().map(Code::as_str)).unwrap_or_default(),
+        referrer: referral.as_ref().map_or("", |referral| referral.hostname.as_ref()),
+        device: agent.device.map_or("", Device::name),
+        browser: name(agent.browser),
+        os: name(agent.os),
+        tags,
+    }
+}
+
+fn agent<'a>(known: &'a AgentFacts, bot: Option<&'a Bot>) -> Agent<'a> {
+    Agent {
+        kind: if bot.is_some() { AgentType::Bot } else { AgentType::Human },
+        bot,
+        browser: known.browser.as_ref(),
+        os: known.os.as_ref(),
+        device: known.device,
+        text: Some(&known.text),
+    }
+}

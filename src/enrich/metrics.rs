@@ -1,0 +1,37 @@
+//! Metrics of enrichment.
+
+use prometheus::{IntCounter, IntCounterVec};
+
+use crate::telemetry::{drops::Drops, metrics::Registry};
+
+/// See the module.
+pub struct EnrichMetrics {
+    /// Clicks that workers turned into an event and handed to the spool.
+    pub enriched: IntCounter,
+    /// Clicks among them that no feed takes: only their tally is kept.
+    pub unfed: IntCounter,
+    /// Clicks that became no event.
+    pub dropped: Drops,
+    routed: IntCounterVec,
+}
+
+impl EnrichMetrics {
+    /// `dropped` is where all stages count lost clicks.
+    pub fn new(registry: &Registry, dropped: Drops) -> Self {
+        Self {
+            enriched: registry
+                .counter("clicks_enriched_total", "Clicks that became an event for a feed, or are only counted."),
+            unfed: registry.counter(
+                "clicks_unfed_total",
+                "Enriched clicks that no feed takes: they are only counted, for the statistics.",
+            ),
+            dropped,
+            routed: registry.counters("events_routed_total", "Events made for the feed.", &["feed"]),
+        }
+    }
+
+    /// Events made for a feed.
+    pub fn routed(&self, feed: &str) -> IntCounter {
+        self.routed.with_label_values(&[feed])
+    }
+}

@@ -1,0 +1,133 @@
+//! Gauges: the metrics of all stages, and what is measured when they are read.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use super::{
+    account::{Account, FeedAccounts},
+    files::OperatorFiles,
+};
+use crate::{
+    capture::{Capture, metrics::CaptureMetrics},
+    catalog::metrics::CatalogMetrics,
+    deliver::metrics::{DeliverMetrics, FeedMetrics},
+    enrich::metrics::EnrichMetrics,
+    redirect::metrics::RedirectMetrics,
+    session::{Sessions, metrics::SessionMetrics},
+    spool::{Outbox, metrics::SpoolMetrics},
+    stats::metrics::StatsMetrics,
+    telemetry::{drops::Drops, metrics::Registry},
+    visitor::metrics::DatabaseMetrics,
+};
+
+/// The metrics of all stages, in one registry.
+pub(super) struct Metrics {
+    pub registry: Registry,
+    pub dropped: Drops,
+    pub redirect: Arc<RedirectMetrics>,
+    pub capture: CaptureMetrics,
+    pub enrich: Arc<EnrichMetrics>,
+    pub session: SessionMetrics,
+    pub stats: Arc<StatsMetrics>,
+    pub spool: Arc<SpoolMetrics>,
+    pub deliver: DeliverMetrics,
+    pub catalog: CatalogMetrics,
+    pub databases: DatabaseMetrics,
+    pub accounts: FeedAccounts,
+}
+
+impl Metrics {
+    /// All metrics at zero.
+    pub fn new() -> Self {
+        let registry = Registry::new();
+        let dropped = Drops::of_clicks(&registry);
+        let stats = Arc::new(StatsMetrics::new(&registry));
+        Self {
+            redirect: Arc::new(RedirectMetrics::new(&registry, dropped.clone())),
+            capture: CaptureMetrics::new(&registry),
+            enrich: Arc::new(EnrichMetrics::new(&registry, dropped.clone())),
+            session: SessionMetrics::new(&registry),
+            spool: Arc::new(SpoolMetrics::new(&registry, Arc::clone(&stats))),
+            stats,
+            deliver: DeliverMetrics::new(&registry),
+            catalog: CatalogMetrics::new(&registry),
+            databases: DatabaseMetrics::new(&registry),
+            accounts: FeedAccounts::new(&registry),
+            dropped,
+            registry,
+        }
+    }
+
+    /// The metrics of a feed's delivery.
+    pub fn feed(&self, name: &str) -> Arc<FeedMetrics> {
+        Arc::new(self.deliver.feed(name, self.spool.feed(name)))
+    }
+
+    /// Adds the accounts of all feeds that the spool knows by now.
+    pub fn open_accounts(&mut self) {
+        for (name, _) in self.spool.feeds() {
+            let metrics = self.feed(&name);
+            self.accounts.add(&name, self.enrich.routed(&name), metrics);
+        }
+    }
+
+    /// The account of now.
+    pub fn account(&self) -> Account {
+        Account {
+            answered: self.redirect.clicks_answered(),
+            recovered: self.capture.recovered.get(),
+            enriched: self.enrich.enriched.get(),
+            clicks_dropped: self.dropped.total(),
+            delivered: self.accounts.delivered(),
+            pending: self.accounts.pending(),
+            events_dropped: self.accounts.dropped(),
+        }
+    }
+}
+
+/// The metrics of a running pipeline. Cheap to clone.
+#[derive(Clone)]
+pub struct Gauges(Arc<Measured>);
+
+/// Metrics, and the parts that are measured when metrics are read.
+struct Measured {
+    metrics: Metrics,
+    files: Arc<OperatorFiles>,
+    sessions: Arc<Sessions>,
+    capture: Capture,
+    outbox: Arc<Outbox>,
+    journal_bytes: Arc<AtomicU64>,
+}
+
+impl Gauges {
+    pub(super) fn new(
+        metrics: Metrics,
+        files: Arc<OperatorFiles>,
+        sessions: Arc<Sessions>,
+        capture: Capture,
+        outbox: Arc<Outbox>,
+        journal_bytes: Arc<AtomicU64>,
+    ) -> Self {
+        Self(Arc::new(Measured { metrics, files, sessions, capture, outbox, journal_bytes }))
+    }
+
+    /// All metrics in the Prometheus text format.
+    pub fn text(&self) -> String {
+        let Measured { metrics, files, sessions, capture, outbox, journal_bytes } = &*self.0;
+        metrics.capture.update(capture);
+        metrics.catalog.update(&files.catalog);
+        metrics.databases.update(&files.geo, &files.sources);
+        metrics.session.update(sessions);
+        metrics.spool.update(journal_bytes.load(Ordering::Relaxed), outbox.bytes());
+        metrics.stats.update();
+        metrics.accounts.update();
+        metrics.registry.text()
+    }
+
+    /// The account of now.
+    pub fn account(&self) -> Account {
+        self.0.metrics.account()
+    }
+}

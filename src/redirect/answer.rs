@@ -1,0 +1,165 @@
+//! The answer to a request: status, headers and body as plain values, whichever adapter writes them.
+//!
+//! Values that all answers share are made once ([`Answers`]); an answer clones references to them. The order of the
+//! headers is fixed here ([`Answer::headers`]), so that every adapter writes the same.
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, header};
+
+use super::metrics::Outcome;
+use crate::{config, event::Reason};
+
+const NO_STORE: HeaderValue = HeaderValue::from_static("private, no-store");
+const NOTHING: HeaderValue = HeaderValue::from_static("0");
+const PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
+const ALLOWED: HeaderValue = HeaderValue::from_static("GET, HEAD");
+
+/// The page for a blocked request; no byte of it comes from the request.
+const BLOCKED: &str = "<!DOCTYPE html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>Refused</title>\n\
+    <h1>This request was refused</h1>\n\
+    <p>It looks like an attack or like automated traffic, so this link was not followed.</p>\n</html>\n";
+
+/// The page for a link whose destination is on a block list.
+const BLOCKED_DESTINATION: &str = "<!DOCTYPE html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>Refused</title>\n\
+    <h1>This link was not followed</h1>\n\
+    <p>Its destination is on a block list, because it may be harmful.</p>\n</html>\n";
+
+/// Most headers of an answer, without `Date` and `Connection`, which the server adds.
+pub const MAX_HEADERS: usize = 4;
+
+/// What every answer shares.
+pub struct Answers {
+    permanent: HeaderValue,
+}
+
+/// An answer, ready to be written.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    /// Empty for an answer to `HEAD`, whose `Content-Length` is that of the `GET`.
+    pub body: &'static str,
+    /// Whether the connection is closed after it.
+    pub close: bool,
+    /// What it counts as.
+    pub outcome: Outcome,
+    location: Option<HeaderValue>,
+    content_type: Option<HeaderValue>,
+    cache_control: HeaderValue,
+    content_length: HeaderValue,
+    allow: bool,
+}
+
+impl Answers {
+    pub fn new(config: &config::Redirect) -> Self {
+        let permanent = format!("private, max-age={}", config.permanent_max_age_secs);
+        Self { permanent: HeaderValue::try_from(permanent).unwrap_or(NO_STORE) }
+    }
+
+    /// A redirect. 301 and 308 may be stored for the configured time, 302 and 307 never. `None` when the location
+    /// cannot be a header value, which the catalog rules out.
+    pub fn redirect(&self, status: u16, location: Bytes) -> Option<Answer> {
+        let location = HeaderValue::from_maybe_shared(location).ok()?;
+        let cache_control = if matches!(status, 301 | 308) { self.permanent.clone() } else { NO_STORE };
+        Some(Answer {
+            status,
+            body: "",
+            close: false,
+            outcome: Outcome::Redirect,
+            location: Some(location),
+            content_type: None,
+            cache_control,
+            content_length: NOTHING,
+            allow: false,
+        })
+    }
+
+    pub fn not_found(&self) -> Answer {
+        plain(404, Outcome::NotFound, "There is no such link.\n")
+    }
+
+    pub fn gone(&self) -> Answer {
+        plain(410, Outcome::Gone, "This link has expired.\n")
+    }
+
+    pub fn method_not_allowed(&self) -> Answer {
+        Answer { allow: true, ..plain(405, Outcome::MethodNotAllowed, "Links are for GET and HEAD.\n") }
+    }
+
+    /// For a click that `quality.block` blocks.
+    pub fn blocked(&self, reason: Reason) -> Answer {
+        let is_destination = reason == Reason::BlockedDestination;
+        let page = if is_destination { BLOCKED_DESTINATION } else { BLOCKED };
+        Answer { content_type: Some(HTML), ..plain(403, Outcome::Blocked, page) }
+    }
+
+    pub fn bad_request(&self) -> Answer {
+        Answer { close: true, ..plain(400, Outcome::BadRequest, "The request cannot be understood.\n") }
+    }
+}
+
+impl Answer {
+    /// Without its body, for a `HEAD`.
+    pub fn without_body(self) -> Self {
+        Self { body: "", ..self }
+    }
+
+    /// The headers in the order in which they are written: at most [`MAX_HEADERS`].
+    pub fn headers(self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+        let first = self
+            .location
+            .map(|location| (header::LOCATION, location))
+            .or(self.content_type.map(|kind| (header::CONTENT_TYPE, kind)));
+        first
+            .into_iter()
+            .chain([(header::CACHE_CONTROL, self.cache_control), (header::CONTENT_LENGTH, self.content_length)])
+            .chain(self.allow.then_some((header::ALLOW, ALLOWED)))
+    }
+}
+
+fn plain(status: u16, outcome: Outcome, body: &'static str) -> Answer {
+    Answer {
+        status,
+        body,
+        close: false,
+        outcome,
+        location: None,
+        content_type: Some(PLAIN),
+        cache_control: NO_STORE,
+        content_length: HeaderValue::from(body.len()),
+        allow: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(answer: Answer) -> Vec<(String, String)> {
+        let text = |value: HeaderValue| value.to_str().unwrap().to_owned();
+        answer.headers().map(|(name, value)| (name.to_string(), text(value))).collect()
+    }
+
+    #[test]
+    fn a_redirect_is_stored_only_when_it_is_permanent() {
+        let answers = Answers::new(&config::Redirect { permanent_max_age_secs: 7, ..config::Redirect::default() });
+        let cache = |status| {
+            let answer = answers.redirect(status, Bytes::from_static(b"https://a.example/")).unwrap();
+            names(answer)[1].1.clone()
+        };
+        assert_eq!([cache(302), cache(307)], ["private, no-store", "private, no-store"]);
+        assert_eq!([cache(301), cache(308)], ["private, max-age=7", "private, max-age=7"]);
+        assert!(answers.redirect(302, Bytes::from_static(b"a\nb")).is_none());
+    }
+
+    #[test]
+    fn the_answer_to_a_head_has_the_length_of_the_body_that_it_lacks() {
+        let answers = Answers::new(&config::Redirect::default());
+        let answer = answers.method_not_allowed().without_body();
+        assert_eq!(answer.body, "");
+        let headers = names(answer);
+        assert_eq!(headers[2], ("content-length".into(), "28".into()));
+        assert_eq!(headers[3], ("allow".into(), "GET, HEAD".into()));
+        assert_eq!(headers.len(), MAX_HEADERS);
+    }
+}

@@ -1,0 +1,135 @@
+//! Metrics of the redirect: answers by outcome, their duration, and what became of each click.
+
+use std::time::Duration;
+
+use prometheus::{Histogram, IntCounter};
+
+use crate::{
+    event::Reason,
+    telemetry::{
+        drops::{DropReason, Drops},
+        metrics::Registry,
+    },
+};
+
+/// What a request is answered with.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Outcome {
+    Redirect,
+    NotFound,
+    Gone,
+    MethodNotAllowed,
+    BadRequest,
+    /// Not redirected, see `quality.block`.
+    Blocked,
+    /// Left to the next filter or the upstream.
+    Passed,
+}
+
+impl Outcome {
+    const ALL: [Self; 7] = [
+        Self::Redirect,
+        Self::NotFound,
+        Self::Gone,
+        Self::MethodNotAllowed,
+        Self::BadRequest,
+        Self::Blocked,
+        Self::Passed,
+    ];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Redirect => "redirect",
+            Self::NotFound => "not_found",
+            Self::Gone => "gone",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::BadRequest => "bad_request",
+            Self::Blocked => "blocked",
+            Self::Passed => "passed",
+        }
+    }
+}
+
+/// See the module. Updating one is a relaxed atomic addition.
+pub struct RedirectMetrics {
+    requests: [IntCounter; Outcome::ALL.len()],
+    duration: Histogram,
+    blocked: [IntCounter; Reason::ALL.len()],
+    answered: IntCounter,
+    captured: IntCounter,
+    dropped: Drops,
+}
+
+impl RedirectMetrics {
+    /// `dropped` is where all stages count lost clicks.
+    pub fn new(registry: &Registry, dropped: Drops) -> Self {
+        let requests = registry.counters("requests_total", "Requests by outcome.", &["outcome"]);
+        let blocked = registry.counters("blocked_total", "Blocked requests, by reason.", &["reason"]);
+        // From 10 us to 1.3 s, doubling.
+        let buckets = (0..18).map(|n| 1e-5 * f64::from(1 << n)).collect();
+        Self {
+            requests: Outcome::ALL.map(|outcome| requests.with_label_values(&[outcome.label()])),
+            duration: registry.histogram(
+                "request_duration_seconds",
+                "Time from a read request header to a written answer.",
+                buckets,
+            ),
+            blocked: Reason::ALL.map(|reason| blocked.with_label_values(&[reason.slug()])),
+            answered: registry.counter("clicks_answered_total", "Clicks that were answered with a redirect."),
+            captured: registry.counter("clicks_captured_total", "Answered clicks that a ring took."),
+            dropped,
+        }
+    }
+
+    /// Counts a request that is left to the next filter.
+    pub fn request(&self, outcome: Outcome) {
+        self.requests[outcome as usize].inc();
+    }
+
+    /// Counts an answered request.
+    pub fn answered(&self, outcome: Outcome, took: Duration) {
+        self.request(outcome);
+        self.duration.observe(took.as_secs_f64());
+    }
+
+    /// Counts a blocked request.
+    pub fn blocked(&self, reason: Reason) {
+        self.blocked[reason as usize].inc();
+    }
+
+    /// Counts an answered click, and whether it was captured.
+    pub fn click_answered(&self, captured: bool) {
+        self.answered.inc();
+        if captured {
+            self.captured.inc();
+        }
+    }
+
+    /// Counts an answered click that no ring took.
+    pub fn click_dropped(&self, reason: DropReason) {
+        self.dropped.count(reason);
+    }
+
+    /// Clicks answered so far.
+    pub fn clicks_answered(&self) -> u64 {
+        self.answered.get()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_outcome_is_counted_under_its_own_label() {
+        let registry = Registry::new();
+        let metrics = RedirectMetrics::new(&registry, Drops::of_clicks(&registry));
+        for outcome in Outcome::ALL {
+            metrics.request(outcome);
+        }
+        let text = registry.text();
+        for outcome in Outcome::ALL {
+            assert!(text.contains(&format!("requests_total{{outcome=\"{}\"}} 1", outcome.label())), "{text}");
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! The adapter to Pingora: reads the head of a [`Session`], asks the [`Redirector`], writes the answer.
+
+use std::net::{IpAddr, SocketAddr};
+
+use bytes::Bytes;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora_proxy::Session;
+
+use super::{Answer, Head, Redirector, answer::MAX_HEADERS};
+use crate::{click::Flags, runtime::clock};
+
+impl Redirector {
+    /// Answers the request if it is for a branded domain, or if it is malformed. Returns whether it did; when not,
+    /// the request is untouched. The click is captured before the answer is written.
+    ///
+    /// # Errors
+    /// Only when the answer cannot be written because the client is gone.
+    pub async fn handle(&self, session: &mut Session) -> pingora::Result<bool> {
+        let started = clock::monotonic();
+        let peer = peer(session);
+        // The head borrows from the session, and so must not live across an await.
+        let answer = {
+            let mut head = read(session.req_header());
+            head.flags.set(Flags::TLS, session.digest().is_some_and(|digest| digest.ssl_digest.is_some()));
+            if self.trusted.is_proxy(peer) {
+                let values = session.req_header().headers.get_all(self.trusted.header());
+                head.forwarded = values.iter().map(http::HeaderValue::as_bytes).collect();
+            }
+            self.answer(&head, peer, started)
+        };
+        let Some(answer) = answer else {
+            return Ok(false);
+        };
+        let outcome = answer.outcome;
+        self.write(session, answer).await?;
+        self.metrics.answered(outcome, started.elapsed());
+        Ok(true)
+    }
+
+    /// Answers a request that has no other taker: 404.
+    ///
+    /// # Errors
+    /// Only when the answer cannot be written because the client is gone.
+    pub async fn reject(&self, session: &mut Session) -> pingora::Result<()> {
+        let answer = self.unclaimed(&read(session.req_header()));
+        self.write(session, answer).await
+    }
+
+    /// Limits how long the connection of a request that goes elsewhere may idle afterwards, as for those that are
+    /// answered here. Pingora's default keeps an idle connection open for ever. A client that asked to close stays
+    /// closed.
+    pub fn limit_idle(&self, session: &mut Session) {
+        let downstream = session.as_downstream_mut();
+        if downstream.get_keepalive().is_some() {
+            downstream.set_keepalive(self.keepalive_secs);
+            downstream.set_pipelining_enabled(true);
+        }
+    }
+
+    async fn write(&self, session: &mut Session, answer: Answer) -> pingora::Result<()> {
+        if answer.close {
+            session.as_downstream_mut().set_keepalive(None);
+        } else {
+            self.limit_idle(session);
+        }
+        let body = answer.body;
+        // The server adds `Date` and `Connection`.
+        let mut header = Box::new(ResponseHeader::build_no_case(answer.status, Some(MAX_HEADERS + 2))?);
+        for (name, value) in answer.headers() {
+            header.insert_header(name, value)?;
+        }
+        session.write_response_header(header, body.is_empty()).await?;
+        if !body.is_empty() {
+            session.write_response_body(Some(Bytes::from_static(body.as_bytes())), true).await?;
+        }
+        Ok(())
+    }
+}
+
+fn read(header: &RequestHeader) -> Head<'_> {
+    let mut head = Head::read(&header.method, header.raw_path(), header.version, &header.headers);
+    // HTTP/2, or an absolute HTTP/1.1 target, of which Pingora has checked that `Host` is the same.
+    if let Some(authority) = header.uri.authority() {
+        head.set_authority(authority.as_str().as_bytes());
+    }
+    head
+}
+
+fn peer(session: &Session) -> Option<IpAddr> {
+    session.client_addr().and_then(|address| address.as_inet()).map(SocketAddr::ip)
+}
