@@ -5,6 +5,7 @@
 mod common;
 
 mod admin;
+mod architecture;
 mod cli;
 mod counts;
 mod demo_geoip;
