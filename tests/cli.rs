@@ -1,4 +1,4 @@
-//! The command line as an operator meets it: the real binary, its messages and its exit codes.
+//! The command line: the real binary, its messages and its exit codes.
 
 use std::{
     fs,

@@ -25,7 +25,7 @@ pub const ROLE_KEY: &str = "ASIAROLE";
 pub const ROLE_SECRET: &str = "secret/of/the+role";
 pub const ROLE_TOKEN: &str = "token-of-the-role";
 
-/// The fault of the server.
+/// What is wrong with the server.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Fault {
     Healthy,

@@ -148,7 +148,7 @@ fn no_client_address_is_left_anywhere() {
     evidence.add("headers of uploads", format!("{:?}", s3.puts()));
     assert_wiped(&stopped, &mut evidence);
     assert!(!s3.objects("clicks").is_empty());
-    assert!(!stopped.log().contains("were left out"), "the log left lines out, which cannot be searched");
+    assert!(!stopped.log().contains("were left out"), "the log left lines out, which nobody could search");
 
     let search = Search::new(cast.all());
     if let Some(tracer) = &tracer {

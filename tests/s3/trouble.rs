@@ -86,25 +86,25 @@ fn an_upload_whose_answer_was_lost_is_not_stored_twice() {
 }
 
 #[test]
-fn a_rejected_feed_does_not_delay_another() {
+fn a_suspended_feed_does_not_delay_another() {
     let s3 = S3::start();
-    s3.set(Fault::Forbidden("/rejected-test-".into()));
+    s3.set(Fault::Forbidden("/refused-test-".into()));
     let edge = Edge::builder()
-        .feed_into("rejected", &["*"], &s3.sink_toml("clicks", ""))
+        .feed_into("refused", &["*"], &s3.sink_toml("clicks", ""))
         .feed_into("fine", &["*"], &s3.sink_toml("clicks", ""))
         .section(HASTY)
         .start();
     let mut clicks = click(&edge, "a", 1);
-    wait_until_parked(&edge, "rejected");
+    wait_until_parked(&edge, "refused");
     let since = Instant::now();
     clicks.extend(click(&edge, "b", 5));
     wait_until_delivered(&edge, "fine", 6);
     assert!(since.elapsed() < Duration::from_secs(10), "it took {:?}", since.elapsed());
-    assert_eq!(edge.metric(&of_feed("feed_parked", "rejected")), 1, "still parked");
-    assert_eq!(edge.metric(&of_feed("events_delivered_total", "rejected")), 0);
+    assert_eq!(edge.metric(&of_feed("feed_parked", "refused")), 1, "still suspended");
+    assert_eq!(edge.metric(&of_feed("events_delivered_total", "refused")), 0);
     let stopped = edge.stop();
     assert_exactly_once(&s3.events("clicks"), &clicks);
-    assert_exactly_once(&events_below(&stopped.dir().join("spool/outbox/rejected")), &clicks);
+    assert_exactly_once(&events_below(&stopped.dir().join("spool/outbox/refused")), &clicks);
 }
 
 #[test]
@@ -203,7 +203,7 @@ fn peak_memory(edge: &Edge) -> u64 {
 }
 
 #[test]
-fn an_object_that_changed_in_the_outbox_is_moved_aside_and_delays_no_other_object() {
+fn an_object_that_changed_in_the_outbox_is_moved_aside_and_delays_no_other() {
     let s3 = S3::start();
     s3.set(Fault::Unavailable);
     let edge = edge(&s3, "").start();
@@ -229,7 +229,7 @@ fn a_foreign_object_under_our_key_parks_the_feed_until_it_is_taken_away() {
     let clicks = click(&edge, "a", 5);
     edge.wait_until("an object waits", |_| !waiting(&edge).is_empty());
     let key = format!("brand/{}", waiting(&edge)[0]);
-    s3.write("clicks", &key, b"foreign");
+    s3.write("clicks", &key, b"other content");
     s3.set(Fault::Healthy);
     wait_until_parked(&edge, "all");
     let log = edge.log();
@@ -240,7 +240,7 @@ fn a_foreign_object_under_our_key_parks_the_feed_until_it_is_taken_away() {
 }
 
 #[test]
-fn an_object_that_may_not_be_read_back_counts_as_ours() {
+fn an_existing_object_that_cannot_be_compared_counts_as_ours() {
     let s3 = S3::start();
     s3.set(Fault::Blind);
     let edge = edge(&s3, "").start();
