@@ -23,8 +23,8 @@ gate: ## Run what CI runs: words, format, clippy, tests, configuration files, do
 
 judge: tools ## Run the long form of the crash and fault tests, see tests/README.md
 	@JUDGE_KILLS=200 JUDGE_BACKLOG_MB=2048 JUDGE_LATENCY_MILLIS=10000 \
-	  $(CARGO) test --locked --test judge -- --nocapture --test-threads 1
-	@COUNTS_CLICKS=1000000 $(CARGO) test --locked --test counts whatever_kills_it -- --nocapture
+	  $(CARGO) test --locked --test integration judge:: -- --nocapture --test-threads 1
+	@COUNTS_CLICKS=1000000 $(CARGO) test --locked --test integration whatever_kills_it -- --nocapture
 
 release: tools ## Build the binary for production, with link-time optimisation
 	@$(CARGO) build --locked --release

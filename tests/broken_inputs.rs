@@ -9,8 +9,7 @@ use std::{
 
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 
-mod common;
-use common::free_address;
+use crate::common::free_address;
 
 const USAGE: i32 = 64;
 const DATA: i32 = 65;

@@ -1,5 +1,4 @@
 //! The command line: the real binary, its messages and its exit codes.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::{
     fs,

@@ -193,7 +193,7 @@ fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
 
 fn reasons() -> String {
     let rows = Reason::ALL.into_iter().map(|reason| {
-        let verdict = match reason.full_weight() {
+        let verdict = match reason.verdict_at_high_confidence() {
             Verdict::Clean => "clean",
             Verdict::Suspicious => "suspicious",
             Verdict::Malicious => "malicious",
