@@ -20,6 +20,8 @@ use std::{io, sync::Arc};
 pub use account::Account;
 pub use files::OperatorFiles;
 pub use gauges::Gauges;
+#[cfg(test)]
+pub(crate) use gauges::exposition;
 pub use preflight::PreflightError;
 pub use reload::Reloader;
 
