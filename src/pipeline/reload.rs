@@ -163,6 +163,9 @@ pub(super) fn log_catalog(store: &CatalogStore, report: &Report) {
     for problem in &report.problems {
         tracing::warn!(%file, line = problem.line, reason = problem.reason, "link skipped");
     }
+    for warning in &report.warnings {
+        tracing::warn!(%file, "{warning}");
+    }
     let (links, domains, bytes) = (catalog.links(), catalog.domains(), catalog.memory_bytes());
     tracing::info!(%file, links, domains, skipped = report.bad, bytes, "catalog loaded");
 }
