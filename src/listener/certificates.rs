@@ -1,34 +1,21 @@
 //! Certificates by server name (SNI).
 //!
 //! Each certificate serves the DNS names that it carries, wildcards included; the first one configured answers
-//! clients that name no server or an unknown one.
+//! clients that name no server or an unknown one. A certificate that clients would reject, because it has expired for
+//! example, is rejected when it is read ([`pair`]).
 
-use std::{collections::HashMap, fs, io, path::Path, sync::Arc};
+pub mod pair;
 
+use std::{collections::HashMap, sync::Arc};
+
+use jiff::Timestamp;
+pub use pair::{CertificateError, CertificateWarning, Inspected};
 use rustls::{
-    crypto::ring::default_provider,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
-use webpki::EndEntityCert;
 
-use crate::config;
-
-/// Why a certificate is not taken.
-#[derive(Debug, thiserror::Error)]
-pub enum CertificateError {
-    #[error("cannot read {file}: {source}")]
-    Read {
-        file: String,
-        #[source]
-        source: io::Error,
-    },
-    #[error("{file} is no PEM file with {expected}: {reason}")]
-    Parse { file: String, expected: &'static str, reason: String },
-    #[error("{certificate} and {key} do not belong together, or the key is of an unknown kind: {reason}")]
-    Mismatch { certificate: String, key: String, reason: String },
-}
+use crate::{config, runtime::clock};
 
 /// The certificates of a listener.
 #[derive(Debug)]
@@ -38,20 +25,30 @@ pub struct Certificates {
 }
 
 impl Certificates {
-    /// Reads chains and keys.
+    /// Reads chains and keys, and logs what needs attention.
     ///
     /// # Errors
     /// See [`CertificateError`].
     pub fn load(configured: &[config::Certificate]) -> Result<Self, CertificateError> {
         let mut certificates = Self { by_name: HashMap::new(), first: None };
-        for files in configured {
-            let certified = Arc::new(load(&files.certificate_file, &files.key_file)?);
-            for name in names(&certified) {
+        for pair in configured {
+            let (certified, inspected) = pair::read(pair, clock::now())?;
+            inspected.warnings.iter().for_each(log);
+            let certified = Arc::new(certified);
+            for name in inspected.names {
                 certificates.by_name.entry(name).or_insert_with(|| Arc::clone(&certified));
             }
             certificates.first.get_or_insert(certified);
         }
         Ok(certificates)
+    }
+
+    /// Reads and checks a chain and its key, as [`load`](Self::load) does, at this time.
+    ///
+    /// # Errors
+    /// See [`CertificateError`].
+    pub fn inspect(pair: &config::Certificate, now: Timestamp) -> Result<Inspected, CertificateError> {
+        pair::read(pair, now).map(|(_, inspected)| inspected)
     }
 
     fn find(&self, name: &str) -> Option<&Arc<CertifiedKey>> {
@@ -69,42 +66,23 @@ impl ResolvesServerCert for Certificates {
     }
 }
 
-fn load(certificate_file: &Path, key_file: &Path) -> Result<CertifiedKey, CertificateError> {
-    let (certificate, key) = (certificate_file.display().to_string(), key_file.display().to_string());
-    let chain: Vec<_> = CertificateDer::pem_slice_iter(&read(certificate_file)?)
-        .collect::<Result<_, _>>()
-        .map_err(|error| unparsable(&certificate, "a certificate chain", &error))?;
-    if chain.is_empty() {
-        return Err(unparsable(&certificate, "a certificate chain", &"it holds no certificate"));
+fn log(warning: &CertificateWarning) {
+    match warning {
+        CertificateWarning::ExpiresSoon { file, names, days } => {
+            tracing::warn!(file, names, days, "certificate expires soon; renew it");
+        }
+        CertificateWarning::ReadableKey { file } => {
+            tracing::warn!(file, "private key is readable by all users; restrict it, such as with chmod 0600");
+        }
     }
-    let private =
-        PrivateKeyDer::from_pem_slice(&read(key_file)?).map_err(|error| unparsable(&key, "a private key", &error))?;
-    CertifiedKey::from_der(chain, private, &default_provider()).map_err(|error| CertificateError::Mismatch {
-        certificate,
-        key,
-        reason: error.to_string(),
-    })
-}
-
-fn read(file: &Path) -> Result<Vec<u8>, CertificateError> {
-    fs::read(file).map_err(|source| CertificateError::Read { file: file.display().to_string(), source })
-}
-
-fn unparsable(file: &str, expected: &'static str, reason: &dyn ToString) -> CertificateError {
-    CertificateError::Parse { file: file.into(), expected, reason: reason.to_string() }
-}
-
-/// The DNS names of the leaf, lower case.
-fn names(certified: &CertifiedKey) -> Vec<String> {
-    let Some(leaf) = certified.cert.first().and_then(|leaf| EndEntityCert::try_from(leaf).ok()) else {
-        return Vec::new();
-    };
-    leaf.valid_dns_names().map(str::to_ascii_lowercase).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
+    use std::{
+        fs,
+        path::{Path, PathBuf},
+    };
 
     use super::*;
 
@@ -137,17 +115,11 @@ mod tests {
     }
 
     #[test]
-    fn bad_files_are_named() {
+    fn a_certificate_that_load_would_take_passes_inspection() {
         let dir = tempfile::tempdir().unwrap();
         let one = write(dir.path(), "one", &["a.example"]);
-        let two = write(dir.path(), "two", &["b.example"]);
-        let error = |certificate: &Path, key: &Path| {
-            let files = config::Certificate { certificate_file: certificate.into(), key_file: key.into() };
-            Certificates::load(&[files]).unwrap_err().to_string()
-        };
-        assert!(error(&dir.path().join("none.pem"), &one.key_file).contains("none.pem"));
-        assert!(error(&one.key_file, &one.key_file).contains("holds no certificate"));
-        assert!(error(&one.certificate_file, &one.certificate_file).contains("a private key"));
-        assert!(error(&one.certificate_file, &two.key_file).contains("do not belong together"));
+        assert_eq!(Certificates::inspect(&one, clock::now()).unwrap().names, ["a.example"]);
+        fs::write(&one.key_file, "").unwrap();
+        assert!(Certificates::inspect(&one, clock::now()).is_err() && Certificates::load(&[one]).is_err());
     }
 }
