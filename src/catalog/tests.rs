@@ -113,14 +113,14 @@ fn bad_lines_are_skipped_and_reported_with_number_and_reason() {
 }
 
 #[test]
-fn an_endless_line_is_skipped_and_the_next_one_is_read() {
+fn a_line_that_is_too_long_is_skipped_and_the_next_one_is_read() {
     let text = format!("{}\n\n{}", "x".repeat(source::MAX_LINE + 5), line("good", "https://a.example/"));
     let (catalog, report) = source::load(text.as_bytes(), &config::Catalog::default()).unwrap();
     assert_eq!((catalog.links(), report.lines, report.bad), (1, 2, 1));
 }
 
 #[test]
-fn the_case_policy_is_the_domains() {
+fn each_domain_has_its_case_policy() {
     let mut config = config::Catalog::default();
     config.domains.insert("go.brand.com".into(), config::Domain { case: Case::Insensitive });
     let (catalog, _) = load_with(&[line("Été", "https://a.example/")], &config);
@@ -266,7 +266,7 @@ fn a_catalog_that_answers_nothing_and_settings_of_an_unknown_domain_are_warned_o
 }
 
 proptest! {
-    /// The compiled index against the plainest one there is.
+    /// The compiled index against a plain map as the model.
     #[test]
     fn the_catalog_finds_what_a_map_finds(
         links in proptest::collection::vec(("[a-c]{1,3}", "[a-z]{0,8}", 0_u8..3), 0..60),
