@@ -10,7 +10,7 @@
 
 use std::{collections::BTreeMap, fs, path::PathBuf, process::ExitCode, time::Instant};
 
-use clickedge::visitor::bot::Lists;
+use clickedge::visitor::bot::CrawlerLists;
 use woothee::parser::Parser;
 
 #[derive(Default)]
@@ -29,8 +29,8 @@ fn main() -> ExitCode {
         eprintln!("usage: accuracy --bots FILE... --people FILE... [--crawlers JSON] [--misses]");
         return ExitCode::SUCCESS;
     };
-    let builtin = Lists::default();
-    let with_file = arguments.crawlers.as_ref().map(|file| Lists::read(Some(file), &[]).unwrap());
+    let builtin = CrawlerLists::default();
+    let with_file = arguments.crawlers.as_ref().map(|file| CrawlerLists::read(Some(file), &[]).unwrap());
     let mut judges: Vec<Judge<'_>> = vec![
         ("built in", Box::new(|agent| builtin.from_agent(agent).is_some())),
         (
@@ -44,8 +44,10 @@ fn main() -> ExitCode {
     ];
     if let Some(lists) = &with_file {
         judges.push(("with file", Box::new(|agent| lists.from_agent(agent).is_some())));
-        judges
-            .push(("file alone", Box::new(|agent| lists.community().is_some_and(|list| list.find(agent).is_some()))));
+        judges.push((
+            "file alone",
+            Box::new(|agent| lists.community().is_some_and(|list| list.detect(agent).is_some())),
+        ));
     }
     for (what, files, expected) in [("recall", &arguments.bots, true), ("false positives", &arguments.people, false)]
     {

@@ -33,7 +33,7 @@ use clickedge::{
     visitor::{
         Sources,
         agent::{AgentCache, DEFAULT_CACHE_ENTRIES, hints::Hints},
-        bot::{self, CrawlerStore, Lists},
+        bot::{self, CrawlerLists, CrawlerStore},
         geo::{GeoStore, Locator},
         language, referrer,
     },
@@ -139,8 +139,8 @@ fn steps(clicks: &[Vec<u8>], addresses: &[IpAddr], shared: &Shared) {
     let mut agents = AgentCache::new(DEFAULT_CACHE_ENTRIES);
     alone("  agent and bot, with the worker's cache", &mut |facts| {
         let known = agents.facts(facts.texts.user_agent);
-        let seen = bot::Evidence { agent: known.bot.as_ref(), facts, network: None, behaviour: false };
-        _ = black_box((bot::judge(&seen).is_some(), Hints::of(facts).is_empty()));
+        let seen = bot::BotEvidence { agent: known.bot.as_ref(), facts, network: None, behaviour: false };
+        _ = black_box((bot::classify(&seen).is_some(), Hints::of(facts).is_empty()));
     });
     let mut velocity = VelocityTracker::new(Arc::clone(&shared.quality));
     alone("  velocity of the visitor", &mut |facts| _ = black_box(velocity.click(facts).bot));
@@ -206,7 +206,7 @@ fn shared(dir: &Path) -> Shared {
         sessions: Arc::new(Sessions::open(dir, &config, clock::unix_micros(), &metrics).unwrap()),
         geo: Arc::new(GeoStore::open(Some(&database)).unwrap()),
         sources: Arc::new(Sources::open(&config).unwrap()),
-        crawlers: Arc::new(CrawlerStore::open(|| Ok(Lists::default())).unwrap()),
+        crawlers: Arc::new(CrawlerStore::open(|| Ok(CrawlerLists::default())).unwrap()),
         router: Router::new(&[]),
         pop: "bench".into(),
         quality: Arc::new(quality::State::open(&config::Quality::default()).unwrap()),

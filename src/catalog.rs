@@ -109,6 +109,11 @@ impl Catalog {
         self.index.len()
     }
 
+    /// Whether a link belongs to this workspace.
+    pub fn has_workspace(&self, id: &str) -> bool {
+        self.workspaces.iter().any(|workspace| &**workspace == id)
+    }
+
     /// Number of domains.
     pub fn domains(&self) -> usize {
         self.domains.len()
@@ -186,16 +191,6 @@ pub struct CatalogStore {
 }
 
 impl CatalogStore {
-    /// Loads the configured file.
-    ///
-    /// # Errors
-    /// See [`LoadError`].
-    pub fn open(config: &config::Catalog) -> Result<(Self, Report), LoadError> {
-        let (catalog, report) = source::load_file(config)?;
-        let store = Self::of(catalog, config);
-        Ok((store, report))
-    }
-
     /// A store around a catalog that is already compiled.
     pub fn of(catalog: Catalog, config: &config::Catalog) -> Self {
         Self {
@@ -204,16 +199,6 @@ impl CatalogStore {
             loaded_at_secs: AtomicU64::new(clock::unix_secs()),
             history: Mutex::default(),
         }
-    }
-
-    /// Loads the file again and makes it the current catalog. On an error the current one stays.
-    ///
-    /// # Errors
-    /// See [`LoadError`].
-    pub fn reload(&self) -> Result<Report, LoadError> {
-        let (new, report) = self.read()?;
-        self.publish(new);
-        Ok(report)
     }
 
     /// Loads the file again, and checks its size against the current catalog and those of the last day.

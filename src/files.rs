@@ -16,4 +16,4 @@ pub use list::ListError;
 pub use mmdb::DatabaseError;
 pub use registry::Registry;
 pub use reloadable::{Cached, Reloadable};
-pub use resource::{Description, Resource, ResourceError};
+pub use resource::{Description, FileResource, Resource, ResourceError};

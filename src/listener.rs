@@ -1,6 +1,7 @@
 //! The listeners: sockets that answer clicks, and certificates by server name.
 
 pub mod certificates;
+mod store;
 
 use std::{io, net::TcpListener, sync::Arc};
 
@@ -11,6 +12,7 @@ use pingora::{
 };
 
 pub use certificates::{CertificateError, CertificateWarning, Certificates, Inspected};
+pub use store::CertificateStore;
 
 use crate::{
     config,
@@ -26,8 +28,6 @@ pub enum ListenError {
         #[source]
         source: io::Error,
     },
-    #[error(transparent)]
-    Certificate(#[from] CertificateError),
     #[error("cannot set up TLS on {address}: {reason}")]
     Tls { address: std::net::SocketAddr, reason: String },
 }
@@ -36,7 +36,6 @@ impl Classified for ListenError {
     fn class(&self) -> Class {
         match self {
             Self::Bind { source, .. } => Class::of_io(source),
-            Self::Certificate(error) => error.class(),
             Self::Tls { .. } => Class::Internal,
         }
     }
@@ -50,16 +49,20 @@ pub fn probe(address: std::net::SocketAddr) -> Result<(), ListenError> {
     TcpListener::bind(address).map(drop).map_err(|source| ListenError::Bind { address, source })
 }
 
-/// Adds the configured sockets to a proxy service.
+/// Adds the configured sockets to a proxy service, each with its certificates.
 ///
 /// # Errors
-/// When an address is taken, or a certificate is rejected.
-pub fn add<P>(service: &mut Service<HttpProxy<P>>, listeners: &[config::Listener]) -> Result<(), ListenError>
+/// When an address is taken or not of this machine, or TLS cannot be set up.
+pub fn add<P>(
+    service: &mut Service<HttpProxy<P>>,
+    listeners: &[config::Listener],
+    certificates: &[Arc<CertificateStore>],
+) -> Result<(), ListenError>
 where
     P: ProxyHttp + Send + Sync + 'static,
     P::CTX: Send + Sync,
 {
-    for listener in listeners {
+    for (listener, certificates) in listeners.iter().zip(certificates) {
         let address = listener.address;
         probe(address)?;
         // A lone `[::]` takes IPv4, too; next to an IPv4 socket of the same port it must not.
@@ -70,10 +73,9 @@ where
             service.add_tcp_with_settings(&address.to_string(), options);
             continue;
         }
-        let certificates = Certificates::load(&listener.tls)?;
         let mut tls = TlsSettings::intermediate("", "")
             .map_err(|error| ListenError::Tls { address, reason: error.to_string() })?;
-        tls.set_cert_resolver(Arc::new(certificates));
+        tls.set_cert_resolver(Arc::clone(certificates) as _);
         service.add_tls_with_settings(&address.to_string(), Some(options), tls);
     }
     Ok(())

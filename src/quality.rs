@@ -43,7 +43,6 @@ use self::{blocklist::Destinations, penalty::Penalties, signatures::Field};
 use crate::{
     config,
     event::{Quality, Reason, Reasons, Verdict},
-    files::list::ListError,
 };
 
 /// What a click shows of its sender, as it came. Absent headers are empty.
@@ -93,11 +92,20 @@ impl Claims {
     }
 }
 
-/// What was found, a bit a reason and weight.
+/// How sure a finding is.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Confidence {
+    /// Weak evidence: the click is suspicious, and is never blocked for it.
+    Low,
+    /// The click gets the reason's own verdict ([`Reason::verdict_at_high_confidence`]).
+    High,
+}
+
+/// The reasons that were detected, by confidence.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Findings {
-    suspicious: Reasons,
-    malicious: Reasons,
+    low: Reasons,
+    high: Reasons,
 }
 
 /// The verdict, with the reasons for it in a fixed order: clean without reasons, else the worst that a rule says.
@@ -124,37 +132,33 @@ pub fn detect(evidence: &Evidence<'_>) -> Findings {
     ];
     for (holds, reason) in facts {
         if holds {
-            findings.add(reason, reason.full_weight());
+            findings.add(reason, Confidence::High);
         }
     }
     findings
 }
 
 impl Findings {
-    fn add(&mut self, reason: Reason, verdict: Verdict) {
-        match verdict {
-            Verdict::Clean => {}
-            Verdict::Suspicious => self.suspicious.insert(reason),
-            Verdict::Malicious => self.malicious.insert(reason),
+    fn add(&mut self, reason: Reason, confidence: Confidence) {
+        match confidence {
+            Confidence::Low => self.low.insert(reason),
+            Confidence::High => self.high.insert(reason),
         }
     }
 
-    /// The first of `reasons` that was found at its full weight.
+    /// The first of `reasons` that was detected with high confidence.
     pub fn first_with_high_confidence(&self, reasons: Reasons) -> Option<Reason> {
-        let has_high_confidence = |reason: &Reason| match reason.full_weight() {
-            Verdict::Malicious => self.malicious.contains(*reason),
-            Verdict::Clean | Verdict::Suspicious => true,
-        };
-        self.suspicious.union(self.malicious).intersection(reasons).iter().find(has_high_confidence)
+        self.high.intersection(reasons).iter().next()
     }
 
-    /// As the event tells it.
+    /// The `quality` of the event.
     pub fn quality(&self) -> Quality {
-        let reasons = self.suspicious.union(self.malicious);
+        let reasons = self.low.union(self.high);
         if reasons.is_empty() {
             return Quality { verdict: Verdict::Clean, reasons: Vec::new() };
         }
-        let verdict = if self.malicious.is_empty() { Verdict::Suspicious } else { Verdict::Malicious };
+        let verdicts = self.high.iter().map(Reason::verdict_at_high_confidence);
+        let verdict = verdicts.fold(Verdict::Suspicious, Verdict::max);
         Quality { verdict, reasons: reasons.iter().map(Reason::slug).collect() }
     }
 }
@@ -168,20 +172,17 @@ pub struct State {
 }
 
 impl State {
-    /// Reads the block lists.
-    ///
-    /// # Errors
-    /// See [`ListError`].
-    pub fn open(config: &config::Quality) -> Result<Self, ListError> {
+    /// Detectors without a history and without block lists.
+    pub fn new(config: &config::Quality) -> Self {
         let block = config.blocked();
         if !block.is_empty() {
             signatures::warm_up();
         }
-        Ok(Self {
+        Self {
             config: config.clone(),
-            destinations: Destinations::open(config)?,
+            destinations: Destinations::default(),
             penalties: block.contains(Reason::ClickFlood).then(|| Penalties::new(config.flood_secs)),
-        })
+        }
     }
 }
 

@@ -35,12 +35,11 @@ use file::Opening;
 pub use file::SessionError;
 use keys::{Keyring, Keys, Schedule};
 use metrics::SessionMetrics;
-use table::{Memory, Moment, Table};
+use table::{Memory, Moment, VisitTable};
 
 use crate::{
     click::{Facts, Visit},
-    config::{self, Secret, SecretError},
-    files::Reloadable,
+    config::{self, Secret},
     runtime::Words,
     visitor::agent::AgentDigest,
 };
@@ -48,36 +47,27 @@ use crate::{
 /// The visits that this edge remembers.
 pub struct Sessions {
     visits: Visits<Arc<Words>>,
-    secret: Option<Reloadable<Secret, SecretError>>,
 }
 
 impl Sessions {
-    /// Takes over the sessions that an earlier process has left in a folder, or begins anew. Call it while the folder
-    /// is locked.
+    /// Takes over the sessions that an earlier process has left in a folder, or starts without any. Call it while the
+    /// folder is locked. Keys are derived from `secret`, or are random without one.
     ///
     /// # Errors
-    /// When the folder is not in memory or has no room, or there is no secret in the file that is to hold one.
+    /// When the folder is not in memory or has no room.
     pub fn open(
         dir: &Path,
         config: &config::Enrich,
+        secret: Option<Arc<Secret>>,
         now: u64,
         metrics: &SessionMetrics,
     ) -> Result<Self, SessionError> {
         let idle = config.session_idle_secs * 1_000_000;
-        let secret = config.session_key_file.clone().map(|path| {
-            Reloadable::open(move || {
-                if config::secret::is_open_to_all(&path) {
-                    tracing::warn!(file = %path.display(), "everybody on this machine may read the secret of the sessions; chmod o-r it");
-                }
-                Secret::read(&path)
-            })
-        });
-        let secret = secret.transpose()?;
         let opening = Opening {
             dir,
             buckets: table::buckets(config.session_visitors),
             schedule: Schedule { hour: config.session_rotation_hour, idle },
-            secret: secret.as_ref().map(Reloadable::load),
+            secret,
             now,
             evicted: metrics.evictions.clone(),
         };
@@ -89,7 +79,7 @@ impl Sessions {
         if live > 0 {
             tracing::info!(visits = live, "visits go on that an earlier process has noted");
         }
-        Ok(Self { visits, secret })
+        Ok(Self { visits })
     }
 
     /// The visit that a click with this agent belongs to. `decided` is what was found when the click was seen before.
@@ -102,15 +92,9 @@ impl Sessions {
         self.visits.tick(now);
     }
 
-    /// Reads the secret again; false when there is none to read.
-    ///
-    /// # Errors
-    /// When the file holds no secret; the old one serves on.
-    pub fn reload(&self, now: u64) -> Result<bool, SecretError> {
-        let Some(secret) = &self.secret else { return Ok(false) };
-        secret.reload()?;
-        self.visits.set_secret(secret.load(), now);
-        Ok(true)
+    /// Derives keys from another secret from now on.
+    pub fn set_secret(&self, secret: Arc<Secret>, now: u64) {
+        self.visits.set_secret(secret, now);
     }
 
     /// Visitors that are remembered, and those among them whose visit is over and whose place nobody needed.
@@ -119,9 +103,9 @@ impl Sessions {
     }
 }
 
-/// Table and keys, in any memory.
+/// VisitTable and keys, in any memory.
 struct Visits<M> {
-    table: Table<M>,
+    table: VisitTable<M>,
     /// What workers see of the keyring. They hold it for no longer than a click.
     keys: ArcSwap<Keys>,
     keyring: Mutex<Keyring<M>>,
@@ -129,7 +113,7 @@ struct Visits<M> {
 }
 
 impl<M: Memory> Visits<M> {
-    fn new(keyring: Keyring<M>, table: Table<M>, idle: u64) -> Self {
+    fn new(keyring: Keyring<M>, table: VisitTable<M>, idle: u64) -> Self {
         Self { table, keys: ArcSwap::from_pointee(keyring.keys()), keyring: Mutex::new(keyring), idle }
     }
 

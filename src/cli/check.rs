@@ -11,7 +11,7 @@ use clap::Args;
 use super::{CONFIG, NO_INPUT, complain, print};
 use crate::{
     config::{self, ConfigError, diagnostics::inspect},
-    visitor::{Sources, bot::Lists, geo::GeoStore},
+    visitor::{Sources, bot::CrawlerLists, geo::GeoStore},
 };
 
 /// Arguments of `check`.
@@ -83,7 +83,7 @@ fn contents(file: &Path) -> Contents {
     let enrich = &config.enrich;
     found.problems.extend(GeoStore::open(enrich.geoip_file.as_deref()).err().map(|error| error.to_string()));
     found.problems.extend(Sources::problems(enrich).iter().map(ToString::to_string));
-    match Lists::read(enrich.crawlers_file.as_deref(), &enrich.not_crawlers) {
+    match CrawlerLists::read(enrich.crawlers_file.as_deref(), &enrich.not_crawlers) {
         Ok(lists) => {
             let Some(list) = lists.community() else { return found };
             let name = list.file().display();

@@ -26,7 +26,7 @@ use crate::{
             AgentCache, AgentFacts, DEFAULT_CACHE_ENTRIES,
             hints::{HintCache, Hints},
         },
-        bot::{self, Lists},
+        bot::{self, CrawlerLists},
         geo::Locator,
         language,
         network::{Network, Networks},
@@ -58,7 +58,7 @@ pub struct Enricher {
     policies: Policies,
     agents: AgentCache,
     hints: HintCache,
-    crawlers: Cached<Lists>,
+    crawlers: Cached<CrawlerLists>,
     locator: Locator,
     places: Cached<Places>,
     spammers: Cached<Spammers>,
@@ -110,12 +110,12 @@ impl Enricher {
         let policy = self.policies.of(texts.workspace);
         let opted_out = policy.honour_opt_out && facts.flags.has(Flags::OPTED_OUT);
         let (mut id, mut started) = ([0; 36], Timestamp::ZERO);
-        self.agents.judge_by(self.crawlers.load());
-        let known = self.hints.told(self.agents.facts(texts.user_agent), &Hints::of(facts));
+        self.agents.set_lists(self.crawlers.load());
+        let known = self.hints.hinted(self.agents.facts(texts.user_agent), &Hints::of(facts));
         let network = self.networks.load().of(facts.client.ip());
         let velocity = self.velocity.click(facts);
-        let seen = bot::Evidence { agent: known.bot.as_ref(), facts, network, behaviour: velocity.bot };
-        let bot = bot::judge(&seen);
+        let seen = bot::BotEvidence { agent: known.bot.as_ref(), facts, network, behaviour: velocity.bot };
+        let bot = bot::classify(&seen);
         let bot = bot.as_ref();
         let visit = (!opted_out && bot.is_none()).then(|| self.sessions.click(facts, &known.digest, visit));
         let session = visit.map(|visit| Session { started: started.render(visit.started), first: visit.first });

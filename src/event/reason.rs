@@ -67,7 +67,7 @@ impl Reason {
     }
 
     /// The verdict at this reason's full weight. Weak evidence of an attack is suspicious only, and never refused.
-    pub fn full_weight(self) -> Verdict {
+    pub fn verdict_at_high_confidence(self) -> Verdict {
         match self {
             Self::SqlInjection
             | Self::CrossSiteScripting

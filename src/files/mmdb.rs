@@ -7,8 +7,6 @@ use std::path::Path;
 
 use maxminddb::{MaxMindDbError, Reader};
 
-use crate::runtime::clock;
-
 /// An older database is complained of: `MaxMind` and DB-IP publish one at least each month, and their licences ask
 /// for its use.
 pub const OLD_DAYS: u64 = 60;
@@ -26,11 +24,11 @@ pub enum DatabaseError {
     },
     /// It is a database of another kind.
     #[error("the {what} database {file} is of type {found}; {needed} is needed")]
-    Kind { what: &'static str, file: String, found: String, needed: &'static str },
+    WrongType { what: &'static str, file: String, found: String, needed: &'static str },
 }
 
 /// What is expected of a database.
-pub struct Kind {
+pub struct DatabaseKind {
     /// What it is to the operator: `GeoIP`.
     pub what: &'static str,
     /// Its type must contain one of these.
@@ -39,7 +37,7 @@ pub struct Kind {
     pub needed: &'static str,
 }
 
-impl Kind {
+impl DatabaseKind {
     /// Reads a database, whole and once: a file that is cut or scrambled is found now, not at some click.
     ///
     /// # Errors
@@ -49,7 +47,7 @@ impl Kind {
         let found = &reader.metadata().database_type;
         if !self.types.iter().any(|kind| found.contains(kind)) {
             let (what, file, found) = (self.what, file.display().to_string(), found.clone());
-            return Err(DatabaseError::Kind { what, file, found, needed: self.needed });
+            return Err(DatabaseError::WrongType { what, file, found, needed: self.needed });
         }
         reader.verify().map_err(|source| self.unread(file, source))?;
         Ok(reader)
@@ -59,19 +57,12 @@ impl Kind {
     pub fn unread(&self, file: &Path, source: MaxMindDbError) -> DatabaseError {
         DatabaseError::Read { what: self.what, file: file.display().to_string(), source }
     }
+}
 
-    /// Warns of a database that is old. `built_secs` is in seconds since the Unix epoch.
-    pub fn warn_if_old(&self, file: &Path, built_secs: u64) {
-        if let Some(days) = days_too_old(built_secs, clock::unix_micros() / 1_000_000) {
-            tracing::warn!(
-                file = %file.display(),
-                days,
-                limit = OLD_DAYS,
-                "the {} database is old: put a newer one in its place and send SIGHUP",
-                self.what
-            );
-        }
-    }
+/// A warning about a database that is old. `built_secs` and `now_secs` are in seconds since the Unix epoch.
+pub fn age_warning(built_secs: u64, now_secs: u64) -> Option<String> {
+    let days = days_too_old(built_secs, now_secs)?;
+    Some(format!("the database is {days} days old (limit {OLD_DAYS}); put a newer one in its place and send SIGHUP"))
 }
 
 /// The age in days of a database that is too old.

@@ -15,25 +15,26 @@ use rustls::{
     sign::CertifiedKey,
 };
 
-use crate::{config, runtime::clock};
+use crate::config;
 
 /// The certificates of a listener.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Certificates {
     by_name: HashMap<String, Arc<CertifiedKey>>,
     first: Option<Arc<CertifiedKey>>,
+    warnings: Vec<CertificateWarning>,
 }
 
 impl Certificates {
-    /// Reads chains and keys, and logs what needs attention.
+    /// Reads chains and keys, and checks them at this time.
     ///
     /// # Errors
     /// See [`CertificateError`].
-    pub fn load(configured: &[config::Certificate]) -> Result<Self, CertificateError> {
-        let mut certificates = Self { by_name: HashMap::new(), first: None };
+    pub fn load(configured: &[config::Certificate], now: Timestamp) -> Result<Self, CertificateError> {
+        let mut certificates = Self::default();
         for pair in configured {
-            let (certified, inspected) = pair::read(pair, clock::now())?;
-            inspected.warnings.iter().for_each(log);
+            let (certified, inspected) = pair::read(pair, now)?;
+            certificates.warnings.extend(inspected.warnings);
             let certified = Arc::new(certified);
             for name in inspected.names {
                 certificates.by_name.entry(name).or_insert_with(|| Arc::clone(&certified));
@@ -51,6 +52,16 @@ impl Certificates {
         pair::read(pair, now).map(|(_, inspected)| inspected)
     }
 
+    /// Number of DNS names.
+    pub fn names(&self) -> usize {
+        self.by_name.len()
+    }
+
+    /// Certificates that work now, and need attention.
+    pub fn warnings(&self) -> &[CertificateWarning] {
+        &self.warnings
+    }
+
     fn find(&self, name: &str) -> Option<&Arc<CertifiedKey>> {
         let name = name.to_ascii_lowercase();
         self.by_name.get(&name).or_else(|| {
@@ -66,17 +77,6 @@ impl ResolvesServerCert for Certificates {
     }
 }
 
-fn log(warning: &CertificateWarning) {
-    match warning {
-        CertificateWarning::ExpiresSoon { file, names, days } => {
-            tracing::warn!(file, names, days, "certificate expires soon; renew it");
-        }
-        CertificateWarning::ReadableKey { file } => {
-            tracing::warn!(file, "private key is readable by all users; restrict it, such as with chmod 0600");
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::{
@@ -85,6 +85,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::runtime::clock;
 
     fn write(dir: &Path, label: &str, names: &[&str]) -> config::Certificate {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
@@ -105,13 +106,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let one = write(dir.path(), "one", &["go.brand.com"]);
         let two = write(dir.path(), "two", &["*.links.example"]);
-        let certificates = Certificates::load(&[one, two]).unwrap();
+        let certificates = Certificates::load(&[one, two], clock::now()).unwrap();
         let of = |name: &str| certificates.find(name).map(|found| found.cert[0].clone());
         let first = certificates.first.as_ref().unwrap().cert[0].clone();
         assert_eq!(of("GO.brand.com"), Some(first.clone()));
         assert_ne!(of("a.links.example").unwrap(), first);
         assert_eq!(of("a.b.links.example"), None);
         assert_eq!(of("other.example"), None);
+        assert_eq!((certificates.names(), certificates.warnings().len()), (2, 2), "both keys are readable by all");
     }
 
     #[test]
@@ -120,6 +122,8 @@ mod tests {
         let one = write(dir.path(), "one", &["a.example"]);
         assert_eq!(Certificates::inspect(&one, clock::now()).unwrap().names, ["a.example"]);
         fs::write(&one.key_file, "").unwrap();
-        assert!(Certificates::inspect(&one, clock::now()).is_err() && Certificates::load(&[one]).is_err());
+        assert!(
+            Certificates::inspect(&one, clock::now()).is_err() && Certificates::load(&[one], clock::now()).is_err()
+        );
     }
 }

@@ -26,7 +26,6 @@ use hashbrown::HashSet;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    config,
     files::{
         Reloadable,
         list::{self, ListError},
@@ -51,41 +50,22 @@ pub const LOCAL: [&str; 10] = [
 /// What is wrong with a value, and what to do: value, problem, remedy.
 type Wrong<'a> = (&'a str, &'static str, &'static str);
 
-/// The lists that are configured.
+/// The current lists; empty until some are published.
+#[derive(Default)]
 pub struct Destinations {
-    domains: Option<Reloadable<Domains, ListError>>,
-    urls: Option<Reloadable<Urls, ListError>>,
+    pub domains: Reloadable<Domains>,
+    pub urls: Reloadable<Urls>,
 }
 
 impl Destinations {
-    /// Reads the configured lists.
-    ///
-    /// # Errors
-    /// See [`ListError`].
-    pub fn open(config: &config::Quality) -> Result<Self, ListError> {
-        let domains = config.blocked_domains_file.clone().map(|file| Reloadable::open(move || Domains::read(&file)));
-        let urls = config.blocked_urls_file.clone().map(|file| Reloadable::open(move || Urls::read(&file)));
-        Ok(Self { domains: domains.transpose()?, urls: urls.transpose()? })
-    }
-
     /// Whether a destination, as the catalog and the redirect write it, is on a list.
     pub fn block(&self, url: &[u8]) -> bool {
-        self.domains.as_ref().is_some_and(|domains| domains.peek().cover(host(url)))
-            || self.urls.as_ref().is_some_and(|urls| urls.peek().hold(url))
-    }
-
-    /// Reads the domains again and tells how many there are; `None` when no list is configured.
-    pub fn reload_domains(&self) -> Option<Result<usize, ListError>> {
-        self.domains.as_ref().map(|domains| domains.reload().map(|()| domains.peek().0.len()))
-    }
-
-    /// Reads the addresses again and tells how many there are; `None` when no list is configured.
-    pub fn reload_urls(&self) -> Option<Result<usize, ListError>> {
-        self.urls.as_ref().map(|urls| urls.reload().map(|()| urls.peek().0.len()))
+        self.domains.peek().cover(url) || self.urls.peek().hold(url)
     }
 }
 
 /// Blocked domains, and everything below them.
+#[derive(Default)]
 pub struct Domains(HashSet<Box<[u8]>, RandomState>);
 
 impl Domains {
@@ -111,8 +91,22 @@ impl Domains {
         Ok(Self(domains))
     }
 
-    /// Whether the host or a domain above it is blocked.
-    fn cover(&self, host: &[u8]) -> bool {
+    /// How many domains there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether the host of a URL, or a domain above it, is blocked.
+    fn cover(&self, url: &[u8]) -> bool {
+        if self.0.is_empty() {
+            return false;
+        }
+        let host = host(url);
         let mut name = host.strip_suffix(b".").unwrap_or(host);
         while !name.is_empty() {
             if self.0.contains(name) {
@@ -141,7 +135,8 @@ fn domain(name: &str) -> Result<Box<[u8]>, Wrong<'_>> {
     }
 }
 
-/// Hashes of blocked addresses.
+/// Hashes of blocked URLs.
+#[derive(Default)]
 pub struct Urls(HashSet<[u8; 32], RandomState>);
 
 impl Urls {
@@ -155,6 +150,16 @@ impl Urls {
             Ok(())
         })?;
         Ok(Self(hashes))
+    }
+
+    /// How many URLs there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     fn hold(&self, url: &[u8]) -> bool {

@@ -106,7 +106,7 @@ fn search(text: &[u8], field: Field, findings: &mut Findings) {
             && rule.fields.is_none_or(|only| only == field)
             && holds(rule.check, text, found.start(), found.end())
         {
-            findings.add(rule.reason, rule.verdict);
+            findings.add(rule.reason, rule.confidence);
         }
     }
 }

@@ -54,14 +54,14 @@ pub struct VelocityTracker {
     /// A day before the first click, in microseconds since the Unix epoch: the beginning of all times here, which are
     /// in milliseconds.
     began: u64,
-    floods: Table<Rate>,
-    bursts: Table<Burst>,
-    nats: Table<Agents>,
+    floods: VisitorTable<Rate>,
+    bursts: VisitorTable<Burst>,
+    nats: VisitorTable<Agents>,
 }
 
 /// What a click adds up to with those before it.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Found {
+pub struct VelocityFindings {
     pub flood: bool,
     pub bot: bool,
 }
@@ -72,14 +72,14 @@ impl VelocityTracker {
             state,
             keyed: RandomState::new(),
             began: 0,
-            floods: Table::new(FLOODS),
-            bursts: Table::new(BURSTS),
-            nats: Table::new(NATS),
+            floods: VisitorTable::new(FLOODS),
+            bursts: VisitorTable::new(BURSTS),
+            nats: VisitorTable::new(NATS),
         }
     }
 
     /// Notes a click.
-    pub fn click(&mut self, facts: &Facts<'_>) -> Found {
+    pub fn click(&mut self, facts: &Facts<'_>) -> VelocityFindings {
         let texts = &facts.texts;
         let client = facts.client.hash_input();
         let now = self.now(facts.micros);
@@ -94,7 +94,7 @@ impl VelocityTracker {
         black_box(self.bursts.touch(visitor));
         let is_nat = self.nats.entry(address, now).add(agent, now) >= NAT_AGENTS;
         let factor = if is_nat { NAT_FACTOR } else { 1 };
-        let mut found = Found::default();
+        let mut found = VelocityFindings::default();
         if config.flood_clicks > 0 {
             let (limit, millis) = (u32::from(config.flood_clicks), millis(config.flood_secs));
             let by_visitor = self.floods.entry(by_visitor, now).add(now, millis);
@@ -123,7 +123,8 @@ impl VelocityTracker {
         let since = |began: u64| u32::try_from(micros.saturating_sub(began) / 1_000).ok();
         since(self.began).unwrap_or_else(|| {
             self.began = micros.saturating_sub(DAY);
-            (self.floods, self.bursts, self.nats) = (Table::new(FLOODS), Table::new(BURSTS), Table::new(NATS));
+            (self.floods, self.bursts, self.nats) =
+                (VisitorTable::new(FLOODS), VisitorTable::new(BURSTS), VisitorTable::new(NATS));
             since(self.began).unwrap_or(0)
         })
     }
@@ -138,7 +139,7 @@ fn millis(secs: u64) -> u32 {
 }
 
 /// A hash table of a fixed size that forgets the one that was touched longest ago.
-struct Table<T> {
+struct VisitorTable<T> {
     sets: Box<[Set<T>]>,
 }
 
@@ -159,7 +160,7 @@ struct Tag {
     touched: u32,
 }
 
-impl<T: Copy + Default> Table<T> {
+impl<T: Copy + Default> VisitorTable<T> {
     /// `entries` is a power of two.
     fn new(entries: usize) -> Self {
         debug_assert!(entries.is_power_of_two() && entries >= WAYS);

@@ -30,7 +30,7 @@ use rustix::{
 
 use super::{
     keys::{Keyring, Schedule},
-    table::{HEADER, Memory, Table, words},
+    table::{HEADER, Memory, VisitTable, words},
 };
 use crate::{config::Secret, runtime::Words, runtime::filesystem::is_in_memory};
 
@@ -75,7 +75,7 @@ pub(super) struct Opening<'a> {
     pub evicted: IntCounter,
 }
 
-type Opened = (Keyring<Arc<Words>>, Table<Arc<Words>>);
+type Opened = (Keyring<Arc<Words>>, VisitTable<Arc<Words>>);
 
 impl Opening<'_> {
     /// Takes over what an earlier process has left, or begins anew.
@@ -83,9 +83,9 @@ impl Opening<'_> {
         self.try_open().map_err(|error| {
             let dir = self.dir.display().to_string();
             match error {
-                Failed::Random(error) => error.into(),
-                Failed::NotMemory => SessionError::NotMemory { dir },
-                Failed::Io(source) => match source.kind() {
+                OpenFailure::Random(error) => error.into(),
+                OpenFailure::NotMemory => SessionError::NotMemory { dir },
+                OpenFailure::Io(source) => match source.kind() {
                     io::ErrorKind::StorageFull | io::ErrorKind::OutOfMemory | io::ErrorKind::QuotaExceeded => {
                         SessionError::NoRoom { dir, bytes: words(self.buckets) * 8 }
                     }
@@ -95,23 +95,23 @@ impl Opening<'_> {
         })
     }
 
-    fn try_open(&self) -> Result<Opened, Failed> {
+    fn try_open(&self) -> Result<Opened, OpenFailure> {
         if !is_in_memory(self.dir)? {
-            return Err(Failed::NotMemory);
+            return Err(OpenFailure::NotMemory);
         }
         discard(&self.new_path())?;
         let path = self.path();
         let (memory, buckets) = match read(&path) {
             Ok(found) => found,
-            Err(Refused::Missing) => return self.begin(),
-            Err(Refused::Io(error)) => return Err(error.into()),
-            Err(Refused::Because(reason)) => return self.begin_again(reason),
+            Err(Unusable::Missing) => return self.begin(),
+            Err(Unusable::Io(error)) => return Err(error.into()),
+            Err(Unusable::Because(reason)) => return self.begin_again(reason),
         };
         let Some(keyring) = self.take_over(&memory) else {
             return self.begin_again("its key is damaged");
         };
         keep_private(&memory);
-        let table = Table::new(Arc::clone(&memory), buckets, keyring.keys().places(), self.evicted.clone());
+        let table = VisitTable::new(Arc::clone(&memory), buckets, keyring.keys().places(), self.evicted.clone());
         if buckets == self.buckets {
             return Ok((keyring, table));
         }
@@ -120,7 +120,7 @@ impl Opening<'_> {
         let Some(keyring) = self.take_over(&new) else {
             return self.begin_again("its key is damaged");
         };
-        let resized = Table::new(Arc::clone(&new), self.buckets, keyring.keys().places(), self.evicted.clone());
+        let resized = VisitTable::new(Arc::clone(&new), self.buckets, keyring.keys().places(), self.evicted.clone());
         table.copy_to(&resized);
         fs::rename(self.new_path(), &path)?;
         // The old file has no name any more; its content goes, too.
@@ -133,7 +133,7 @@ impl Opening<'_> {
         Keyring::take_over(Arc::clone(memory), self.schedule, self.secret.clone(), self.now)
     }
 
-    fn begin_again(&self, reason: &str) -> Result<Opened, Failed> {
+    fn begin_again(&self, reason: &str) -> Result<Opened, OpenFailure> {
         let path = self.path();
         tracing::warn!(file = %path.display(), reason, "the sessions' file is of no use and is begun anew: visitors begin new visits");
         discard(&path)?;
@@ -141,16 +141,16 @@ impl Opening<'_> {
         self.begin()
     }
 
-    fn begin(&self) -> Result<Opened, Failed> {
+    fn begin(&self) -> Result<Opened, OpenFailure> {
         let memory = self.make()?;
         let keyring = Keyring::begin(Arc::clone(&memory), self.schedule, self.secret.clone(), self.now)?;
-        let table = Table::new(memory, self.buckets, keyring.keys().places(), self.evicted.clone());
+        let table = VisitTable::new(memory, self.buckets, keyring.keys().places(), self.evicted.clone());
         fs::rename(self.new_path(), self.path())?;
         Ok((keyring, table))
     }
 
     /// Makes a file that has a header and nothing else, under a name that is worth nothing after a crash.
-    fn make(&self) -> Result<Arc<Words>, Failed> {
+    fn make(&self) -> Result<Arc<Words>, OpenFailure> {
         let path = self.new_path();
         let made = write(&path, self.buckets);
         if made.is_err() {
@@ -189,26 +189,26 @@ impl Memory for Arc<Words> {
     }
 }
 
-enum Failed {
+enum OpenFailure {
     Io(io::Error),
     Random(getrandom::Error),
     NotMemory,
 }
 
-impl From<io::Error> for Failed {
+impl From<io::Error> for OpenFailure {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
     }
 }
 
-impl From<getrandom::Error> for Failed {
+impl From<getrandom::Error> for OpenFailure {
     fn from(error: getrandom::Error) -> Self {
         Self::Random(error)
     }
 }
 
 /// Why a file is not read.
-enum Refused {
+enum Unusable {
     Missing,
     Because(&'static str),
     Io(io::Error),
@@ -241,26 +241,26 @@ fn write(path: &Path, buckets: u64) -> io::Result<Words> {
     Ok(memory)
 }
 
-fn read(path: &Path) -> Result<(Arc<Words>, u64), Refused> {
+fn read(path: &Path) -> Result<(Arc<Words>, u64), Unusable> {
     let file = options().open(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => Refused::Missing,
-        _ => Refused::Io(error),
+        io::ErrorKind::NotFound => Unusable::Missing,
+        _ => Unusable::Io(error),
     })?;
-    let bytes = file.metadata().map_err(Refused::Io)?.len();
+    let bytes = file.metadata().map_err(Unusable::Io)?.len();
     if bytes < HEADER as u64 * 8 || !bytes.is_multiple_of(8) {
-        return Err(Refused::Because("it is cut short"));
+        return Err(Unusable::Because("it is cut short"));
     }
-    let memory = Words::new(&file).map_err(Refused::Io)?;
+    let memory = Words::new(&file).map_err(Unusable::Io)?;
     let found = [0, 1, 2].map(|at| memory.load(at));
     let [magic, version, buckets] = found;
     if magic == MAGIC && version as u32 != VERSION {
-        return Err(Refused::Because("it is of another release"));
+        return Err(Unusable::Because("it is of another release"));
     }
     if found != head(buckets) {
-        return Err(Refused::Because("its header is damaged"));
+        return Err(Unusable::Because("its header is damaged"));
     }
     let whole = buckets > 0 && buckets < 1 << 40 && words(buckets) * 8 == bytes;
-    if whole { Ok((Arc::new(memory), buckets)) } else { Err(Refused::Because("it is cut short")) }
+    if whole { Ok((Arc::new(memory), buckets)) } else { Err(Unusable::Because("it is cut short")) }
 }
 
 /// Overwrites a file with zeros, as there are keys in it, and removes it.

@@ -93,13 +93,13 @@ pub(super) struct Keys {
     until: u64,
     pub previous: Option<Arc<Key>>,
     /// When the previous one shall be wiped. Less than `until` while there is one.
-    gone_at: u64,
+    wipe_at: u64,
 }
 
 impl Keys {
     /// Whether a key must be replaced or wiped.
     pub fn are_due(&self, now: u64) -> bool {
-        now >= self.until || self.previous.is_some() && now > self.gone_at
+        now >= self.until || self.previous.is_some() && now > self.wipe_at
     }
 
     /// Whether they would serve for longer than a clock that is right could have told.
@@ -113,7 +113,7 @@ impl Keys {
     }
 
     fn earliest(&self) -> u64 {
-        if self.previous.is_some() { self.gone_at + 1 } else { 0 }
+        if self.previous.is_some() { self.wipe_at + 1 } else { 0 }
     }
 }
 
@@ -162,7 +162,7 @@ impl<M: Memory> Keyring<M> {
         let bytes = make(secret.as_deref(), schedule.day(now))?;
         write(&memory, 0, &bytes, until, secret.is_some());
         let current = Arc::new(Key { bytes, place: 0 });
-        Ok(Self { memory, schedule, secret, keys: Keys { current, until, previous: None, gone_at: 0 } })
+        Ok(Self { memory, schedule, secret, keys: Keys { current, until, previous: None, wipe_at: 0 } })
     }
 
     /// The keys that an earlier process has left. `None` when there is none that is whole.
@@ -174,10 +174,10 @@ impl<M: Memory> Keyring<M> {
         if previous.is_none() {
             wipe(&memory, 1 - place);
         }
-        let gone_at = previous.as_ref().map_or(0, |(_, until, _)| until.saturating_add(schedule.idle));
+        let wipe_at = previous.as_ref().map_or(0, |(_, until, _)| until.saturating_add(schedule.idle));
         let previous = previous.map(|(key, ..)| Arc::new(key));
         let mut ring =
-            Self { memory, schedule, secret, keys: Keys { current: Arc::new(current), until, previous, gone_at } };
+            Self { memory, schedule, secret, keys: Keys { current: Arc::new(current), until, previous, wipe_at } };
         ring.correct(now);
         if !schedule.has(ring.keys.until) {
             // The hour of the rotation is another than it was.
@@ -204,8 +204,8 @@ impl<M: Memory> Keyring<M> {
     /// Mends what a clock has spoilt that was ahead for long.
     pub fn correct(&mut self, now: u64) {
         let latest = now.saturating_add(DAY + self.schedule.idle);
-        if self.keys.previous.is_some() && self.keys.gone_at > latest {
-            self.keys.gone_at = now.saturating_add(self.schedule.idle);
+        if self.keys.previous.is_some() && self.keys.wipe_at > latest {
+            self.keys.wipe_at = now.saturating_add(self.schedule.idle);
             self.memory.store(at(1 - self.keys.current.place) + 4, now);
         }
         if self.keys.until > latest {
@@ -215,7 +215,7 @@ impl<M: Memory> Keyring<M> {
 
     /// Wipes the previous key, if its time is over. Tells its place: what was hashed with it must go, too.
     pub fn retire(&mut self, now: u64) -> Option<u64> {
-        let over = self.keys.previous.is_some() && now > self.keys.gone_at;
+        let over = self.keys.previous.is_some() && now > self.keys.wipe_at;
         let place = self.keys.previous.take_if(|_| over)?.place;
         wipe(&self.memory, place);
         Some(place)
@@ -236,9 +236,9 @@ impl<M: Memory> Keyring<M> {
         let place = 1 - old.place;
         write(&self.memory, place, &bytes, until, self.secret.is_some());
         self.memory.store(TURN, self.memory.load(TURN).wrapping_add(1));
-        let gone_at = self.keys.until.saturating_add(self.schedule.idle);
+        let wipe_at = self.keys.until.saturating_add(self.schedule.idle);
         let previous = std::mem::replace(&mut self.keys.current, Arc::new(Key { bytes, place }));
-        self.keys = Keys { current: Arc::clone(&self.keys.current), until, previous: Some(previous), gone_at };
+        self.keys = Keys { current: Arc::clone(&self.keys.current), until, previous: Some(previous), wipe_at };
         Ok(())
     }
 

@@ -117,7 +117,7 @@ fn decide(known: Option<Known>, click: Moment, idle: u64) -> (Known, bool) {
     (Known { began, last: if overtaken { last } else { click } }, false)
 }
 
-pub(super) struct Table<M> {
+pub(super) struct VisitTable<M> {
     memory: M,
     buckets: u64,
     locks: Box<[Mutex<()>]>,
@@ -127,7 +127,7 @@ pub(super) struct Table<M> {
     evicted: IntCounter,
 }
 
-impl<M: Memory> Table<M> {
+impl<M: Memory> VisitTable<M> {
     /// A table over memory that holds one, or zeros. Visitors under keys that are gone are wiped, and so is what a death
     /// amid a store has left.
     pub fn new(memory: M, buckets: u64, places: [bool; 2], evicted: IntCounter) -> Self {
@@ -212,7 +212,7 @@ impl<M: Memory> Table<M> {
     }
 
     /// Copies all visitors into an empty table of another size.
-    pub fn copy_to<N: Memory>(&self, other: &Table<N>) {
+    pub fn copy_to<N: Memory>(&self, other: &VisitTable<N>) {
         for at in (0..self.buckets).flat_map(slots) {
             let [one, two, began, last] = [0, 1, 2, 3].map(|word| self.memory.load(at + word));
             if last != 0 {
@@ -321,7 +321,7 @@ fn slots(bucket: u64) -> impl Iterator<Item = usize> {
 }
 
 #[cfg(test)]
-impl<M> Table<M> {
+impl<M> VisitTable<M> {
     pub fn memory(&self) -> &M {
         &self.memory
     }

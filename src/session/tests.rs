@@ -63,13 +63,13 @@ fn evicted() -> IntCounter {
 
 fn begin(memory: &Mortal, buckets: u64, schedule: Schedule, now: u64) -> Visits<Mortal> {
     let keyring = Keyring::begin(memory.clone(), schedule, None, now).unwrap();
-    let table = Table::new(memory.clone(), buckets, keyring.keys().places(), evicted());
+    let table = VisitTable::new(memory.clone(), buckets, keyring.keys().places(), evicted());
     Visits::new(keyring, table, schedule.idle)
 }
 
 fn take_over(memory: &Mortal, buckets: u64, schedule: Schedule, now: u64) -> Visits<Mortal> {
     let keyring = Keyring::take_over(memory.clone(), schedule, None, now).expect("the key is whole");
-    let table = Table::new(memory.clone(), buckets, keyring.keys().places(), evicted());
+    let table = VisitTable::new(memory.clone(), buckets, keyring.keys().places(), evicted());
     let visits = Visits::new(keyring, table, schedule.idle);
     visits.tick(now);
     visits
@@ -449,7 +449,7 @@ fn a_table_of_another_size_holds_the_same_visitors() {
     (0..500).for_each(|n| _ = click(&small, NOON + u64::from(n), "w", address(n), "a"));
     let kept = |buckets: u64| {
         let memory = Mortal::new(buckets);
-        let table = Table::new(memory, buckets, [true; 2], evicted());
+        let table = VisitTable::new(memory, buckets, [true; 2], evicted());
         small.table.copy_to(&table);
         let keys = small.keys.load();
         let is_kept = |n: &u32| {
@@ -484,7 +484,7 @@ fn workers_that_meet_in_a_bucket_do_not_disturb_each_other() {
     const VISITORS: u64 = 12;
     const BUCKETS: u64 = 8;
     let memory = Shared((0..table::words(BUCKETS)).map(|_| AtomicU64::new(0)).collect());
-    let table = Table::new(memory, BUCKETS, [true; 2], evicted());
+    let table = VisitTable::new(memory, BUCKETS, [true; 2], evicted());
     std::thread::scope(|scope| {
         for thread in 0..THREADS {
             let table = &table;

@@ -29,8 +29,8 @@ use ahash::RandomState;
 use woothee::parser::{Parser, WootheeResult};
 
 pub use self::digest::AgentDigest;
-use self::marks::Marked;
-use super::bot::{self, Listed, Lists};
+use self::marks::AgentMarks;
+use super::bot::{self, CrawlerLists, ListMatch};
 use crate::{
     event::{AgentText, Bot, Device, Named},
     quality::Claims,
@@ -60,28 +60,28 @@ pub struct AgentFacts {
 
 /// Parses one agent string, with the lists that are built in.
 pub fn parse(agent: &str) -> AgentFacts {
-    parse_with(agent, &Lists::default())
+    parse_with(agent, &CrawlerLists::default())
 }
 
 /// Parses one agent string.
-pub fn parse_with(agent: &str, lists: &Lists) -> AgentFacts {
-    whole(agent.as_bytes(), told(bot::head(agent), lists))
+pub fn parse_with(agent: &str, lists: &CrawlerLists) -> AgentFacts {
+    complete(agent.as_bytes(), parse_head(bot::head(agent), lists))
 }
 
 /// With what takes the whole string, and the text.
-fn whole(agent: &[u8], told: AgentFacts) -> AgentFacts {
-    let text = AgentText::of(told.browser.as_ref(), told.os.as_ref(), told.device);
-    AgentFacts { text, claims: Claims::read(agent), digest: AgentDigest::of(agent), ..told }
+fn complete(agent: &[u8], facts: AgentFacts) -> AgentFacts {
+    let text = AgentText::of(facts.browser.as_ref(), facts.os.as_ref(), facts.device);
+    AgentFacts { text, claims: Claims::read(agent), digest: AgentDigest::of(agent), ..facts }
 }
 
-fn told(agent: &str, lists: &Lists) -> AgentFacts {
+fn parse_head(agent: &str, lists: &CrawlerLists) -> AgentFacts {
     let listed = lists.listed(agent);
-    if let Listed::Bot(bot) = listed {
+    if let ListMatch::Bot(bot) = listed {
         return AgentFacts { bot: Some(bot), ..AgentFacts::default() };
     }
     let guess = Parser::new().parse(agent);
-    if let Listed::Unknown = listed
-        && let Some(bot) = bot::guessed(agent, guess.as_ref())
+    if let ListMatch::Unknown = listed
+        && let Some(bot) = bot::by_category(agent, guess.as_ref())
     {
         return AgentFacts { bot: Some(bot), ..AgentFacts::default() };
     }
@@ -94,7 +94,12 @@ fn told(agent: &str, lists: &Lists) -> AgentFacts {
     AgentFacts { browser, os, device, ..AgentFacts::default() }
 }
 
-fn browser(agent: &str, marked: &Marked<'_>, os: Option<&str>, guess: Option<&WootheeResult<'_>>) -> Option<Named> {
+fn browser(
+    agent: &str,
+    marked: &AgentMarks<'_>,
+    os: Option<&str>,
+    guess: Option<&WootheeResult<'_>>,
+) -> Option<Named> {
     if let Some(found) = &marked.browser {
         let elsewhere = found.version_mark.and_then(|mark| version::after(agent, mark));
         return Some(Named {
@@ -180,7 +185,12 @@ fn windows(rest: &str) -> &'static str {
     releases.iter().find(|(prefix, _)| release.starts_with(prefix)).map_or("windows", |(_, name)| name)
 }
 
-fn device(agent: &str, marked: &Marked<'_>, os: Option<&str>, guess: Option<&WootheeResult<'_>>) -> Option<Device> {
+fn device(
+    agent: &str,
+    marked: &AgentMarks<'_>,
+    os: Option<&str>,
+    guess: Option<&WootheeResult<'_>>,
+) -> Option<Device> {
     let has_model = matches!(os, Some("android" | "harmonyos" | "linux"));
     if let Some(device) = marked.device.or_else(|| has_model.then(|| models::device(agent)).flatten()) {
         return Some(device);
@@ -222,7 +232,7 @@ fn android_device(agent: &str) -> Device {
 /// The hash is randomly keyed: nobody outside can aim at one bucket.
 pub struct AgentCache {
     half: usize,
-    lists: Arc<Lists>,
+    lists: Arc<CrawlerLists>,
     young: Generation,
     old: Generation,
 }
@@ -242,7 +252,7 @@ impl AgentCache {
     }
 
     /// Judges by these lists from now on. What was judged by others is forgotten.
-    pub fn judge_by(&mut self, lists: &Arc<Lists>) {
+    pub fn set_lists(&mut self, lists: &Arc<CrawlerLists>) {
         if !Arc::ptr_eq(&self.lists, lists) {
             self.lists = Arc::clone(lists);
             self.young.clear();
@@ -273,10 +283,10 @@ impl AgentCache {
     }
 }
 
-fn parse_bytes(agent: &[u8], lists: &Lists) -> AgentFacts {
+fn parse_bytes(agent: &[u8], lists: &CrawlerLists) -> AgentFacts {
     // Cut before decoding, so that a long header costs no long copy; a character cut in two is replaced.
     let cut = agent.get(..bot::MAX_AGENT_BYTES).unwrap_or(agent);
-    whole(agent, told(&String::from_utf8_lossy(cut), lists))
+    complete(agent, parse_head(&String::from_utf8_lossy(cut), lists))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Tells bots from people.
 //!
-//! What an agent string says of itself is weighed once for each string (`Lists::listed`, `guessed`), what the
-//! request shows beside it once for each click ([`judge`]). The judges of an agent string, the surest first:
+//! What an agent string says of itself is weighed once for each string (`CrawlerLists::listed`, `by_category`), what the
+//! request shows beside it once for each click ([`classify`]). The judges of an agent string, the surest first:
 //!
 //! 1. texts of the operator that mark a person (`enrich.not_crawlers`),
 //! 2. our own table of well-known names (`bot/crawlers.rs`, `bot/tools.rs`),
@@ -25,8 +25,8 @@ mod tools;
 
 use woothee::parser::{Parser, WootheeResult};
 
-pub use community::{BadEntry, Community, CrawlersError, Lists};
-pub use request::{Evidence, judge};
+pub use community::{BadEntry, CommunityList, CrawlerLists, CrawlersError};
+pub use request::{BotEvidence, classify};
 
 use crate::{
     event::{Bot, BotClass, BotReason},
@@ -36,20 +36,20 @@ use crate::{
 /// Bytes of an agent string that are looked at; the rest is the sender's own business, and must not cost us.
 pub const MAX_AGENT_BYTES: usize = 1024;
 
-/// The operator's lists in service.
-pub type CrawlerStore = Reloadable<Lists, CrawlersError>;
+/// The operator's current lists of crawlers and humans.
+pub type CrawlerStore = Reloadable<CrawlerLists>;
 
 /// What the lists say of an agent string.
-pub(super) enum Listed {
+pub(super) enum ListMatch {
     Bot(Bot),
     /// Whatever a guess would say.
-    Person,
+    Human,
     Unknown,
 }
 
 /// Bot by agent string, with what is built in: agent, library, empty-agent. None for a browser.
 pub fn from_agent(agent: &str) -> Option<Bot> {
-    Lists::default().from_agent(agent)
+    CrawlerLists::default().from_agent(agent)
 }
 
 /// What of an agent string is looked at: the first [`MAX_AGENT_BYTES`], whole characters, trimmed.
@@ -58,40 +58,40 @@ pub(super) fn head(agent: &str) -> &str {
     agent.get(..agent.floor_char_boundary(MAX_AGENT_BYTES)).unwrap_or_default().trim_end()
 }
 
-impl Lists {
+impl CrawlerLists {
     /// Bot by agent string: agent, library, empty-agent. None for a browser.
     pub fn from_agent(&self, agent: &str) -> Option<Bot> {
         let agent = head(agent);
         match self.listed(agent) {
-            Listed::Bot(bot) => Some(bot),
-            Listed::Person => None,
-            Listed::Unknown => guessed(agent, Parser::new().parse(agent).as_ref()),
+            ListMatch::Bot(bot) => Some(bot),
+            ListMatch::Human => None,
+            ListMatch::Unknown => by_category(agent, Parser::new().parse(agent).as_ref()),
         }
     }
 
     /// Bot by all that needs no parsing. `agent` must come from [`head`].
-    pub(super) fn listed(&self, agent: &str) -> Listed {
+    pub(super) fn listed(&self, agent: &str) -> ListMatch {
         if agent.is_empty() || agent == "-" {
-            return Listed::Bot(Bot { reason: BotReason::EmptyAgent, class: None, name: None });
+            return ListMatch::Bot(Bot { reason: BotReason::EmptyAgent, class: None, name: None });
         }
-        if self.is_person(agent) {
-            return Listed::Person;
+        if self.is_human(agent) {
+            return ListMatch::Human;
         }
-        let found = table::TABLE.find(agent);
+        let found = table::AGENT_TABLE.scan(agent);
         if let Some(bot) = found.bot {
-            return Listed::Bot(bot);
+            return ListMatch::Bot(bot);
         }
-        if found.person {
-            return Listed::Person;
+        if found.human {
+            return ListMatch::Human;
         }
-        let by_list = self.community().and_then(|list| list.find(agent));
+        let by_list = self.community().and_then(|list| list.detect(agent));
         let bot = by_list.or_else(|| generic::is_bot(agent, &found).then(unnamed));
-        bot.map_or(Listed::Unknown, Listed::Bot)
+        bot.map_or(ListMatch::Unknown, ListMatch::Bot)
     }
 }
 
 /// Bot by woothee's category, for agents that no list knows.
-pub(super) fn guessed(agent: &str, guess: Option<&WootheeResult<'_>>) -> Option<Bot> {
+pub(super) fn by_category(agent: &str, guess: Option<&WootheeResult<'_>>) -> Option<Bot> {
     let guess = guess?;
     match (guess.category, guess.name) {
         // Its pattern starts anywhere, so that a phone's model name passes for a crawler; ours has seen the others.

@@ -8,11 +8,7 @@
 //! A reload swaps a new one in; a broken file leaves the old one in service. Each worker keeps the locations that it
 //! has decoded, by their place in the database: many addresses share one.
 
-use std::{
-    net::IpAddr,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{net::IpAddr, path::Path, sync::Arc};
 
 use ahash::RandomState;
 use arc_swap::ArcSwapOption;
@@ -22,60 +18,54 @@ use serde::Deserialize;
 
 use crate::{
     event::{Code, Location},
-    files::mmdb::{DatabaseError, Kind},
+    files::mmdb::{DatabaseError, DatabaseKind},
 };
 
 /// Decoded locations that each worker keeps, about 150 bytes each.
 const CACHED_LOCATIONS: usize = 16_384;
 
-const KIND: Kind = Kind {
+const GEOIP: DatabaseKind = DatabaseKind {
     what: "GeoIP",
     types: &["City", "Enterprise", "Country"],
     needed: "a City, Enterprise or Country database",
 };
 
-/// The database in service, and the way to put another in its place.
+/// The current database; without one, no event has a location.
+#[derive(Default)]
 pub struct GeoStore {
-    file: Option<PathBuf>,
     current: ArcSwapOption<Database>,
 }
 
-struct Database {
+/// A City, Enterprise or Country database.
+pub struct Database {
     reader: Reader<Vec<u8>>,
 }
 
 impl GeoStore {
-    /// Opens the configured database; `None` means that no event has a location.
-    ///
-    /// # Errors
-    /// See [`DatabaseError`].
-    pub fn open(file: Option<&Path>) -> Result<Self, DatabaseError> {
-        let database = file.map(read).transpose()?;
-        Ok(Self { file: file.map(Into::into), current: ArcSwapOption::from_pointee(database) })
+    /// Makes another database the current one.
+    pub fn publish(&self, database: Database) {
+        self.current.store(Some(Arc::new(database)));
     }
 
-    /// Reads the file again. On an error the database in service stays. False when none is configured.
-    ///
-    /// # Errors
-    /// See [`DatabaseError`].
-    pub fn reload(&self) -> Result<bool, DatabaseError> {
-        let Some(file) = &self.file else {
-            return Ok(false);
-        };
-        self.current.store(Some(Arc::new(read(file)?)));
-        Ok(true)
-    }
-
-    /// When the database in service was built, in seconds since the Unix epoch; 0 without one.
+    /// When the current database was built, in seconds since the Unix epoch; 0 without one.
     pub fn built_at_secs(&self) -> u64 {
-        self.current.load().as_ref().map_or(0, |database| database.reader.metadata().build_epoch)
+        self.current.load().as_ref().map_or(0, |database| database.built_at_secs())
     }
 }
 
-fn read(file: &Path) -> Result<Database, DatabaseError> {
-    let reader = KIND.open(file)?;
-    KIND.warn_if_old(file, reader.metadata().build_epoch);
-    Ok(Database { reader })
+impl Database {
+    /// Reads a database, whole and once.
+    ///
+    /// # Errors
+    /// See [`DatabaseError`].
+    pub fn read(file: &Path) -> Result<Self, DatabaseError> {
+        Ok(Self { reader: GEOIP.open(file)? })
+    }
+
+    /// When it was built, in seconds since the Unix epoch.
+    pub fn built_at_secs(&self) -> u64 {
+        self.reader.metadata().build_epoch
+    }
 }
 
 /// One worker's way to locations.
@@ -177,7 +167,7 @@ mod tests {
     use super::*;
 
     /// What a database of this type tells of its only network.
-    fn told(kind: &str, record: &Value) -> Result<Option<Location>, DatabaseError> {
+    fn located(kind: &str, record: &Value) -> Result<Option<Location>, DatabaseError> {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("geoip.mmdb");
         let mut writer = Writer::builder(kind).description(&[("en", "Test")]).build();
@@ -207,7 +197,7 @@ mod tests {
         for kind in
             ["GeoLite2-City", "GeoIP2-Enterprise", "GeoIP2-Precision-Enterprise", "DBIP-Location (compat=City)"]
         {
-            assert_eq!(told(kind, &record).unwrap(), Some(whole.clone()), "{kind}");
+            assert_eq!(located(kind, &record).unwrap(), Some(whole.clone()), "{kind}");
         }
     }
 
@@ -216,7 +206,7 @@ mod tests {
         let record = json!({"country": {"iso_code": "PT"}, "registered_country": {"iso_code": "ES"}});
         for kind in ["GeoLite2-Country", "GeoIP2-Country", "DBIP-Country-Lite"] {
             let expected = Location { country: Code::read(b"pt"), ..Location::default() };
-            assert_eq!(told(kind, &record).unwrap(), Some(expected), "{kind}");
+            assert_eq!(located(kind, &record).unwrap(), Some(expected), "{kind}");
         }
     }
 
@@ -228,19 +218,19 @@ mod tests {
             "city": {"names": {"en": "Munich"}}
         });
         let expected = Location { country: Code::read(b"de"), city: Some("Munich".into()), ..Location::default() };
-        assert_eq!(told("DBIP-City-Lite", &record).unwrap(), Some(expected));
+        assert_eq!(located("DBIP-City-Lite", &record).unwrap(), Some(expected));
         let wrong = json!({
             "country": {"iso_code": "DEU"},
             "subdivisions": [{"iso_code": "DE-BY"}],
             "location": {"latitude": 91.0, "longitude": -181.0}
         });
-        assert_eq!(told("GeoLite2-City", &wrong).unwrap(), None);
+        assert_eq!(located("GeoLite2-City", &wrong).unwrap(), None);
     }
 
     #[test]
     fn a_database_of_another_kind_is_refused_by_name() {
         let record = json!({"autonomous_system_number": 64_496});
-        let error = told("GeoLite2-ASN", &record).unwrap_err().to_string();
+        let error = located("GeoLite2-ASN", &record).unwrap_err().to_string();
         assert!(error.contains("geoip.mmdb is of type GeoLite2-ASN; a City, Enterprise or Country"), "{error}");
     }
 }

@@ -29,11 +29,11 @@ use crate::{
     config,
     files::{
         list::{self, ListError},
-        mmdb::{DatabaseError, Kind},
+        mmdb::{DatabaseError, DatabaseKind},
     },
 };
 
-const ASN: Kind = Kind { what: "ASN", types: &["ASN", "ISP"], needed: "an ASN or ISP database" };
+const ASN: DatabaseKind = DatabaseKind { what: "ASN", types: &["ASN", "ISP"], needed: "an ASN or ISP database" };
 
 /// Networks that few people browse from directly.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -159,7 +159,6 @@ fn add_providers(file: &Path, hosting: &mut Vec<IpNet>) -> Result<u64, NetworksE
     if !has_numbers {
         return Err(NetworksError::NoNumbers(file.to_owned()));
     }
-    ASN.warn_if_old(file, built);
     Ok(built)
 }
 

@@ -160,12 +160,12 @@ mod tests {
 
     static NONE: LazyLock<Places> = LazyLock::new(Places::default);
 
-    fn told<'a>(referer: &'a [u8], query: &[u8], link_host: &str) -> Option<Referral<'a>> {
+    fn read_with<'a>(referer: &'a [u8], query: &[u8], link_host: &str) -> Option<Referral<'a>> {
         referral(referer, query, link_host, &NONE)
     }
 
     fn read(referer: &str) -> Option<Referral<'_>> {
-        told(referer.as_bytes(), b"", "go.brand.com")
+        read_with(referer.as_bytes(), b"", "go.brand.com")
     }
 
     fn parts(referer: &str) -> (String, String, Option<String>) {
@@ -174,7 +174,7 @@ mod tests {
     }
 
     fn origin<'a>(referer: &'a str, query: &str) -> (OriginType, Option<&'a str>) {
-        let origin = told(referer.as_bytes(), query.as_bytes(), "go.brand.com").unwrap().origin.unwrap();
+        let origin = read_with(referer.as_bytes(), query.as_bytes(), "go.brand.com").unwrap().origin.unwrap();
         (origin.kind, origin.name)
     }
 
@@ -250,7 +250,7 @@ mod tests {
         assert!(read(&format!("https://{}", "a".repeat(MAX_HOST))).is_some());
         assert!(read(&format!("https://{}", "a".repeat(MAX_HOST + 1))).is_none());
         let replaced = [b"https://".to_vec(), vec![0xff; 100]].concat();
-        assert!(told(&replaced, b"", "").is_none());
+        assert!(read_with(&replaced, b"", "").is_none());
     }
 
     #[test]
@@ -262,7 +262,7 @@ mod tests {
             assert!(path.trim_start_matches('/').chars().all(|c| letter.contains(c)), "{letter}");
         }
         let broken = [b"https://example.com/".to_vec(), vec![0x80; 2000]].concat();
-        assert_eq!(told(&broken, b"", "").unwrap().path.unwrap().len(), 1024);
+        assert_eq!(read_with(&broken, b"", "").unwrap().path.unwrap().len(), 1024);
     }
 
     #[test]
@@ -290,7 +290,7 @@ mod tests {
             ("null", "ttclid=1", "tiktok.com", OriginType::Paid, "tiktok"),
             ("about:blank", "msclkid=1", "bing.com", OriginType::Paid, "bing"),
         ] {
-            let told = told(referer.as_bytes(), query.as_bytes(), "go.brand.com").unwrap();
+            let told = read_with(referer.as_bytes(), query.as_bytes(), "go.brand.com").unwrap();
             let expected = Referral {
                 hostname: host.into(),
                 protocol: None,
@@ -300,7 +300,7 @@ mod tests {
             assert_eq!(told, expected, "{query}");
         }
         for query in ["", "utm_source=facebook", "fbclid="] {
-            assert_eq!(told(b"", query.as_bytes(), "go.brand.com"), None, "{query}");
+            assert_eq!(read_with(b"", query.as_bytes(), "go.brand.com"), None, "{query}");
         }
     }
 
@@ -312,20 +312,20 @@ mod tests {
         std::fs::write(&file, text).unwrap();
         let config = crate::config::Enrich { socials_file: Some(file), ..Default::default() };
         let places = Places::read(&config).unwrap();
-        let told = |referer: &'static str| {
+        let origin_of = |referer: &'static str| {
             let origin = referral(referer.as_bytes(), b"", "go.brand.com", &places).unwrap().origin.unwrap();
             (origin.kind, origin.name.map(str::to_owned))
         };
         let named = |kind, name: &str| (kind, Some(name.to_owned()));
-        assert_eq!(told("https://mobile.twitter.com/a"), named(OriginType::Social, "bird"));
-        assert_eq!(told("https://x.com/a"), named(OriginType::Social, "x"));
-        assert_eq!(told("https://chat.work.example/"), named(OriginType::Social, "work"));
-        assert_eq!(told("https://www.google.com/"), named(OriginType::Social, "work"));
-        assert_eq!(told("https://mail.google.com/"), named(OriginType::Email, "gmail"));
-        assert_eq!(told("https://gemini.google.com/"), named(OriginType::Ai, "gemini"));
-        assert_eq!(told("https://www.google.de/"), named(OriginType::Search, "google"));
-        assert_eq!(told("android-app://app.example.android/"), named(OriginType::Social, "work"));
-        assert_eq!(told("android-app://x.work.example/"), (OriginType::Other, None));
+        assert_eq!(origin_of("https://mobile.twitter.com/a"), named(OriginType::Social, "bird"));
+        assert_eq!(origin_of("https://x.com/a"), named(OriginType::Social, "x"));
+        assert_eq!(origin_of("https://chat.work.example/"), named(OriginType::Social, "work"));
+        assert_eq!(origin_of("https://www.google.com/"), named(OriginType::Social, "work"));
+        assert_eq!(origin_of("https://mail.google.com/"), named(OriginType::Email, "gmail"));
+        assert_eq!(origin_of("https://gemini.google.com/"), named(OriginType::Ai, "gemini"));
+        assert_eq!(origin_of("https://www.google.de/"), named(OriginType::Search, "google"));
+        assert_eq!(origin_of("android-app://app.example.android/"), named(OriginType::Social, "work"));
+        assert_eq!(origin_of("android-app://x.work.example/"), (OriginType::Other, None));
     }
 
     #[test]
@@ -353,7 +353,7 @@ mod tests {
             query: Vec<u8>,
         ) {
             let referer = [start.as_bytes(), &rest].concat();
-            if let Some(referral) = told(&referer, &query, "go.brand.com") {
+            if let Some(referral) = read_with(&referer, &query, "go.brand.com") {
                 prop_assert!((1..=MAX_HOST).contains(&referral.hostname.len()));
                 prop_assert!(!referral.hostname.contains(['/', '?', '#', '@', ' ', '%']));
                 prop_assert!(!referral.hostname.bytes().any(|byte| byte.is_ascii_uppercase()));

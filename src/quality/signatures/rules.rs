@@ -5,9 +5,9 @@
 //! (`{{first_name}}`), JSON, addresses within addresses and plain English; the tests of the parent module hold
 //! examples.
 
-use crate::event::{
-    Reason,
-    Verdict::{self, Malicious, Suspicious},
+use crate::{
+    event::Reason,
+    quality::Confidence::{self, High, Low},
 };
 
 /// Where a needle counts.
@@ -35,21 +35,21 @@ pub(in crate::quality) enum Check {
 /// Needles of one kind and one weight.
 pub(in crate::quality) struct Rule {
     pub(in crate::quality) reason: Reason,
-    pub(in crate::quality) verdict: Verdict,
+    pub(in crate::quality) confidence: Confidence,
     /// `None` for every field.
     pub(in crate::quality) fields: Option<Field>,
     pub(in crate::quality) check: Check,
     pub(in crate::quality) needles: &'static [&'static str],
 }
 
-const fn rule(reason: Reason, verdict: Verdict, check: Check, needles: &'static [&'static str]) -> Rule {
-    Rule { reason, verdict, fields: None, check, needles }
+const fn rule(reason: Reason, confidence: Confidence, check: Check, needles: &'static [&'static str]) -> Rule {
+    Rule { reason, confidence, fields: None, check, needles }
 }
 
 pub(in crate::quality) const RULES: &[Rule] = &[
     rule(
         Reason::SqlInjection,
-        Malicious,
+        High,
         Check::Always,
         &[
             "' or '1'='1",
@@ -108,7 +108,7 @@ pub(in crate::quality) const RULES: &[Rule] = &[
     ),
     rule(
         Reason::SqlInjection,
-        Malicious,
+        High,
         Check::Digit,
         &[
             " and sleep(",
@@ -123,15 +123,15 @@ pub(in crate::quality) const RULES: &[Rule] = &[
     ),
     rule(
         Reason::SqlInjection,
-        Suspicious,
+        Low,
         Check::Always,
         &["select * from ", "/**/", "'--", "';--", "'||'", "') or (", " order by 1--"],
     ),
-    rule(Reason::SqlInjection, Suspicious, Check::Digit, &[" sleep("]),
-    rule(Reason::SqlInjection, Suspicious, Check::Word, &["union select"]),
+    rule(Reason::SqlInjection, Low, Check::Digit, &[" sleep("]),
+    rule(Reason::SqlInjection, Low, Check::Word, &["union select"]),
     rule(
         Reason::CrossSiteScripting,
-        Malicious,
+        High,
         Check::Always,
         &[
             "<script",
@@ -174,10 +174,10 @@ pub(in crate::quality) const RULES: &[Rule] = &[
             "vbscript:",
         ],
     ),
-    rule(Reason::CrossSiteScripting, Suspicious, Check::Digit, &["alert(", "alert`", "prompt(", "confirm("]),
+    rule(Reason::CrossSiteScripting, Low, Check::Digit, &["alert(", "alert`", "prompt(", "confirm("]),
     rule(
         Reason::CrossSiteScripting,
-        Suspicious,
+        Low,
         Check::Always,
         &[
             "<iframe",
@@ -194,7 +194,7 @@ pub(in crate::quality) const RULES: &[Rule] = &[
     ),
     rule(
         Reason::PathTraversal,
-        Malicious,
+        High,
         Check::Always,
         &[
             "%2e%2e%2f",
@@ -217,11 +217,11 @@ pub(in crate::quality) const RULES: &[Rule] = &[
             "file:///etc/",
         ],
     ),
-    rule(Reason::PathTraversal, Malicious, Check::Segment, &["../../", "..\\..\\", "....//", "....\\\\"]),
-    rule(Reason::PathTraversal, Suspicious, Check::Segment, &["../", "..\\"]),
+    rule(Reason::PathTraversal, High, Check::Segment, &["../../", "..\\..\\", "....//", "....\\\\"]),
+    rule(Reason::PathTraversal, Low, Check::Segment, &["../", "..\\"]),
     rule(
         Reason::TemplateInjection,
-        Malicious,
+        High,
         Check::Always,
         &[
             "__class__.",
@@ -249,10 +249,10 @@ pub(in crate::quality) const RULES: &[Rule] = &[
             "<#assign ",
         ],
     ),
-    rule(Reason::TemplateInjection, Malicious, Check::Multiplication, &["{{", "${", "#{", "*{", "%{", "<%="]),
+    rule(Reason::TemplateInjection, High, Check::Multiplication, &["{{", "${", "#{", "*{", "%{", "<%="]),
     rule(
         Reason::LogLookup,
-        Malicious,
+        High,
         Check::Always,
         &[
             "${jndi:",
@@ -270,11 +270,11 @@ pub(in crate::quality) const RULES: &[Rule] = &[
             "${java:",
         ],
     ),
-    rule(Reason::LogLookup, Suspicious, Check::Always, &["${${"]),
+    rule(Reason::LogLookup, Low, Check::Always, &["${${"]),
     // Real line ends cannot reach a header, and the decoded text has none: these match the escapes themselves.
     rule(
         Reason::HeaderInjection,
-        Malicious,
+        High,
         Check::Always,
         &[
             "%0aset-cookie",
@@ -289,10 +289,10 @@ pub(in crate::quality) const RULES: &[Rule] = &[
             "%e5%98%8d%e5%98%8a",
         ],
     ),
-    rule(Reason::HeaderInjection, Suspicious, Check::Always, &["%0d%0a"]),
+    rule(Reason::HeaderInjection, Low, Check::Always, &["%0d%0a"]),
     rule(
         Reason::CommandInjection,
-        Malicious,
+        High,
         Check::Always,
         &[
             "() { :",
@@ -332,7 +332,7 @@ pub(in crate::quality) const RULES: &[Rule] = &[
     // A name is a claim, and the click itself does no harm.
     Rule {
         reason: Reason::Scanner,
-        verdict: Suspicious,
+        confidence: High,
         fields: Some(Field::Agent),
         check: Check::Word,
         needles: &[

@@ -21,7 +21,7 @@ fn with(config: &config::Quality) -> VelocityTracker {
     VelocityTracker { keyed, ..VelocityTracker::new(Arc::new(State::open(config).unwrap())) }
 }
 
-fn click(velocity: &mut VelocityTracker, micros: u64, address: &str, agent: &str, link: &str) -> Found {
+fn click(velocity: &mut VelocityTracker, micros: u64, address: &str, agent: &str, link: &str) -> VelocityFindings {
     velocity.click(&Facts {
         id: EventId::at(micros),
         micros,
@@ -56,11 +56,11 @@ fn more_than_twenty_clicks_on_one_link_within_a_minute_are_a_flood() {
 fn a_person_who_reloads_or_comes_back_is_no_flood_and_no_bot() {
     let mut velocity = velocity();
     for n in 0..3 {
-        assert_eq!(click(&mut velocity, NOON + n * SECOND / 2, "192.0.2.1", "a", "l"), Found::default());
+        assert_eq!(click(&mut velocity, NOON + n * SECOND / 2, "192.0.2.1", "a", "l"), VelocityFindings::default());
     }
     for n in 0..2_000 {
         let found = click(&mut velocity, NOON + n * 4 * SECOND, "192.0.2.1", "a", "l");
-        assert_eq!(found, Found::default(), "every four seconds, for two hours");
+        assert_eq!(found, VelocityFindings::default(), "every four seconds, for two hours");
     }
 }
 
@@ -109,8 +109,11 @@ fn who_comes_back_after_weeks_is_a_stranger() {
             click(&mut velocity, NOON, "192.0.2.2", "a", &(n % 4).to_string());
         }
         for n in 0..4_u64 {
-            assert_eq!(click(&mut velocity, later + n, "192.0.2.1", "a", "l"), Found::default(), "{days}");
-            assert_eq!(click(&mut velocity, later + n, "192.0.2.2", "a", &(n + 4).to_string()), Found::default());
+            assert_eq!(click(&mut velocity, later + n, "192.0.2.1", "a", "l"), VelocityFindings::default(), "{days}");
+            assert_eq!(
+                click(&mut velocity, later + n, "192.0.2.2", "a", &(n + 4).to_string()),
+                VelocityFindings::default()
+            );
         }
     }
 }
@@ -121,7 +124,7 @@ fn thirty_people_behind_one_address_are_people() {
     for n in 0..300_u64 {
         let (agent, link) = (format!("agent {}", n % 30), format!("{}", n / 30 % 4));
         let found = click(&mut velocity, NOON + n * SECOND / 10, "192.0.2.1", &agent, &link);
-        assert_eq!(found, Found::default(), "{n}");
+        assert_eq!(found, VelocityFindings::default(), "{n}");
     }
 }
 
@@ -166,7 +169,7 @@ fn only_the_visitor_is_told_to_the_redirect_and_only_if_floods_are_refused() {
 fn what_is_switched_off_finds_nothing() {
     let mut velocity = with(&config::Quality { flood_clicks: 0, burst_links: 0, ..config::Quality::default() });
     for n in 0..1_000 {
-        assert_eq!(click(&mut velocity, NOON, "192.0.2.1", "a", &(n % 20).to_string()), Found::default());
+        assert_eq!(click(&mut velocity, NOON, "192.0.2.1", "a", &(n % 20).to_string()), VelocityFindings::default());
     }
 }
 

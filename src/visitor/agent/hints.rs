@@ -83,15 +83,15 @@ impl<'a> Hints<'a> {
 
 /// What is known of an agent when its string says `known` and the request `hints`.
 pub fn overlay(known: &AgentFacts, hints: &Hints<'_>) -> AgentFacts {
-    let mut told = known.clone();
-    if told.bot.is_none() && !hints.is_empty() {
-        let moved = system(&mut told, hints);
-        browser(&mut told, hints);
-        application(&mut told, hints);
-        device(&mut told, hints, moved);
-        told.text = AgentText::of(told.browser.as_ref(), told.os.as_ref(), told.device);
+    let mut overlaid = known.clone();
+    if overlaid.bot.is_none() && !hints.is_empty() {
+        let moved = system(&mut overlaid, hints);
+        browser(&mut overlaid, hints);
+        application(&mut overlaid, hints);
+        device(&mut overlaid, hints, moved);
+        overlaid.text = AgentText::of(overlaid.browser.as_ref(), overlaid.os.as_ref(), overlaid.device);
     }
-    told
+    overlaid
 }
 
 /// `Sec-CH-UA-Platform`, and the slug of its system.
@@ -111,22 +111,22 @@ const PLATFORMS: &[(&str, &str)] = &[
 ];
 
 /// Whether the system is now another one than the string says.
-fn system(told: &mut AgentFacts, hints: &Hints<'_>) -> bool {
+fn system(overlaid: &mut AgentFacts, hints: &Hints<'_>) -> bool {
     let platform = fields::string(hints.platform);
     let Some(&(_, hinted)) = PLATFORMS.iter().find(|(platform_name, _)| platform == Some(platform_name)) else {
         return false;
     };
     let version = fields::string(hints.platform_version).and_then(version::whole);
-    let known = told.os.as_ref().map(|os| os.name.as_ref());
+    let known = overlaid.os.as_ref().map(|os| os.name.as_ref());
     if known.is_some_and(|known| family(known) != hinted) {
         if known.is_some_and(is_special) || hinted == "ios" && known == Some("ipados") {
             return false;
         }
-        told.os = Some(named(hinted, version.as_deref()));
+        overlaid.os = Some(named(hinted, version.as_deref()));
         return true;
     }
-    let Some(os) = &mut told.os else {
-        told.os = Some(named(hinted, version.as_deref()));
+    let Some(os) = &mut overlaid.os else {
+        overlaid.os = Some(named(hinted, version.as_deref()));
         return true;
     };
     match (hinted, version) {
@@ -242,7 +242,7 @@ const BRANDS: &[(&str, &str)] = &[
 const CHROME: &str = "chrome";
 const WEBVIEW: &str = "webview";
 
-fn browser(told: &mut AgentFacts, hints: &Hints<'_>) {
+fn browser(overlaid: &mut AgentFacts, hints: &Hints<'_>) {
     let mut best = (BRANDS.len(), None);
     let whole = fields::list(hints.brands, |brand, version| {
         if let Some(at) = BRANDS.iter().take(best.0).position(|(name, _)| *name == brand) {
@@ -253,20 +253,20 @@ fn browser(told: &mut AgentFacts, hints: &Hints<'_>) {
         return;
     };
     let version = best.1.and_then(version::whole);
-    let known = told.browser.as_ref().map_or("", |browser| browser.name.as_ref());
+    let known = overlaid.browser.as_ref().map_or("", |browser| browser.name.as_ref());
     match (known, hinted) {
         (known, hinted) if known == hinted => {
-            if let (Some(known), Some(version)) = (&mut told.browser, version) {
+            if let (Some(known), Some(version)) = (&mut overlaid.browser, version) {
                 refine(known, version);
             }
         }
         // It embeds the same engine, and says that it is not Chrome.
-        (CHROME, WEBVIEW) => told.browser.iter_mut().for_each(|known| known.name = Cow::Borrowed(WEBVIEW)),
+        (CHROME, WEBVIEW) => overlaid.browser.iter_mut().for_each(|known| known.name = Cow::Borrowed(WEBVIEW)),
         // The string says where Chrome is embedded, or which of Opera's browsers it is.
         (WEBVIEW, CHROME) => {}
-        ("opera", "opera-gx") => told.browser.iter_mut().for_each(|known| known.name = Cow::Borrowed(hinted)),
+        ("opera", "opera-gx") => overlaid.browser.iter_mut().for_each(|known| known.name = Cow::Borrowed(hinted)),
         ("" | CHROME | WEBVIEW | "safari" | "firefox" | "android-browser", _) => {
-            told.browser = Some(Named { name: Cow::Borrowed(hinted), version });
+            overlaid.browser = Some(Named { name: Cow::Borrowed(hinted), version });
         }
         _ => {}
     }
@@ -284,20 +284,20 @@ fn refine(known: &mut Named, hinted: String) {
     }
 }
 
-fn application(told: &mut AgentFacts, hints: &Hints<'_>) {
+fn application(overlaid: &mut AgentFacts, hints: &Hints<'_>) {
     let package = fields::package(hints.requested_with);
-    let is_android = told.os.as_ref().is_some_and(|os| matches!(os.name.as_ref(), "android" | "harmonyos"));
+    let is_android = overlaid.os.as_ref().is_some_and(|os| matches!(os.name.as_ref(), "android" | "harmonyos"));
     let Some(package) = package.filter(|_| is_android) else {
         return;
     };
-    let known = told.browser.as_ref().map_or("", |browser| browser.name.as_ref());
+    let known = overlaid.browser.as_ref().map_or("", |browser| browser.name.as_ref());
     if !matches!(known, "" | CHROME | WEBVIEW | "android-browser") {
         return;
     }
     match PACKAGES.binary_search_by_key(&package, |(name, _)| name) {
         Ok(at) if PACKAGES[at].1 == known => {}
-        Ok(at) => told.browser = Some(Named { name: Cow::Borrowed(PACKAGES[at].1), version: None }),
-        Err(_) => told.browser.iter_mut().for_each(|known| known.name = Cow::Borrowed(WEBVIEW)),
+        Ok(at) => overlaid.browser = Some(Named { name: Cow::Borrowed(PACKAGES[at].1), version: None }),
+        Err(_) => overlaid.browser.iter_mut().for_each(|known| known.name = Cow::Borrowed(WEBVIEW)),
     }
 }
 
@@ -314,13 +314,13 @@ const FORM_FACTORS: &[(&str, Device)] = &[
 ];
 
 /// `moved`: the system came from the hints.
-fn device(told: &mut AgentFacts, hints: &Hints<'_>, moved: bool) {
+fn device(overlaid: &mut AgentFacts, hints: &Hints<'_>, moved: bool) {
     let mut best = FORM_FACTORS.len();
     let whole = fields::list(hints.form_factors, |factor, _| {
         best = FORM_FACTORS.iter().take(best).position(|(name, _)| *name == factor).unwrap_or(best);
     });
     let hinted = FORM_FACTORS.get(best).filter(|_| whole.is_some()).map(|&(_, device)| device);
-    let os = told.os.as_ref().map_or("", |os| family(&os.name));
+    let os = overlaid.os.as_ref().map_or("", |os| family(&os.name));
     let by_system = match (os, hints.mobile) {
         _ if !moved => None,
         ("android" | "harmonyos", Some(false)) => Some(Device::Tablet),
@@ -330,8 +330,8 @@ fn device(told: &mut AgentFacts, hints: &Hints<'_>, moved: bool) {
     };
     let general = [Device::Pc, Device::Smartphone, Device::Tablet, Device::Other];
     let is_general = |device: Option<Device>| device.is_none_or(|device| general.contains(&device));
-    if is_general(told.device) || !is_general(hinted) {
-        told.device = hinted.or(by_system).or(told.device);
+    if is_general(overlaid.device) || !is_general(hinted) {
+        overlaid.device = hinted.or(by_system).or(overlaid.device);
     }
 }
 

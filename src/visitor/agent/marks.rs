@@ -17,14 +17,14 @@ use crate::event::Device;
 
 /// What the marks of one agent string tell.
 #[derive(Default)]
-pub struct Marked<'a> {
-    pub browser: Option<Browser<'a>>,
+pub struct AgentMarks<'a> {
+    pub browser: Option<BrowserMark<'a>>,
     /// Slug, and the string after the mark.
     pub os: Option<(&'static str, &'a str)>,
     pub device: Option<Device>,
 }
 
-pub struct Browser<'a> {
+pub struct BrowserMark<'a> {
     pub name: &'static str,
     /// Where the version stands, when it is not right after the mark.
     pub version_mark: Option<&'static str>,
@@ -33,12 +33,12 @@ pub struct Browser<'a> {
 }
 
 /// Reads the marks of `agent`.
-pub fn scan(agent: &str) -> Marked<'_> {
+pub fn scan(agent: &str) -> AgentMarks<'_> {
     let (browsers, systems) = (BROWSERS.len(), SYSTEMS.len());
     // Per kind: the lowest place in the table so far, and where the string goes on.
     let mut best = [(usize::MAX, 0); 3];
     let Some(automaton) = AUTOMATON.as_ref() else {
-        return Marked::default();
+        return AgentMarks::default();
     };
     for found in automaton.find_overlapping_iter(agent) {
         let at = found.pattern().as_usize();
@@ -49,8 +49,8 @@ pub fn scan(agent: &str) -> Marked<'_> {
     }
     let [browser, os, device] = best;
     let rest = |end| agent.get(end..).unwrap_or_default();
-    Marked {
-        browser: BROWSERS.get(browser.0).map(|&(_, name, version_mark)| Browser {
+    AgentMarks {
+        browser: BROWSERS.get(browser.0).map(|&(_, name, version_mark)| BrowserMark {
             name,
             version_mark,
             rest: rest(browser.1),

@@ -17,10 +17,10 @@ pub fn device(agent: &str) -> Option<Device> {
     let platform = rest.split_once(") ").map_or(rest, |(platform, _)| platform);
     let words = platform.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
     // Of several the first of these wins: a SHIELD is a television, a SHIELD Tablet is none.
-    words.filter_map(told).min_by_key(|(order, _)| *order).map(|(_, device)| device)
+    words.filter_map(by_word).min_by_key(|(order, _)| *order).map(|(_, device)| device)
 }
 
-fn told(word: &str) -> Option<(u8, Device)> {
+fn by_word(word: &str) -> Option<(u8, Device)> {
     match word {
         _ if is_tablet(word) => Some((0, Device::Tablet)),
         _ if is_tv(word) => Some((1, Device::Tv)),

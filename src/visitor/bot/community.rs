@@ -111,37 +111,37 @@ impl fmt::Display for BadEntry {
 
 /// What the operator adds to what is built in.
 #[derive(Default)]
-pub struct Lists {
+pub struct CrawlerLists {
     /// Texts that mark a person.
-    people: Option<AhoCorasick>,
-    community: Option<Community>,
+    humans: Option<AhoCorasick>,
+    community: Option<CommunityList>,
 }
 
-impl Lists {
+impl CrawlerLists {
     /// Reads the operator's lists, and tells the entries that were skipped.
     ///
     /// # Errors
     /// See [`CrawlersError`].
     pub fn read(file: Option<&Path>, not_crawlers: &[String]) -> Result<Self, CrawlersError> {
-        let community = file.map(Community::read).transpose()?;
+        let community = file.map(CommunityList::read).transpose()?;
         let texts = not_crawlers.iter().filter(|text| !text.is_empty());
-        let people = AhoCorasick::builder().ascii_case_insensitive(true).build(texts)?;
-        Ok(Self { people: (people.patterns_len() > 0).then_some(people), community })
+        let humans = AhoCorasick::builder().ascii_case_insensitive(true).build(texts)?;
+        Ok(Self { humans: (humans.patterns_len() > 0).then_some(humans), community })
     }
 
     /// The operator's list of crawlers.
-    pub fn community(&self) -> Option<&Community> {
+    pub fn community(&self) -> Option<&CommunityList> {
         self.community.as_ref()
     }
 
     /// Whether the operator says that this is a person.
-    pub(super) fn is_person(&self, agent: &str) -> bool {
-        self.people.as_ref().is_some_and(|texts| texts.is_match(agent))
+    pub(super) fn is_human(&self, agent: &str) -> bool {
+        self.humans.as_ref().is_some_and(|texts| texts.is_match(agent))
     }
 }
 
 /// A list of crawlers.
-pub struct Community {
+pub struct CommunityList {
     automaton: DFA,
     /// What each thread remembers of the automaton's states.
     caches: Pool<Cache, Box<dyn Fn() -> Cache + Send + Sync>>,
@@ -158,7 +158,7 @@ struct Entry {
     tags: Vec<String>,
 }
 
-impl Community {
+impl CommunityList {
     fn read(file: &Path) -> Result<Self, CrawlersError> {
         let refuse = |source| CrawlersError::Read { file: file.into(), source };
         let bytes = fs::metadata(file).map_err(refuse)?.len();
@@ -221,7 +221,7 @@ impl Community {
     }
 
     /// The entry that matches.
-    pub fn find(&self, agent: &str) -> Option<Bot> {
+    pub fn detect(&self, agent: &str) -> Option<Bot> {
         let found = self.automaton.try_search_fwd(&mut self.caches.get(), &Input::new(agent)).ok()??;
         let (class, name) = self.entries.get(found.pattern().as_usize())?;
         let reason = if *class == BotClass::Library { BotReason::Library } else { BotReason::Agent };

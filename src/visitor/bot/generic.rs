@@ -1,14 +1,14 @@
 //! Rules for bots that no list names: what they call themselves, and what every browser says that they leave out.
 //!
-//! Found by measuring on lists of real agent strings (`bench/accuracy.rs`): each rule is here because it finds many bots
+//! AgentMatches by measuring on lists of real agent strings (`bench/accuracy.rs`): each rule is here because it finds many bots
 //! and hits none or next to none of the browsers.
 
 use memchr::memmem;
 
-use super::group::Found;
+use super::group::AgentMatches;
 
 /// Words for what bots do, as their name or the end of it, and phrases around them.
-pub(super) const TRADES: &[&str] = &[
+pub(super) const OCCUPATIONS: &[&str] = &[
     "*bot$",
     "*bots$",
     "*robot",
@@ -80,7 +80,7 @@ pub(super) const TRADES: &[&str] = &[
 ];
 
 /// Browsers of the time when toolbars and networks put addresses into agent strings, and one blocker that still does.
-pub(super) const OLD: &[&str] = &["*msie", "x-wap-profile", "ultrablock", "konqueror", "*opera"];
+pub(super) const LEGACY: &[&str] = &["*msie", "x-wap-profile", "ultrablock", "konqueror", "*opera"];
 
 /// Systems, devices and makers; and browsers that tell none of them. Whatever names none of these is no browser.
 pub(super) const PLATFORMS: &[&str] = &[
@@ -338,13 +338,13 @@ const ONCE_COMPATIBLE: &[&str] = &[
 ];
 
 /// Whether an agent string, in which the table found this, is a bot's by its form.
-pub(super) fn is_bot(agent: &str, found: &Found) -> bool {
-    if found.trade || !found.platform {
+pub(super) fn is_bot(agent: &str, found: &AgentMatches) -> bool {
+    if found.occupation || !found.platform {
         return true;
     }
     // Crawlers leave the address of their manners behind.
     let starts_as_browser = BROWSER_STARTS.iter().any(|start| agent.starts_with(start));
-    if found.address && !(starts_as_browser && found.old) {
+    if found.url && !(starts_as_browser && found.legacy) {
         return true;
     }
     // "(compatible; X" was Internet Explorer's and some early phones'; whoever else uses it is neither.

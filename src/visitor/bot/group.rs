@@ -11,18 +11,18 @@ pub(super) struct Group {
 
 /// What stands in an agent string.
 #[derive(Default)]
-pub(super) struct Found {
+pub(super) struct AgentMatches {
     /// The first entry of the table that matches anywhere, so that order in the table is precedence:
     /// `TelegramBot (like TwitterBot)` is Telegram because Telegram is listed before Twitter.
     pub bot: Option<Bot>,
     /// An application or a device with a person in front of it.
-    pub person: bool,
+    pub human: bool,
     /// A word that only bots use of themselves, outside the name of a device.
-    pub trade: bool,
+    pub occupation: bool,
     /// The address of a page.
-    pub address: bool,
+    pub url: bool,
     /// A browser of the time when strangers put addresses into its agent string.
-    pub old: bool,
+    pub legacy: bool,
     /// A system or a device that browsers run on, or a browser that tells none.
     pub platform: bool,
 }

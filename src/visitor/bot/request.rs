@@ -43,7 +43,7 @@ const SYSTEMS: &[&[u8]] = &[b"Windows NT ", b"Macintosh; ", b"X11; ", b"Linux; A
 const DESKTOPS: &[&[u8]] = &[b"Windows NT ", b"Macintosh; "];
 
 /// What is known of a click's sender.
-pub struct Evidence<'a> {
+pub struct BotEvidence<'a> {
     /// The bot that the agent string names.
     pub agent: Option<&'a Bot>,
     pub facts: &'a Facts<'a>,
@@ -54,7 +54,7 @@ pub struct Evidence<'a> {
 }
 
 /// The bot that the evidence shows, by the surest of it. None for a person.
-pub fn judge(evidence: &Evidence<'_>) -> Option<Bot> {
+pub fn classify(evidence: &BotEvidence<'_>) -> Option<Bot> {
     let flags = evidence.facts.flags;
     let bot = |reason| Some(Bot { reason, class: None, name: None });
     // It says so itself.
@@ -101,7 +101,7 @@ fn is_library(facts: &Facts<'_>) -> bool {
     if flags.has(Flags::PROXIED) || !(language.is_empty() || language == b"*") {
         return false;
     }
-    let Some(claim) = Claim::read(facts.texts.user_agent) else {
+    let Some(claim) = ClaimedBrowser::read(facts.texts.user_agent) else {
         return false;
     };
     if language == b"*" {
@@ -114,12 +114,12 @@ fn is_library(facts: &Facts<'_>) -> bool {
 }
 
 /// A browser of our days, as an agent string claims.
-struct Claim {
+struct ClaimedBrowser {
     /// On a desktop, of a version that sends Fetch Metadata.
     sends_metadata: bool,
 }
 
-impl Claim {
+impl ClaimedBrowser {
     fn read(agent: &[u8]) -> Option<Self> {
         let system = agent.strip_prefix(b"Mozilla/5.0 (")?;
         let is_on = |systems: &[&[u8]]| systems.iter().any(|name| system.starts_with(name));

@@ -14,7 +14,7 @@ use aho_corasick::AhoCorasick;
 
 use super::{
     allowlist, crawlers, generic,
-    group::{Found, Group},
+    group::{AgentMatches, Group},
     products, tools,
 };
 use crate::event::{Bot, BotClass, BotReason};
@@ -25,18 +25,18 @@ pub(super) fn groups() -> impl Iterator<Item = &'static Group> {
 }
 
 #[derive(Clone, Copy)]
-enum Kind {
+enum MarkKind {
     Bot(BotReason, BotClass, &'static str),
-    Person,
-    Trade,
+    Human,
+    Occupation,
     /// An at sign between two words.
     Mail,
-    Address,
-    Old,
+    Url,
+    Legacy,
     Platform,
 }
 
-pub(super) struct Table {
+pub(super) struct AgentTable {
     automaton: Option<AhoCorasick>,
     entries: Vec<Entry>,
 }
@@ -45,24 +45,24 @@ struct Entry {
     at_start: bool,
     inside: bool,
     at_end: bool,
-    kind: Kind,
+    kind: MarkKind,
 }
 
 /// Built once: a few milliseconds at the first click of the process.
-pub(super) static TABLE: LazyLock<Table> = LazyLock::new(Table::new);
+pub(super) static AGENT_TABLE: LazyLock<AgentTable> = LazyLock::new(AgentTable::new);
 
-impl Table {
+impl AgentTable {
     fn new() -> Self {
         let bots = groups().flat_map(|group| {
-            group.entries.iter().map(|&(needle, name)| (needle, Kind::Bot(group.reason, group.class, name)))
+            group.entries.iter().map(|&(needle, name)| (needle, MarkKind::Bot(group.reason, group.class, name)))
         });
         let marks = [
-            (allowlist::MARKS, Kind::Person),
-            (generic::TRADES, Kind::Trade),
-            (generic::OLD, Kind::Old),
-            (generic::PLATFORMS, Kind::Platform),
-            (&["*@"], Kind::Mail),
-            (&["*://"], Kind::Address),
+            (allowlist::MARKS, MarkKind::Human),
+            (generic::OCCUPATIONS, MarkKind::Occupation),
+            (generic::LEGACY, MarkKind::Legacy),
+            (generic::PLATFORMS, MarkKind::Platform),
+            (&["*@"], MarkKind::Mail),
+            (&["*://"], MarkKind::Url),
         ];
         let marks = marks.into_iter().flat_map(|(needles, kind)| needles.iter().map(move |&needle| (needle, kind)));
         let (mut needles, mut entries) = (Vec::new(), Vec::new());
@@ -83,8 +83,8 @@ impl Table {
         self.automaton.is_some()
     }
 
-    pub fn find(&self, agent: &str) -> Found {
-        let mut found = Found::default();
+    pub fn scan(&self, agent: &str) -> AgentMatches {
+        let mut found = AgentMatches::default();
         let Some(automaton) = &self.automaton else {
             return found;
         };
@@ -98,18 +98,18 @@ impl Table {
                 continue;
             };
             match entry.kind {
-                Kind::Bot(..) => first = first.min(at),
-                Kind::Person => found.person = true,
-                Kind::Trade => found.trade |= hit.start() >= device,
-                Kind::Mail => {
-                    found.trade |= hit.start() >= device && is_mail(bytes, hit.start());
+                MarkKind::Bot(..) => first = first.min(at),
+                MarkKind::Human => found.human = true,
+                MarkKind::Occupation => found.occupation |= hit.start() >= device,
+                MarkKind::Mail => {
+                    found.occupation |= hit.start() >= device && is_mail(bytes, hit.start());
                 }
-                Kind::Address => found.address = true,
-                Kind::Old => found.old = true,
-                Kind::Platform => found.platform = true,
+                MarkKind::Url => found.url = true,
+                MarkKind::Legacy => found.legacy = true,
+                MarkKind::Platform => found.platform = true,
             }
         }
-        if let Some(Kind::Bot(reason, class, name)) = self.entries.get(first).map(|entry| entry.kind) {
+        if let Some(MarkKind::Bot(reason, class, name)) = self.entries.get(first).map(|entry| entry.kind) {
             found.bot = Some(Bot { reason, class: Some(class), name: Some(Cow::Borrowed(name)) });
         }
         found

@@ -12,7 +12,7 @@ use ahash::RandomState;
 
 use super::{
     places::Places,
-    table::{APPS, BRANDS, HOSTS, Table},
+    table::{APPS, BRANDS, HOSTS, HostsByName},
 };
 use crate::event::{
     Origin,
@@ -39,7 +39,7 @@ static APP_INDEX: LazyLock<Index> = LazyLock::new(|| index(APPS));
 pub(super) fn of_host<'a>(host: &str, path: &[u8], places: &'a Places) -> Origin<'a> {
     let built_in = by_suffix(host).or_else(|| by_brand(host)).or_else(|| by_first_label(host));
     let (origin, closeness) = built_in.unwrap_or((UNKNOWN, 0));
-    match places.find(host, path) {
+    match places.look_up(host, path) {
         Some((added, as_close)) if as_close >= closeness => added,
         _ => origin,
     }
@@ -47,11 +47,11 @@ pub(super) fn of_host<'a>(host: &str, path: &[u8], places: &'a Places) -> Origin
 
 /// What is known of an Android package, which has no parents: `com.facebook` is nobody.
 pub(super) fn of_app<'a>(package: &str, places: &'a Places) -> Origin<'a> {
-    let added = places.find(package, b"").filter(|(_, len)| *len == package.len()).map(|(origin, _)| origin);
+    let added = places.look_up(package, b"").filter(|(_, len)| *len == package.len()).map(|(origin, _)| origin);
     added.or_else(|| APP_INDEX.get(package).copied()).unwrap_or(UNKNOWN)
 }
 
-fn index(places: &[(OriginType, Table)]) -> Index {
+fn index(places: &[(OriginType, HostsByName)]) -> Index {
     let mut index = Index::default();
     for &(kind, names) in places {
         for &(name, hosts) in names {
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
     use crate::event::OriginType::{Ai, Messaging, Paid, Search, Social};
 
-    fn all(places: &'static [(OriginType, Table)]) -> impl Iterator<Item = (&'static str, &'static str)> {
+    fn all(places: &'static [(OriginType, HostsByName)]) -> impl Iterator<Item = (&'static str, &'static str)> {
         let names = places.iter().flat_map(|(_, names)| names.iter());
         names.flat_map(|(name, hosts)| hosts.split_ascii_whitespace().map(move |host| (*name, host)))
     }

@@ -130,7 +130,7 @@ impl Places {
     }
 
     /// What is known of a lower-case host, or of an Android package, and how many of its last bytes tell it.
-    pub(super) fn find<'a>(&'a self, host: &str, path: &[u8]) -> Option<(Origin<'a>, usize)> {
+    pub(super) fn look_up<'a>(&'a self, host: &str, path: &[u8]) -> Option<(Origin<'a>, usize)> {
         if self.is_empty() {
             return None;
         }
@@ -196,7 +196,7 @@ mod tests {
 
     fn known<'a>(places: &'a Places, address: &str) -> Option<(OriginType, &'a str, usize)> {
         let (host, path) = address.split_at(address.find('/').unwrap_or(address.len()));
-        let (origin, len) = places.find(host, path.as_bytes())?;
+        let (origin, len) = places.look_up(host, path.as_bytes())?;
         Some((origin.kind, origin.name.unwrap(), len))
     }
 

@@ -7,9 +7,9 @@
 use crate::event::OriginType::{self, Ai, Email, Messaging, Other, Paid, Search, Social};
 
 /// A name, and the hosts or packages that go by it, with spaces between them.
-pub(super) type Table = &'static [(&'static str, &'static str)];
+pub(super) type HostsByName = &'static [(&'static str, &'static str)];
 
-const SOCIAL: Table = &[
+const SOCIAL: HostsByName = &[
     ("facebook", "facebook.com fb.com fb.me fb.watch"),
     ("instagram", "instagram.com instagr.am ig.me"),
     ("threads", "threads.net threads.com"),
@@ -87,7 +87,7 @@ const SOCIAL: Table = &[
     ("viva-engage", "yammer.com engage.cloud.microsoft"),
 ];
 
-const SEARCH: Table = &[
+const SEARCH: HostsByName = &[
     ("google", "google.cat g.cn"),
     ("yandex", "ya.ru"),
     ("duckduckgo", "duckduckgo.com ddg.gg"),
@@ -145,7 +145,7 @@ const SEARCH: Table = &[
     ("rakuten", "websearch.rakuten.co.jp"),
 ];
 
-const EMAIL: Table = &[
+const EMAIL: HostsByName = &[
     ("gmail", "gmail.com inbox.google.com"),
     (
         "outlook",
@@ -190,7 +190,7 @@ outlook.cloud.microsoft",
     ("beehiiv", "mail.beehiiv.com"),
 ];
 
-const AI: Table = &[
+const AI: HostsByName = &[
     ("chatgpt", "chatgpt.com chat.openai.com"),
     ("perplexity", "perplexity.ai"),
     ("claude", "claude.ai"),
@@ -217,7 +217,7 @@ const AI: Table = &[
     ("alice", "alice.yandex.ru"),
 ];
 
-const MESSAGING: Table = &[
+const MESSAGING: HostsByName = &[
     ("whatsapp", "whatsapp.com wa.me"),
     ("telegram", "t.me telegram.org telegram.me telegram.dog"),
     ("messenger", "messenger.com m.me"),
@@ -248,7 +248,7 @@ const MESSAGING: Table = &[
 ];
 
 /// Hosts that serve advertisements and nothing else.
-const PAID: Table = &[
+const PAID: HostsByName = &[
     ("google-ads", "doubleclick.net googleadservices.com googlesyndication.com adsensecustomsearchads.com"),
     ("taboola", "taboola.com"),
     ("outbrain", "outbrain.com"),
@@ -260,7 +260,7 @@ const PAID: Table = &[
     ("yandex-direct", "yabs.yandex.ru an.yandex.ru"),
 ];
 
-pub(super) const HOSTS: &[(OriginType, Table)] = &[
+pub(super) const HOSTS: &[(OriginType, HostsByName)] = &[
     (Social, SOCIAL),
     (Search, SEARCH),
     (Email, EMAIL),
@@ -271,7 +271,7 @@ pub(super) const HOSTS: &[(OriginType, Table)] = &[
 ];
 
 /// What Chrome and Android's own browsers send as `android-app://` for a link opened out of an application.
-pub(super) const APPS: &[(OriginType, Table)] = &[
+pub(super) const APPS: &[(OriginType, HostsByName)] = &[
     (
         Social,
         &[

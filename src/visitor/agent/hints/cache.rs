@@ -28,7 +28,7 @@ impl HintCache {
     }
 
     /// What is known of an agent whose string says `known`, when the request says `hints`.
-    pub fn told(&mut self, known: Arc<AgentFacts>, hints: &Hints<'_>) -> Arc<AgentFacts> {
+    pub fn hinted(&mut self, known: Arc<AgentFacts>, hints: &Hints<'_>) -> Arc<AgentFacts> {
         if known.bot.is_some() || hints.is_empty() {
             return known;
         }
@@ -36,16 +36,16 @@ impl HintCache {
         if Arc::strong_count(&known) == 1 || hints.texts().iter().any(|text| text.len() > MAX_HINT_BYTES) {
             return Arc::new(overlay(&known, hints));
         }
-        if let Some(told) = self.0.get(&Asked { known: &known, hints: *hints }) {
-            return Arc::clone(told);
+        if let Some(hinted) = self.0.get(&KeyRef { known: &known, hints: *hints }) {
+            return Arc::clone(hinted);
         }
-        let told = overlay(&known, hints);
-        let told = if told == *known { Arc::clone(&known) } else { Arc::new(told) };
+        let hinted = overlay(&known, hints);
+        let hinted = if hinted == *known { Arc::clone(&known) } else { Arc::new(hinted) };
         if self.0.len() == ENTRIES {
             self.0.clear();
         }
-        self.0.insert(Key::new(known, hints), Arc::clone(&told));
-        told
+        self.0.insert(Key::new(known, hints), Arc::clone(&hinted));
+        hinted
     }
 }
 
@@ -65,7 +65,7 @@ impl Key {
         Self { known, bytes: texts.concat().into(), lengths, mobile: hints.mobile }
     }
 
-    fn asked(&self) -> Asked<'_> {
+    fn key_ref(&self) -> KeyRef<'_> {
         let mut rest = &*self.bytes;
         let [brands, platform, platform_version, form_factors, requested_with] = self.lengths.map(|length| {
             let (text, tail) = rest.split_at(usize::from(length));
@@ -74,13 +74,13 @@ impl Key {
         });
         let mobile = self.mobile;
         let hints = Hints { brands, platform, platform_version, form_factors, requested_with, mobile };
-        Asked { known: &self.known, hints }
+        KeyRef { known: &self.known, hints }
     }
 }
 
 impl PartialEq for Key {
     fn eq(&self, other: &Self) -> bool {
-        self.asked() == other.asked()
+        self.key_ref() == other.key_ref()
     }
 }
 
@@ -88,31 +88,31 @@ impl Eq for Key {}
 
 impl Hash for Key {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.asked().hash(state);
+        self.key_ref().hash(state);
     }
 }
 
 /// A key that owns nothing.
-struct Asked<'a> {
+struct KeyRef<'a> {
     known: &'a Arc<AgentFacts>,
     hints: Hints<'a>,
 }
 
-impl PartialEq for Asked<'_> {
+impl PartialEq for KeyRef<'_> {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(self.known, other.known) && self.hints == other.hints
     }
 }
 
-impl Hash for Asked<'_> {
+impl Hash for KeyRef<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         Arc::as_ptr(self.known).hash(state);
         self.hints.hash(state);
     }
 }
 
-impl Equivalent<Key> for Asked<'_> {
+impl Equivalent<Key> for KeyRef<'_> {
     fn equivalent(&self, key: &Key) -> bool {
-        *self == key.asked()
+        *self == key.key_ref()
     }
 }

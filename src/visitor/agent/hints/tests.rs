@@ -26,7 +26,7 @@ const FIREFOX: &str = "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:126.0) Gecko
 const CHROME_BRANDS: &str = r#""Chromium";v="126", "Google Chrome";v="126", "Not.A/Brand";v="8""#;
 
 /// Browser, system and device of a string with these hints.
-fn told(agent: &str, hints: Hints<'_>) -> String {
+fn hinted(agent: &str, hints: Hints<'_>) -> String {
     let facts = overlay(&parse(agent), &hints);
     let named = |named: Option<&Named>| {
         named.map_or("-".to_owned(), |named| {
@@ -71,37 +71,37 @@ fn brands_name_the_browser_behind_chrome() {
         (r#""Brave";v="x"; y, "Chromium";v="126""#, "brave"),
         (r#""Brave""#, "brave"),
     ] {
-        assert_eq!(told(WINDOWS, brands(text)), format!("{expected} | windows-10 | pc"), "{text}");
+        assert_eq!(hinted(WINDOWS, brands(text)), format!("{expected} | windows-10 | pc"), "{text}");
     }
 }
 
 #[test]
 fn a_full_version_thaws_the_frozen_one() {
     let full = r#""Google Chrome";v="126.0.6478.62", "Chromium";v="126.0.6478.62""#;
-    assert_eq!(told(WINDOWS, brands(full)), "chrome 126.0.6478.62 | windows-10 | pc");
+    assert_eq!(hinted(WINDOWS, brands(full)), "chrome 126.0.6478.62 | windows-10 | pc");
     // Another version than the string's is a mask of one of the two.
     let other = r#""Google Chrome";v="90.0.1.2""#;
-    assert_eq!(told(WINDOWS, brands(other)), "chrome 126.0.0.0 | windows-10 | pc");
+    assert_eq!(hinted(WINDOWS, brands(other)), "chrome 126.0.0.0 | windows-10 | pc");
 }
 
 #[test]
 fn what_the_string_knows_better_stays() {
     let view = brands(r#""Android WebView";v="126", "Chromium";v="126""#);
-    assert_eq!(told(FACEBOOK, view), "facebook-app 471.0.0.31.79 | android 14 | smartphone");
-    assert_eq!(told(FACEBOOK, brands(CHROME_BRANDS)), "facebook-app 471.0.0.31.79 | android 14 | smartphone");
-    assert_eq!(told(WEB_VIEW, brands(CHROME_BRANDS)), "webview 126.0.6478.122 | android 14 | smartphone");
-    assert_eq!(told(ANDROID, view), "webview 126.0.0.0 | android 10 | smartphone");
+    assert_eq!(hinted(FACEBOOK, view), "facebook-app 471.0.0.31.79 | android 14 | smartphone");
+    assert_eq!(hinted(FACEBOOK, brands(CHROME_BRANDS)), "facebook-app 471.0.0.31.79 | android 14 | smartphone");
+    assert_eq!(hinted(WEB_VIEW, brands(CHROME_BRANDS)), "webview 126.0.6478.122 | android 14 | smartphone");
+    assert_eq!(hinted(ANDROID, view), "webview 126.0.0.0 | android 10 | smartphone");
 }
 
 #[test]
 fn a_string_of_another_engine_is_the_costume() {
-    assert_eq!(told(FIREFOX, brands(CHROME_BRANDS)), "chrome 126 | windows-10 | pc");
+    assert_eq!(hinted(FIREFOX, brands(CHROME_BRANDS)), "chrome 126 | windows-10 | pc");
     let hints = Hints { mobile: Some(true), ..platform(r#""Android""#, r#""14.0.0""#) };
     assert_eq!(
-        told(IPHONE, Hints { brands: CHROME_BRANDS.as_bytes(), ..hints }),
+        hinted(IPHONE, Hints { brands: CHROME_BRANDS.as_bytes(), ..hints }),
         "chrome 126 | android 14 | smartphone"
     );
-    assert_eq!(told(WINDOWS, hints), "chrome 126.0.0.0 | android 14 | smartphone");
+    assert_eq!(hinted(WINDOWS, hints), "chrome 126.0.0.0 | android 14 | smartphone");
 }
 
 #[test]
@@ -119,8 +119,8 @@ fn the_platform_version_tells_the_release() {
         (r#""11 Pro""#, "windows-10"),
         ("15.0.0", "windows-10"),
     ] {
-        let told = told(WINDOWS, platform(r#""Windows""#, version));
-        assert_eq!(told, format!("chrome 126.0.0.0 | {expected} | pc"), "{version}");
+        let hinted = hinted(WINDOWS, platform(r#""Windows""#, version));
+        assert_eq!(hinted, format!("chrome 126.0.0.0 | {expected} | pc"), "{version}");
     }
     for (agent, name, version, expected) in [
         (MAC, r#""macOS""#, r#""14.5.0""#, "macos 14.5"),
@@ -132,8 +132,8 @@ fn the_platform_version_tells_the_release() {
         (LINUX, r#""Linux""#, r#""6.5.0""#, "linux"),
         (LINUX, r#""Chrome OS""#, r#""16181.61.0""#, "chrome-os 16181.61"),
     ] {
-        let told = told(agent, platform(name, version));
-        assert_eq!(told.split(" | ").nth(1), Some(expected), "{agent} {name} {version}");
+        let hinted = hinted(agent, platform(name, version));
+        assert_eq!(hinted.split(" | ").nth(1), Some(expected), "{agent} {name} {version}");
     }
 }
 
@@ -148,7 +148,7 @@ fn a_system_that_only_the_string_knows_stays() {
     ] {
         for name in [r#""Linux""#, r#""Windows""#, r#""Android""#] {
             let hints = Hints { mobile: Some(false), ..platform(name, r#""15.0.0""#) };
-            assert_eq!(told(agent, hints), told(agent, Hints::default()), "{agent} {name}");
+            assert_eq!(hinted(agent, hints), hinted(agent, Hints::default()), "{agent} {name}");
         }
     }
 }
@@ -156,8 +156,8 @@ fn a_system_that_only_the_string_knows_stays() {
 #[test]
 fn a_telephone_in_desktop_mode_is_seen_through() {
     let hints = platform(r#""Android""#, r#""14.0.0""#);
-    assert_eq!(told(LINUX, Hints { mobile: Some(true), ..hints }), "chrome 126.0.0.0 | android 14 | smartphone");
-    assert_eq!(told(LINUX, Hints { mobile: Some(false), ..hints }), "chrome 126.0.0.0 | android 14 | tablet");
+    assert_eq!(hinted(LINUX, Hints { mobile: Some(true), ..hints }), "chrome 126.0.0.0 | android 14 | smartphone");
+    assert_eq!(hinted(LINUX, Hints { mobile: Some(false), ..hints }), "chrome 126.0.0.0 | android 14 | tablet");
 }
 
 #[test]
@@ -175,11 +175,11 @@ fn a_form_factor_tells_the_device() {
         (r#""Tablet", Mobile"#, "smartphone"),
         ("Tablet", "smartphone"),
     ] {
-        assert_eq!(told(ANDROID, factor(text)), format!("chrome 126.0.0.0 | android 10 | {expected}"), "{text}");
+        assert_eq!(hinted(ANDROID, factor(text)), format!("chrome 126.0.0.0 | android 10 | {expected}"), "{text}");
     }
     let tv =
         "Mozilla/5.0 (Linux; Android 10; BRAVIA 4K UR2) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/110.0.5481.65";
-    assert!(told(tv, factor(r#""Desktop""#)).ends_with("| tv"));
+    assert!(hinted(tv, factor(r#""Desktop""#)).ends_with("| tv"));
 }
 
 #[test]
@@ -199,16 +199,16 @@ fn a_package_names_the_application_around_a_web_view() {
         ("com..facebook", "webview 126.0.6478.122"),
         ("", "webview 126.0.6478.122"),
     ] {
-        assert_eq!(told(WEB_VIEW, package(name)), format!("{expected} | android 14 | smartphone"), "{name}");
+        assert_eq!(hinted(WEB_VIEW, package(name)), format!("{expected} | android 14 | smartphone"), "{name}");
     }
     // The string is surer of it, and knows the version.
-    assert!(told(FACEBOOK, package("com.instagram.android")).starts_with("facebook-app 471"));
+    assert!(hinted(FACEBOOK, package("com.instagram.android")).starts_with("facebook-app 471"));
     // Chrome is no web view: who sends a package name is one in disguise.
-    assert!(told(ANDROID, package("com.nobody.knows")).starts_with("webview 126"));
-    assert!(told(ANDROID, package("XMLHttpRequest")).starts_with("chrome 126"));
+    assert!(hinted(ANDROID, package("com.nobody.knows")).starts_with("webview 126"));
+    assert!(hinted(ANDROID, package("XMLHttpRequest")).starts_with("chrome 126"));
     // Only Android sends it.
-    assert_eq!(told(WINDOWS, package("com.facebook.katana")), told(WINDOWS, Hints::default()));
-    assert_eq!(told(IPHONE, package("com.facebook.katana")), told(IPHONE, Hints::default()));
+    assert_eq!(hinted(WINDOWS, package("com.facebook.katana")), hinted(WINDOWS, Hints::default()));
+    assert_eq!(hinted(IPHONE, package("com.facebook.katana")), hinted(IPHONE, Hints::default()));
 }
 
 #[test]
@@ -241,15 +241,18 @@ fn malformed_fields_are_ignored_whole() {
         "\"Bra\nve\"",
         r#""\a", "Brave";v="126""#,
     ] {
-        let told = told(WINDOWS, brands(text));
+        let hinted = hinted(WINDOWS, brands(text));
         // A parameter without a value is a boolean: well formed.
         let expected = if text.ends_with(";v") { "brave" } else { "chrome 126.0.0.0" };
-        assert_eq!(told, format!("{expected} | windows-10 | pc"), "{text}");
+        assert_eq!(hinted, format!("{expected} | windows-10 | pc"), "{text}");
     }
     let long = format!(r#""Brave";v="126"{}"#, " ".repeat(MAX_HINT_BYTES));
-    assert_eq!(told(WINDOWS, brands(&long)), told(WINDOWS, Hints::default()));
-    assert_eq!(told(WINDOWS, platform(r#""macOS", "Linux""#, "")), told(WINDOWS, Hints::default()));
-    assert_eq!(told(WINDOWS, brands(r#" "Br\"ave\\";a=1;b=?1;v="1" ,	"Brave";v=12"#)), "brave 12 | windows-10 | pc");
+    assert_eq!(hinted(WINDOWS, brands(&long)), hinted(WINDOWS, Hints::default()));
+    assert_eq!(hinted(WINDOWS, platform(r#""macOS", "Linux""#, "")), hinted(WINDOWS, Hints::default()));
+    assert_eq!(
+        hinted(WINDOWS, brands(r#" "Br\"ave\\";a=1;b=?1;v="1" ,	"Brave";v=12"#)),
+        "brave 12 | windows-10 | pc"
+    );
 }
 
 #[test]
@@ -277,7 +280,7 @@ fn the_cache_tells_what_the_overlay_tells() {
                 // Twice, since the first time an agent is not known yet.
                 for _ in 0..2 {
                     let known = agents.facts(agent.as_bytes());
-                    assert_eq!(*cache.told(known, hints), overlay(&parse(agent), hints), "{agent} {hints:?}");
+                    assert_eq!(*cache.hinted(known, hints), overlay(&parse(agent), hints), "{agent} {hints:?}");
                 }
             }
         }
@@ -290,7 +293,7 @@ fn hints_that_agree_with_the_string_cost_no_facts_of_their_own() {
     let hints = Hints { mobile: Some(false), brands: CHROME_BRANDS.as_bytes(), ..platform(r#""Windows""#, "") };
     for _ in 0..3 {
         let known = agents.facts(WINDOWS.as_bytes());
-        assert!(Arc::ptr_eq(&known, &cache.told(Arc::clone(&known), &hints)));
+        assert!(Arc::ptr_eq(&known, &cache.hinted(Arc::clone(&known), &hints)));
     }
 }
 
@@ -300,8 +303,8 @@ fn the_cache_has_a_bound() {
     let known = agents.facts(WINDOWS.as_bytes());
     for number in 0..20_000 {
         let text = format!(r#""Brave";v="{number}""#);
-        let told = cache.told(Arc::clone(&known), &brands(&text));
-        assert_eq!(told.browser.as_ref().unwrap().version.as_deref(), Some(number.to_string().as_str()));
+        let hinted = cache.hinted(Arc::clone(&known), &brands(&text));
+        assert_eq!(hinted.browser.as_ref().unwrap().version.as_deref(), Some(number.to_string().as_str()));
         assert!(cache.len() <= super::cache::ENTRIES);
     }
 }

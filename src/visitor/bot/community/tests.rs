@@ -7,8 +7,8 @@ use serde_json::json;
 
 use super::*;
 
-fn list(entries: &serde_json::Value) -> Result<Community, CrawlersError> {
-    Community::parse(entries.to_string().as_bytes(), Path::new("crawlers.json"))
+fn list(entries: &serde_json::Value) -> Result<CommunityList, CrawlersError> {
+    CommunityList::parse(entries.to_string().as_bytes(), Path::new("crawlers.json"))
 }
 
 /// Entries enough that one bad one does not spoil the file.
@@ -26,7 +26,7 @@ fn an_entry_gives_class_and_name() {
         {"pattern": "Untagged"},
     ]))
     .unwrap();
-    let of = |agent| list.find(agent).map(|bot| (bot.reason, bot.class.unwrap(), bot.name.unwrap().into_owned()));
+    let of = |agent| list.detect(agent).map(|bot| (bot.reason, bot.class.unwrap(), bot.name.unwrap().into_owned()));
     assert_eq!(of("x pingdom y"), Some((BotReason::Agent, BotClass::Monitoring, "pingdom".into())));
     assert_eq!(of("Example/1.0"), Some((BotReason::Agent, BotClass::Ai, "example".into())));
     assert_eq!(of("somelib"), Some((BotReason::Library, BotClass::Library, "somelib".into())));
@@ -38,7 +38,7 @@ fn an_entry_gives_class_and_name() {
 #[test]
 fn the_leftmost_match_wins_and_of_those_the_first_entry() {
     let list = list(&json!([{"pattern": "Late"}, {"pattern": "Early"}, {"pattern": "EarlyBird"}])).unwrap();
-    assert_eq!(list.find("EarlyBird Late").unwrap().name.unwrap(), "early");
+    assert_eq!(list.detect("EarlyBird Late").unwrap().name.unwrap(), "early");
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn a_bad_entry_is_skipped_and_told() {
         let bad = &list.bad()[0];
         assert_eq!((bad.entry, &*bad.pattern), (21, pattern));
         assert!(bad.reason.contains(reason), "{pattern}: {}", bad.reason);
-        assert!(list.find("filler-7-crawler").is_some());
+        assert!(list.detect("filler-7-crawler").is_some());
     }
 }
 
@@ -95,7 +95,7 @@ fn a_file_with_many_bad_entries_is_refused() {
 fn another_format_is_refused() {
     for text in ["", "[", "{}", "[{\"regex\": \"x\"}]", "[1]", "googlebot\nbingbot\n"] {
         let error =
-            Community::parse(text.as_bytes(), Path::new("crawlers.json")).err().map(|error| error.to_string());
+            CommunityList::parse(text.as_bytes(), Path::new("crawlers.json")).err().map(|error| error.to_string());
         let error = error.unwrap_or_default();
         assert!(error.contains("crawlers.json is no array of entries with a `pattern`"), "{text}: {error}");
     }
@@ -110,7 +110,7 @@ fn too_many_entries_are_refused() {
 
 #[test]
 fn texts_of_the_operator_make_a_person_in_any_case() {
-    let lists = Lists::read(None, &["ExampleApp/".into(), String::new()]).unwrap();
+    let lists = CrawlerLists::read(None, &["ExampleApp/".into(), String::new()]).unwrap();
     assert_eq!(lists.from_agent("googlebot exampleAPP/3"), None);
     assert!(lists.from_agent("googlebot").is_some());
 }
@@ -125,11 +125,11 @@ fn our_own_table_comes_before_the_file_and_applications_are_guarded() {
         {"pattern": "NewThing", "tags": ["ai-crawler"]},
     ]);
     fs::write(&file, entries.to_string()).unwrap();
-    let lists = Lists::read(Some(&file), &[]).unwrap();
+    let lists = CrawlerLists::read(Some(&file), &[]).unwrap();
     assert_eq!(lists.from_agent("Googlebot/2.1").unwrap().class, Some(BotClass::Search));
     let instagram = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) \
                      Mobile/15E148 Instagram 334.0.4.32.98 (iPhone14,5; iOS 17_5; en_US)";
-    assert!(lists.community().unwrap().find(instagram).is_some());
+    assert!(lists.community().unwrap().detect(instagram).is_some());
     assert_eq!(lists.from_agent(instagram), None);
     let new = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 Chrome/131.0 Safari/537.36 NewThing/1";
     assert_eq!(lists.from_agent(new).unwrap().class, Some(BotClass::Ai));
@@ -143,21 +143,21 @@ fn a_hostile_string_costs_no_more_than_its_length_times_the_list() {
     let list = list(&entries).unwrap();
     let agent = "ab".repeat(crate::visitor::bot::MAX_AGENT_BYTES / 2);
     let began = Instant::now();
-    assert!(list.find(&agent).is_none());
+    assert!(list.detect(&agent).is_none());
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
 }
 
 proptest! {
     #[test]
     fn any_file_is_a_list_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-        let _ = Community::parse(&bytes, Path::new("x"));
+        let _ = CommunityList::parse(&bytes, Path::new("x"));
     }
 
     #[test]
     fn any_pattern_is_used_or_told(pattern in ".{0,60}", agent in ".{0,200}") {
         if let Ok(list) = list(&with(&[&pattern])) {
             prop_assert_eq!(list.len() + list.bad().len(), 21);
-            if let Some(name) = list.find(&agent).and_then(|bot| bot.name) {
+            if let Some(name) = list.detect(&agent).and_then(|bot| bot.name) {
                 prop_assert!(name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit()));
                 prop_assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b".-".contains(&b)));
             }

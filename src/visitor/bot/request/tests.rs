@@ -50,7 +50,7 @@ fn with(
         flags: flags(all),
         texts,
     };
-    judge(&Evidence { agent: named, facts: &facts, network, behaviour })
+    classify(&BotEvidence { agent: named, facts: &facts, network, behaviour })
 }
 
 const ALL: [Flags; 4] = [Flags::ACCEPT, Flags::ACCEPT_ENCODING, Flags::FETCH_METADATA, Flags::NAVIGATE];
@@ -157,6 +157,6 @@ proptest! {
         flags.set(Flags::TLS, tls);
         let client = ClientAddr::from_ip([192, 0, 2, 1].into());
         let facts = Facts { id: EventId::at(0), micros: 0, client, status: 302, protocol: Protocol::Http11, flags, texts };
-        judge(&Evidence { agent: None, facts: &facts, network: None, behaviour: false });
+        classify(&BotEvidence { agent: None, facts: &facts, network: None, behaviour: false });
     }
 }
