@@ -8,7 +8,7 @@ use std::path::Path;
 use super::files::OperatorFiles;
 use crate::{
     capture,
-    config::{Config, Problem, Severity, Sink},
+    config::{Config, Diagnostic, Problem, Severity, Sink, diagnostics::locate},
     runtime::{Class, Classified, filesystem},
 };
 
@@ -33,6 +33,31 @@ pub struct PreflightError {
 impl Classified for PreflightError {
     fn class(&self) -> Class {
         self.class
+    }
+}
+
+/// A [`PreflightError`] with the places in the configuration file. Its `Display` is for people and has several lines.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", blocks(diagnostics))]
+pub struct Rejection {
+    class: Class,
+    diagnostics: Vec<Diagnostic>,
+}
+
+impl Classified for Rejection {
+    fn class(&self) -> Class {
+        self.class
+    }
+}
+
+/// [`examine`] for a configuration that was read from `file`. Returns the warnings.
+///
+/// # Errors
+/// When there is an error; with it come the warnings.
+pub fn examine_file(config: &Config, files: &OperatorFiles, file: &Path) -> Result<Vec<Diagnostic>, Rejection> {
+    match examine(config, files).into_result() {
+        Ok(warnings) => Ok(locate(warnings, file)),
+        Err(PreflightError { class, problems }) => Err(Rejection { class, diagnostics: locate(problems, file) }),
     }
 }
 
@@ -156,6 +181,10 @@ fn admin(config: &Config, findings: &mut Findings) {
             "listen on a loopback address, or on that of a management network",
         );
     }
+}
+
+fn blocks(diagnostics: &[Diagnostic]) -> String {
+    diagnostics.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n\n")
 }
 
 fn lines(problems: &[Problem]) -> String {

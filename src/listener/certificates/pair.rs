@@ -36,7 +36,9 @@ pub enum CertificateError {
     Mismatch { certificate: String, key: String, reason: String },
     #[error("the certificate {file} for {names} expired on {not_after}; renew it")]
     Expired { file: String, names: String, not_after: Timestamp },
-    #[error("the certificate {file} for {names} is not valid before {not_before}; check the clock, or replace it")]
+    #[error(
+        "the certificate {file} for {names} is not yet valid: it begins on {not_before}; check the clock of this machine"
+    )]
     NotYetValid { file: String, names: String, not_before: Timestamp },
 }
 
@@ -206,7 +208,7 @@ mod tests {
         assert!(text.contains("go.pem for go.brand.com, *.links.example expired on 2030-03-01T00:00:00Z"), "{text}");
         let error = inspect(&pair, "2029-12-31T23:59:59Z").unwrap_err();
         assert!(matches!(error, CertificateError::NotYetValid { .. }) && error.class() == Class::Data);
-        assert!(error.to_string().contains("not valid before 2030-01-01T00:00:00Z"), "{error}");
+        assert!(error.to_string().contains("begins on 2030-01-01T00:00:00Z"), "{error}");
     }
 
     #[test]
