@@ -66,7 +66,7 @@ use recovery::Recovered;
 use state::State;
 
 use crate::{
-    capture::Mark,
+    capture::RingPosition,
     config::{self, Format},
     enrich::Batch,
     object::Object,
@@ -297,7 +297,7 @@ impl Opened {
     /// When the system gives no more threads.
     pub fn start(
         self,
-        release: impl FnMut(Mark) + Send + 'static,
+        release: impl FnMut(RingPosition) + Send + 'static,
         finished: impl FnMut(usize, Object) + Send + 'static,
         panics: &PanicWatch,
     ) -> io::Result<(Spool, Sender<Batch>)> {
@@ -318,7 +318,7 @@ impl Opened {
 
     fn assemble(
         self,
-        release: Box<dyn FnMut(Mark) + Send>,
+        release: Box<dyn FnMut(RingPosition) + Send>,
         mut finished: Box<dyn FnMut(usize, Object) + Send>,
     ) -> Assembled {
         let Self {

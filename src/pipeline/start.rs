@@ -57,8 +57,8 @@ impl Pipeline {
         files.secret.connect(&sessions);
         let feeds = config.feeds.iter().map(|feed| metrics.feed(&feed.name)).collect();
         let deliver = Deliver::start(&config.feeds, &outbox, feeds, &panics)?;
-        let receipts = capture.receipts();
-        let (spool, batches) = opened.start(move |mark| receipts.release(mark), deliver.intake(), &panics)?;
+        let acks = capture.acks();
+        let (spool, batches) = opened.start(move |position| acks.ack(position), deliver.intake(), &panics)?;
         let shared = shared(config, &files, &sessions, &metrics);
         let enrich = Enrich::start(shared, inlets, &batches, &panics)?;
         let redirector = Redirector::new(

@@ -23,7 +23,7 @@ use std::io;
 
 use super::disk::ReadAt;
 use crate::{
-    capture::Mark,
+    capture::RingPosition,
     click::EventId,
     enrich::{Batch, Entry},
 };
@@ -48,7 +48,7 @@ const CHUNK: usize = 256 * 1024;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Frame<'a> {
     /// Where the click came from.
-    pub mark: Mark,
+    pub ring_position: RingPosition,
     /// When the click was answered, microseconds since the Unix epoch.
     pub micros: u64,
     pub id: EventId,
@@ -72,7 +72,14 @@ impl<'a> Frame<'a> {
         let (feeds, rest) = body[FIXED..].split_at_checked(2 * short(40))?;
         let (tally, event) = rest.split_at_checked(short(42))?;
         let id = EventId::from_bytes(fixed[24..].first_chunk().copied()?);
-        Some(Self { mark: Mark { ring: number(0), end: number(8) }, micros: number(16), id, feeds, tally, event })
+        Some(Self {
+            ring_position: RingPosition { ring: number(0), end: number(8) },
+            micros: number(16),
+            id,
+            feeds,
+            tally,
+            event,
+        })
     }
 }
 
@@ -80,8 +87,8 @@ impl<'a> Frame<'a> {
 pub fn write_event(out: &mut Vec<u8>, batch: &Batch, entry: &Entry) {
     let (feeds, tally) = (batch.feeds_of(entry), batch.tally_of(entry));
     let start = begin(out, EVENT);
-    out.extend_from_slice(&entry.mark.ring.to_le_bytes());
-    out.extend_from_slice(&entry.mark.end.to_le_bytes());
+    out.extend_from_slice(&entry.ring_position.ring.to_le_bytes());
+    out.extend_from_slice(&entry.ring_position.end.to_le_bytes());
     out.extend_from_slice(&entry.micros.to_le_bytes());
     out.extend_from_slice(entry.id.as_bytes());
     out.extend_from_slice(&(feeds.len() as u16).to_le_bytes());

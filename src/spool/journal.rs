@@ -32,7 +32,7 @@ use super::{
     metrics::SpoolMetrics,
 };
 use crate::{
-    capture::Mark,
+    capture::RingPosition,
     enrich::Batch,
     runtime::{Hour, failpoint::fail_point, retry::RetryUntil},
 };
@@ -98,7 +98,7 @@ pub struct Setup {
     /// Becomes true when everything is on the disk and let go of in the rings, and nothing more will come.
     pub ended: Arc<AtomicBool>,
     /// Is told what the journal holds of the rings.
-    pub release: Box<dyn FnMut(Mark) + Send>,
+    pub release: Box<dyn FnMut(RingPosition) + Send>,
 }
 
 pub struct Journal {
@@ -130,7 +130,7 @@ struct Group {
     runs: Vec<(u16, Run)>,
     /// The last run of each feed.
     last: HashMap<u16, usize>,
-    marks: HashMap<u64, u64>,
+    ring_positions: HashMap<u64, u64>,
     began: Option<Instant>,
 }
 
@@ -191,8 +191,8 @@ impl Journal {
             self.setup.metrics.journaled.inc_by(clicks);
             fail_point("journal_synced");
         }
-        for (ring, end) in self.group.marks.drain() {
-            (self.setup.release)(Mark { ring, end });
+        for (ring, end) in self.group.ring_positions.drain() {
+            (self.setup.release)(RingPosition { ring, end });
         }
         self.group.began = None;
         Ok(())
@@ -293,8 +293,8 @@ impl Group {
                 self.note(*feed, Run { segment: 0, start, end, hour, events: 1 });
             }
         }
-        for mark in &batch.marks {
-            self.marks.insert(mark.ring, mark.end);
+        for position in &batch.ring_positions {
+            self.ring_positions.insert(position.ring, position.end);
         }
     }
 

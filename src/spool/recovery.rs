@@ -270,8 +270,8 @@ impl<F: FnMut(&str) -> u16> Reader<'_, F> {
                     continue;
                 }
             };
-            let known = self.recovered.known.entry(event.mark.ring).or_default();
-            *known = event.mark.end.max(*known);
+            let known = self.recovered.known.entry(event.ring_position.ring).or_default();
+            *known = event.ring_position.end.max(*known);
             if !event.tally.is_empty() && self.counted.is_some_and(|counted| counted <= (self.segment, start)) {
                 let oldest = self.recovered.oldest_tally.get_or_insert(event.micros);
                 *oldest = event.micros.min(*oldest);

@@ -18,7 +18,7 @@ use proptest::prelude::*;
 
 use super::{Assembled, FeedSpec, Opened, disk::Disk, metrics::SpoolMetrics};
 use crate::{
-    capture::Mark,
+    capture::RingPosition,
     click::EventId,
     config,
     enrich::Batch,
@@ -197,7 +197,7 @@ impl World {
         self.outbox = Arc::clone(&waiting);
         let released: Arc<Mutex<HashMap<u64, u64>>> = Arc::default();
         self.released = Arc::clone(&released);
-        let release = move |mark: Mark| _ = released.lock().unwrap().insert(mark.ring, mark.end);
+        let release = move |position: RingPosition| _ = released.lock().unwrap().insert(position.ring, position.end);
         let finished = move |feed, object| waiting.lock().unwrap().push((feed, object));
         let parts = opened.assemble(Box::new(release), Box::new(finished));
         self.process = Some(Process { metrics, parts, outbox });
@@ -219,7 +219,7 @@ impl World {
         for (number, ring) in &mut self.rings {
             for at in ring.read.max(ring.lost)..ring.clicks.len() as u64 {
                 let (id, feeds) = ring.clicks[at as usize];
-                let mark = Mark { ring: *number, end: at + 1 };
+                let position = RingPosition { ring: *number, end: at + 1 };
                 let start = batch.text.len();
                 let slashtag = id.to_string();
                 Tally { domain: "go.brand.com", slashtag: &slashtag, ..Tally::default() }.encode(&mut batch.text);
@@ -228,8 +228,8 @@ impl World {
                     batch.text.extend_from_slice(format!("{{\"id\":\"{id}\",\"n\":{at}}}").as_bytes());
                 }
                 let feeds: Vec<u16> = (0..3).filter(|feed| feeds >> feed & 1 == 1).collect();
-                batch.add(id, micros(id), mark, (start, event), &feeds);
-                batch.read(mark);
+                batch.add(id, micros(id), position, (start, event), &feeds);
+                batch.read(position);
                 ring.read = at + 1;
             }
         }

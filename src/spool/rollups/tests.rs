@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    capture::Mark,
+    capture::RingPosition,
     click::EventId,
     config,
     enrich::Batch,
@@ -80,11 +80,11 @@ impl World {
     fn click(&mut self, hour: Hour, slashtag: &str) {
         self.ring += 1;
         let micros = hour.since_epoch() * 3_600_000_000 + self.ring;
-        let (id, mark) = (EventId::at(micros), Mark { ring: 1, end: self.ring });
+        let (id, position) = (EventId::at(micros), RingPosition { ring: 1, end: self.ring });
         let mut batch = Batch::default();
         batch.text.extend_from_slice(format!("{{\"id\":\"{id}\"}}").as_bytes());
-        batch.add(id, micros, mark, (0, 0), &[0, 1]);
-        batch.read(mark);
+        batch.add(id, micros, position, (0, 0), &[0, 1]);
+        batch.read(position);
         self.parts.journal.add(&batch);
         self.parts.journal.commit().unwrap();
         while let Ok(synced) = self.parts.from_journal.try_recv() {
