@@ -1,11 +1,15 @@
-//! The second listener, for operators. Keep it off the open internet.
+//! The admin listener, for operators and their monitoring. It has no authentication: keep it off the open internet.
 //!
 //! | route | answer |
 //! |---|---|
-//! | `GET /livez` | 200 as long as the process answers at all |
-//! | `GET /readyz` | 200 while clicks are to be sent here, 503 before; from the start of a stop this listener is closed |
-//! | `GET /metrics` | all numbers in the Prometheus text format |
-//! | `GET /v1/stats/...` | counts of links, domains and workspaces, see [`stats`] |
+//! | `GET /livez` | 200 while the process answers at all |
+//! | `GET /readyz` | 200 while the edge accepts clicks, 503 before; a stop closes this listener at its start |
+//! | `GET /metrics` | all metrics in the Prometheus text format |
+//! | `GET /v1/stats/links/{domain}/{slashtag}` | counts of a link, see [`stats`] |
+//! | `GET /v1/stats/domains/{domain}` | counts of a domain |
+//! | `GET /v1/stats/workspaces/{workspace}` | counts of a workspace |
+//!
+//! Every route also answers `HEAD`. Other methods get 405, other paths 404 with a list of the routes.
 
 pub mod stats;
 
@@ -19,9 +23,9 @@ use http::{Method, Response, header};
 use pingora::{apps::http_app::ServeHttp, protocols::http::ServerSession};
 
 use crate::pipeline::{Gauges, Pipeline};
-use stats::{ROOT, Refusal, Stats};
+use stats::{ROOT, Stats};
 
-/// Whether clicks are to be sent here. Cheap to clone.
+/// Whether the edge accepts clicks. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Readiness(Arc<AtomicBool>);
 
@@ -61,9 +65,7 @@ impl Admin {
             "/metrics" => (200, prometheus::TEXT_FORMAT, self.gauges.text()),
             path if path.starts_with(ROOT) => match self.stats.answer(path, query).await {
                 Ok(json) => (200, "application/json", json),
-                Err(Refusal::Bad(text)) => (400, TEXT, text + "\n"),
-                Err(Refusal::Unknown(text)) => (404, TEXT, text + "\n"),
-                Err(Refusal::Unavailable(text)) => (503, TEXT, text + "\n"),
+                Err(error) => (error.status(), TEXT, format!("{error}\n")),
             },
             _ => (404, TEXT, format!("routes: /livez /readyz /metrics {ROOT}\n")),
         }

@@ -1,8 +1,8 @@
 //! Capture: from the answered request to a raw click that survives this process, without a lock, a system call, an
 //! allocation or a wait.
 //!
-//! A [`RawClick`](crate::click::RawClick) holds everything that the event needs of the request and of the link *as it is
-//! now*: what changes later (the catalog, the configuration) does not change it. It is written straight into a ring,
+//! A [`RawClick`](crate::click::RawClick) holds everything that the event needs of the request and of the link *as it
+//! is now*: what changes later (the catalog, the configuration) does not change it. It is written straight into a ring,
 //! which is a file on a tmpfs that this process has mapped ([`folder`], `memory`). From the moment that
 //! [`push`](Capture::push) returns, the click is there for the next process, whatever happens to this one; and it stays
 //! there until it is acknowledged as safe elsewhere ([`Acks`]).
@@ -15,7 +15,8 @@
 //!  rings left behind by a process that died ─► the same workers, read first
 //! ```
 //! Clicks of one client address always go to the same worker, so that it sees all of a visitor's clicks and shares no
-//! state with other workers. Threads that were not planned for get rings of their own with their first click (`leases`).
+//! state with other workers. Threads that were not planned for get rings of their own with their first click
+//! (`leases`).
 //!
 //! The client address lives in the raw click and nowhere else ([`ClientAddr`](crate::click::ClientAddr)); it is wiped
 //! when the click is released.
@@ -30,6 +31,7 @@ mod inlet;
 mod leases;
 mod memory;
 pub mod metrics;
+mod private;
 mod ring;
 
 use std::{

@@ -1,20 +1,24 @@
 //! Delivery: from the outbox to each customer's sink.
 //!
-//! Every feed has a task of its own: it takes the feed's objects in order, has as many uploads under way as the sink
-//! bears ([`pace`]), and takes each object out of the outbox when the sink has acknowledged it. A feed whose sink fails
-//! waits, longer each time, and delays nobody else. All tasks share one thread, as they mostly wait.
+//! Each feed has its own task. The task takes the feed's objects in order, keeps as many uploads under way as the
+//! sink allows ([`pace`]), and removes each object from the outbox when the sink has acknowledged it. A feed whose
+//! sink fails waits, longer each time, and delays no other feed. A feed whose sink rejects uploads is suspended: one
+//! upload now and then probes it, until an operator has acted. All tasks share one thread, as they mostly wait.
 //!
-//! An object's key and bytes never change, and the sink is told not to overwrite: an upload that is repeated, because
-//! an answer was lost or the process died, never makes a second object. A manifest goes out when every object of its
-//! feed before it has, so that it never names what is not there.
+//! An object's key and bytes never change, and sinks never overwrite: an upload that is repeated, because an answer was
+//! lost or the process died, never makes a second object. A manifest is delivered after every object of its feed before
+//! it, so that it never lists an object that is not there.
 
 pub mod backoff;
 pub mod dir;
+pub mod error;
 pub mod feed;
 pub mod limit;
 pub mod metrics;
 pub mod pace;
+pub mod probe;
 pub mod queue;
+pub mod remedy;
 pub mod s3;
 pub mod sink;
 pub mod upload;
@@ -32,7 +36,8 @@ use tokio::{
     task::JoinSet,
 };
 
-pub use sink::{Sink, SinkError, Stored};
+pub use error::SinkError;
+pub use sink::{Sink, Stored};
 
 use crate::{config, object::Object, runtime::PanicWatch, spool::Outbox};
 use dir::DirSink;
@@ -40,7 +45,7 @@ use feed::FeedTask;
 use metrics::FeedMetrics;
 use s3::S3Sink;
 
-/// Threads that write into folders and look into files, for all feeds.
+/// Threads that write into folders and read files, for all feeds.
 const FOLDER_THREADS: usize = 32;
 
 /// The running delivery.
@@ -52,10 +57,11 @@ pub struct Deliver {
 }
 
 impl Deliver {
-    /// Starts one task for each feed, with what already waits in the outbox. `metrics` are those of the feeds, in their order.
+    /// Starts one task for each feed, with the objects that already wait in the outbox. `metrics` are those of the
+    /// feeds, in their order.
     ///
     /// # Errors
-    /// When the outbox cannot be read, or the system gives no thread.
+    /// When the outbox cannot be read, or the system provides no thread.
     pub fn start(
         feeds: &[config::Feed],
         outbox: &Arc<Outbox>,
@@ -69,7 +75,7 @@ impl Deliver {
             let (queue, objects) = mpsc::unbounded_channel();
             for object in outbox.waiting(&feed.name)? {
                 metrics.backlog.add_object(object.bytes);
-                // Others are counted when somebody has looked into them.
+                // Objects without a summary are counted when their upload has made one.
                 metrics.backlog.recovered.inc_by(object.summary.as_ref().map_or(0, |summary| summary.events));
                 let _ = queue.send(object);
             }
@@ -87,7 +93,7 @@ impl Deliver {
             tasks.push((task, feed.sink.clone(), objects));
         }
         let runtime = tokio::runtime::Builder::new_current_thread()
-            // Folder sinks write there. Thousands of feeds become due together; their files need not be open together.
+            // For folder sinks. Thousands of feeds become due together; their files need not be open together.
             .max_blocking_threads(FOLDER_THREADS)
             .enable_all()
             .build()?;
@@ -110,34 +116,34 @@ impl Deliver {
                         && let Some((feed, metrics)) = feeds.get(&failure.id())
                     {
                         metrics.parked.set(1);
-                        tracing::error!(feed, %failure, "delivery has failed; objects wait for the next start");
+                        tracing::error!(feed, %failure, "delivery of the feed panicked; its objects stay in the outbox until the next start");
                     }
                 }
             });
-            // A folder sink may still hang in a system call that nobody can interrupt.
+            // A folder sink may hang in a system call, which cannot be interrupted.
             runtime.shutdown_timeout(Duration::from_secs(1));
         })?;
         Ok(Self { thread, queues, metrics, stop })
     }
 
-    /// What the spool calls for each finished object.
+    /// The function that the spool calls for each finished object.
     pub fn intake(&self) -> impl FnMut(usize, Object) + Send + 'static {
         let queues = self.queues.clone();
         let metrics = self.metrics.clone();
         move |feed, object| {
             metrics[feed].backlog.add_object(object.bytes);
-            // A task that is gone leaves its objects in the outbox, where the next start finds them.
+            // The objects of a task that has ended stay in the outbox, where the next start finds them.
             let _ = queues[feed].send(object);
         }
     }
 
-    /// Delivers what waits, until `deadline`; the rest stays in the outbox.
+    /// Delivers waiting objects until `deadline`; the others stay in the outbox.
     pub fn drain(self, deadline: Instant) {
         let Self { thread, queues, stop, .. } = self;
         stop.send_replace(Some(deadline));
         drop(queues);
         if thread.join().is_err() {
-            tracing::error!("the delivery thread has failed; objects wait for the next start");
+            tracing::error!("delivery thread panicked; objects stay in the outbox until the next start");
         }
     }
 }

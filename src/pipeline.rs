@@ -19,6 +19,8 @@ use std::{io, sync::Arc};
 pub use account::Account;
 pub use files::OperatorFiles;
 pub use gauges::Gauges;
+#[cfg(test)]
+pub(crate) use gauges::exposition;
 pub use preflight::PreflightError;
 pub use reload::Reloader;
 
@@ -27,6 +29,7 @@ use crate::{
     catalog::CatalogStore,
     deliver::Deliver,
     enrich::Enrich,
+    quality::QualityError,
     redirect::Redirector,
     runtime::{Class, Classified, PanicWatch},
     session::SessionError,
@@ -40,6 +43,8 @@ pub enum StartError {
     /// The preflight found errors in files or folders.
     #[error(transparent)]
     Preflight(#[from] PreflightError),
+    #[error(transparent)]
+    Quality(#[from] QualityError),
     #[error(transparent)]
     Capture(#[from] CaptureError),
     #[error(transparent)]
@@ -56,6 +61,7 @@ impl Classified for StartError {
     fn class(&self) -> Class {
         match self {
             Self::Preflight(error) => error.class(),
+            Self::Quality(error) => error.class(),
             Self::Capture(error) => error.class(),
             Self::Sessions(error) => error.class(),
             Self::Spool(error) => error.class(),
@@ -105,8 +111,8 @@ impl Pipeline {
         self.counts.clone()
     }
 
-    /// Whether a thread has failed, which is an internal error. Clicks are answered and captured until the rings are
-    /// full; nothing is lost if another process takes over before.
+    /// Reports a thread that has panicked, which is an internal error. Clicks are still answered and captured until the
+    /// rings are full; nothing is lost if another process takes over before.
     pub fn panics(&self) -> PanicWatch {
         self.panics.clone()
     }

@@ -1,15 +1,15 @@
-//! Proves from outside that a feed is complete and holds no event twice: `clickedge feed verify`.
+//! Proves from outside that a feed is complete and has no event twice: `clickedge feed verify`.
 //!
-//! It needs nothing but what the customer has: a folder or a bucket with objects and [manifests](crate::object::manifest).
-//! Three things make the proof, none of which is enough alone:
-//! - What manifests list is there, byte for byte and event for event.
-//! - The numbers of objects have no gap, so that there is nothing which no manifest lists.
-//! - No event id is there twice. Ids tell the time of their event, and every event lies in the partition of its hour;
+//! It needs only what the customer has: a folder or a bucket with objects and
+//! [manifests](crate::object::manifest). Three facts make the proof, and none of them is enough alone:
+//! - Everything that manifests list exists, byte for byte and event for event.
+//! - The numbers of objects have no gap, so that no object is missing from all manifests.
+//! - No event id exists twice. An id contains the time of its event, and every event is in the partition of its hour;
 //!   so a set of ids for each hour is enough, and memory is bounded by the largest hour.
 //!
-//! A feed may grow while it is verified. So an hour's manifests are listed before its objects, and numbers that seem
-//! to be missing are looked for once more at the end, also in hours that were not asked for: the numbers of late
-//! objects lie between those of a later hour.
+//! A feed may grow while it is verified. So an hour's manifests are listed before its objects, and the search for
+//! missing numbers is repeated at the end, also in hours outside the requested range: the numbers of late objects lie
+//! between those of a later hour.
 //!
 //! Keys in manifests are only compared with keys that the store listed: no manifest makes it open anything else.
 
@@ -20,14 +20,20 @@ pub mod report;
 mod seqs;
 pub mod store;
 
-use std::{collections::BTreeMap, io::Read};
+use std::{
+    collections::BTreeMap,
+    io::{self, Read},
+};
 
 pub use bucket::Bucket;
 pub use report::Report;
 pub use store::{Folder, Store, StoreError};
 
-use crate::{object::ObjectKey, runtime::Hour};
-use report::{Kind, Problem, Row};
+use crate::{
+    object::ObjectKey,
+    runtime::{Class, Classified, Hour},
+};
+use report::{Problem, ProblemKind, ReportRow};
 use seqs::Seqs;
 
 const MANIFESTS: &str = "_manifest";
@@ -48,16 +54,16 @@ pub struct Options {
 }
 
 impl Options {
-    fn holds(&self, hour: Hour) -> bool {
+    fn contains(&self, hour: Hour) -> bool {
         self.from.is_none_or(|from| from <= hour) && self.to.is_none_or(|to| hour < to)
     }
 
-    /// Whether this is of the feed that was asked for, as far as its name is known.
-    fn is_for(&self, row: &Row) -> bool {
+    /// Whether a row belongs to the requested feed, as far as its name is known.
+    fn is_for(&self, row: &ReportRow) -> bool {
         row.feed.is_none() || self.feed.is_none() || row.feed == self.feed
     }
 
-    /// How far an hour lies from those that are verified.
+    /// The distance of an hour to the verified range, in hours.
     fn distance(&self, hour: Hour) -> u64 {
         let hour = hour.since_epoch();
         let before = self.from.map_or(0, |from| from.since_epoch().saturating_sub(hour));
@@ -66,7 +72,7 @@ impl Options {
     }
 }
 
-/// Why nothing can be said about a feed.
+/// The reason why there is no report.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
     #[error(transparent)]
@@ -75,10 +81,19 @@ pub enum VerifyError {
     Nothing(String),
 }
 
-/// Reads everything and tells what it found. `source` is what the report calls the store.
+impl Classified for VerifyError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Store(error) => error.class(),
+            Self::Nothing(_) => Class::NoInput,
+        }
+    }
+}
+
+/// Verifies a store and reports what it found. `source` is the name of the store in the report.
 ///
 /// # Errors
-/// When the store cannot be read, or holds nothing of a feed.
+/// When the store cannot be read, or has nothing of a feed.
 pub fn verify(store: &dyn Store, options: &Options, source: &str) -> Result<Report, VerifyError> {
     let report = Report {
         schema: report::SCHEMA,
@@ -91,16 +106,16 @@ pub fn verify(store: &dyn Store, options: &Options, source: &str) -> Result<Repo
     let mut verifier = Verifier { store, options, report, series: BTreeMap::new() };
     let days = verifier.days()?;
     for day in
-        days.iter().filter(|day| (0..24).any(|hour| hour_of(day, hour).is_some_and(|hour| options.holds(hour))))
+        days.iter().filter(|day| (0..24).any(|hour| hour_of(day, hour).is_some_and(|hour| options.contains(hour))))
     {
         for hour in verifier.hours(day, true)? {
-            if options.holds(hour) {
+            if options.contains(hour) {
                 verifier.check_hour(hour)?;
             }
         }
     }
     verifier.series.retain(|_, series| options.is_for(&series.row));
-    verifier.look_for_gaps(&days)?;
+    verifier.report_gaps(&days)?;
     if verifier.series.is_empty() {
         return Err(VerifyError::Nothing(verifier.why_nothing(source)));
     }
@@ -110,10 +125,10 @@ pub fn verify(store: &dyn Store, options: &Options, source: &str) -> Result<Repo
 /// The objects of one feed at one edge, whose numbers have no gap.
 #[derive(Default)]
 struct Series {
-    row: Row,
+    row: ReportRow,
     /// Numbers of objects in the store.
     stored: Seqs,
-    /// And of those that manifests list.
+    /// These, and the numbers of objects that manifests list.
     known: Seqs,
 }
 
@@ -135,7 +150,7 @@ impl Verifier<'_> {
             }
             for folder in listing.folders {
                 match folder.as_str() {
-                    // What rollups say follows from the events.
+                    // The content of rollups follows from the events.
                     MANIFESTS | ROLLUPS if root.is_empty() => {}
                     REPLAYS if root.is_empty() => self.report.replayed_objects = count_files(self.store, REPLAYS)?,
                     day if hour_of(day, 0).is_some() => days.push(folder),
@@ -148,8 +163,8 @@ impl Verifier<'_> {
         Ok(days)
     }
 
-    /// Hours of a day that have objects or manifests. What else is there is told of once.
-    fn hours(&mut self, day: &str, tell: bool) -> Result<Vec<Hour>, StoreError> {
+    /// Hours of a day that have objects or manifests. Other names are reported if `report_foreign` is set.
+    fn hours(&mut self, day: &str, report_foreign: bool) -> Result<Vec<Hour>, StoreError> {
         let mut hours = Vec::new();
         for root in [day.to_owned(), join(MANIFESTS, day)] {
             let listing = self.store.list(&root)?;
@@ -160,7 +175,7 @@ impl Verifier<'_> {
                     None => foreign.push(folder + "/"),
                 }
             }
-            for name in foreign.iter().filter(|_| tell) {
+            for name in foreign.iter().filter(|_| report_foreign) {
                 self.report.foreign(join(&root, name));
             }
         }
@@ -169,8 +184,8 @@ impl Verifier<'_> {
         Ok(hours)
     }
 
-    /// Tells of numbers that are missing, unless another look finds them.
-    fn look_for_gaps(&mut self, days: &[String]) -> Result<(), StoreError> {
+    /// Reports missing numbers, unless another listing has them.
+    fn report_gaps(&mut self, days: &[String]) -> Result<(), StoreError> {
         let mut hours = Vec::new();
         if self.has_gaps() {
             for day in days {
@@ -198,7 +213,7 @@ impl Verifier<'_> {
                     (first, last) if first == last => format!("an object with number {first:08}"),
                     (first, last) => format!("objects with numbers {first:08} to {last:08}"),
                 };
-                self.report.problem(Problem::new(Kind::Gap, name, expected, "none"));
+                self.report.problem(Problem::new(ProblemKind::Gap, name, expected, "none"));
             }
         }
         Ok(())
@@ -213,8 +228,8 @@ impl Verifier<'_> {
         let from = self.options.from.map_or(String::new(), |from| format!(" from {from}"));
         let to = self.options.to.map_or(String::new(), |to| format!(" before {to}"));
         format!(
-            "no objects and no manifests of {feed} in {source}{from}{to}; it looks for `dt=.../hour=.../` and \
-             `_manifest/`, so the source must end where the feed's prefix does"
+            "no objects and no manifests of {feed} in {source}{from}{to}; a feed has `dt=.../hour=.../` and \
+             `_manifest/`, so the source must end where the feed's prefix ends"
         )
     }
 
@@ -224,7 +239,7 @@ impl Verifier<'_> {
         report.feeds = self
             .series
             .into_iter()
-            .map(|(name, series)| Row {
+            .map(|(name, series)| ReportRow {
                 name,
                 first_seq: series.known.first(),
                 last_seq: series.known.last(),
@@ -235,7 +250,7 @@ impl Verifier<'_> {
     }
 }
 
-/// An hour of a day's folder. `None` when the folder is none of a day.
+/// An hour of a day's folder. `None` if the name is not that of a day.
 fn hour_of(day: &str, hour: u8) -> Option<Hour> {
     Hour::of_partition(&format!("{day}/hour={hour:02}"))
 }
@@ -253,34 +268,35 @@ fn count_files(store: &dyn Store, folder: &str) -> Result<u64, StoreError> {
     Ok(count)
 }
 
-/// Reads from the store and keeps its error apart from those of a decoder above it.
-struct Source<R> {
+/// Reads from the store, and keeps its error apart from those of a decoder above it.
+struct StoreReader<R> {
     input: R,
-    error: Option<String>,
+    error: Option<io::Error>,
 }
 
-impl<R: Read> Source<R> {
+impl<R: Read> StoreReader<R> {
     fn new(input: R) -> Self {
         Self { input, error: None }
     }
 
     /// Fails if the store has failed.
-    fn check(&self, key: &str) -> Result<(), StoreError> {
-        match &self.error {
-            Some(reason) => Err(StoreError { place: key.into(), reason: reason.clone() }),
+    fn check(self, key: &str) -> Result<(), StoreError> {
+        match self.error {
+            Some(error) => Err(StoreError::new(key, error)),
             None => Ok(()),
         }
     }
 }
 
-impl<R: Read> Read for Source<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let read = self.input.read(buffer);
-        if let Err(error) = &read
-            && error.kind() != std::io::ErrorKind::Interrupted
-        {
-            self.error = Some(error.to_string());
+impl<R: Read> Read for StoreReader<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.input.read(buffer) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                let copy = io::Error::new(error.kind(), error.to_string());
+                self.error = Some(error);
+                Err(copy)
+            }
+            read => read,
         }
-        read
     }
 }

@@ -1,4 +1,4 @@
-//! The counts, as `GET /v1/stats/...` answers with them.
+//! The counts of clicks: `GET /v1/stats/...`.
 //!
 //! | route | answer |
 //! |---|---|
@@ -6,24 +6,24 @@
 //! | `/v1/stats/domains/{domain}` | totals and series of a domain, of all workspaces together; its top links |
 //! | `/v1/stats/workspaces/{workspace}` | totals and series of a workspace; or with `by`, its top links and so on |
 //!
-//! Parts of the path are percent-encoded. A slashtag may hold a `/`; domain and slashtag are brought into the form that
-//! the redirect looks up.
+//! Parts of the path are percent-encoded. A slashtag may contain a `/`; domain and slashtag are normalized as in a
+//! redirect.
 //!
-//! | parameter | what it says | default |
+//! | parameter | meaning | default |
 //! |---|---|---|
-//! | `from`, `until` | the range, half-open: `2026-11-23`, `2026-11-23T09`, or an RFC 3339 time. Counts are by the hour: a range begins and ends with one | the last 24 hours, the one under way among them |
-//! | `step` | `hour` or `day` (UTC), what the series has an entry for; those without clicks are left out | `hour` up to two days |
-//! | `by` | of a workspace: `links`, `domains`, `tags`, `creators`, `countries`, `referrers`, `devices`, `browsers`, `os`; `hours` and `days` are series | a series |
-//! | `top` | how many, up to 1000 | 10 |
-//! | `order` | of those, the largest by `clicks`, `humans` or `sessions` | `clicks` |
+//! | `from`, `until` | the range, half-open: `2026-11-23`, `2026-11-23T09`, or an RFC 3339 time. Counts are hourly: a range begins and ends with an hour | the last 24 hours, including the current one |
+//! | `step` | `hour` or `day` (UTC): the interval of the series; entries without clicks are omitted | `hour` up to two days |
+//! | `by` | breakdown of a workspace: `links`, `domains`, `tags`, `creators`, `countries`, `referrers`, `devices`, `browsers`, `os`; `hours` and `days` are series | a series |
+//! | `top` | number of entries of a breakdown, up to 1000 | 10 |
+//! | `order` | order of a breakdown: `clicks`, `humans` or `sessions`, largest first | `clicks` |
 //!
-//! Answers are JSON; times are RFC 3339 in UTC. `countedUntil` says how fresh they are: what was on this machine's disk
-//! by then is counted. Hours from before `wholeDaysBefore` were summed into days: of them an answer has whole days.
-//! What has no name (`countries` of clicks from nobody knows where, `referrers` of direct ones) is listed without one.
+//! Answers are JSON; times are RFC 3339 in UTC. `countedUntil` is the freshness: clicks that were on this machine's
+//! disk by then are counted. Hours before `wholeDaysBefore` were summed into days: of them an answer has whole days.
+//! Entries without a name (`countries` of clicks with an unknown country, `referrers` of direct ones) have no `name`.
 //!
-//! 400 says which parameter is wrong, 404 that nothing was ever counted of this, 503 that counts are off, cannot be
-//! read, or would take longer than two seconds. At the most two queries run at a time, beside the thread that answers
-//! all else.
+//! 400 names the wrong parameter, 404 means that no click on the subject was ever counted, 503 that counts are
+//! disabled or unreadable, or that the query would take longer than two seconds. At most two queries run at a time, on
+//! threads of their own, so that the other routes never wait for them.
 
 mod answer;
 mod params;
@@ -35,7 +35,7 @@ use tokio::sync::Semaphore;
 use crate::{
     catalog::CatalogStore,
     link::key::Host,
-    runtime::clock,
+    runtime::{Class, Classified, clock},
     stats::{
         Counts, StatsHandle, SubjectKind,
         store::{Covered, Order, Row, Scope, Snapshot, Step, StoreError},
@@ -44,27 +44,51 @@ use crate::{
 use answer::Answer;
 use params::{By, Params};
 
-/// What a query may take.
+/// Longest query.
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// Queries that run at a time.
+/// Most queries at a time.
 const QUERIES: usize = 2;
 
-/// Where the routes begin.
+/// Beginning of the routes.
 pub const ROOT: &str = "/v1/stats/";
 
-/// Why there is no answer.
-#[derive(Debug, Eq, PartialEq)]
-pub enum Refusal {
-    /// The request is wrong, and this says where.
+/// The reason why there is no answer.
+#[derive(Debug, Eq, PartialEq, thiserror::Error)]
+pub enum QueryError {
+    /// The request is wrong. The text names the part and the remedy.
+    #[error("{0}")]
     Bad(String),
-    /// There is no such thing.
+    /// The route or the subject is unknown.
+    #[error("{0}")]
     Unknown(String),
-    /// Not now.
+    /// Counts are disabled, unreadable or busy.
+    #[error("{0}")]
     Unavailable(String),
 }
 
-impl From<StoreError> for Refusal {
+impl QueryError {
+    /// The HTTP status of the answer.
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::Bad(_) => 400,
+            Self::Unknown(_) => 404,
+            Self::Unavailable(_) => 503,
+        }
+    }
+}
+
+impl Classified for QueryError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Bad(_) => Class::Usage,
+            Self::Unknown(_) => Class::NoInput,
+            Self::Unavailable(_) => Class::Unavailable,
+        }
+    }
+}
+
+impl From<StoreError> for QueryError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::TooLong => Self::Unavailable(format!(
@@ -72,23 +96,23 @@ impl From<StoreError> for Refusal {
                 LIMIT.as_secs()
             )),
             error => {
-                tracing::warn!(%error, "cannot answer with counts");
+                tracing::warn!(%error, "cannot read the counts; query failed");
                 Self::Unavailable(error.to_string())
             }
         }
     }
 }
 
-/// Answers with counts. Cheap to clone.
+/// Answers queries for counts. Cheap to clone.
 #[derive(Clone)]
 pub struct Stats {
-    /// `None` when nothing is counted.
+    /// `None` if counts are disabled.
     live: Option<StatsHandle>,
     catalog: Arc<CatalogStore>,
     running: Arc<Semaphore>,
 }
 
-/// What a path names.
+/// The subject of a path.
 enum Subject {
     Link { domain: String, names: [String; 2] },
     Domain(String),
@@ -103,9 +127,9 @@ impl Stats {
     /// Answers on a thread of its own. `path` begins with [`ROOT`].
     ///
     /// # Errors
-    /// See [`Refusal`].
-    pub async fn answer(&self, path: &str, query: &str) -> Result<String, Refusal> {
-        let busy = || Refusal::Unavailable(format!("{QUERIES} queries are running; try again"));
+    /// See [`QueryError`].
+    pub async fn answer(&self, path: &str, query: &str) -> Result<String, QueryError> {
+        let busy = || QueryError::Unavailable(format!("{QUERIES} queries are running; try again"));
         let permit = tokio::time::timeout(LIMIT, Arc::clone(&self.running).acquire_owned()).await;
         let permit = permit.map_err(|_| busy())?.map_err(|_| busy())?;
         let (stats, path, query) = (self.clone(), path.to_owned(), query.to_owned());
@@ -113,29 +137,29 @@ impl Stats {
             let _permit = permit;
             stats.answer_now(&path, &query, clock::unix_micros())
         });
-        answered.await.unwrap_or_else(|failure| Err(Refusal::Unavailable(failure.to_string())))
+        answered.await.unwrap_or_else(|failure| Err(QueryError::Unavailable(failure.to_string())))
     }
 
     /// Answers as of `now`, microseconds since the Unix epoch.
-    fn answer_now(&self, path: &str, query: &str, now: u64) -> Result<String, Refusal> {
+    fn answer_now(&self, path: &str, query: &str, now: u64) -> Result<String, QueryError> {
         let subject = self.subject(path)?;
-        let params = Params::parse(query, &subject).map_err(Refusal::Bad)?;
-        let hours = params.hours(now).map_err(Refusal::Bad)?;
+        let params = Params::parse(query, &subject).map_err(QueryError::Bad)?;
+        let hours = params.hours(now).map_err(QueryError::Bad)?;
         let Some(live) = &self.live else {
-            return Err(Refusal::Unavailable("nothing is counted: set `stats.enabled = true`".into()));
+            return Err(QueryError::Unavailable("counts are disabled: set `stats.enabled = true`".into()));
         };
         let mut reader = live.reader()?;
         let snapshot = reader.snapshot(LIMIT)?;
         let covered = snapshot.cover(hours);
         let totals = snapshot.totals(subject.scope(), &covered)?;
         if totals.clicks == 0 && !snapshot.knows(subject.scope())? {
-            return Err(Refusal::Unknown(format!("no click on {} was ever counted", subject.describe())));
+            return Err(QueryError::Unknown(format!("no click on {} was ever counted", subject.describe())));
         }
         let mut answer = Answer::new(&subject, &covered, live.complete_until(snapshot.counted()?), &totals);
         if let Some(by) = params.by {
             answer.top(by, &self.top(&snapshot, &subject, by, &covered, &params)?);
         } else {
-            let step = params.step(&covered).map_err(Refusal::Bad)?;
+            let step = params.step(&covered).map_err(QueryError::Bad)?;
             answer.series(step, &snapshot.series(subject.scope(), &covered, step)?);
         }
         if let Subject::Domain(_) = subject {
@@ -164,30 +188,30 @@ impl Stats {
         }
     }
 
-    /// Reads what follows [`ROOT`].
-    fn subject(&self, path: &str) -> Result<Subject, Refusal> {
+    /// Parses the path after [`ROOT`].
+    fn subject(&self, path: &str) -> Result<Subject, QueryError> {
         let rest = path.strip_prefix(ROOT).unwrap_or(path);
         let decode = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
         let host = |text: &str| {
             let text = decode(text);
-            Host::parse(text.as_bytes()).map_err(|error| Refusal::Bad(format!("domain {text:?}: {error}")))
+            Host::parse(text.as_bytes()).map_err(|error| QueryError::Bad(format!("domain {text:?}: {error}")))
         };
         match rest.split_once('/') {
             Some(("links", link)) => {
                 let Some((domain, _)) = link.split_once('/') else {
-                    return Err(Refusal::Bad(format!(
+                    return Err(QueryError::Bad(format!(
                         "the link {link:?} has no slashtag: write {ROOT}links/{{domain}}/{{slashtag}}"
                     )));
                 };
                 let host = host(domain)?;
                 let slashtag = &link[domain.len()..];
                 let names = self.catalog.slashtag_names(&host, slashtag.as_bytes());
-                let names = names.map_err(|error| Refusal::Bad(format!("slashtag {slashtag:?}: {error}")))?;
+                let names = names.map_err(|error| QueryError::Bad(format!("slashtag {slashtag:?}: {error}")))?;
                 Ok(Subject::Link { domain: host.as_str().into(), names })
             }
             Some(("domains", domain)) => Ok(Subject::Domain(host(domain)?.as_str().into())),
             Some(("workspaces", workspace)) if !workspace.is_empty() => Ok(Subject::Workspace(decode(workspace))),
-            _ => Err(Refusal::Unknown(format!(
+            _ => Err(QueryError::Unknown(format!(
                 "routes: {ROOT}links/{{domain}}/{{slashtag}} {ROOT}domains/{{domain}} {ROOT}workspaces/{{workspace}}"
             ))),
         }

@@ -24,8 +24,8 @@ pub struct Acks {
 }
 
 impl Acks {
-    /// Everything in this ring up to this position is safe: addresses are wiped, and the room is free again. A ring that
-    /// an earlier process has left behind is removed when its last click is acknowledged.
+    /// Everything in this ring up to this position is safe: addresses are wiped, and the room is free again. A ring
+    /// that an earlier process has left behind is removed when its last click is acknowledged.
     pub fn ack(&self, position: RingPosition) {
         self.shared.ack(position.ring, |releasing| releasing.releaser.release(position.end));
     }

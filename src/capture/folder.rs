@@ -18,9 +18,9 @@
 //!    384    16  read, clicks before it
 //!   4096     …  the data: see `ring`
 //! ```
-//! It must lie on a tmpfs: client addresses never reach a disk. A tmpfs has no pages behind a new file until somebody
-//! writes there, and a full one answers that with `SIGBUS`. So a ring takes all its pages when it is created, where a
-//! lack of pages is an error with a remedy.
+//! It must lie on a tmpfs: client addresses never reach a disk. It must be private ([`inspect`]). A tmpfs has no pages
+//! behind a new file until it is written, and a full one answers that with `SIGBUS`. So a ring takes all its pages when
+//! it is created, where a lack of pages is an error with a remedy.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -35,8 +35,17 @@ use rustix::{
     io::Errno,
 };
 
-use super::memory::{HEADER, Mapped};
-use crate::{click::wire::Version, runtime::filesystem::is_in_memory};
+use super::{
+    memory::{HEADER, Mapped},
+    private,
+};
+use crate::{
+    click::wire::Version,
+    runtime::{
+        Class, Classified,
+        filesystem::{existing_ancestor, is_in_memory},
+    },
+};
 
 const MAGIC: [u8; 8] = *b"clkring\n";
 
@@ -65,6 +74,47 @@ pub enum CaptureError {
         "{dir} has no room for rings of {bytes} bytes; lower capture.ring_bytes, or give its tmpfs a larger size"
     )]
     NoRoom { dir: String, bytes: u64 },
+    /// Another user may have planted it.
+    #[error(
+        "{path} is a symbolic link; rings hold client addresses: remove the link, or set capture.dir to the folder itself"
+    )]
+    Symlink { path: String },
+    /// Its owner can read and replace what is in it.
+    #[error(
+        "{path} is owned by user {owner}, and this process runs as user {user}; rings hold client addresses: \
+         chown -R {user} {path}, or run clickedge as the owner"
+    )]
+    Owner { path: String, owner: u32, user: u32 },
+    /// Other users can read or replace what is in it.
+    #[error(
+        "{path} is accessible by group or others (mode {mode:04o}); rings hold client addresses: chmod {private} {path}"
+    )]
+    Shared { path: String, mode: u32, private: &'static str },
+}
+
+impl Classified for CaptureError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Locked { .. } => Class::Unavailable,
+            Self::Io { .. } | Self::NoRoom { .. } => Class::Io,
+            Self::NotMemory { .. } | Self::Symlink { .. } | Self::Owner { .. } | Self::Shared { .. } => Class::Config,
+        }
+    }
+}
+
+/// Checks a folder for rings without creating or locking anything: it is private, and on a tmpfs. A missing folder
+/// passes if it would be created on a tmpfs.
+///
+/// # Errors
+/// See [`CaptureError`].
+pub fn inspect(dir: &Path) -> Result<(), CaptureError> {
+    private::check(dir)?;
+    let io = |source| CaptureError::Io { dir: dir.display().to_string(), source };
+    if is_in_memory(existing_ancestor(dir)).map_err(io)? {
+        Ok(())
+    } else {
+        Err(CaptureError::NotMemory { dir: dir.display().to_string() })
+    }
 }
 
 /// A ring that an earlier process has left behind.
@@ -88,10 +138,10 @@ impl Folder {
     /// Creates the folder if it is missing, and locks it.
     pub fn open(dir: &Path) -> Result<Self, CaptureError> {
         let io = |source| CaptureError::Io { dir: dir.display().to_string(), source };
+        inspect(dir)?;
         fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io)?;
-        if !is_in_memory(dir).map_err(io)? {
-            return Err(CaptureError::NotMemory { dir: dir.display().to_string() });
-        }
+        // Again: another user may have created it meanwhile.
+        inspect(dir)?;
         let lock = options().open(dir.join("lock")).map_err(io)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { dir: dir.to_owned(), lock, warned: AtomicBool::new(false) }),
@@ -133,8 +183,8 @@ impl Folder {
         }
     }
 
-    /// The rings that earlier processes have left behind. Files that this release cannot read are logged; damaged ones are
-    /// set aside.
+    /// The rings that earlier processes have left behind. Files that this release cannot read are logged; damaged ones
+    /// are set aside.
     pub fn left_behind(&self) -> Result<Vec<LeftRing>, CaptureError> {
         let io = |source| CaptureError::Io { dir: self.dir.display().to_string(), source };
         let mut rings = Vec::new();
@@ -198,8 +248,8 @@ impl Folder {
         }
     }
 
-    /// Renames a damaged ring, so that it is logged at each start, and wipes its data: it is of no use any more, and holds
-    /// client addresses.
+    /// Renames a damaged ring, so that it is logged at each start, and wipes its data: it is of no use any more, and
+    /// holds client addresses.
     pub fn set_aside(&self, uid: u64) {
         let file = self.path("damaged", uid);
         let wiped = File::options().write(true).open(self.path("ring", uid)).and_then(|ring| {

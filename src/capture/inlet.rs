@@ -14,8 +14,8 @@ use crate::click::{
     wire::{ADDRESS, MICROS, VISIT, Version},
 };
 
-/// How often a click may be passed over in favour of older ones: more often than there are clicks in all rings. It bounds
-/// how long a click from a wrong clock waits.
+/// How often a click may be passed over in favour of older ones: more often than there are clicks in all rings. It
+/// bounds how long a click from a wrong clock waits.
 const MAX_PASSED: u32 = 1 << 17;
 
 /// The consumer's end of one ring.
@@ -65,8 +65,8 @@ impl Inlet {
         Some((RawClick::parse(&self.click, self.version)?, position))
     }
 
-    /// Notes the visit of the click that was returned last, with this position, in its ring. Call it before the position
-    /// is acknowledged.
+    /// Notes the visit of the click that was returned last, with this position, in its ring. Call it before the
+    /// position is acknowledged.
     pub fn note(&mut self, position: RingPosition, visit: Visit) {
         let mut readers = self.left.iter_mut().chain(&mut self.live);
         let found = readers.find(|reader| reader.uid == position.ring && reader.consumer.position() == position.end);

@@ -22,7 +22,7 @@ struct Lease {
     /// Also keeps the address of a `Capture` that was dropped from being reused by another one.
     owner: Weak<Shared>,
     producers: Option<Producers>,
-    /// When producers were last asked for; used while there are none.
+    /// When producers were last asked for; used while it has no producers.
     tried: Instant,
 }
 

@@ -17,8 +17,8 @@
 //!
 //! **What a foreign writer can do.** The files are readable and writable for this user only. A process of this user
 //! that writes into a ring all the same can damage clicks, but cannot lead us out of the mapping: cursors and lengths
-//! that are read from it are checked before use, and the bytes of a click are copied out before they are parsed, so that
-//! they cannot change between check and use. (It could also truncate the file, which is a `SIGBUS`; but then it
+//! that are read from it are checked before use, and the bytes of a click are copied out before they are parsed, so
+//! that they cannot change between check and use. (It could also truncate the file, which is a `SIGBUS`; but then it
 //! could as well send a signal.)
 #![allow(unsafe_code, reason = "shared memory needs it; see the header")]
 
@@ -56,7 +56,7 @@ impl Mapped {
         }
     }
 
-    /// Keeps client addresses out of core dumps and, if the system lets us, out of swap. Also brings the pages in, so
+    /// Keeps client addresses out of core dumps and, if the system allows it, out of swap. Also brings the pages in, so
     /// that the first clicks meet no page fault.
     pub fn keep_private(&self) -> io::Result<()> {
         self.map.advise(Advice::DontDump)?;
@@ -111,16 +111,16 @@ impl Memory for Arc<Mapped> {
     fn read(&self, at: u64, into: &mut [u8]) {
         let place = self.place(at, into.len());
         // SAFETY: `place` is valid for this many bytes and does not overlap with private memory. No thread writes
-        // there: only the consumer and the releaser read, behind the tail and before the head, and the consumer writes there only
-        // before the releaser knows.
+        // there: only the consumer and the releaser read, behind the tail and before the head, and the consumer writes
+        // there only before the releaser knows.
         unsafe { ptr::copy_nonoverlapping(place, into.as_mut_ptr(), into.len()) }
     }
 
     fn write(&self, at: u64, len: usize, fill: impl FnOnce(&mut [u8])) {
         let place = self.place(at, len);
         // SAFETY: `place` is valid for this many bytes, which are initialised as every byte of a file is. No other
-        // thread touches them meanwhile: the producer writes where nothing is published, the consumer what it has not yet
-        // passed on for release, the releaser behind the consumer.
+        // thread touches them meanwhile: the producer writes where nothing is published, the consumer what it has not
+        // yet passed on for release, the releaser behind the consumer.
         fill(unsafe { slice::from_raw_parts_mut(place, len) });
     }
 }

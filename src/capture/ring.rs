@@ -11,8 +11,8 @@
 //! record:  length u32 | stamp u32 | bytes | 0 to 7 bytes of padding     (little endian)
 //! ```
 //! A record is one run of bytes: one that would reach over the end of the data begins at their start instead, and a
-//! record of length [`SKIP`] marks that. The stamp ties a length to its position: what an earlier lap has left there, or
-//! a damaged length, is not taken for a record.
+//! record of length [`SKIP`] marks that. The stamp ties a length to its position: what an earlier lap has left there,
+//! or a damaged length, is not taken for a record.
 //!
 //! Invariants: `head <= read <= tail <= head + capacity`, all at the edge of a record. Each cursor is stored by one
 //! thread only. A record exists from the one store of `tail` on; its room is free again from the one store of `head`
@@ -177,8 +177,8 @@ impl<M: Memory> Consumer<M> {
         }
     }
 
-    /// Some bytes of the next record, which stays the next. Zeros if the record is too short or damaged; `None` if there
-    /// is no next one.
+    /// Some bytes of the next record, which stays the next. Zeros if the record is too short or damaged; `None` if
+    /// there is no next one.
     pub fn peek<const N: usize>(&mut self, at: usize) -> Option<[u8; N]> {
         if self.read == self.tail && !self.load_tail() {
             return None;

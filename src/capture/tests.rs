@@ -2,14 +2,17 @@ use std::{
     collections::{BTreeSet, HashMap},
     fs::{self, File},
     os::unix::fs::{FileExt, PermissionsExt},
-    path::PathBuf,
+    path::{Path, PathBuf},
     thread,
 };
 
 use tempfile::TempDir;
 
 use super::*;
-use crate::click::{ClientAddr, EventId, Flags, Protocol, Texts, Visit};
+use crate::{
+    click::{ClientAddr, EventId, Flags, Protocol, Texts, Visit},
+    runtime::{Class, Classified},
+};
 
 fn folder() -> (TempDir, config::Capture) {
     let dir = tempfile::tempdir_in("/dev/shm").unwrap();
@@ -92,7 +95,7 @@ fn clicks_outlive_the_process_that_captured_them_and_are_read_once() {
     capture.acks().ack(third);
     let fifth = (0..2).map(|_| inlet.pop().unwrap().1).last().unwrap();
     assert_eq!(capture.depth(), 5);
-    // The process dies: nothing is closed. What was released is gone, what the journal knows is not read again.
+    // The process dies: nothing is closed. What was released is not there, what the journal knows is not read again.
     drop((capture, inlet));
     let (capture, mut inlet) = open(&config, &HashMap::from([(fifth.ring, fifth.end)]));
     assert_eq!((capture.recovered(), capture.depth()), (5, 5));
@@ -101,17 +104,17 @@ fn clicks_outlive_the_process_that_captured_them_and_are_read_once() {
     assert_eq!(numbers, (5..12).collect::<Vec<_>>(), "those of the dead first");
     assert_eq!((files(&config, "ring").len(), capture.depth()), (2, 0));
     capture.acks().ack(positions[&fifth.ring]);
-    assert_eq!(files(&config, "ring").len(), 1, "a ring that was left goes with its last click");
+    assert_eq!(files(&config, "ring").len(), 1, "a ring that was left behind is removed with its last click");
     capture.acks().ack(*positions.values().find(|position| position.ring != fifth.ring).unwrap());
     capture.close();
     assert_eq!(files(&config, "ring").len(), 0);
-    // Another one may have the folder now, although this one is still there.
+    // Another process may use the folder now, although this value still exists.
     let (capture, _inlet) = open(&config, &HashMap::new());
     assert_eq!(capture.recovered(), 0);
 }
 
 #[test]
-fn without_a_receipt_a_clean_stop_leaves_the_clicks_for_the_next_start() {
+fn without_acknowledgement_a_clean_stop_leaves_the_clicks_for_the_next_start() {
     let (_dir, config) = folder();
     let (capture, mut inlet) = open(&config, &HashMap::new());
     clicks(&capture, 0..3);
@@ -122,7 +125,7 @@ fn without_a_receipt_a_clean_stop_leaves_the_clicks_for_the_next_start() {
 }
 
 #[test]
-fn an_address_is_gone_from_the_ring_once_its_click_is_released() {
+fn an_address_is_wiped_from_the_ring_once_its_click_is_released() {
     let (_dir, config) = folder();
     let (capture, mut inlet) = open(&config, &HashMap::new());
     clicks(&capture, [0x00ab_cdef, 0x0012_3456]);
@@ -140,11 +143,11 @@ fn an_address_is_gone_from_the_ring_once_its_click_is_released() {
 }
 
 #[test]
-fn every_thread_has_rings_of_its_own_and_hands_them_on_when_it_ends() {
+fn every_thread_leases_rings_of_its_own_and_returns_them_when_it_ends() {
     let (_dir, config) = folder();
     let (capture, mut inlets) = Capture::open(&config, 2, 2, &HashMap::new()).unwrap();
     assert_eq!((files(&config, "ring").len(), capture.capacity_bytes()), (4, 4 << 20));
-    // All at once: more threads than anybody has foreseen.
+    // All at once: more threads than were planned for.
     let started = std::sync::Barrier::new(5);
     thread::scope(|scope| {
         for thread in 0..5 {
@@ -157,7 +160,7 @@ fn every_thread_has_rings_of_its_own_and_hands_them_on_when_it_ends() {
         }
     });
     assert_eq!(files(&config, "ring").len(), 10);
-    // One after the other: none needs new ones.
+    // One after the other: no thread needs new rings.
     for thread in 0..5 {
         let capture = capture.clone();
         thread::spawn(move || clicks(&capture, [1_000 + thread])).join().unwrap();
@@ -237,7 +240,7 @@ fn rings_that_were_left_go_to_the_workers_that_know_their_visitors() {
 }
 
 #[test]
-fn a_full_ring_refuses_clicks_until_some_are_released() {
+fn a_full_ring_takes_no_clicks_until_some_are_released() {
     let (_dir, config) = folder();
     let (capture, mut inlet) = open(&config, &HashMap::new());
     let long = vec![b'x'; wire::MAX_QUERY];
@@ -254,7 +257,7 @@ fn a_full_ring_refuses_clicks_until_some_are_released() {
 }
 
 #[test]
-fn a_folder_that_is_in_use_on_a_disk_or_too_small_is_refused_with_a_remedy() {
+fn a_folder_that_is_in_use_on_a_disk_or_too_small_is_rejected_with_a_remedy() {
     let (_dir, config) = folder();
     let (_capture, _inlet) = open(&config, &HashMap::new());
     let error = ring_error(&config);
@@ -274,7 +277,7 @@ fn a_folder_that_is_in_use_on_a_disk_or_too_small_is_refused_with_a_remedy() {
 }
 
 #[test]
-fn what_is_no_ring_of_this_release_is_set_aside_or_left_alone() {
+fn a_file_that_is_no_ring_of_this_release_is_set_aside_or_left_alone() {
     let damage = |act: fn(&File)| {
         let (dir, config) = folder();
         let (capture, inlet) = open(&config, &HashMap::new());
@@ -300,19 +303,19 @@ fn what_is_no_ring_of_this_release_is_set_aside_or_left_alone() {
     assert_eq!(damage(|file| file.write_all_at(&[0; 8], 24).unwrap()), (vec![], true, false));
     assert_eq!(damage(|file| file.set_len(5_000).unwrap()), (vec![], true, false));
     assert_eq!(damage(|file| file.set_len(0).unwrap()), (vec![], true, false));
-    // Head after tail, tail beyond the ring, tail amid a record.
+    // Head after tail, tail beyond the ring, tail within a record.
     assert_eq!(damage(|file| file.write_all_at(&u64::MAX.to_le_bytes(), 128).unwrap()), (vec![], true, false));
     assert_eq!(damage(|file| file.write_all_at(&u64::MAX.to_le_bytes(), 256).unwrap()), (vec![], true, false));
     assert_eq!(damage(|file| file.write_all_at(&[8, 0], 256).unwrap()), (vec![], true, false));
-    // The position of the second record: what stands before it is read.
+    // The prefix of the second record: what comes before it is read.
     assert_eq!(damage(|file| file.write_all_at(&[0xff], 4_096 + 144).unwrap()), (vec![0], true, false));
-    // A length within the last click: the ring is sound, and the click is none.
+    // A length within the last click: the ring is sound, and the click is not.
     let last = |file: &File| file.write_all_at(&[0xff], 4_096 + 3 * 144 + 8 + 52).unwrap();
     assert_eq!(damage(last), (vec![0, 1, 2], false, false));
 }
 
 #[test]
-fn a_ring_that_is_written_into_by_somebody_else_loses_clicks_and_goes_on() {
+fn a_ring_that_another_process_writes_into_loses_clicks_and_continues() {
     let (_dir, config) = folder();
     let (capture, mut inlet) = open(&config, &HashMap::new());
     clicks(&capture, 0..3);
@@ -328,7 +331,7 @@ fn a_ring_that_is_written_into_by_somebody_else_loses_clicks_and_goes_on() {
 }
 
 #[test]
-fn a_click_that_is_none_at_the_end_does_not_keep_its_ring() {
+fn a_broken_click_at_the_end_does_not_keep_its_ring() {
     let (_dir, config) = folder();
     let (capture, mut inlet) = open(&config, &HashMap::new());
     clicks(&capture, 0..2);
@@ -342,7 +345,7 @@ fn a_click_that_is_none_at_the_end_does_not_keep_its_ring() {
 }
 
 #[test]
-fn a_ring_that_was_left_keeps_its_clicks_and_gives_its_memory_back() {
+fn a_ring_that_was_left_keeps_its_clicks_and_returns_its_memory() {
     use std::os::unix::fs::MetadataExt;
     // As the ring is new; after it went round; and with the clicks at both ends.
     for rounds in [0, 3, 7] {
@@ -385,4 +388,23 @@ fn a_noted_visit_is_there_for_the_next_process() {
         }
         drop((capture, inlet));
     }
+}
+
+#[test]
+fn a_folder_that_others_can_use_is_rejected() {
+    let (dir, config) = folder();
+    let problem = |path: &Path| folder::inspect(path).err().map(|error| (error.class(), error.to_string()));
+    assert_eq!(problem(&config.dir), None, "it does not exist yet");
+    fs::create_dir(&config.dir).unwrap();
+    fs::set_permissions(&config.dir, fs::Permissions::from_mode(0o755)).unwrap();
+    let (class, text) = problem(&config.dir).unwrap();
+    assert_eq!(class, Class::Config);
+    assert!(text.contains("mode 0755") && text.contains("chmod"), "{text}");
+    assert!(Capture::open(&config, 1, 1, &HashMap::new()).is_err());
+    fs::set_permissions(&config.dir, fs::Permissions::from_mode(0o700)).unwrap();
+    assert_eq!(problem(&config.dir), None);
+    let link = dir.path().join("link");
+    std::os::unix::fs::symlink(&config.dir, &link).unwrap();
+    let (class, text) = problem(&link).unwrap();
+    assert!(class == Class::Config && text.contains("symbolic link"), "{text}");
 }

@@ -1,24 +1,23 @@
-//! How long a feed waits after a failure, and how often it may try again.
+//! The wait of a feed after a failure, and the number of its retries.
 //!
-//! Waits have full jitter, so that many feeds do not come back in step. A budget bounds retries as a whole: a store
-//! that takes one upload and refuses the next would else be asked twice for everything, for as long as it is in
-//! trouble.
+//! Waits have full jitter, so that many feeds do not return in step. A budget bounds retries as a whole: without it, a
+//! store that accepts one upload and fails the next would receive everything twice, for as long as its outage lasts.
 
 use std::time::{Duration, Instant};
 
 /// Ceiling of the first wait.
 const FIRST: Duration = Duration::from_millis(500);
 
-/// Ceiling of every wait after a failure that time may mend.
+/// Ceiling of every wait after a failure that a retry may overcome.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// Ceiling while the sink refuses: somebody must mend it, and a probe now and then tells when they have.
-const LONGEST_REFUSED: Duration = Duration::from_secs(300);
+/// Ceiling while the feed is suspended: a probe now and then shows whether an operator has fixed the cause.
+const LONGEST_SUSPENDED: Duration = Duration::from_secs(300);
 
-/// Retries that a feed may save up.
+/// Retries that a feed can accumulate.
 const BUDGET: f64 = 10.0;
 
-/// A feed that has nothing but failures gets a retry in this time.
+/// Time in which a feed earns a retry without any success.
 const EARNED: Duration = Duration::from_secs(10);
 
 /// Failures in a row.
@@ -28,15 +27,15 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Counts a failure and tells how long to wait: anything up to a ceiling that doubles with each failure.
-    pub fn failed(&mut self, refused: bool) -> Duration {
+    /// Counts a failure and returns the wait: a random time up to a ceiling that doubles with each failure.
+    pub fn failed(&mut self, suspended: bool) -> Duration {
         let ceiling = FIRST.saturating_mul(1 << self.failures.min(16));
-        let ceiling = ceiling.min(if refused { LONGEST_REFUSED } else { LONGEST });
+        let ceiling = ceiling.min(if suspended { LONGEST_SUSPENDED } else { LONGEST });
         self.failures = self.failures.saturating_add(1);
         jitter(ceiling)
     }
 
-    /// How long to wait when there is no budget for a retry.
+    /// The wait when the budget for retries is empty.
     pub fn longest() -> Duration {
         jitter(LONGEST)
     }
@@ -46,7 +45,7 @@ impl Backoff {
         self.failures
     }
 
-    /// Forgets the failures.
+    /// Resets the count of failures.
     pub fn succeeded(&mut self) {
         self.failures = 0;
     }
@@ -56,14 +55,14 @@ fn jitter(ceiling: Duration) -> Duration {
     ceiling.mul_f64(fastrand::f64())
 }
 
-/// The retries that a feed has left: one more for each success, and one more every ten seconds.
+/// The retries that a feed has left. Each success adds one, and so do every ten seconds.
 pub struct Budget {
     tokens: f64,
     since: Instant,
 }
 
 impl Budget {
-    /// A full one.
+    /// A full budget.
     pub fn new(now: Instant) -> Self {
         Self { tokens: BUDGET, since: now }
     }
@@ -80,7 +79,7 @@ impl Budget {
         enough
     }
 
-    /// Notes a success.
+    /// Records a success.
     pub fn succeeded(&mut self) {
         self.tokens = (self.tokens + 1.0).min(BUDGET);
     }
@@ -103,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn ten_retries_are_saved_up_and_more_must_be_earned() {
+    fn ten_retries_accumulate_and_more_must_be_earned() {
         let start = Instant::now();
         let mut budget = Budget::new(start);
         let taken = |budget: &mut Budget, now| (0..100).take_while(|_| budget.take(now)).count();
@@ -113,6 +112,6 @@ mod tests {
         assert_eq!(taken(&mut budget, start), 2);
         assert_eq!(taken(&mut budget, start + Duration::from_millis(9_990)), 0);
         assert_eq!(taken(&mut budget, start + Duration::from_millis(30_010)), 3);
-        assert_eq!(taken(&mut budget, start + Duration::from_secs(86_400)), 10, "not more than can be saved up");
+        assert_eq!(taken(&mut budget, start + Duration::from_secs(86_400)), 10, "not more than can accumulate");
     }
 }

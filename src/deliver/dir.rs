@@ -1,4 +1,4 @@
-//! A folder as a sink: the embedded default, and the way to hand objects to another program.
+//! A folder as a sink: the default, and the way to pass objects to another program on the same machine.
 
 use std::{
     fs::{self, File},
@@ -8,7 +8,10 @@ use std::{
 
 use async_trait::async_trait;
 
-use super::sink::{Sink, SinkError, Stored};
+use super::{
+    error::{Details, SinkError},
+    sink::{Sink, Stored},
+};
 use crate::{
     object::{
         Object,
@@ -32,29 +35,38 @@ impl DirSink {
 impl Sink for DirSink {
     async fn put(&self, object: &Object) -> Result<Stored, SinkError> {
         let (root, object) = (self.root.clone(), object.clone());
-        tokio::task::spawn_blocking(move || store(&root, &object))
-            .await
-            .unwrap_or_else(|failure| Err(SinkError::Failed(failure.to_string())))
+        match tokio::task::spawn_blocking(move || store(&root, &object)).await {
+            Ok(stored) => stored,
+            Err(failure) => {
+                Err(SinkError::retry(Details::new("writing into the folder panicked").with_source(failure)))
+            }
+        }
+    }
+}
+
+/// Maps an error of the file system below `root`.
+pub(super) fn of_write(root: &Path, error: io::Error) -> SinkError {
+    let kind = error.kind();
+    let details = Details::new(format!("cannot write {}", root.display())).with_source(error);
+    match kind {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::NotADirectory => {
+            SinkError::rejected(details)
+        }
+        _ => SinkError::retry(details),
     }
 }
 
 fn store(root: &Path, object: &Object) -> Result<Stored, SinkError> {
-    let failed = |error: io::Error| {
-        let message = format!("cannot write {}: {error}", root.display());
-        match error.kind() {
-            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::NotADirectory => {
-                SinkError::Refused(message)
-            }
-            _ => SinkError::Failed(message),
-        }
-    };
+    let failed = |error: io::Error| of_write(root, error);
     let ours = object.summary.as_ref().map(|summary| summary.sha256.as_str());
     let path = root.join(&object.key);
     if let Ok(there) = fs::metadata(&path) {
-        let same = there.len() == object.bytes && ours == Some(&sha256(&path).map_err(failed)?);
-        return if same { Ok(Stored::Before) } else { Err(SinkError::Refused(foreign(&path))) };
+        if there.len() == object.bytes && ours == Some(&sha256(&path).map_err(failed)?) {
+            return Ok(Stored::Before);
+        }
+        return Err(SinkError::conflict(format!("{} exists with other content", path.display())));
     }
-    let mut source = File::open(&object.path).map_err(|error| SinkError::of_file(&error))?;
+    let mut source = File::open(&object.path).map_err(SinkError::of_file)?;
     let dir = path.parent().unwrap_or(root);
     fs::create_dir_all(dir).map_err(failed)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -63,17 +75,13 @@ fn store(root: &Path, object: &Object) -> Result<Stored, SinkError> {
     let copied = copy_hashing(&mut source, &mut file).map_err(failed)?;
     if ours != Some(&copied) {
         let _ = fs::remove_file(&temporary);
-        return Err(SinkError::Damaged(format!("its SHA-256 is {copied}")));
+        return Err(SinkError::damaged(format!("the object has changed: its SHA-256 is {copied}")));
     }
     file.sync_all().map_err(failed)?;
     fs::rename(&temporary, &path).map_err(failed)?;
     fail_point("put_sent");
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)?;
     Ok(Stored::Now)
-}
-
-fn foreign(path: &Path) -> String {
-    format!("{} is there already and holds something else; take it away", path.display())
 }
 
 #[cfg(test)]
@@ -106,7 +114,7 @@ mod tests {
         for other in ["some", "longer"] {
             fs::write(root.join(&ours.key), other).unwrap();
             match store(&root, &ours) {
-                Err(SinkError::Refused(message)) => assert!(message.contains(&ours.key), "{message}"),
+                Err(SinkError::Conflict(details)) => assert!(details.summary.contains(&ours.key), "{details:?}"),
                 stored => panic!("{stored:?}"),
             }
             assert_eq!(fs::read_to_string(root.join(&ours.key)).unwrap(), other);
@@ -123,6 +131,6 @@ mod tests {
         let left = fs::read_dir(root.join("dt=2026-11-23/hour=09")).unwrap().count();
         assert_eq!(left, 0, "nothing is left behind");
         fs::remove_file(&ours.path).unwrap();
-        assert!(matches!(store(&root, &ours), Err(SinkError::Gone)));
+        assert!(matches!(store(&root, &ours), Err(SinkError::Missing(_))));
     }
 }

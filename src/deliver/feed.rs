@@ -1,4 +1,4 @@
-//! One feed's delivery: object after object, until each is acknowledged.
+//! The delivery task of one feed: uploads its objects until each is acknowledged.
 
 use std::{
     sync::Arc,
@@ -11,10 +11,11 @@ use tokio::{
 };
 
 use super::{
+    error::SinkError,
     metrics::{FeedMetrics, UploadResult},
-    pace::{Pace, Trouble},
+    pace::Pace,
     queue::Queue,
-    sink::{Sink, SinkError, Stored},
+    sink::{Sink, Stored},
     upload::{Ended, Upload},
 };
 use crate::{object::Object, runtime::failpoint::fail_point, spool::Outbox, telemetry::drops::DropReason};
@@ -23,15 +24,15 @@ pub struct FeedTask {
     pub name: String,
     pub outbox: Arc<Outbox>,
     pub metrics: Arc<FeedMetrics>,
-    /// Set when a stop has begun: the time by which to end.
+    /// Set when a stop has begun: its deadline.
     pub stopping: watch::Receiver<Option<Instant>>,
-    /// Uploads at a time, at the most.
+    /// Most uploads at a time.
     pub uploads: usize,
 }
 
 impl FeedTask {
-    /// Delivers until the intake is closed and everything is delivered, or the stop's deadline has passed. What is
-    /// under way then is abandoned: it lies in the outbox until the sink has acknowledged it.
+    /// Delivers until the intake is closed and everything is delivered, or the stop's deadline has passed. Uploads that
+    /// are under way then are abandoned: their objects are still in the outbox.
     pub async fn run(self, sink: Arc<dyn Sink>, mut intake: mpsc::UnboundedReceiver<Object>) {
         let mut queue = Queue::default();
         let mut pace = Pace::new(self.uploads, Instant::now());
@@ -54,7 +55,7 @@ impl FeedTask {
             tokio::select! {
                 () = &mut stop => {
                     let waiting = queue.len() + intake.len();
-                    tracing::warn!(feed = self.name, waiting, "objects wait for the next start");
+                    tracing::warn!(feed = self.name, waiting, "shutdown timeout passed; objects stay in the outbox");
                     return;
                 }
                 object = intake.recv(), if open => match object {
@@ -76,71 +77,89 @@ impl FeedTask {
 
     fn ended(&self, ended: Ended, queue: &mut Queue, pace: &mut Pace) {
         let Ended { upload: Upload { place, round, object }, result } = ended;
-        let (trouble, error) = match result {
+        let error = match result {
             Ok(stored) => {
                 fail_point("put_acknowledged");
                 if pace.succeeded(round) {
-                    tracing::info!(feed = self.name, key = object.key, "the sink takes objects again");
+                    tracing::info!(feed = self.name, key = object.key, "sink accepts uploads again");
                 }
-                self.metrics.parked.set(pace.parked().into());
+                self.metrics.parked.set(pace.is_suspended().into());
                 self.acknowledged(&object, stored);
-                return queue.done(place);
+                return queue.remove(place);
             }
-            Err(SinkError::Gone) => {
+            Err(SinkError::Missing(_)) => {
                 pace.ended(round);
-                self.gone(&object);
-                return queue.done(place);
+                self.missing(&object);
+                return queue.remove(place);
             }
-            Err(SinkError::Damaged(error)) => {
+            Err(error @ SinkError::Damaged(_)) => {
                 pace.ended(round);
                 self.damaged(&object, &error);
-                return queue.done(place);
+                return queue.remove(place);
             }
-            Err(SinkError::Busy(error)) => (Trouble::Busy, error),
-            Err(SinkError::Failed(error)) => (Trouble::Failed, error),
-            Err(SinkError::Refused(error)) => (Trouble::Refused, error),
+            Err(error) => error,
         };
-        self.failed(&object, round, trouble, &error, pace);
+        self.failed(&object, round, &error, pace);
         queue.put_back(place, object);
     }
 
-    fn failed(&self, object: &Object, round: u64, trouble: Trouble, error: &str, pace: &mut Pace) {
-        let setback = pace.failed(round, trouble, Instant::now());
-        let refused = trouble == Trouble::Refused;
-        self.metrics.parked.set(pace.parked().into());
-        self.metrics.upload(if refused { UploadResult::Refused } else { UploadResult::Retried });
-        let (feed, key, failures) = (&self.name, &object.key, setback.failures);
-        // An operator must act on a refusal; of a long outage every tenth failure is told.
+    fn failed(&self, object: &Object, round: u64, error: &SinkError, pace: &mut Pace) {
+        let was_suspended = pace.is_suspended();
+        let failures = pace.failed(round, error, Instant::now());
+        self.metrics.parked.set(pace.is_suspended().into());
+        if let Some(result) = error.label() {
+            self.metrics.upload(result);
+        }
+        macro_rules! log {
+            ($level:ident, $message:literal) => {
+                tracing::$level!(
+                    feed = self.name,
+                    key = object.key,
+                    status = error.details().status,
+                    code = error.details().code,
+                    request_id = error.details().request_id,
+                    failures,
+                    remedy = %error.remedy(),
+                    error = error.chain(),
+                    $message
+                )
+            };
+        }
+        // A rejection needs an operator; a long outage is logged once, and then with every tenth failure.
         match failures {
-            _ if setback.newly_parked => {
-                tracing::error!(feed, key, %error, "the sink refuses objects; they wait in the outbox");
-            }
-            1 => tracing::warn!(feed, key, %error, "cannot deliver; trying again"),
-            n if n > 0 && n % 10 == 0 => tracing::warn!(feed, key, %error, failures, "still cannot deliver"),
-            _ => tracing::debug!(feed, key, %error, failures, "cannot deliver"),
+            _ if pace.is_suspended() && !was_suspended => log!(error, "sink rejected the upload; feed suspended"),
+            1 => log!(warn, "upload failed; retrying"),
+            n if n > 0 && n % 10 == 0 => log!(warn, "uploads still fail; retrying"),
+            _ => log!(debug, "upload failed again; retrying"),
         }
     }
 
-    /// Somebody took the object away; whether its events went anywhere, nobody here can tell.
-    fn gone(&self, object: &Object) {
+    /// Drops an object that was removed from the outbox. Whether its events were delivered is unknown.
+    fn missing(&self, object: &Object) {
         let events = events(object);
         self.metrics.backlog.remove_object(object.bytes);
         self.metrics.backlog.drop_events(DropReason::Removed, events);
         self.outbox.forget(object);
-        tracing::error!(feed = self.name, key = object.key, events, "an object was taken out of the outbox");
+        tracing::error!(
+            feed = self.name,
+            key = object.key,
+            events,
+            "object is missing from the outbox; events dropped"
+        );
     }
 
-    /// No retry would mend the object: it is moved aside, and delays no other.
-    fn damaged(&self, object: &Object, error: &str) {
-        let events = events(object);
+    /// Moves an object that no retry would deliver aside, so that it delays no other.
+    fn damaged(&self, object: &Object, error: &SinkError) {
+        let (events, key, error) = (events(object), &object.key, error.chain());
         self.metrics.backlog.remove_object(object.bytes);
         self.metrics.backlog.drop_events(DropReason::Damaged, events);
         match self.outbox.quarantine(&self.name, object) {
             Ok(aside) => {
-                tracing::error!(feed = self.name, error, events, aside = %aside.display(), "a damaged object");
+                let aside = aside.display();
+                tracing::error!(feed = self.name, key, error, events, %aside, "object is damaged; moved to quarantine");
             }
             Err(failed) => {
-                tracing::error!(feed = self.name, error, events, %failed, key = object.key, "a damaged object");
+                tracing::error!(feed = self.name, key, error, events, %failed, "object is damaged; cannot move it");
             }
         }
     }
@@ -154,10 +173,10 @@ impl FeedTask {
         self.metrics.delivered.inc_by(events);
         self.metrics.delivered_bytes.inc_by(object.bytes);
         self.metrics.backlog.remove_object(object.bytes);
-        tracing::debug!(feed = self.name, key = object.key, events, "delivered");
+        tracing::debug!(feed = self.name, key = object.key, events, "object delivered");
         match self.outbox.remove(object) {
             Ok(()) => fail_point("deleted"),
-            // It is sent once more at the next start, and the sink says that it has it.
+            // It is sent once more at the next start, and the sink answers that it has the object.
             Err(error) => {
                 tracing::warn!(feed = self.name, key = object.key, %error, "cannot remove a delivered object");
             }
@@ -201,19 +220,19 @@ mod tests {
         telemetry::metrics::Registry,
     };
 
-    /// Takes some time for everything, and fails as it is told.
+    /// A sink that takes some time for each upload and fails on demand.
     struct Fake<F> {
         fails: F,
         under_way: Mutex<usize>,
-        tries: Mutex<Vec<(String, usize)>>,
+        attempts: Mutex<Vec<(String, usize)>>,
         stored: Mutex<Vec<String>>,
     }
 
     impl<F: Fn(usize) -> Option<SinkError> + Send + Sync> Fake<F> {
-        /// `fails` gets the number of the try, from 0.
+        /// `fails` gets the number of the attempt, from 0.
         fn new(fails: F) -> Arc<Self> {
-            let (under_way, tries, stored) = (Mutex::default(), Mutex::default(), Mutex::default());
-            Arc::new(Self { fails, under_way, tries, stored })
+            let (under_way, attempts, stored) = (Mutex::default(), Mutex::default(), Mutex::default());
+            Arc::new(Self { fails, under_way, attempts, stored })
         }
     }
 
@@ -222,9 +241,9 @@ mod tests {
         async fn put(&self, object: &Object) -> Result<Stored, SinkError> {
             *self.under_way.lock().unwrap() += 1;
             let number = {
-                let mut tries = self.tries.lock().unwrap();
-                tries.push((object.key.clone(), *self.under_way.lock().unwrap()));
-                tries.len() - 1
+                let mut attempts = self.attempts.lock().unwrap();
+                attempts.push((object.key.clone(), *self.under_way.lock().unwrap()));
+                attempts.len() - 1
             };
             tokio::time::sleep(Duration::from_millis(fastrand::u64(1..10))).await;
             *self.under_way.lock().unwrap() -= 1;
@@ -266,13 +285,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn everything_arrives_once_and_a_manifest_after_all_before_it() {
+    async fn every_object_arrives_once_and_a_manifest_after_all_before_it() {
         let dir = tempfile::tempdir().unwrap();
         let mut keys = keys(20, "m");
         keys.extend(["x".to_owned(), "y".to_owned()]);
         let (feed, intake, _stop) = feed(dir.path(), &keys);
         let metrics = Arc::clone(&feed.metrics);
-        let sink = Fake::new(|number| [2, 9].contains(&number).then(|| SinkError::Failed("no luck".into())));
+        let sink = Fake::new(|number| [2, 9].contains(&number).then(|| SinkError::retry("reset")));
         feed.run(sink.clone(), intake).await;
         let stored = sink.stored.lock().unwrap().clone();
         let at = stored.iter().position(|key| key == "m").unwrap();
@@ -280,19 +299,19 @@ mod tests {
         let mut sorted = stored.clone();
         sorted.sort();
         assert_eq!(sorted, keys);
-        let tries = sink.tries.lock().unwrap();
-        assert_eq!(tries.len(), keys.len() + 2);
-        assert_eq!(tries.iter().map(|(_, under_way)| *under_way).max(), Some(4));
+        let attempts = sink.attempts.lock().unwrap();
+        assert_eq!(attempts.len(), keys.len() + 2);
+        assert_eq!(attempts.iter().map(|(_, under_way)| *under_way).max(), Some(4));
         assert_eq!(metrics.delivered.get(), 23);
         assert_eq!(fs::read_dir(dir.path().join("spool/outbox")).map_or(0, Iterator::count), 0);
     }
 
     #[tokio::test]
-    async fn a_parked_feed_sends_one_probe_at_a_time_and_then_all() {
+    async fn a_suspended_feed_sends_one_probe_at_a_time_and_then_all() {
         let dir = tempfile::tempdir().unwrap();
         let (feed, intake, _stop) = feed(dir.path(), &keys(12, "z"));
         let metrics = Arc::clone(&feed.metrics);
-        let sink = Fake::new(|number| (6..9).contains(&number).then(|| SinkError::Refused("no access".into())));
+        let sink = Fake::new(|number| (6..9).contains(&number).then(|| SinkError::rejected("no access")));
         let (probed, running) = (Arc::clone(&sink), Arc::clone(&metrics));
         let watching = tokio::spawn(async move {
             while running.parked.get() == 0 {
@@ -301,19 +320,19 @@ mod tests {
             probed.stored.lock().unwrap().len()
         });
         feed.run(sink.clone(), intake).await;
-        assert!(watching.await.unwrap() < 13, "it was parked meanwhile");
+        assert!(watching.await.unwrap() < 13, "it was suspended meanwhile");
         assert_eq!((metrics.parked.get(), sink.stored.lock().unwrap().len()), (0, 13));
-        // Three refusals at the most are of a time before it was known.
-        let tries = sink.tries.lock().unwrap();
-        assert_eq!(tries.len(), 16);
+        // At most three rejections are of uploads that began before the first.
+        let attempts = sink.attempts.lock().unwrap();
+        assert_eq!(attempts.len(), 16);
     }
 
     #[tokio::test]
-    async fn what_is_under_way_at_the_stop_s_deadline_stays_in_the_outbox() {
+    async fn an_upload_that_is_under_way_at_the_stop_s_deadline_stays_in_the_outbox() {
         let dir = tempfile::tempdir().unwrap();
         let (feed, intake, stop) = feed(dir.path(), &keys(1, "b"));
         stop.send_replace(Some(Instant::now() + Duration::from_millis(100)));
-        let sink = Fake::new(|_| Some(SinkError::Refused("no access".into())));
+        let sink = Fake::new(|_| Some(SinkError::rejected("no access")));
         tokio::time::timeout(Duration::from_secs(5), feed.run(sink, intake)).await.unwrap();
         assert_eq!(fs::read_dir(dir.path().join("spool/outbox")).unwrap().count(), 2);
     }

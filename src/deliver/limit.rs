@@ -1,8 +1,8 @@
-//! How many uploads of a feed may be under way at a time.
+//! The number of uploads of a feed that may be under way at a time.
 //!
-//! Additive increase, multiplicative decrease: from one upload up to what the configuration allows, one more after as
-//! many successes as the limit is; half as many when the store asks to slow down. All uploads that were under way when
-//! it asked may fail for the same reason: they halve the limit once.
+//! Additive increase, multiplicative decrease: from one upload up to the configured number, one more after as many
+//! successes as the limit is; half as many when the store asks to slow down. All uploads that were under way at that
+//! moment may fail for the same reason: together they halve the limit once.
 
 /// The limit.
 pub struct Limit {
@@ -10,7 +10,7 @@ pub struct Limit {
     most: usize,
     /// Successes since the last change.
     successes: usize,
-    /// The round from which on a failure halves the limit again.
+    /// First round whose failures halve the limit again.
     from: u64,
 }
 
@@ -23,7 +23,7 @@ impl Limit {
         self.now
     }
 
-    /// Notes that an upload which began in `round` was acknowledged.
+    /// Records that an upload which began in `round` was acknowledged.
     pub fn succeeded(&mut self, round: u64) {
         if round < self.from {
             return;
@@ -35,8 +35,8 @@ impl Limit {
         }
     }
 
-    /// Notes that the store asked to slow down, answering an upload which began in `round`; what begins from round
-    /// `next` on has heeded it.
+    /// Records that the store asked to slow down, answering an upload which began in `round`. Uploads from round `next`
+    /// on begin under the new limit.
     pub fn slow_down(&mut self, round: u64, next: u64) {
         if round < self.from {
             return;
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_grows_by_one_after_as_many_successes_as_it_is() {
+    fn the_limit_grows_by_one_after_as_many_successes_as_it_is() {
         let mut limit = Limit::new(4);
         let mut seen = vec![limit.now()];
         for _ in 0..10 {
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn it_halves_once_for_all_uploads_that_were_under_way() {
+    fn the_limit_halves_once_for_all_uploads_that_were_under_way() {
         let mut limit = Limit::new(8);
         for _ in 0..100 {
             limit.succeeded(0);
@@ -75,7 +75,7 @@ mod tests {
         for _ in 0..100 {
             limit.succeeded(0);
         }
-        assert_eq!(limit.now(), 4, "what began before tells nothing of the present");
+        assert_eq!(limit.now(), 4, "uploads that began before say nothing about the present");
         limit.slow_down(1, 2);
         limit.slow_down(2, 3);
         limit.slow_down(3, 4);
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_feed_that_may_only_have_one_has_one() {
+    fn a_limit_of_one_stays_one() {
         for most in [0, 1] {
             let mut limit = Limit::new(most);
             limit.succeeded(0);

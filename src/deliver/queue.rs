@@ -1,4 +1,4 @@
-//! A feed's objects in their order: those that wait, and those that are under way.
+//! The queue of a feed: its objects in order, waiting or under way.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -12,7 +12,7 @@ pub type Place = u64;
 pub struct Queue {
     /// In order of their places.
     waiting: VecDeque<(Place, Object)>,
-    /// When each was finished.
+    /// Time at which each object was finished.
     under_way: BTreeMap<Place, u64>,
     next: Place,
 }
@@ -24,8 +24,8 @@ impl Queue {
         self.next += 1;
     }
 
-    /// Whether there is an object whose upload may begin. A manifest waits until all before it are done, and what
-    /// comes after waits with it.
+    /// Whether there is an object whose upload may begin. A manifest waits until all objects before it are done, and
+    /// the objects after it wait with it.
     pub fn ready(&self) -> bool {
         self.waiting.front().is_some_and(|(place, object)| {
             object.kind != ObjectKind::Manifest || self.under_way.range(..place).next().is_none()
@@ -42,15 +42,15 @@ impl Queue {
         Some((place, object))
     }
 
-    /// Puts an object back into its place: its upload has failed.
+    /// Puts an object whose upload has failed back into its place.
     pub fn put_back(&mut self, place: Place, object: Object) {
         self.under_way.remove(&place);
         let at = self.waiting.partition_point(|(other, _)| *other < place);
         self.waiting.insert(at, (place, object));
     }
 
-    /// Forgets an object: it is delivered, or gone.
-    pub fn done(&mut self, place: Place) {
+    /// Removes an object that is delivered, damaged or missing.
+    pub fn remove(&mut self, place: Place) {
         self.under_way.remove(&place);
     }
 
@@ -68,7 +68,7 @@ impl Queue {
         self.len() == 0
     }
 
-    /// When the oldest object was finished.
+    /// Time at which the oldest object was finished.
     pub fn oldest(&self) -> Option<u64> {
         let waiting = self.waiting.front().map(|(place, object)| (*place, object.finished_at));
         let under_way = self.under_way.first_key_value().map(|(place, at)| (*place, *at));
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_object_comes_again_in_its_place() {
+    fn a_failed_object_returns_to_its_place() {
         let mut queue = Queue::default();
         for name in ["a", "b", "c", "d"] {
             queue.push(object(name, ObjectKind::Events));
@@ -101,13 +101,13 @@ mod tests {
         queue.put_back(first, a);
         assert_eq!(names(&mut queue), ["a", "b", "c", "d"]);
         for place in 0..4 {
-            queue.done(place);
+            queue.remove(place);
         }
         assert!(queue.is_empty() && queue.oldest().is_none());
     }
 
     #[test]
-    fn a_manifest_goes_when_everything_before_it_is_done_and_what_follows_waits_with_it() {
+    fn a_manifest_and_the_objects_after_it_wait_for_everything_before_it() {
         let mut queue = Queue::default();
         for (name, kind) in [
             ("a", ObjectKind::Events),
@@ -121,11 +121,11 @@ mod tests {
         let (first, _) = queue.begin().unwrap();
         let (second, b) = queue.begin().unwrap();
         assert!(!queue.ready());
-        queue.done(first);
+        queue.remove(first);
         queue.put_back(second, b);
         assert_eq!(names(&mut queue), ["b"]);
-        queue.done(second);
-        // Nobody waits for the manifest itself, and when it fails, it does not wait for those after it.
+        queue.remove(second);
+        // No object waits for the manifest itself, and a failed manifest does not wait for the objects after it.
         let (place, m) = queue.begin().unwrap();
         assert_eq!(names(&mut queue), ["c", "r"]);
         queue.put_back(place, m);

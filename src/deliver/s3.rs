@@ -1,22 +1,23 @@
-//! A bucket as a sink: Amazon S3, or a store that speaks its protocol.
+//! A bucket as a sink: Amazon S3, or a store with a compatible API.
 //!
-//! **The body** is streamed from the file, in pieces of 64 KiB: an outage of a whole region with a thousand feeds in
-//! it costs no more memory than that for each upload. Yet nothing is sent that a plain store would not understand:
-//! `Content-Length` and the bytes as they are, without `aws-chunked` and without trailers. What would need them is
-//! known beforehand: the request is signed with the SHA-256 that the object got when it was finished, and the CRC32
-//! header is computed from the file before it is sent. So the store itself proves, with or without CRC32, that what
-//! arrives is what was finished; an object that changed on the disk is found out at its first upload.
+//! **The body** is streamed from the file, in pieces of 64 KiB: during an outage of a whole region, a thousand feeds
+//! need no more memory than that for each upload. Requests contain nothing that a plain store would not understand:
+//! `Content-Length` and the bytes as they are, without `aws-chunked` and without trailers. The checksums, which would
+//! need trailers, are known beforehand: the request is signed with the SHA-256 that the object got when it was
+//! finished, and the CRC32 header is computed from the file before it is sent. So the store verifies, with or without
+//! CRC32, that it receives what was finished; an object that changed on the disk is detected at its first upload.
 //!
-//! **Once.** An upload says `If-None-Match: *`, so that a repeated one is answered with 412 and never makes a second
-//! version. Whether the object that is there is ours, its own SHA-256 in `x-amz-meta-sha256` tells.
+//! **Exactly once.** An upload has the header `If-None-Match: *`, so that a repeated one is answered with 412 and never
+//! makes a second version. The SHA-256 in `x-amz-meta-sha256` shows whether the existing object is ours.
 //!
-//! **Waits** all have a bound: to connect, to make progress (`read_timeout_secs`: for the store to take the next piece
-//! or to begin its answer), for one upload, and for everything together. The client's own retries are off: there is
-//! one layer of retry, [`super::pace`].
+//! **Timeouts** bound every wait: to connect, to make progress (`read_timeout_secs`: until the store takes the next
+//! piece or begins its answer), for one upload, and for everything together. The client's own retries are off: there
+//! is one layer of retry, [`super::pace`].
 
 pub mod body;
+pub mod classify;
 pub mod client;
-pub mod judge;
+pub mod probe;
 
 use std::{
     fs::File,
@@ -39,7 +40,10 @@ use aws_sdk_s3::{
 };
 use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
 
-use super::sink::{Sink, SinkError, Stored};
+use super::{
+    error::{Details, SinkError},
+    sink::{Sink, Stored},
+};
 use crate::{
     config::{self, Encryption, feeds::ChecksumCalculation},
     object::{
@@ -48,25 +52,30 @@ use crate::{
         reader::Summary,
     },
 };
+use classify::classify;
 use client::client;
-use judge::{Verdict, judge};
 
-/// Where an object keeps the SHA-256 of itself: `x-amz-meta-sha256`.
+/// Metadata in which an object keeps its own SHA-256: `x-amz-meta-sha256`.
 const SHA256: &str = "sha256";
+
+const CANNOT_COMPARE: &str = "cannot compare with the object that exists under this key";
+
+const READ_PANICKED: &str = "reading the object's file panicked";
 
 /// A bucket.
 pub struct S3Sink {
     feed: String,
     client: ArcSwap<Client>,
     config: config::S3,
-    blind: AtomicBool,
+    /// Set when the warning about a missing permission to compare objects was logged.
+    warned: AtomicBool,
 }
 
 impl S3Sink {
-    /// Reads no network: credentials are looked for at the first upload.
+    /// Sends nothing: credentials are loaded with the first upload.
     pub async fn new(feed: &str, config: &config::S3) -> Self {
         let client = ArcSwap::from_pointee(client(config).await);
-        Self { feed: feed.to_owned(), client, config: config.clone(), blind: AtomicBool::new(false) }
+        Self { feed: feed.to_owned(), client, config: config.clone(), warned: AtomicBool::new(false) }
     }
 
     fn key(&self, key: &str) -> String {
@@ -77,35 +86,32 @@ impl S3Sink {
     }
 
     async fn upload(&self, object: &Object, summary: &Summary) -> Result<Stored, SinkError> {
-        let file = Source::open(object, self.config.request_checksum_calculation).await?;
+        let file = ObjectFile::open(object, self.config.request_checksum_calculation).await?;
         let (body, progress) = body::stream(file.file, object.bytes);
         let put = self.put_object(object, summary).set_checksum_crc32(file.crc32).body(body);
-        let patience = Duration::from_secs(self.config.read_timeout_secs);
+        let timeout = Duration::from_secs(self.config.read_timeout_secs);
         let answer = tokio::select! {
             biased;
-            () = progress.stalled(patience) => {
-                return Err(SinkError::Busy(format!("the store neither takes nor answers for {patience:?}")));
+            () = progress.stalled(timeout) => {
+                return Err(SinkError::slow_down(format!("the store made no progress for {timeout:?}")));
             }
             answer = put.customize().interceptor(Sign(summary.sha256.clone())).send() => answer,
         };
         let Err(error) = answer else {
             return Ok(Stored::Now);
         };
-        let (verdict, message) = judge(&error);
-        // Stores have many names for a body that is not what its checksum says.
-        if matches!(verdict, Verdict::Failed | Verdict::Refused) && error.raw_response().is_some() {
-            examine(object, summary).await?;
+        let error = classify(error);
+        // Stores have many codes for a body that does not match its checksum.
+        if matches!(error, SinkError::Retry(_) | SinkError::Rejected(_)) && error.details().status.is_some() {
+            verify_unchanged(object, summary).await?;
         }
-        match verdict {
-            Verdict::Present => self.compare(object, summary).await,
-            Verdict::Busy => Err(SinkError::Busy(message)),
-            Verdict::Failed => Err(SinkError::Failed(message)),
-            Verdict::Refused => {
-                // The client keeps the credentials that it has read: whoever mends them must not need a restart.
-                self.client.store(Arc::new(client(&self.config).await));
-                Err(SinkError::Refused(message))
-            }
+        match error {
+            SinkError::Conflict(_) => return self.compare(object, summary).await,
+            // The client caches credentials: corrected ones must not need a restart.
+            SinkError::Rejected(_) => self.client.store(Arc::new(client(&self.config).await)),
+            _ => {}
         }
+        Err(error)
     }
 
     fn put_object(&self, object: &Object, summary: &Summary) -> PutObjectFluentBuilder {
@@ -130,7 +136,7 @@ impl S3Sink {
         }
     }
 
-    /// Something is there already under the object's key: looks whether that is the object.
+    /// Compares the object with the one that exists under its key.
     async fn compare(&self, object: &Object, summary: &Summary) -> Result<Stored, SinkError> {
         let key = self.key(&object.key);
         let head = self.client.load_full().head_object().bucket(&self.config.bucket).key(&key).send();
@@ -141,30 +147,31 @@ impl S3Sink {
                 return Ok(Stored::Before);
             }
             Ok(Err(error)) => {
-                let message = format!("cannot look at the object that is there already: {}", judge(&error).1);
-                return Err(SinkError::Failed(message));
+                return Err(classify(error).with_context(CANNOT_COMPARE).into_retry());
             }
-            Err(_) => return Err(SinkError::Busy("cannot look at the object that is there already: timeout".into())),
+            Err(elapsed) => {
+                return Err(SinkError::slow_down(Details::new(CANNOT_COMPARE).with_source(elapsed)));
+            }
         };
         let same = match there.metadata().and_then(|metadata| metadata.get(SHA256)) {
             Some(sha256) => *sha256 == summary.sha256,
-            // Somebody may have copied it there by hand.
+            // The object may have been copied into the bucket by hand.
             None => there.content_length() == Some(object.bytes as i64),
         };
         if same {
             return Ok(Stored::Before);
         }
         let bucket = &self.config.bucket;
-        Err(SinkError::Refused(format!("{key} is there already in {bucket} and is another object; take it away")))
+        Err(SinkError::conflict(format!("{key} exists in {bucket} with other content")))
     }
 
     fn cannot_compare(&self, key: &str) {
-        if !self.blind.swap(true, Ordering::Relaxed) {
+        if !self.warned.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 feed = self.feed,
                 key,
-                "an object is there already and counts as delivered; a permission for s3:GetObject would let it be \
-                 checked"
+                remedy = "grant s3:GetObject, so that existing objects can be compared",
+                "object exists in the bucket and counts as delivered without a comparison"
             );
         }
     }
@@ -174,31 +181,31 @@ impl S3Sink {
 impl Sink for S3Sink {
     async fn put(&self, object: &Object) -> Result<Stored, SinkError> {
         let Some(summary) = &object.summary else {
-            return Err(SinkError::Failed("nobody has looked into the object".into()));
+            return Err(SinkError::retry("internal error: the object has no summary; please report this bug"));
         };
-        let patience = Duration::from_secs(self.config.operation_timeout_secs);
-        match tokio::time::timeout(patience, self.upload(object, summary)).await {
+        let timeout = Duration::from_secs(self.config.operation_timeout_secs);
+        match tokio::time::timeout(timeout, self.upload(object, summary)).await {
             Ok(stored) => stored,
-            Err(_) => Err(SinkError::Busy(format!("an upload and what it needs took more than {patience:?}"))),
+            Err(_) => Err(SinkError::slow_down(format!("the upload took longer than {timeout:?}"))),
         }
     }
 }
 
 /// An object's file, open at its beginning.
-struct Source {
+struct ObjectFile {
     file: File,
-    /// As the header has it.
+    /// Value of the header.
     crc32: Option<String>,
 }
 
-impl Source {
+impl ObjectFile {
     async fn open(object: &Object, checksum: ChecksumCalculation) -> Result<Self, SinkError> {
         let (path, bytes) = (object.path.clone(), object.bytes);
         let opened = tokio::task::spawn_blocking(move || {
             let mut file = File::open(path)?;
             let length = file.metadata()?.len();
             if length != bytes {
-                return Err(std::io::Error::other(format!("it had {bytes} bytes and has {length}")));
+                return Err(std::io::Error::other(format!("the file had {bytes} bytes and has {length}")));
             }
             let crc32 = match checksum {
                 ChecksumCalculation::WhenSupported => {
@@ -209,25 +216,28 @@ impl Source {
             Ok(Self { file, crc32 })
         });
         match opened.await {
-            Ok(opened) => opened.map_err(|error| SinkError::of_file(&error)),
-            Err(failure) => Err(SinkError::Failed(failure.to_string())),
+            Ok(opened) => opened.map_err(SinkError::of_file),
+            Err(failure) => Err(SinkError::retry(Details::new(READ_PANICKED).with_source(failure))),
         }
     }
 }
 
-/// Whether the file is still what was finished.
-async fn examine(object: &Object, summary: &Summary) -> Result<(), SinkError> {
+/// Fails with the state of the object's file if it is no longer what was finished.
+async fn verify_unchanged(object: &Object, summary: &Summary) -> Result<(), SinkError> {
     let path = object.path.clone();
     match tokio::task::spawn_blocking(move || sha256(&path)).await {
         Ok(Ok(now)) if now == summary.sha256 => Ok(()),
-        Ok(Ok(now)) => Err(SinkError::Damaged(format!("its SHA-256 is {now}, and was {}", summary.sha256))),
-        Ok(Err(error)) => Err(SinkError::of_file(&error)),
-        Err(failure) => Err(SinkError::Failed(failure.to_string())),
+        Ok(Ok(now)) => Err(SinkError::damaged(format!(
+            "the object has changed: its SHA-256 is {now}, and was {}",
+            summary.sha256
+        ))),
+        Ok(Err(error)) => Err(SinkError::of_file(error)),
+        Err(failure) => Err(SinkError::retry(Details::new(READ_PANICKED).with_source(failure))),
     }
 }
 
-/// What a reader will do with the bytes as they are. There is no `Content-Encoding`: clients would decompress on
-/// the way, and hold something else than what the name, the length and the checksums say.
+/// The type of the bytes as they are. There is no `Content-Encoding`: clients would decompress during the download,
+/// and get something that matches neither the name nor the length nor the checksums.
 fn content_type(key: &str) -> &'static str {
     match key.rsplit_once('.').map_or("", |(_, extension)| extension) {
         "gz" => "application/gzip",
@@ -252,7 +262,7 @@ fn metadata(kind: ObjectKind, summary: &Summary) -> Vec<(&'static str, String)> 
     metadata
 }
 
-/// Has the request signed with a SHA-256 that is known, as a streamed body's would not be.
+/// Signs the request with the known SHA-256 of its body, which a streamed body would not have.
 #[derive(Debug)]
 struct Sign(String);
 
@@ -278,7 +288,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_type_of_an_object_stands_in_its_name() {
+    fn the_content_type_follows_from_the_extension() {
         for (key, expected) in [
             ("dt=2026-11-23/hour=09/f-p-1.ndjson.gz", "application/gzip"),
             ("dt=2026-11-23/hour=09/f-p-1.json.zst", "application/zstd"),
@@ -291,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_says_of_itself_what_it_holds() {
+    fn metadata_describes_the_content_of_an_object() {
         let summary = Summary { events: 3, first: "a".into(), last: "c".into(), sha256: "d".into() };
         let of = |kind| {
             let pairs = metadata(kind, &summary);

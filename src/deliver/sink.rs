@@ -1,8 +1,12 @@
-//! A sink: the place where a feed's objects go.
+//! Sinks: the places where the objects of feeds go.
 
 use async_trait::async_trait;
 
+use super::error::SinkError;
 use crate::object::Object;
+
+/// Folder of tests, relative to the feed's prefix or folder. Table engines skip names that begin with `_`.
+pub const TEST: &str = "_test";
 
 /// The place where a feed's objects go.
 #[async_trait]
@@ -11,7 +15,7 @@ pub trait Sink: Send + Sync {
     /// piece, so that no number of waiting objects costs memory. The object has a summary by now.
     ///
     /// # Errors
-    /// See [`SinkError`]: whether trying again helps.
+    /// See [`SinkError`]: whether a retry helps.
     async fn put(&self, object: &Object) -> Result<Stored, SinkError>;
 }
 
@@ -20,38 +24,6 @@ pub trait Sink: Send + Sync {
 pub enum Stored {
     /// This call stored it.
     Now,
-    /// It was there already: an earlier call stored it, and its answer was lost.
+    /// It existed already: an earlier call stored it, and its answer was lost.
     Before,
-}
-
-/// Why an object was not stored.
-#[derive(Debug, thiserror::Error)]
-pub enum SinkError {
-    /// The network, the store or the disk failed: trying again may help.
-    #[error("{0}")]
-    Failed(String),
-    /// The store asks to slow down, or takes too long: trying again may help, with fewer uploads at a time.
-    #[error("{0}")]
-    Busy(String),
-    /// Access, bucket or credentials are wrong, or the key is taken: somebody must mend it.
-    #[error("{0}")]
-    Refused(String),
-    /// The object is no longer what it was when it was finished: no retry would mend it.
-    #[error("{0}")]
-    Damaged(String),
-    /// The object is no longer in the outbox: somebody took it away.
-    #[error("the object is no longer in the outbox")]
-    Gone,
-}
-
-impl SinkError {
-    /// What it means that an object's own file cannot be read.
-    pub fn of_file(error: &std::io::Error) -> Self {
-        match error.kind() {
-            std::io::ErrorKind::NotFound => Self::Gone,
-            // Not the system says so, but what was read.
-            _ if error.raw_os_error().is_none() => Self::Damaged(error.to_string()),
-            _ => Self::Failed(format!("cannot read an object: {error}")),
-        }
-    }
 }

@@ -1,32 +1,33 @@
-//! One try to deliver one object.
+//! One attempt to deliver one object.
 
 use std::sync::Arc;
 
 use super::{
+    error::{Details, SinkError},
     metrics::FeedMetrics,
     queue::Place,
-    sink::{Sink, SinkError, Stored},
+    sink::{Sink, Stored},
 };
 use crate::object::{Object, ObjectKind, reader::summarize};
 
-/// What is to be done.
+/// An attempt.
 pub struct Upload {
     pub place: Place,
-    /// The round of [`super::pace`] in which it begins.
+    /// Round of [`super::pace`] in which it begins.
     pub round: u64,
     pub object: Object,
 }
 
-/// What came of it.
+/// The outcome of an attempt.
 pub struct Ended {
     pub upload: Upload,
     pub result: Result<Stored, SinkError>,
 }
 
 impl Upload {
-    /// Looks into the object if nobody has, and sends it.
+    /// Summarizes the object if it has no summary yet, and sends it.
     pub async fn run(mut self, sink: Arc<dyn Sink>, metrics: Arc<FeedMetrics>) -> Ended {
-        let result = match look_into(&mut self.object, &metrics).await {
+        let result = match ensure_summary(&mut self.object, &metrics).await {
             Ok(()) => sink.put(&self.object).await,
             Err(error) => Err(error),
         };
@@ -34,8 +35,8 @@ impl Upload {
     }
 }
 
-/// Summarises an object that an earlier process finished. Other feeds' uploads share this thread, so another one reads.
-async fn look_into(object: &mut Object, metrics: &FeedMetrics) -> Result<(), SinkError> {
+/// Summarizes an object that an earlier process finished, on another thread, as all feeds' uploads share this one.
+async fn ensure_summary(object: &mut Object, metrics: &FeedMetrics) -> Result<(), SinkError> {
     if object.summary.is_some() {
         return Ok(());
     }
@@ -44,14 +45,14 @@ async fn look_into(object: &mut Object, metrics: &FeedMetrics) -> Result<(), Sin
         Ok(Ok(summary))
             if summary.events == 0 && !matches!(object.kind, ObjectKind::Manifest | ObjectKind::Rollup) =>
         {
-            Err(SinkError::Damaged("the object holds no event".into()))
+            Err(SinkError::damaged("the object holds no event"))
         }
         Ok(Ok(summary)) => {
             metrics.backlog.recovered.inc_by(summary.events);
             object.summary = Some(summary);
             Ok(())
         }
-        Ok(Err(error)) => Err(SinkError::of_file(&error)),
-        Err(failure) => Err(SinkError::Damaged(format!("nobody can look into the object: {failure}"))),
+        Ok(Err(error)) => Err(SinkError::of_file(error)),
+        Err(failure) => Err(SinkError::damaged(Details::new("reading the object panicked").with_source(failure))),
     }
 }

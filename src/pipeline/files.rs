@@ -9,12 +9,12 @@ use std::{
 };
 
 use crate::{
-    catalog::{Catalog, CatalogStore, LoadError, Report},
+    catalog::{Catalog, CatalogStore, Report},
     config::{self, Config, Secret, SecretError, Sink},
     files::{Description, FileResource, Registry, ResourceError, mmdb},
-    listener::{CertificateError, CertificateStore, Certificates},
+    listener::{CertificateStore, Certificates},
     quality::{
-        self,
+        self, QualityError,
         blocklist::{Domains, Urls},
     },
     runtime::{Class, Classified, clock},
@@ -64,11 +64,14 @@ pub(super) struct SecretSlot {
 
 impl OperatorFiles {
     /// The files that a configuration names. Reads none of them: every store is empty.
-    pub fn new(config: &Config) -> Self {
+    ///
+    /// # Errors
+    /// When what is built in does not compile, which is an internal error.
+    pub fn new(config: &Config) -> Result<Self, QualityError> {
         let mut files = Self {
             catalog: Arc::new(CatalogStore::of(Catalog::empty(), &config.catalog)),
             geo: Arc::default(),
-            quality: Arc::new(quality::State::new(&config.quality)),
+            quality: Arc::new(quality::State::new(&config.quality)?),
             sources: Arc::default(),
             crawlers: Arc::default(),
             secret: Arc::default(),
@@ -82,7 +85,7 @@ impl OperatorFiles {
         files.add_secret(&config.enrich);
         files.add_certificates(&config.listeners);
         files.add_credentials(&config.feeds);
-        files
+        Ok(files)
     }
 
     /// The certificates of each listener, in the order of the configuration.
@@ -272,10 +275,10 @@ impl OperatorFiles {
             self.registry.add(FileResource {
                 name: "certificates",
                 files: files.collect(),
-                load: Box::new(move || Certificates::load(&pairs, clock::unix_secs())),
+                load: Box::new(move || Certificates::load(&pairs, clock::now())),
                 describe: |certificates: &Certificates| Description {
                     summary: format!("{} names", certificates.names()),
-                    warnings: certificates.warnings().to_vec(),
+                    warnings: certificates.warnings().iter().map(ToString::to_string).collect(),
                 },
                 publish: Box::new(move |certificates| store.publish(certificates)),
             });
@@ -347,7 +350,7 @@ fn describe_catalog((catalog, report): &(Catalog, Report)) -> Description {
     let (links, domains, bytes) = (catalog.links(), catalog.domains(), catalog.memory_bytes());
     let summary = format!("{links} links, {domains} domains, {bytes} bytes, {} lines skipped", report.bad);
     let skipped = report.problems.iter().map(|problem| format!("line {}: {}; skipped", problem.line, problem.reason));
-    Description { summary, warnings: skipped.chain(report.warnings.iter().cloned()).collect() }
+    Description { summary, warnings: skipped.chain(report.warnings.iter().map(ToString::to_string)).collect() }
 }
 
 fn describe_database(summary: &str, built_secs: u64) -> Description {

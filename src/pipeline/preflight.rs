@@ -3,12 +3,12 @@
 //! After the configuration itself come the operator files ([`super::files`]), then the machine (folders, file systems)
 //! and what only shows when the files are read (a feed of a workspace that no link has).
 
-use std::{io, os::unix::fs::PermissionsExt, path::Path};
+use std::path::Path;
 
 use super::files::OperatorFiles;
 use crate::{
     capture,
-    config::{Config, Problem, Severity, Sink},
+    config::{Config, Diagnostic, Problem, Severity, Sink, diagnostics::locate},
     runtime::{Class, Classified, filesystem},
 };
 
@@ -33,6 +33,31 @@ pub struct PreflightError {
 impl Classified for PreflightError {
     fn class(&self) -> Class {
         self.class
+    }
+}
+
+/// A [`PreflightError`] with the places in the configuration file. Its `Display` is for people and has several lines.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", blocks(diagnostics))]
+pub struct Rejection {
+    class: Class,
+    diagnostics: Vec<Diagnostic>,
+}
+
+impl Classified for Rejection {
+    fn class(&self) -> Class {
+        self.class
+    }
+}
+
+/// [`examine`] for a configuration that was read from `file`. Returns the warnings.
+///
+/// # Errors
+/// When there is an error; with it come the warnings.
+pub fn examine_file(config: &Config, files: &OperatorFiles, file: &Path) -> Result<Vec<Diagnostic>, Rejection> {
+    match examine(config, files).into_result() {
+        Ok(warnings) => Ok(locate(warnings, file)),
+        Err(PreflightError { class, problems }) => Err(Rejection { class, diagnostics: locate(problems, file) }),
     }
 }
 
@@ -127,17 +152,6 @@ fn sinks(config: &Config, findings: &mut Findings) {
             findings.not_a_folder(&format!("feeds[{i}].sink.dir.path"), &sink.path);
         }
     }
-    for (i, listener) in config.listeners.iter().enumerate() {
-        for (j, pair) in listener.tls.iter().enumerate() {
-            if is_open_to_all(&pair.key_file).unwrap_or(false) {
-                findings.warning(
-                    &format!("listeners[{i}].tls[{j}].key_file"),
-                    format!("names {}, which every user of this machine may read", pair.key_file.display()),
-                    "let this service alone read it: chmod 0600",
-                );
-            }
-        }
-    }
 }
 
 /// Feeds of workspaces that no link has: they would stay empty.
@@ -169,8 +183,8 @@ fn admin(config: &Config, findings: &mut Findings) {
     }
 }
 
-fn is_open_to_all(file: &Path) -> io::Result<bool> {
-    Ok(file.metadata()?.permissions().mode() & 0o004 != 0)
+fn blocks(diagnostics: &[Diagnostic]) -> String {
+    diagnostics.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n\n")
 }
 
 fn lines(problems: &[Problem]) -> String {

@@ -22,7 +22,7 @@ pub struct Reloader {
 }
 
 /// What came of the last reload, together and for each resource.
-struct ReloadMetrics {
+pub(super) struct ReloadMetrics {
     successful: IntGauge,
     successful_at: IntGauge,
     resources: BTreeMap<&'static str, ResourceMetrics>,
@@ -71,7 +71,7 @@ impl Reloader {
 }
 
 impl ReloadMetrics {
-    fn new(resources: &[&'static str], registry: &Registry) -> Self {
+    pub fn new(resources: &[&'static str], registry: &Registry) -> Self {
         let reloads = registry.counters("reloads_total", "Reloads by resource and result.", &["what", "result"]);
         let successful = registry.gauges(
             "resource_last_reload_successful",

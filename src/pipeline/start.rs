@@ -30,7 +30,7 @@ impl Pipeline {
     /// # Errors
     /// See [`StartError`]. No stage runs then.
     pub fn start(config: &Config) -> Result<Self, StartError> {
-        let files = OperatorFiles::new(config);
+        let files = OperatorFiles::new(config)?;
         preflight::examine(config, &files).into_result()?;
         Self::start_with(config, files)
     }
@@ -53,7 +53,7 @@ impl Pipeline {
         metrics.capture.recovered.inc_by(capture.recovered());
         // After the rings: their folder is locked now.
         let (dir, now) = (&config.capture.dir, clock::unix_micros());
-        let sessions = Arc::new(Sessions::open(dir, &config.enrich, files.secret.first(), now, &metrics.session)?);
+        let sessions = Arc::new(Sessions::open(dir, &config.enrich, files.secret.first(), now)?);
         files.secret.connect(&sessions);
         let feeds = config.feeds.iter().map(|feed| metrics.feed(&feed.name)).collect();
         let deliver = Deliver::start(&config.feeds, &outbox, feeds, &panics)?;

@@ -1,23 +1,23 @@
-//! Block lists of destinations: domains, and single addresses by their hash.
+//! Block lists of destinations: domains, and single URLs by their hash.
 //!
 //! **Domains** (`quality.blocked_domains_file`): one a line; `#` begins a comment, empty lines are skipped. A domain
-//! covers everything below it. International names are taken in either form and compared as A-labels. An IP address
-//! stands for itself. The format of hosts files, an address and then names, is taken, too: the address is ignored, and
-//! so are the names of the machine itself that such files begin with ([`LOCAL`]).
+//! covers everything below it. International names are accepted in either form and compared as A-labels. An IP address
+//! stands for itself. The format of hosts files, an address and then names, is accepted, too: the address is ignored,
+//! and so are the names of the machine itself at the top of such files ([`LOCAL`]).
 //!
-//! **Addresses** (`quality.blocked_urls_file`): one SHA-256 a line, 64 lower-case hexadecimal digits; `#` begins a
-//! comment. What is hashed is the destination as the event tells it (`route.destination.raw`: the WHATWG form, so
-//! scheme and host in lower case, international names as A-labels, the default port left out, at least `/` as the
-//! path), without `#` and what follows. When it has a query, the hash without `?` and the query is looked for, too, so
-//! that an entry without a query covers the address with any. A query that the visitor adds to the short link and that
-//! is forwarded is part of the destination: an entry with a query is met only by exactly that one.
+//! **URLs** (`quality.blocked_urls_file`): one SHA-256 a line, 64 lower-case hexadecimal digits; `#` begins a comment.
+//! Hashed is the destination as in the event (`route.destination.raw`: the WHATWG form, so scheme and host in lower
+//! case, international names as A-labels, the default port left out, at least `/` as the path), without `#` and what
+//! follows. When it has a query, the hash without `?` and the query is looked up, too, so that an entry without a query
+//! covers the URL with any query. A query that the visitor adds to the short link and that is forwarded is part of the
+//! destination: an entry with a query matches exactly that one.
 //!
 //! ```text
 //! printf %s 'https://www.example.com/bad?id=7' | sha256sum
 //! ```
 //!
-//! Both are held in memory, about 60 bytes an entry, and read again on `SIGHUP`. A file with one wrong line is refused
-//! as a whole: the start fails, and a reload leaves the old list in service.
+//! Both are held in memory, about 60 bytes an entry, and read again on `SIGHUP`. A file with one wrong line is rejected
+//! as a whole: the start fails; after a failed reload the previous list stays active.
 
 use std::{net::IpAddr, path::Path};
 
@@ -33,7 +33,7 @@ use crate::{
     link::key::Host,
 };
 
-/// Names in hosts files that are no destinations.
+/// Names in hosts files that are not destinations.
 pub const LOCAL: [&str; 10] = [
     "localhost",
     "localhost.localdomain",
@@ -47,7 +47,7 @@ pub const LOCAL: [&str; 10] = [
     "ip6-allrouters",
 ];
 
-/// What is wrong with a value, and what to do: value, problem, remedy.
+/// A problem with a value: value, problem, remedy.
 type Wrong<'a> = (&'a str, &'static str, &'static str);
 
 /// The current lists; empty until some are published.
@@ -118,7 +118,7 @@ impl Domains {
     }
 }
 
-/// In the form in which it stands in a destination.
+/// The domain in the form that a destination has.
 fn domain(name: &str) -> Result<Box<[u8]>, Wrong<'_>> {
     match name.parse::<IpAddr>() {
         Ok(IpAddr::V4(address)) => return Ok(address.to_string().into_bytes().into()),
@@ -195,7 +195,7 @@ fn host(url: &[u8]) -> &[u8] {
     }
 }
 
-/// Hands on each line that says something.
+/// Calls `take` with each entry.
 fn for_each_line(file: &Path, mut take: impl FnMut(&str) -> Result<(), Wrong<'_>>) -> Result<(), ListError> {
     for (number, line) in list::lines(&list::read(file)?) {
         take(line).map_err(|(value, problem, remedy)| ListError::value(file, number, value, problem, remedy))?;

@@ -28,7 +28,7 @@ pub struct StoredObject {
 /// Why an object was not read to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    #[error("the object is damaged: {0}")]
+    #[error("not a whole object: {0}")]
     Damaged(io::Error),
     #[error(transparent)]
     Io(io::Error),

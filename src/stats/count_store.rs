@@ -68,7 +68,7 @@ impl FileCountStore {
                 let file = self.handle.file().display();
                 match moved.as_ref().map(|aside| aside.display()) {
                     Ok(aside) => {
-                        tracing::error!(%error, %file, %aside, "damaged counts moved aside; counting begins again")
+                        tracing::error!(%error, %file, %aside, "damaged counts moved aside; counting begins again");
                     }
                     Err(problem) => tracing::error!(%error, %file, %problem, "cannot move damaged counts aside"),
                 }

@@ -1,18 +1,26 @@
-//! A bucket of S3 as a [`Store`], read with the client that delivers.
+//! An S3 bucket as a [`Store`], read with the client of deliveries.
 
 use std::{
     error::Error,
     io::{self, Read},
 };
 
-use aws_sdk_s3::{Client, config::retry::RetryConfig, operation::get_object::GetObjectOutput};
+use aws_sdk_s3::{
+    Client,
+    config::{http::HttpResponse, retry::RetryConfig},
+    error::{ProvideErrorMetadata, SdkError},
+    operation::get_object::GetObjectOutput,
+};
 use bytes::{Buf, Bytes};
 use tokio::runtime::Runtime;
 
 use super::store::{Listing, Store, StoreError};
-use crate::{config, deliver::s3::client};
+use crate::{
+    config,
+    deliver::s3::{classify::classify, client},
+};
 
-/// How often reading an object is taken up again where it broke off.
+/// Most times that reading an object is resumed.
 const RESUMES: u32 = 4;
 
 /// A bucket, or the part of it below a prefix.
@@ -24,24 +32,29 @@ pub struct Bucket {
 }
 
 impl Bucket {
-    /// Reads no network: what is wrong shows at the first listing.
+    /// Sends nothing: errors appear at the first listing.
     ///
     /// # Errors
-    /// When the system gives no sockets or threads.
+    /// When the system provides no sockets or threads.
     pub fn new(config: &config::S3) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let client = runtime.block_on(client::client(config));
-        // Delivery has a layer of retry of its own, and so switches these off.
-        let patient = client.config().to_builder().retry_config(RetryConfig::standard().with_max_attempts(5));
+        // The client has no retries, as delivery has a layer of its own.
+        let retrying = client.config().to_builder().retry_config(RetryConfig::standard().with_max_attempts(5));
         let prefix = match config.prefix.trim_matches('/') {
             "" => String::new(),
             prefix => format!("{prefix}/"),
         };
-        Ok(Self { client: Client::from_conf(patient.build()), runtime, name: config.bucket.clone(), prefix })
+        Ok(Self { client: Client::from_conf(retrying.build()), runtime, name: config.bucket.clone(), prefix })
     }
 
-    fn error(&self, key: &str, error: &dyn Error) -> StoreError {
-        StoreError { place: format!("s3://{}/{}{key}", self.name, self.prefix), reason: causes(error) }
+    fn error<E>(&self, key: &str, error: SdkError<E, HttpResponse>) -> StoreError
+    where
+        E: Error + ProvideErrorMetadata + Send + Sync + 'static,
+    {
+        let error = classify(error);
+        let place = format!("s3://{}/{}{key}", self.name, self.prefix);
+        StoreError { place, reason: error.chain(), source: Box::new(error) }
     }
 
     fn get(&self, key: &str, from: u64, version: Option<&str>) -> Result<GetObjectOutput, StoreError> {
@@ -49,7 +62,7 @@ impl Bucket {
         if from > 0 {
             get = get.range(format!("bytes={from}-")).set_if_match(version.map(str::to_owned));
         }
-        self.runtime.block_on(get.send()).map_err(|error| self.error(key, &error))
+        self.runtime.block_on(get.send()).map_err(|error| self.error(key, error))
     }
 }
 
@@ -63,14 +76,14 @@ impl Store for Bucket {
             self.client.list_objects_v2().bucket(&self.name).prefix(&prefix).delimiter("/").into_paginator().send();
         let mut listing = Listing::default();
         while let Some(page) = self.runtime.block_on(pages.next()) {
-            let page = page.map_err(|error| self.error(folder, &error))?;
+            let page = page.map_err(|error| self.error(folder, error))?;
             for folder in page.common_prefixes().iter().filter_map(|common| common.prefix()) {
                 if let Some(name) = folder.strip_prefix(&prefix).and_then(|name| name.strip_suffix('/')) {
                     listing.folders.push(name.to_owned());
                 }
             }
             for object in page.contents() {
-                // The folder's own name is what some consoles make for an empty folder.
+                // Some consoles create an object with the name of an empty folder.
                 if let Some(name) = object.key().and_then(|key| key.strip_prefix(&prefix))
                     && !name.is_empty()
                 {
@@ -98,7 +111,7 @@ impl Store for Bucket {
     }
 }
 
-/// An object on its way. A connection that breaks is made again, and reading goes on where it was.
+/// The content of an object. If the connection breaks, reading resumes where it was over another one.
 struct Body<'a> {
     bucket: &'a Bucket,
     key: String,
@@ -118,13 +131,11 @@ impl Read for Body<'_> {
                     self.chunk = chunk;
                 }
                 Ok(None) => return Ok(0),
-                Err(error) if self.resumes == 0 => return Err(io::Error::other(causes(&error))),
+                Err(error) if self.resumes == 0 => return Err(io::Error::other(error)),
                 Err(_) => {
                     self.resumes -= 1;
-                    self.output = self
-                        .bucket
-                        .get(&self.key, self.read, self.version.as_deref())
-                        .map_err(|error| io::Error::other(error.reason))?;
+                    self.output =
+                        self.bucket.get(&self.key, self.read, self.version.as_deref()).map_err(io::Error::other)?;
                 }
             }
         }
@@ -132,17 +143,6 @@ impl Read for Body<'_> {
         self.chunk.copy_to_slice(&mut buffer[..length]);
         Ok(length)
     }
-}
-
-/// An error and what caused it, on one line.
-fn causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]
@@ -155,7 +155,7 @@ mod tests {
 
     use super::*;
 
-    /// A store that hangs up in the middle of its first answer. Returns the `Range` of each request.
+    /// A store that closes the connection in the middle of its first answer. Returns the `Range` of each request.
     fn hang_up_once(listener: &TcpListener) -> Vec<Option<String>> {
         let mut ranges = Vec::new();
         for answer in [
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_breaks_is_made_again_where_it_broke() {
+    fn reading_resumes_where_the_connection_broke() {
         let dir = tempfile::tempdir().unwrap();
         let credentials = dir.path().join("credentials");
         fs::write(&credentials, "[default]\naws_access_key_id = a\naws_secret_access_key = b\n").unwrap();

@@ -1,4 +1,4 @@
-//! One hour of all feeds: its manifests, and then the objects that they list or do not list.
+//! Verification of one hour of all feeds: its manifests, then its objects, listed or not.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -6,9 +6,9 @@ use std::{
 };
 
 use super::{
-    MANIFESTS, Series, Source, Verifier, join,
+    MANIFESTS, Series, StoreReader, Verifier, join,
     object::{Ids, Reading},
-    report::{Kind, Problem, Row},
+    report::{Problem, ProblemKind, ReportRow},
     store::StoreError,
 };
 use crate::{
@@ -22,11 +22,11 @@ use crate::{
 /// Largest manifest. One of this size lists 200 000 objects.
 const MAX_MANIFEST: u64 = 64 << 20;
 
-/// What the manifests of an hour say about one series.
+/// The content of an hour's manifests about one series.
 #[derive(Default)]
 struct Account {
     listed: BTreeMap<String, Entry>,
-    /// The largest number that they list. What has a larger one waits for the next version.
+    /// Largest number that they list. Objects with larger ones wait for the next version.
     last_seq: u64,
     version: u32,
 }
@@ -34,7 +34,7 @@ struct Account {
 impl Verifier<'_> {
     pub(super) fn check_hour(&mut self, hour: Hour) -> Result<(), StoreError> {
         let folder = hour.partition();
-        // In this order: what is written meanwhile is then an object without a manifest, not the other way round.
+        // In this order: what is written meanwhile is then an object without a manifest, not the opposite.
         let manifests = self.files(&join(MANIFESTS, &folder))?;
         let objects = self.files(&folder)?;
 
@@ -42,7 +42,7 @@ impl Verifier<'_> {
         let mut parsed = Vec::new();
         for (key, size) in &objects {
             match ObjectKey::parse(key) {
-                Some(object) if self.wants(object.series) => parsed.push((object, key.as_str(), *size)),
+                Some(object) if self.is_requested(object.series) => parsed.push((object, key.as_str(), *size)),
                 Some(_) => {}
                 None => self.report.foreign(key.clone()),
             }
@@ -57,11 +57,11 @@ impl Verifier<'_> {
         for (name, account) in accounts {
             let series = self.series.entry(name.clone()).or_default();
             seen.push(name);
-            // Objects that are there have been taken out of the account.
+            // Objects that exist were removed from the account.
             for (key, entry) in account.listed {
                 series.known.insert(entry.seq);
                 let expected = format!("{} events in {} bytes", entry.events, entry.bytes);
-                self.report.problem(Problem::new(Kind::Missing, &key, expected, "no such object"));
+                self.report.problem(Problem::new(ProblemKind::Missing, &key, expected, "no such object"));
             }
         }
         seen.sort_unstable();
@@ -81,9 +81,9 @@ impl Verifier<'_> {
         Ok(listing.files.into_iter().map(|(name, size)| (join(folder, &name), size)).collect())
     }
 
-    /// Whether a series belongs to the feed that was asked for. Until a manifest tells where the name of its feed
-    /// ends, its beginning has to do.
-    fn wants(&self, series: &str) -> bool {
+    /// Whether a series belongs to the requested feed. Until a manifest shows where the name of its feed ends, its
+    /// beginning decides.
+    fn is_requested(&self, series: &str) -> bool {
         let Some(wanted) = &self.options.feed else {
             return true;
         };
@@ -104,15 +104,15 @@ impl Verifier<'_> {
         manifests.sort_by_key(|(parsed, _)| (parsed.series, parsed.seq));
         let mut accounts: BTreeMap<String, Account> = BTreeMap::new();
         for (parsed, key) in manifests {
-            if !self.wants(parsed.series) {
+            if !self.is_requested(parsed.series) {
                 continue;
             }
             let manifest = self.read_manifest(key)?;
             if let Ok(manifest) = &manifest
                 && self.options.feed.as_ref().is_some_and(|wanted| *wanted != manifest.feed)
             {
-                // Its name only begins like the one that was asked for: now that is known.
-                let row = Row { feed: Some(manifest.feed.clone()), ..Row::default() };
+                // The manifest shows that the name only begins like the requested one.
+                let row = ReportRow { feed: Some(manifest.feed.clone()), ..ReportRow::default() };
                 self.series.insert(parsed.series.to_owned(), Series { row, ..Series::default() });
                 continue;
             }
@@ -128,19 +128,19 @@ impl Verifier<'_> {
                 }
                 Err(found) => {
                     let expected = "a manifest that agrees with itself and its key";
-                    self.report.problem(Problem::new(Kind::Manifest, key, expected, found));
+                    self.report.problem(Problem::new(ProblemKind::Manifest, key, expected, found));
                 }
             }
         }
         Ok(accounts)
     }
 
-    /// A manifest, or what is wrong with it.
+    /// Reads a manifest. The inner error describes what is wrong with it.
     fn read_manifest(&self, key: &str) -> Result<Result<Manifest, String>, StoreError> {
-        let mut source = Source::new(self.store.open(key)?);
+        let mut reader = StoreReader::new(self.store.open(key)?);
         let mut text = Vec::new();
-        let read = (&mut source).take(MAX_MANIFEST + 1).read_to_end(&mut text);
-        source.check(key)?;
+        let read = (&mut reader).take(MAX_MANIFEST + 1).read_to_end(&mut text);
+        reader.check(key)?;
         if read.is_err() || text.len() as u64 > MAX_MANIFEST {
             return Ok(Err(format!("a file of more than {MAX_MANIFEST} bytes")));
         }
@@ -164,7 +164,7 @@ impl Verifier<'_> {
         series.row.bytes += size;
         if !series.stored.insert(object.seq) {
             let expected = format!("one object with number {:08}", object.seq);
-            self.report.problem(Problem::new(Kind::RepeatedSeq, key, expected, "another one"));
+            self.report.problem(Problem::new(ProblemKind::RepeatedSeq, key, expected, "another one"));
         }
         series.known.insert(object.seq);
 
@@ -173,7 +173,7 @@ impl Verifier<'_> {
             let entry = account.listed.remove(key);
             if entry.is_none() && object.seq <= account.last_seq && account.version > 0 {
                 let expected = format!("it in the hour's manifest, which lists up to number {:08}", account.last_seq);
-                self.report.problem(Problem::new(Kind::Unlisted, key, expected, "it is not listed"));
+                self.report.problem(Problem::new(ProblemKind::Unlisted, key, expected, "it is not listed"));
             } else if entry.is_none() {
                 series.row.open_objects += 1;
             }
@@ -186,17 +186,17 @@ impl Verifier<'_> {
             && entry.bytes != size
         {
             let (expected, found) = (format!("{} bytes", entry.bytes), format!("{size} bytes"));
-            self.report.problem(Problem::new(Kind::Size, key, expected, found));
+            self.report.problem(Problem::new(ProblemKind::Size, key, expected, found));
         }
         if self.options.quick {
             series.row.events += entry.map_or(0, |entry| entry.events);
             return Ok(());
         }
-        let mut source = Source::new(self.store.open(key)?);
+        let mut reader = StoreReader::new(self.store.open(key)?);
         let reading = Reading::new(&object, number as u32, &mut series.row, ids);
         let (events, found) =
-            reading.read(&mut source, key, size, entry.as_ref(), |number| objects[number as usize].1);
-        source.check(key)?;
+            reading.read(&mut reader, key, size, entry.as_ref(), |number| objects[number as usize].1);
+        reader.check(key)?;
         series.row.events += events;
         for problem in found {
             self.report.problem(problem);
@@ -205,7 +205,8 @@ impl Verifier<'_> {
     }
 }
 
-/// Learns from a manifest where in the series' name the feed ends. All manifests must agree on it.
+/// Takes the names of feed and edge from a manifest, which the name of the series does not separate. All manifests
+/// must agree on them.
 fn name_series(series: &mut Series, manifest: &Manifest) -> Result<(), String> {
     let row = &mut series.row;
     if let (Some(feed), Some(pop)) = (&row.feed, &row.pop)
@@ -219,26 +220,26 @@ fn name_series(series: &mut Series, manifest: &Manifest) -> Result<(), String> {
 }
 
 impl Account {
-    /// Adds a later version, and tells what of the earlier ones it lacks.
+    /// Adds a later version. Returns what it lacks of the earlier ones.
     fn take(&mut self, key: &str, manifest: Manifest) -> Vec<Problem> {
         let mut problems = Vec::new();
         if manifest.version <= self.version {
             let (expected, found) =
                 (format!("a version after {}", self.version), format!("version {}", manifest.version));
-            problems.push(Problem::new(Kind::Forgotten, key, expected, found));
+            problems.push(Problem::new(ProblemKind::Forgotten, key, expected, found));
         }
         self.version = manifest.version.max(self.version);
         let later: HashMap<_, _> = manifest.objects.into_iter().map(|entry| (entry.key.clone(), entry)).collect();
         for (earlier, entry) in &self.listed {
             let found = match later.get(earlier) {
                 Some(same) if same == entry => continue,
-                Some(_) => "it listed with other facts",
+                Some(_) => "it is listed with other facts",
                 None => "it is not listed",
             };
             let expected = format!("{earlier} as an earlier version lists it");
-            problems.push(Problem::new(Kind::Forgotten, key, expected, found));
+            problems.push(Problem::new(ProblemKind::Forgotten, key, expected, found));
         }
-        // What a later version tells otherwise counts; what it forgot, it cannot make undone.
+        // A later version replaces entries of earlier ones, and removes none.
         self.listed.extend(later);
         problems
     }

@@ -1,5 +1,5 @@
-//! One object: whether it is what its manifest says, and whether its events are what they should be. However large
-//! it is, one event at a time is in memory.
+//! Verification of one object: compares it with its manifest, and checks its events. However large it is, only one
+//! event at a time is in memory.
 
 use std::{borrow::Cow, collections::BTreeMap, io::Read};
 
@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::report::{Kind, Problem, Row};
+use super::report::{Problem, ProblemKind, ReportRow};
 use crate::{
     object::{
         ObjectKey,
@@ -17,17 +17,17 @@ use crate::{
     runtime::Hour,
 };
 
-/// The ids of an hour's events of one feed, and in which of the hour's objects each was first.
+/// The ids of an hour's events of one feed, each with the number of the object that had it first.
 pub type Ids = hashbrown::HashMap<[u8; 16], u32>;
 
-/// What stands around the events of an object, such as `[` and `]`, is not longer than this.
+/// Most bytes around the events of an object, such as `[` and `]`.
 const MAX_FRAME: usize = 16 * 1024;
 
 /// An object that is being read.
 pub struct Reading<'a> {
     object: &'a ObjectKey<'a>,
     number: u32,
-    row: &'a mut Row,
+    row: &'a mut ReportRow,
     all_ids: &'a mut std::collections::HashMap<String, Ids>,
     /// Of this object's feed, from the first event on.
     ids: Ids,
@@ -38,14 +38,14 @@ pub struct Reading<'a> {
     frame: Frame,
 }
 
-/// How often something is wrong, and the first case of it.
+/// The count of a problem, and its first case.
 #[derive(Default)]
 struct Finding {
     count: u64,
     first: String,
 }
 
-/// What the verification needs to know of an event.
+/// The part of an event that the verification needs.
 #[derive(Deserialize)]
 struct Event<'a> {
     #[serde(borrow)]
@@ -63,11 +63,11 @@ struct Edge<'a> {
 }
 
 impl<'a> Reading<'a> {
-    /// `number` is that of the object in its hour.
+    /// `number` is the index of the object in its hour.
     pub fn new(
         object: &'a ObjectKey<'a>,
         number: u32,
-        row: &'a mut Row,
+        row: &'a mut ReportRow,
         all_ids: &'a mut std::collections::HashMap<String, Ids>,
     ) -> Self {
         Self {
@@ -84,7 +84,8 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Reads it all. Returns the number of events, and what is wrong. `key_of` tells the keys of the hour's objects.
+    /// Reads the whole object. Returns the number of events, and the problems. `key_of` returns the keys of the hour's
+    /// objects.
     pub fn read<'k>(
         mut self,
         input: impl Read,
@@ -104,26 +105,26 @@ impl<'a> Reading<'a> {
         let whole = entry.is_none_or(|entry| entry.bytes == size);
         match &summary {
             Ok(summary) => self.compare(summary, entry, whole, &mut wrong),
-            // Of an object of another size than listed it has been said already.
+            // The problem of another size than listed is already reported.
             Err(_) if !whole => {}
-            Err(error) => wrong(Kind::Damaged, "a whole object".into(), error.to_string()),
+            Err(error) => wrong(ProblemKind::Damaged, "a whole object".into(), error.to_string()),
         }
         let Finding { count, first } = &self.invalid;
         if *count > 0 && summary.is_ok() {
-            wrong(Kind::Event, "events only".into(), format!("{count} that are none, first {first}"));
+            wrong(ProblemKind::Event, "events only".into(), format!("{count} invalid, first {first}"));
         }
         if summary.is_ok() && !self.frame.is_sound() {
-            wrong(Kind::Event, "one JSON document of events".into(), "text that is none".into());
+            wrong(ProblemKind::Event, "one JSON document of events".into(), "other text".into());
         }
         let Finding { count, first } = &self.elsewhere;
         if *count > 0 {
             let expected = format!("events of the hour {}", self.object.hour);
-            wrong(Kind::Hour, expected, format!("{count} of another hour, first {first}"));
+            wrong(ProblemKind::Hour, expected, format!("{count} of another hour, first {first}"));
         }
         for (number, Finding { count, first }) in &self.twice {
             let place = if *number == self.number { "this object" } else { key_of(*number) };
             let found = format!("{count} that are also in {place}, first {first}");
-            wrong(Kind::Duplicate, "each event once".into(), found);
+            wrong(ProblemKind::Duplicate, "each event once".into(), found);
         }
         if let Some(feed) = self.feed {
             self.all_ids.insert(feed, self.ids);
@@ -136,28 +137,28 @@ impl<'a> Reading<'a> {
         summary: &Summary,
         entry: Option<&Entry>,
         whole: bool,
-        wrong: &mut impl FnMut(Kind, String, String),
+        wrong: &mut impl FnMut(ProblemKind, String, String),
     ) {
         let id = |id: &str| if id.is_empty() { "no event".to_owned() } else { format!("event {id}") };
         if let Some(entry) = entry {
             let same = summary.sha256 == entry.sha256;
             if whole && !same {
-                wrong(Kind::Checksum, format!("SHA-256 {}", entry.sha256), summary.sha256.clone());
+                wrong(ProblemKind::Checksum, format!("SHA-256 {}", entry.sha256), summary.sha256.clone());
             }
-            // Of other bytes it is clear that the rest differs.
+            // Other bytes make further differences meaningless.
             if !same {
                 return;
             }
             if summary.events != entry.events {
-                wrong(Kind::Count, format!("{} events", entry.events), summary.events.to_string());
+                wrong(ProblemKind::Count, format!("{} events", entry.events), summary.events.to_string());
             }
             if summary.last != entry.last {
-                wrong(Kind::Bounds, format!("{} as the last", id(&entry.last)), id(&summary.last));
+                wrong(ProblemKind::Bounds, format!("{} as the last", id(&entry.last)), id(&summary.last));
             }
         }
-        // A manifest that names another first event contradicts the object's key, and was refused.
+        // A manifest that names another first event contradicts the object's key, and was rejected.
         if summary.first != self.object.first {
-            wrong(Kind::Bounds, format!("{} as the first", id(self.object.first)), id(&summary.first));
+            wrong(ProblemKind::Bounds, format!("{} as the first", id(self.object.first)), id(&summary.first));
         }
     }
 
@@ -193,8 +194,8 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Takes the ids of the object's feed in hand. Two feeds may well hold the same event: so it matters which one it
-    /// is, and as long as no manifest tells, an event does, as it names its edge.
+    /// Loads the ids of the object's feed. Two feeds may contain the same event, so the feed matters. Without a
+    /// manifest the name of the edge in an event shows where the name of the feed ends.
     fn ids_of_feed(&mut self, event: &Event<'_>) {
         let row = &mut *self.row;
         if row.feed.is_none()
@@ -219,12 +220,12 @@ impl Finding {
     }
 }
 
-/// An event with its id and its hour, or what it is instead.
+/// Parses an event with its id and its hour. The error describes the text.
 fn parse(text: &[u8]) -> Result<(Event<'_>, Uuid, Hour), String> {
     let utf8 = std::str::from_utf8(text).map_err(|_| excerpt(text))?;
     let event: Event<'_> = serde_json::from_str(utf8).map_err(|error| format!("{} ({error})", excerpt(text)))?;
     let id = Uuid::try_parse(&event.id).ok().filter(|id| id.get_version_num() == 7);
-    let id = id.ok_or_else(|| format!("an event with the id {}, which is no UUID of version 7", event.id))?;
+    let id = id.ok_or_else(|| format!("an event with the id {}, which is not a UUID of version 7", event.id))?;
     let time = event.timestamp.parse::<jiff::Timestamp>().ok();
     let micros = time.and_then(|time| u64::try_from(time.as_microsecond()).ok());
     let micros = micros.ok_or_else(|| format!("event {id} with the timestamp {}", event.timestamp))?;
@@ -242,8 +243,8 @@ fn excerpt(text: &[u8]) -> String {
     if text.len() > 40 { format!("`{start}...`") } else { format!("`{start}`") }
 }
 
-/// What stands around the events, where an object is one JSON document: the document with a `0` for each run of
-/// events. Small, however many events there are.
+/// The text around the events, if an object is one JSON document: the document with a `0` for each run of events.
+/// Small, however many events there are.
 struct Frame {
     is_document: bool,
     text: String,
@@ -259,7 +260,7 @@ impl Frame {
     }
 
     fn event(&mut self, comma: bool) {
-        // In a document a comma stands between two events, in lines of events nowhere.
+        // A document has a comma between two events, lines of events have none.
         self.broken |= if self.is_document { self.in_events && !self.comma } else { comma };
         if !self.in_events {
             self.text.push('0');
@@ -267,7 +268,7 @@ impl Frame {
         (self.in_events, self.comma) = (true, comma);
     }
 
-    /// Takes a line that is no event. False when no such line may be.
+    /// Adds a line that is not an event. Returns false if the format has no such lines.
     fn other(&mut self, text: &[u8]) -> bool {
         if !self.is_document {
             return false;
@@ -315,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_document_of_events_is_told_from_one_that_no_parser_takes() {
+    fn only_a_valid_document_of_events_is_sound() {
         for (extension, lines) in [
             ("ndjson.gz", &["E", "E"][..]),
             ("json.gz", &["[", "E,", "E,", "E", "]"]),

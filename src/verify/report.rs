@@ -1,23 +1,23 @@
-//! What a verification found, for people and for programs.
+//! The report of a verification, for people and for programs.
 
 use std::fmt::{self, Write};
 
 use serde::Serialize;
 
-use crate::runtime::Hour;
+use crate::runtime::{Class, Hour};
 
-/// Problems and foreign files that are told one by one; beyond it they are counted.
-const MOST_TOLD: usize = 1_000;
+/// Most problems and foreign files that are listed; further ones are counted.
+const MAX_LISTED: usize = 1_000;
 
 /// The value of `schema` in every report of this major version.
 pub const SCHEMA: &str = "verify/1";
 
-/// Everything that was found.
+/// The result of a verification.
 #[derive(Debug, Default, Serialize)]
 pub struct Report {
     /// Always [`SCHEMA`].
     pub schema: &'static str,
-    /// What was verified, as it was named on the command line.
+    /// The verified store, as named on the command line.
     pub source: String,
     /// True when no problem was found.
     pub proven: bool,
@@ -28,7 +28,7 @@ pub struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub to: Option<Hour>,
     /// By name.
-    pub feeds: Vec<Row>,
+    pub feeds: Vec<ReportRow>,
     /// All of them; the first thousand are in `problems`.
     pub problem_count: u64,
     pub problems: Vec<Problem>,
@@ -41,10 +41,10 @@ pub struct Report {
 
 /// One feed at one edge.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Row {
+pub struct ReportRow {
     /// `{feed}-{pop}`, as keys have it.
     pub name: String,
-    /// Absent while no manifest and no event tells where the feed's name ends.
+    /// Absent if no manifest and no event shows where the feed's name ends.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub feed: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -57,18 +57,18 @@ pub struct Row {
     pub manifests: u64,
     /// Objects that are too new for a manifest.
     pub open_objects: u64,
-    /// The smallest and the largest number of an object, as far as any was seen.
+    /// The smallest and the largest number of an object, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_seq: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_seq: Option<u64>,
 }
 
-/// What can be wrong.
+/// A kind of problem.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Kind {
-    /// A manifest lists an object that is not there.
+pub enum ProblemKind {
+    /// A manifest lists an object that does not exist.
     Missing,
     /// The object has another size than listed.
     Size,
@@ -76,61 +76,61 @@ pub enum Kind {
     Checksum,
     /// The object cannot be decompressed, or ends too early.
     Damaged,
-    /// The object holds another number of events than listed.
+    /// The object has another number of events than listed.
     Count,
     /// The object begins or ends with another event than listed.
     Bounds,
-    /// The object holds something that is no event.
+    /// The object has content that is not an event.
     Event,
     /// An event of another hour than its partition.
     Hour,
-    /// An event is there twice.
+    /// An event exists twice.
     Duplicate,
     /// A number is missing.
     Gap,
     /// Two objects have one number.
     RepeatedSeq,
-    /// A manifest that ought to list the object does not.
+    /// A manifest does not list the object, though it lists larger numbers.
     Unlisted,
     /// A manifest cannot be read or contradicts itself.
     Manifest,
-    /// A later version of a manifest lacks, or tells otherwise, what an earlier one told.
+    /// A later version of a manifest lacks or changes an entry of an earlier one.
     Forgotten,
 }
 
-impl Kind {
-    /// What it means to the one who receives the feed.
+impl ProblemKind {
+    /// The consequence for the consumer of the feed.
     fn meaning(self) -> &'static str {
         match self {
             Self::Missing => "its events are not in the feed; ask the operator of the edge to deliver it again",
-            Self::Size | Self::Checksum => "it was changed, or not stored whole, after the edge had made it",
+            Self::Size | Self::Checksum => "it was changed or truncated after the edge had finished it",
             Self::Damaged => "some of its events cannot be read",
-            Self::Count => "the manifest is wrong about it: the account of this hour does not balance",
+            Self::Count => "the manifest is wrong: the account of this hour does not balance",
             Self::Bounds => "key, manifest and content do not belong together",
-            Self::Event => "a parser will stumble over it",
-            Self::Hour => "whoever reads by partition counts it in the wrong hour",
-            Self::Duplicate => "whoever does not deduplicate by `id` counts it twice",
+            Self::Event => "parsers will fail on it",
+            Self::Hour => "a consumer that reads by partition counts it in the wrong hour",
+            Self::Duplicate => "a consumer that does not deduplicate by `id` counts it twice",
             Self::Gap => {
                 "lost, unless the edge is delivering right now: verify again in ten minutes, or with --to before now"
             }
-            Self::RepeatedSeq => "numbers of this edge prove nothing any more: its spool was replaced, or cloned",
-            Self::Unlisted => "it was added by somebody else, or the manifest is wrong: its events may be surplus",
-            Self::Manifest => "what it lists proves nothing",
-            Self::Forgotten => "the manifests of this hour contradict each other; what either lists was checked",
+            Self::RepeatedSeq => "the numbers of this edge prove nothing: its spool was replaced or cloned",
+            Self::Unlisted => "it was added by another writer, or the manifest is wrong: its events may be surplus",
+            Self::Manifest => "its content proves nothing",
+            Self::Forgotten => "the manifests of this hour contradict each other; the objects of both were checked",
         }
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for ProblemKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.serialize(f)
     }
 }
 
-/// Something that is wrong.
+/// A problem.
 #[derive(Clone, Debug, Serialize)]
 pub struct Problem {
-    pub kind: Kind,
+    pub kind: ProblemKind,
     /// The object or manifest; for a gap, the feed and edge.
     pub key: String,
     pub expected: String,
@@ -139,7 +139,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    pub fn new(kind: Kind, key: &str, expected: impl Into<String>, found: impl Into<String>) -> Self {
+    pub fn new(kind: ProblemKind, key: &str, expected: impl Into<String>, found: impl Into<String>) -> Self {
         Self { kind, key: key.into(), expected: expected.into(), found: found.into(), meaning: kind.meaning() }
     }
 }
@@ -147,7 +147,7 @@ impl Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { kind, key, expected, found, meaning } = self;
-        write!(f, "{kind}: {}: expected {}, found {}; {meaning}", tame(key), tame(expected), tame(found))
+        write!(f, "{kind}: {}: expected {}, found {}; {meaning}", escape(key), escape(expected), escape(found))
     }
 }
 
@@ -155,24 +155,29 @@ fn many(count: u64, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
-/// Takes from text that somebody else wrote what would steer a terminal.
-fn tame(text: &str) -> String {
+/// Escapes control characters, which would steer a terminal, in text from the store.
+fn escape(text: &str) -> String {
     text.chars().flat_map(|c| if c.is_control() { c.escape_unicode().collect() } else { vec![c] }).collect()
 }
 
 impl Report {
     pub fn problem(&mut self, problem: Problem) {
         self.problem_count += 1;
-        if self.problems.len() < MOST_TOLD {
+        if self.problems.len() < MAX_LISTED {
             self.problems.push(problem);
         }
     }
 
     pub fn foreign(&mut self, key: String) {
         self.foreign_count += 1;
-        if self.foreign.len() < MOST_TOLD {
+        if self.foreign.len() < MAX_LISTED {
             self.foreign.push(key);
         }
+    }
+
+    /// The class of a report with problems. `None` if the feed is proven.
+    pub fn class(&self) -> Option<Class> {
+        (!self.proven).then_some(Class::Data)
     }
 
     /// A line for each problem.
@@ -189,30 +194,30 @@ impl Report {
         text
     }
 
-    /// Everything, for people.
+    /// The whole report as text for people.
     pub fn text(&self) -> String {
         let mut text = self.table();
         text.push('\n');
         text += &self.problem_lines();
         if let Some(first) = self.foreign.first() {
             let files = many(self.foreign_count, "file");
-            _ = writeln!(text, "warning: {files} of no feed left alone, such as {}", tame(first));
+            _ = writeln!(text, "warning: ignored {files} of no feed, such as {}", escape(first));
         }
-        let sum = |field: fn(&Row) -> u64| self.feeds.iter().map(field).sum::<u64>();
+        let sum = |field: fn(&ReportRow) -> u64| self.feeds.iter().map(field).sum::<u64>();
         let open = sum(|row| row.open_objects);
         if open > 0 {
-            let how = if self.quick { "numbers checked" } else { "read and checked all the same" };
+            let how = if self.quick { "numbers checked" } else { "read and checked nevertheless" };
             let are = if open == 1 { "is" } else { "are" };
             _ = writeln!(text, "note: {} {are} too new for a manifest: {how}", many(open, "object"));
         }
         if self.replayed_objects > 0 {
             let objects = many(self.replayed_objects, "object");
-            _ = writeln!(text, "note: {objects} below replay/ left out, as replays repeat events");
+            _ = writeln!(text, "note: ignored {objects} below replay/, as replays repeat events");
         }
         let (objects, events) = (many(sum(|row| row.objects), "object"), many(sum(|row| row.events), "event"));
         _ = match (self.proven, self.quick) {
             (true, false) => writeln!(text, "proven: {events} in {objects}, each once, none missing"),
-            (true, true) => writeln!(text, "quick: {objects}, none missing; what is in them was not read"),
+            (true, true) => writeln!(text, "quick: {objects}, none missing; their content was not read"),
             (false, _) => writeln!(text, "not proven: {}", many(self.problem_count, "problem")),
         };
         text
@@ -227,7 +232,7 @@ impl Report {
                 _ => "-".into(),
             };
             [
-                tame(&row.name),
+                escape(&row.name),
                 row.hours.to_string(),
                 row.objects.to_string(),
                 numbers,
@@ -260,20 +265,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_problem_says_what_where_and_what_it_means() {
-        let problem = Problem::new(Kind::RepeatedSeq, "a\u{1b}[2J", "one", "two");
+    fn a_problem_states_kind_key_finding_and_consequence() {
+        let problem = Problem::new(ProblemKind::RepeatedSeq, "a\u{1b}[2J", "one", "two");
         let line = problem.to_string();
         assert!(
-            line.starts_with("repeated-seq: a\\u{1b}[2J: expected one, found two; numbers of this edge"),
+            line.starts_with("repeated-seq: a\\u{1b}[2J: expected one, found two; the numbers of this edge"),
             "{line}"
         );
     }
 
     #[test]
-    fn beyond_the_bound_problems_are_counted() {
+    fn problems_beyond_the_bound_are_counted() {
         let mut report = Report::default();
-        for _ in 0..MOST_TOLD + 2 {
-            report.problem(Problem::new(Kind::Gap, "a-b", "1", "none"));
+        for _ in 0..MAX_LISTED + 2 {
+            report.problem(Problem::new(ProblemKind::Gap, "a-b", "1", "none"));
         }
         assert!(report.problem_lines().ends_with("\nand 2 more\n"));
         assert!(report.text().ends_with("\nnot proven: 1002 problems\n"));

@@ -1,4 +1,4 @@
-//! A set of object numbers, kept as runs: numbers without gaps cost nothing, however many there are.
+//! A set of object numbers, stored as runs: any number of them without gaps takes the space of one run.
 
 use std::{collections::BTreeMap, ops::RangeInclusive};
 
@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, ops::RangeInclusive};
 pub struct Seqs(BTreeMap<u64, u64>);
 
 impl Seqs {
-    /// Adds a number. False when it was there.
+    /// Adds a number. Returns false if the set had it.
     pub fn insert(&mut self, seq: u64) -> bool {
         let before = self.0.range(..=seq).next_back().map(|(&first, &last)| (first, last));
         if before.is_some_and(|(_, last)| last >= seq) {
@@ -30,7 +30,7 @@ impl Seqs {
         self.0.last_key_value().map(|(_, &last)| last)
     }
 
-    /// What is missing between the first and the last.
+    /// The missing numbers between the first and the last.
     pub fn gaps(&self) -> impl Iterator<Item = RangeInclusive<u64>> {
         let starts = self.0.keys().skip(1);
         self.0.values().zip(starts).map(|(&last, &next)| last + 1..=next - 1)
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_largest_number_is_a_number_like_any_other() {
+    fn the_largest_number_needs_no_special_case() {
         let mut seqs = Seqs::default();
         assert!(seqs.insert(u64::MAX) && seqs.insert(u64::MAX - 1) && !seqs.insert(u64::MAX));
         assert!(seqs.insert(0));
@@ -61,7 +61,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_a_set_whatever_the_order(numbers in prop::collection::vec(0..40_u64, 0..40)) {
+        fn runs_equal_a_set_in_any_order(numbers in prop::collection::vec(0..40_u64, 0..40)) {
             let (mut seqs, mut model) = (Seqs::default(), BTreeSet::new());
             for number in numbers {
                 prop_assert_eq!(seqs.insert(number), model.insert(number));

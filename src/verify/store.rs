@@ -1,15 +1,20 @@
-//! Where a feed lies: the little that a verification needs of a folder or a bucket.
+//! The place of a feed: what a verification needs of a folder or a bucket.
 
 use std::{
+    error::Error,
     fs::{self, File},
     io::{self, Read},
     path::{Path, PathBuf},
 };
 
+use crate::{
+    deliver::error::with_causes,
+    runtime::{Class, Classified},
+};
+
 /// A tree of objects. Keys are separated by `/` and relative to the feed's prefix.
 pub trait Store {
-    /// What lies directly in a folder, each in order of name. The empty name is the root; a folder that is not there
-    /// is empty.
+    /// Lists the direct content of a folder, in order of name. The empty name is the root; a missing folder is empty.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -22,7 +27,7 @@ pub trait Store {
     fn open<'a>(&'a self, key: &str) -> Result<Box<dyn Read + 'a>, StoreError>;
 }
 
-/// What lies in a folder, by last part of the name.
+/// The content of a folder, by last part of the name.
 #[derive(Debug, Default, Eq, PartialEq)]
 pub struct Listing {
     pub folders: Vec<String>,
@@ -30,12 +35,26 @@ pub struct Listing {
     pub files: Vec<(String, u64)>,
 }
 
-/// The source cannot be read: nothing is known about the feed.
+/// The store cannot be read: nothing is known about the feed.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot read {place}: {reason}")]
 pub struct StoreError {
     pub place: String,
+    /// The source and its causes in a line.
     pub reason: String,
+    pub source: Box<dyn Error + Send + Sync>,
+}
+
+impl StoreError {
+    pub fn new(place: impl Into<String>, error: io::Error) -> Self {
+        Self { place: place.into(), reason: with_causes(&error), source: Box::new(error) }
+    }
+}
+
+impl Classified for StoreError {
+    fn class(&self) -> Class {
+        Class::NoInput
+    }
 }
 
 /// A local folder.
@@ -45,10 +64,9 @@ pub struct Folder {
 
 impl Folder {
     /// # Errors
-    /// When there is no such folder.
+    /// When the folder cannot be read.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
-        let error = |error: io::Error| StoreError { place: root.display().to_string(), reason: error.to_string() };
-        fs::read_dir(root).map_err(error)?;
+        fs::read_dir(root).map_err(|error| StoreError::new(root.display().to_string(), error))?;
         Ok(Self { root: root.into() })
     }
 
@@ -60,7 +78,7 @@ impl Folder {
 impl Store for Folder {
     fn list(&self, folder: &str) -> Result<Listing, StoreError> {
         let path = self.path(folder);
-        let failed = |error: io::Error| StoreError { place: path.display().to_string(), reason: error.to_string() };
+        let failed = |error: io::Error| StoreError::new(path.display().to_string(), error);
         let entries = match fs::read_dir(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Listing::default()),
             entries => entries.map_err(failed)?,
@@ -69,7 +87,7 @@ impl Store for Folder {
         for entry in entries {
             let entry = entry.map_err(failed)?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            // Hidden files are what the folder sink has not finished.
+            // Hidden files are unfinished objects of the folder sink.
             if name.starts_with('.') {
                 continue;
             }
@@ -87,7 +105,7 @@ impl Store for Folder {
 
     fn open<'a>(&'a self, key: &str) -> Result<Box<dyn Read + 'a>, StoreError> {
         let path = self.path(key);
-        let failed = |error: io::Error| StoreError { place: path.display().to_string(), reason: error.to_string() };
+        let failed = |error: io::Error| StoreError::new(path.display().to_string(), error);
         Ok(Box::new(File::open(&path).map_err(failed)?))
     }
 }

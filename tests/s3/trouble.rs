@@ -6,14 +6,26 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{
-    HASTY,
-    clicks::{assert_exactly_once, click, click_with, noise, of_feed, wait_until_delivered},
-    common::{self, Builder, Edge},
-    edge,
-    s3::{Fault, S3},
-    wait_until_parked,
+use clickedge::{
+    config::Feed,
+    deliver::probe::{ProbeError, probe},
 };
+use serde_json::{Value, json};
+
+use super::{HASTY, edge, wait_until_parked};
+use crate::common::{
+    Builder, Edge,
+    clicks::{assert_exactly_once, click, click_with, noise, of_feed, wait_until_delivered},
+    events_below, objects_below,
+    s3::{Fault, REQUEST_ID, S3},
+};
+
+/// The fields of the first line with this message in the edge's log.
+fn logged(edge: &Edge, message: &str) -> Value {
+    let log = edge.log();
+    let line = log.lines().find(|line| line.contains(message)).unwrap_or_else(|| panic!("no {message:?} in {log}"));
+    serde_json::from_str(line).unwrap()
+}
 
 /// Like [`edge`], with an object for every few clicks that carry [`noise`].
 fn edge_of_small_objects(s3: &S3, more: &str) -> Builder {
@@ -38,7 +50,7 @@ fn assert_delivers(edge: &Edge, s3: &S3, mut clicks: Vec<String>) {
 /// The keys that wait in the outbox of the feed `all`.
 fn waiting(edge: &Edge) -> Vec<String> {
     let outbox = edge.dir().join("spool/outbox/all");
-    let keys = common::objects_below(&outbox).into_iter().map(|path| path.strip_prefix(&outbox).unwrap().to_owned());
+    let keys = objects_below(&outbox).into_iter().map(|path| path.strip_prefix(&outbox).unwrap().to_owned());
     keys.map(|key| key.to_str().unwrap().to_owned()).collect()
 }
 
@@ -60,7 +72,7 @@ fn a_click_during_an_outage_is_delivered_after_it() {
         edge.wait_until("it was tried again", |_| s3.puts().len() >= 3);
         clicks.extend(click(&edge, "b", 5));
         assert!(s3.puts().iter().all(|put| put.status >= Some(500)), "{fault:?}");
-        assert_eq!(edge.metric(&of_feed("feed_parked", "all")), 0, "nobody needs to mend it: {fault:?}");
+        assert_eq!(edge.metric(&of_feed("feed_parked", "all")), 0, "no action is required: {fault:?}");
         s3.set(Fault::Healthy);
         wait_until_delivered(&edge, "all", 10);
         assert!(uploads(&edge, "retried") >= 3);
@@ -80,14 +92,14 @@ fn an_upload_whose_answer_was_lost_is_not_stored_twice() {
     for object in &objects {
         let puts = s3.puts().into_iter().filter(|put| put.path.ends_with(object.as_str()));
         let answers: Vec<_> = puts.map(|put| put.status).collect();
-        assert_eq!(answers, [None, Some(412)], "it was sent twice, and was there already");
+        assert_eq!(answers, [None, Some(412)], "it was sent twice, and existed already");
     }
     assert_eq!(uploads(&edge, "present"), objects.len() as i64);
     assert_eq!(uploads(&edge, "stored"), 0);
 }
 
 #[test]
-fn a_feed_that_is_refused_does_not_delay_another() {
+fn a_suspended_feed_does_not_delay_another() {
     let s3 = S3::start();
     s3.set(Fault::Forbidden("/refused-test-".into()));
     let edge = Edge::builder()
@@ -101,11 +113,11 @@ fn a_feed_that_is_refused_does_not_delay_another() {
     clicks.extend(click(&edge, "b", 5));
     wait_until_delivered(&edge, "fine", 6);
     assert!(since.elapsed() < Duration::from_secs(10), "it took {:?}", since.elapsed());
-    assert_eq!(edge.metric(&of_feed("feed_parked", "refused")), 1, "still parked");
+    assert_eq!(edge.metric(&of_feed("feed_parked", "refused")), 1, "still suspended");
     assert_eq!(edge.metric(&of_feed("events_delivered_total", "refused")), 0);
     let stopped = edge.stop();
     assert_exactly_once(&s3.events("clicks"), &clicks);
-    assert_exactly_once(&common::events_below(&stopped.dir().join("spool/outbox/refused")), &clicks);
+    assert_exactly_once(&events_below(&stopped.dir().join("spool/outbox/refused")), &clicks);
 }
 
 #[test]
@@ -141,13 +153,13 @@ fn a_store_that_does_not_read_is_given_up_long_before_the_upload_times_out() {
     let edge = edge(&s3, "read_timeout_secs = 1").start();
     let clicks = click_much(&edge, "a");
     edge.wait_until("a second attempt", |_| s3.puts().len() >= 2);
-    assert!(edge.log().contains("the store neither takes nor answers for 1s"), "{}", edge.log());
+    assert!(edge.log().contains("the store made no progress for 1s"), "{}", edge.log());
     s3.set(Fault::Healthy);
     assert_delivers(&edge, &s3, clicks);
 }
 
 #[test]
-fn an_upload_that_is_corrupted_on_its_way_is_refused_and_sent_again() {
+fn an_upload_that_is_corrupted_on_its_way_is_rejected_and_sent_again() {
     // By its CRC32, and by the SHA-256 that the signature covers.
     for (checksum, status) in [("when_supported", 400), ("when_required", 500)] {
         let s3 = S3::start();
@@ -157,7 +169,7 @@ fn an_upload_that_is_corrupted_on_its_way_is_refused_and_sent_again() {
         edge.wait_until("a second attempt", |_| s3.puts().len() >= 2);
         assert_eq!(s3.puts()[0].status, Some(status), "the store checks");
         assert!(s3.objects("clicks").is_empty());
-        assert_eq!(edge.metric(&of_feed("feed_parked", "all")), 0, "nobody needs to mend it");
+        assert_eq!(edge.metric(&of_feed("feed_parked", "all")), 0, "no action is required");
         s3.set(Fault::Healthy);
         assert_delivers(&edge, &s3, clicks);
     }
@@ -204,7 +216,7 @@ fn peak_memory(edge: &Edge) -> u64 {
 }
 
 #[test]
-fn an_object_that_changed_in_the_outbox_is_moved_aside_and_delays_nobody() {
+fn an_object_that_changed_in_the_outbox_is_moved_aside_and_delays_no_other() {
     let s3 = S3::start();
     s3.set(Fault::Unavailable);
     let edge = edge(&s3, "").start();
@@ -219,29 +231,29 @@ fn an_object_that_changed_in_the_outbox_is_moved_aside_and_delays_nobody() {
     s3.set(Fault::Healthy);
     assert_delivers(&edge, &s3, Vec::new());
     assert_eq!(fs::read(edge.dir().join("spool/quarantine/all").join(&key)).unwrap(), bytes);
-    assert!(edge.log().contains("a damaged object"));
+    assert!(edge.log().contains("object is damaged; moved to quarantine"));
 }
 
 #[test]
-fn a_foreign_object_under_our_key_parks_the_feed_until_it_is_taken_away() {
+fn a_foreign_object_under_our_key_suspends_the_feed_until_it_is_removed() {
     let s3 = S3::start();
     s3.set(Fault::Unavailable);
     let edge = edge(&s3, "prefix = \"brand\"").start();
     let clicks = click(&edge, "a", 5);
     edge.wait_until("an object waits", |_| !waiting(&edge).is_empty());
     let key = format!("brand/{}", waiting(&edge)[0]);
-    s3.write("clicks", &key, b"somebody else's");
+    s3.write("clicks", &key, b"other content");
     s3.set(Fault::Healthy);
     wait_until_parked(&edge, "all");
     let log = edge.log();
     let said = log.lines().find(|line| line.contains("ERROR")).expect("an operator must act");
-    assert!(said.contains(&format!("{key} is there already in clicks and is another object")), "{said}");
+    assert!(said.contains(&format!("{key} exists in clicks with other content")), "{said}");
     s3.remove("clicks", &key);
     assert_delivers(&edge, &s3, clicks);
 }
 
 #[test]
-fn where_nobody_may_look_an_object_that_is_there_counts_as_ours() {
+fn an_existing_object_that_cannot_be_compared_counts_as_ours() {
     let s3 = S3::start();
     s3.set(Fault::Blind);
     let edge = edge(&s3, "").start();
@@ -250,12 +262,12 @@ fn where_nobody_may_look_an_object_that_is_there_counts_as_ours() {
     assert!(uploads(&edge, "present") >= 1);
     assert_delivers(&edge, &s3, clicks);
     let log = edge.log();
-    let told: Vec<_> = log.lines().filter(|line| line.contains("s3:GetObject")).collect();
-    assert!(told.len() == 1 && told[0].contains("WARN"), "once: {told:#?}");
+    let warnings: Vec<_> = log.lines().filter(|line| line.contains("s3:GetObject")).collect();
+    assert!(warnings.len() == 1 && warnings[0].contains("WARN"), "once: {warnings:#?}");
 }
 
 #[test]
-fn a_store_whose_name_is_not_known_is_waited_for_until_the_right_one_is_configured() {
+fn uploads_wait_while_the_name_of_the_store_does_not_resolve() {
     let s3 = S3::start();
     let sink = s3.sink_toml("clicks", "").replace(&s3.endpoint(), "http://nowhere.invalid");
     let edge = Edge::builder().feed_into("all", &["*"], &sink).section(HASTY).start();
@@ -309,4 +321,91 @@ fn a_storm_of_503_is_met_with_one_upload_at_a_time_and_forgotten_after_it() {
     s3.set(Fault::Healthy);
     edge.wait_until("the limit has grown again", |edge| limit(edge) >= 2);
     assert_delivers(&edge, &s3, clicks);
+}
+
+#[test]
+fn the_log_line_of_a_rejected_upload_has_the_facts_and_a_remedy() {
+    let s3 = S3::start();
+    s3.set(Fault::Forbidden("/all-test-".into()));
+    let edge = edge(&s3, "").start();
+    click(&edge, "a", 1);
+    wait_until_parked(&edge, "all");
+    let line = logged(&edge, "sink rejected the upload; feed suspended");
+    for (field, expected) in [
+        ("level", json!("ERROR")),
+        ("feed", json!("all")),
+        ("key", json!(waiting(&edge)[0])),
+        ("status", json!(403)),
+        ("code", json!("AccessDenied")),
+        ("request_id", json!(REQUEST_ID)),
+        ("error", json!("the store answered 403 AccessDenied: AccessDenied")),
+    ] {
+        assert_eq!(line[field], expected, "{field} in {line}");
+    }
+    assert!(line["remedy"].as_str().unwrap().contains("s3:PutObject"), "{line}");
+    assert_eq!(edge.log().matches("sink rejected the upload").count(), 1, "once per outage");
+}
+
+#[test]
+fn without_an_answer_the_log_line_has_the_chain_of_causes() {
+    let s3 = S3::start();
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let sink = s3.sink_toml("clicks", "").replace(&s3.endpoint(), &format!("http://{closed}"));
+    let edge = Edge::builder().feed_into("all", &["*"], &sink).section(HASTY).start();
+    click(&edge, "a", 1);
+    edge.wait_until("it was tried", |edge| uploads(edge, "retried") >= 1);
+    let line = logged(&edge, "upload failed; retrying");
+    assert_eq!((&line["level"], line.get("status"), line.get("code")), (&json!("WARN"), None, None));
+    let error = line["error"].as_str().unwrap();
+    assert!(
+        error.starts_with("no answer from the store: dispatch failure: ") && error.contains("refused"),
+        "{error}"
+    );
+    assert!(line["remedy"].as_str().unwrap().contains("`endpoint`"), "{line}");
+}
+
+/// Probes one sink.
+fn probe_one(sink: &str, dry_put: bool) -> Result<String, ProbeError> {
+    let config = format!("[[feeds]]\nname = \"all\"\nworkspaces = [\"*\"]\n{sink}");
+    let feeds: Vec<Feed> = toml::from_str::<toml::Table>(&config).unwrap()["feeds"].clone().try_into().unwrap();
+    let mut probes = probe(&feeds, dry_put).unwrap();
+    assert_eq!((probes.len(), probes[0].feed.as_str()), (1, "all"));
+    probes.remove(0).outcome
+}
+
+#[test]
+fn a_probe_of_a_healthy_bucket_stores_an_object_only_on_request() {
+    let s3 = S3::start();
+    let sink = s3.sink_toml("clicks", "prefix = \"brand\"");
+    assert!(probe_one(&sink, false).is_ok());
+    assert!(s3.puts().is_empty());
+    let note = probe_one(&sink, true).unwrap();
+    let objects = s3.objects("clicks");
+    assert_eq!(objects.len(), 1);
+    assert!(objects[0].starts_with("brand/_test/all-") && note.contains(&objects[0]), "{note}: {objects:?}");
+    let put = &s3.puts()[0];
+    assert_eq!((put.status, put.header("if-none-match")), (Some(200), Some("*")));
+    assert_eq!(put.header("x-amz-content-sha256"), put.header("x-amz-meta-sha256"), "signed like a delivery");
+}
+
+#[test]
+fn a_probe_reports_what_is_missing() {
+    let s3 = S3::start();
+    let sink = s3.sink_toml("clicks", "");
+    for (fault, dry_put, parts) in [
+        (Fault::Forbidden("/clicks".into()), false, ["HEAD of the bucket: the store answered 403", "s3:ListBucket"]),
+        (Fault::Forbidden("/_test/".into()), true, ["PUT of a test object: the store answered 403", "s3:PutObject"]),
+        (Fault::Unavailable, false, ["the store answered 503", "retried"]),
+    ] {
+        s3.set(fault);
+        let text = probe_one(&sink, dry_put).unwrap_err().to_string();
+        assert!(parts.iter().all(|part| text.contains(part)), "{text}");
+    }
+    s3.set(Fault::Healthy);
+    let text = probe_one(&s3.sink_toml("later", ""), true).unwrap_err().to_string();
+    assert!(text.contains("404") && text.contains("create the bucket"), "{text}");
+    s3.write_credentials(crate::KEY, "another secret");
+    let error = probe_one(&sink, true).unwrap_err();
+    assert_eq!((error.error.details().status, error.lacks.as_deref()), (Some(403), None), "{error}");
+    assert!(error.to_string().contains("secret access key"), "{error}");
 }

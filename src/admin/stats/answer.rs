@@ -1,4 +1,4 @@
-//! What an answer looks like. Names are those of the event where it has them; what is absent is left out.
+//! The JSON of an answer. Names are those of click events where those have them; absent values are omitted.
 
 use serde::Serialize;
 
@@ -45,10 +45,10 @@ struct Numbers {
     last: Option<String>,
 }
 
-/// An entry of a series, or one of the largest.
+/// An entry of a series or of a breakdown.
 #[derive(Default, Serialize)]
 struct Entry {
-    /// When the hour or the day begins.
+    /// Start of the hour or the day.
     #[serde(skip_serializing_if = "Option::is_none")]
     time: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -125,7 +125,7 @@ impl<'a> Answer<'a> {
     }
 
     pub fn to_json(&self) -> String {
-        // Nothing in it can fail.
+        // No value of it can fail.
         let mut text = serde_json::to_string(self).unwrap_or_default();
         text.push('\n');
         text

@@ -1,4 +1,4 @@
-//! The query's parameters. What is wrong is told with its name, its value and what to write instead.
+//! The parameters of a query. An error names the parameter, its value and the remedy.
 
 use std::{fmt::Display, ops::Range};
 
@@ -9,13 +9,13 @@ use crate::{runtime::Hour, stats::store::reader::MAX_ROWS};
 
 const HOUR: u64 = 3_600_000_000;
 
-/// Hours of the range that nobody names.
+/// Hours of the default range.
 const DEFAULT_HOURS: u64 = 24;
 
-/// Range up to which a series is by the hour, in hours, unless somebody says otherwise.
+/// Longest range with an hourly series by default, in hours.
 const BY_HOUR: u64 = 48;
 
-/// What a workspace is taken apart into.
+/// The breakdown of a workspace.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum By {
     Links,
@@ -61,7 +61,7 @@ impl By {
     }
 }
 
-/// What a request asks for.
+/// The parsed parameters.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Params {
     /// Microseconds since the Unix epoch.
@@ -84,10 +84,14 @@ impl Params {
         let mut seen = Vec::new();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             let Some(name) = known.iter().copied().find(|known| *known == name) else {
-                return Err(wrong(&name, &value, format!("is no parameter here; there are {}", known.join(", "))));
+                return Err(wrong(
+                    &name,
+                    &value,
+                    format!("is not a parameter of this route; it has {}", known.join(", ")),
+                ));
             };
             if seen.contains(&name) {
-                return Err(wrong(name, &value, "stands there twice; write it once"));
+                return Err(wrong(name, &value, "is given twice; give it once"));
             }
             seen.push(name);
             match name {
@@ -108,12 +112,12 @@ impl Params {
             }
         }
         if params.by.is_some() && params.step.is_some() {
-            return Err("`step` goes with a series, and `by` asks for none; leave one of them out".into());
+            return Err("`step` is for a series, and `by` for a breakdown; omit one of them".into());
         }
         Ok(params)
     }
 
-    /// The hours of the range: the one that it begins in, and all up to its end.
+    /// The hours of the range, from the one that contains its begin to the one that contains its end.
     pub fn hours(&self, now: u64) -> Result<Range<u64>, String> {
         let until = self.until.map_or(now / HOUR + 1, |until| until.div_ceil(HOUR));
         let from = self.from.map_or(until.saturating_sub(DEFAULT_HOURS), |from| from / HOUR);
@@ -128,7 +132,7 @@ impl Params {
         Ok(from..until)
     }
 
-    /// What the series has an entry for.
+    /// The interval of the series.
     pub fn step(&self, covered: &Covered) -> Result<Step, String> {
         let hours = covered.hours.end - covered.hours.start;
         let step = match (self.step, covered.whole_days_before) {
@@ -136,9 +140,7 @@ impl Params {
                 return Err(wrong(
                     "step",
                     "hour",
-                    format!(
-                        "asks for more than there is: hours before {summed}:00Z were summed into days; write `step=day`"
-                    ),
+                    format!("is not available: hours before {summed}:00Z were summed into days; use `step=day`"),
                 ));
             }
             (Some(step), _) => step,
@@ -150,7 +152,7 @@ impl Params {
             Step::Day => ("day", hours.div_ceil(24)),
         };
         if rows > MAX_ROWS as u64 {
-            let remedy = format!("makes {rows} entries of this range, more than {MAX_ROWS}; ask for a shorter one");
+            let remedy = format!("gives {rows} entries for this range, more than {MAX_ROWS}; use a shorter range");
             return Err(wrong("step", name, remedy));
         }
         Ok(step)
@@ -159,7 +161,7 @@ impl Params {
     fn by(&mut self, name: &str, value: &str, has_step: bool) -> Result<(), String> {
         match value {
             "hours" | "days" if has_step => {
-                return Err(wrong(name, value, "says what the series is by; leave out `step`"));
+                return Err(wrong(name, value, "sets the interval of a series; omit `step`"));
             }
             "hours" => self.step = Some(Step::Hour),
             "days" => self.step = Some(Step::Day),
@@ -189,13 +191,13 @@ fn one_of<T: Copy>(name: &str, value: &str, choices: &[(&str, T)]) -> Result<T, 
 
 fn time(name: &str, value: &str) -> Result<u64, String> {
     let hour = |text: &str| text.parse::<Hour>().ok().map(|hour| hour.since_epoch() * HOUR);
-    // In a query a `+` that nobody encoded is a space.
+    // In a query an unencoded `+` is a space.
     let moment = || value.replace(' ', "+").parse::<jiff::Timestamp>().ok();
     hour(value)
         .or_else(|| hour(&format!("{value}T00")))
         .or_else(|| u64::try_from(moment()?.as_microsecond()).ok())
         .ok_or_else(|| {
-            let remedy = "is no time; write it like 2026-11-23, 2026-11-23T09 or 2026-11-23T09:00:00Z";
+            let remedy = "is not a time; write it like 2026-11-23, 2026-11-23T09 or 2026-11-23T09:00:00Z";
             wrong(name, value, remedy)
         })
 }

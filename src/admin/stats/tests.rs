@@ -1,4 +1,4 @@
-//! Requests as they come, against a store that is filled by hand.
+//! Requests against a store with known counts.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -49,7 +49,7 @@ fn catalog() -> CatalogStore {
 }
 
 impl World {
-    /// Clicks of the last hours and of thirty days ago, which are summed up.
+    /// Clicks of the last hours and of thirty days ago, which are summed into days.
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let live = StatsHandle::new(dir.path());
@@ -86,7 +86,7 @@ impl World {
         Self { dir, stats }
     }
 
-    fn get(&self, target: &str) -> Result<Value, Refusal> {
+    fn get(&self, target: &str) -> Result<Value, QueryError> {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let text = self.stats.answer_now(&format!("{ROOT}{path}"), query, NOW)?;
         Ok(serde_json::from_str(&text).unwrap())
@@ -98,7 +98,7 @@ impl World {
 
     fn bad(&self, target: &str) -> String {
         match self.get(target) {
-            Err(Refusal::Bad(text)) => text,
+            Err(QueryError::Bad(text)) => text,
             other => panic!("{target}: {other:?}"),
         }
     }
@@ -127,7 +127,7 @@ fn a_link_has_totals_and_a_series() {
 }
 
 #[test]
-fn domain_and_slashtag_are_looked_up_as_the_redirect_does() {
+fn domain_and_slashtag_are_looked_up_as_in_a_redirect() {
     let world = World::new();
     for (target, clicks) in [
         ("links/GO.Brand.com:8080/spring/", 12),
@@ -156,7 +156,7 @@ fn domain_and_slashtag_are_looked_up_as_the_redirect_does() {
         "planets/earth",
         "",
     ] {
-        assert!(matches!(world.get(target), Err(Refusal::Unknown(_))), "{target}: {:?}", world.get(target));
+        assert!(matches!(world.get(target), Err(QueryError::Unknown(_))), "{target}: {:?}", world.get(target));
     }
     for target in ["links/go.brand.com", "links//spring", "domains/a..b", "domains/", "links/go.brand.com/a%00"] {
         world.bad(target);
@@ -164,7 +164,7 @@ fn domain_and_slashtag_are_looked_up_as_the_redirect_does() {
 }
 
 #[test]
-fn a_domain_tells_its_top_links_and_a_workspace_is_taken_apart() {
+fn a_domain_has_its_top_links_and_a_workspace_its_breakdowns() {
     let world = World::new();
     let top = |target: &str| {
         let answer = world.get(target).unwrap();
@@ -191,7 +191,7 @@ fn a_domain_tells_its_top_links_and_a_workspace_is_taken_apart() {
 }
 
 #[test]
-fn days_that_were_summed_are_whole_and_the_answer_says_so() {
+fn summed_days_are_whole_and_the_answer_states_it() {
     let world = World::new();
     // Thirty days ago, half past nine: the range ends before, and covers the day all the same.
     let answer = world.get("links/go.brand.com/spring?from=2026-10-25T02&until=2026-10-25T03").unwrap();
@@ -228,7 +228,7 @@ fn ranges_are_read_as_they_are_written() {
 }
 
 #[test]
-fn what_is_wrong_is_told_by_parameter_value_and_remedy() {
+fn an_error_names_parameter_value_and_remedy() {
     let world = World::new();
     for (query, parts) in [
         ("from=yesterday", &["`from=yesterday`", "2026-11-23T09"][..]),
@@ -256,22 +256,22 @@ fn what_is_wrong_is_told_by_parameter_value_and_remedy() {
 }
 
 #[test]
-fn without_counts_the_answer_says_why() {
+fn without_counts_the_answer_has_the_reason() {
     let off = Stats::new(None, Arc::new(catalog()));
-    let refusal = off.answer_now("/v1/stats/workspaces/w-1", "", NOW).unwrap_err();
-    assert!(matches!(&refusal, Refusal::Unavailable(text) if text.contains("stats.enabled")), "{refusal:?}");
+    let error = off.answer_now("/v1/stats/workspaces/w-1", "", NOW).unwrap_err();
+    assert!(matches!(&error, QueryError::Unavailable(text) if text.contains("stats.enabled")), "{error:?}");
 
     let world = World::new();
     let file = world.dir.path().join("stats.sqlite");
     std::fs::write(&file, "damaged".repeat(999)).unwrap();
     let _ = std::fs::remove_file(world.dir.path().join("stats.sqlite-wal"));
-    assert!(matches!(world.get("workspaces/w-1"), Err(Refusal::Unavailable(_))));
+    assert!(matches!(world.get("workspaces/w-1"), Err(QueryError::Unavailable(_))));
     std::fs::remove_file(&file).unwrap();
-    assert!(matches!(world.get("workspaces/w-1"), Err(Refusal::Unavailable(_))));
+    assert!(matches!(world.get("workspaces/w-1"), Err(QueryError::Unavailable(_))));
 }
 
 #[test]
-fn a_quiet_edge_is_as_fresh_as_whoever_counts_says() {
+fn a_quiet_edge_is_as_fresh_as_its_aggregator_reports() {
     let world = World::new();
     let live = world.stats.live.clone().unwrap();
     let until = |world: &World| {
@@ -285,15 +285,15 @@ fn a_quiet_edge_is_as_fresh_as_whoever_counts_says() {
 }
 
 #[test]
-fn queries_wait_for_each_other_and_not_for_ever() {
+fn queries_wait_for_each_other_up_to_a_limit() {
     let world = World::new();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let answered = AtomicU64::new(0);
     runtime.block_on(async {
         let path = "/v1/stats/workspaces/w-1";
         let held = Arc::clone(&world.stats.running).acquire_many_owned(QUERIES as u32).await.unwrap();
-        let refused = world.stats.answer(path, "").await;
-        assert!(matches!(&refused, Err(Refusal::Unavailable(text)) if text.contains("try again")), "{refused:?}");
+        let busy = world.stats.answer(path, "").await;
+        assert!(matches!(&busy, Err(QueryError::Unavailable(text)) if text.contains("try again")), "{busy:?}");
         drop(held);
         for _ in 0..2 * QUERIES {
             world.stats.answer(path, "").await.unwrap();

@@ -1,7 +1,7 @@
 //! A file as the body of an upload, piece by piece.
 //!
-//! Its length is known, so it goes out with `Content-Length` and without chunks. It tells how far it has come: an
-//! upload that makes no progress is noticed long before the whole of it would time out.
+//! Its length is known, so it is sent with `Content-Length` and without chunks. It reports its progress: an upload that
+//! makes none is detected long before the whole of it would time out.
 
 use std::{
     fs::File,
@@ -23,40 +23,40 @@ use tokio::{
 
 use crate::runtime::failpoint::fail_point;
 
-/// Bytes that are read at a time, and all that an upload holds in memory (times the two or three places where a
-/// piece is on its way out).
+/// Bytes that are read at a time, and all that an upload holds in memory (times the two or three buffers that a piece
+/// passes through).
 const PIECE: u64 = 64 * 1024;
 
-/// The body, of the file's next `length` bytes, and its progress.
+/// Returns a body of the file's next `length` bytes, and its progress.
 pub fn stream(file: File, length: u64) -> (ByteStream, Progress) {
     let (sent, progress) = watch::channel(0);
     let body = FileBody { file: tokio::fs::File::from_std(file), left: length, buffer: Vec::new(), sent };
     (ByteStream::new(SdkBody::from_body_1_x(body)), Progress { sent: progress, length })
 }
 
-/// How far a body has come.
+/// The progress of a body.
 pub struct Progress {
     sent: watch::Receiver<u64>,
     length: u64,
 }
 
 impl Progress {
-    /// Returns when the store has neither taken a piece nor answered for as long as `patience`. The time begins with
-    /// the first piece, as connecting and credentials have bounds of their own.
-    pub async fn stalled(mut self, patience: Duration) {
+    /// Returns when the store has neither taken a piece nor answered for `limit`. The time begins with the first piece,
+    /// as connecting and credentials have timeouts of their own.
+    pub async fn stalled(mut self, limit: Duration) {
         let mut more = self.sent.changed().await;
         while more.is_ok() {
-            match timeout(patience, self.sent.changed()).await {
+            match timeout(limit, self.sent.changed()).await {
                 Ok(next) => more = next,
                 Err(_) => return,
             }
         }
         if *self.sent.borrow() < self.length {
-            // The client has given up, and is about to say why.
+            // The client has given up, and is about to return its error.
             return pending().await;
         }
         fail_point("put_sent");
-        sleep(patience).await;
+        sleep(limit).await;
     }
 }
 
@@ -64,7 +64,7 @@ struct FileBody {
     file: tokio::fs::File,
     left: u64,
     buffer: Vec<u8>,
-    /// Bytes so far. Gone when the client lets go of the body.
+    /// Bytes so far. Dropped when the client drops the body.
     sent: watch::Sender<u64>,
 }
 
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_comes_out_whole_and_its_length_is_known() {
+    async fn a_file_is_sent_whole_and_its_length_is_known() {
         let content: Vec<u8> = (0..200_000_u32).map(|n| n as u8).collect();
         let (body, progress) = stream(file(&content), 200_000);
         assert_eq!(body.size_hint(), (200_000, Some(200_000)));
@@ -126,25 +126,25 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_that_is_cut_meanwhile_is_an_error() {
+    async fn a_file_that_is_truncated_meanwhile_is_an_error() {
         let (body, _) = stream(file(b"1234"), 5);
         assert!(body.collect().await.is_err());
     }
 
     #[tokio::test]
-    async fn an_upload_is_stalled_when_nobody_takes_the_next_piece() {
-        const PATIENCE: Duration = Duration::from_millis(400);
+    async fn an_upload_is_stalled_when_the_store_does_not_take_the_next_piece() {
+        const LIMIT: Duration = Duration::from_millis(400);
         let (body, progress) = stream(file(&vec![0; 400_000]), 400_000);
         let mut body = Box::pin(body.into_inner());
-        let stalled = tokio::spawn(progress.stalled(PATIENCE));
-        sleep(PATIENCE * 2).await;
-        assert!(!stalled.is_finished(), "nothing was asked for yet");
+        let stalled = tokio::spawn(progress.stalled(LIMIT));
+        sleep(LIMIT * 2).await;
+        assert!(!stalled.is_finished(), "no piece was taken yet");
         for _ in 0..4 {
             let piece = std::future::poll_fn(|cx| body.as_mut().poll_frame(cx)).await;
             assert_eq!(piece.unwrap().unwrap().into_data().unwrap().len() as u64, PIECE);
-            sleep(PATIENCE / 3).await;
-            assert!(!stalled.is_finished(), "it goes on");
+            sleep(LIMIT / 3).await;
+            assert!(!stalled.is_finished(), "it makes progress");
         }
-        timeout(PATIENCE * 2, stalled).await.unwrap().unwrap();
+        timeout(LIMIT * 2, stalled).await.unwrap().unwrap();
     }
 }

@@ -1,4 +1,4 @@
-//! The client of a bucket: credentials, address, and the bounds of every wait.
+//! The client of a bucket: credentials, endpoint and timeouts.
 
 use std::{sync::LazyLock, time::Duration};
 
@@ -22,7 +22,7 @@ static HTTP: LazyLock<SharedHttpClient> = LazyLock::new(|| {
     aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https()
 });
 
-/// A client with what the configuration and the credentials files say now.
+/// Builds a client from the configuration and the current credentials files.
 pub async fn client(config: &config::S3) -> Client {
     let shared = shared_config(config).await;
     let checksum = match config.request_checksum_calculation {
@@ -42,7 +42,7 @@ async fn shared_config(config: &config::S3) -> SdkConfig {
     let attempt = Duration::from_secs(config.attempt_timeout_secs);
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(Duration::from_secs(config.connect_timeout_secs))
-        // The client's read timeout would include the time in which the body goes out, so the sink has its own.
+        // The client's read timeout would include the time to send the body, so the sink has its own.
         .read_timeout(attempt)
         .operation_attempt_timeout(attempt)
         .operation_timeout(Duration::from_secs(config.operation_timeout_secs))
@@ -51,12 +51,12 @@ async fn shared_config(config: &config::S3) -> SdkConfig {
         .http_client(HTTP.clone())
         .region(Region::new(config.region.clone()))
         .retry_config(RetryConfig::disabled())
-        // The sink watches the progress of an upload itself, with a bound that stands in the configuration.
+        // The sink watches the progress of an upload itself, with a configured timeout.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .timeout_config(timeouts);
     if let Some(file) = &config.credentials_file {
         let files = EnvConfigFiles::builder().with_file(EnvConfigFileKind::Credentials, file).build();
-        // Without a client it panics, even when the file asks for no request.
+        // Without a client the provider panics, even when the file needs no request.
         let provider_config = ProviderConfig::default()
             .with_http_client(HTTP.clone())
             .with_region(Some(Region::new(config.region.clone())));

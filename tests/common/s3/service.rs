@@ -29,7 +29,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{Fault, KEY, Put, ROLE_KEY, ROLE_SECRET, ROLE_TOKEN, RoleRequest, SECRET};
+use super::{Fault, KEY, Put, REQUEST_ID, ROLE_KEY, ROLE_SECRET, ROLE_TOKEN, RoleRequest, SECRET};
 
 const LARGEST_BODY: usize = 64 << 20;
 
@@ -106,7 +106,7 @@ async fn answer(state: Arc<State>, request: Request<Incoming>, connection: usize
                 let mut bytes = body.to_vec();
                 let middle = bytes.len() / 2;
                 bytes[middle] ^= 1;
-                // The service looks at the signed SHA-256 first. Where there is a CRC32, have it prove its worth.
+                // The service looks at the signed SHA-256 first. Where there is a CRC32, let that be what fails.
                 if parts.headers.get("x-amz-checksum-crc32").is_some_and(|crc| *crc != *crc32(&bytes)) {
                     state.answered(put, StatusCode::BAD_REQUEST);
                     return Ok(error(StatusCode::BAD_REQUEST, "BadDigest"));
@@ -150,7 +150,9 @@ fn crc32(bytes: &[u8]) -> String {
 }
 
 fn error(status: StatusCode, code: &str) -> Response<Body> {
-    xml(status, format!("<Error><Code>{code}</Code><Message>{code}</Message></Error>"))
+    let mut response = xml(status, format!("<Error><Code>{code}</Code><Message>{code}</Message></Error>"));
+    response.headers_mut().insert("x-amz-request-id", header::HeaderValue::from_static(REQUEST_ID));
+    response
 }
 
 fn xml(status: StatusCode, body: String) -> Response<Body> {
@@ -186,7 +188,7 @@ impl State {
         }
     }
 
-    /// Keeps an upload, and tells its number.
+    /// Keeps an upload, and returns its number.
     fn note(&self, path: &str, headers: &HeaderMap, connection: usize) -> usize {
         let mut puts = self.puts.lock().unwrap();
         let (path, headers) = (path.to_owned(), headers.clone());
