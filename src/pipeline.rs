@@ -34,6 +34,7 @@ use crate::{
     session::SessionError,
     spool::{Spool, SpoolError},
     stats::Live,
+    visitor::TablesError,
 };
 
 /// Why the pipeline did not start.
@@ -44,6 +45,8 @@ pub enum StartError {
     Preflight(#[from] PreflightError),
     #[error(transparent)]
     Quality(#[from] QualityError),
+    #[error(transparent)]
+    Tables(#[from] TablesError),
     #[error(transparent)]
     Capture(#[from] CaptureError),
     #[error(transparent)]
@@ -61,6 +64,7 @@ impl Classified for StartError {
         match self {
             Self::Preflight(error) => error.class(),
             Self::Quality(error) => error.class(),
+            Self::Tables(error) => error.class(),
             Self::Capture(error) => error.class(),
             Self::Sessions(error) => error.class(),
             Self::Spool(error) => error.class(),
