@@ -36,6 +36,7 @@ use crate::{
     session::SessionError,
     spool::{Spool, SpoolError},
     stats::Live,
+    visitor::TablesError,
 };
 
 /// Why the pipeline did not start.
@@ -46,6 +47,8 @@ pub enum StartError {
     Preflight(#[from] PreflightError),
     #[error(transparent)]
     Quality(#[from] QualityError),
+    #[error(transparent)]
+    Tables(#[from] TablesError),
     #[error(transparent)]
     Capture(#[from] CaptureError),
     #[error(transparent)]
@@ -63,6 +66,7 @@ impl Classified for StartError {
         match self {
             Self::Preflight(error) => error.class(),
             Self::Quality(error) => error.class(),
+            Self::Tables(error) => error.class(),
             Self::Capture(error) => error.class(),
             Self::Sessions(error) => error.class(),
             Self::Spool(error) => error.class(),
