@@ -53,7 +53,7 @@ fn a_click_arrives_in_the_bucket() {
     assert_eq!(put.header("x-amz-server-side-encryption"), None);
 
     let object = fs::read(s3.root().join("clicks").join(&key)).unwrap();
-    let sha256 = clickedge::object::reader::hex(&Sha256::digest(&object));
+    let sha256 = clickedge::object::digest::hex(&Sha256::digest(&object));
     assert_eq!(put.header("x-amz-content-sha256"), Some(sha256.as_str()), "the body is signed");
     assert_eq!(put.header("x-amz-checksum-crc32"), Some(put.crc32.as_str()));
     assert_eq!(put.header("content-length"), Some(object.len().to_string().as_str()));

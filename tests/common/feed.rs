@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, fs, io::Write, path::Path};
 
 use clickedge::{
     object::{
+        digest::hex,
         manifest::{Entry, Manifest},
         object_key,
-        reader::hex,
     },
     runtime::Hour,
 };
