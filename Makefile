@@ -1,38 +1,46 @@
-# The two commands of the README, and what they share.
-#
-#   make run      build, and start the demo on 127.0.0.1:8080
-#   make test     what proves the project; CI runs the same
-#   make judge    the long form of the tests that kill it, see tests/README.md
-#   make release  the binary for production, with link-time optimisation
+# `make` and `make help` list the targets: a comment with two `#` after a target is its line in that list.
 
 CARGO ?= cargo
 BINARY = $(or $(CARGO_TARGET_DIR),target)/debug/clickedge
 RELEASE = $(or $(CARGO_TARGET_DIR),target)/release/clickedge
 
-.PHONY: run test judge release bench tools
+.DEFAULT_GOAL := help
+.PHONY: help run test gate judge release bench manual words tools
 
-run: tools
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: tools ## Build, and start the demo on 127.0.0.1:8080
 	@$(CARGO) build --locked
 	@BINARY=$(BINARY) conf/demo/hints.sh
 	@exec $(BINARY) serve --config conf/demo.toml
 
-test: tools
+test: tools ## Run every test
 	@$(CARGO) test --locked
 
-judge: tools
-	@JUDGE_KILLS=200 JUDGE_BACKLOG_MB=2048 JUDGE_LATENCY_MILLIS=10000 \
-	  $(CARGO) test --locked --test judge -- --nocapture --test-threads 1
-	@COUNTS_CLICKS=1000000 $(CARGO) test --locked --test counts whatever_kills_it -- --nocapture
+gate: ## Run what CI runs: words, format, clippy, tests, configuration files, docs
+	@.ci/run
 
-release: tools
+judge: tools ## Run the long form of the crash and fault tests, see tests/README.md
+	@JUDGE_KILLS=200 JUDGE_BACKLOG_MB=2048 JUDGE_LATENCY_MILLIS=10000 \
+	  $(CARGO) test --locked --test integration judge:: -- --nocapture --test-threads 1
+	@COUNTS_CLICKS=1000000 $(CARGO) test --locked --test integration whatever_kills_it -- --nocapture
+
+release: tools ## Build the binary for production, with link-time optimisation
 	@$(CARGO) build --locked --release
 	@! grep -aqE 'CLICKEDGE_(LEAK|DIE_AT|PANIC_AT)' $(RELEASE) || { echo "$(RELEASE) holds what is for tests only"; exit 1; }
 
-bench: tools
+bench: tools ## Measure CPU per redirect next to nginx, see bench/README.md
 	@bench/redirect.sh
 
-# zlib-ng is built with cmake and a C compiler. As root on Debian they are installed; anybody else is told how.
-tools:
+manual: tools ## Write the generated tables of src/manual/*.md again
+	@UPDATE_MANUAL=1 $(CARGO) test --locked --lib manual::
+
+words: ## Check the wording of code and documents
+	@.ci/words
+
+# zlib-ng is built with cmake and a C compiler. As root on Debian this installs them; other users get the command.
+tools: ## Install cmake and a C compiler, or print how
 	@missing=; \
 	command -v cmake >/dev/null || missing="cmake"; \
 	command -v cc >/dev/null || missing="$$missing build-essential"; \

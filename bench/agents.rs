@@ -1,19 +1,19 @@
-//! How often the browser, the system and the device of an agent string are told as lists of real strings have them:
-//! `cargo bench --bench agents -- LIST...`, the lists being files that the caller has gathered.
+//! Accuracy of browser, system and device on lists of real agent strings: `cargo bench --bench agents -- LIST...`,
+//! where the lists are files that the caller has gathered.
 //!
-//! A list has a case a line, its fields parted by tabs:
+//! A list has a case a line, its fields separated by tabs:
 //!
 //! ```text
 //! agent string, browser, system, device, and any of name=value
 //! ```
-//! Browser and system are slugs, with a version behind a space where the list tells it; a device is a name of the
-//! schema. `-` stands for what the list does not tell, and is not counted. The names: `weight` (a share of real
-//! traffic; 1 when absent), and what the request says beside the string, as the headers have it: `brands`, `platform`,
-//! `platform-version`, `form-factors`, `mobile`, `requested-with`.
+//! Browser and system are slugs, with a version after a space where the list has one; a device is a name of the schema.
+//! `-` means that the list has no value, and is not counted. The names: `weight` (a share of real traffic; 1 when
+//! absent), and the client hints in the form of their headers: `brands`, `platform`, `platform-version`,
+//! `form-factors`, `mobile`, `requested-with`.
 //!
-//! Printed is, for each list, how many strings are told as bots (of which no more is told; who is a bot is judged
-//! elsewhere), of the others the share of right answers by weight, and the most frequent disagreements of all lists,
-//! each with one of its strings. A number before the lists says how many.
+//! Prints, for each list, the number of strings that are detected as bots (without more about them; see
+//! `bench/accuracy.rs`), of the others the share of right answers by weight, and the most frequent disagreements of all
+//! lists, each with one of its strings. A number before the lists sets how many.
 
 #![allow(clippy::unwrap_used)]
 
@@ -31,15 +31,15 @@ use clickedge::{
     },
 };
 
-/// Disagreements that are printed of each field.
+/// Disagreements that are printed for each field.
 const SHOWN: usize = 40;
 
 const FIELDS: [&str; 5] = ["browser", "its version", "system", "its version", "device"];
 
-/// Weights of one field: told right, and told by the list.
+/// Weights of one field: right answers, and values in the list.
 type Score = [(f64, f64); FIELDS.len()];
 
-/// By field and what was expected and told: weight, count, a string.
+/// By field, expected and found value: weight, count, a string.
 type Misses = HashMap<(usize, String, String), (f64, u32, String)>;
 
 fn main() {
@@ -50,7 +50,7 @@ fn main() {
     for path in &args {
         let list = fs::read_to_string(path).unwrap_or_else(|error| panic!("{path}: {error}"));
         let mut score = Score::default();
-        let bots = list.lines().filter(|line| !judge(line, &mut score, &mut misses)).count();
+        let bots = list.lines().filter(|line| !score_line(line, &mut score, &mut misses)).count();
         let share = |(right, all): (f64, f64)| if all > 0.0 { 100.0 * right / all } else { f64::NAN };
         let shares = score.map(|score| format!("{:>9.2} %", share(score)).replace("NaN %", "-  "));
         let name = path.rsplit('/').next().unwrap_or(path);
@@ -60,7 +60,7 @@ fn main() {
 }
 
 /// False for a bot.
-fn judge(line: &str, score: &mut Score, misses: &mut Misses) -> bool {
+fn score_line(line: &str, score: &mut Score, misses: &mut Misses) -> bool {
     let mut fields = line.split('\t');
     let mut field = || fields.next().unwrap_or("-");
     let (agent, browser, os, device) = (field(), field(), field(), field());
@@ -83,27 +83,27 @@ fn judge(line: &str, score: &mut Score, misses: &mut Misses) -> bool {
         return false;
     }
     let weight = more.get("weight").map_or(1.0, |weight| weight.parse().unwrap());
-    let mut count = |field: usize, expected: &str, told: &str, right: bool| {
+    let mut count = |field: usize, expected: &str, found: &str, right: bool| {
         score[field].1 += weight;
         if right {
             score[field].0 += weight;
         } else {
-            let miss = misses.entry((field, expected.to_owned(), told.to_owned())).or_default();
+            let miss = misses.entry((field, expected.to_owned(), found.to_owned())).or_default();
             *miss = (miss.0 + weight, miss.1 + 1, line.to_owned());
         }
     };
-    for (field, expected, told) in [(0, browser, named(facts.browser.as_ref())), (2, os, named(facts.os.as_ref()))] {
+    for (field, expected, found) in [(0, browser, named(facts.browser.as_ref())), (2, os, named(facts.os.as_ref()))] {
         let (name, version) = expected.split_once(' ').unwrap_or((expected, ""));
         if name != "-" {
-            count(field, name, &told.0, name == told.0);
+            count(field, name, &found.0, name == found.0);
         }
-        if !version.is_empty() && name == told.0 {
-            count(field + 1, name, &told.1, same(version, &told.1));
+        if !version.is_empty() && name == found.0 {
+            count(field + 1, name, &found.1, same(version, &found.1));
         }
     }
     if device != "-" {
-        let told = device_name(&facts);
-        count(4, device, &told, device == told);
+        let found = device_name(&facts);
+        count(4, device, &found, device == found);
     }
     true
 }
@@ -118,10 +118,10 @@ fn device_name(facts: &AgentFacts) -> String {
     facts.device.map_or("-", Device::name).to_owned()
 }
 
-/// Lists cut versions as they like: the shorter one must be how the longer one starts, zeros left out.
-fn same(expected: &str, told: &str) -> bool {
+/// Lists shorten versions in different ways: the shorter one must be a prefix of the longer one, zeros left out.
+fn same(expected: &str, found: &str) -> bool {
     let parts = |version: &str| version.trim_end_matches(".0").split('.').map(str::to_owned).collect::<Vec<_>>();
-    !told.is_empty() && parts(expected).iter().zip(parts(told)).all(|(a, b)| *a == b)
+    !found.is_empty() && parts(expected).iter().zip(parts(found)).all(|(a, b)| *a == b)
 }
 
 fn print(misses: Misses, shown: usize) {
@@ -129,13 +129,13 @@ fn print(misses: Misses, shown: usize) {
     sorted.sort_by(|a, b| b.1.0.total_cmp(&a.1.0).then_with(|| a.0.cmp(&b.0)));
     for (number, field) in FIELDS.iter().enumerate() {
         println!(
-            "\n{field}{}: expected, told, weight, strings, one of them",
+            "\n{field}{}: expected, found, weight, strings, one of them",
             if number % 2 == 1 { format!(" of the {}", FIELDS[number - 1]) } else { String::new() }
         );
-        for ((_, expected, told), (weight, count, agent)) in
+        for ((_, expected, found), (weight, count, agent)) in
             sorted.iter().filter(|miss| miss.0.0 == number).take(shown)
         {
-            println!("{expected:22} {told:22} {weight:9.4} {count:5}  {agent}");
+            println!("{expected:22} {found:22} {weight:9.4} {count:5}  {agent}");
         }
     }
 }

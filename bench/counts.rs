@@ -1,5 +1,5 @@
-//! What the store of counts costs: commits of clicks on popular and on ever new links, queries on millions of rows,
-//! and what it takes on the disk. `cargo bench --bench counts -- [HOURS]`
+//! Cost of the store of counts: commits of clicks on popular and on ever new links, queries on millions of rows, and
+//! the size on disk. `cargo bench --bench counts -- [HOURS]`
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -33,7 +33,7 @@ fn main() {
     drop(store);
     let file = dir.path().join("distinct.sqlite");
     let mut store = Store::open(&file).unwrap();
-    println!("every click another link, 20,000 clicks a commit:");
+    println!("a new link with every click, 20,000 clicks a commit:");
     fill(&mut store, 20, |n| clicks(&mut random, START + n / 10, 20_000, false));
     drop(store);
 
@@ -135,7 +135,7 @@ fn queries(snapshot: &Snapshot<'_>, hours: u64) {
     });
     let countries = Scope::All(Kind::Country, &workspace);
     time("workspace: top 10 countries", &|| snapshot.top(countries, &all, Order::Clicks, 10).unwrap().len());
-    time("nobody: known?", &|| usize::from(snapshot.knows(Scope::Workspace("nobody")).unwrap()));
+    time("unknown workspace", &|| usize::from(snapshot.knows(Scope::Workspace("unknown")).unwrap()));
 }
 
 struct Rows {

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# A catalog of a million links under load, and the account afterwards: every click that was answered must be in the
-# feed exactly once after a clean stop.
+# A catalog of a million links under load, and the account afterwards: every answered click must be in the feed exactly
+# once after a clean stop.
 #
 #   bench/million.sh [SECONDS]      default 20
 #
-# wrk asks for random links, each request with a number of its own in the query. Prints how long the catalog takes to
-# load, its bytes a link, what wrk saw, and what the feed holds. Fails when a click is missing, doubled or dropped.
+# wrk requests random links, each request with a unique number in the query. Prints the load time and the memory of the
+# catalog, the report of wrk, and the content of the feed. Fails when a click is missing, duplicated or dropped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -16,7 +16,7 @@ fi
 SECONDS_LOAD=${1:-20}
 LINKS=${LINKS:-1000000}
 DIR=$(mktemp -d "${TMPDIR:-/tmp}/clickedge-million.XXXXXX")
-# The rings lie in memory.
+# The rings are in memory.
 RINGS=$(mktemp -d /dev/shm/clickedge-bench.XXXXXX)
 EDGE=
 cleanup() {
@@ -78,7 +78,7 @@ until (exec 3<>"/dev/tcp/127.0.0.1/$PORT") 2>/dev/null; do
   kill -0 "$EDGE" 2>/dev/null || { cat "$DIR/log" >&2; exit 1; }
   sleep 0.1
 done
-awk -v a="$started" -v b="$(date +%s.%N)" -v n="$LINKS" 'BEGIN { printf "%d links loaded, and listening, in %.1f s\n", n, b - a }'
+awk -v a="$started" -v b="$(date +%s.%N)" -v n="$LINKS" 'BEGIN { printf "%d links loaded and listening in %.1f s\n", n, b - a }'
 
 wrk -t2 -c32 -d"$SECONDS_LOAD"s -s "$DIR/load.lua" "http://127.0.0.1:$PORT/" | tee "$DIR/wrk"
 if grep -qE 'Socket errors|Non-2xx or 3xx' "$DIR/wrk"; then
@@ -100,7 +100,7 @@ ids=$(grep -o '^{"id":"[^"]*"' "$DIR/events" | sort -u | wc -l)
 numbers=$(grep -o '"n":\["[^"]*"\]' "$DIR/events" | sort -u | wc -l)
 wrong=$(grep -vcE '"slashtag":"tag-([0-9]+)".*/landing/page-\1"' "$DIR/events" || true)
 echo "answers seen by wrk $seen, answered $answered, events $events, ids $ids, numbers $numbers, dropped $dropped, wrong $wrong"
-# wrk stops in the middle: a few answers per connection are on their way when it counts.
+# wrk stops in the middle: a few answers per connection are still in flight when it counts.
 if [ "$events" != "$answered" ] || [ "$ids" != "$answered" ] || [ "$numbers" != "$answered" ] || [ "$dropped" != 0 ] ||
   [ "$wrong" != 0 ] ||
   [ "$seen" -gt "$answered" ] || [ $((answered - seen)) -gt 64 ]; then

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # CPU time per redirect: clickedge and nginx, side by side in one run.
 #
-# Both answer the same 100,000 links with 302 on one core; wrk asks from the other, over keep-alive connections, with
-# a browser's request headers. nginx maps host and path to the destination, returns it, and writes a JSON access log:
-# once line by line, as `access_log` does when nothing else is said, and once through a buffer of 64 kB.
-# clickedge redirects and captures each click; its worker, spool and delivery share the core, and every click ends
-# in a gzipped object. The two take turns; what is printed is the median of the rounds, and the ratios of the medians.
+# Both answer the same 100,000 links with 302 on one core; wrk runs on the other, over keep-alive connections, with the
+# request headers of a browser. nginx maps host and path to the destination, returns it, and writes a JSON access log:
+# once line by line, the default of `access_log`, and once through a buffer of 64 kB. clickedge redirects and captures
+# each click; its worker, spool and delivery share the core, and every click ends in a gzipped object. The two take
+# turns; the output is the median of the rounds, and the ratios of the medians.
 #
 #   bench/redirect.sh [ROUNDS] [SECONDS]      default 5 rounds of 8 seconds
 #
@@ -19,7 +19,7 @@ SECONDS_EACH=${2:-8}
 LINKS=100000
 CONNECTIONS=32
 DIR=$(mktemp -d "${TMPDIR:-/tmp}/clickedge-bench.XXXXXX")
-# The rings lie in memory.
+# The rings are in memory.
 RINGS=$(mktemp -d /dev/shm/clickedge-bench.XXXXXX)
 TICK=$(getconf CLK_TCK)
 
@@ -44,7 +44,7 @@ cleanup() {
 }
 trap cleanup EXIT
 
-# Two ports that nobody listens on, below the range that outgoing connections take.
+# A free port, below the range of outgoing connections.
 free_port() {
   local port=$1
   while (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do port=$((port + 1)); done
@@ -180,11 +180,11 @@ wait_for() {
     (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null && return
     sleep 0.1
   done
-  echo "port $1 does not open" >&2
+  echo "port $1 did not open" >&2
   exit 1
 }
 
-# User and system ticks of a process's threads whose name matches.
+# User and system ticks of the threads of a process with a matching name.
 ticks() {
   local pid=$1 name=${2:-.} sum=0 task stat
   for task in /proc/"$pid"/task/*; do
@@ -197,7 +197,7 @@ ticks() {
   echo "$sum"
 }
 
-# Requests that wrk made in one round; dies on any error.
+# Prints the number of requests of one round of wrk; exits on any error.
 load() {
   local out
   out=$(taskset -c 1 wrk -t1 -c"$CONNECTIONS" -d"$SECONDS_EACH"s -s "$DIR/load.lua" "http://127.0.0.1:$1/")
@@ -215,7 +215,7 @@ metric() {
   exec 3>&-
 }
 
-# Until every click is delivered: the work of a round belongs to the round.
+# Waits until every click is delivered: the work of a round belongs to the round.
 settle() {
   sleep 0.3
   while [ "$(metric clickedge_ring_clicks)" != 0 ] || [ "$(metric 'clickedge_events_pending{feed="bench"}')" != 0 ]; do
@@ -241,7 +241,7 @@ wait_for "$ADMIN_PORT"
 sleep 1
 NGINX_WORKER=$(pgrep -P "$NGINX" | head -1)
 
-# A first turn for each, to warm up; it also proves that both answer with redirects only.
+# A first round for each, to warm up; it also proves that both answer with redirects only.
 load "$NGINX_PORT" >/dev/null
 load "$BUFFERED_PORT" >/dev/null
 load "$EDGE_PORT" >/dev/null

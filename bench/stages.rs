@@ -1,4 +1,4 @@
-//! What each stage costs for one click, on one core: `cargo bench`.
+//! Cost of each stage for one click, on one core: `cargo bench`.
 //!
 //! Absolute times mean little on a shared machine; compare figures of one run.
 
@@ -51,7 +51,7 @@ const AGENT: &[u8] =
 const EVENT: Wanted = Wanted { tally: false, event: true };
 const TALLY: Wanted = Wanted { tally: true, event: false };
 const BOTH: Wanted = Wanted { tally: true, event: true };
-/// What people send, one of each kind.
+/// What humans send, one of each kind.
 const MIX: [&str; 6] = [
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36",
     "Mozilla/5.0 (iPhone; CPU iPhone OS 18_3_2 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.3.1 Mobile/15E148 Safari/604.1",
@@ -60,7 +60,7 @@ const MIX: [&str; 6] = [
     "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Mobile/22B83 Instagram 360.0.0.27.86 (iPhone15,3; iOS 18_1; en_GB; scale=3.00; 1290x2796; 670000000)",
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:133.0) Gecko/20100101 Firefox/133.0",
 ];
-/// What costs most of all that was tried: these, over and over until a header is full.
+/// The most expensive pieces known: each repeated until a header is full.
 const HOSTILE: [&str; 8] = [
     "a",
     "- ",
@@ -143,21 +143,26 @@ fn read(header: &RequestHeader) -> Head<'_> {
     Head::read(&header.method, header.raw_path(), header.version, &header.headers)
 }
 
+fn geo(file: &Path) -> Arc<GeoStore> {
+    let geo = GeoStore::default();
+    geo.publish(Database::read(file).unwrap());
+    Arc::new(geo)
+}
+
 fn state(config: &config::Quality) -> Arc<quality::State> {
-    Arc::new(quality::State::open(config).unwrap())
+    Arc::new(quality::State::new(config).unwrap())
 }
 
 fn enricher(dir: &Path) -> Enricher {
     let geoip = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/demo/geoip.mmdb");
     let (config, registry) = (config::Enrich::default(), Registry::new());
-    let metrics = SessionMetrics::new(&registry);
-    let sessions = Sessions::open(dir, &config, clock::unix_micros(), &metrics).unwrap();
+    let sessions = Sessions::open(dir, &config, None, clock::unix_micros()).unwrap();
     Enricher::new(&Shared {
         sessions: Arc::new(sessions),
-        geo: Arc::new(GeoStore::open(Some(&geoip)).unwrap()),
+        geo: geo(&geoip),
         counts: true,
-        sources: Arc::new(Sources::open(&config::Enrich::default()).unwrap()),
-        crawlers: Arc::new(CrawlerStore::open(|| Ok(CrawlerLists::default())).unwrap()),
+        sources: Arc::default(),
+        crawlers: Arc::default(),
         router: Router::new(&[]),
         pop: "bench".into(),
         config,
@@ -197,7 +202,7 @@ fn redirect(c: &mut Criterion) {
     group.finish();
 }
 
-/// The way that needs no shared memory and does not survive a crash: a box for each click, in a queue.
+/// The alternative without shared memory, which does not survive a crash: a box for each click, in a queue.
 struct Wiped(Box<[u8]>);
 
 impl Wiped {
@@ -237,7 +242,7 @@ fn capture(c: &mut Criterion) {
     let facts = facts(1);
     let mut group = c.benchmark_group("capture");
     group.throughput(Throughput::Elements(CLICKS));
-    // A worker empties the ring now and then; a batch is what one finds after a nap under load.
+    // A worker empties the ring from time to time; a batch is what it finds after a sleep under load.
     group.bench_function("ring: push", |b| {
         b.iter_batched(
             || drain(inlet),
@@ -309,9 +314,9 @@ fn enrich(c: &mut Criterion) {
     });
     let agent_text = std::str::from_utf8(AGENT).unwrap();
     group.bench_function("agent, not cached", |b| b.iter(|| agent::parse(black_box(agent_text)).bot.is_none()));
-    let mut people = MIX.iter().cycle();
-    group.bench_function("agent, not cached: what people send", |b| {
-        b.iter(|| agent::parse(black_box(people.next().unwrap())).bot.is_none());
+    let mut humans = MIX.iter().cycle();
+    group.bench_function("agent, not cached: what humans send", |b| {
+        b.iter(|| agent::parse(black_box(humans.next().unwrap())).bot.is_none());
     });
     for piece in HOSTILE {
         let long = piece.repeat(wire::MAX_HEADER / piece.len());
@@ -342,7 +347,7 @@ fn enrich(c: &mut Criterion) {
     group.finish();
 }
 
-/// What the packer does with each tally: links that were clicked before, and new ones.
+/// The packer's work on each tally: links that were clicked before, and new ones.
 fn count(c: &mut Criterion) {
     let dir = tempfile::tempdir_in("/dev/shm").unwrap();
     let mut enricher = enricher(dir.path());
@@ -363,7 +368,7 @@ fn count(c: &mut Criterion) {
         let (mut next, micros) = (0, clock::unix_micros());
         group.bench_function(name, |b| {
             b.iter(|| {
-                // As the packer does it: a part ends, and the next begins with nothing.
+                // As in the packer: a part ends, and the next begins empty.
                 if next == tallies.len() {
                     (next, delta) = (0, Delta::default());
                 }
@@ -376,7 +381,7 @@ fn count(c: &mut Criterion) {
     group.finish();
 }
 
-/// What the operator's lists add to a click.
+/// Cost of the operator's lists.
 fn bench_sources<M: criterion::measurement::Measurement>(group: &mut criterion::BenchmarkGroup<'_, M>) {
     const NETWORKS: u32 = 100_000;
     let dir = tempfile::tempdir().unwrap();
@@ -400,7 +405,7 @@ fn bench_sources<M: criterion::measurement::Measurement>(group: &mut criterion::
         });
     });
     let places = referrer::Places::read(&enrich).unwrap();
-    group.bench_function("referrer, beside 500 places", |b| {
+    group.bench_function("referrer, with 500 places", |b| {
         b.iter(|| referrer::referral(black_box(b"https://l.facebook.com/"), b"", "go.brand.com", &places).is_some());
     });
     group.bench_function("referrer, by its mark", |b| {

@@ -1,12 +1,12 @@
-//! What a click costs after its redirect, on one core, for a mix as edges see it: `cargo bench --bench worker`.
+//! Cost of a click after its redirect, on one core, for a realistic mix: `cargo bench --bench worker`.
 //!
-//! The mix is made, not recorded, from a seed: links by Zipf's law, 20,000 visitors, agents by rough shares (applications
-//! with a string for each phone model among them), referrers, languages and queries as they come on shared links, and
-//! addresses spread over the 57,000 networks of a made database. As at an edge, a click is read from a ring into which it
-//! was written a moment ago, and events are written in batches. Each step is measured alone over the same clicks, then
-//! the whole, with everything that a worker remembers. Figures are CPU time of this thread, the least of several
-//! rounds; the first round, in which caches fill, is one of its own. `-- TEXT` measures only the steps with that text in
-//! their name.
+//! The mix is generated from a seed, not recorded: links by Zipf's law, 20,000 visitors, agents by rough shares (among
+//! them applications with a string for each phone model), referrers, languages and queries as on shared links, and
+//! addresses spread over the 57,000 networks of a generated database. As at an edge, a click is read from a ring into
+//! which it was written a moment ago, and events are written in batches. Each step is measured alone over the same
+//! clicks, then all together, with all caches of a worker. Figures are CPU time of this thread, the least of several
+//! rounds; the first round, in which caches fill, is reported separately. `-- TEXT` measures only the steps with that
+//! text in their name.
 
 #![allow(clippy::unwrap_used)]
 
@@ -54,10 +54,16 @@ const ROUNDS: usize = 7;
 const OBJECT: usize = 20_000;
 /// Text that the packer collects before it compresses.
 const COLLECTED_BYTES: usize = 64 * 1024;
-/// Clicks that a worker finds in its rings when it looks: what comes in 20 milliseconds at an edge with 10,000 a second.
+/// Clicks that a worker finds in its rings: those of 20 milliseconds at an edge with 10,000 a second.
 const WAITING: usize = 200;
-/// A worker hands a batch on when it has grown to this.
+/// Size at which a worker hands on a batch.
 const BATCH_BYTES: usize = 128 * 1024;
+
+fn geo(file: &Path) -> Arc<GeoStore> {
+    let geo = GeoStore::default();
+    geo.publish(Database::read(file).unwrap());
+    Arc::new(geo)
+}
 
 fn main() {
     let raw = mix::clicks(CLICKS, address);
@@ -90,7 +96,7 @@ fn main() {
     tallies(&clicks, &shared);
 }
 
-/// The packer's part: events as they come from the journal, collected, and compressed.
+/// The packer's part: events from the journal, collected, and compressed.
 fn gzip(events: &[u8], ends: &[usize]) {
     const NAME: &str = "gzip, level 3, in objects of 20,000 events";
     if !is_wanted(NAME) {
@@ -127,11 +133,11 @@ fn gzip(events: &[u8], ends: &[usize]) {
         }
         times.push(time);
     }
-    tell(NAME, &times, ends.len());
+    report(NAME, &times, ends.len());
     println!("  {} bytes an event", bytes / ends.len());
 }
 
-/// The steps of a worker that are more than a copy.
+/// The steps of a worker, except plain copies.
 fn steps(clicks: &[Vec<u8>], addresses: &[IpAddr], shared: &Shared) {
     let alone =
         |name: &str, run: &mut dyn FnMut(&Facts<'_>)| step(name, clicks, run, |_| {}, |run, facts| run(facts));
@@ -170,7 +176,7 @@ fn steps(clicks: &[Vec<u8>], addresses: &[IpAddr], shared: &Shared) {
     });
 }
 
-/// What counting adds: the packer's fold of the tallies.
+/// Cost of counting: the packer's fold of the tallies.
 fn tallies(clicks: &[Vec<u8>], shared: &Shared) {
     let mut enricher = Enricher::new(shared);
     let tally = Wanted { tally: true, event: false };
@@ -199,17 +205,16 @@ fn tallies(clicks: &[Vec<u8>], shared: &Shared) {
 
 fn shared(dir: &Path) -> Shared {
     let (config, registry) = (config::Enrich::default(), Registry::new());
-    let metrics = SessionMetrics::new(&registry);
     let database = dir.join("city.mmdb");
     fs::write(&database, cities()).unwrap();
     Shared {
-        sessions: Arc::new(Sessions::open(dir, &config, clock::unix_micros(), &metrics).unwrap()),
-        geo: Arc::new(GeoStore::open(Some(&database)).unwrap()),
-        sources: Arc::new(Sources::open(&config).unwrap()),
-        crawlers: Arc::new(CrawlerStore::open(|| Ok(CrawlerLists::default())).unwrap()),
+        sessions: Arc::new(Sessions::open(dir, &config, clock::unix_micros()).unwrap()),
+        geo: geo(&database),
+        sources: Arc::default(),
+        crawlers: Arc::default(),
         router: Router::new(&[]),
         pop: "bench".into(),
-        quality: Arc::new(quality::State::open(&config::Quality::default()).unwrap()),
+        quality: Arc::new(quality::State::new(&config::Quality::default()).unwrap()),
         counts: true,
         feeds: Vec::new(),
         config,
@@ -218,14 +223,14 @@ fn shared(dir: &Path) -> Shared {
     }
 }
 
-/// An address of the visitor, in one of the made database's networks.
+/// An address of the visitor, in one of the generated networks.
 fn address(visitor: u32) -> IpAddr {
     let mut random = fastrand::Rng::with_seed(visitor.into());
     IpAddr::from([random.u8(1..224), random.u8(..), random.u8(..), random.u8(..)])
 }
 
 /// A database with a place for each IPv4 network of 16 bits: 4,000 cities in 100 countries, with names in eight
-/// languages, as those that are sold have them.
+/// languages, as in commercial ones.
 fn cities() -> Vec<u8> {
     #[derive(Serialize)]
     struct Record {
@@ -301,7 +306,7 @@ fn step<S: ?Sized>(
         time
     };
     let times: Vec<Duration> = std::iter::repeat_with(round).take(ROUNDS + 1).collect();
-    tell(name, &times, clicks.len());
+    report(name, &times, clicks.len());
 }
 
 fn is_wanted(name: &str) -> bool {
@@ -310,7 +315,7 @@ fn is_wanted(name: &str) -> bool {
 }
 
 /// The least of all rounds but the first, and the first.
-fn tell(name: &str, times: &[Duration], clicks: usize) {
+fn report(name: &str, times: &[Duration], clicks: usize) {
     let micros = |time: &Duration| time.as_secs_f64() * 1e6 / clicks as f64;
     let (first, others) = times.split_first().unwrap();
     println!("{name:<50} {:>10.2} {:>10}", micros(others.iter().min().unwrap()), format!("({:.2})", micros(first)));

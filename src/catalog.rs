@@ -105,6 +105,11 @@ impl Catalog {
         self.index.len()
     }
 
+    /// Whether a link belongs to this workspace.
+    pub fn has_workspace(&self, id: &str) -> bool {
+        self.workspaces.iter().any(|workspace| &**workspace == id)
+    }
+
     /// Number of domains.
     pub fn domains(&self) -> usize {
         self.domains.len()
@@ -156,16 +161,6 @@ pub struct CatalogStore {
 }
 
 impl CatalogStore {
-    /// Loads the configured file.
-    ///
-    /// # Errors
-    /// See [`LoadError`].
-    pub fn open(config: &config::Catalog) -> Result<(Self, Report), LoadError> {
-        let (catalog, report) = source::load_file(config)?;
-        let store = Self::of(catalog, config);
-        Ok((store, report))
-    }
-
     /// A store around a catalog that is already compiled.
     pub fn of(catalog: Catalog, config: &config::Catalog) -> Self {
         Self {
@@ -175,11 +170,11 @@ impl CatalogStore {
         }
     }
 
-    /// Loads the file again and swaps it in. On an error the catalog in service stays.
+    /// Reads and compiles the file, and compares it with the current catalog. Changes nothing.
     ///
     /// # Errors
     /// See [`LoadError`].
-    pub fn reload(&self) -> Result<Report, LoadError> {
+    pub fn read(&self) -> Result<(Catalog, Report), LoadError> {
         let (new, report) = source::load_file(&self.config)?;
         let old = self.load().links();
         let allowed = self.config.max_shrink_ratio;
@@ -187,9 +182,13 @@ impl CatalogStore {
             let file = self.config.file.display().to_string();
             return Err(LoadError::Shrunk { file, old, new: new.links(), allowed });
         }
-        self.current.store(Arc::new(new));
+        Ok((new, report))
+    }
+
+    /// Makes another catalog the current one.
+    pub fn publish(&self, catalog: Catalog) {
+        self.current.store(Arc::new(catalog));
         self.loaded_at_secs.store(clock::unix_secs(), Ordering::Relaxed);
-        Ok(report)
     }
 
     /// The names that the slashtag of a raw path has: as the catalog writes it, if it has the link, and in normal form.

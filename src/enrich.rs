@@ -1,10 +1,18 @@
-//! Enrichment: worker threads turn raw clicks into click events and hand them on, feed by feed.
+//! Enrichment: worker threads turn raw clicks into click events, and send them to the spool in batches.
 //!
-//! Each worker owns one end of the rings ([`Inlet`]) and everything it needs to know: caches, buffers. The one thing that
-//! they share and write is the table of [`session`], in which two hardly ever want the same place. They poll their rings and sleep for [`NAP`] when these are
-//! empty: waking a worker would cost the redirect a system call.
+//! Each worker owns one end of the rings ([`Inlet`]) and all of its caches and buffers. The only thing that workers
+//! share and write is the table of [`session`](crate::session), in which two workers rarely need the same place. They
+//! poll their rings and sleep for [`NAP`] when these are empty: waking a worker would cost the redirect a system
+//! call.
 //!
-//! A worker that fails on one click counts it as dropped, says so, and goes on with the next.
+//! A worker that fails on a click counts it as dropped, logs it, and continues with the next.
+//!
+//! | module | content |
+//! |---|---|
+//! | `worker` | the loop from the rings to the spool |
+//! | [`encoder`] | from the facts of a click to its event and its tally |
+//! | `fragments` | JSON that the catalog has rendered, checked once and cached |
+//! | [`privacy`], [`route`] | what events reveal of visitors, which feeds take them |
 
 pub mod encoder;
 mod fragments;
@@ -42,19 +50,19 @@ use crate::{
     visitor::{Sources, bot::CrawlerStore, geo::GeoStore},
 };
 
-/// How long a worker sleeps when its rings are empty. They must hold what arrives meanwhile. Under load a worker
-/// then wakes for hundreds of clicks at a time, and seldom takes the processor from a listener.
+/// How long a worker sleeps when its rings are empty. They must hold what arrives in that time. Under load a worker
+/// then wakes for hundreds of clicks at a time, and rarely takes the processor from a listener.
 pub const NAP: Duration = Duration::from_millis(10);
 
 /// Events on their way from a worker to the spool.
 #[derive(Default)]
 pub struct Batch {
-    /// Tallies and encoded events, one behind the other.
+    /// Tallies and encoded events, one after the other.
     pub text: Vec<u8>,
     pub entries: Vec<Entry>,
     /// The feeds of all entries.
     feeds: Vec<u16>,
-    /// How far each ring has been read with this batch, clicks that became no event included.
+    /// How far each ring has been read with this batch, including clicks that became no event.
     pub marks: Vec<Mark>,
 }
 
@@ -64,7 +72,7 @@ pub struct Entry {
     pub id: EventId,
     /// When the click was answered, microseconds since the Unix epoch.
     pub micros: u64,
-    /// The click that it was.
+    /// Where the click lies in its ring.
     pub mark: Mark,
     /// Where in [`Batch::text`] its tally begins, the event follows, and both end.
     start: u32,
@@ -83,12 +91,12 @@ impl Batch {
         self.entries.push(Entry { id, micros, mark, start: start as u32, event: event as u32, end, feeds });
     }
 
-    /// Whether there is nothing to tell.
+    /// Whether it holds neither events nor positions of rings.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty() && self.marks.is_empty()
     }
 
-    /// Notes that a ring has been read up to here.
+    /// Records that a ring has been read up to here.
     pub fn read(&mut self, mark: Mark) {
         match self.marks.iter_mut().find(|known| known.ring == mark.ring) {
             Some(known) => known.end = mark.end,
@@ -96,12 +104,12 @@ impl Batch {
         }
     }
 
-    /// What an entry counts for; empty if nobody counts.
+    /// The tally of an entry; empty when clicks are not counted.
     pub fn tally_of(&self, entry: &Entry) -> &[u8] {
         &self.text[entry.start as usize..entry.event as usize]
     }
 
-    /// The event as JSON; empty if no feed takes it.
+    /// The event as JSON; empty when no feed takes it.
     pub fn event_of(&self, entry: &Entry) -> &[u8] {
         &self.text[entry.event as usize..entry.end as usize]
     }
@@ -117,14 +125,14 @@ pub struct Shared {
     pub geo: Arc<GeoStore>,
     pub sources: Arc<Sources>,
     pub sessions: Arc<Sessions>,
-    /// The operator's lists of crawlers and people.
+    /// The operator's lists: crawlers, and agents that are not crawlers.
     pub crawlers: Arc<CrawlerStore>,
     pub router: Router,
     pub pop: String,
     pub config: config::Enrich,
     pub metrics: Arc<EnrichMetrics>,
     pub stats: Arc<StatsMetrics>,
-    /// What is known for judging clicks, shared with the redirect.
+    /// State of the detectors of abuse, shared with the redirect.
     pub quality: Arc<quality::State>,
     /// Events made for each feed, in the order of the configuration.
     pub feeds: Vec<IntCounter>,
@@ -139,10 +147,10 @@ pub struct Enrich {
 }
 
 impl Enrich {
-    /// Starts one worker for each inlet. They send batches to `spool`, and wait when it takes none.
+    /// Starts one worker for each inlet. Workers send batches to `spool`, and wait while it is full.
     ///
     /// # Errors
-    /// When the system gives no more threads.
+    /// When the system cannot start a thread.
     pub fn start(shared: Shared, inlets: Vec<Inlet>, spool: &Sender<Batch>, panics: &PanicWatch) -> io::Result<Self> {
         let shared = Arc::new(shared);
         let stopping = Arc::new(AtomicBool::new(false));
@@ -160,12 +168,14 @@ impl Enrich {
         Ok(Self { threads, stopping })
     }
 
-    /// Waits until every captured click was handed to the spool. Call it when nothing is captured any more.
+    /// Waits until every captured click is in the spool. Call it when no clicks are captured any more.
     pub fn drain(self) {
         self.stopping.store(true, Ordering::Release);
         for thread in self.threads {
             if thread.join().is_err() {
-                tracing::error!("a worker thread has failed; its clicks stay in the rings");
+                tracing::error!(
+                    "internal error: an enrichment worker has failed; its clicks stay in the rings; please report this bug"
+                );
             }
         }
     }

@@ -47,7 +47,7 @@ pub struct ClickEvent<'a> {
     pub edge: Edge<'a>,
 }
 
-/// Who clicked, as far as it may be told.
+/// Who clicked, as far as privacy allows.
 pub struct Client<'a> {
     /// Primary subtag of the preferred language, two or three lower-case letters.
     pub language: Option<&'a str>,
@@ -65,7 +65,7 @@ pub struct Code {
 }
 
 impl Code {
-    /// The code of a text, in either case; `None` when it is none.
+    /// The code of a text, in either case; `None` when the text is no code.
     pub fn read(text: &[u8]) -> Option<Self> {
         let is_code = (1..=3).contains(&text.len()) && text.iter().all(u8::is_ascii_alphanumeric);
         let mut characters = [0; 3];
@@ -82,7 +82,7 @@ impl Code {
     }
 }
 
-/// Where the client address lies, as the GeoIP database has it.
+/// The location of the client address, from the GeoIP database.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Location {
     /// ISO 3166-1 alpha-2, lower case.
@@ -105,7 +105,7 @@ pub struct Agent<'a> {
     pub browser: Option<&'a Named>,
     pub os: Option<&'a Named>,
     pub device: Option<Device>,
-    /// The text of the last three, if somebody keeps it.
+    /// The text of the last three, if the caller has it cached.
     pub text: Option<&'a AgentText>,
 }
 
@@ -116,7 +116,7 @@ pub enum AgentType {
 }
 
 impl AgentType {
-    /// The slug that stands in the event.
+    /// The slug in the event.
     pub fn name(self) -> &'static str {
         match self {
             Self::Human => "human",
@@ -136,27 +136,57 @@ pub struct Bot {
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum BotReason {
-    /// The agent string names a crawler, a previewer, a monitor or a scanner, calls itself one, or is no browser's by its
-    /// form; or the client hints name a browser without a screen.
+    /// The agent string names a crawler, a previewer, a monitor or a scanner, calls itself one, or does not have the
+    /// form of a browser's; or the client hints name a headless browser.
     Agent,
     /// The agent string names an HTTP library or a command-line client, or a browser whose headers are missing.
     Library,
     /// No agent string, or an empty one.
     EmptyAgent,
-    /// A `HEAD` request: nobody looks at the answer.
+    /// A `HEAD` request: no page is shown.
     Head,
     /// The browser fetches ahead of a click that may never come, and says so in a header.
     Prefetch,
     /// The browser or an application draws a preview, and says so in a header.
     Preview,
-    /// The address belongs to a network that no person browses from.
+    /// The address belongs to a network that humans do not browse from.
     Network,
-    /// The visitor clicks as no person does.
+    /// The visitor clicks as no human does.
     Behaviour,
 }
 
 impl BotReason {
-    /// The slug that stands in the event.
+    /// In the order of the schema.
+    pub const ALL: [Self; 8] = [
+        Self::Agent,
+        Self::Library,
+        Self::EmptyAgent,
+        Self::Head,
+        Self::Prefetch,
+        Self::Preview,
+        Self::Network,
+        Self::Behaviour,
+    ];
+
+    /// What it means, in the words of the manual's table.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Agent => {
+                "the agent string names a bot or is not a browser's; or the client hints name a headless browser"
+            }
+            Self::Library => {
+                "the agent string names an HTTP library, or a browser that would have sent headers which are missing"
+            }
+            Self::EmptyAgent => "no agent string, or an empty one",
+            Self::Head => "a `HEAD` request",
+            Self::Prefetch => "a header declares a prefetch",
+            Self::Preview => "a header declares a preview",
+            Self::Network => "the address belongs to a hosting or cloud provider",
+            Self::Behaviour => "a burst: many links within seconds, as mail gateways open them",
+        }
+    }
+
+    /// The slug in the event.
     pub fn name(self) -> &'static str {
         match self {
             Self::Agent => "agent",
@@ -186,7 +216,37 @@ pub enum BotClass {
 }
 
 impl BotClass {
-    /// The slug that stands in the event.
+    /// In the order of the schema.
+    pub const ALL: [Self; 10] = [
+        Self::Search,
+        Self::SocialPreview,
+        Self::Ai,
+        Self::Seo,
+        Self::Monitoring,
+        Self::Scanner,
+        Self::Feed,
+        Self::Advertising,
+        Self::Library,
+        Self::Other,
+    ];
+
+    /// What it means, in the words of the manual's table.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Search => "crawler of a search engine",
+            Self::SocialPreview => "link preview of a social network or a messenger",
+            Self::Ai => "crawler or assistant of an AI provider",
+            Self::Seo => "crawler of a search engine optimisation or marketing tool",
+            Self::Monitoring => "uptime or performance monitor",
+            Self::Scanner => "security scanner",
+            Self::Feed => "feed reader",
+            Self::Advertising => "crawler of an advertising network",
+            Self::Library => "HTTP library or command-line client",
+            Self::Other => "any other bot",
+        }
+    }
+
+    /// The slug in the event.
     pub fn name(self) -> &'static str {
         match self {
             Self::Search => "search",
@@ -211,7 +271,7 @@ pub struct Named {
     pub version: Option<String>,
 }
 
-/// What kind of thing the visitor holds.
+/// What kind of device the visitor uses.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Device {
     Pc,
@@ -226,7 +286,7 @@ pub enum Device {
 }
 
 impl Device {
-    /// The slug that stands in the event.
+    /// The slug in the event.
     pub fn name(self) -> &'static str {
         match self {
             Self::Pc => "pc",
@@ -280,7 +340,7 @@ pub enum OriginType {
 }
 
 impl OriginType {
-    /// The slug that stands in the event.
+    /// The slug in the event.
     pub fn name(self) -> &'static str {
         match self {
             Self::Social => "social",
@@ -339,7 +399,7 @@ impl Query<'_> {
     }
 }
 
-/// Whether the click looks like what it claims to be.
+/// The verdict on a click, and its reasons.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Quality {
     pub verdict: Verdict,
@@ -355,7 +415,7 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// The slug that stands in the event.
+    /// The slug in the event.
     pub fn name(self) -> &'static str {
         match self {
             Self::Clean => "clean",

@@ -12,8 +12,27 @@ pub mod registry;
 pub mod reloadable;
 pub mod resource;
 
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::Path,
+};
+
 pub use list::ListError;
 pub use mmdb::DatabaseError;
 pub use registry::Registry;
 pub use reloadable::{Cached, Reloadable};
-pub use resource::{Description, Resource, ResourceError};
+pub use resource::{Description, FileResource, Resource, ResourceError};
+
+/// Reads a file as a whole.
+///
+/// # Errors
+/// When it cannot be read, or, as invalid data, when it has more than `max_bytes`.
+pub fn read_bounded(file: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(file)?.take(max_bytes + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > max_bytes {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("it has more than {max_bytes} bytes")));
+    }
+    Ok(bytes)
+}

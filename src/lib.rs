@@ -27,6 +27,7 @@
 //! | [`verify`] | proves from outside that a feed is complete |
 //! | [`pipeline`] | wires the stages, owns start and shutdown order |
 //! | [`server`], [`admin`], [`cli`] | the process around it |
+//! | [`manual`] | the operator's manual, chapter by chapter |
 //!
 //! A click is never in fewer than one place: a ring lets go of it when the journal has it, the journal when an object
 //! holds it, the outbox when the sink has acknowledged it.
@@ -63,6 +64,7 @@ pub mod event;
 pub mod files;
 pub mod link;
 pub mod listener;
+pub mod manual;
 pub mod object;
 pub mod pipeline;
 pub mod quality;

@@ -1,6 +1,7 @@
 //! The sockets that answer clicks: Pingora's listeners, and certificates by server name.
 
 pub mod certificates;
+mod store;
 
 use std::{io, net::TcpListener, sync::Arc};
 
@@ -11,8 +12,12 @@ use pingora::{
 };
 
 pub use certificates::{CertificateError, Certificates};
+pub use store::CertificateStore;
 
-use crate::config;
+use crate::{
+    config,
+    runtime::{Class, Classified},
+};
 
 /// Why the sockets cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -23,10 +28,17 @@ pub enum ListenError {
         #[source]
         source: io::Error,
     },
-    #[error(transparent)]
-    Certificate(#[from] CertificateError),
     #[error("cannot set up TLS on {address}: {reason}")]
     Tls { address: std::net::SocketAddr, reason: String },
+}
+
+impl Classified for ListenError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Bind { source, .. } => Class::of_io(source),
+            Self::Tls { .. } => Class::Internal,
+        }
+    }
 }
 
 /// Proves that an address can be had. Pingora binds it later, and panics in a thread of its own when it cannot.
@@ -37,16 +49,20 @@ pub fn probe(address: std::net::SocketAddr) -> Result<(), ListenError> {
     TcpListener::bind(address).map(drop).map_err(|source| ListenError::Bind { address, source })
 }
 
-/// Adds the configured sockets to a proxy service.
+/// Adds the configured sockets to a proxy service, each with its certificates.
 ///
 /// # Errors
-/// When an address cannot be had, or a certificate is bad.
-pub fn add<P>(service: &mut Service<HttpProxy<P>>, listeners: &[config::Listener]) -> Result<(), ListenError>
+/// When an address is taken or not of this machine, or TLS cannot be set up.
+pub fn add<P>(
+    service: &mut Service<HttpProxy<P>>,
+    listeners: &[config::Listener],
+    certificates: &[Arc<CertificateStore>],
+) -> Result<(), ListenError>
 where
     P: ProxyHttp + Send + Sync + 'static,
     P::CTX: Send + Sync,
 {
-    for listener in listeners {
+    for (listener, certificates) in listeners.iter().zip(certificates) {
         let address = listener.address;
         probe(address)?;
         // A lone `[::]` takes IPv4, too; beside an IPv4 socket of the same port it must not.
@@ -57,10 +73,9 @@ where
             service.add_tcp_with_settings(&address.to_string(), options);
             continue;
         }
-        let certificates = Certificates::load(&listener.tls)?;
         let mut tls = TlsSettings::intermediate("", "")
             .map_err(|error| ListenError::Tls { address, reason: error.to_string() })?;
-        tls.set_cert_resolver(Arc::new(certificates));
+        tls.set_cert_resolver(Arc::clone(certificates) as _);
         service.add_tls_with_settings(&address.to_string(), Some(options), tls);
     }
     Ok(())

@@ -1,8 +1,8 @@
-//! The binary: all of it is in the library.
+//! The `clickedge` binary. Everything is in the library.
 
 use std::process::ExitCode;
 
-/// Raw clicks are made on one thread and dropped on another: jemalloc keeps that cheap.
+/// Raw clicks are allocated on one thread and freed on another, which jemalloc keeps cheap.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

@@ -7,54 +7,67 @@
 //! [`Gauges`] render the metrics, and the [`Reloader`] reads the operator files again.
 
 mod account;
+mod classes;
 mod drain;
+pub mod files;
 mod gauges;
+pub mod preflight;
 mod reload;
 mod start;
 
 use std::{io, sync::Arc};
 
 pub use account::Account;
+pub use files::OperatorFiles;
 pub use gauges::Gauges;
+pub use preflight::PreflightError;
 pub use reload::Reloader;
 
 use crate::{
     capture::{Capture, CaptureError},
-    catalog::{CatalogStore, LoadError},
+    catalog::CatalogStore,
     deliver::Deliver,
     enrich::Enrich,
-    files::{list::ListError, mmdb::DatabaseError},
+    quality::QualityError,
     redirect::Redirector,
-    runtime::PanicWatch,
+    runtime::{Class, Classified, PanicWatch},
     session::SessionError,
     spool::{Spool, SpoolError},
     stats::Live,
-    visitor::{SourceError, bot::CrawlersError},
 };
 
 /// Why the pipeline did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// The preflight found errors in files or folders.
     #[error(transparent)]
-    Catalog(#[from] LoadError),
+    Preflight(#[from] PreflightError),
     #[error(transparent)]
-    GeoIp(#[from] DatabaseError),
-    #[error(transparent)]
-    Source(#[from] SourceError),
-    #[error(transparent)]
-    Crawlers(#[from] CrawlersError),
+    Quality(#[from] QualityError),
     #[error(transparent)]
     Capture(#[from] CaptureError),
     #[error(transparent)]
     Sessions(#[from] SessionError),
     #[error(transparent)]
     Spool(#[from] SpoolError),
-    #[error(transparent)]
-    List(#[from] ListError),
     #[error("client_address.header is not a header name")]
     Header(#[from] http::header::InvalidHeaderName),
     #[error("cannot start a stage: {0}")]
     Io(#[from] io::Error),
+}
+
+impl Classified for StartError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Preflight(error) => error.class(),
+            Self::Quality(error) => error.class(),
+            Self::Capture(error) => error.class(),
+            Self::Sessions(error) => error.class(),
+            Self::Spool(error) => error.class(),
+            Self::Header(_) => Class::Config,
+            Self::Io(error) => Class::of_io(error),
+        }
+    }
 }
 
 /// Everything between the listeners and the sinks, running.
@@ -97,8 +110,8 @@ impl Pipeline {
         self.counts.clone()
     }
 
-    /// Whether a thread has failed, which is an internal error. Clicks are answered and captured until the rings are
-    /// full; nothing is lost if another process takes over before.
+    /// Reports a thread that has panicked, which is an internal error. Clicks are still answered and captured until the
+    /// rings are full; nothing is lost if another process takes over before.
     pub fn panics(&self) -> PanicWatch {
         self.panics.clone()
     }

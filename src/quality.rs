@@ -1,8 +1,8 @@
-//! Whether a click looks like what it claims to be.
+//! Abuse detection: does a click look like what it claims to be?
 //!
-//! This module stands beside the flow and imports no stage: the workers ask it for the event's `quality`, the redirect
-//! whether to refuse. [`detect`] is a pure function of [`Evidence`]; what must be remembered from click to click
-//! (floods, guesses) is counted by the stages and comes in as evidence.
+//! Next to the flow; imports no stage. The workers ask for the event's `quality`, the redirect for the block policy.
+//! [`detect`] is a pure function of [`Evidence`]; what must be remembered from click to click ([`velocity`],
+//! [`enumeration`]) is counted by the stages and arrives as evidence.
 //!
 //! | reason | verdict | what it means |
 //! |---|---|---|
@@ -10,22 +10,22 @@
 //! | `cross-site-scripting` | malicious; weak evidence suspicious | markup or script that would run in a page |
 //! | `path-traversal` | malicious; weak evidence suspicious | steps up the folders, or a well-known system file |
 //! | `template-injection` | malicious | code for a template engine or an expression language |
-//! | `log-lookup` | malicious; weak evidence suspicious | `${jndi:` and its disguises |
-//! | `header-injection` | malicious; weak evidence suspicious | an encoded line end, with a header behind it |
+//! | `log-lookup` | malicious; weak evidence suspicious | `${jndi:` in any of its spellings |
+//! | `header-injection` | malicious; weak evidence suspicious | an encoded line end, with a header after it |
 //! | `command-injection` | malicious | a shell command |
-//! | `scanner` | suspicious | the agent names a tool that looks for weaknesses |
+//! | `scanner` | suspicious | the agent names a vulnerability scanner |
 //! | `impossible-headers` | suspicious | headers that no browser sends with this agent ([`fingerprint`]) |
 //! | `click-flood` | suspicious | one visitor clicks one link too often (`quality.flood_clicks`) |
-//! | `link-enumeration` | suspicious | the address has lately asked for many links that are none (`quality.enumeration_links`) |
-//! | `blocked-destination` | malicious | the link leads to a place on a block list ([`blocklist`]) |
+//! | `link-enumeration` | suspicious | the address has lately requested many unknown slashtags (`quality.enumeration_links`) |
+//! | `blocked-destination` | malicious | the destination is on a block list ([`blocklist`]) |
 //! | `data-center-network` | suspicious | the address belongs to a hosting provider |
 //! | `anonymizer-network` | suspicious | the address is an exit of Tor, a VPN or a public proxy |
-//! | `spam-referrer` | suspicious | the referrer is one that spammers send to be found in reports |
+//! | `spam-referrer` | suspicious | the referrer is one that spammers send to appear in reports |
 //!
-//! The verdict is the worst that a reason says, and clean without reasons. The default action of every reason is to
-//! mark: the click was answered, and whoever reads the feed may leave it out. So a missed attack costs a line in a
-//! report, and a false alarm costs a real click; the `rules` lean towards silence. `quality.block` makes the redirect
-//! refuse instead, for a reason at its full weight only: weak evidence is marked and never refused.
+//! The verdict is the worst of the reasons, and clean without reasons. By default a reason only marks: the click is
+//! answered, and the consumer of the feed may leave it out. So a missed attack costs a line in a report, and a false
+//! positive costs a real click; the `rules` prefer the former. `quality.block` makes the redirect block instead, for a
+//! reason with high [`Confidence`] only: weak evidence marks and never blocks.
 
 pub mod block;
 pub mod blocklist;
@@ -43,10 +43,10 @@ use self::{blocklist::Destinations, penalty::Penalties, signatures::Field};
 use crate::{
     config,
     event::{Quality, Reason, Reasons, Verdict},
-    files::list::ListError,
+    runtime::{Class, Classified},
 };
 
-/// What a click shows of its sender, as it came. Absent headers are empty.
+/// What a click shows of its sender, unchanged. Absent headers are empty.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Evidence<'a> {
     /// The slashtag as requested, still percent-encoded.
@@ -59,7 +59,7 @@ pub struct Evidence<'a> {
     pub agent: Claims,
     /// What else the headers show.
     pub headers: Headers<'a>,
-    /// The address has lately asked for many links that are none.
+    /// The address has lately requested many unknown slashtags.
     pub enumeration: bool,
     /// The visitor clicks this link too often.
     pub flood: bool,
@@ -73,10 +73,10 @@ pub struct Evidence<'a> {
     pub spam_referrer: bool,
 }
 
-/// What an agent string shows for itself: the same for every click with it, so it is worth remembering.
+/// What an agent string shows: the same for every click with it, so it is cached per string.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Claims {
-    /// The browser whose very own string it is.
+    /// The browser whose unmodified string it is.
     browser: Option<Browser>,
     attacks: Findings,
 }
@@ -85,7 +85,7 @@ impl Claims {
     /// Reads `User-Agent`.
     pub fn read(agent: &[u8]) -> Self {
         let browser = Browser::read(agent);
-        // Of a browser's own agent only the first brackets can hold anything.
+        // Of a browser's unmodified string only the first parentheses can hold an attack.
         let text = browser.map_or(agent, |(_, brackets)| brackets);
         let mut attacks = Findings::default();
         signatures::scan(text, Field::Agent, &mut attacks);
@@ -109,12 +109,12 @@ pub struct Findings {
     high: Reasons,
 }
 
-/// The verdict, with the reasons for it in a fixed order: clean without reasons, else the worst that a rule says.
+/// The verdict, with its reasons in a fixed order: clean without reasons, else that of the worst reason.
 pub fn classify(evidence: &Evidence<'_>) -> Quality {
     detect(evidence).quality()
 }
 
-/// Everything that speaks against a click. Allocates nothing, but for a buffer that each thread keeps.
+/// All reasons against a click. Allocates nothing but a buffer that each thread keeps.
 pub fn detect(evidence: &Evidence<'_>) -> Findings {
     let mut findings = evidence.agent.attacks;
     signatures::scan(evidence.path, Field::Address, &mut findings);
@@ -164,28 +164,37 @@ impl Findings {
     }
 }
 
-/// What the redirect and the workers share to judge clicks.
+/// The built-in signatures do not compile.
+#[derive(Debug, thiserror::Error)]
+#[error("internal error: cannot compile the signatures of attacks: {0}; please report this bug")]
+pub struct QualityError(#[from] aho_corasick::BuildError);
+
+impl Classified for QualityError {
+    fn class(&self) -> Class {
+        Class::Internal
+    }
+}
+
+/// The state of the detectors, which the redirect and the workers share.
 pub struct State {
     pub config: config::Quality,
     pub destinations: Destinations,
-    /// Visitors that the workers want refused; only when `click-flood` is refused.
+    /// Visitors that the workers want blocked; only when `click-flood` blocks.
     pub penalties: Option<Penalties>,
 }
 
 impl State {
-    /// Reads the block lists.
+    /// Detectors without a history and without block lists. Compiles the signatures.
     ///
     /// # Errors
-    /// See [`ListError`].
-    pub fn open(config: &config::Quality) -> Result<Self, ListError> {
-        let block = config.blocked();
-        if !block.is_empty() {
-            signatures::warm_up();
-        }
+    /// See [`QualityError`].
+    pub fn new(config: &config::Quality) -> Result<Self, QualityError> {
+        signatures::warm_up()?;
+        let penalties = config.blocked().contains(Reason::ClickFlood);
         Ok(Self {
             config: config.clone(),
-            destinations: Destinations::open(config)?,
-            penalties: block.contains(Reason::ClickFlood).then(|| Penalties::new(config.flood_secs)),
+            destinations: Destinations::default(),
+            penalties: penalties.then(|| Penalties::new(config.flood_secs)),
         })
     }
 }

@@ -26,9 +26,9 @@ use tokio::sync::Notify;
 
 use crate::{
     admin::{Admin, Readiness},
-    config::{self, Config, validate},
-    listener,
-    pipeline::Pipeline,
+    config::{self, Config},
+    listener::{self, CertificateStore},
+    pipeline::{OperatorFiles, Pipeline, preflight},
     redirect::Redirector,
     runtime::{PanicWatch, systemd},
     telemetry::logs,
@@ -45,20 +45,26 @@ const HEALTH: Duration = Duration::from_millis(500);
 /// # Errors
 /// When the configuration is rejected, an address is not available, or a stage does not start.
 pub fn serve(file: &Path) -> anyhow::Result<()> {
-    // Client addresses are in this process's memory: no core dump, and no other process may read it. Not in the library,
-    // because the memory of an embedding proxy is its own matter.
+    // Client addresses are in this process's memory: no core dump, and no other process may read it. Not in the
+    // library, because an embedding proxy decides on its own memory.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).context("cannot keep memory private")?;
     let config = config::load(file)?;
     logs::init(&config.telemetry);
-    for problem in validate::validate(&config) {
+    for problem in config.problems() {
         tracing::warn!(key = problem.key, remedy = problem.remedy, "{}", problem.message);
     }
     // Before anything that takes time: an early SIGHUP would end the process.
     let signals = signals::register().context("cannot handle signals")?;
 
-    let pipeline = Pipeline::start(&config)?;
+    let mut files = OperatorFiles::new(&config)?;
+    files.watch_config(file, &config);
+    for warning in preflight::examine_file(&config, &files, file)? {
+        tracing::warn!(line = warning.line, remedy = warning.remedy, "{}", warning.message);
+    }
+    let certificates = files.certificates().to_vec();
+    let pipeline = Pipeline::start_with(&config, files)?;
     let readiness = Readiness::default();
-    let server = match build(&config, &pipeline, &readiness) {
+    let server = match build(&config, &pipeline, &certificates, &readiness) {
         Ok(server) => server,
         Err(error) => {
             pipeline.drain(Duration::ZERO);
@@ -94,18 +100,23 @@ pub fn serve(file: &Path) -> anyhow::Result<()> {
         bail!("the listeners did not open within {} s", OPENING.as_secs());
     }
     if failed {
-        bail!("internal error: a thread has panicked; nothing is lost after a restart; please report this bug");
+        bail!("internal error: a thread has failed; nothing is lost, restart the process; please report this bug");
     }
     Ok(())
 }
 
-fn build(config: &Config, pipeline: &Pipeline, readiness: &Readiness) -> anyhow::Result<Server> {
+fn build(
+    config: &Config,
+    pipeline: &Pipeline,
+    certificates: &[Arc<CertificateStore>],
+    readiness: &Readiness,
+) -> anyhow::Result<Server> {
     let mut server = Server::new_with_opt_and_conf(None, server_conf(config));
     server.bootstrap();
 
     let proxy = EdgeProxy { redirector: pipeline.redirector(), upstream: config.upstream.clone() };
     let mut clicks = http_proxy_service_with_name(&server.configuration, proxy, "clicks");
-    listener::add(&mut clicks, &config.listeners)?;
+    listener::add(&mut clicks, &config.listeners, certificates)?;
     server.add_service(clicks);
 
     let mut admin = Service::new("admin".into(), Admin::new(pipeline, readiness.clone()));
@@ -198,7 +209,10 @@ impl ShutdownSignalWatch for Stop {
                 }
                 tokio::select! {
                     () = self.wanted.notified() => {}
-                    () = self.failed() => tracing::error!("internal error: a thread has panicked; stopping so that another process takes over; please report this bug"),
+                    () = self.failed() => tracing::error!(
+                        "internal error: a thread has failed; stopping so that another process takes over; \
+                         please report this bug"
+                    ),
                 }
             }
             () = self.wanted.notified() => {}

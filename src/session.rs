@@ -1,23 +1,23 @@
 //! Sessions: which clicks belong to one visit, without keeping who the visitor is.
 //!
 //! An individual is recognised by a keyed one-way hash (BLAKE3, 32-byte key, 128 bits of output) over workspace, client
-//! address (IPv6 by its first 64 bits) and agent. An address is only 32 bits: without the key everybody could try them
-//! all, so the key is the whole protection. It is replaced daily and wiped, with everything that was hashed with it, one
+//! address (IPv6 by its first 64 bits) and agent. An address has only 32 bits: without a key anyone could try them all,
+//! so the key is the whole protection. It is replaced daily and wiped, with everything that was hashed with it, one
 //! idle time later (`keys`). The hash is not in the event.
 //!
-//! Visits stand in one table of fixed size that all workers share (`table` tells who is forgotten when it is full), in
-//! a file on a tmpfs beside the rings (`file`): they outlive the process, however it ends, and never reach a disk. A
-//! visit goes on across a restart with any number of workers.
+//! Visits are kept in one table of fixed size that all workers share (`table` describes the eviction), in a file on a
+//! tmpfs next to the rings (`file`): they outlive the process, however it ends, and never reach a disk. A visit
+//! continues across a restart with any number of workers.
 //!
 //! **Clicks that are seen twice.** A click stays in its ring until its event is in the journal. When the process dies
-//! before, the next one sees the click again, and the table may know it, and later clicks, already. So the worker notes
-//! in the ring which visit it has found ([`crate::capture::Inlet::note`]), and a click with a note belongs to that visit
-//! whatever the table says. Between the table and the note there is only the one click at hand; if it began a visit the
-//! table has its time and a part of its id, and it is the visit's first when it comes again. Each click thus belongs to
-//! the same visit as if nobody had died.
+//! before that, the next one sees the click again, and the table may know it, and later clicks, already. So the worker
+//! notes in the ring to which visit it has assigned a click, and a click with a note belongs to that visit whatever the
+//! table says. Between the table and the note there is only the one click at hand; if it began a visit, the table has
+//! its time and a part of its id, and it is the first of the visit when it is seen again. So each click belongs to the
+//! same visit as if no process had died.
 //!
-//! What is forgotten all the same: a visit is lost when its key is, in an outage that outlasts rotation and idle time.
-//! While no process runs nobody wipes; the next start does so before it answers a click.
+//! What is forgotten all the same: a visit is lost with its key, in an outage that outlasts rotation and idle time.
+//! While no process runs nothing is wiped; the next start does so before it answers a click.
 
 mod file;
 mod keys;
@@ -34,13 +34,11 @@ use arc_swap::ArcSwap;
 use file::Opening;
 pub use file::SessionError;
 use keys::{Keyring, Keys, Schedule};
-use metrics::SessionMetrics;
 use table::{Memory, Moment, VisitTable};
 
 use crate::{
     click::{Facts, Visit},
-    config::{self, Secret, SecretError},
-    files::Reloadable,
+    config::{self, Secret},
     runtime::Words,
     visitor::agent::AgentDigest,
 };
@@ -48,78 +46,72 @@ use crate::{
 /// The visits that this edge remembers.
 pub struct Sessions {
     visits: Visits<Arc<Words>>,
-    secret: Option<Reloadable<Secret, SecretError>>,
+    restored: u64,
 }
 
 impl Sessions {
-    /// Takes over the sessions that an earlier process has left in a folder, or begins anew. Call it while the folder
-    /// is locked.
+    /// Takes over the sessions that an earlier process has left in a folder, or starts without any. Call it while the
+    /// folder is locked. Keys are derived from `secret`, or are random without one.
     ///
     /// # Errors
-    /// When the folder is not in memory or has no room, or there is no secret in the file that is to hold one.
+    /// When the folder is not in memory or has no room.
     pub fn open(
         dir: &Path,
         config: &config::Enrich,
+        secret: Option<Arc<Secret>>,
         now: u64,
-        metrics: &SessionMetrics,
     ) -> Result<Self, SessionError> {
         let idle = config.session_idle_secs * 1_000_000;
-        let secret = config.session_key_file.clone().map(|path| {
-            Reloadable::open(move || {
-                if config::secret::is_open_to_all(&path) {
-                    tracing::warn!(file = %path.display(), "everybody on this machine may read the secret of the sessions; chmod o-r it");
-                }
-                Secret::read(&path)
-            })
-        });
-        let secret = secret.transpose()?;
         let opening = Opening {
             dir,
             buckets: table::buckets(config.session_visitors),
             schedule: Schedule { hour: config.session_rotation_hour, idle },
-            secret: secret.as_ref().map(Reloadable::load),
+            secret,
             now,
-            evicted: metrics.evictions.clone(),
         };
         let (keyring, table) = opening.open()?;
         let visits = Visits::new(keyring, table, idle);
         visits.tick(now);
-        let live = visits.table.clicked_since(now.saturating_sub(idle));
-        metrics.restored.set(live as i64);
-        if live > 0 {
-            tracing::info!(visits = live, "visits go on that an earlier process has noted");
+        let restored = visits.table.clicked_since(now.saturating_sub(idle));
+        if restored > 0 {
+            tracing::info!(visits = restored, "visits of an earlier process restored");
         }
-        Ok(Self { visits, secret })
+        Ok(Self { visits, restored })
     }
 
-    /// The visit that a click with this agent belongs to. `decided` is what was found when the click was seen before.
+    /// The visit that a click with this agent belongs to. `decided` is the visit that was noted when the click was seen
+    /// before.
     pub fn click(&self, facts: &Facts<'_>, agent: &AgentDigest, decided: Option<Visit>) -> Visit {
         self.visits.click(facts, agent, decided)
     }
 
-    /// Replaces and wipes keys whose time is over. Call it often, with the time of day.
+    /// Replaces and wipes keys whose time is up. Call it often, with the time of day.
     pub fn tick(&self, now: u64) {
         self.visits.tick(now);
     }
 
-    /// Reads the secret again; false when there is none to read.
-    ///
-    /// # Errors
-    /// When the file holds no secret; the old one serves on.
-    pub fn reload(&self, now: u64) -> Result<bool, SecretError> {
-        let Some(secret) = &self.secret else { return Ok(false) };
-        secret.reload()?;
-        self.visits.set_secret(secret.load(), now);
-        Ok(true)
+    /// Derives keys from another secret from now on.
+    pub fn set_secret(&self, secret: Arc<Secret>, now: u64) {
+        self.visits.set_secret(secret, now);
     }
 
-    /// Visitors that are remembered, and those among them whose visit is over and whose place nobody needed.
+    /// Visitors that are remembered, among them those whose visit has ended and whose slot is still free.
     pub fn visitors(&self) -> u64 {
         self.visits.table.used()
     }
+
+    /// Visits of an earlier process that had not ended at the start.
+    pub fn restored(&self) -> u64 {
+        self.restored
+    }
+
+    /// Visitors whose slot was taken by others during their visit.
+    pub fn evictions(&self) -> u64 {
+        self.visits.table.evicted()
+    }
 }
 
-/// VisitTable and keys, in any memory.
+/// Table and keys, in any memory.
 struct Visits<M> {
     table: VisitTable<M>,
     /// What workers see of the keyring. They hold it for no longer than a click.
@@ -171,11 +163,11 @@ impl<M: Memory> Visits<M> {
 
     fn turn(&self, keyring: &mut Keyring<M>, now: u64) {
         self.retire(keyring, now);
-        // Without random bytes the old key serves on, and the next click asks again.
+        // Without random bytes the previous key stays active, and the next click tries again.
         if let Err(error) = keyring.replace(now) {
-            tracing::warn!(%error, "the key of the sessions cannot be replaced; the old one serves on");
+            tracing::warn!(%error, "session key not replaced; the previous key stays active");
         }
-        // After a long time without a look the key that was just replaced is of no use any more.
+        // After a long time without a tick the key that was just replaced is past its idle time already.
         self.retire(keyring, now);
         self.keys.store(Arc::new(keyring.keys()));
     }

@@ -14,4 +14,4 @@ pub mod network;
 pub mod referrer;
 mod sources;
 
-pub use sources::{SourceError, Sources};
+pub use sources::Sources;

@@ -1,8 +1,6 @@
 //! The second listener: health, readiness, and numbers that add up.
 // The numbers are counts: whole, and exact as floats.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::float_cmp)]
-
-mod common;
+#![allow(clippy::float_cmp)]
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -12,13 +10,14 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use common::{Answer, Edge, PATIENCE, link};
 use serde_json::json;
+
+use crate::common::{Answer, Edge, TIMEOUT, link};
 
 /// A request of any method on the admin listener.
 fn admin(edge: &Edge, method: &str, path: &str) -> Answer {
     let mut stream = TcpStream::connect(edge.admin).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     write!(stream, "{method} {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n").unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
@@ -63,7 +62,7 @@ fn samples(text: &str) -> HashMap<String, f64> {
 }
 
 #[test]
-fn the_process_says_that_it_lives_and_is_ready() {
+fn the_process_reports_that_it_is_alive_and_ready() {
     let edge = Edge::builder().start();
     for (path, body) in [("/livez", "alive\n"), ("/readyz", "ready\n"), ("/readyz?verbose", "ready\n")] {
         let answer = admin(&edge, "GET", path);
@@ -89,7 +88,7 @@ fn another_path_is_not_found_and_another_method_not_allowed() {
 }
 
 #[test]
-fn counts_are_asked_for_by_path_and_what_is_wrong_is_told() {
+fn counts_are_queried_by_path_and_errors_are_reported() {
     let edge = Edge::builder().feed("all", &["*"]).start();
     let bad = admin(&edge, "GET", "/v1/stats/workspaces/w-1?from=yesterday");
     assert_eq!((bad.status, bad.header("content-type")), (400, Some("text/plain; charset=utf-8")));
@@ -106,14 +105,14 @@ fn counts_are_asked_for_by_path_and_what_is_wrong_is_told() {
 }
 
 #[test]
-fn a_stopping_edge_is_ready_no_more() {
+fn a_stopping_edge_is_not_ready() {
     let edge = Edge::builder().start();
     assert_eq!(admin(&edge, "GET", "/readyz").status, 200);
     edge.signal("TERM");
     edge.wait_until("stopping", |edge| edge.log().contains("\"stopping\""));
-    // From here on the address answers 503 or nobody at all.
+    // From here on the address answers 503, or does not answer.
     let answer = TcpStream::connect(edge.admin).ok().and_then(|mut stream| {
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         write!(stream, "GET /readyz HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n").ok()?;
         let mut text = String::new();
         stream.read_to_string(&mut text).ok()?;
@@ -183,7 +182,7 @@ fn the_account_balances_to_the_last_click() {
 }
 
 #[test]
-fn every_number_that_an_operator_needs_is_there_from_the_start() {
+fn every_metric_that_an_operator_needs_exists_from_the_start() {
     let geoip = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/demo/geoip.mmdb");
     let edge = Edge::builder()
         .section(&format!("[enrich]\nworkers = 3\ngeoip_file = '{}'", geoip.display()))

@@ -1,5 +1,4 @@
-//! The command line as an operator meets it: the real binary, its messages and its exit codes.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+//! The command line: the real binary, its messages and its exit codes.
 
 use std::{
     fs,
@@ -48,24 +47,25 @@ fn a_crawler_list_is_checked_entry_by_entry() {
     folder.write("x.toml", &format!("[enrich]\ncrawlers_file = \"crawlers.json\"\n{SOUND}"));
     let entries: Vec<String> = (0..20).map(|n| format!("{{\"pattern\": \"thing-{n}\"}}")).collect();
     folder.write("crawlers.json", &format!("[{}, {{\"pattern\": \"Mozilla\"}}]", entries.join(", ")));
-    let told = folder.clickedge(&["check", "x.toml"]);
-    let out = told.stdout;
-    assert!(told.code == Some(0) && out.starts_with("x.toml: ok\nwarning: "), "{out}");
+    let answer = folder.clickedge(&["check", "x.toml"]);
+    let out = answer.stdout;
+    assert!(answer.code == Some(0) && out.starts_with("x.toml: ok\nwarning: "), "{out}");
     assert!(
-        out.ends_with("crawlers.json: skipped, mend or remove it: entry 21, pattern \"Mozilla\": it matches a browser that most people use\n"),
+        out.ends_with("crawlers.json: skipped; fix or remove it: entry 21, pattern \"Mozilla\": it matches a browser that most people use\n"),
         "{out}"
     );
 
     folder.write("crawlers.json", "[{\"pattern\": \"(x\"}]");
-    let told = folder.clickedge(&["check", "x.toml"]);
-    let error = told.stderr;
-    assert_eq!(told.code, Some(78), "{error}");
+    let answer = folder.clickedge(&["check", "x.toml"]);
+    let error = answer.stderr;
+    assert_eq!(answer.code, Some(78), "{error}");
     assert!(error.contains("x.toml: `enrich.crawlers_file`: the crawler list "), "{error}");
-    assert!(error.contains("is refused: 1 of 1 entries are bad; the first is entry 1, pattern \"(x\""), "{error}");
+    assert!(error.contains("is rejected: 1 of 1 entries are bad, and one in ten may be"), "{error}");
+    assert!(error.contains("first entry 1, pattern \"(x\""), "{error}");
 }
 
 #[test]
-fn an_unknown_key_is_refused() {
+fn an_unknown_key_is_rejected() {
     let folder = Folder::new();
     folder.write("x.toml", &format!("{SOUND}max_age_sec = 5\n"));
     folder.clickedge(&["check", "x.toml"]).fails(
@@ -81,7 +81,7 @@ error: x.toml:8:1: unknown key `max_age_sec` in `feeds[0]`
 }
 
 #[test]
-fn a_wrong_type_is_refused() {
+fn a_wrong_type_is_rejected() {
     let folder = Folder::new();
     folder.write("x.toml", &format!("{SOUND}max_age_secs = \"60\"\n"));
     folder.clickedge(&["check", "x.toml"]).fails(
@@ -102,16 +102,35 @@ fn two_semantic_errors_are_reported_at_once() {
     folder.clickedge(&["check", "--without-files", "x.toml"]).fails(
         78,
         "\
+error: x.toml:8:16: `feeds[0].max_age_secs` must be between 1 and 3600, is 0
+  |
+8 | max_age_secs = 0
+  |                ^ write how many seconds an event may wait for its object, such as 60
+
 error: x.toml:10:7: `edge.pop` must be 1 to 63 lower-case letters, digits and inner `-`, is \"Ams\"
    |
 10 | pop = \"Ams\"
    |       ^^^^^ write it like `ams1`
-
-error: x.toml:8:16: `feeds[0].max_age_secs` must be between 1 and 3600, is 0
-  |
-8 | max_age_secs = 0
-  |                ^ say how many seconds an event may wait for its object, such as 60
 ",
+    );
+}
+
+#[test]
+fn wrong_types_and_broken_rules_are_reported_together() {
+    let folder = Folder::new();
+    let text = "max_age_secs = 0\nrollups = 1\n[edge]\nthreads = \"4\"\n[redirect]\nkeepalive_secs = 9999\n";
+    folder.write("x.toml", &format!("{SOUND}{text}"));
+    let answer = folder.clickedge(&["check", "x.toml"]);
+    assert_eq!(answer.code, Some(78));
+    let errors: Vec<_> = answer.stderr.lines().filter(|line| line.starts_with("error: ")).collect();
+    assert_eq!(
+        errors,
+        [
+            "error: x.toml:8:16: `feeds[0].max_age_secs` must be between 1 and 3600, is 0",
+            "error: x.toml:9:11: `feeds[0].rollups` must be true or false, is 1",
+            "error: x.toml:11:11: `edge.threads` must be a whole number from 0, is \"4\"",
+            "error: x.toml:13:18: `redirect.keepalive_secs` must be between 0 and 3600, is 9999",
+        ]
     );
 }
 
@@ -127,11 +146,11 @@ fn a_missing_file_is_no_input() {
 fn one_bad_file_among_good_ones_fails_the_check() {
     let folder = Folder::new();
     folder.write("good.toml", SOUND);
-    folder.write("bad.toml", "[edge]\nthreads = -1\n");
+    folder.write("bad.toml", &format!("{SOUND}[edge]\nthreads = -1\n"));
     let answer = folder.clickedge(&["check", "--without-files", "none.toml", "bad.toml", "good.toml"]);
     assert_eq!(answer.stdout, "good.toml: ok\n");
     assert_eq!(answer.code, Some(78));
-    assert!(answer.stderr.contains("(os error 2)\n\nerror: bad.toml:2:11: "), "{}", answer.stderr);
+    assert!(answer.stderr.contains("(os error 2)\n\nerror: bad.toml:9:11: "), "{}", answer.stderr);
 }
 
 #[test]
@@ -145,7 +164,7 @@ fn a_file_that_the_configuration_names_must_be_there() {
 }
 
 #[test]
-fn rings_on_a_disk_or_in_the_spool_are_refused() {
+fn rings_on_a_disk_or_in_the_spool_are_rejected() {
     let folder = Folder::new();
     folder.write("links.ndjson", "");
     folder.write("x.toml", &format!("{SOUND}[capture]\ndir = \"/proc\"\n"));
@@ -166,15 +185,15 @@ fn rings_on_a_disk_or_in_the_spool_are_refused() {
 }
 
 #[test]
-fn serve_refuses_a_bad_configuration_with_the_same_words() {
+fn serve_rejects_a_bad_configuration_with_the_same_message() {
     let folder = Folder::new();
-    folder.write("x.toml", "[edge]\nthreads = -1\n");
+    folder.write("x.toml", &format!("{SOUND}[edge]\nthreads = -1\n"));
     folder.clickedge(&["serve", "--config", "x.toml"]).fails(
         78,
         "\
-error: x.toml:2:11: `edge.threads` must be a whole number from 0, is -1
+error: x.toml:9:11: `edge.threads` must be a whole number from 0, is -1
   |
-2 | threads = -1
+9 | threads = -1
   |           ^^ write digits without quotes, such as 60
 ",
     );
@@ -201,14 +220,15 @@ fn bad_usage_exits_with_64() {
 }
 
 #[test]
-fn help_tells_examples_and_exit_codes() {
+fn help_shows_examples_and_exit_codes() {
     let answer = Folder::new().clickedge(&["--help"]);
     assert_eq!(answer.code, Some(0));
     for part in [
         "clickedge generate config > clickedge.toml",
         "clickedge feed verify s3://",
         "Exit codes:",
-        "78   configuration",
+        "64   usage: ",
+        "78   configuration: ",
     ] {
         assert!(answer.stdout.contains(part), "{part} is missing from {}", answer.stdout);
     }
@@ -227,6 +247,31 @@ fn the_generated_schemas_are_the_shipped_ones() {
     Folder::new().clickedge(&["generate", "manifest-schema"]).succeeds(&schema);
     let schema = fs::read_to_string(conf("rollup.schema.json")).unwrap();
     Folder::new().clickedge(&["generate", "rollup-schema"]).succeeds(&schema);
+}
+
+#[test]
+fn completions_are_printed_for_every_shell() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let answer = Folder::new().clickedge(&["generate", "completions", shell]);
+        assert_eq!((answer.code, answer.stderr.as_str()), (Some(0), ""), "{shell}");
+        assert!(answer.stdout.contains("clickedge") && answer.stdout.contains("without-files"), "{shell}");
+    }
+    assert_eq!(Folder::new().clickedge(&["generate", "completions", "tcsh"]).code, Some(64));
+}
+
+#[test]
+fn man_pages_are_printed_or_written_into_a_folder() {
+    let folder = Folder::new();
+    let page = folder.clickedge(&["generate", "man"]);
+    assert_eq!((page.code, page.stderr.as_str()), (Some(0), ""));
+    assert!(page.stdout.contains(".TH clickedge 1") && page.stdout.contains("Exit codes:"), "{}", page.stdout);
+    folder.clickedge(&["generate", "man", "--dir", "share/man1"]).succeeds("");
+    for name in ["clickedge.1", "clickedge-serve.1", "clickedge-spool-ls.1", "clickedge-feed-verify.1"] {
+        let page = fs::read_to_string(folder.0.path().join("share/man1").join(name)).unwrap();
+        assert!(page.contains(".TH "), "{name}: {page}");
+    }
+    folder.write("file", "");
+    assert_eq!(folder.clickedge(&["generate", "man", "--dir", "file/below"]).code, Some(74));
 }
 
 #[test]

@@ -1,11 +1,6 @@
-//! Counts: whatever kills the process, and whatever happens to their file, they are what the delivered events say.
+//! Counts: whatever kills the process, and whatever happens to their file, they equal the delivered events.
 //!
 //! `COUNTS_CLICKS` sets the number of clicks; the long form is in `tests/README.md`.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-#[path = "common/clicks.rs"]
-mod clicks;
-mod common;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -27,10 +22,11 @@ use clickedge::{
         store::{Reader, Scope},
     },
 };
-use common::{CHROME, Edge, PATIENCE, Stopped, link, objects_below};
 use memchr::memmem;
 use serde::Deserialize;
 use serde_json::json;
+
+use crate::common::{Builder, CHROME, Edge, Stopped, TIMEOUT, clicks::Visitor, link, objects_below};
 
 const LINKS: usize = 500;
 const WORKSPACES: usize = 7;
@@ -50,13 +46,13 @@ const AGENTS: [&str; 5] = [
 const NETWORKS: [[u8; 3]; 4] = [[192, 0, 2], [198, 51, 100], [203, 0, 113], [10, 9, 8]];
 
 /// An edge with links of several workspaces, and one feed of all clicks.
-fn builder() -> common::Builder {
+fn builder() -> Builder {
     let mut builder = Edge::builder();
     for n in 0..LINKS {
         let mut link = link(DOMAINS[n % 2], &format!("l-{n}"), "https://www.example.com/");
         link["workspace"] = json!({"id": format!("w-{}", n % WORKSPACES), "name": "W"});
         link["creator"] =
-            if n % 11 == 0 { json!({"fullName": "Nobody"}) } else { json!({"id": format!("u-{}", n % 13)}) };
+            if n % 11 == 0 { json!({"fullName": "Editor"}) } else { json!({"id": format!("u-{}", n % 13)}) };
         link["tags"] = (0..n % 4).map(|t| json!({"id": format!("t-{}", (n + t) % 17), "name": "T"})).collect();
         builder = builder.link(link);
     }
@@ -88,7 +84,7 @@ impl Load<'_> {
                 continue;
             };
             stream.set_nodelay(true).unwrap();
-            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            stream.set_read_timeout(Some(TIMEOUT)).unwrap();
             while !self.is_over() && self.burst(&mut stream, &mut random) {
                 thread::sleep(PAUSE);
             }
@@ -208,7 +204,7 @@ struct Domain {
 
 type Expected = HashMap<(u64, Kind, String, String), Counts>;
 
-/// What somebody counts who reads the delivered events, one by one. Returns the number of events, too.
+/// The counts by the delivered events, read one by one, and the number of these events.
 fn expected(bucket: &Path) -> (Expected, u64) {
     let mut expected = Expected::new();
     let mut ids = HashSet::new();
@@ -261,7 +257,7 @@ fn count(event: &Event, expected: &mut Expected) {
 /// Everything that the store has of these hours.
 fn counted(stopped: &Stopped, hours: &BTreeSet<u64>) -> Expected {
     let mut reader = counts(stopped);
-    let snapshot = reader.snapshot(PATIENCE).unwrap();
+    let snapshot = reader.snapshot(TIMEOUT).unwrap();
     let mut counted = Expected::new();
     for (hour, kind) in hours.iter().flat_map(|hour| Kind::ALL.map(|kind| (*hour, kind))) {
         let see = |scope: &str, name: &str, counts: &Counts| {
@@ -307,7 +303,7 @@ fn assert_counts_are_exact(stopped: &Stopped) -> u64 {
 /// Waits until everything is delivered and counted.
 #[track_caller]
 fn settle(edge: &Edge) {
-    let (mut best, mut until) = (i64::MAX, Instant::now() + PATIENCE);
+    let (mut best, mut until) = (i64::MAX, Instant::now() + TIMEOUT);
     loop {
         let left = ["ring_clicks", "events_pending{feed=\"all\"}", "stats_pending"];
         let left: i64 = left.iter().map(|name| edge.metric(&format!("clickedge_{name}"))).sum();
@@ -315,7 +311,7 @@ fn settle(edge: &Edge) {
             return;
         }
         if left < best {
-            (best, until) = (left, Instant::now() + PATIENCE);
+            (best, until) = (left, Instant::now() + TIMEOUT);
         }
         assert!(Instant::now() < until, "{left} do not come to rest\n{}", edge.log());
         thread::sleep(Duration::from_millis(50));
@@ -326,7 +322,7 @@ fn settle(edge: &Edge) {
 #[track_caller]
 fn die_at(stopped: Stopped, trap: &str) -> Stopped {
     let mut edge = stopped.spawn(&[("CLICKEDGE_DIE_AT", trap)]);
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + TIMEOUT;
     while !edge.has_ended() {
         assert!(Instant::now() < until, "it never came to {trap}\n{}", edge.log());
         thread::sleep(Duration::from_millis(5));
@@ -337,7 +333,7 @@ fn die_at(stopped: Stopped, trap: &str) -> Stopped {
 }
 
 #[test]
-fn an_edge_tells_what_it_has_counted_also_after_a_restart() {
+fn an_edge_reports_its_counts_also_after_a_restart() {
     let edge = Edge::builder().feed("all", &["*"]).start();
     let ask = |edge: &Edge, path: &str| -> serde_json::Value {
         serde_json::from_str(&edge.admin(&format!("/v1/stats/{path}")).body).unwrap()
@@ -361,7 +357,7 @@ fn an_edge_tells_what_it_has_counted_also_after_a_restart() {
 }
 
 #[test]
-fn counts_are_those_of_the_delivered_events_whatever_kills_it() {
+fn counts_equal_the_delivered_events_whatever_kills_it() {
     let clicks: u64 = std::env::var("COUNTS_CLICKS").map_or(8_000, |clicks| clicks.parse().unwrap());
     let (stop, sent, answered) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
     let edge = builder().start();
@@ -373,18 +369,18 @@ fn counts_are_those_of_the_delivered_events_whatever_kills_it() {
             scope.spawn(move || load.visit(seed));
         }
         let wait_for = |share: u64| {
-            let (mut last, mut until) = (0, Instant::now() + PATIENCE);
+            let (mut last, mut until) = (0, Instant::now() + TIMEOUT);
             while load.answered.load(Relaxed) < clicks * share / 100 {
                 if load.answered.load(Relaxed) > last {
-                    (last, until) = (load.answered.load(Relaxed), Instant::now() + PATIENCE);
+                    (last, until) = (load.answered.load(Relaxed), Instant::now() + TIMEOUT);
                 }
-                assert!(Instant::now() < until, "nobody answers any more");
+                assert!(Instant::now() < until, "no process answers any more");
                 thread::sleep(Duration::from_millis(2));
             }
         };
         wait_for(20);
         let stopped = edge.kill();
-        // What the first process left is counted at once, so the first of these dies amid the recovery.
+        // What the first process left is counted at once, so the first of these dies during the recovery.
         let stopped = die_at(stopped, "counting:1");
         let stopped = die_at(stopped, "counted:1");
         let edge = stopped.restart();
@@ -414,7 +410,7 @@ fn counts_are_those_of_the_delivered_events_whatever_kills_it() {
 }
 
 #[test]
-fn events_go_on_while_counts_cannot_be_written_and_are_counted_later() {
+fn events_are_delivered_while_counts_cannot_be_written_and_are_counted_later() {
     let edge = builder().start();
     let stopped = edge.stop();
     let file = stopped.dir().join("spool").join("stats.sqlite");
@@ -451,7 +447,7 @@ fn a_damaged_file_of_counts_is_moved_aside_and_costs_no_event() {
 }
 
 #[test]
-fn what_was_counted_before_counts_were_switched_off_and_on_again_stays() {
+fn counts_from_before_counting_was_switched_off_and_on_again_stay() {
     let edge = builder().start();
     clicks_on(&edge, 10);
     let mut stopped = edge.kill();
@@ -472,7 +468,7 @@ fn what_was_counted_before_counts_were_switched_off_and_on_again_stays() {
 }
 
 fn clicks_on(edge: &Edge, count: usize) {
-    let mut visitor = clicks::Visitor::connect(edge.address);
+    let mut visitor = Visitor::connect(edge.address);
     for n in 0..count {
         assert!(visitor.click(&format!("{n}"), ""), "{}", edge.log());
     }
@@ -482,6 +478,6 @@ fn clicks_on(edge: &Edge, count: usize) {
 fn total(stopped: &Stopped) -> u64 {
     let link = Scope::Link { domain: "go.brand.com", names: ["spring", "spring"] };
     let mut reader = counts(stopped);
-    let snapshot = reader.snapshot(PATIENCE).unwrap();
+    let snapshot = reader.snapshot(TIMEOUT).unwrap();
     snapshot.totals(link, &snapshot.cover(0..u64::MAX >> 16)).unwrap().clicks
 }

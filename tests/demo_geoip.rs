@@ -1,7 +1,6 @@
 //! The demo's GeoIP database is what this file makes of `PLACES`, and nothing else.
 //!
-//! After a change here: `UPDATE_DEMO=1 cargo test --test demo_geoip`.
-#![allow(clippy::unwrap_used)]
+//! After a change here: `UPDATE_DEMO=1 cargo test --test integration demo_geoip::`.
 
 use std::{
     collections::BTreeMap,
@@ -25,7 +24,7 @@ struct Place {
 }
 
 /// Loopback, so that a click from this machine has a location, and the ranges that are set aside for documentation
-/// (RFC 5737, RFC 3849). The places are real, the addresses are nobody's.
+/// (RFC 5737, RFC 3849). The places are real, the addresses are assigned to no network.
 const PLACES: &[Place] = &[
     Place {
         network: "127.0.0.0/8",

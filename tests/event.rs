@@ -1,15 +1,13 @@
 //! The contract with customers: events of the real binary against the schema, the facts of varied requests, and one
 //! whole event, byte for byte, in `golden/event.json`.
 //!
-//! After a wanted change of the event: `UPDATE_GOLDEN=1 cargo test --test event`.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod common;
+//! After a wanted change of the event: `UPDATE_GOLDEN=1 cargo test --test integration event::`.
 
 use std::{collections::HashSet, fs, path::Path};
 
-use common::{CHROME, Edge, link};
 use serde_json::{Value, json};
+
+use crate::common::{CHROME, Edge, link};
 
 const IPHONE: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like \
                       Gecko) Version/17.5.1 Mobile/15E148 Safari/604.1";
@@ -17,18 +15,18 @@ const FACEBOOK: &str = "Mozilla/5.0 (iPad; CPU OS 17_4 like Mac OS X) AppleWebKi
                         Mobile/15E148 [FBAN/FBIOS;FBAV/463.0.0;FBDV/iPad13,1;FBMD/iPad]";
 const GOOGLEBOT: &str = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)";
 
-/// A request, and what its event tells at some places. `null` stands for absent.
+/// A request, and what its event has at some places. `null` stands for absent.
 struct Row {
     request: Vec<u8>,
-    told: Value,
+    expected: Value,
 }
 
 /// A `GET` with a browser's headers, and these; a header without a value is left out.
-fn get(target: &str, headers: &[(&str, &[u8])], told: Value) -> Row {
-    request("GET", "go.brand.com", target.as_bytes(), headers, told)
+fn get(target: &str, headers: &[(&str, &[u8])], expected: Value) -> Row {
+    request("GET", "go.brand.com", target.as_bytes(), headers, expected)
 }
 
-fn request(method: &str, host: &str, target: &[u8], headers: &[(&str, &[u8])], told: Value) -> Row {
+fn request(method: &str, host: &str, target: &[u8], headers: &[(&str, &[u8])], expected: Value) -> Row {
     let mut bytes =
         [method.as_bytes(), b" ", target, b" HTTP/1.1\r\nConnection: close\r\nHost: ", host.as_bytes()].concat();
     let browser = [("User-Agent", CHROME.as_bytes()), ("Accept-Language", b"en-GB,en;q=0.9")];
@@ -37,7 +35,7 @@ fn request(method: &str, host: &str, target: &[u8], headers: &[(&str, &[u8])], t
         bytes.extend([b"\r\n", name.as_bytes(), b": ", value].concat());
     }
     bytes.extend(b"\r\n\r\n");
-    Row { request: bytes, told }
+    Row { request: bytes, expected }
 }
 
 fn edge() -> Edge {
@@ -83,7 +81,7 @@ fn has_null(value: &Value) -> bool {
 }
 
 fn location_rows() -> Vec<Row> {
-    let from = |address: &'static str, told| get("/spring", &[("X-Forwarded-For", address.as_bytes())], told);
+    let from = |address: &'static str, expected| get("/spring", &[("X-Forwarded-For", address.as_bytes())], expected);
     vec![
         from(
             "203.0.113.7",
@@ -105,7 +103,7 @@ fn location_rows() -> Vec<Row> {
 }
 
 fn agent_rows() -> Vec<Row> {
-    let agent = |agent: &[u8], told| get("/spring", &[("User-Agent", agent)], json!({"/client/agent": told}));
+    let agent = |agent: &[u8], expected| get("/spring", &[("User-Agent", agent)], json!({"/client/agent": expected}));
     let chrome = json!({"name": "chrome", "version": "131.0.0.0"});
     let bot = |bot: Value| {
         json!({"/client/agent": {
@@ -164,9 +162,9 @@ fn header_rows() -> Vec<Row> {
         })
     };
     let referer =
-        |target: &str, referer: &[u8], told| get(target, &[("Referer", referer)], json!({"/referral": told}));
-    let language = |header: &[u8], told: Option<&str>| {
-        get("/spring", &[("Accept-Language", header)], json!({"/client/language": told}))
+        |target: &str, referer: &[u8], expected| get(target, &[("Referer", referer)], json!({"/referral": expected}));
+    let language = |header: &[u8], expected: Option<&str>| {
+        get("/spring", &[("Accept-Language", header)], json!({"/client/language": expected}))
     };
     vec![
         get("/spring", &[("Sec-GPC", b"1")], opted_out()),
@@ -268,7 +266,7 @@ fn route_rows() -> Vec<Row> {
 }
 
 #[test]
-fn every_request_becomes_a_valid_event_that_tells_its_facts() {
+fn every_request_becomes_a_valid_event_with_its_facts() {
     let rows: Vec<Row> = [location_rows(), agent_rows(), header_rows(), route_rows()].into_iter().flatten().collect();
     let schema = schema();
     let events = events(&rows);
@@ -277,9 +275,9 @@ fn every_request_becomes_a_valid_event_that_tells_its_facts() {
         let problems: Vec<_> = schema.iter_errors(event).map(|problem| problem.to_string()).collect();
         assert!(problems.is_empty(), "{request}: {problems:?} in {event}");
         assert!(!has_null(event), "absent means absent: {request}: {event}");
-        for (place, expected) in row.told.as_object().unwrap() {
-            let told = event.pointer(place).unwrap_or(&Value::Null);
-            assert_eq!(told, expected, "{place} of {request}");
+        for (place, expected) in row.expected.as_object().unwrap() {
+            let actual = event.pointer(place).unwrap_or(&Value::Null);
+            assert_eq!(actual, expected, "{place} of {request}");
         }
         let (time, started) = (event["timestamp"].as_str().unwrap(), event["client"]["session"]["started"].as_str());
         assert_eq!(time.len(), "2026-11-23T09:01:02.000042Z".len());
@@ -294,7 +292,7 @@ fn every_request_becomes_a_valid_event_that_tells_its_facts() {
 }
 
 #[test]
-fn the_schema_refuses_what_is_no_event() {
+fn the_schema_rejects_what_is_no_event() {
     let schema = schema();
     let good = &events(&[get("/spring", &[], json!({}))])[0];
     assert!(schema.is_valid(good));
@@ -319,7 +317,7 @@ fn the_schema_refuses_what_is_no_event() {
 }
 
 #[test]
-fn a_whole_event_is_the_golden_file() {
+fn a_whole_event_equals_the_golden_file() {
     let full = get(
         "/spring?utm_term=poster&x=1&x=2",
         &[("X-Forwarded-For", b"203.0.113.7"), ("Referer", b"https://www.linkedin.com/feed/?trk=a")],

@@ -1,15 +1,10 @@
 //! Many feeds: two thousand customers on one edge cost no more than one large one.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-#[path = "common/clicks.rs"]
-mod clicks;
-mod common;
 
 use std::{fs, path::Path};
 
-use clicks::Visitor;
-use common::{Edge, PATIENCE, link, objects_below};
 use serde_json::json;
+
+use crate::common::{Edge, TIMEOUT, clicks::Visitor, events_below, link, objects_below};
 
 const FEEDS: usize = 2_000;
 
@@ -47,7 +42,7 @@ fn two_thousand_feeds_share_commits_files_and_memory() {
         most_files = most_files.max(open_files(&edge));
     }
     // Each commit syncs the whole file system, with whatever else is written to it.
-    let until = std::time::Instant::now() + 4 * PATIENCE;
+    let until = std::time::Instant::now() + 4 * TIMEOUT;
     let bucket = edge.dir().join("bucket");
     while edge.metric("clickedge_clicks_journaled_total") < 3 * FEEDS as i64
         || !edge
@@ -73,6 +68,6 @@ fn two_thousand_feeds_share_commits_files_and_memory() {
     assert!(rounds * 20 < objects as u64, "{objects} objects took {rounds} commits");
     assert!(most_files < 200, "{most_files} files were open");
     assert!(grown < 100 << 10, "{grown} KiB");
-    let events: usize = (0..FEEDS).map(|n| common::events_below(&bucket.join(format!("feed-{n}"))).len()).sum();
+    let events: usize = (0..FEEDS).map(|n| events_below(&bucket.join(format!("feed-{n}"))).len()).sum();
     assert_eq!(events, 3 * FEEDS);
 }

@@ -1,11 +1,4 @@
 //! What objects look like, of every format and compression, and how long a small feed is held back.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-#[path = "common/cli.rs"]
-mod cli;
-#[path = "common/clicks.rs"]
-mod clicks;
-mod common;
 
 use std::{
     fs,
@@ -14,10 +7,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cli::clickedge;
-use clicks::{assert_exactly_once, click, of_feed, wait_until_delivered};
-use common::{Builder, Edge};
 use serde_json::{Value, json};
+
+use crate::common::{
+    Builder, Edge,
+    cli::clickedge,
+    clicks::{assert_exactly_once, click, of_feed, wait_until_delivered},
+};
 
 /// Format, compression as the configuration has it, and what an object's name ends with.
 const ALL: [(&str, &str, &str); 9] = [
@@ -123,14 +119,14 @@ fn every_format_and_compression_is_delivered_as_what_it_is_and_proven() {
 #[test]
 fn a_small_feed_is_held_back_and_others_are_not() {
     let builder = Edge::builder().feed("eager", &["*"]);
-    let (patient, large) = (builder.bucket("patient"), builder.bucket("large"));
+    let (held, large) = (builder.bucket("held"), builder.bucket("large"));
     let edge = builder
         .section(&format!(
-            "[[feeds]]\nname = \"patient\"\nworkspaces = [\"*\"]\nmax_age_secs = 1\nhold_back_secs = 4\n\
+            "[[feeds]]\nname = \"held\"\nworkspaces = [\"*\"]\nmax_age_secs = 1\nhold_back_secs = 4\n\
              sink.dir.path = '{}'\n\
              [[feeds]]\nname = \"large\"\nworkspaces = [\"*\"]\nmax_age_secs = 1\nhold_back_secs = 3600\n\
              min_bytes = 100\nsink.dir.path = '{}'",
-            patient.display(),
+            held.display(),
             large.display()
         ))
         .start();
@@ -139,10 +135,10 @@ fn a_small_feed_is_held_back_and_others_are_not() {
     wait_until_delivered(&edge, "eager", clicks.len());
     // It has enough for an object worth opening.
     wait_until_delivered(&edge, "large", clicks.len());
-    let (early, waiting) = (since.elapsed(), edge.metric(&of_feed("events_pending", "patient")));
+    let (early, waiting) = (since.elapsed(), edge.metric(&of_feed("events_pending", "held")));
     assert!(early < Duration::from_secs(4) && waiting == 10, "after {early:?} {waiting} wait");
-    assert!(!patient.exists());
-    wait_until_delivered(&edge, "patient", clicks.len());
+    assert!(!held.exists());
+    wait_until_delivered(&edge, "held", clicks.len());
     assert!(since.elapsed() >= Duration::from_secs(4), "it came after {:?}", since.elapsed());
-    assert_exactly_once(&edge.stop().events("patient"), &clicks);
+    assert_exactly_once(&edge.stop().events("held"), &clicks);
 }

@@ -1,7 +1,4 @@
-//! What is no proper request: refused, the connection closed, and the next visitor served.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod common;
+//! What is no valid request: rejected, the connection closed, and the next visitor served.
 
 use std::{
     io::{Read, Write},
@@ -9,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, Weak},
 };
 
-use common::{Answer, Edge, PATIENCE};
+use crate::common::{Answer, Edge, TIMEOUT};
 
 /// A good request that follows a bad one, to see whether the connection is still served.
 const NEXT: &[u8] = b"GET /spring HTTP/1.1\r\nHost: go.brand.com\r\nConnection: close\r\n\r\n";
@@ -28,7 +25,7 @@ fn edge() -> Arc<Edge> {
 /// Everything that comes back for these bytes until the other side closes.
 fn exchange(edge: &Edge, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(edge.address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     let _ = stream.write_all(bytes);
     let _ = stream.shutdown(Shutdown::Write);
     let mut answer = Vec::new();
@@ -49,7 +46,7 @@ fn assert_refused_and_closed(edge: &Edge, request: &[u8]) {
 }
 
 #[test]
-fn a_request_without_exactly_one_proper_host_is_refused() {
+fn a_request_without_exactly_one_valid_host_is_rejected() {
     let edge = edge();
     assert_refused_and_closed(&edge, b"GET /spring HTTP/1.1\r\n\r\n");
     assert_refused_and_closed(&edge, b"GET /spring HTTP/1.0\r\n\r\n");
@@ -81,7 +78,7 @@ fn a_request_without_exactly_one_proper_host_is_refused() {
 }
 
 #[test]
-fn a_control_character_in_the_target_is_refused_plain_or_encoded() {
+fn a_control_character_in_the_target_is_rejected_plain_or_encoded() {
     let edge = edge();
     for target in [
         &b"/spring\x00"[..],
@@ -104,7 +101,7 @@ fn a_control_character_in_the_target_is_refused_plain_or_encoded() {
 }
 
 #[test]
-fn a_target_that_no_browser_sends_is_refused() {
+fn a_target_that_no_browser_sends_is_rejected() {
     let edge = edge();
     for target in [&b"/spring?a=\xff"[..], b"/\xff", b"/spring?a=\"", b"/spring?<a>", b""] {
         let request = [b"GET ", target, b" HTTP/1.1\r\nHost: go.brand.com\r\n\r\n"].concat();
@@ -115,7 +112,7 @@ fn a_target_that_no_browser_sends_is_refused() {
 }
 
 #[test]
-fn an_endless_path_is_no_link_and_an_endless_header_is_no_harm() {
+fn an_oversized_path_is_no_link_and_an_oversized_header_does_no_harm() {
     let edge = edge();
     assert_eq!(edge.get("go.brand.com", &format!("/{}", "a".repeat(2_000))).status, 404);
     assert_eq!(edge.get("go.brand.com", &format!("/{}", "%41".repeat(1_000))).status, 404);
@@ -135,7 +132,7 @@ fn bad_requests_are_counted_and_are_no_clicks() {
     assert_eq!(edge.metric("clickedge_clicks_answered_total"), 0);
 }
 
-/// A request as a fuzzer would write it: noise, or a good one with some bytes changed, added or gone.
+/// A request as a fuzzer would write it: noise, or a good one with some bytes changed, added or removed.
 fn nonsense(random: &mut fastrand::Rng) -> Vec<u8> {
     const GOOD: &[u8] = b"GET /spring?utm_term=poster&a=%C3%A9#x HTTP/1.1\r\nHost: go.brand.com\r\n\
                           User-Agent: Mozilla/5.0 (X11; Linux x86_64)\r\nReferer: https://www.example.org/a?b\r\n\
@@ -158,7 +155,7 @@ fn nonsense(random: &mut fastrand::Rng) -> Vec<u8> {
 }
 
 #[test]
-fn a_thousand_nonsensical_requests_do_not_disturb_the_next_visitor() {
+fn a_thousand_malformed_requests_do_not_disturb_the_next_visitor() {
     let edge = Edge::builder().feed("all", &["*"]).start();
     let mut random = fastrand::Rng::with_seed(20_261_123);
     let mut redirects = 0;

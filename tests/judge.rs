@@ -1,44 +1,25 @@
 //! The judge's cases: whatever happens to the process, its disk, its clock or its store, no click is lost, none is
 //! delivered twice, none is invented, the account balances, and a fresh click still flows.
 //!
-//! `tests/README.md` tells what each case does and how to run the long forms.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+//! `tests/README.md` describes what each case does and how to run the long forms.
 
-#[path = "common/clicks.rs"]
-mod clicks;
-mod common;
-#[path = "common/disk.rs"]
-mod disk;
-#[path = "common/judge.rs"]
-mod judge;
-#[path = "common/load.rs"]
-mod load;
-#[path = "common/s3.rs"]
-mod s3;
-
-#[path = "judge/backlog.rs"]
 mod backlog;
-#[path = "judge/clocks.rs"]
 mod clocks;
-#[path = "judge/disks.rs"]
 mod disks;
-#[path = "judge/kills.rs"]
 mod kills;
-#[path = "judge/latency.rs"]
 mod latency;
-#[path = "judge/points.rs"]
 mod points;
-#[path = "judge/stops.rs"]
 mod stops;
-#[path = "judge/surgery.rs"]
 mod surgery;
 
 use std::{path::Path, str::FromStr};
 
-use common::{Builder, Edge};
-use judge::{Bucket, Verdict, judge};
-use load::{Ledger, Load};
-use s3::S3;
+use crate::common::{
+    Builder, Edge,
+    judge::{self, Bucket, Verdict, judge},
+    load::{Ledger, Load},
+    s3::S3,
+};
 
 /// A setting of a long run.
 fn setting<T: FromStr>(name: &str, default: T) -> T {

@@ -1,12 +1,10 @@
 //! Which link a request means, and where its query goes: host, slashtag, case, query forwarding.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod common;
 
 use std::sync::{Arc, Mutex, Weak};
 
-use common::{Answer, Edge, link};
 use serde_json::{Value, json};
+
+use crate::common::{Answer, Edge, link};
 
 /// One edge for the tests that run at the same time; it ends with the last of them.
 fn edge() -> Arc<Edge> {
@@ -183,7 +181,7 @@ fn a_query_cannot_change_anything_before_the_question_mark() {
 }
 
 #[test]
-fn an_endless_query_is_left_behind_and_the_visitor_still_arrives() {
+fn an_oversized_query_is_not_forwarded_and_the_visitor_still_arrives() {
     let edge = edge();
     let endless = format!("/in?x={}", "y".repeat(17_000));
     assert_eq!(leads(&edge.get("go.brand.com", &endless)), "https://to.example/?a=own&b=own&%63=own#end");

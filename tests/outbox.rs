@@ -1,27 +1,23 @@
-//! The outbox under pressure: full, shared by feeds of which one fails, and touched by other hands.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-#[path = "common/clicks.rs"]
-mod clicks;
-mod common;
-#[path = "common/s3.rs"]
-mod s3;
+//! The outbox under pressure: full, shared by feeds of which one fails, and changed from outside.
 
 use std::{collections::BTreeSet, fs};
 
-use clicks::{
-    assert_at_least_once, assert_balanced, assert_exactly_once, click, click_with, noise, nonces, of_feed,
-    wait_until_delivered,
+use crate::common::{
+    Edge,
+    clicks::{
+        assert_at_least_once, assert_balanced, assert_exactly_once, click, click_with, noise, nonces, of_feed,
+        wait_until_delivered,
+    },
+    objects_below,
+    s3::{Fault, S3},
 };
-use common::{Edge, objects_below};
-use s3::{Fault, S3};
 
 fn quota_drops(edge: &Edge, feed: &str) -> i64 {
     edge.metric(&format!("clickedge_events_dropped_total{{feed=\"{feed}\",reason=\"spool_quota\"}}"))
 }
 
 #[test]
-fn a_full_outbox_drops_and_counts_while_redirects_go_on() {
+fn a_full_outbox_drops_and_counts_while_redirects_continue() {
     let s3 = S3::start();
     s3.set(Fault::Unavailable);
     let sink = format!("max_bytes = 65536\n{}", s3.sink_toml("clicks", ""));
@@ -81,7 +77,7 @@ fn a_feed_that_fills_the_outbox_costs_no_other_feed_an_event() {
 }
 
 #[test]
-fn an_object_that_somebody_takes_away_is_counted_and_delays_nobody() {
+fn an_object_that_is_removed_by_hand_is_counted_and_delays_no_other_object() {
     let s3 = S3::start();
     s3.set(Fault::Unavailable);
     let edge = Edge::builder().feed_into("all", &["*"], &s3.sink_toml("clicks", "")).start();

@@ -1,7 +1,4 @@
-//! The redirect stage as a plugin: inside somebody else's Pingora proxy, with the pipeline behind it.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod common;
+//! The redirect stage as a plugin: inside another Pingora proxy, with the pipeline behind it.
 
 use std::{
     fs,
@@ -14,14 +11,15 @@ use std::{
 
 use async_trait::async_trait;
 use clickedge::{Pipeline, Redirector, config};
-use common::{Answer, PATIENCE, events_below, free_address, link};
 use pingora::{
     prelude::{HttpPeer, ProxyHttp, Session, http_proxy_service},
     server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, configuration::ServerConf},
 };
 use tokio::sync::Notify;
 
-/// Somebody's proxy: links are answered by the plugin, the rest goes to their own server.
+use crate::common::{Answer, TIMEOUT, events_below, free_address, link};
+
+/// Another project's proxy: the plugin answers links, the rest goes to its own server.
 struct TheirProxy {
     links: Redirector,
     upstream: SocketAddr,
@@ -69,7 +67,7 @@ fn run(links: Redirector, upstream: SocketAddr) -> (SocketAddr, Arc<Notify>, thr
         server.add_service(service);
         server.run(RunArgs { shutdown_signal });
     });
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + TIMEOUT;
     while TcpStream::connect(address).is_err() {
         assert!(Instant::now() < until, "their proxy does not listen");
         thread::sleep(Duration::from_millis(10));
@@ -79,7 +77,7 @@ fn run(links: Redirector, upstream: SocketAddr) -> (SocketAddr, Arc<Notify>, thr
 
 fn exchange(address: SocketAddr, request: &str) -> Answer {
     let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     stream.write_all(request.as_bytes()).unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
@@ -144,7 +142,7 @@ fn a_foreign_proxy_answers_links_delivers_their_clicks_and_keeps_its_own_traffic
 
     stop.notify_one();
     server.join().unwrap();
-    let account = pipeline.drain(PATIENCE);
+    let account = pipeline.drain(TIMEOUT);
     assert_eq!((account.answered, account.delivered, account.pending), (1, 1, 0));
     let events = events_below(&dir.path().join("bucket"));
     assert_eq!(events.len(), 1);

@@ -7,42 +7,26 @@
 //! | `privacy/itself.rs` | the search finds what is there, and nothing else |
 //! | `privacy/visits.rs`, `handshakes.rs` | what clients do |
 //! | `privacy/canary.rs`, `forms.rs`, `hashes.rs`, `search.rs`, `index.rs` | addresses, how they are written down, and the search for that |
-//! | `privacy/trace.rs` | what the process tells the kernel |
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::format_collect)]
+//! | `privacy/trace.rs` | what the process hands to the kernel |
 
-#[path = "common/cli.rs"]
-mod cli;
-#[path = "common/clicks.rs"]
-mod clicks;
-mod common;
-#[path = "common/disk.rs"]
-mod disk;
-#[path = "common/s3.rs"]
-mod s3;
-#[path = "common/tls.rs"]
-mod tls;
+mod canary;
+mod forms;
+mod handshakes;
+mod hashes;
+mod index;
+mod itself;
+mod leaks;
+mod proof;
+mod search;
+mod trace;
+mod visits;
 
-mod privacy {
-    pub mod canary;
-    pub mod forms;
-    pub mod handshakes;
-    pub mod hashes;
-    pub mod index;
-    pub mod search;
-    pub mod trace;
-    pub mod visits;
-
-    mod itself;
-    mod leaks;
-    mod proof;
-}
-
-use common::Edge;
-use privacy::canary::{Cast, TRUSTED};
+use crate::common::Edge;
+use canary::{Cast, TRUSTED};
 
 /// Without this the search would prove nothing: the addresses must have been in use.
 #[test]
-fn sessions_are_told_apart_by_the_address_that_a_trusted_proxy_names() {
+fn sessions_are_distinguished_by_the_address_that_a_trusted_proxy_names() {
     let edge = Edge::builder()
         .feed("all", &["*"])
         .section(&format!("[client_address]\ntrusted_proxies = [\"{TRUSTED}\"]"))

@@ -1,13 +1,10 @@
-//! What the judge says of clicks, as customers and visitors see it: each reason in the event, what is refused, and who
-//! is not blamed.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod common;
+//! Abuse detection as customers and visitors see it: each reason in the event, what is blocked, and what is not marked.
 
 use std::{fs, net::IpAddr, process::Command};
 
-use common::{Builder, CHROME, Edge, Stopped, link};
 use serde_json::{Value, json};
+
+use crate::common::{Builder, CHROME, Edge, Stopped, link};
 
 const HOST: &str = "go.brand.com";
 
@@ -32,9 +29,9 @@ fn events(stopped: &Stopped) -> Vec<Value> {
 
 #[track_caller]
 fn assert_quality(event: &Value, verdict: &str, reasons: &[&str]) {
-    let told = json!({"verdict": verdict, "reasons": reasons});
+    let marked = json!({"verdict": verdict, "reasons": reasons});
     let clean = json!({"verdict": "clean"});
-    assert_eq!(event["quality"], if reasons.is_empty() { clean } else { told }, "{event}");
+    assert_eq!(event["quality"], if reasons.is_empty() { clean } else { marked }, "{event}");
 }
 
 /// A target with an encoded query.
@@ -62,7 +59,7 @@ fn target(attack: &str) -> String {
 fn every_attack_is_in_the_event_and_an_ordinary_click_is_clean() {
     let edge = edge("").start();
     for (attack, _) in ATTACKS {
-        assert_eq!(edge.get(HOST, &target(attack)).status, 302, "marked, not refused");
+        assert_eq!(edge.get(HOST, &target(attack)).status, 302, "marked, not blocked");
     }
     for (name, value) in
         [("User-Agent", "sqlmap/1.7"), ("Referer", "${jndi:dns://x}"), ("Referer", "https://a.example/")]
@@ -120,10 +117,10 @@ fn the_connection_of_a_trusted_proxy_says_nothing_about_the_visitor() {
 }
 
 #[test]
-fn a_flood_is_marked_from_its_twenty_first_click_and_nobody_else_is() {
+fn a_flood_is_marked_from_its_twenty_first_click_and_no_other_visitor_is() {
     let edge = edge("").start();
     for _ in 0..25 {
-        assert_eq!(click(&edge, [1, 0, 1], CHROME, "/spring"), 302, "marked, not refused");
+        assert_eq!(click(&edge, [1, 0, 1], CHROME, "/spring"), 302, "marked, not blocked");
     }
     for _ in 0..3 {
         click(&edge, [1, 0, 2], CHROME, "/spring");
@@ -141,15 +138,15 @@ fn a_flood_is_marked_from_its_twenty_first_click_and_nobody_else_is() {
 }
 
 #[test]
-fn who_asks_for_many_links_that_are_none_is_marked_when_he_finds_one() {
+fn a_visitor_who_requests_many_unknown_links_is_marked_at_the_first_known_one() {
     let edge = edge("").start();
     for n in 0..29 {
-        assert_eq!(click(&edge, [2, 0, 1], CHROME, &format!("/guess-{n}")), 404);
+        assert_eq!(click(&edge, [2, 0, 1], CHROME, &format!("/unknown-{n}")), 404);
         assert_eq!(click(&edge, [2, 0, 2], CHROME, "/favicon.ico"), 404);
     }
     click(&edge, [2, 0, 1], CHROME, "/spring");
     for n in 0..10 {
-        click(&edge, [2, 0, 1], &format!("agent {n}"), &format!("/guess-{n}"));
+        click(&edge, [2, 0, 1], &format!("agent {n}"), &format!("/unknown-{n}"));
         click(&edge, [2, 0, 2], CHROME, "/favicon.ico");
     }
     for of in [[2, 0, 1], [2, 0, 2], [2, 0, 3]] {
@@ -200,7 +197,7 @@ fn thirty_people_behind_one_address_stay_people() {
 }
 
 #[test]
-fn what_is_to_be_refused_gets_403_and_makes_no_event() {
+fn a_blocked_request_gets_403_and_makes_no_event() {
     let block = ATTACKS.map(|(_, reason)| reason);
     let upload = {
         let mut link = link(HOST, "upload", "https://www.example.com/upload");
@@ -234,21 +231,21 @@ fn what_is_to_be_refused_gets_403_and_makes_no_event() {
     edge.wait_until("counted", |edge| edge.metric("clickedge_requests_total{outcome=\"blocked\"}") == 10);
     assert_eq!(edge.metric("clickedge_clicks_answered_total"), 3);
     let events = events(&edge.stop());
-    assert_eq!(events.len(), 3, "a refused request is no click");
+    assert_eq!(events.len(), 3, "a blocked request is no click");
     assert_quality(&events[0], "suspicious", &["scanner"]);
     assert_quality(&events[1], "suspicious", &["sql-injection"]);
     assert_quality(&events[2], "clean", &[]);
 }
 
 #[test]
-fn suspicious_visitors_are_refused_when_that_is_wanted() {
+fn suspicious_visitors_are_blocked_when_configured() {
     let edge =
         edge("block = [\"scanner\", \"impossible-headers\", \"link-enumeration\"]\nenumeration_links = 5").start();
     assert_eq!(edge.request("GET", HOST, "/spring", &[("User-Agent", "Nikto/2.1.6")]).status, 403);
     assert_eq!(edge.request("GET", HOST, "/spring", &[("Sec-CH-UA-Mobile", "?1")]).status, 403);
     for n in 0..5 {
         assert_eq!(click(&edge, [5, 0, 1], CHROME, "/spring"), 302);
-        assert_eq!(click(&edge, [5, 0, 1], CHROME, &format!("/guess-{n}")), 404);
+        assert_eq!(click(&edge, [5, 0, 1], CHROME, &format!("/unknown-{n}")), 404);
     }
     assert_eq!(click(&edge, [5, 0, 1], CHROME, "/spring"), 403);
     assert_eq!(click(&edge, [5, 0, 2], CHROME, "/spring"), 302);
@@ -256,7 +253,7 @@ fn suspicious_visitors_are_refused_when_that_is_wanted() {
 }
 
 #[test]
-fn networks_and_spam_referrers_are_refused_when_that_is_wanted() {
+fn networks_and_spam_referrers_are_blocked_when_configured() {
     let lists = "block = [\"data-center-network\", \"spam-referrer\"]\n[enrich]\n\
                  hosting_networks_file = 'hosting'\nspammers_file = 'spammers'";
     let builder = edge(lists);
@@ -274,27 +271,27 @@ fn networks_and_spam_referrers_are_refused_when_that_is_wanted() {
 }
 
 #[test]
-fn a_flood_is_refused_once_a_worker_has_seen_it_and_only_its_visitor_is() {
+fn a_flood_is_blocked_once_a_worker_has_seen_it_and_only_its_visitor_is() {
     let edge = edge("block = [\"click-flood\"]\nflood_clicks = 5\nflood_secs = 600").start();
     for _ in 0..6 {
         assert_eq!(click(&edge, [6, 0, 1], CHROME, "/spring"), 302, "the first clicks are answered");
     }
     edge.wait_until("seen", |edge| click(edge, [6, 0, 1], CHROME, "/spring") == 403);
-    assert_eq!(click(&edge, [6, 0, 1], CHROME, "/l1"), 403, "whatever he asks for");
+    assert_eq!(click(&edge, [6, 0, 1], CHROME, "/l1"), 403, "for any link");
     assert_eq!(click(&edge, [6, 0, 1], "Mozilla/5.0 (another person)", "/spring"), 302);
     assert_eq!(click(&edge, [6, 0, 2], CHROME, "/spring"), 302);
     let answered = edge.metric("clickedge_clicks_answered_total");
     assert_eq!(edge.stop().events("all").len() as i64, answered);
 }
 
-/// The counts of reloads of a list: taken, and refused.
+/// The counts of reloads of a list: successful, and failed.
 fn reloads(edge: &Edge, what: &str) -> (i64, i64) {
     let count = |result| edge.metric(&format!("clickedge_reloads_total{{result=\"{result}\",what=\"{what}\"}}"));
     (count("ok"), count("failed"))
 }
 
 #[test]
-fn block_lists_are_taken_over_while_they_are_good() {
+fn block_lists_are_reloaded_when_they_are_valid() {
     let builder =
         edge("block = [\"blocked-destination\"]\nblocked_domains_file = 'domains'\nblocked_urls_file = 'urls'")
             .link(link(HOST, "bad", "https://www.Bad.Example/x?y=1#z"));
@@ -324,13 +321,13 @@ fn block_lists_are_taken_over_while_they_are_good() {
     };
     fs::write(&urls, format!("{}\n", hash(spring))).unwrap();
     reload(&edge, [(1, 1), (2, 0)]);
-    assert_eq!(statuses(&edge), [403, 403], "the old domains serve on, the new addresses are taken");
+    assert_eq!(statuses(&edge), [403, 403], "the previous domains stay active, the new addresses are used");
     assert_eq!(edge.get(HOST, "/spring?more").status, 302, "an entry with a query is for exactly that one");
     let log = edge.log();
-    let told = log.lines().find(|line| line.contains("a block list was not reloaded")).unwrap();
-    let told: Value = serde_json::from_str(told).unwrap();
+    let failure = log.lines().find(|line| line.contains("reload failed")).unwrap();
+    let failure: Value = serde_json::from_str(failure).unwrap();
     let wanted = "/domains, line 2: `https://worse.example/` is no domain; write the domain alone";
-    assert!(told["error"].as_str().unwrap().contains(wanted), "{told}");
+    assert!(failure["error"].as_str().unwrap().contains(wanted), "{failure}");
 
     fs::write(&domains, "worse.example\n").unwrap();
     fs::write(&urls, hash("https://www.example.com/spring")).unwrap();
@@ -341,7 +338,7 @@ fn block_lists_are_taken_over_while_they_are_good() {
 }
 
 #[test]
-fn a_destination_on_a_list_is_marked_unless_it_is_to_be_refused() {
+fn a_destination_on_a_list_is_marked_unless_it_is_blocked() {
     let builder = edge("blocked_domains_file = 'domains'").link(link(HOST, "bad", "https://www.bad.example/"));
     fs::write(builder.dir().join("domains"), "bad.example\n").unwrap();
     let edge = builder.start();
@@ -353,7 +350,7 @@ fn a_destination_on_a_list_is_marked_unless_it_is_to_be_refused() {
     assert_quality(&events[1], "clean", &[]);
 }
 
-/// What `clickedge` says and how it ends, with this `[quality]` and these files beside the configuration.
+/// Output and exit code of `clickedge` with this `[quality]` and these files next to the configuration.
 fn run(command: &[&str], quality: &str, files: &[(&str, &str)]) -> (Option<i32>, String) {
     let dir = tempfile::tempdir().unwrap();
     let config = format!(
@@ -376,7 +373,7 @@ fn run(command: &[&str], quality: &str, files: &[(&str, &str)]) -> (Option<i32>,
 }
 
 #[test]
-fn a_broken_list_refuses_the_start_and_check_tells_before() {
+fn a_broken_list_fails_the_start_and_check_reports_it_first() {
     for (key, text) in [("blocked_domains_file", "*.bad.example"), ("blocked_urls_file", "ABC")] {
         let quality = format!("{key} = 'list'");
         let files = [("list", &*format!("# ours\n{text}\n"))];
@@ -393,7 +390,7 @@ fn a_broken_list_refuses_the_start_and_check_tells_before() {
 }
 
 #[test]
-fn a_reason_that_is_none_is_refused_with_those_there_are() {
+fn an_unknown_reason_is_rejected_with_the_list_of_known_ones() {
     let (code, said) = run(&["check"], "block = [\"sql-injektion\"]", &[]);
     assert_eq!(code, Some(78), "{said}");
     assert!(said.contains("did you mean `sql-injection`?") && said.contains("`blocked-destination`"), "{said}");

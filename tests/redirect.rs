@@ -1,7 +1,4 @@
 //! What a request gets: status, headers and the fate of the connection, for every kind of link, method and host.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod common;
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -9,8 +6,9 @@ use std::{
     sync::{Arc, Mutex, Weak},
 };
 
-use common::{Answer, Edge, PATIENCE, link};
 use serde_json::{Value, json};
+
+use crate::common::{Answer, Builder, Edge, TIMEOUT, link};
 
 const HOST: &str = "go.brand.com";
 const PIPELINED: &[u8] = b"GET /spring?n=1 HTTP/1.1\r\nHost: go.brand.com\r\n\r\n\
@@ -34,7 +32,7 @@ fn edge() -> Arc<Edge> {
     })
 }
 
-fn links() -> common::Builder {
+fn links() -> Builder {
     Edge::builder()
         .link(with("moved", "httpStatus", json!(301)))
         .link(with("upload", "httpStatus", json!(307)))
@@ -50,7 +48,7 @@ struct Connection(BufReader<TcpStream>);
 impl Connection {
     fn open(to: SocketAddr) -> Self {
         let stream = TcpStream::connect(to).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         Self(BufReader::new(stream))
     }
 
@@ -116,7 +114,7 @@ fn a_head_request_gets_the_headers_of_a_get_without_a_body() {
 }
 
 #[test]
-fn a_method_that_is_no_click_is_refused_and_told_what_is_allowed() {
+fn a_method_that_is_no_click_gets_405_and_the_allowed_methods() {
     let edge = edge();
     for method in ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH", "BREW"] {
         for target in ["/spring", "/moved", "/nothing", "/paused"] {
@@ -146,7 +144,7 @@ fn a_post_to_a_link_that_keeps_the_method_is_redirected_but_is_no_click() {
 }
 
 #[test]
-fn a_link_that_is_unknown_switched_off_or_over_says_so_and_is_not_stored() {
+fn an_unknown_disabled_or_expired_link_gets_its_own_status_and_is_not_stored() {
     let edge = edge();
     let no_such_link = "There is no such link.\n";
     for (target, status, body) in [

@@ -1,7 +1,4 @@
-//! `SIGHUP`: a new catalog, GeoIP database or list is taken over without a restart, and a bad one is not.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod common;
+//! `SIGHUP`: a new catalog, GeoIP database or list is used without a restart, and a bad one is not.
 
 use std::{
     collections::HashMap,
@@ -10,10 +7,11 @@ use std::{
     time::{Duration, Instant, UNIX_EPOCH},
 };
 
-use common::{Edge, PATIENCE, link};
 use ipnet::IpNet;
 use mmdb_writer::Writer;
 use serde_json::{Value, json};
+
+use crate::common::{Builder, Edge, TIMEOUT, link};
 
 const HOST: &str = "go.brand.com";
 
@@ -23,7 +21,7 @@ fn links(slashtags: impl IntoIterator<Item = usize>) -> Vec<Value> {
 
 /// An edge with the links `l0` to `l9` (and `spring`).
 fn edge() -> Edge {
-    links(0..10).into_iter().fold(Edge::builder(), common::Builder::link).feed("all", &["*"]).start()
+    links(0..10).into_iter().fold(Edge::builder(), Builder::link).feed("all", &["*"]).start()
 }
 
 fn reloads(edge: &Edge, what: &str, result: &str) -> i64 {
@@ -52,7 +50,7 @@ fn logged(edge: &Edge, level: &str) -> Vec<Value> {
 
 /// Everything that the old catalog answered is still answered.
 #[track_caller]
-fn assert_the_old_one_serves(edge: &Edge) {
+fn assert_the_previous_catalog_is_active(edge: &Edge) {
     for n in 0..10 {
         let answer = edge.get(HOST, &format!("/l{n}"));
         assert_eq!((answer.status, answer.header("location")), (302, Some(&*format!("https://www.example.com/{n}"))));
@@ -83,7 +81,7 @@ fn a_new_catalog_answers_after_sighup() {
 }
 
 #[test]
-fn an_event_tells_the_link_as_it_was_when_it_was_clicked() {
+fn an_event_has_the_link_as_it_was_when_it_was_clicked() {
     let edge = edge();
     let before = edge.get(HOST, "/l3").header("location").unwrap().to_owned();
     let mut new = links(0..10);
@@ -97,13 +95,13 @@ fn an_event_tells_the_link_as_it_was_when_it_was_clicked() {
 
     let mut routes: Vec<_> = edge.stop().events("all").into_iter().map(|mut event| event["route"].take()).collect();
     routes.sort_by_key(|route| route["id"] == "id-new");
-    let told = |at: usize, place: &str| routes[at].pointer(place).unwrap().clone();
+    let route = |at: usize, place: &str| routes[at].pointer(place).unwrap().clone();
     assert_eq!(routes.len(), 2);
-    assert_eq!([told(0, "/destination/raw"), told(1, "/destination/raw")], [json!(before), json!(after)]);
-    assert_eq!([told(0, "/id"), told(1, "/id")], ["id-l3", "id-new"]);
-    assert_eq!(told(0, "/tags"), json!({"t-1": {"value": "Print"}}));
-    assert_eq!(told(1, "/tags"), json!({"t-9": {"value": "Radio"}}));
-    assert_eq!([told(0, "/creator/name"), told(1, "/creator/name")], ["Ana Lima", "Kofi Mensah"]);
+    assert_eq!([route(0, "/destination/raw"), route(1, "/destination/raw")], [json!(before), json!(after)]);
+    assert_eq!([route(0, "/id"), route(1, "/id")], ["id-l3", "id-new"]);
+    assert_eq!(route(0, "/tags"), json!({"t-1": {"value": "Print"}}));
+    assert_eq!(route(1, "/tags"), json!({"t-9": {"value": "Radio"}}));
+    assert_eq!([route(0, "/creator/name"), route(1, "/creator/name")], ["Ana Lima", "Kofi Mensah"]);
 }
 
 #[test]
@@ -118,7 +116,7 @@ fn no_click_is_lost_or_mixed_up_while_catalogs_change() {
     let answers: HashMap<String, String> = std::thread::scope(|scope| {
         let clicks = scope.spawn(|| {
             let mut answers = HashMap::new();
-            let until = Instant::now() + PATIENCE;
+            let until = Instant::now() + TIMEOUT;
             while !done.load(Ordering::Acquire) && Instant::now() < until {
                 let n = answers.len().to_string();
                 let answer = edge.get(HOST, &format!("/spring?n={n}"));
@@ -140,7 +138,7 @@ fn no_click_is_lost_or_mixed_up_while_catalogs_change() {
         let route = &event["route"];
         let raw = route["destination"]["raw"].as_str().unwrap();
         let n = route["params"]["query"]["n"][0].as_str().unwrap();
-        assert_eq!(raw, answers[n], "the event tells where the visitor was sent");
+        assert_eq!(raw, answers[n], "the event has the destination that the visitor got");
         if let Some(generation) = route["id"].as_str().unwrap().strip_prefix("generation-") {
             assert!(raw.starts_with(&format!("https://www.example.com/{generation}?")), "{route}");
         }
@@ -148,14 +146,14 @@ fn no_click_is_lost_or_mixed_up_while_catalogs_change() {
 }
 
 #[test]
-fn a_catalog_with_too_many_bad_lines_is_refused_and_the_old_one_serves_on() {
+fn a_catalog_with_too_many_bad_lines_is_rejected_and_the_previous_one_stays_active() {
     let edge = edge();
     let mut lines: Vec<String> = links(0..98).iter().map(ToString::to_string).collect();
     lines.insert(4, "{\"id\": \"half a li".into());
     lines.insert(50, json!({"id": "x"}).to_string());
     fs::write(edge.dir().join("links.ndjson"), lines.join("\n")).unwrap();
     reload(&edge, "catalog", "failed");
-    assert_the_old_one_serves(&edge);
+    assert_the_previous_catalog_is_active(&edge);
     let errors = logged(&edge, "ERROR");
     assert_eq!(errors.len(), 1, "{errors:?}");
     let text = errors[0].to_string();
@@ -164,7 +162,7 @@ fn a_catalog_with_too_many_bad_lines_is_refused_and_the_old_one_serves_on() {
 }
 
 #[test]
-fn a_few_bad_lines_are_skipped_and_told_by_number_and_reason() {
+fn a_few_bad_lines_are_skipped_and_logged_by_number_and_reason() {
     let edge = edge();
     let mut lines: Vec<String> = links(0..298).iter().map(ToString::to_string).collect();
     let mut bad = link(HOST, "bad", "javascript:alert(1)");
@@ -186,34 +184,34 @@ fn a_few_bad_lines_are_skipped_and_told_by_number_and_reason() {
 }
 
 #[test]
-fn a_catalog_that_is_missing_cut_or_empty_is_refused_and_the_old_one_serves_on() {
+fn a_missing_cut_or_empty_catalog_is_rejected_and_the_previous_one_stays_active() {
     let edge = edge();
     let file = edge.dir().join("links.ndjson");
     let whole = fs::read(&file).unwrap();
 
     fs::remove_file(&file).unwrap();
     reload(&edge, "catalog", "failed");
-    assert_the_old_one_serves(&edge);
+    assert_the_previous_catalog_is_active(&edge);
 
     edge.write_links(&links(0..5));
     reload(&edge, "catalog", "failed");
-    assert_the_old_one_serves(&edge);
+    assert_the_previous_catalog_is_active(&edge);
 
     fs::write(&file, "").unwrap();
     reload(&edge, "catalog", "failed");
-    assert_the_old_one_serves(&edge);
+    assert_the_previous_catalog_is_active(&edge);
 
     let errors: Vec<_> = logged(&edge, "ERROR").iter().map(Value::to_string).collect();
     let expected = ["cannot read the catalog", "it has 5 links where 11 are in service", "it has 0 links where 11"];
     assert_eq!(errors.len(), expected.len(), "{errors:?}");
     for (error, expected) in errors.iter().zip(expected) {
         assert!(error.contains(expected) && error.contains("links.ndjson"), "{error}");
-        assert!(error.contains("the old one serves on"), "{error}");
+        assert!(error.contains("the previous version stays active"), "{error}");
     }
 
     fs::write(&file, whole).unwrap();
     reload(&edge, "catalog", "ok");
-    assert_the_old_one_serves(&edge);
+    assert_the_previous_catalog_is_active(&edge);
 }
 
 /// A GeoIP database in which this machine lies in `city`.
@@ -306,7 +304,7 @@ fn a_new_crawler_list_is_used_and_a_broken_one_is_not() {
     let edge = builder.section(section).feed("all", &["*"]).start();
     let mut bots = vec![bot_of(&edge, 0, AGENT)];
 
-    // The same string as before: what was judged by the old list must be forgotten.
+    // The same string as before: what was classified by the old list must be forgotten.
     fs::write(&file, entries("NewThing")).unwrap();
     bots.push(bot_of(&edge, 1, AGENT));
     reload(&edge, "crawlers", "ok");
@@ -327,10 +325,10 @@ fn a_new_crawler_list_is_used_and_a_broken_one_is_not() {
     assert!(errors.iter().all(|error| error.contains("crawlers.json")), "{errors:?}");
     assert!(errors[1].contains("the first is entry 2, pattern"), "{}", errors[1]);
 
-    let mended = json!((0..20).map(|n| json!({"pattern": format!("Thing-{n}")})).collect::<Vec<_>>());
-    let mut mended = mended.as_array().unwrap().clone();
-    mended.push(json!({"pattern": "(?<!New)Thing"}));
-    fs::write(&file, Value::Array(mended).to_string()).unwrap();
+    let fixed = json!((0..20).map(|n| json!({"pattern": format!("Thing-{n}")})).collect::<Vec<_>>());
+    let mut fixed = fixed.as_array().unwrap().clone();
+    fixed.push(json!({"pattern": "(?<!New)Thing"}));
+    fs::write(&file, Value::Array(fixed).to_string()).unwrap();
     reload(&edge, "crawlers", "ok");
     bots.push(bot_of(&edge, bots.len(), AGENT));
     let told: Vec<_> = logged(&edge, "WARN").iter().map(Value::to_string).collect();
@@ -347,7 +345,7 @@ fn a_new_crawler_list_is_used_and_a_broken_one_is_not() {
 }
 
 #[test]
-fn a_second_signal_during_a_reload_is_not_forgotten() {
+fn a_second_signal_during_a_reload_is_not_lost() {
     let edge = edge();
     for n in 0..20 {
         let mut new = links(0..10);

@@ -1,21 +1,18 @@
 //! Delivery into a bucket: what an upload looks like, and with whose keys it is signed.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
 
-#[path = "common/clicks.rs"]
-mod clicks;
-mod common;
-#[path = "common/s3.rs"]
-mod s3;
-#[path = "s3/trouble.rs"]
 mod trouble;
 
 use std::fs;
 
-use clicks::{assert_exactly_once, click, of_feed, wait_until_delivered};
-use common::{Builder, Edge};
 use hyper::header::HeaderName;
-use s3::{KEY, ROLE_KEY, ROLE_TOKEN, S3, SECRET};
 use sha2::{Digest, Sha256};
+
+use crate::common::{
+    Builder, Edge,
+    clicks::{assert_exactly_once, click, of_feed, wait_until_delivered},
+    events_below, events_of,
+    s3::{KEY, ROLE_KEY, ROLE_TOKEN, S3, SECRET},
+};
 
 /// A stop does not wait for what cannot be delivered.
 const HASTY: &str = "[shutdown]\ndrain_secs = 1";
@@ -58,9 +55,9 @@ fn a_click_arrives_in_the_bucket() {
     assert_eq!(put.header("x-amz-checksum-crc32"), Some(put.crc32.as_str()));
     assert_eq!(put.header("content-length"), Some(object.len().to_string().as_str()));
     for trailing in ["x-amz-trailer", "x-amz-decoded-content-length", "transfer-encoding", "content-md5"] {
-        assert_eq!(put.header(trailing), None, "many stores refuse {trailing}");
+        assert_eq!(put.header(trailing), None, "many stores reject {trailing}");
     }
-    let in_it = common::events_of(&object);
+    let in_it = events_of(&object);
     let id = |event: &serde_json::Value| event["id"].as_str().unwrap().to_owned();
     for (name, value) in [
         ("sha256", sha256),
@@ -73,7 +70,7 @@ fn a_click_arrives_in_the_bucket() {
 }
 
 #[test]
-fn a_store_that_refuses_checksums_gets_none() {
+fn a_store_that_rejects_checksums_gets_none() {
     let s3 = S3::start();
     let edge = edge(&s3, "request_checksum_calculation = \"when_required\"").start();
     let clicks = click(&edge, "a", 3);
@@ -119,7 +116,7 @@ fn clicks_wait_for_the_right_secret_and_are_then_delivered_once() {
     let stopped = edge.stop();
     assert!(stopped.status.success());
     assert!(s3.objects("clicks").is_empty(), "the store checks signatures");
-    assert_exactly_once(&common::events_below(&stopped.dir().join("spool/outbox")), &clicks);
+    assert_exactly_once(&events_below(&stopped.dir().join("spool/outbox")), &clicks);
 
     s3.write_credentials(KEY, SECRET);
     let edge = stopped.restart();
@@ -129,7 +126,7 @@ fn clicks_wait_for_the_right_secret_and_are_then_delivered_once() {
 }
 
 #[test]
-fn a_secret_that_is_mended_is_used_without_a_restart() {
+fn a_corrected_secret_is_used_without_a_restart() {
     let s3 = S3::start();
     s3.write_credentials(KEY, "another secret");
     let edge = edge(&s3, "").start();
@@ -147,7 +144,7 @@ fn a_missing_bucket_parks_the_feed_until_it_is_made() {
     let edge = Edge::builder().feed_into("all", &["*"], &s3.sink_toml("later", "")).start();
     let clicks = click(&edge, "a", 5);
     wait_until_parked(&edge, "all");
-    assert!(edge.log().contains("NoSuchBucket"), "the log tells why");
+    assert!(edge.log().contains("NoSuchBucket"), "the log has the reason");
     s3.make_bucket("later");
     wait_until_delivered(&edge, "all", 5);
     assert_eq!(edge.metric(&of_feed("feed_parked", "all")), 0);
@@ -155,7 +152,7 @@ fn a_missing_bucket_parks_the_feed_until_it_is_made() {
 }
 
 #[test]
-fn a_role_of_the_customer_is_taken_on_with_the_external_id() {
+fn a_role_of_the_customer_is_assumed_with_the_external_id() {
     let s3 = S3::start();
     let arn = "arn:aws:iam::123456789012:role/clicks";
     let role = format!(

@@ -1,9 +1,6 @@
 //! The main job, end to end: a click on a branded link becomes a delivered event.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod common;
-
-use common::Edge;
+use crate::common::Edge;
 
 #[test]
 fn a_click_is_answered_and_its_event_is_delivered() {

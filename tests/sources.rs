@@ -1,8 +1,5 @@
-//! The operator's lists and databases in the running edge: what they add to events, and that `SIGHUP` takes over a
-//! changed one, refuses a broken one with its place, and takes a mended one. A broken one refuses a start, and `check`.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod common;
+//! The operator's lists and databases in the running edge: what they add to events, and that `SIGHUP` loads a
+//! changed one, rejects a broken one with its place, and loads a fixed one. A broken one fails the start, and `check`.
 
 use std::{
     fs,
@@ -10,16 +7,17 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use common::{Edge, link};
 use ipnet::IpNet;
 use mmdb_writer::Writer;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::common::{Edge, link};
+
 const HOST: &str = "go.brand.com";
 const TRUST: &str = "[client_address]\ntrusted_proxies = [\"127.0.0.0/8\"]";
 
-/// An edge whose clicks are told apart by the order in which they were made.
+/// An edge whose clicks are distinguished by the order in which they were made.
 struct Clicks {
     edge: Edge,
     made: usize,
@@ -47,7 +45,7 @@ impl Clicks {
         self.edge.wait_until("enriched", |edge| edge.metric("clickedge_clicks_enriched_total") == made);
     }
 
-    /// A click of somebody who comes from here.
+    /// A click with this referrer.
     fn from(&mut self, referer: &str) {
         self.click("/spring", &[("Referer", referer)]);
     }
@@ -69,7 +67,7 @@ impl Clicks {
         self.edge.wait_until(&format!("{what} {result}"), |edge| count(edge) == before + 1);
     }
 
-    /// What the log says at a level.
+    /// The log lines of a level.
     fn logged(&self, level: &str) -> Vec<String> {
         let lines = self.edge.log();
         let lines =
@@ -78,7 +76,7 @@ impl Clicks {
     }
 
     /// A part of each event, in the order of the clicks.
-    fn told(self, place: &str) -> Vec<Value> {
+    fn events_at(self, place: &str) -> Vec<Value> {
         let mut events = self.edge.stop().events("all");
         assert_eq!(events.len(), self.made);
         let number = |event: &Value| {
@@ -105,7 +103,7 @@ fn systems(number: u32, built: u64) -> Vec<u8> {
 }
 
 #[test]
-fn a_list_of_networks_is_taken_over_refused_and_taken_again() {
+fn a_network_list_is_reloaded_rejected_and_reloaded_again() {
     let socials = b"Chirp:\n  - chirp.example\nBird:\n  - twitter.com\n";
     let mut clicks = Clicks::new("socials_file = \"Socials.yml\"", &[("Socials.yml", socials)]);
     let origin = |kind: &str, name: &str| json!({"type": kind, "name": name});
@@ -138,7 +136,7 @@ fn a_list_of_networks_is_taken_over_refused_and_taken_again() {
         origin("social", "warble"),
         origin("social", "other"),
     ];
-    assert_eq!(clicks.told("/referral/origin"), expected);
+    assert_eq!(clicks.events_at("/referral/origin"), expected);
 }
 
 #[test]
@@ -155,11 +153,11 @@ fn a_spam_referrer_is_a_reason_as_long_as_it_is_on_the_list() {
     clicks.reload("spammers", "ok");
     clicks.from("https://buttons.spam.example/");
     let (spam, clean) = (json!({"verdict": "suspicious", "reasons": ["spam-referrer"]}), json!({"verdict": "clean"}));
-    assert_eq!(clicks.told("/quality"), [spam.clone(), clean.clone(), spam, clean]);
+    assert_eq!(clicks.events_at("/quality"), [spam.clone(), clean.clone(), spam, clean]);
 }
 
 #[test]
-fn networks_are_taken_over_refused_and_taken_again() {
+fn networks_are_reloaded_rejected_and_reloaded_again() {
     let enrich = "asn_file = \"asn.mmdb\"\nhosting_networks_file = \"hosting.txt\"\n\
                   anonymizer_networks_file = \"anonymizer.txt\"";
     let files: [(&str, &[u8]); 3] = [
@@ -176,7 +174,7 @@ fn networks_are_taken_over_refused_and_taken_again() {
         clicks.at(address);
     }
 
-    // Telefonica's, then a broken list, which keeps the good database from being taken, too.
+    // Telefonica's, then a broken list, which keeps the good database from being loaded, too.
     clicks.write("asn.mmdb", &systems(3352, 1_800_000_000));
     clicks.reload("networks", "ok");
     assert_eq!(built(&clicks), 1_800_000_000);
@@ -191,7 +189,7 @@ fn networks_are_taken_over_refused_and_taken_again() {
     clicks.at("203.0.113.1");
     let errors = clicks.logged("ERROR");
     assert!(errors.len() == 2 && errors[0].contains("hosting.txt, line 2: `203.0.113.0/255` is no network"));
-    assert!(errors[1].contains("cannot read the ASN database") && errors[1].contains("asn.mmdb"), "{}", errors[1]);
+    assert!(errors[1].contains("asn.mmdb is damaged: ") && errors[1].contains("the ASN database"), "{}", errors[1]);
 
     clicks.write("asn.mmdb", &systems(24940, 1_800_000_001));
     clicks.reload("networks", "ok");
@@ -199,8 +197,8 @@ fn networks_are_taken_over_refused_and_taken_again() {
         clicks.at(address);
     }
     assert!(!clicks.edge.log().contains("198.51.100.1\""), "an address is in the log");
-    let told: Vec<_> = clicks
-        .told("")
+    let actual: Vec<_> = clicks
+        .events_at("")
         .into_iter()
         .map(|event| {
             let (agent, quality) = (&event["client"]["agent"], &event["quality"]);
@@ -222,11 +220,11 @@ fn networks_are_taken_over_refused_and_taken_again() {
         people,
         hosting,
     ];
-    assert_eq!(told, expected);
+    assert_eq!(actual, expected);
 }
 
 #[test]
-fn a_workspace_tells_as_much_of_a_place_as_it_may() {
+fn a_workspace_receives_only_the_location_detail_that_it_may() {
     let geoip = concat!("geoip_file = \"", env!("CARGO_MANIFEST_DIR"), "/conf/demo/geoip.mmdb\"");
     let policies =
         "location = \"city\"\n[enrich.workspaces.\"w-2\"]\nlocation = \"coordinates\"\nhonour_opt_out = false";
@@ -238,11 +236,11 @@ fn a_workspace_tells_as_much_of_a_place_as_it_may() {
     let city = json!({"country": "jp", "region": "13", "city": "Tokyo"});
     let region = json!({"country": "jp", "region": "13"});
     let all = json!({"country": "jp", "region": "13", "city": "Tokyo", "latitude": 35.6762, "longitude": 139.6503});
-    assert_eq!(clicks.told("/client/location"), [city, region, all.clone(), all]);
+    assert_eq!(clicks.events_at("/client/location"), [city, region, all.clone(), all]);
 }
 
 #[test]
-fn a_broken_list_refuses_the_start_and_the_check() {
+fn a_broken_list_fails_the_start_and_the_check() {
     let stopped = Clicks::new("spammers_file = \"spammers.txt\"", &[("spammers.txt", b"spam.example\n")]).edge.stop();
     let dir = stopped.dir();
     let mut files = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());

@@ -1,17 +1,4 @@
 //! `clickedge spool`: what an operator sees of a spool, and sends again, while an edge runs on it and when none does.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-#[path = "common/cli.rs"]
-mod cli;
-#[path = "common/clicks.rs"]
-mod clicks;
-mod common;
-#[path = "common/damage.rs"]
-mod damage;
-#[path = "common/feed.rs"]
-mod feed;
-#[path = "common/s3.rs"]
-mod s3;
 
 use std::{
     collections::BTreeSet,
@@ -22,13 +9,18 @@ use std::{
     time::Duration,
 };
 
-use cli::{Said, clickedge, spool};
-use clicks::{Visitor, assert_exactly_once, click, nonces, of_feed, wait_until_delivered};
-use common::{Builder, Edge, Stopped, events_below, objects_below};
-use damage::World;
-use feed::{Files, Series, hour};
-use s3::{Fault, S3};
 use serde_json::{Value, json};
+
+use crate::common::{
+    Builder, Edge, Stopped,
+    cli::{Outcome, clickedge, spool},
+    clicks::{Visitor, assert_exactly_once, click, nonces, of_feed, wait_until_delivered},
+    damage::World,
+    events_below,
+    feed::{Files, Series, hour},
+    objects_below,
+    s3::{Fault, S3},
+};
 
 /// Keeps what was delivered.
 const KEEP: &str = "retain_secs = 3600";
@@ -89,7 +81,7 @@ fn flip_byte(path: &Path, at: usize) {
 }
 
 /// A whole replay of a feed.
-fn replay(dir: &Path, arguments: &[&str]) -> Said {
+fn replay(dir: &Path, arguments: &[&str]) -> Outcome {
     let all = ["--from", "2020-01-01T00:00:00Z", "--to", "2200-01-01T00:00:00Z"];
     spool(dir, "replay", &[arguments, &all].concat())
 }
@@ -107,7 +99,7 @@ fn ids(events: &[Value]) -> BTreeSet<String> {
 }
 
 #[test]
-fn ls_tells_what_waits_where_while_the_edge_runs_and_after_a_kill() {
+fn ls_shows_what_waits_where_while_the_edge_runs_and_after_a_kill() {
     let s3 = S3::start();
     let (edge, _) = everywhere(&s3, 10);
     let check = |dir: &Path| {
@@ -155,7 +147,7 @@ fn a_spool_without_anything_lists_the_feeds_of_the_configuration() {
 }
 
 #[test]
-fn what_was_committed_and_not_moved_at_a_kill_is_told_and_exported() {
+fn what_was_committed_and_not_moved_at_a_kill_is_listed_and_exported() {
     let builder = Edge::builder().feed("all", &["*"]).env("CLICKEDGE_DIE_AT", "sealed");
     let mut edge = builder.start();
     let clicks = click(&edge, "a", 20);
@@ -189,7 +181,7 @@ fn a_flipped_byte_in_the_journal_is_found_and_costs_one_event() {
     let (start, end) = (damage[0].as_u64().unwrap(), damage[1].as_u64().unwrap());
     assert!((start..end).contains(&at) && end - start < 4_096, "{start}..{end} and {at}");
     let said = clickedge(&["spool", "inspect", segment(stopped.dir()).to_str().unwrap()]);
-    assert!(said.stdout.ends_with(&format!("damage  bytes {start} to {end} are no event\n")), "{}", said.stdout);
+    assert!(said.stdout.ends_with(&format!("damage  bytes {start} to {end} hold no event\n")), "{}", said.stdout);
 
     let survey = ls(stopped.dir());
     assert_eq!(survey["feeds"]["held"]["journal_events"], 9);
@@ -206,7 +198,7 @@ fn a_flipped_byte_in_the_journal_is_found_and_costs_one_event() {
 }
 
 #[test]
-fn a_torn_end_is_told_and_is_no_damaged_place() {
+fn a_torn_end_is_reported_and_does_not_count_as_damage() {
     let edge = held(Edge::builder()).start();
     click(&edge, "a", 5);
     edge.wait_until("on the disk", |edge| edge.metric("clickedge_clicks_journaled_total") == 5);
@@ -216,7 +208,7 @@ fn a_torn_end_is_told_and_is_no_damaged_place() {
     fs::write(&segment, &bytes[..bytes.len() - 100]).unwrap();
     let said = clickedge(&["spool", "inspect", segment.to_str().unwrap()]);
     assert_eq!(said.code, 65);
-    assert!(said.stdout.ends_with("are no event; the end is torn\n"), "{}", said.stdout);
+    assert!(said.stdout.ends_with("hold no event; the end is torn\n"), "{}", said.stdout);
     assert_eq!(ls(stopped.dir())["journal"]["damages"][0]["torn"], true);
     assert!(!spool(stopped.dir(), "ls", &[]).ok().contains("damaged"));
 }
@@ -291,7 +283,7 @@ fn export_prints_what_waits_and_what_was_delivered_of_a_time() {
 }
 
 #[test]
-fn an_export_amid_packing_misses_nothing_and_prints_nothing_twice() {
+fn an_export_during_packing_misses_nothing_and_prints_nothing_twice() {
     let s3 = S3::start();
     s3.set(Fault::Unavailable);
     let edge = Edge::builder().feed_into("all", &["*"], &s3.sink_toml("clicks", "")).start();
@@ -327,7 +319,7 @@ fn an_export_amid_packing_misses_nothing_and_prints_nothing_twice() {
 }
 
 #[test]
-fn a_damaged_object_is_told_and_hides_no_other() {
+fn a_damaged_object_is_reported_and_hides_no_other() {
     let s3 = S3::start();
     s3.set(Fault::Unavailable);
     let edge = Edge::builder().feed_into("all", &["*"], &s3.sink_toml("clicks", "")).start();
@@ -344,7 +336,7 @@ fn a_damaged_object_is_told_and_hides_no_other() {
     let said = spool(edge.dir(), "export", &["--feed", "all"]);
     assert_eq!(said.code, 65);
     assert!(
-        said.stderr.starts_with(&format!("error: {}: it is no whole object", objects[0].display())),
+        said.stderr.starts_with(&format!("error: {}: not a whole object", objects[0].display())),
         "{}",
         said.stderr
     );
@@ -439,7 +431,7 @@ fn a_replay_of_a_time_sends_its_events_alone_and_goes_to_any_feed() {
 }
 
 #[test]
-fn a_replay_from_a_folder_takes_that_feed_s_objects_and_no_other_s() {
+fn a_replay_from_a_folder_takes_the_objects_of_that_feed_and_of_no_other() {
     let builder = Edge::builder().feed("all", &["*"]).feed("all-more", &["*"]);
     let edge = builder.start();
     let source = edge.dir().join("source");
@@ -468,13 +460,15 @@ fn a_replay_from_a_folder_takes_that_feed_s_objects_and_no_other_s() {
     assert_eq!(from("all", 9, 11).json()["events"], 12);
     assert_eq!(from("all", 9, 10).json()["events"], 8);
     assert_eq!(from("all-more", 9, 12).json()["events"], 12);
-    from("all", 12, 13).fails(66, &format!("there are no events of \"all\" of that time in {}", source.display()));
+    from("all", 12, 13)
+        .fails(66, &format!("there are no events of \"all\" of that time range in {}", source.display()));
     assert_account(&edge, "all", 0, 20);
     assert_account(&edge, "all-more", 0, 12);
     assert_eq!(ids(&events_below(&edge.dir().join("bucket/all/replay"))).len(), 12);
 
     let nowhere = source.join("none");
-    replay(edge.dir(), &["--feed", "all", "--source", nowhere.to_str().unwrap()]).fails(66, "is no folder");
+    replay(edge.dir(), &["--feed", "all", "--source", nowhere.to_str().unwrap()])
+        .fails(66, "is not a readable folder");
 }
 
 #[test]
@@ -519,7 +513,7 @@ fn a_damaged_kept_object_sends_nothing() {
     objects.sort_by_key(|path| path.file_name().unwrap().to_owned());
     flip_byte(&objects[1], 60);
     let said = replay(edge.dir(), &["--feed", "all"]);
-    said.fails(65, &format!("nothing is sent: {}: it is no whole object", objects[1].display()));
+    said.fails(65, &format!("nothing was sent: {}: it is no whole object", objects[1].display()));
     assert!(edge.dir().join("spool/replay").read_dir().unwrap().next().is_none(), "nothing is left behind");
     assert_account(&edge, "all", 10, 0);
 }
@@ -542,7 +536,7 @@ fn an_object_that_was_sent_twice_is_replayed_once() {
 }
 
 #[test]
-fn slips_are_told_with_their_exit_codes() {
+fn usage_errors_are_reported_with_their_exit_codes() {
     let edge = Edge::builder().feed("all", &["*"]).feed("brand", &["w-1"]).spool(KEEP).start();
     click(&edge, "a", 1);
     let stopped: Stopped = edge.stop();
@@ -553,7 +547,7 @@ fn slips_are_told_with_their_exit_codes() {
     replay(dir, &["--feed", "alll", "--into", "all"]).fails(64, names);
     spool(dir, "export", &["--feed", "alll"]).fails(64, names);
     let long_ago = ["--feed", "all", "--from", "2020-01-01T00:00:00Z", "--to", "2020-01-02T00:00:00Z"];
-    let none = "there are no events of \"all\" of that time among what was delivered";
+    let none = "there are no events of \"all\" of that time range among the delivered objects";
     spool(dir, "replay", &long_ago).fails(66, none);
     let backwards = ["--feed", "all", "--from", "2026-11-23T10:00:00Z", "--to", "2026-11-23T10:00:00Z"];
     for what in ["replay", "export"] {

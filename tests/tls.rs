@@ -1,17 +1,14 @@
 //! TLS: one socket, many branded domains, each with its own certificate.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod common;
-#[path = "common/tls.rs"]
-mod tls;
 
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
 };
 
-use common::{Answer, CHROME, Edge, PATIENCE, connect, free_address};
-use tls::certificate;
+use crate::common::{
+    Answer, CHROME, Edge, TIMEOUT, connect, free_address,
+    tls::{self, certificate},
+};
 
 /// Asks for `/spring` over TLS; returns the leaf that the edge showed, and the answer.
 fn get(address: SocketAddr, sni: Option<&str>, host: &str) -> (Vec<u8>, Answer) {
@@ -29,7 +26,7 @@ fn get_with(address: SocketAddr, sni: Option<&str>, host: &str, lines: &str) -> 
 }
 
 #[test]
-fn each_server_name_gets_its_certificate_and_everybody_else_the_first() {
+fn each_server_name_gets_its_certificate_and_all_others_the_first() {
     let builder = Edge::builder();
     let (first_section, first) = certificate(builder.dir(), "first", &["go.brand.com", "go2.brand.com"]);
     let (wild_section, wild) = certificate(builder.dir(), "wild", &["*.links.example"]);
@@ -59,10 +56,10 @@ fn each_server_name_gets_its_certificate_and_everybody_else_the_first() {
         404,
         "the host decides, not the server name"
     );
-    assert_eq!(edge.get("go.brand.com", "/spring").status, 302, "the plain socket answers beside it");
+    assert_eq!(edge.get("go.brand.com", "/spring").status, 302, "the plain socket answers next to it");
 
     let plain = TcpStream::connect(address).unwrap();
-    plain.set_read_timeout(Some(PATIENCE)).unwrap();
+    plain.set_read_timeout(Some(TIMEOUT)).unwrap();
     (&plain).write_all(b"GET /spring HTTP/1.1\r\nHost: go.brand.com\r\n\r\n").unwrap();
     let mut text = Vec::new();
     let _ = (&plain).read_to_end(&mut text);
@@ -72,7 +69,7 @@ fn each_server_name_gets_its_certificate_and_everybody_else_the_first() {
 }
 
 #[test]
-fn a_browser_that_does_not_tell_what_it_fetches_over_tls_is_none() {
+fn a_browser_without_fetch_metadata_over_tls_is_suspicious() {
     let builder = Edge::builder();
     let (section, _) = certificate(builder.dir(), "first", &["go.brand.com"]);
     let tls = free_address();

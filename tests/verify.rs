@@ -1,21 +1,15 @@
-//! `clickedge feed verify`: that it proves a whole feed, and finds whatever is wrong with a damaged one.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod common;
-#[path = "common/damage.rs"]
-mod damage;
-#[path = "common/feed.rs"]
-mod feed;
-#[path = "common/s3.rs"]
-mod s3;
+//! `clickedge feed verify`: proves a whole feed, and reports what is wrong with a damaged one.
 
 use std::process::{Command, Output};
 
-use damage::{DAMAGES, Damage, World, cut, damage, forget, gap, remove, unlisted};
-use feed::{Files, SHAPES, Series, event, hour, id_of};
-use s3::{Fault, S3};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use crate::common::{
+    damage::{DAMAGES, Damage, World, cut, damage, forget, gap, remove, unlisted},
+    feed::{Files, SHAPES, Series, event, hour, id_of},
+    s3::{Fault, S3},
+};
 
 struct Answer {
     code: i32,
@@ -104,7 +98,7 @@ fn the_report_for_programs_has_the_same_facts() {
 }
 
 #[test]
-fn whatever_is_damaged_is_found_and_nothing_else_is_complained_about() {
+fn every_damage_is_reported_and_nothing_else_is() {
     for (name, damage, expected) in DAMAGES {
         let mut world = World::new();
         let key = damage(&mut world);
@@ -173,7 +167,7 @@ fn numbers_of_hours_that_were_not_asked_for_are_no_gap() {
 }
 
 #[test]
-fn rollups_are_none_of_its_business() {
+fn rollups_are_left_out_of_the_verification() {
     let mut files = World::new().files;
     files.0.insert("_rollups/dt=2026-11-23/hour=09/all-fra1-v1.ndjson.gz".into(), b"x".to_vec());
     let report = report(&files, &[]);
@@ -182,7 +176,7 @@ fn rollups_are_none_of_its_business() {
 }
 
 #[test]
-fn replays_and_foreign_files_are_told_of_and_left_alone() {
+fn replays_and_foreign_files_are_reported_and_left_alone() {
     let World { mut files, objects, .. } = World::new();
     files.0.insert(format!("replay/r1/{}", objects[0]), files.0[&objects[0]].clone());
     for foreign in
@@ -209,7 +203,7 @@ fn two_edges_of_a_feed_share_a_bucket_and_no_event() {
     other.object(&mut files, 11, 5, "json.gz");
     other.manifest(&mut files, 9);
     proves(&files, &[]);
-    // The event has come to both edges; at one of them no manifest tells yet where the feed's name ends.
+    // The event has come to both edges; at one of them no manifest shows yet where the feed's name ends.
     let events = [event("ams1", 11, 77), event("fra1", 11, 21)];
     Series::new("all", "ams1").object_of(&mut files, 11, &events, "ndjson");
     let answer = verify(&files, &["--quiet"]);
@@ -246,7 +240,7 @@ fn a_repeated_number_is_a_problem() {
 }
 
 #[test]
-fn what_cannot_be_read_is_no_input_and_slips_are_usage() {
+fn unreadable_input_exits_with_66_and_usage_errors_with_64() {
     let dir = TempDir::new().unwrap();
     let empty = dir.path().to_str().unwrap();
     for (arguments, code, message) in [
@@ -262,7 +256,7 @@ fn what_cannot_be_read_is_no_input_and_slips_are_usage() {
         (
             &[empty, "--from", "2026-11-23T09", "--to", "2026-11-23T09"],
             64,
-            "error: no hour is from 2026-11-23T09 and before",
+            "error: --from 2026-11-23T09 must be before --to",
         ),
         (&[], 64, "error: the following required arguments were not provided"),
     ] {

@@ -1,12 +1,10 @@
-//! Who an event tells about, and to whom: sessions, what opting out leaves out, and which feeds get a click.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod common;
+//! Visitors in events: sessions, what opting out leaves out, and which feeds get a click.
 
 use std::{collections::HashSet, fs, path::Path};
 
-use common::{Builder, CHROME, Edge, connect, exchange, link};
 use serde_json::{Value, json};
+
+use crate::common::{Builder, CHROME, Edge, connect, exchange, link};
 
 fn of_workspace(slashtag: &str, workspace: Option<&str>) -> Value {
     let mut link = link("go.brand.com", slashtag, "https://www.example.com/");
@@ -14,12 +12,12 @@ fn of_workspace(slashtag: &str, workspace: Option<&str>) -> Value {
     link
 }
 
-/// Links of the workspaces one and two, `/spring` of w-1, and one of nobody.
+/// Links of the workspaces one and two, `/spring` of w-1, and one without a workspace.
 fn links() -> Builder {
     Edge::builder()
         .link(of_workspace("one", Some("w-one")))
         .link(of_workspace("two", Some("w-two")))
-        .link(of_workspace("nobody", None))
+        .link(of_workspace("unowned", None))
 }
 
 fn click(edge: &Edge, address: &str, target: &str, headers: &[(&str, &str)]) {
@@ -91,7 +89,7 @@ fn bots_and_visitors_who_opted_out_have_no_session_and_leave_no_trace_in_one() {
 }
 
 #[test]
-fn an_operator_may_leave_the_opt_out_to_somebody_else() {
+fn an_operator_may_switch_the_opt_out_off() {
     let edge = links().section("[enrich]\nhonour_opt_out = false").feed("all", &["*"]).start();
     click(&edge, "203.0.113.7", "/spring", &[("Sec-GPC", "1")]);
     let events = edge.stop().events("all");
@@ -135,13 +133,13 @@ fn a_click_goes_to_every_feed_of_its_workspace_and_to_no_other() {
         .feed("both", &["w-one", "w-two"])
         .feed("elsewhere", &["w-three"])
         .start();
-    for target in ["/one", "/two", "/nobody", "/spring", "/one"] {
+    for target in ["/one", "/two", "/unowned", "/spring", "/one"] {
         click(&edge, "", target, &[]);
     }
     let stopped = edge.stop();
     let all = sorted(stopped.events("all"));
     let (one, both) = (sorted(stopped.events("one")), sorted(stopped.events("both")));
-    assert_eq!(slashtags(&all), ["one", "two", "nobody", "spring", "one"]);
+    assert_eq!(slashtags(&all), ["one", "two", "unowned", "spring", "one"]);
     assert_eq!(slashtags(&one), ["one", "one"]);
     assert_eq!(slashtags(&both), ["one", "two", "one"]);
     assert_eq!(stopped.events("elsewhere"), Vec::<Value>::new());
@@ -153,11 +151,11 @@ fn a_click_goes_to_every_feed_of_its_workspace_and_to_no_other() {
 fn a_click_without_a_feed_is_only_counted_or_is_dropped() {
     for (section, unfed, no_feed) in [("", 3, 0), ("[stats]\nenabled = false", 0, 3)] {
         let edge = links().section(section).feed("one", &["w-one"]).start();
-        for target in ["/one", "/two", "/nobody", "/spring"] {
+        for target in ["/one", "/two", "/unowned", "/spring"] {
             click(&edge, "", target, &[]);
         }
         edge.wait_until("delivered", |edge| edge.metric("clickedge_events_delivered_total{feed=\"one\"}") == 1);
-        edge.wait_until("told", |edge| {
+        edge.wait_until("counted", |edge| {
             edge.metric("clickedge_clicks_dropped_total{reason=\"no_feed\"}") == no_feed
                 && edge.metric("clickedge_clicks_unfed_total") == unfed
         });
@@ -204,13 +202,13 @@ fn assert_one_visit_each(events: &[Value], visitors: usize) {
 }
 
 #[test]
-fn visits_go_on_after_stops_and_kills_with_any_number_of_workers() {
+fn visits_continue_after_stops_and_kills_with_any_number_of_workers() {
     const VISITORS: usize = 20;
-    let everybody = |edge: &Edge| {
+    let all_visitors = |edge: &Edge| {
         (0..VISITORS).for_each(|n| click(edge, &format!("203.0.113.{n}"), "/one", &[]));
     };
     let mut edge = links().section(TRUSTED).feed("all", &["*"]).start();
-    everybody(&edge);
+    all_visitors(&edge);
     let mut visitors = "workers = 2\n".to_owned();
     for (signal, workers, more) in [("TERM", 1, ""), ("KILL", 3, "session_visitors = 5000\n"), ("KILL", 2, "")] {
         edge.signal(signal);
@@ -219,7 +217,7 @@ fn visits_go_on_after_stops_and_kills_with_any_number_of_workers() {
         stopped.reconfigure(|config| config.replace(&visitors, &next));
         visitors = next;
         edge = stopped.restart();
-        everybody(&edge);
+        all_visitors(&edge);
         if signal == "TERM" {
             assert_eq!(edge.metric("clickedge_session_restored"), VISITORS as i64);
         }
@@ -258,13 +256,13 @@ fn a_click_that_comes_again_after_a_death_belongs_to_the_visit_that_it_did() {
 }
 
 #[test]
-fn a_damaged_file_of_sessions_begins_anew_and_refuses_no_start() {
+fn a_damaged_session_file_is_replaced_and_prevents_no_start() {
     let edge = links().feed("all", &["*"]).start();
     click(&edge, "", "/one", &[]);
     let stopped = edge.stop();
     fs::write(stopped.rings().join("sessions"), "no sessions").unwrap();
     let edge = stopped.restart();
-    assert!(edge.log().contains("begun anew: visitors begin new visits"));
+    assert!(edge.log().contains("session file discarded; every visitor begins a new visit"));
     click(&edge, "", "/one", &[]);
     click(&edge, "", "/one", &[]);
     let events = sorted(edge.stop().events("all"));
@@ -278,7 +276,7 @@ fn a_secret_is_read_again_and_splits_no_visit() {
     let key = builder.dir().join("key");
     fs::write(&key, "a secret of thirty-two bytes, at least\n").unwrap();
     let edge = builder.start();
-    assert!(edge.log().contains("everybody on this machine may read"));
+    assert!(edge.log().contains("any user of this machine may read"));
     click(&edge, "", "/one", &[]);
     for (secret, result) in [("another secret of thirty-two bytes\n", "ok"), ("too short", "failed")] {
         fs::write(&key, secret).unwrap();

@@ -1,4 +1,4 @@
-//! The mix of clicks. See the bench.
+//! The mix of clicks of `bench/worker.rs`.
 
 use std::net::IpAddr;
 
@@ -11,7 +11,7 @@ const WORKSPACES: usize = 100;
 const LINKS: usize = 10_000;
 const VISITORS: usize = 20_000;
 
-/// Agents that browsers send alike from millions of devices; `{}` is a version.
+/// Agents that are the same on millions of devices; `{}` is a version.
 const BROWSERS: [(&str, u32); 9] = [
     (
         "Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/{}.0.0.0 Mobile Safari/537.36",
@@ -48,7 +48,7 @@ const BROWSERS: [(&str, u32); 9] = [
     ),
 ];
 
-/// Agents with the phone's model and the application's version in them.
+/// Agents with the model of the phone and the version of the application.
 const APPLICATIONS: [&str; 3] = [
     "Mozilla/5.0 (Linux; Android 14; SM-A{}B Build/UP1A.231005.007; wv) AppleWebKit/537.36 (KHTML, like Gecko) Version/4.0 Chrome/130.0.6723.107 Mobile Safari/537.36 [FB_IAB/FB4A;FBAV/488.0.0.{};]",
     "Mozilla/5.0 (iPhone; CPU iPhone OS 17_6_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Mobile/21G93 Instagram 356.0.0.{} (iPhone14,{}; iOS 17_6_1; en_US; en; scale=3.00; 1170x2532; 661092391)",
@@ -103,7 +103,7 @@ struct Click {
     link: usize,
 }
 
-/// Raw clicks as a ring holds them, `count` of them, and where they come from; `address` gives each visitor one.
+/// `count` raw clicks in the form of a ring, and their addresses; `address` gives each visitor one.
 pub fn clicks(count: usize, mut address: impl FnMut(u32) -> IpAddr) -> Vec<(IpAddr, Vec<u8>)> {
     let mut random = fastrand::Rng::with_seed(42);
     let visitors: Vec<(IpAddr, String, &str)> = (0..VISITORS)
@@ -182,7 +182,7 @@ fn agent(random: &mut fastrand::Rng) -> String {
         0..5 => BOTS[random.usize(..BOTS.len())].to_owned(),
         5..13 => {
             let text = APPLICATIONS[random.usize(..APPLICATIONS.len())];
-            // Few models and versions have most of the visitors.
+            // A few models and versions have most of the visitors.
             let text = text.replacen("{}", &(100 + zipf(random, 900)).to_string(), 1);
             text.replace("{}", &(1 + zipf(random, 98)).to_string())
         }
@@ -194,7 +194,7 @@ fn agent(random: &mut fastrand::Rng) -> String {
     }
 }
 
-/// What Chromium sends with it over TLS.
+/// The brands that Chromium sends with the agent over TLS.
 fn brands(agent: &str) -> String {
     let version = agent.split_once(" Chrome/").and_then(|(_, rest)| rest.split_once('.')).map(|(version, _)| version);
     match version {

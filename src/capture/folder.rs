@@ -25,7 +25,7 @@
 use std::{
     fs::{self, File, TryLockError},
     io,
-    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
 };
@@ -36,7 +36,13 @@ use rustix::{
 };
 
 use super::memory::{HEADER, Mapped};
-use crate::{click::wire::Version, runtime::filesystem::is_in_memory};
+use crate::{
+    click::wire::Version,
+    runtime::{
+        Class, Classified,
+        filesystem::{existing_ancestor, is_in_memory},
+    },
+};
 
 const MAGIC: [u8; 8] = *b"clkring\n";
 
@@ -60,10 +66,62 @@ pub enum CaptureError {
         "{dir} is not on a tmpfs; clicks hold client addresses, which stay in memory: set capture.dir to a folder below /run or /dev/shm"
     )]
     NotMemory { dir: String },
+    /// Others could read client addresses, or put rings of theirs there.
+    #[error("{path} {problem}; it holds client addresses: {remedy}")]
+    NotPrivate { path: String, problem: String, remedy: &'static str },
     #[error(
         "{dir} has no room for rings of {bytes} bytes; lower capture.ring_bytes, or give its tmpfs a larger size"
     )]
     NoRoom { dir: String, bytes: u64 },
+}
+
+impl Classified for CaptureError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Locked { .. } => Class::Unavailable,
+            Self::NotMemory { .. } | Self::NotPrivate { .. } => Class::Config,
+            Self::Io { .. } | Self::NoRoom { .. } => Class::Io,
+        }
+    }
+}
+
+/// Checks a folder for rings without changing anything: that it is in memory, and that it belongs to this user alone.
+/// A folder that does not exist yet is checked by the one in which it will be made.
+///
+/// # Errors
+/// When the rings would be rejected at start.
+pub fn inspect(dir: &Path) -> Result<(), CaptureError> {
+    let io = |source| CaptureError::Io { dir: dir.display().to_string(), source };
+    match dir.symlink_metadata() {
+        Ok(found) => check_private(dir, &found)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(io(error)),
+    }
+    if is_in_memory(existing_ancestor(dir)).map_err(io)? {
+        Ok(())
+    } else {
+        Err(CaptureError::NotMemory { dir: dir.display().to_string() })
+    }
+}
+
+fn is_private(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|found| check_private(path, &found).is_ok())
+}
+
+/// Rejects what is a symbolic link, belongs to another user, or is open to others.
+fn check_private(path: &Path, found: &fs::Metadata) -> Result<(), CaptureError> {
+    let reject =
+        |problem: String, remedy| Err(CaptureError::NotPrivate { path: path.display().to_string(), problem, remedy });
+    let (user, mode) = (rustix::process::geteuid().as_raw(), found.mode() & 0o7777);
+    if found.is_symlink() {
+        reject("is a symbolic link".into(), "name the folder itself")
+    } else if found.uid() != user {
+        reject(format!("belongs to user {}, not to {user}", found.uid()), "chown it to the user of this service")
+    } else if mode & 0o077 != 0 {
+        reject(format!("is open to other users (mode {mode:04o})"), "chmod it to 0700, and its files to 0600")
+    } else {
+        Ok(())
+    }
 }
 
 /// A ring that an earlier process has left.
@@ -88,9 +146,7 @@ impl Folder {
     pub fn open(dir: &Path) -> Result<Self, CaptureError> {
         let io = |source| CaptureError::Io { dir: dir.display().to_string(), source };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io)?;
-        if !is_in_memory(dir).map_err(io)? {
-            return Err(CaptureError::NotMemory { dir: dir.display().to_string() });
-        }
+        inspect(dir)?;
         let lock = options().open(dir.join("lock")).map_err(io)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { dir: dir.to_owned(), lock, warned: AtomicBool::new(false) }),
@@ -145,6 +201,10 @@ impl Folder {
             match kind {
                 "new" => _ = fs::remove_file(&file),
                 "damaged" => tracing::warn!(file, "a damaged ring is still there; remove it when you have seen it"),
+                "ring" if !is_private(&self.path("ring", uid)) => tracing::error!(
+                    file,
+                    "ring rejected: it is a symbolic link, belongs to another user, or is open to others; remove it"
+                ),
                 "ring" => match read_ring(&self.path("ring", uid), uid) {
                     Ok(left) => {
                         self.warn_once(left.mapped.keep_left_private());

@@ -5,7 +5,7 @@ use prometheus::{IntCounter, IntGauge};
 use super::Capture;
 use crate::telemetry::metrics::Registry;
 
-/// See the module.
+/// Metrics of the rings.
 pub struct CaptureMetrics {
     /// Clicks found in the rings that an earlier process left behind.
     pub recovered: IntCounter,
@@ -15,6 +15,7 @@ pub struct CaptureMetrics {
 }
 
 impl CaptureMetrics {
+    /// Registers the metrics, at zero.
     pub fn new(registry: &Registry) -> Self {
         Self {
             recovered: registry.counter("clicks_recovered_total", "Clicks found in the rings of an earlier process."),

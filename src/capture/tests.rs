@@ -2,14 +2,17 @@ use std::{
     collections::{BTreeSet, HashMap},
     fs::{self, File},
     os::unix::fs::{FileExt, PermissionsExt},
-    path::PathBuf,
+    path::{Path, PathBuf},
     thread,
 };
 
 use tempfile::TempDir;
 
 use super::*;
-use crate::click::{ClientAddr, EventId, Flags, Protocol, Texts, Visit};
+use crate::{
+    click::{ClientAddr, EventId, Flags, Protocol, Texts, Visit},
+    runtime::{Class, Classified},
+};
 
 fn folder() -> (TempDir, config::Capture) {
     let dir = tempfile::tempdir_in("/dev/shm").unwrap();
@@ -383,4 +386,23 @@ fn a_noted_visit_is_there_for_the_next_process() {
         }
         drop((capture, inlet));
     }
+}
+
+#[test]
+fn a_folder_that_others_can_use_is_rejected() {
+    let (dir, config) = folder();
+    let problem = |path: &Path| folder::inspect(path).err().map(|error| (error.class(), error.to_string()));
+    assert_eq!(problem(&config.dir), None, "it does not exist yet");
+    fs::create_dir(&config.dir).unwrap();
+    fs::set_permissions(&config.dir, fs::Permissions::from_mode(0o755)).unwrap();
+    let (class, text) = problem(&config.dir).unwrap();
+    assert_eq!(class, Class::Config);
+    assert!(text.contains("mode 0755") && text.contains("chmod"), "{text}");
+    assert!(Capture::open(&config, 1, 1, &HashMap::new()).is_err());
+    fs::set_permissions(&config.dir, fs::Permissions::from_mode(0o700)).unwrap();
+    assert_eq!(problem(&config.dir), None);
+    let link = dir.path().join("link");
+    std::os::unix::fs::symlink(&config.dir, &link).unwrap();
+    let (class, text) = problem(&link).unwrap();
+    assert!(class == Class::Config && text.contains("symbolic link"), "{text}");
 }

@@ -32,6 +32,8 @@ pub struct Report {
     pub bad: u64,
     /// The first [`KEPT_PROBLEMS`] of them.
     pub problems: Vec<Problem>,
+    /// What is legal, and probably not what was meant.
+    pub warnings: Vec<String>,
 }
 
 /// A bad line.

@@ -5,7 +5,7 @@ use prometheus::IntGauge;
 use super::CatalogStore;
 use crate::telemetry::metrics::Registry;
 
-/// See the module.
+/// Metrics of the catalog.
 pub struct CatalogMetrics {
     links: IntGauge,
     domains: IntGauge,
@@ -14,6 +14,7 @@ pub struct CatalogMetrics {
 }
 
 impl CatalogMetrics {
+    /// Registers the metrics, at zero.
     pub fn new(registry: &Registry) -> Self {
         Self {
             links: registry.gauge("catalog_links", "Links in the current catalog."),

@@ -151,18 +151,25 @@ fn a_file_with_too_many_bad_lines_or_far_fewer_links_is_refused_and_the_old_one_
     };
     let config = config::Catalog { file: file.clone(), max_shrink_ratio: 0.5, ..config::Catalog::default() };
     write(99, 1);
-    let (store, report) = CatalogStore::open(&config).unwrap();
+    let store = CatalogStore::of(Catalog::empty(), &config);
+    let reload = || {
+        store.read().map(|(catalog, report)| {
+            store.publish(catalog);
+            report
+        })
+    };
+    let report = reload().unwrap();
     assert_eq!((store.load().links(), report.bad), (99, 1));
     write(98, 2);
-    let refused = store.reload().unwrap_err().to_string();
+    let refused = reload().unwrap_err().to_string();
     assert!(refused.contains("2 of 100 lines are bad") && refused.contains("line 99"), "{refused}");
     write(49, 0);
-    assert!(matches!(store.reload(), Err(LoadError::Shrunk { old: 99, new: 49, .. })));
+    assert!(matches!(reload(), Err(LoadError::Shrunk { old: 99, new: 49, .. })));
     fs::remove_file(&file).unwrap();
-    assert!(matches!(store.reload(), Err(LoadError::Read { .. })));
+    assert!(matches!(reload(), Err(LoadError::Read { .. })));
     assert_eq!(store.load().links(), 99);
     write(50, 0);
-    store.reload().unwrap();
+    reload().unwrap();
     assert_eq!(store.load().links(), 50);
 }
 

@@ -1,4 +1,7 @@
-//! `clickedge check`: every problem of every file, before a restart finds the first.
+//! `clickedge check`: every problem of every configuration file, before a restart meets the first.
+//!
+//! What a file names is read by the same code that `serve` reads it with ([`crate::pipeline::preflight`]), so both find
+//! the same, and exit with the same code. With several files, the exit code is that of the first that was rejected.
 
 use std::{
     fmt::Write,
@@ -8,10 +11,14 @@ use std::{
 
 use clap::Args;
 
-use super::{CONFIG, NO_INPUT, complain, print};
+use super::{
+    exit::{self, class_along},
+    output::{print, print_error, report},
+};
 use crate::{
-    config::{self, ConfigError, diagnostics::inspect},
-    visitor::{Sources, bot::CrawlerLists, geo::GeoStore},
+    config::{Config, Diagnostic, diagnostics::inspect},
+    pipeline::{OperatorFiles, preflight::examine_file},
+    runtime::Class,
 };
 
 /// Arguments of `check`.
@@ -20,31 +27,19 @@ pub struct Check {
     /// Configuration files.
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// Do not look for the files that a configuration names, such as certificates: for a check on another machine
-    /// than the edge.
+    /// Skip the files that a configuration names, such as certificates: for a check on another machine than the edge.
     #[arg(long)]
     pub without_files: bool,
 }
 
 pub(super) fn run(check: &Check) -> ExitCode {
-    let (mut refused, mut unread) = (false, false);
+    let mut first: Option<Class> = None;
     for file in &check.files {
-        match inspect(file, !check.without_files) {
-            Ok(warnings) => {
-                let found = if check.without_files { Contents::default() } else { contents(file) };
-                if !found.problems.is_empty() {
-                    refused = true;
-                    for problem in found.problems {
-                        complain(&format!("error: {}: {problem}", file.display()));
-                    }
-                    continue;
-                }
+        match examine(file, check.without_files) {
+            Ok((_, warnings)) => {
                 let mut text = format!("{}: ok\n", file.display());
-                // Writing into a string cannot fail.
                 for warning in warnings {
-                    _ = writeln!(text, "{warning}");
-                }
-                for warning in found.skipped {
+                    // Writing into a string cannot fail.
                     _ = writeln!(text, "{warning}");
                 }
                 if let Err(code) = print(&text) {
@@ -52,45 +47,23 @@ pub(super) fn run(check: &Check) -> ExitCode {
                 }
             }
             Err(error) => {
-                if refused || unread {
-                    complain(&"");
+                if first.is_some() {
+                    print_error(&"");
                 }
-                refused |= matches!(error, ConfigError::Invalid(_));
-                unread |= matches!(error, ConfigError::Read { .. });
-                complain(&error);
+                first.get_or_insert(class_along(&error));
+                report(&error);
             }
         }
     }
-    match (refused, unread) {
-        (true, _) => ExitCode::from(CONFIG),
-        (false, true) => ExitCode::from(NO_INPUT),
-        (false, false) => ExitCode::SUCCESS,
-    }
+    first.map_or(ExitCode::SUCCESS, exit::code)
 }
 
-/// What the files hold that a good configuration names.
-#[derive(Default)]
-struct Contents {
-    /// What is wrong.
-    problems: Vec<String>,
-    /// Entries that will be skipped.
-    skipped: Vec<String>,
-}
-
-fn contents(file: &Path) -> Contents {
-    let mut found = Contents::default();
-    let Ok(config) = config::load(file) else { return found };
-    let enrich = &config.enrich;
-    found.problems.extend(GeoStore::open(enrich.geoip_file.as_deref()).err().map(|error| error.to_string()));
-    found.problems.extend(Sources::problems(enrich).iter().map(ToString::to_string));
-    match CrawlerLists::read(enrich.crawlers_file.as_deref(), &enrich.not_crawlers) {
-        Ok(lists) => {
-            let Some(list) = lists.community() else { return found };
-            let name = list.file().display();
-            let skipped = list.bad().iter().map(|bad| format!("warning: {name}: skipped, mend or remove it: {bad}"));
-            found.skipped.extend(skipped);
-        }
-        Err(error) => found.problems.push(format!("`enrich.crawlers_file`: {error}")),
+/// The configuration and its warnings.
+fn examine(file: &Path, without_files: bool) -> anyhow::Result<(Config, Vec<Diagnostic>)> {
+    let (config, mut warnings) = inspect(file)?;
+    if !without_files {
+        let files = OperatorFiles::new(&config)?;
+        warnings.extend(examine_file(&config, &files, file)?);
     }
-    found
+    Ok((config, warnings))
 }

@@ -1,16 +1,25 @@
-//! `clickedge generate`: files to begin with, made from the code that reads or writes them.
+//! `clickedge generate`: files that are made from the code that reads or writes them.
 
-use std::process::ExitCode;
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
-use clap::{Args, Subcommand};
+use clap::{Args, CommandFactory, Subcommand};
+use clap_complete::Shell;
+use clap_mangen::Man;
 
-use super::print;
-use crate::{config::generate::default_toml, event, object::manifest, stats::rollup};
+use super::{
+    Cli,
+    output::{failed, print},
+};
+use crate::{config::generate::default_toml, event, object::manifest, runtime::Class, stats::rollup};
 
 /// Arguments of `generate`.
 #[derive(Args, Debug)]
 pub struct Generate {
-    /// What to print.
+    /// What is printed.
     #[command(subcommand)]
     pub what: What,
 }
@@ -18,25 +27,59 @@ pub struct Generate {
 /// What `generate` can print.
 #[derive(Debug, Subcommand)]
 pub enum What {
-    /// The default configuration: every key, with its meaning.
+    /// Print the default configuration: every key, with its meaning.
     Config,
-    /// The JSON schema of the click events that customers receive.
+    /// Print the JSON schema of click events.
     Schema,
-    /// The JSON schema of the manifests that prove a feed complete.
+    /// Print the JSON schema of the manifests that prove a feed complete.
     ManifestSchema,
-    /// The JSON schema of a line of the rollups that some feeds get.
+    /// Print the JSON schema of a line of the rollups.
     RollupSchema,
+    /// Print a completion script for a shell.
+    Completions {
+        /// Shell that runs the script.
+        shell: Shell,
+    },
+    /// Print the man page, or write the man pages of all subcommands into a folder.
+    Man {
+        /// Folder for the pages, created if it is missing.
+        #[arg(long, value_name = "FOLDER")]
+        dir: Option<PathBuf>,
+    },
 }
 
 pub(super) fn run(generate: &Generate) -> ExitCode {
-    let text = match generate.what {
-        What::Config => default_toml(),
-        What::Schema => event::JSON_SCHEMA.to_owned(),
-        What::ManifestSchema => manifest::JSON_SCHEMA.to_owned(),
-        What::RollupSchema => rollup::JSON_SCHEMA.to_owned(),
+    let printed = match &generate.what {
+        What::Config => print(&default_toml()),
+        What::Schema => print(event::JSON_SCHEMA),
+        What::ManifestSchema => print(manifest::JSON_SCHEMA),
+        What::RollupSchema => print(rollup::JSON_SCHEMA),
+        What::Completions { shell } => print(&completions(*shell)),
+        What::Man { dir: None } => print(&man_page()),
+        What::Man { dir: Some(dir) } => write_man_pages(dir).map_err(|error| {
+            failed(Class::Io, &format!("cannot write the man pages into {}: {error}", dir.display()))
+        }),
     };
-    match print(&text) {
+    match printed {
         Ok(()) => ExitCode::SUCCESS,
         Err(code) => code,
     }
+}
+
+fn completions(shell: Shell) -> String {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "clickedge", &mut script);
+    String::from_utf8_lossy(&script).into_owned()
+}
+
+fn man_page() -> String {
+    let mut page = Vec::new();
+    // Writing into memory does not fail.
+    _ = Man::new(Cli::command()).render(&mut page);
+    String::from_utf8_lossy(&page).into_owned()
+}
+
+fn write_man_pages(dir: &Path) -> io::Result<()> {
+    fs::create_dir_all(dir)?;
+    clap_mangen::generate_to(Cli::command(), dir)
 }

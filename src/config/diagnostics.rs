@@ -1,11 +1,12 @@
-//! Reads a configuration file, and says exactly where it is wrong.
+//! Reads a configuration file, and reports exactly where it is wrong.
 //!
-//! Syntax, types, unknown keys and the rules of [`validate`] all come out in one form: file, line, column, the line
-//! itself, a caret under the value, what is wrong and what to do. The parser stops at its first finding; the rules
-//! report all of theirs at once.
+//! Unknown keys, wrong types and broken rules are reported together and in one form: file, line, column, the line
+//! itself, a caret under the value, what is wrong and how to fix it. Errors come before warnings, each in the order of
+//! the file. Only broken syntax stops at the first error.
 
 mod explain;
 mod locate;
+mod recover;
 
 use std::{
     fmt, fs, io,
@@ -13,27 +14,37 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use toml::de::DeTable;
+use toml::{Spanned, de::DeTable};
 
 use super::{
     Config,
-    validate::{Problem, Severity, check_files, validate},
+    findings::{Problem, Severity},
 };
+use crate::runtime::{Class, Classified};
 
-/// Why there is no configuration. Its `Display` is for people and has several lines.
+/// Why there is no configuration. Its `Display` is for the operator and has several lines.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The file is not there, or this user may not read it.
+    /// The file is missing, or this user may not read it.
     #[error("error: {}: cannot be read: {source}", file.display())]
     Read {
         /// As it was named.
         file: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
     },
-    /// The file was read, and refused. Holds one error at least.
+    /// The file was read, and rejected. Holds one error at least.
     #[error("{}", joined(.0))]
     Invalid(Vec<Diagnostic>),
+}
+
+impl Classified for ConfigError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Read { .. } => Class::NoInput,
+            Self::Invalid(_) => Class::Config,
+        }
+    }
 }
 
 /// One finding at its place in the file.
@@ -53,7 +64,7 @@ pub struct Diagnostic {
     pub source: String,
     /// What is wrong, with the key and the value.
     pub message: String,
-    /// What to do about it.
+    /// How to fix it.
     pub remedy: String,
 }
 
@@ -64,19 +75,25 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
 
 /// [`load`] for a text that is in memory already; `file` is its name in messages and the base of its paths.
 pub fn from_str(text: &str, file: &Path) -> Result<Config, ConfigError> {
-    let (_, config, findings) = parse(text, file)?;
-    refuse_errors(findings).map(|_warnings| config)
+    let parsed = Parsed::new(text, file)?;
+    reject_errors(parsed.findings)?;
+    // A configuration that could not be read has left an error, with which this is not reached.
+    parsed.config.ok_or_else(|| ConfigError::Invalid(Vec::new()))
 }
 
-/// Checks a configuration file without keeping it, and returns the warnings. With `files`, the files that it names
-/// must be there and readable too.
-pub fn inspect(path: &Path, files: bool) -> Result<Vec<Diagnostic>, ConfigError> {
-    let text = read(path)?;
-    let (root, config, mut findings) = parse(&text, path)?;
-    if files {
-        findings.extend(located(check_files(&config), &root, &text, path));
-    }
-    refuse_errors(findings)
+/// Reads and checks a configuration file like [`load`], and returns the warnings as well.
+pub fn inspect(path: &Path) -> Result<(Config, Vec<Diagnostic>), ConfigError> {
+    let Parsed { config, findings } = Parsed::new(&read(path)?, path)?;
+    let warnings = reject_errors(findings)?;
+    // A configuration that could not be read has left an error, with which this is not reached.
+    config.map(|config| (config, warnings)).ok_or_else(|| ConfigError::Invalid(Vec::new()))
+}
+
+/// Looks up the places of problems in a configuration file that was read before.
+pub fn locate(problems: Vec<Problem>, path: &Path) -> Vec<Diagnostic> {
+    let text = read(path).unwrap_or_default();
+    let root = DeTable::parse(&text).map(Spanned::into_inner).unwrap_or_default();
+    located(problems, &root, &text, path)
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {
@@ -90,18 +107,34 @@ fn read(path: &Path) -> Result<String, ConfigError> {
     })
 }
 
-/// The text as a tree with places, the configuration with resolved paths, and what the rules say about it.
-fn parse<'a>(text: &'a str, file: &Path) -> Result<(DeTable<'a>, Config, Vec<Diagnostic>), ConfigError> {
-    let refuse = |error: &toml::de::Error, root: Option<&DeTable>| {
-        let (message, remedy) = explain::explain(error, root, text);
-        let span = error.span().unwrap_or(0..0);
-        ConfigError::Invalid(vec![Diagnostic::at(text, span, file, Severity::Error, message, remedy)])
-    };
-    let root = DeTable::parse(text).map_err(|error| refuse(&error, None))?.into_inner();
-    let mut config: Config = toml::from_str(text).map_err(|error| refuse(&error, Some(&root)))?;
-    let findings = located(validate(&config), &root, text, file);
-    config.resolve_paths(&folder(file));
-    Ok((root, config, findings))
+/// A text whose syntax is right.
+struct Parsed {
+    /// The configuration with resolved paths, if all of it could be read.
+    config: Option<Config>,
+    /// Everything that is wrong with it.
+    findings: Vec<Diagnostic>,
+}
+
+impl Parsed {
+    fn new(text: &str, file: &Path) -> Result<Self, ConfigError> {
+        let at = |span: Option<Range<usize>>, (message, remedy)| {
+            Diagnostic::at(text, span.unwrap_or(0..0), file, Severity::Error, message, remedy)
+        };
+        let root = DeTable::parse(text)
+            .map_err(|error| ConfigError::Invalid(vec![at(error.span(), explain::syntax(&error, text))]))?;
+        let recover::Recovered { config, errors, unread } = recover::read(&root, text);
+        let is_whole = errors.is_empty();
+        let errors = errors.into_iter().map(|(span, error)| at(Some(span), (error.message, error.remedy)));
+        let mut findings: Vec<_> = errors.collect();
+        if let Some(config) = &config {
+            findings.extend(located(config.problems_without(unread), root.get_ref(), text, file));
+        }
+        let config = config.filter(|_| is_whole).map(|mut config| {
+            config.resolve_paths(&folder(file));
+            config
+        });
+        Ok(Self { config, findings })
+    }
 }
 
 fn located(problems: Vec<Problem>, root: &DeTable, text: &str, file: &Path) -> Vec<Diagnostic> {
@@ -113,8 +146,10 @@ fn located(problems: Vec<Problem>, root: &DeTable, text: &str, file: &Path) -> V
     problems.into_iter().map(locate).collect()
 }
 
-fn refuse_errors(findings: Vec<Diagnostic>) -> Result<Vec<Diagnostic>, ConfigError> {
-    if findings.iter().any(|finding| finding.severity == Severity::Error) {
+/// Sorts the findings, and returns them as warnings when there is no error among them.
+fn reject_errors(mut findings: Vec<Diagnostic>) -> Result<Vec<Diagnostic>, ConfigError> {
+    findings.sort_by_key(|finding| (finding.severity, finding.line, finding.column));
+    if findings.first().is_some_and(|finding| finding.severity == Severity::Error) {
         return Err(ConfigError::Invalid(findings));
     }
     Ok(findings)
@@ -131,7 +166,7 @@ fn joined(diagnostics: &[Diagnostic]) -> String {
 }
 
 impl Diagnostic {
-    /// `span` counts bytes of `text`; one that fits no character is moved to the nearest one before.
+    /// `span` counts bytes of `text`; a bound inside a character is moved to its start.
     fn at(text: &str, span: Range<usize>, file: &Path, severity: Severity, message: String, remedy: String) -> Self {
         let start = text.floor_char_boundary(span.start);
         let end = text.floor_char_boundary(span.end.max(start));

@@ -1,45 +1,59 @@
-//! Feeds: which clicks go where, and how they are packed.
+//! `[[feeds]]`: which clicks go where, and how they are packed.
 
-use std::path::PathBuf;
+pub mod s3;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use super::{Config, Section, findings::Findings};
+
+pub use s3::{AssumeRole, ChecksumCalculation, Encryption, S3};
+
+/// Feeds of one edge at the most: events name theirs with 16 bits.
+const MAX_FEEDS: usize = 65_535;
 
 /// One customer delivery.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Feed {
-    /// Name of the feed: lower-case letters, digits and `-`. It stands in the objects' keys and in metrics.
+    /// Name of the feed: 1 to 63 lower-case letters, digits and inner `-`; no other feed may have the same. It is part
+    /// of the objects' keys and of metrics.
     pub name: String,
     /// Ids of the workspaces whose clicks go to this feed; `["*"]` means all of them.
     pub workspaces: Vec<String>,
-    /// What an object looks like inside.
+    /// Format of the content of an object.
     #[serde(default)]
     pub format: Format,
-    /// How objects are compressed.
+    /// Compression of objects.
     #[serde(default)]
     pub compression: Compression,
-    /// An object is made when its oldest event has waited for this many seconds.
+    /// Seconds after which the oldest waiting event makes an object, 1 to 3600.
     #[serde(default = "default_max_age_secs")]
     pub max_age_secs: u64,
-    /// An object is made when there are events for this many bytes, compressed.
+    /// Compressed bytes of waiting events that make an object, 1 KiB to 1 GiB.
     #[serde(default = "default_max_bytes")]
     pub max_bytes: u64,
-    /// Events for fewer bytes than this, compressed, are held back until `hold_back_secs`, so that a small feed gets
-    /// a few objects worth opening.
+    /// Compressed bytes of waiting events below which they are held back until `hold_back_secs`, so that a small feed
+    /// gets a few large objects instead of many small ones.
     #[serde(default = "default_min_bytes")]
     pub min_bytes: u64,
-    /// Seconds that the oldest event of a small feed waits at the most. Less than `max_age_secs` holds nothing back.
+    /// Seconds that the oldest event of a small feed waits at most, up to 3600. Less than `max_age_secs` holds
+    /// nothing back.
     #[serde(default = "default_hold_back_secs")]
     pub hold_back_secs: u64,
-    /// Seconds between two versions of an hour's manifest while objects are added to the hour; the last one follows
-    /// soon after its end. A manifest lists keys, counts, bytes and checksums of the hour's objects, and
-    /// `clickedge feed verify` proves with it that nothing is missing. 0 writes none.
+    /// Seconds between two versions of an hour's manifest while objects are added to the hour, at most 86400; the last
+    /// version follows soon after the end of the hour. A manifest lists keys, counts, bytes and checksums of the hour's
+    /// objects; with it `clickedge feed verify` proves that nothing is missing. 0 writes none.
     #[serde(default = "default_manifest_secs")]
     pub manifest_secs: u64,
-    /// Deliver the counts of each hour, too, soon after its end, and once more when clicks come late: clicks, humans,
-    /// bots and sessions by link, domain, workspace, tag, creator, country, referrer, device, browser and operating
-    /// system. Needs `stats.enabled`.
+    /// Whether the counts of each hour are delivered too, soon after its end, and again when clicks come late: clicks,
+    /// humans, bots and sessions by link, domain, workspace, tag, creator, country, referrer, device, browser and
+    /// operating system. Needs `stats.enabled`.
     #[serde(default)]
     pub rollups: bool,
     /// Where objects go.
@@ -66,7 +80,7 @@ fn default_manifest_secs() -> u64 {
     3600
 }
 
-/// What an object looks like inside.
+/// Format of the content of an object.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
@@ -79,7 +93,7 @@ pub enum Format {
     Envelope,
 }
 
-/// How objects are compressed.
+/// Compression of objects.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Compression {
@@ -93,7 +107,7 @@ pub enum Compression {
         /// 1 to 19.
         level: u32,
     },
-    /// As it is.
+    /// Not compressed.
     None,
 }
 
@@ -110,7 +124,7 @@ impl Default for Compression {
 pub enum Sink {
     /// A folder on this machine.
     Dir(Dir),
-    /// A bucket of Amazon S3, or of a store that speaks its protocol.
+    /// A bucket of Amazon S3, or of a store with the same protocol.
     S3(S3),
 }
 
@@ -118,115 +132,168 @@ pub enum Sink {
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Dir {
-    /// The folder; made if it is missing.
+    /// Path of the folder, created if it is missing.
     pub path: PathBuf,
 }
 
-/// A bucket of Amazon S3, or of a store that speaks its protocol.
-#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct S3 {
-    /// Name of the bucket.
-    pub bucket: String,
-    /// Start of every key, without a slash at its ends. Empty means none.
-    #[serde(default)]
-    pub prefix: String,
-    /// Region of the bucket, `eu-west-1`. Stores other than Amazon's take any value.
-    pub region: String,
-    /// Base address of a store other than Amazon's, `https://minio.example.com:9000`.
-    #[serde(default)]
-    pub endpoint: Option<String>,
-    /// Put the bucket into the path instead of the host name. Most stores other than Amazon's want it.
-    #[serde(default)]
-    pub path_style: bool,
-    /// File with static keys, in the format of `~/.aws/credentials`. Without it (and without `profile`) the default
-    /// chain serves: environment, shared files, web identity, container, instance.
-    #[serde(default)]
-    pub credentials_file: Option<PathBuf>,
-    /// Profile in `credentials_file`, or in the shared files of the default chain.
-    #[serde(default)]
-    pub profile: Option<String>,
-    /// Role of the customer's account to take on with those credentials.
-    #[serde(default)]
-    pub assume_role: Option<AssumeRole>,
-    /// Server-side encryption that the objects ask for.
-    #[serde(default)]
-    pub encryption: Option<Encryption>,
-    /// Seconds to connect.
-    #[serde(default = "default_connect_secs")]
-    pub connect_timeout_secs: u64,
-    /// Seconds for the store to begin its answer.
-    #[serde(default = "default_read_secs")]
-    pub read_timeout_secs: u64,
-    /// Seconds for one upload, from first byte to answer.
-    #[serde(default = "default_attempt_secs")]
-    pub attempt_timeout_secs: u64,
-    /// Seconds for an upload and everything that it needs, such as getting credentials.
-    #[serde(default = "default_operation_secs")]
-    pub operation_timeout_secs: u64,
-    /// Uploads at a time. It shrinks to one while the store asks to slow down, and grows again.
-    #[serde(default = "default_uploads")]
-    pub uploads: usize,
-    /// When the client adds a checksum (CRC32) to an upload. Some stores other than Amazon's refuse them.
-    #[serde(default)]
-    pub request_checksum_calculation: ChecksumCalculation,
+impl Section for Vec<Feed> {
+    fn rules(&self, all: &Config, findings: &mut Findings) {
+        if self.is_empty() {
+            findings.warning(
+                "feeds",
+                "is empty, so clicks are answered and their events go nowhere",
+                "add a section `[[feeds]]`, see `clickedge generate config`",
+            );
+        }
+        if self.len() > MAX_FEEDS {
+            findings.error(
+                "feeds",
+                format!("has {} entries, more than {MAX_FEEDS}", self.len()),
+                "spread them over several edges",
+            );
+        }
+        let mut names = BTreeMap::new();
+        for (i, feed) in self.iter().enumerate() {
+            let key = format!("feeds[{i}]");
+            feed.rules(&key, findings);
+            if let Some(first) = names.get(feed.name.as_str()) {
+                findings.error(
+                    format!("{key}.name"),
+                    format!("is {:?}, the same as `feeds[{first}].name`", feed.name),
+                    "give each feed a name of its own",
+                );
+            } else {
+                names.insert(feed.name.as_str(), i);
+            }
+            if feed.rollups && !all.stats.enabled {
+                findings.error(
+                    format!("{key}.rollups"),
+                    "is true, and nothing is counted, as `stats.enabled` is false",
+                    "set `stats.enabled = true`, or remove `rollups`",
+                );
+            }
+        }
+    }
+
+    fn paths(&mut self) -> Vec<(String, &mut PathBuf)> {
+        let mut paths = Vec::new();
+        for (i, feed) in self.iter_mut().enumerate() {
+            match &mut feed.sink {
+                Sink::Dir(dir) => paths.push((format!("feeds[{i}].sink.dir.path"), &mut dir.path)),
+                Sink::S3(s3) => {
+                    let key = format!("feeds[{i}].sink.s3.credentials_file");
+                    paths.extend(s3.credentials_file.as_mut().map(|file| (key, file)));
+                }
+            }
+        }
+        paths
+    }
 }
 
-/// When the client adds a checksum to an upload.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ChecksumCalculation {
-    /// Always.
-    #[default]
-    WhenSupported,
-    /// Never, as nothing that is sent requires one.
-    WhenRequired,
+impl Feed {
+    fn rules(&self, key: &str, findings: &mut Findings) {
+        findings.name(format!("{key}.name"), &self.name, "all-clicks");
+        workspaces(key, &self.workspaces, findings);
+        match self.compression {
+            Compression::Gzip { level } => {
+                let remedy = "1 is fast, 9 is small, 3 suits most";
+                findings.range(format!("{key}.compression.gzip.level"), level, 1..=9, remedy);
+            }
+            Compression::Zstd { level } => {
+                let remedy = "1 is fast, 19 is small, 3 suits most";
+                findings.range(format!("{key}.compression.zstd.level"), level, 1..=19, remedy);
+            }
+            Compression::None => {}
+        }
+        findings.range(
+            format!("{key}.max_age_secs"),
+            self.max_age_secs,
+            1..=3600,
+            "write how many seconds an event may wait for its object, such as 60",
+        );
+        findings.range(
+            format!("{key}.hold_back_secs"),
+            self.hold_back_secs,
+            0..=3600,
+            "write how many seconds an event of a small feed may wait, such as 300",
+        );
+        findings.range(
+            format!("{key}.max_bytes"),
+            self.max_bytes,
+            1 << 10..=1 << 30,
+            "write how large an object may grow, such as 16777216 (16 MiB)",
+        );
+        findings.range(
+            format!("{key}.manifest_secs"),
+            self.manifest_secs,
+            0..=86_400,
+            "write how many seconds may pass between two versions of a manifest, such as 3600, or 0 for none",
+        );
+        if let Sink::S3(bucket) = &self.sink {
+            bucket.rules(&format!("{key}.sink.s3"), findings);
+        }
+    }
 }
 
-fn default_read_secs() -> u64 {
-    30
+fn workspaces(feed: &str, workspaces: &[String], findings: &mut Findings) {
+    let key = format!("{feed}.workspaces");
+    if workspaces.is_empty() {
+        findings.error(
+            key.as_str(),
+            "is empty, so no click would ever go to this feed",
+            "name workspaces by their ids, or write [\"*\"] for all of them",
+        );
+    }
+    if workspaces.len() > 1 && workspaces.iter().any(|id| id == "*") {
+        findings.error(key.as_str(), "mixes \"*\" with ids", "\"*\" means all of them: keep it alone, or remove it");
+    }
+    let mut seen = BTreeSet::new();
+    for (i, id) in workspaces.iter().enumerate() {
+        if id.is_empty() || id.chars().any(|c| c.is_control() || c.is_whitespace()) {
+            findings.error(
+                format!("{key}[{i}]"),
+                format!("must be the id of a workspace, without spaces, is {id:?}"),
+                "copy it from the catalog",
+            );
+        } else if !seen.insert(id) {
+            findings.error(format!("{key}[{i}]"), format!("names {id:?} a second time"), "remove it");
+        }
+    }
 }
 
-fn default_operation_secs() -> u64 {
-    90
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::fixture::{each_is_a_warning, each_is_an_error};
 
-fn default_uploads() -> usize {
-    4
-}
-
-fn default_connect_secs() -> u64 {
-    5
-}
-
-fn default_attempt_secs() -> u64 {
-    60
-}
-
-/// A role of the customer's account.
-#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct AssumeRole {
-    /// Resource name of the role, `arn:aws:iam::123456789012:role/clicks`.
-    pub role_arn: String,
-    /// External id that the customer's trust policy asks for.
-    #[serde(default)]
-    pub external_id: Option<String>,
-    /// Base address of the token service, for stores other than Amazon's.
-    #[serde(default)]
-    pub sts_endpoint: Option<String>,
-}
-
-/// Server-side encryption.
-#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Encryption {
-    /// Keys that the store keeps (`AES256`).
-    S3Managed,
-    /// A key of the key management service (`aws:kms`).
-    Kms {
-        /// Id, name or resource name of the key; without it the bucket's default key.
-        #[serde(default)]
-        key_id: Option<String>,
-    },
+    #[test]
+    fn feeds_are_checked() {
+        each_is_an_error(&[
+            ("feeds[0].name", "is \"All\"", |c| c.feeds[0].name = "All".into()),
+            ("feeds[1].name", "the same as `feeds[0].name`", |c| c.feeds[1].name = "all-clicks".into()),
+            ("feeds[1].workspaces", "is empty", |c| c.feeds[1].workspaces.clear()),
+            ("feeds[1].workspaces", "mixes", |c| c.feeds[1].workspaces.push("*".into())),
+            ("feeds[1].workspaces[1]", "is \"a b\"", |c| c.feeds[1].workspaces[1] = "a b".into()),
+            ("feeds[1].workspaces[1]", "a second time", |c| c.feeds[1].workspaces[1] = "ws_1".into()),
+            ("feeds[0].compression.gzip.level", "between 1 and 9, is 0", |c| {
+                c.feeds[0].compression = Compression::Gzip { level: 0 };
+            }),
+            ("feeds[0].compression.zstd.level", "between 1 and 19, is 20", |c| {
+                c.feeds[0].compression = Compression::Zstd { level: 20 };
+            }),
+            ("feeds[0].max_age_secs", "between 1 and 3600, is 0", |c| c.feeds[0].max_age_secs = 0),
+            ("feeds[0].hold_back_secs", "between 0 and 3600, is 3601", |c| c.feeds[0].hold_back_secs = 3601),
+            ("feeds[0].manifest_secs", "between 0 and 86400", |c| c.feeds[0].manifest_secs = 86_401),
+            ("feeds[0].max_bytes", "is 1023", |c| c.feeds[0].max_bytes = 1023),
+            ("feeds[0].max_bytes", "is 1073741825", |c| c.feeds[0].max_bytes = (1 << 30) + 1),
+            ("feeds[1].rollups", "`stats.enabled` is false", |c| {
+                c.stats.enabled = false;
+                c.feeds[1].rollups = true;
+            }),
+            ("feeds[0].sink.dir.path", "is empty", |c| {
+                c.feeds[0].sink = Sink::Dir(Dir { path: "".into() });
+            }),
+        ]);
+        each_is_a_warning(&[("feeds", "go nowhere", |c| c.feeds.clear())]);
+    }
 }

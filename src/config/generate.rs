@@ -1,29 +1,30 @@
-//! Writes the default configuration, with every key and what it means.
+//! Writes the default configuration, with every key and its meaning.
 //!
-//! The text comes from the schema of [`Config`], that is from the doc comments beside the fields, so that a key cannot
-//! be added without showing up here. What a schema does not know stands in two tables below: which sections are
-//! live although they have no default, and examples for keys without one. A key or section that is commented out
-//! is written `# key = value`; taking the `# ` away gives a valid file, as long as one sink is kept.
+//! The text comes from the schema of [`Config`], that is from the doc comments of the fields, so that no key is
+//! missing. What a schema does not know is in two tables below: the sections that are live although they have no
+//! default, and examples for keys without one. A key or section that is commented out is written `# key = value`;
+//! without the `# ` the file is valid, as long as one sink is kept.
 
 use serde_json::{Map, Value};
 
 use super::Config;
 
 const HEADER: &str = "\
-# Configuration of clickedge, with every key there is.
+# Configuration of clickedge, with every key.
 #
-# Live values are the defaults, apart from [[listeners]] and [[feeds]], which have none: a file may
-# leave out whatever it does not change. Values that are commented out are examples.
-# Relative paths are taken from the folder of this file. Unknown keys are refused.
+# Live values are the defaults, except in [[listeners]] and [[feeds]], which have no defaults: a
+# file needs only the keys that it changes. Values that are commented out are examples. Relative
+# paths are taken from the folder of this file. A file with an unknown key, a wrong type or a value
+# out of range is rejected as a whole.
 #
-#   clickedge check FILE          says what is wrong with a file, and where
-#   clickedge generate config     writes this one
+#   clickedge check FILE          reports what is wrong with a file, and where
+#   clickedge generate config     prints this one
 ";
 
-/// Columns that a line may fill.
+/// Columns of a line.
 const WIDTH: usize = 100;
 
-/// Sections that are written live although the default has none of them.
+/// Sections that are written live although the default does not have them.
 const LIVE: &[&str] = &["listeners", "feeds", "feeds.sink.dir"];
 
 /// Values for keys without a default, and for keys of commented sections whose default would show little.
@@ -67,7 +68,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("feeds.sink.s3.assume_role.sts_endpoint", r#""https://minio.example.com:9000""#),
 ];
 
-/// The default configuration as a commented file: what `conf/clickedge.toml` holds.
+/// The default configuration as a commented file: the content of `conf/clickedge.toml`.
 pub fn default_toml() -> String {
     let schema = Value::from(schemars::schema_for!(Config));
     let mut writer = Writer { definitions: &schema["$defs"], out: HEADER.to_owned() };
@@ -155,7 +156,7 @@ impl<'a> Writer<'a> {
             (Some(default), None) => literal(default),
             (Some(default), Some(_)) if live => literal(default),
             (_, Some(example)) => example.to_owned(),
-            // A test holds that every such key has an example.
+            // A test checks that every such key has an example.
             (None, None) => "\"\"".to_owned(),
         };
         self.out.push('\n');
@@ -171,7 +172,7 @@ impl<'a> Writer<'a> {
         self.line(&format!("{key} = {shown}"), live && !optional);
     }
 
-    /// What each choice of an enumeration means.
+    /// The meaning of each choice of an enumeration.
     fn choices(&self, property: &'a Value) -> Vec<String> {
         let mut lines = Vec::new();
         for choice in array(&self.resolve(property)["oneOf"]) {
@@ -292,7 +293,6 @@ fn grouped(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::validate::validate;
 
     const SHIPPED: &str = include_str!("../../conf/clickedge.toml");
 
@@ -322,18 +322,18 @@ mod tests {
     }
 
     #[test]
-    fn it_has_no_problems() {
+    fn the_file_has_no_problems() {
         let config: Config = toml::from_str(&default_toml()).unwrap();
-        assert_eq!(validate(&config), []);
+        assert_eq!(config.problems(), []);
     }
 
     #[test]
-    fn it_has_no_problems_with_every_commented_key_live() {
+    fn the_file_has_no_problems_with_every_commented_key_live() {
         let all = default_toml().replace("[feeds.sink.dir]\n", "#").replace("\npath = ", "\n#");
         let all: Vec<&str> = all.lines().map(|line| if is_commented_key(line) { &line[2..] } else { line }).collect();
         let all = all.join("\n");
         let config: Config = toml::from_str(&all).unwrap_or_else(|error| panic!("{error}\n{all}"));
-        assert_eq!(validate(&config), []);
+        assert_eq!(config.problems(), []);
         assert!(config.upstream.is_some());
         assert_eq!(config.catalog.domains.len(), 1);
         let crate::config::Sink::S3(s3) = &config.feeds[0].sink else { panic!("the s3 sink is not live") };
@@ -358,18 +358,18 @@ mod tests {
     }
 
     #[test]
-    fn every_example_belongs_to_a_key_and_none_is_made_up() {
+    fn every_example_belongs_to_a_key() {
         let text = default_toml();
         for line in text.lines().filter(|line| is_commented_key(line)) {
             assert!(!line.ends_with("= \"\""), "no example for {line}");
         }
         for (path, example) in EXAMPLES {
-            assert!(text.contains(example), "{path} is no key any more");
+            assert!(text.contains(example), "{path} is not a key any more");
         }
     }
 
     #[test]
-    fn no_line_is_wider_than_it_should_be() {
+    fn no_line_is_too_wide() {
         for line in default_toml().lines().filter(|line| line.starts_with("# ")) {
             assert!(line.chars().count() <= WIDTH, "{line}");
         }

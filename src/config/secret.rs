@@ -9,33 +9,48 @@ use std::{
 
 use zeroize::Zeroizing;
 
-/// Least bytes of a secret.
+use crate::runtime::{Class, Classified};
+
+/// Minimum length of a secret, in bytes.
 pub const LEAST: usize = 32;
 
-/// Most bytes: a file with more is not what was meant.
+/// Maximum length: a longer file is not a secret.
 pub const MOST: usize = 4_096;
 
 /// A secret, wiped from memory when dropped. It cannot be printed.
 pub struct Secret(Zeroizing<Vec<u8>>);
 
-/// Why a file holds no secret.
+/// Why a secret was rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
-    #[error("cannot read the secret in {}: {source}", path.display())]
+    #[error(
+        "cannot read the secret in {}: {source}; put the file there, let this user read it, or correct the path",
+        path.display()
+    )]
     Read {
         path: PathBuf,
         #[source]
         source: io::Error,
     },
     #[error(
-        "the secret in {} has {bytes} bytes, and must have {LEAST} to {MOST}; `head -c 32 /dev/urandom | base64` makes one",
+        "the secret in {} has {bytes} bytes, and must have {LEAST} to {MOST}; create one with \
+         `head -c 32 /dev/urandom | base64`",
         path.display()
     )]
     Length { path: PathBuf, bytes: usize },
 }
 
+impl Classified for SecretError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Read { source, .. } => Class::of_read(source),
+            Self::Length { .. } => Class::Data,
+        }
+    }
+}
+
 impl Secret {
-    /// Reads a file: its bytes are the secret, without one line end after them.
+    /// Reads a file: its bytes are the secret, without one final line end.
     ///
     /// # Errors
     /// When it cannot be read, or is too short or too long.
@@ -60,7 +75,7 @@ impl Secret {
     }
 }
 
-/// Whether everybody on this machine may read a file.
+/// Whether any user of this machine may read a file.
 pub fn is_open_to_all(path: &Path) -> bool {
     path.metadata().is_ok_and(|file| file.permissions().mode() & 0o004 != 0)
 }
@@ -70,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_is_what_stands_in_its_file_without_the_end_of_the_line() {
+    fn a_secret_is_the_content_of_its_file_without_the_final_line_end() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key");
         let read = |bytes: &[u8]| {

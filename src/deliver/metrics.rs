@@ -9,6 +9,7 @@ use crate::{spool::metrics::BacklogMetrics, telemetry::metrics::Registry};
 /// What came of one upload.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum UploadResult {
+    /// Acknowledged by the sink.
     Stored,
     /// An object with this key was there already: an earlier upload whose answer was lost.
     Present,
@@ -57,6 +58,7 @@ pub struct FeedMetrics {
 }
 
 impl DeliverMetrics {
+    /// Registers the metrics, at zero.
     pub fn new(registry: &Registry) -> Self {
         let counters = |name: &str, help: &str| registry.counters(name, help, &["feed"]);
         let gauges = |name: &str, help: &str| registry.gauges(name, help, "feed");

@@ -34,25 +34,25 @@ use crate::{
     },
 };
 
-/// What is written down of a click.
+/// What of a click is written.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted {
-    /// What it counts for.
+    /// The tally: what the click counts for.
     pub tally: bool,
     /// The event.
     pub event: bool,
 }
 
-/// What was made of a click.
+/// What encoding a click has produced.
 #[derive(Clone, Copy, Debug)]
 pub struct Encoded {
-    /// Where its event begins.
+    /// Where the event begins.
     pub event: usize,
-    /// The visit that it belongs to, if it is one of a visit.
+    /// The visit that the click belongs to, if any.
     pub visit: Option<Visit>,
 }
 
-/// Turns facts into events, with everything that it remembers from click to click.
+/// Turns facts into events, and keeps what is needed from click to click.
 pub struct Enricher {
     pop: String,
     policies: Policies,
@@ -94,11 +94,11 @@ impl Enricher {
         }
     }
 
-    /// Appends the click's tally and the click event as JSON, as far as they are wanted. `visit` is what was found when
-    /// the click was seen before.
+    /// Appends the click's tally and the click event as JSON, as far as they are wanted. `visit` is the visit that an
+    /// earlier process has recorded for the click.
     ///
     /// # Errors
-    /// When the catalog's rendered JSON is broken: a defect.
+    /// When the JSON that the catalog has rendered is invalid: an internal error.
     pub fn encode(
         &mut self,
         facts: &Facts<'_>,
@@ -179,7 +179,7 @@ impl Enricher {
     }
 }
 
-/// What an event counts for.
+/// The tally of an event: what it counts for.
 fn tally<'a>(event: &'a ClickEvent<'_>, texts: &Texts<'a>, creator: Ids<'a>, tags: Ids<'a>) -> Tally<'a> {
     let ClickEvent { client: Client { agent, location, session, .. }, referral, .. } = event;
     let name = |named: Option<&'a Named>| named.map_or("", |named| named.name.as_ref());

@@ -11,21 +11,21 @@ use serde_json::value::RawValue;
 use crate::stats::tally::{IdList, Ids};
 
 const CACHED_FRAGMENTS: usize = 8_192;
-/// Most texts of one kind in a click.
+/// Most texts of one cache in a click.
 const PER_CLICK: usize = 2;
 
 /// JSON that the catalog has rendered, checked once for each text.
 pub struct Fragments {
-    /// The catalog's texts: nobody outside aims at a bucket.
+    /// Places of the texts.
     known: HashMap<Box<[u8]>, usize>,
     all: Vec<Fragment>,
-    /// Finds the ids in a text.
+    /// Extracts the ids from a text.
     ids: fn(&str) -> serde_json::Result<IdList>,
 }
 
 struct Fragment {
     json: Box<RawValue>,
-    /// The ids in it that are counted.
+    /// The ids in it that clicks are counted by.
     ids: IdList,
 }
 
@@ -34,7 +34,7 @@ impl Fragments {
         Self { known: HashMap::default(), all: Vec::new(), ids }
     }
 
-    /// Sees to it that there is room for a click's. Places that were given before mean nothing any more.
+    /// Makes room for the texts of a click. Places of earlier clicks are invalid from here on.
     pub fn begin(&mut self) {
         if self.all.len() + PER_CLICK > CACHED_FRAGMENTS {
             self.known.clear();

@@ -1,7 +1,7 @@
-//! Leaks that a test asks for, to see whether the proof of privacy finds them (`tests/privacy.rs`).
+//! Deliberate leaks of the client address, which show that the privacy tests detect leaks (`tests/privacy.rs`).
 //!
-//! This module breaks the promise on purpose, and is the only one that does. It is compiled with debug assertions only:
-//! a release has neither the code nor the name of the variable in it, and `make release` looks.
+//! This is the only module that breaks the promise. It is compiled with debug assertions only: a release contains
+//! neither the code nor the name of the variable, and `make release` checks that.
 //!
 //! | `CLICKEDGE_LEAK` | where the client address goes |
 //! |---|---|
@@ -9,7 +9,7 @@
 //! | `event` | into the event, as the text's base64 |
 //! | `hash` | into the event, as the text's SHA-256 |
 //! | `metric` | into a label |
-//! | `file` | as its bytes, into a file that is deleted again at once |
+//! | `file` | as bytes, into a file that is deleted immediately |
 //! | `panic` | into the message of a panic |
 
 use std::sync::LazyLock;
@@ -22,7 +22,7 @@ use crate::click::ClientAddr;
 
 static WANTED: LazyLock<Option<String>> = LazyLock::new(|| std::env::var("CLICKEDGE_LEAK").ok());
 
-/// Lets the address of the click whose event `text` ends with leak, if a test wants that.
+/// Leaks the address of the click whose event is at the end of `text`, if a test asks for it.
 pub fn spill(client: &ClientAddr, text: &mut Vec<u8>, metrics: &EnrichMetrics) {
     let Some(wanted) = WANTED.as_deref() else {
         return;

@@ -4,7 +4,7 @@ use prometheus::{IntCounter, IntCounterVec};
 
 use crate::telemetry::{drops::Drops, metrics::Registry};
 
-/// See the module.
+/// Metrics of enrichment.
 pub struct EnrichMetrics {
     /// Clicks that workers turned into an event and handed to the spool.
     pub enriched: IntCounter,
@@ -16,7 +16,7 @@ pub struct EnrichMetrics {
 }
 
 impl EnrichMetrics {
-    /// `dropped` is where all stages count lost clicks.
+    /// Registers the metrics, at zero. `dropped` is where all stages count lost clicks.
     pub fn new(registry: &Registry, dropped: Drops) -> Self {
         Self {
             enriched: registry

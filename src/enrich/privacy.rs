@@ -1,9 +1,9 @@
-//! What the events of a workspace may tell of its visitors: `enrich.location`, `enrich.honour_opt_out`, and the
+//! What the events of a workspace may reveal of its visitors: `enrich.location`, `enrich.honour_opt_out`, and the
 //! exceptions in `enrich.workspaces`.
 //!
-//! A leaf of the enrich stage. The configuration is resolved once, so that a click costs one look-up of its workspace,
-//! and none at all while no workspace has an exception. Invariant: what a visitor asks for ([`OPTED_OUT`]) and what a
-//! workspace is allowed add up; the stricter of both holds.
+//! The configuration is resolved once, so that a click costs one lookup of its workspace, and none while no workspace
+//! has an exception. Invariant: the stricter of what a visitor asks for ([`OPTED_OUT`]) and what a workspace allows
+//! holds.
 
 use ahash::RandomState;
 use hashbrown::HashMap;
@@ -13,20 +13,20 @@ use crate::{
     event::Location,
 };
 
-/// Most that an event tells of where a visitor is who opted out, when that is honoured.
+/// Most precise location in the event of a visitor who opted out, when that is honoured.
 pub const OPTED_OUT: Precision = Precision::Region;
 
-/// What the events of one workspace may tell.
+/// What the events of one workspace may reveal.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Policy {
-    /// Most that events tell of where a visitor is.
+    /// Most precise location.
     pub location: Precision,
     /// Whether `Sec-GPC: 1` and `DNT: 1` keep session and location detail out of events.
     pub honour_opt_out: bool,
 }
 
 impl Policy {
-    /// How much of a location an event may tell.
+    /// Precision of the location in an event.
     pub fn precision(&self, opted_out: bool) -> Precision {
         if opted_out && self.honour_opt_out { self.location.min(OPTED_OUT) } else { self.location }
     }
@@ -39,7 +39,7 @@ pub struct Policies {
 }
 
 impl Policies {
-    /// Resolves the configuration: what a workspace does not set is as for all.
+    /// Resolves the configuration: what a workspace does not set is common to all.
     pub fn new(config: &config::Enrich) -> Self {
         let common = Policy { location: config.location, honour_opt_out: config.honour_opt_out };
         let resolve = |own: &config::Privacy| Policy {
@@ -56,23 +56,23 @@ impl Policies {
         self.exceptions.get(workspace).copied().unwrap_or(self.common)
     }
 
-    /// Whether a visitor's wish not to be tracked is honoured in this workspace.
+    /// Whether a visitor's opt-out is honoured in this workspace.
     pub fn honours_opt_out(&self, workspace: &[u8]) -> bool {
         self.of(workspace).honour_opt_out
     }
 }
 
-/// What of a location may be told; `None` when nothing is left. [`Precision::Coordinates`] keeps all.
+/// The location with this precision; `None` when nothing of it remains. [`Precision::Coordinates`] keeps all.
 pub fn limited(location: &Location, precision: Precision) -> Option<Location> {
     let upto = |least| precision >= least;
-    let told = Location {
+    let limited = Location {
         country: location.country,
         region: location.region.filter(|_| upto(Precision::Region)),
         city: location.city.clone().filter(|_| upto(Precision::City)),
         latitude: location.latitude.filter(|_| upto(Precision::Coordinates)),
         longitude: location.longitude.filter(|_| upto(Precision::Coordinates)),
     };
-    (told != Location::default()).then_some(told)
+    (limited != Location::default()).then_some(limited)
 }
 
 #[cfg(test)]
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn without_exceptions_all_workspaces_are_alike() {
+    fn without_exceptions_all_workspaces_have_the_common_policy() {
         let policies = policies("location = \"city\"\nhonour_opt_out = false");
         let common = Policy { location: Precision::City, honour_opt_out: false };
         assert_eq!((policies.of(b"w-1"), policies.of(b"")), (common, common));
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_workspace_differs_in_what_it_sets_and_only_there() {
+    fn an_exception_changes_only_what_it_sets() {
         let policies = policies(
             "location = \"region\"\n[workspaces.\"w-1\"]\nlocation = \"coordinates\"\n[workspaces.\"w-2\"]\nhonour_opt_out = false",
         );
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn an_opt_out_never_widens_what_a_workspace_tells() {
+    fn an_opt_out_never_makes_a_location_more_precise() {
         let policy = |location, honour_opt_out| Policy { location, honour_opt_out };
         assert_eq!(policy(Precision::Coordinates, true).precision(true), Precision::Region);
         assert_eq!(policy(Precision::Country, true).precision(true), Precision::Country);

@@ -1,4 +1,4 @@
-//! Which feeds take the clicks of a workspace.
+//! Routing: which feeds take the clicks of a workspace.
 
 use ahash::RandomState;
 use hashbrown::HashMap;
@@ -9,7 +9,7 @@ use crate::config::Feed;
 pub struct Router {
     /// Feeds that take every workspace.
     all: Vec<u16>,
-    /// Feeds of the workspaces that some feed names, those that take every workspace among them.
+    /// Feeds of each workspace that a feed names, including those that take every workspace.
     named: HashMap<Box<str>, Vec<u16>, RandomState>,
 }
 

@@ -1,4 +1,4 @@
-//! One worker: from the rings to the spool.
+//! The loop of a worker: reads clicks from its rings, and sends batches of events to the spool.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -24,10 +24,10 @@ use crate::{
     telemetry::drops::DropReason,
 };
 
-/// A batch is handed on when its text has grown to this many bytes, or when the rings are empty.
+/// A batch is sent when its text has grown to this many bytes, or when the rings are empty.
 const BATCH_BYTES: usize = 128 * 1024;
 
-/// A batch is handed on when it has been filling for this long.
+/// A batch is sent when it is this old.
 const BATCH_AGE: Duration = Duration::from_millis(100);
 
 pub struct Worker {
@@ -47,7 +47,7 @@ impl Worker {
     pub fn run(mut self, mut inlet: Inlet, stopping: &AtomicBool) {
         let mut batch_began = Instant::now();
         loop {
-            // Read before the rings: what is pushed before the flag is set is then always seen.
+            // Read before the rings, so that every click that was pushed before the flag was set is seen.
             let last_round = stopping.load(Ordering::Acquire);
             while let Some((click, mark)) = inlet.pop() {
                 if self.batch.is_empty() {
@@ -73,7 +73,7 @@ impl Worker {
         }
     }
 
-    /// Makes an event of a click. Tells the visit that it belongs to, if it is one of a visit.
+    /// Makes an event of a click. Returns the visit that the click belongs to, if any.
     fn take(&mut self, click: &RawClick<'_>, mark: Mark) -> Option<Visit> {
         let facts = click.facts();
         let feeds = self.shared.router.feeds(text(facts.texts.workspace));
@@ -95,7 +95,7 @@ impl Worker {
         {
             self.batch.text.truncate(start);
             self.shared.metrics.dropped.count(DropReason::TooLarge);
-            tracing::error!(id = %facts.id, limit = MAX_EVENT, "an event is too large, and is lost");
+            tracing::error!(id = %facts.id, limit = MAX_EVENT, "event dropped: too large");
         } else if let Ok(Ok(Encoded { event, .. })) = encoded {
             for &feed in feeds {
                 self.shared.feeds[usize::from(feed)].inc();
@@ -108,21 +108,23 @@ impl Worker {
         } else {
             self.batch.text.truncate(start);
             self.shared.metrics.dropped.count(DropReason::WorkerFailed);
-            tracing::error!(id = %facts.id, "a worker failed on a click, which is lost: please report this defect");
+            tracing::error!(id = %facts.id, "internal error: click dropped; please report this bug");
         }
         encoded.ok()?.ok()?.visit
     }
 
     fn flush(&mut self) {
-        // Keys are wiped in time even when nobody clicks.
+        // Keys must be wiped in time even without clicks.
         self.shared.sessions.tick(clock::unix_micros());
         if self.batch.is_empty() {
             return;
         }
         let next = Batch { text: Vec::with_capacity(BATCH_BYTES + 8_192), ..Batch::default() };
-        // The journal outlives its workers; it takes batches even when it cannot write any more.
+        // The journal outlives the workers, and takes batches even when it cannot write any more.
         if self.journal.send(std::mem::replace(&mut self.batch, next)).is_err() {
-            tracing::error!("the journal is gone; its clicks wait in memory for the next start");
+            tracing::error!(
+                "internal error: the journal has failed; clicks stay in the rings until the next start; please report this bug"
+            );
         }
     }
 }

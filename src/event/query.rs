@@ -1,12 +1,11 @@
-//! Query strings, decoded into what `params.query` of the event holds.
+//! Query strings, decoded into `params.query` of the event.
 //!
-//! It stands beside the flow and imports no stage: a pure function of request bytes, used for the short link and for
-//! the destination, by the event and by the judge of attacks.
-//! The caller bounds the length of a query (the listener's header limit); this module bounds the pairs. Text that
-//! needs no decoding is borrowed.
+//! A pure function of request bytes, used for the short link and for the destination, by the event and by the detection
+//! of attacks. The caller bounds the length of a query (the listener's header limit); this module bounds the pairs.
+//! Text that needs no decoding is borrowed.
 //!
-//! A hostile query cannot make the search for repeated keys expensive: a few pairs are compared one by one, more are told
-//! apart by a randomly keyed hash.
+//! A hostile query cannot make the search for repeated keys expensive: a few pairs are compared one by one, more
+//! through a randomly keyed hash.
 
 use std::borrow::Cow;
 
@@ -18,17 +17,17 @@ use crate::event::{Params, Query};
 /// Pairs past this many are left out of the event; the redirect then forwards none of them.
 pub const MAX_PAIRS: usize = 256;
 
-/// So many pairs are compared one by one.
+/// Up to this many pairs are compared one by one.
 const FEW: usize = 16;
 
-/// The parameters of a query string (without its `?`), or `None` when there are none.
+/// The parameters of a query string (without its `?`); `None` without a pair.
 ///
-/// Keys and values are percent-decoded, `+` is a space, and what is no UTF-8 becomes U+FFFD. A malformed escape stays
-/// as it is. Keys stand in order of first appearance, with their values in order; a key without `=` has the value "".
+/// Keys and values are percent-decoded, `+` is a space, and invalid UTF-8 becomes U+FFFD. A malformed escape stays
+/// as it is. Keys are in order of first appearance, with their values in order; a key without `=` has the value "".
 pub fn parse<'a>(query: &'a [u8]) -> Option<Params<'a>> {
     let has_escapes = memchr::memchr2(b'%', b'+', query).is_some();
     let pairs: Vec<_> = match std::str::from_utf8(query) {
-        // Nearly always: text as it is, and checked at once.
+        // Nearly always: plain text, validated as a whole.
         Ok(text) if !has_escapes => {
             let pairs = text.split('&').filter(|pair| !pair.is_empty());
             let split = |pair: &'a str| match pair.bytes().position(|byte| byte == b'=') {
@@ -42,7 +41,7 @@ pub fn parse<'a>(query: &'a [u8]) -> Option<Params<'a>> {
     (!pairs.is_empty()).then(|| Params { query: Query(grouped(pairs)) })
 }
 
-/// Brings the pairs of one key together, behind its first.
+/// Brings the pairs of one key together, after its first.
 fn grouped<'a>(pairs: Vec<(Cow<'a, str>, Cow<'a, str>)>) -> Vec<(Cow<'a, str>, Cow<'a, str>)> {
     let stood_before = |at: usize| pairs[..at].iter().any(|(key, _)| *key == pairs[at].0);
     if pairs.len() <= FEW && !(1..pairs.len()).any(stood_before) {
@@ -58,7 +57,7 @@ fn grouped<'a>(pairs: Vec<(Cow<'a, str>, Cow<'a, str>)>) -> Vec<(Cow<'a, str>, C
     placed.into_iter().map(|(_, pair)| pair).collect()
 }
 
-/// The raw pairs of a query, in order; empty ones (`a&&b`) are no pairs.
+/// The raw pairs of a query, in order; empty ones (`a&&b`) do not count.
 pub(crate) fn pairs(query: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     let pairs = query.split(|&byte| byte == b'&').filter(|pair| !pair.is_empty());
     pairs.map(|pair| match pair.iter().position(|&byte| byte == b'=') {
@@ -159,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_utf8_is_replaced() {
+    fn invalid_utf8_is_replaced() {
         assert_eq!(json("a=%ff%fe"), "{\"a\":[\"\u{fffd}\u{fffd}\"]}");
         assert_eq!(json_of(b"a=\xc3&b=\xe2\x82"), "{\"a\":[\"\u{fffd}\"],\"b\":[\"\u{fffd}\"]}");
     }
@@ -182,7 +181,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_pair_is_lost_and_no_key_stands_twice(query in prop::collection::vec(
+        fn no_pair_is_lost_and_no_key_is_repeated(query in prop::collection::vec(
             prop_oneof![3 => prop::sample::select(b"ab&=%+".to_vec()), 1 => any::<u8>()], 0..200,
         )) {
             let count = query.split(|&byte| byte == b'&').filter(|pair| !pair.is_empty()).count().min(MAX_PAIRS);

@@ -1,4 +1,4 @@
-//! The reasons that a verdict can have, and sets of them.
+//! The reasons of a verdict, and sets of them.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -66,7 +66,29 @@ impl Reason {
         }
     }
 
-    /// The verdict at this reason's full weight. Weak evidence of an attack is suspicious only, and never refused.
+    /// What it means, in the words of the manual's table.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::SqlInjection => "SQL in path, query, referrer or agent",
+            Self::CrossSiteScripting => "markup or script that would run in a page",
+            Self::PathTraversal => "steps up the folders, or a well-known system file",
+            Self::TemplateInjection => "code for a template engine or an expression language",
+            Self::LogLookup => "`${jndi:` and its obfuscated forms",
+            Self::HeaderInjection => "an encoded line end, followed by a header",
+            Self::CommandInjection => "a shell command",
+            Self::Scanner => "the agent names a vulnerability scanner",
+            Self::ImpossibleHeaders => "headers that no browser sends with this agent",
+            Self::ClickFlood => "one visitor clicks one link too often (`quality.flood_clicks`)",
+            Self::LinkEnumeration => "the address requested many unknown links (`quality.enumeration_links`)",
+            Self::BlockedDestination => "the destination is on a block list",
+            Self::DataCenterNetwork => "the address belongs to a hosting provider",
+            Self::AnonymizerNetwork => "the address is an exit of Tor, a VPN or a public proxy",
+            Self::SpamReferrer => "the referrer is a known source of referrer spam",
+        }
+    }
+
+    /// The verdict when this reason is detected with high confidence. Weak evidence of an attack is suspicious only,
+    /// and never blocks.
     pub fn verdict_at_high_confidence(self) -> Verdict {
         match self {
             Self::SqlInjection
@@ -132,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reason_has_one_name_everywhere_and_a_place_of_its_own() {
+    fn a_reason_has_one_name_everywhere_and_its_own_place() {
         for (place, reason) in Reason::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, place);
             assert_eq!(serde_json::to_value(reason).unwrap(), reason.slug());

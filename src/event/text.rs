@@ -1,8 +1,7 @@
-//! The event's text: JSON without white space, members in the order of the structs.
+//! Writes the event: JSON without white space, members in the order of the structs.
 //!
-//! A worker writes every click, so this is written out, and costs a fraction of what a general serializer does. Nothing
-//! of it can fail: what the catalog has rendered was checked when it was read, and degrees that are no number are left
-//! out.
+//! A worker writes every click, so this is written out, at a fraction of the cost of a general serializer. It cannot
+//! fail: the JSON of the catalog was checked when it was loaded, and degrees that are not finite are left out.
 
 use serde_json::value::RawValue;
 
@@ -11,7 +10,7 @@ use super::{
     Referral, Route, Session,
 };
 
-/// A key as it stands in the text: ours, without anything to escape.
+/// A key as it is written: a constant of ours, without anything to escape.
 macro_rules! key {
     ($name:literal) => {
         concat!("\"", $name, "\":")
@@ -158,7 +157,7 @@ fn quality(quality: &Quality, mut json: Object<'_>) {
 /// An object in the making.
 struct Object<'a> {
     out: &'a mut Vec<u8>,
-    /// What stands before the next member.
+    /// What precedes the next member.
     separator: u8,
 }
 
@@ -239,7 +238,7 @@ impl<'a> Object<'a> {
     fn status(&mut self, key: &'static str, value: u16) {
         self.key(key);
         let digit = |place: u16| b'0' + (value / place % 10) as u8;
-        // A status has three digits; anything else is a defect, and still a number.
+        // A status has three digits; anything else is a bug, and still a number.
         match value {
             100..=999 => self.out.extend_from_slice(&[digit(100), digit(10), digit(1)]),
             _ => self.out.extend_from_slice(value.to_string().as_bytes()),
@@ -280,7 +279,7 @@ fn strings<T: AsRef<str>>(values: impl Iterator<Item = T>, out: &mut Vec<u8>) {
     out.push(b']');
 }
 
-/// Appends a text between quotes, escaped where JSON wants it (RFC 8259, section 7).
+/// Appends a text between quotes, escaped where JSON requires it (RFC 8259, section 7).
 fn string(text: &str, out: &mut Vec<u8>) {
     out.reserve(text.len() + 2);
     out.push(b'"');
@@ -320,8 +319,8 @@ fn is_plain(text: &[u8]) -> bool {
     (special | last) == 0
 }
 
-/// Not 0 when one of eight bytes is below a space, a quote or a backslash. A byte borrows from the next one up only when
-/// it is special itself.
+/// Not 0 when one of eight bytes is below a space, a quote or a backslash. A byte borrows from the next higher one only
+/// when it is special itself.
 fn specials(bytes: [u8; 8]) -> u64 {
     const ONES: u64 = u64::MAX / 0xff;
     let word = u64::from_le_bytes(bytes);

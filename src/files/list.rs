@@ -1,7 +1,7 @@
-//! Lists that an operator keeps in files: how they are read, and what is said when one is broken.
+//! Reads the operator's lists, and reports what is wrong with one.
 //!
-//! Beside the flow; imports no stage. A list is taken whole or not at all: half a list would answer wrongly, and
-//! nobody would notice. Every complaint names the file, the line, what is wrong there and what to do.
+//! A list is taken whole or not at all: half a list would give wrong answers unnoticed. Every error names the file, the
+//! line, the problem and the remedy.
 
 use std::{
     fmt::Display,
@@ -9,13 +9,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::runtime::{Class, Classified};
+
 /// Characters of a wrong value that are shown.
 const SHOWN: usize = 80;
 
-/// Why a list was not taken.
+/// Why a list was rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum ListError {
-    /// It is not there, or this user may not read it.
+    /// It does not exist, or this user may not read it.
     #[error("cannot read the list {}: {source}; put the file there, let this user read it, or correct the path", file.display())]
     Read {
         file: PathBuf,
@@ -28,15 +30,24 @@ pub enum ListError {
 }
 
 impl ListError {
-    /// A complaint about one line, counted from 1.
+    /// A problem with one line, counted from 1.
     pub fn line(file: &Path, line: usize, problem: impl Display, remedy: &'static str) -> Self {
         Self::Line { file: file.to_owned(), line, problem: problem.to_string(), remedy }
     }
 
-    /// A complaint about a value in a line, counted from 1: "`value` is no host".
+    /// A problem with a value in a line, counted from 1: "`value` is no host".
     pub fn value(file: &Path, line: usize, value: &str, problem: &str, remedy: &'static str) -> Self {
         let value: String = value.chars().take(SHOWN).collect();
         Self::line(file, line, format_args!("`{}` {problem}", value.escape_debug()), remedy)
+    }
+}
+
+impl Classified for ListError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Read { source, .. } => Class::of_read(source),
+            Self::Line { .. } => Class::Data,
+        }
     }
 }
 
@@ -55,15 +66,15 @@ pub fn read(file: &Path) -> Result<String, ListError> {
     })
 }
 
-/// The lines of a plain list that say something, with their numbers, counted from 1: `#` begins a comment.
+/// The entries of a plain list, with their line numbers, counted from 1. `#` begins a comment.
 pub fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let numbered = text.lines().enumerate();
-    let plain = numbered.map(|(at, line)| (at + 1, line.split_once('#').map_or(line, |(said, _)| said).trim()));
-    plain.filter(|(_, said)| !said.is_empty())
+    let plain = numbered.map(|(at, line)| (at + 1, line.split_once('#').map_or(line, |(entry, _)| entry).trim()));
+    plain.filter(|(_, entry)| !entry.is_empty())
 }
 
-/// A host name as browsers send it: lower case, international names as A-labels, without a final dot. `None` for what
-/// is no name of a host below some domain.
+/// A host name as browsers send it: lower case, international names as A-labels, without a final dot. `None` unless the
+/// text is the name of a host below a domain.
 pub fn host(text: &str) -> Option<String> {
     const MAX_HOST: usize = 253;
     let host = text.strip_suffix('.').unwrap_or(text);
@@ -78,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn comments_and_empty_lines_say_nothing() {
+    fn comments_and_empty_lines_are_no_entries() {
         let text = "# head\n a.example \n\nb.example # why\r\n#\n";
         assert_eq!(lines(text).collect::<Vec<_>>(), [(2, "a.example"), (4, "b.example")]);
     }
@@ -104,12 +115,14 @@ mod tests {
     }
 
     #[test]
-    fn a_complaint_names_file_line_and_remedy() {
+    fn an_error_names_file_line_and_remedy() {
         let error = ListError::line(Path::new("/etc/x.txt"), 7, "`a b` is no host", "remove it");
         assert_eq!(error.to_string(), "/etc/x.txt, line 7: `a b` is no host; remove it");
         let error = ListError::value(Path::new("/etc/x.txt"), 7, &"\u{1b}".repeat(90), "is no host", "remove it");
         assert_eq!(error.to_string().matches("\\u{1b}").count(), SHOWN);
-        assert!(read(Path::new("/nowhere/x.txt")).unwrap_err().to_string().contains("/nowhere/x.txt"));
+        assert_eq!(error.class(), Class::Data);
+        let error = read(Path::new("/nowhere/x.txt")).unwrap_err();
+        assert!(error.to_string().contains("/nowhere/x.txt") && error.class() == Class::NoInput, "{error}");
     }
 
     #[test]

@@ -1,77 +1,92 @@
-//! Databases of addresses in the format of `MaxMind` (`.mmdb`): how they are opened, and when they are called old.
+//! Opens databases of addresses in the format of `MaxMind` (`.mmdb`), and warns of old ones.
 //!
-//! Beside the flow; imports no stage. They are read into memory, never mapped: a mapped file that somebody replaces in
-//! place kills the process.
+//! They are read into memory, never mapped: a mapped file that is overwritten in place kills the process.
 
-use std::path::Path;
+use std::{io, path::Path};
 
 use maxminddb::{MaxMindDbError, Reader};
 
-use crate::runtime::clock;
+use crate::runtime::{Class, Classified};
 
-/// An older database is complained of: `MaxMind` and DB-IP publish one at least each month, and their licences ask
-/// for its use.
+/// Age from which a warning is logged: `MaxMind` and DB-IP publish a database at least each month, and their licences
+/// demand the latest.
 pub const OLD_DAYS: u64 = 60;
 
-/// Why a database was not taken.
+/// Why a database was rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
-    /// It cannot be read, or is no such database.
-    #[error("cannot read the {what} database {file}: {source}")]
+    /// It does not exist, or this user may not read it.
+    #[error(
+        "cannot read the {what} database {file}: {source}; put the file there, let this user read it, or correct the path"
+    )]
     Read {
+        what: &'static str,
+        file: String,
+        #[source]
+        source: io::Error,
+    },
+    /// It was read, and is damaged or no database at all.
+    #[error("the {what} database {file} is damaged: {source}; download it again")]
+    Damaged {
         what: &'static str,
         file: String,
         #[source]
         source: MaxMindDbError,
     },
-    /// It is a database of another kind.
-    #[error("the {what} database {file} is of type {found}; {needed} is needed")]
+    /// It is a database of another type.
+    #[error("the {what} database {file} is of type {found}; use {needed}")]
     WrongType { what: &'static str, file: String, found: String, needed: &'static str },
+}
+
+impl Classified for DatabaseError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Read { source, .. } => Class::of_read(source),
+            Self::Damaged { .. } | Self::WrongType { .. } => Class::Data,
+        }
+    }
 }
 
 /// What is expected of a database.
 pub struct DatabaseKind {
-    /// What it is to the operator: `GeoIP`.
+    /// Its name in messages: `GeoIP`.
     pub what: &'static str,
     /// Its type must contain one of these.
     pub types: &'static [&'static str],
-    /// The same in words, for the message.
+    /// The types in words, for the message.
     pub needed: &'static str,
 }
 
 impl DatabaseKind {
-    /// Reads a database, whole and once: a file that is cut or scrambled is found now, not at some click.
+    /// Reads a database as a whole and verifies it, so that a damaged file is detected now and not at some click.
     ///
     /// # Errors
     /// See [`DatabaseError`].
     pub fn open(&self, file: &Path) -> Result<Reader<Vec<u8>>, DatabaseError> {
-        let reader = Reader::open_readfile(file).map_err(|source| self.unread(file, source))?;
+        let reader = Reader::open_readfile(file).map_err(|source| self.error(file, source))?;
         let found = &reader.metadata().database_type;
         if !self.types.iter().any(|kind| found.contains(kind)) {
             let (what, file, found) = (self.what, file.display().to_string(), found.clone());
             return Err(DatabaseError::WrongType { what, file, found, needed: self.needed });
         }
-        reader.verify().map_err(|source| self.unread(file, source))?;
+        reader.verify().map_err(|source| self.error(file, source))?;
         Ok(reader)
     }
 
-    /// The database cannot be read.
-    pub fn unread(&self, file: &Path, source: MaxMindDbError) -> DatabaseError {
-        DatabaseError::Read { what: self.what, file: file.display().to_string(), source }
-    }
-
-    /// Warns of a database that is old. `built_secs` is in seconds since the Unix epoch.
-    pub fn warn_if_old(&self, file: &Path, built_secs: u64) {
-        if let Some(days) = days_too_old(built_secs, clock::unix_micros() / 1_000_000) {
-            tracing::warn!(
-                file = %file.display(),
-                days,
-                limit = OLD_DAYS,
-                "the {} database is old: put a newer one in its place and send SIGHUP",
-                self.what
-            );
+    /// The error of a database that cannot be read.
+    pub fn error(&self, file: &Path, source: MaxMindDbError) -> DatabaseError {
+        let (what, file) = (self.what, file.display().to_string());
+        match source {
+            MaxMindDbError::Io(source) => DatabaseError::Read { what, file, source },
+            source => DatabaseError::Damaged { what, file, source },
         }
     }
+}
+
+/// A warning about a database that is old. `built_secs` and `now_secs` are in seconds since the Unix epoch.
+pub fn age_warning(built_secs: u64, now_secs: u64) -> Option<String> {
+    let days = days_too_old(built_secs, now_secs)?;
+    Some(format!("the database is {days} days old (limit {OLD_DAYS}); put a newer one in its place and send SIGHUP"))
 }
 
 /// The age in days of a database that is too old.

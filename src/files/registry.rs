@@ -1,9 +1,6 @@
 //! The registry of operator files: the one list that start, check, reload and metrics walk.
 
-use super::{
-    Description,
-    resource::{Resource, ResourceError},
-};
+use super::resource::{Description, Resource, ResourceError};
 
 /// All operator files of a configuration, in the order in which they are read and reported.
 #[derive(Default)]
@@ -21,9 +18,9 @@ pub struct Staged<'a> {
 pub struct Outcome<'a> {
     /// Name of the resource.
     pub name: &'static str,
-    /// Key of the configuration that names the file.
+    /// Key of the configuration that names the file; the first one where several are read together.
     pub key: String,
-    /// The file, for log lines.
+    /// The file, for log lines; likewise.
     pub file: String,
     pub result: Result<Staged<'a>, ResourceError>,
 }
@@ -74,16 +71,15 @@ impl<R: Resource> Entry for R {
     }
 
     fn key(&self) -> String {
-        Resource::key(self)
+        self.files().first().map(|(key, _)| key.clone()).unwrap_or_default()
     }
 
     fn file(&self) -> String {
-        self.path().display().to_string()
+        self.files().first().map(|(_, path)| path.display().to_string()).unwrap_or_default()
     }
 
     fn stage(&self) -> Result<Staged<'_>, ResourceError> {
-        let value =
-            self.load().map_err(|error| ResourceError::new(Resource::name(self), Resource::key(self), error))?;
+        let value = self.load().map_err(|error| ResourceError::new(Resource::name(self), self.files(), error))?;
         let description = self.describe(&value);
         Ok(Staged { description, publish: Box::new(move || self.publish(value)) })
     }
@@ -93,7 +89,7 @@ impl<R: Resource> Entry for R {
 mod tests {
     use std::{
         fs, io,
-        path::{Path, PathBuf},
+        path::PathBuf,
         sync::{
             Arc,
             atomic::{AtomicU32, Ordering},
@@ -104,8 +100,14 @@ mod tests {
     use crate::runtime::{Class, Classified};
 
     struct Number {
-        file: PathBuf,
+        files: [(String, PathBuf); 1],
         current: Arc<AtomicU32>,
+    }
+
+    impl Number {
+        fn new(file: PathBuf, current: &Arc<AtomicU32>) -> Self {
+            Self { files: [("test.number_file".into(), file)], current: Arc::clone(current) }
+        }
     }
 
     #[derive(Debug, thiserror::Error)]
@@ -133,17 +135,14 @@ mod tests {
             "number"
         }
 
-        fn key(&self) -> String {
-            "test.number_file".into()
-        }
-
-        fn path(&self) -> &Path {
-            &self.file
+        fn files(&self) -> &[(String, PathBuf)] {
+            &self.files
         }
 
         fn load(&self) -> Result<u32, NumberError> {
-            let name = self.file.display().to_string();
-            let text = fs::read_to_string(&self.file).map_err(|error| NumberError::Read(name.clone(), error))?;
+            let name = self.files[0].1.display().to_string();
+            let text =
+                fs::read_to_string(&self.files[0].1).map_err(|error| NumberError::Read(name.clone(), error))?;
             text.trim().parse().map_err(|_| NumberError::Parse(name))
         }
 
@@ -165,7 +164,7 @@ mod tests {
         let current = Arc::new(AtomicU32::new(1));
         let mut registry = Registry::default();
         for file in [missing, bad, good] {
-            registry.add(Number { file, current: Arc::clone(&current) });
+            registry.add(Number::new(file, &current));
         }
         assert_eq!(registry.names(), ["number"]);
         let classes: Vec<_> = registry.read().map(|read| read.result.err().map(|error| error.class())).collect();
@@ -182,7 +181,7 @@ mod tests {
     #[test]
     fn an_error_names_key_and_cause() {
         let mut registry = Registry::default();
-        registry.add(Number { file: "/nowhere/at/all".into(), current: Arc::default() });
+        registry.add(Number::new("/nowhere/at/all".into(), &Arc::default()));
         let error = registry.read().next().unwrap().result.err().unwrap();
         assert_eq!((error.name, &*error.key), ("number", "test.number_file"));
         assert_eq!(error.to_string(), "cannot read /nowhere/at/all");

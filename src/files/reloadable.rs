@@ -1,73 +1,58 @@
-//! What is read from files and replaced as a whole when they are read again: lists, databases.
+//! A value that is replaced as a whole while threads read it: a list, a database, a set of certificates.
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-/// A value in service, and the way to read another in its place. Readers never wait; what cannot be read leaves the
-/// old value in service.
-pub struct Reloadable<T, E> {
-    read: Box<dyn Fn() -> Result<T, E> + Send + Sync>,
-    current: Arc<ArcSwap<T>>,
-}
+/// The current value, and the way to replace it. Readers never wait.
+pub struct Reloadable<T>(Arc<ArcSwap<T>>);
 
 /// One thread's view of a [`Reloadable`] value: a load is a comparison of two pointers.
 pub type Cached<T> = arc_swap::Cache<Arc<ArcSwap<T>>, Arc<T>>;
 
-impl<T, E> Reloadable<T, E> {
-    /// Reads the value for the first time.
-    ///
-    /// # Errors
-    /// Those of `read`.
-    pub fn open(read: impl Fn() -> Result<T, E> + Send + Sync + 'static) -> Result<Self, E> {
-        let current = Arc::new(ArcSwap::from_pointee(read()?));
-        Ok(Self { read: Box::new(read), current })
+impl<T> Reloadable<T> {
+    pub fn new(value: T) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(value)))
     }
 
-    /// Reads it again.
-    ///
-    /// # Errors
-    /// Those of `read`; the old value stays.
-    pub fn reload(&self) -> Result<(), E> {
-        self.current.store(Arc::new((self.read)()?));
-        Ok(())
+    /// Makes another value the current one.
+    pub fn publish(&self, value: T) {
+        self.0.store(Arc::new(value));
     }
 
-    /// The value in service, for once.
+    /// The current value, to keep.
     pub fn load(&self) -> Arc<T> {
-        self.current.load_full()
+        self.0.load_full()
     }
 
-    /// The value in service, for a moment: cheaper than [`load`](Self::load), and not to be kept.
+    /// The current value, for a moment: cheaper than [`load`](Self::load), and not to be kept.
     pub fn peek(&self) -> arc_swap::Guard<Arc<T>> {
-        self.current.load()
+        self.0.load()
     }
 
-    /// The value in service, for a thread that asks often.
+    /// The current value, for a thread that reads it often.
     pub fn cached(&self) -> Cached<T> {
-        arc_swap::Cache::new(Arc::clone(&self.current))
+        arc_swap::Cache::new(Arc::clone(&self.0))
+    }
+}
+
+impl<T: Default> Default for Reloadable<T> {
+    fn default() -> Self {
+        Self::new(T::default())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicI32, Ordering};
-
     use super::*;
 
     #[test]
-    fn a_broken_value_leaves_the_old_one_in_service() {
-        let next = Arc::new(AtomicI32::new(1));
-        let source = Arc::clone(&next);
-        let read = move || Ok(source.load(Ordering::Relaxed)).and_then(|n| if n > 0 { Ok(n) } else { Err(n) });
-        let value = Reloadable::open(read).unwrap();
-        let mut view = value.cached();
-        assert_eq!(*view.load().as_ref(), 1);
-        next.store(-1, Ordering::Relaxed);
-        assert_eq!(value.reload(), Err(-1));
-        assert_eq!((*value.load(), *view.load().as_ref()), (1, 1));
-        next.store(2, Ordering::Relaxed);
-        assert_eq!(value.reload(), Ok(()));
-        assert_eq!((*value.load(), *view.load().as_ref()), (2, 2));
+    fn every_reader_sees_what_was_published_and_keeps_what_it_holds() {
+        let value = Reloadable::new(1);
+        let (mut cached, kept) = (value.cached(), value.load());
+        assert_eq!((*value.peek().as_ref(), *cached.load().as_ref()), (1, 1));
+        value.publish(2);
+        assert_eq!((*value.load(), *value.peek().as_ref(), *cached.load().as_ref()), (2, 2, 2));
+        assert_eq!(*kept, 1);
     }
 }

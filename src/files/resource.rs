@@ -1,6 +1,6 @@
 //! One operator file, from its configuration key to the value that readers see.
 
-use std::{error::Error, fmt, path::Path};
+use std::{error::Error, fmt, path::PathBuf};
 
 use crate::runtime::{Class, Classified};
 
@@ -17,11 +17,8 @@ pub trait Resource: Send + Sync {
     /// Name in metrics and log lines, in `snake_case`: `catalog`, `geoip`.
     fn name(&self) -> &'static str;
 
-    /// Key of the configuration that names the file: `catalog.file`.
-    fn key(&self) -> String;
-
-    /// The file; the first one where several are read together.
-    fn path(&self) -> &Path;
+    /// The files, each with the key of the configuration that names it: `catalog.file`. At least one.
+    fn files(&self) -> &[(String, PathBuf)];
 
     /// Reads the file and checks it as a whole. Changes nothing.
     ///
@@ -52,6 +49,40 @@ impl Description {
     }
 }
 
+/// A [`Resource`] made of functions.
+pub struct FileResource<T, E> {
+    pub name: &'static str,
+    pub files: Vec<(String, PathBuf)>,
+    pub load: Box<dyn Fn() -> Result<T, E> + Send + Sync>,
+    pub describe: fn(&T) -> Description,
+    pub publish: Box<dyn Fn(T) + Send + Sync>,
+}
+
+impl<T: Send, E: Error + Classified + Send + Sync + 'static> Resource for FileResource<T, E> {
+    type Value = T;
+    type Error = E;
+
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn files(&self) -> &[(String, PathBuf)] {
+        &self.files
+    }
+
+    fn load(&self) -> Result<T, E> {
+        (self.load)()
+    }
+
+    fn describe(&self, value: &T) -> Description {
+        (self.describe)(value)
+    }
+
+    fn publish(&self, value: T) {
+        (self.publish)(value);
+    }
+}
+
 /// An error that knows its class, whatever its type.
 pub trait ClassifiedError: Error + Classified + Send + Sync + 'static {}
 
@@ -68,7 +99,11 @@ pub struct ResourceError {
 }
 
 impl ResourceError {
-    pub(super) fn new(name: &'static str, key: String, source: impl ClassifiedError) -> Self {
+    /// The key is that of the file that the error names, else that of the first one.
+    pub(super) fn new(name: &'static str, files: &[(String, PathBuf)], source: impl ClassifiedError) -> Self {
+        let text = source.to_string();
+        let named = files.iter().find(|(_, path)| text.contains(&*path.to_string_lossy()));
+        let key = named.or(files.first()).map(|(key, _)| key.clone()).unwrap_or_default();
         Self { name, key, source: Box::new(source) }
     }
 

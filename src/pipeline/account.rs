@@ -1,9 +1,14 @@
 //! The account: where every click and every event of this run is.
 //!
-//! It always balances: `clicks_answered + clicks_recovered = clicks_enriched + ring_clicks + clicks_dropped{reason}`,
-//! and for each feed `events_routed + events_recovered = events_pending + events_delivered + events_dropped{reason}`. With
-//! counts, `clicks_enriched + stats_recovered = stats_counted + stats_pending + stats_lost{reason}`. The counters are
-//! those of the stages; what is pending follows from them.
+//! It always balances:
+//!
+//! ```text
+//! clicks_answered + clicks_recovered = clicks_enriched + ring_clicks + clicks_dropped{reason}
+//! events_routed + events_recovered = events_pending + events_delivered + events_dropped{reason}   (for each feed)
+//! clicks_enriched + stats_recovered = stats_counted + stats_pending + stats_lost{reason}          (with counts)
+//! ```
+//!
+//! The counters are those of the stages; what is pending follows from them.
 
 use std::sync::Arc;
 

@@ -7,7 +7,7 @@ use std::sync::{
 
 use super::{
     account::{Account, FeedAccounts},
-    start::Loaded,
+    files::OperatorFiles,
 };
 use crate::{
     capture::{Capture, metrics::CaptureMetrics},
@@ -94,7 +94,7 @@ pub struct Gauges(Arc<Measured>);
 /// Metrics, and the parts that are measured when metrics are read.
 struct Measured {
     metrics: Metrics,
-    loaded: Loaded,
+    files: Arc<OperatorFiles>,
     sessions: Arc<Sessions>,
     capture: Capture,
     outbox: Arc<Outbox>,
@@ -104,21 +104,21 @@ struct Measured {
 impl Gauges {
     pub(super) fn new(
         metrics: Metrics,
-        loaded: Loaded,
+        files: Arc<OperatorFiles>,
         sessions: Arc<Sessions>,
         capture: Capture,
         outbox: Arc<Outbox>,
         journal_bytes: Arc<AtomicU64>,
     ) -> Self {
-        Self(Arc::new(Measured { metrics, loaded, sessions, capture, outbox, journal_bytes }))
+        Self(Arc::new(Measured { metrics, files, sessions, capture, outbox, journal_bytes }))
     }
 
     /// All metrics in the Prometheus text format.
     pub fn text(&self) -> String {
-        let Measured { metrics, loaded, sessions, capture, outbox, journal_bytes } = &*self.0;
+        let Measured { metrics, files, sessions, capture, outbox, journal_bytes } = &*self.0;
         metrics.capture.update(capture);
-        metrics.catalog.update(&loaded.catalog);
-        metrics.databases.update(&loaded.geo, &loaded.sources);
+        metrics.catalog.update(&files.catalog);
+        metrics.databases.update(&files.geo, &files.sources);
         metrics.session.update(sessions);
         metrics.spool.update(journal_bytes.load(Ordering::Relaxed), outbox.bytes());
         metrics.stats.update();

@@ -1,182 +1,137 @@
-//! Reload: reads the operator files again. What cannot be read leaves the previous version active.
+//! Reload: reads the operator files again. A file that is rejected leaves the previous version active.
 //!
-//! Each configured resource has its two series of `reloads_total` from the start: a rate over a series that appears with
-//! the first failure would miss that failure.
+//! Each resource has its series from the start: a rate over a series that appears with the first failure would miss
+//! that failure. `config_last_reload_successful` is for all of them together, as monitoring knows it from other servers.
 
-use std::{error::Error, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
-use prometheus::IntCounter;
+use prometheus::{IntCounter, IntGauge};
 
-use super::start::Loaded;
+use super::files::OperatorFiles;
 use crate::{
-    catalog::{CatalogStore, Report},
-    config::{self, Config},
-    files::Reloadable,
-    runtime::clock,
-    session::Sessions,
+    files::Description,
+    runtime::{Classified, clock},
     telemetry::metrics::Registry,
-    visitor::bot::CrawlerStore,
 };
 
 /// Reads all operator files of a running pipeline again. Cheap to clone.
 #[derive(Clone)]
-pub struct Reloader(Arc<[Resource]>);
-
-/// Something that is read from operator files: its name in logs and metrics, and the way to read it again.
-struct Resource {
-    name: &'static str,
-    read: Read,
-    ok: IntCounter,
-    failed: IntCounter,
+pub struct Reloader {
+    files: Arc<OperatorFiles>,
+    metrics: Arc<ReloadMetrics>,
 }
 
-/// Reads a resource again, publishes it and logs what it holds.
-type Read = Box<dyn Fn() -> Result<(), Failure> + Send + Sync>;
+/// What came of the last reload, together and for each resource.
+struct ReloadMetrics {
+    successful: IntGauge,
+    successful_at: IntGauge,
+    resources: BTreeMap<&'static str, ResourceMetrics>,
+}
 
-type Failure = Box<dyn Error + Send + Sync>;
+struct ResourceMetrics {
+    ok: IntCounter,
+    failed: IntCounter,
+    successful: IntGauge,
+    successful_at: IntGauge,
+}
 
 impl Reloader {
-    /// The resources that are configured.
-    pub(super) fn new(config: &Config, loaded: &Loaded, sessions: &Arc<Sessions>, registry: &Registry) -> Self {
-        let reloads = registry.counters("reloads_total", "Reloads by resource and result.", &["what", "result"]);
-        let resource = |(name, read): (&'static str, Read)| {
-            let counter = |result| reloads.with_label_values(&[name, result]);
-            Resource { name, read, ok: counter("ok"), failed: counter("failed") }
-        };
-        let mut all = vec![catalog(&loaded.catalog)];
-        all.extend(databases(&config.enrich, loaded));
-        all.extend(lists(config, loaded));
-        all.extend(config.enrich.session_key_file.is_some().then(|| session_key(sessions)));
-        Self(all.into_iter().map(resource).collect())
+    /// For files that were all read without an error just now.
+    pub(super) fn new(files: Arc<OperatorFiles>, registry: &Registry) -> Self {
+        let metrics = Arc::new(ReloadMetrics::new(&files.registry.names(), registry));
+        Self { files, metrics }
     }
 
-    /// Reads everything again, one resource after the other. A failure of one does not affect the others.
-    pub fn reload(&self) {
-        for Resource { name, read, ok, failed } in &*self.0 {
-            match read() {
-                Ok(()) => ok.inc(),
+    /// Reads everything again, one resource after the other. A failure of one does not affect the others. Returns
+    /// whether all succeeded.
+    pub fn reload(&self) -> bool {
+        let mut results: BTreeMap<&'static str, bool> = BTreeMap::new();
+        for read in self.files.registry.read() {
+            let (resource, file) = (read.name, read.file);
+            *results.entry(resource).or_insert(true) &= read.result.is_ok();
+            match read.result {
+                Ok(staged) => {
+                    let Description { summary, warnings } = staged.publish();
+                    tracing::info!(resource, file, summary, "reloaded");
+                    for warning in warnings {
+                        tracing::warn!(resource, file, "{warning}");
+                    }
+                }
                 Err(error) => {
-                    tracing::error!(resource = name, %error, "reload failed; the previous version stays active");
-                    failed.inc();
+                    let (key, class, remedy) = (&error.key, error.class().name(), error.remedy());
+                    tracing::error!(
+                        resource, key, class, %error, remedy,
+                        "reload failed; the previous version stays active"
+                    );
                 }
             }
         }
+        self.metrics.finished(&results)
     }
 }
 
-fn catalog(store: &Arc<CatalogStore>) -> (&'static str, Read) {
-    let store = Arc::clone(store);
-    let read = move || {
-        let report = store.reload()?;
-        log_catalog(&store, &report);
-        Ok(())
-    };
-    ("catalog", Box::new(read))
-}
-
-fn databases(config: &config::Enrich, loaded: &Loaded) -> Vec<(&'static str, Read)> {
-    let mut all: Vec<(&'static str, Read)> = Vec::new();
-    if config.geoip_file.is_some() {
-        let geo = Arc::clone(&loaded.geo);
-        let read = move || {
-            geo.reload()?;
-            tracing::info!(resource = "geoip", built = geo.built_at_secs(), "reloaded");
-            Ok(())
+impl ReloadMetrics {
+    fn new(resources: &[&'static str], registry: &Registry) -> Self {
+        let reloads = registry.counters("reloads_total", "Reloads by resource and result.", &["what", "result"]);
+        let successful = registry.gauges(
+            "resource_last_reload_successful",
+            "1 if the last read of this operator file succeeded, else 0.",
+            "resource",
+        );
+        let successful_at = registry.gauges(
+            "resource_last_reload_success_timestamp_seconds",
+            "When this operator file was last read with success.",
+            "resource",
+        );
+        let metrics = |name: &'static str| {
+            let counter = |result| reloads.with_label_values(&[name, result]);
+            let metrics = ResourceMetrics {
+                ok: counter("ok"),
+                failed: counter("failed"),
+                successful: successful.with_label_values(&[name]),
+                successful_at: successful_at.with_label_values(&[name]),
+            };
+            succeeded(&metrics.successful, &metrics.successful_at);
+            (name, metrics)
         };
-        all.push(("geoip", Box::new(read)));
-    }
-    let any = |files: &[&Option<PathBuf>]| files.iter().any(|file| file.is_some());
-    if any(&[&config.search_engines_file, &config.socials_file, &config.ai_assistants_file]) {
-        let sources = Arc::clone(&loaded.sources);
-        all.push(list("referrers", move || read_again(&sources.places, |places| places.len())));
-    }
-    if any(&[&config.spammers_file]) {
-        let sources = Arc::clone(&loaded.sources);
-        all.push(list("spammers", move || read_again(&sources.spammers, |spammers| spammers.len())));
-    }
-    if any(&[&config.asn_file, &config.hosting_networks_file, &config.anonymizer_networks_file]) {
-        let sources = Arc::clone(&loaded.sources);
-        all.push(list("networks", move || read_again(&sources.networks, |networks| networks.len())));
-    }
-    all
-}
-
-fn lists(config: &Config, loaded: &Loaded) -> Vec<(&'static str, Read)> {
-    let mut all: Vec<(&'static str, Read)> = Vec::new();
-    if config.enrich.crawlers_file.is_some() {
-        let crawlers = Arc::clone(&loaded.crawlers);
-        let read = move || {
-            crawlers.reload()?;
-            log_crawlers(&crawlers);
-            Ok(())
+        let all = Self {
+            successful: registry.gauge(
+                "config_last_reload_successful",
+                "1 if all operator files were read with success at the last reload or at start, else 0.",
+            ),
+            successful_at: registry.gauge(
+                "config_last_reload_success_timestamp_seconds",
+                "When all operator files were last read with success.",
+            ),
+            resources: resources.iter().copied().map(metrics).collect(),
         };
-        all.push(("crawlers", Box::new(read)));
+        succeeded(&all.successful, &all.successful_at);
+        all
     }
-    if config.quality.blocked_domains_file.is_some() {
-        let quality = Arc::clone(&loaded.quality);
-        let read = move || Ok(quality.destinations.reload_domains().transpose()?.unwrap_or_default());
-        all.push(list("blocked_domains", read));
+
+    /// Counts the results by resource. Whether all succeeded.
+    fn finished(&self, results: &BTreeMap<&'static str, bool>) -> bool {
+        for (resource, is_ok) in results {
+            let Some(metrics) = self.resources.get(resource) else { continue };
+            if *is_ok {
+                metrics.ok.inc();
+                succeeded(&metrics.successful, &metrics.successful_at);
+            } else {
+                metrics.failed.inc();
+                metrics.successful.set(0);
+            }
+        }
+        let is_ok = results.values().all(|is_ok| *is_ok);
+        if is_ok {
+            succeeded(&self.successful, &self.successful_at);
+        } else {
+            self.successful.set(0);
+        }
+        is_ok
     }
-    if config.quality.blocked_urls_file.is_some() {
-        let quality = Arc::clone(&loaded.quality);
-        let read = move || Ok(quality.destinations.reload_urls().transpose()?.unwrap_or_default());
-        all.push(list("blocked_urls", read));
-    }
-    all
 }
 
-fn session_key(sessions: &Arc<Sessions>) -> (&'static str, Read) {
-    let sessions = Arc::clone(sessions);
-    let read = move || {
-        sessions.reload(clock::unix_micros())?;
-        tracing::info!(resource = "session_key", "reloaded");
-        Ok(())
-    };
-    ("session_key", Box::new(read))
-}
-
-/// A list. `read` returns how many entries it has now.
-fn list(
-    name: &'static str,
-    read: impl Fn() -> Result<usize, Failure> + Send + Sync + 'static,
-) -> (&'static str, Read) {
-    let read = move || {
-        let entries = read()?;
-        tracing::info!(resource = name, entries, "reloaded");
-        Ok(())
-    };
-    (name, Box::new(read))
-}
-
-fn read_again<T, E>(value: &Reloadable<T, E>, entries: impl Fn(&T) -> usize) -> Result<usize, Failure>
-where
-    E: Error + Send + Sync + 'static,
-{
-    value.reload()?;
-    Ok(entries(&value.load()))
-}
-
-/// Logs what a new catalog holds, and what of it was skipped.
-pub(super) fn log_catalog(store: &CatalogStore, report: &Report) {
-    let catalog = store.load();
-    let file = store.file().display();
-    for problem in &report.problems {
-        tracing::warn!(%file, line = problem.line, reason = problem.reason, "link skipped");
-    }
-    let (links, domains, bytes) = (catalog.links(), catalog.domains(), catalog.memory_bytes());
-    tracing::info!(%file, links, domains, skipped = report.bad, bytes, "catalog loaded");
-}
-
-/// Logs what a new crawler list holds, and what of it was skipped.
-pub(super) fn log_crawlers(store: &CrawlerStore) {
-    let lists = store.load();
-    let Some(list) = lists.community() else {
-        return;
-    };
-    let file = list.file().display();
-    for bad in list.bad() {
-        let (entry, pattern, reason) = (bad.entry, &bad.pattern, &bad.reason);
-        tracing::warn!(%file, entry, pattern, reason, "entry of the crawler list skipped; fix or remove it");
-    }
-    tracing::info!(%file, entries = list.len(), skipped = list.bad().len(), "crawler list loaded");
+fn succeeded(successful: &IntGauge, at: &IntGauge) {
+    successful.set(1);
+    at.set(clock::unix_secs() as i64);
 }

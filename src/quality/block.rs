@@ -5,7 +5,7 @@
 //! A reason blocks with high confidence only ([`crate::quality`]). What must be looked up in a list is looked up only
 //! when a reason that needs it is named ([`BlockPolicy::names`]). Without a named reason there is no policy.
 //!
-//! A blocked request is no click: nothing is captured, whoever sent it, by whichever method; it is counted in
+//! A blocked request is no click: nothing is captured, for any method and sender; it is counted in
 //! `requests_total{outcome="blocked"}` and `blocked_total{reason}`. A flood is detected in a worker, so that its first
 //! clicks are answered, and as many again when the penalty has run out.
 //!

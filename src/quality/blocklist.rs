@@ -1,23 +1,23 @@
-//! Block lists of destinations: domains, and single addresses by their hash.
+//! Block lists of destinations: domains, and single URLs by their hash.
 //!
 //! **Domains** (`quality.blocked_domains_file`): one a line; `#` begins a comment, empty lines are skipped. A domain
-//! covers everything below it. International names are taken in either form and compared as A-labels. An IP address
-//! stands for itself. The format of hosts files, an address and then names, is taken, too: the address is ignored, and
-//! so are the names of the machine itself that such files begin with ([`LOCAL`]).
+//! covers everything below it. International names are accepted in either form and compared as A-labels. An IP address
+//! stands for itself. The format of hosts files, an address and then names, is accepted, too: the address is ignored,
+//! and so are the names of the machine itself at the top of such files ([`LOCAL`]).
 //!
-//! **Addresses** (`quality.blocked_urls_file`): one SHA-256 a line, 64 lower-case hexadecimal digits; `#` begins a
-//! comment. What is hashed is the destination as the event tells it (`route.destination.raw`: the WHATWG form, so
-//! scheme and host in lower case, international names as A-labels, the default port left out, at least `/` as the
-//! path), without `#` and what follows. When it has a query, the hash without `?` and the query is looked for, too, so
-//! that an entry without a query covers the address with any. A query that the visitor adds to the short link and that
-//! is forwarded is part of the destination: an entry with a query is met only by exactly that one.
+//! **URLs** (`quality.blocked_urls_file`): one SHA-256 a line, 64 lower-case hexadecimal digits; `#` begins a comment.
+//! Hashed is the destination as in the event (`route.destination.raw`: the WHATWG form, so scheme and host in lower
+//! case, international names as A-labels, the default port left out, at least `/` as the path), without `#` and what
+//! follows. When it has a query, the hash without `?` and the query is looked up, too, so that an entry without a query
+//! covers the URL with any query. A query that the visitor adds to the short link and that is forwarded is part of the
+//! destination: an entry with a query matches exactly that one.
 //!
 //! ```text
 //! printf %s 'https://www.example.com/bad?id=7' | sha256sum
 //! ```
 //!
-//! Both are held in memory, about 60 bytes an entry, and read again on `SIGHUP`. A file with one wrong line is refused
-//! as a whole: the start fails, and a reload leaves the old list in service.
+//! Both are held in memory, about 60 bytes an entry, and read again on `SIGHUP`. A file with one wrong line is rejected
+//! as a whole: the start fails; after a failed reload the previous list stays active.
 
 use std::{net::IpAddr, path::Path};
 
@@ -26,7 +26,6 @@ use hashbrown::HashSet;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    config,
     files::{
         Reloadable,
         list::{self, ListError},
@@ -34,7 +33,7 @@ use crate::{
     link::key::Host,
 };
 
-/// Names in hosts files that are no destinations.
+/// Names in hosts files that are not destinations.
 pub const LOCAL: [&str; 10] = [
     "localhost",
     "localhost.localdomain",
@@ -48,44 +47,25 @@ pub const LOCAL: [&str; 10] = [
     "ip6-allrouters",
 ];
 
-/// What is wrong with a value, and what to do: value, problem, remedy.
+/// A problem with a value: value, problem, remedy.
 type Wrong<'a> = (&'a str, &'static str, &'static str);
 
-/// The lists that are configured.
+/// The current lists; empty until some are published.
+#[derive(Default)]
 pub struct Destinations {
-    domains: Option<Reloadable<Domains, ListError>>,
-    urls: Option<Reloadable<Urls, ListError>>,
+    pub domains: Reloadable<Domains>,
+    pub urls: Reloadable<Urls>,
 }
 
 impl Destinations {
-    /// Reads the configured lists.
-    ///
-    /// # Errors
-    /// See [`ListError`].
-    pub fn open(config: &config::Quality) -> Result<Self, ListError> {
-        let domains = config.blocked_domains_file.clone().map(|file| Reloadable::open(move || Domains::read(&file)));
-        let urls = config.blocked_urls_file.clone().map(|file| Reloadable::open(move || Urls::read(&file)));
-        Ok(Self { domains: domains.transpose()?, urls: urls.transpose()? })
-    }
-
     /// Whether a destination, as the catalog and the redirect write it, is on a list.
     pub fn block(&self, url: &[u8]) -> bool {
-        self.domains.as_ref().is_some_and(|domains| domains.peek().cover(host(url)))
-            || self.urls.as_ref().is_some_and(|urls| urls.peek().hold(url))
-    }
-
-    /// Reads the domains again and tells how many there are; `None` when no list is configured.
-    pub fn reload_domains(&self) -> Option<Result<usize, ListError>> {
-        self.domains.as_ref().map(|domains| domains.reload().map(|()| domains.peek().0.len()))
-    }
-
-    /// Reads the addresses again and tells how many there are; `None` when no list is configured.
-    pub fn reload_urls(&self) -> Option<Result<usize, ListError>> {
-        self.urls.as_ref().map(|urls| urls.reload().map(|()| urls.peek().0.len()))
+        self.domains.peek().cover(url) || self.urls.peek().hold(url)
     }
 }
 
 /// Blocked domains, and everything below them.
+#[derive(Default)]
 pub struct Domains(HashSet<Box<[u8]>, RandomState>);
 
 impl Domains {
@@ -111,8 +91,22 @@ impl Domains {
         Ok(Self(domains))
     }
 
-    /// Whether the host or a domain above it is blocked.
-    fn cover(&self, host: &[u8]) -> bool {
+    /// How many domains there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether the host of a URL, or a domain above it, is blocked.
+    fn cover(&self, url: &[u8]) -> bool {
+        if self.0.is_empty() {
+            return false;
+        }
+        let host = host(url);
         let mut name = host.strip_suffix(b".").unwrap_or(host);
         while !name.is_empty() {
             if self.0.contains(name) {
@@ -124,7 +118,7 @@ impl Domains {
     }
 }
 
-/// In the form in which it stands in a destination.
+/// The domain in the form that a destination has.
 fn domain(name: &str) -> Result<Box<[u8]>, Wrong<'_>> {
     match name.parse::<IpAddr>() {
         Ok(IpAddr::V4(address)) => return Ok(address.to_string().into_bytes().into()),
@@ -141,7 +135,8 @@ fn domain(name: &str) -> Result<Box<[u8]>, Wrong<'_>> {
     }
 }
 
-/// Hashes of blocked addresses.
+/// Hashes of blocked URLs.
+#[derive(Default)]
 pub struct Urls(HashSet<[u8; 32], RandomState>);
 
 impl Urls {
@@ -155,6 +150,16 @@ impl Urls {
             Ok(())
         })?;
         Ok(Self(hashes))
+    }
+
+    /// How many URLs there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     fn hold(&self, url: &[u8]) -> bool {
@@ -190,7 +195,7 @@ fn host(url: &[u8]) -> &[u8] {
     }
 }
 
-/// Hands on each line that says something.
+/// Calls `take` with each entry.
 fn for_each_line(file: &Path, mut take: impl FnMut(&str) -> Result<(), Wrong<'_>>) -> Result<(), ListError> {
     for (number, line) in list::lines(&list::read(file)?) {
         take(line).map_err(|(value, problem, remedy)| ListError::value(file, number, value, problem, remedy))?;

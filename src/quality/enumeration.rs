@@ -1,4 +1,4 @@
-//! Who has lately asked for many links that are none: somebody enumeration.
+//! Detects link enumeration: addresses that request many unknown slashtags.
 //!
 //! Answers with 404 are no clicks and reach no worker, so the redirect counts them, in a fixed table of [`CELLS`]
 //! numbers, without a lock or an allocation. A 404 changes one cell; a click reads one. A cell belongs to one address
@@ -8,14 +8,14 @@
 //! 63        32 31       12 11    0
 //! | hash      | window    | count |
 //! ```
-//! Of two addresses that meet in a cell within one window, the one that has guessed more than once keeps it. So a
-//! guesser may go unseen when far more than [`CELLS`] addresses guess at a time, and nobody is blamed for another's
-//! guesses, but for a chance of one in four thousand million. The hash is keyed: the key is random, lives in this
-//! process only and is never stored, and so is the hash (of an IPv6 address, the first 64 bits).
+//! Of two addresses that share a cell within one window, the one with more than one miss keeps it. So an enumeration
+//! may go undetected when far more than [`CELLS`] addresses enumerate at a time, and no address is blamed for the
+//! misses of another, except with a probability of one in four thousand million. The hash is keyed: the key is random,
+//! lives in this process only and is never stored, and so is the hash (of an IPv6 address, the first 64 bits).
 //!
-//! A finding holds for the rest of its window and the next one, and as long as the guessing goes on. What browsers and
-//! crawlers ask of any host (`is_well_known`) is not counted, so that many people behind one address do not add up.
-//! Somebody who asks for one dead link again and again cannot be told from one who enumeration.
+//! A finding holds for the rest of its window and the next one, and as long as the enumeration continues. What browsers
+//! and crawlers request from any host (`is_well_known`) is not counted, so that many visitors behind one address do not
+//! add up. Repeated requests for one dead link look the same as an enumeration.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -32,10 +32,10 @@ pub const CELLS: usize = 1 << 16;
 const COUNT_BITS: u32 = 12;
 const WINDOW_BITS: u32 = 20;
 
-/// Most guesses that a cell counts, and the highest threshold that makes sense.
+/// Most misses that a cell counts, and the highest threshold that makes sense.
 pub const MAX_COUNT: u64 = (1 << COUNT_BITS) - 1;
 
-/// The table.
+/// The misses of each address.
 pub struct Enumeration {
     cells: Box<[AtomicU64]>,
     keyed: RandomState,
@@ -44,7 +44,7 @@ pub struct Enumeration {
     window_secs: u64,
 }
 
-/// What a cell says.
+/// The content of a cell.
 #[derive(Clone, Copy)]
 struct Cell {
     owner: u64,
@@ -53,7 +53,7 @@ struct Cell {
 }
 
 impl Enumeration {
-    /// `None` when guesses are not to be counted.
+    /// `None` when the detection is switched off.
     pub fn new(config: &config::Quality, now: Instant) -> Option<Self> {
         (config.enumeration_links > 0).then(|| Self {
             cells: (0..CELLS).map(|_| AtomicU64::new(0)).collect(),
@@ -64,7 +64,7 @@ impl Enumeration {
         })
     }
 
-    /// Notes that an address asked for a path that is no link.
+    /// Counts a miss: the address requested a path without a link.
     pub fn note(&self, client: &ClientAddr, path: &[u8], now: Instant) {
         if is_well_known(path) {
             return;
@@ -83,11 +83,11 @@ impl Enumeration {
             };
             Some(Cell { owner, window, count }.pack())
         };
-        // Refused only when another address keeps the cell.
+        // An error only when another address keeps the cell.
         let _ = cell.fetch_update(Ordering::Relaxed, Ordering::Relaxed, counted);
     }
 
-    /// Whether the address has lately guessed.
+    /// Whether the address has lately enumerated links.
     pub fn is_enumerating(&self, client: &ClientAddr, now: Instant) -> bool {
         let (cell, owner) = self.cell(client);
         let known = Cell::unpack(cell.load(Ordering::Relaxed));
@@ -121,7 +121,7 @@ impl Cell {
     }
 }
 
-/// What browsers, crawlers and visitors of the bare domain ask for without having been told of a link.
+/// What browsers, crawlers and visitors of the bare domain request without knowing a link.
 fn is_well_known(path: &[u8]) -> bool {
     matches!(path, b"/" | b"" | b"/favicon.ico" | b"/robots.txt" | b"/sitemap.xml")
         || path.starts_with(b"/apple-touch-icon")
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn who_guesses_is_known_for_a_while() {
+    fn an_enumeration_is_detected_and_remembered_for_a_while() {
         let (enumeration, start) = enumeration(30);
         let at = |secs| start + Duration::from_secs(secs);
         for n in 0..29 {
@@ -157,7 +157,7 @@ mod tests {
         assert!(enumeration.is_enumerating(&address(1), at(119)), "for one window more");
         assert!(!enumeration.is_enumerating(&address(1), at(120)));
         enumeration.note(&address(1), b"/x", at(119));
-        assert!(enumeration.is_enumerating(&address(1), at(179)), "as long as it goes on");
+        assert!(enumeration.is_enumerating(&address(1), at(179)), "as long as it continues");
         assert!(!enumeration.is_enumerating(&address(1), at(180)));
     }
 
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_software_asks_of_any_host_is_not_counted() {
+    fn what_software_requests_from_any_host_is_not_counted() {
         let (enumeration, now) = enumeration(1);
         for path in [&b"/favicon.ico"[..], b"/robots.txt", b"/apple-touch-icon-120x120.png", b"/", b"/.well-known/x"]
         {
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_blamed_for_the_guesses_of_a_hundred_thousand_others() {
+    fn no_address_is_blamed_for_the_misses_of_a_hundred_thousand_others() {
         let (enumeration, now) = enumeration(3);
         for round in 0..3 {
             for n in 0..100_000 {

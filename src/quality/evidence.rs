@@ -1,11 +1,13 @@
-//! A click as the judge of clicks sees it, the same at the redirect and in the workers.
+//! The evidence of a click, the same at the redirect and in the workers.
 
-use crate::click::{Facts, Flags, Protocol};
-use crate::quality::{Claims, Evidence, Headers};
+use crate::{
+    click::{Facts, Flags, Protocol},
+    quality::{Claims, Evidence, Headers},
+};
 
 impl<'a> Facts<'a> {
-    /// What the click itself shows, with what is known of its agent string. What must be remembered from click to
-    /// click, or looked up, is left for the caller to add.
+    /// What the click itself shows, with the claims of its agent string. The caller adds what is remembered from click
+    /// to click, or looked up.
     pub fn evidence(&self, agent: Claims) -> Evidence<'a> {
         let (texts, flags) = (&self.texts, self.flags);
         let mobile = match (flags.has(Flags::MOBILE), flags.has(Flags::NOT_MOBILE)) {

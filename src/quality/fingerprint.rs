@@ -1,21 +1,21 @@
-//! Sets of headers that no real browser sends.
+//! Detects sets of headers that no real browser sends.
 //!
-//! Only an agent that is exactly a browser's own string is judged: Chrome or Edge, Firefox, Safari. Whatever stands
-//! behind or between (a web view's `; wv`, an application's name, `compatible; ...`) makes it somebody else's, who may
-//! send what he likes. Each rule has its evidence:
+//! Only an agent that is exactly a browser's own string is checked: Chrome or Edge, Firefox, Safari. Any addition (a
+//! web view's `; wv`, an application's name, `compatible; ...`) makes it the string of other software, which may send
+//! any headers. Each rule has its evidence:
 //!
 //! | rule | why it is sure |
 //! |---|---|
 //! | Firefox or Safari with `Sec-CH-UA` | Only Chromium implements User-Agent Client Hints (WICG UA-CH); Gecko and `WebKit` send none |
 //! | the Chromium version of `Sec-CH-UA` is not that of the agent | Chromium fills both from one version number; 99 is left out, at which a policy once froze the string |
-//! | `Sec-CH-UA` names `HeadlessChrome`, the agent does not | the driven browser tells so in both places; only an overridden agent hides it |
-//! | `Sec-CH-UA-Platform` is another system than the agent's | Chromium fills both from one place. Desktop mode on Android says a desktop's name in the string and, by version, `Linux` or `Android` in the hint; both pass. Safari's desktop mode on the iPad sends no hints |
+//! | `Sec-CH-UA` names `HeadlessChrome`, the agent does not | the driven browser says so in both places; only an overridden agent hides it |
+//! | `Sec-CH-UA-Platform` is another system than the agent's | Chromium fills both from one place. Desktop mode on Android has a desktop's name in the string and, by version, `Linux` or `Android` in the hint; both pass. Safari's desktop mode on the iPad sends no hints |
 //! | `Sec-CH-UA-Mobile` says the opposite of ` Mobile ` in the agent | the same switch sets both; a desktop's string with `?1` passes when the platform is `Android`, as desktop mode once did so |
 //! | a current browser over HTTP/1.0 | browsers have spoken HTTP/1.1 since the nineties |
 //! | Chrome 80, Firefox 90, Safari 16.4 or later without `Sec-Fetch-Mode` over TLS | W3C Fetch Metadata: sent with every request to a trustworthy address from these versions on, and not under the control of a page |
 //!
-//! The last two need a connection from the visitor himself: behind a trusted proxy the redirect tells neither TLS nor
-//! the version of HTTP. No rule is about HTTP/2: no header is known to come, or to be missing, in every browser there.
+//! The last two need the visitor's own connection: behind a trusted proxy the redirect reports neither TLS nor the
+//! version of HTTP. No rule is about HTTP/2: no header is known to be present, or missing, in every browser there.
 //!
 //! Linear in the first [`MAX_AGENT`] bytes; allocates nothing.
 
@@ -30,7 +30,7 @@ const BEGINNING: &[u8] = b"Mozilla/5.0 (";
 /// The version at which a policy (`ForceMajorVersionToMinorPosition`) froze the agent's.
 const FROZEN: u16 = 99;
 
-/// Systems that Chromium names: what else it may say one day is no contradiction.
+/// Systems that Chromium names: a name that it may add one day is no contradiction.
 const NAMED: [&[u8]; 7] = [
     b"\"Windows\"",
     b"\"macOS\"",
@@ -41,10 +41,10 @@ const NAMED: [&[u8]; 7] = [
     b"\"Chromium OS\"",
 ];
 
-/// Bytes of the hints that are looked at.
+/// Bytes of the hints that are read.
 const MAX_HINT: usize = 512;
 
-/// What the headers show beside the texts in which attacks are looked for.
+/// What the headers show, apart from the texts that are scanned for attacks.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Headers<'a> {
     /// `Sec-CH-UA` or its full form.
@@ -53,7 +53,7 @@ pub struct Headers<'a> {
     pub platform: &'a [u8],
     /// `Sec-CH-UA-Mobile`.
     pub mobile: Option<bool>,
-    /// There was a `Sec-Fetch-Mode`.
+    /// Whether there was a `Sec-Fetch-Mode`.
     pub fetch_metadata: bool,
     /// The visitor's own connection is TLS, and ends here.
     pub tls: bool,
@@ -128,12 +128,12 @@ pub(super) struct Browser {
     major: u16,
     minor: u16,
     system: System,
-    /// ` Mobile ` stands in it.
+    /// Whether it contains ` Mobile `.
     mobile: bool,
 }
 
 impl Browser {
-    /// Reads an agent string, and returns its first brackets, too: all else in it is fixed, or a version. `None` for
+    /// Reads an agent string, and returns its first parentheses, too: all else in it is fixed, or a version. `None` for
     /// everything that is not exactly a browser's own.
     pub(super) fn read(agent: &[u8]) -> Option<(Self, &[u8])> {
         if agent.len() > MAX_AGENT {
@@ -146,7 +146,7 @@ impl Browser {
         Some((browser, brackets))
     }
 
-    /// From what stands behind the brackets.
+    /// From the text after the parentheses.
     fn of(system: System, rest: &[u8]) -> Option<Self> {
         if let Some(rest) = rest.strip_prefix(b" AppleWebKit/537.36 (KHTML, like Gecko) Chrome/") {
             let ((major, minor), rest) = version(rest)?;
@@ -171,7 +171,7 @@ impl Browser {
         (rest.is_empty() && matches!(system, System::Mac | System::Ios)).then_some(browser)
     }
 
-    /// Whether it is of the last years, that is whether it sends fetch metadata.
+    /// Whether it is of a version that sends fetch metadata.
     fn is_current(self) -> bool {
         match self.family {
             Family::Chromium => self.major >= 80,
@@ -182,7 +182,7 @@ impl Browser {
 }
 
 impl System {
-    /// From what stands in the first brackets.
+    /// From the text in the first parentheses.
     fn read(text: &[u8]) -> Option<Self> {
         let begins = |with: &[u8]| text.starts_with(with);
         if begins(b"Windows NT ") {
@@ -199,7 +199,7 @@ impl System {
     }
 }
 
-/// Drops `text` from the beginning; tells whether it stood there.
+/// Drops `text` from the beginning, and returns whether it stood there.
 fn skip<'a>(from: &'a [u8], text: &[u8]) -> (bool, &'a [u8]) {
     from.strip_prefix(text).map_or((false, from), |rest| (true, rest))
 }
@@ -212,7 +212,7 @@ fn version(text: &[u8]) -> Option<((u16, u16), &[u8])> {
     Some(((major, minor), &rest[end..]))
 }
 
-/// A number and what follows; one that is too large is as large as can be.
+/// A number, saturating, and what follows.
 fn number(text: &[u8]) -> Option<(u16, &[u8])> {
     let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let (digits, rest) = text.split_at(digits);

@@ -1,9 +1,9 @@
-//! Visitors whom the workers have seen flooding a link, told to the redirect.
+//! Penalties for visitors who flood a link: set by the workers, read by the redirect.
 //!
 //! A fixed table of [`CELLS`] numbers, written and read without a lock. A cell holds half of the visitor's hash and
-//! the second at which the penalty ends; a newer penalty replaces whatever stands in its cell, so memory is bounded,
-//! and of two visitors who share a cell the later one is refused. The hash is keyed: the key is random, lives in this
-//! process only and is never stored, and so is the hash.
+//! the second at which the penalty ends; a newer penalty replaces the one in its cell, so memory is bounded, and of two
+//! visitors who share a cell the later one is blocked. The hash is keyed: the key is random, lives in this process only
+//! and is never stored, and so is the hash.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,7 +12,7 @@ use ahash::RandomState;
 /// Penalties that are remembered at most.
 pub const CELLS: usize = 1 << 16;
 
-/// Who is refused for a while.
+/// The visitors that are blocked for a while.
 pub struct Penalties {
     cells: Box<[AtomicU64]>,
     keyed: RandomState,
@@ -25,14 +25,14 @@ impl Penalties {
         Self { cells: (0..CELLS).map(|_| AtomicU64::new(0)).collect(), keyed: RandomState::new(), secs }
     }
 
-    /// Refuses the visitor at this address (its bytes for hashing) with this agent for a while from `now` on, in
+    /// Blocks the visitor at this address (its bytes for hashing) with this agent for a while from `now` on, in
     /// seconds since the Unix epoch.
     pub fn add(&self, address: &[u8], agent: &[u8], now: u64) {
         let hash = self.keyed.hash_one((address, agent));
         self.cell(hash).store(hash << 32 | (now + self.secs) & 0xffff_ffff, Ordering::Relaxed);
     }
 
-    /// Whether the visitor is to be refused.
+    /// Whether the visitor is blocked.
     pub fn has(&self, address: &[u8], agent: &[u8], now: u64) -> bool {
         let hash = self.keyed.hash_one((address, agent));
         let cell = self.cell(hash).load(Ordering::Relaxed);
@@ -68,8 +68,8 @@ mod tests {
         for n in 0..200_000_u32 {
             penalties.add(&n.to_le_bytes(), b"", 1_000);
         }
-        let refused = (0..200_000_u32).filter(|n| penalties.has(&n.to_le_bytes(), b"", 1_000)).count();
-        assert!((CELLS / 2..=CELLS).contains(&refused), "{refused}");
+        let blocked = (0..200_000_u32).filter(|n| penalties.has(&n.to_le_bytes(), b"", 1_000)).count();
+        assert!((CELLS / 2..=CELLS).contains(&blocked), "{blocked}");
         assert!(penalties.has(&199_999_u32.to_le_bytes(), b"", 1_000), "the latest always is");
     }
 }

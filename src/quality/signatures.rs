@@ -1,16 +1,17 @@
-//! Attacks in what a visitor sends.
+//! Detects attacks in what a visitor sends.
 //!
-//! Every field is scanned as it came, and once more percent-decoded when that makes a difference, by one automaton
-//! for all rules, unless the [`prefilter`] shows before that there is nothing to find. The decoded text has `+` and every run
-//! of white space as one space. The work is linear in the input, and bounded by [`MAX_SCAN`]. A clean click allocates
-//! nothing: decoded text goes into a buffer that its thread keeps.
+//! Every field is scanned as it is, and again percent-decoded when that makes a difference, by one automaton for all
+//! rules, unless the [`prefilter`] shows that there is nothing to find. The decoded text has `+` and every run of white
+//! space as one space. The work is linear in the input, and bounded by [`MAX_SCAN`]. A clean click allocates nothing:
+//! decoded text goes into a buffer that its thread keeps.
 
 mod prefilter;
 mod rules;
 
-use std::{cell::RefCell, sync::LazyLock};
+use std::cell::RefCell;
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, BuildError};
+use once_cell::sync::OnceCell;
 
 pub(super) use self::rules::{Field, RULES};
 use self::{
@@ -20,31 +21,37 @@ use self::{
 use super::Findings;
 use crate::event::query;
 
-/// Bytes of a field that are scanned; a longer field is judged by its beginning.
+/// Bytes of a field that are scanned; of a longer field only the beginning counts.
 pub(super) const MAX_SCAN: usize = 8192;
 
-/// Bytes after a template's opening in which a multiplication is looked for.
+/// Bytes after the opening of a template that are searched for a multiplication.
 const MAX_LOOK_AHEAD: usize = 16;
 
 /// Every needle of [`RULES`], and the rule that each belongs to.
 struct Scanner {
     automaton: AhoCorasick,
     rules: Vec<&'static Rule>,
-    /// For addresses. Agents have other needles, too, and are remembered.
+    /// For addresses. Agents have other needles, too, and are cached.
     prefilter: Prefilter,
 }
 
-/// `None` only if the table outgrew the automaton, which a test would show.
-static SCANNER: LazyLock<Option<Scanner>> = LazyLock::new(|| {
-    let needles = || RULES.iter().flat_map(|rule| rule.needles.iter().map(move |needle| (rule, needle)));
-    let automaton = AhoCorasick::builder()
-        .ascii_case_insensitive(true)
-        .kind(Some(AhoCorasickKind::DFA))
-        .build(needles().map(|(_, needle)| needle))
-        .ok()?;
-    let rules = needles().map(|(rule, _)| rule).collect();
-    Some(Scanner { automaton, rules, prefilter: Prefilter::new(address_needles()) })
-});
+impl Scanner {
+    fn compile() -> Result<Self, BuildError> {
+        let needles = || RULES.iter().flat_map(|rule| rule.needles.iter().map(move |needle| (rule, needle)));
+        let automaton = AhoCorasick::builder()
+            .ascii_case_insensitive(true)
+            .kind(Some(AhoCorasickKind::DFA))
+            .build(needles().map(|(_, needle)| needle))?;
+        let rules = needles().map(|(rule, _)| rule).collect();
+        Ok(Self { automaton, rules, prefilter: Prefilter::new(address_needles()) })
+    }
+}
+
+/// The scanner, compiled at the first call. An error is found at the start by [`warm_up`].
+fn scanner() -> Result<&'static Scanner, BuildError> {
+    static SCANNER: OnceCell<Scanner> = OnceCell::new();
+    SCANNER.get_or_try_init(Scanner::compile)
+}
 
 fn address_needles() -> impl Iterator<Item = &'static str> {
     let rules = RULES.iter().filter(|rule| rule.fields.is_none_or(|field| field == Field::Address));
@@ -56,22 +63,25 @@ thread_local! {
     static DECODED: RefCell<Vec<u8>> = RefCell::new(Vec::with_capacity(MAX_SCAN));
 }
 
-/// Builds the automaton, so that no request waits for it.
-pub(super) fn warm_up() {
-    LazyLock::force(&SCANNER);
+/// Compiles the scanner, so that no click waits for it.
+///
+/// # Errors
+/// When the rules do not compile: a bug.
+pub(super) fn warm_up() -> Result<(), BuildError> {
+    scanner().map(drop)
 }
 
 /// How many needles the automaton looks for.
 #[cfg(test)]
 pub(super) fn needles() -> usize {
-    SCANNER.as_ref().map_or(0, |scanner| scanner.rules.len())
+    scanner().map_or(0, |scanner| scanner.rules.len())
 }
 
 pub(super) fn scan(text: &[u8], field: Field, findings: &mut Findings) {
     let text = text.get(..MAX_SCAN).unwrap_or(text);
     search(text, field, findings);
 
-    // An agent's `+` stands before the address of a crawler, and is no space.
+    // In an agent a `+` precedes the URL of a crawler, and is no space.
     let is_encoded = match field {
         Field::Address => memchr::memchr2(b'%', b'+', text).is_some(),
         Field::Agent => memchr::memchr(b'%', text).is_some(),
@@ -92,8 +102,8 @@ pub(super) fn scan(text: &[u8], field: Field, findings: &mut Findings) {
 }
 
 fn search(text: &[u8], field: Field, findings: &mut Findings) {
-    let Some(scanner) = &*SCANNER else { return };
-    // Nearly every text holds no needle: an agent is asked for one before all are looked for.
+    let Ok(scanner) = scanner() else { return };
+    // Nearly every text holds no needle: an agent is searched for the first before it is searched for all.
     let may_hold = match field {
         Field::Address => scanner.prefilter.may_hold(text),
         Field::Agent => scanner.automaton.is_match(text),
@@ -126,7 +136,7 @@ fn holds(check: Check, text: &[u8], start: usize, end: usize) -> bool {
     }
 }
 
-/// `7*7}}`, ` 7 * '7'`: a template engine gives itself away by the product.
+/// `7*7}}`, ` 7 * '7'`: the product reveals a template engine.
 ///
 /// `{{1}}` and `{{2026-11-23}}` are merge tags.
 fn is_multiplication(text: &[u8]) -> bool {

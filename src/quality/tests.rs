@@ -93,7 +93,7 @@ fn template_injection_is_malicious() {
 }
 
 #[test]
-fn a_log_lookup_is_malicious_wherever_it_stands() {
+fn a_log_lookup_is_malicious_in_any_field() {
     let text = "${jndi:ldap://x.example/a}";
     for text in [text, "${${lower:j}ndi:ldap://x/}", "${${::-j}ndi:rmi://x/}", "${JNDI:dns://x}"] {
         assert_query_finds(text, Verdict::Malicious, "log-lookup");
@@ -230,7 +230,7 @@ fn ordinary_agents_and_referrers_are_clean() {
 }
 
 #[test]
-fn the_worst_reason_gives_the_verdict_and_every_reason_stands_once() {
+fn the_worst_reason_gives_the_verdict_and_every_reason_is_listed_once() {
     let evidence = Evidence {
         path: b"..%2fx/..%2fx",
         query: b"a=<script>&b=<script>&c=%3Cscript%3E",
@@ -244,7 +244,7 @@ fn the_worst_reason_gives_the_verdict_and_every_reason_stands_once() {
 }
 
 #[test]
-fn a_field_is_judged_by_its_beginning() {
+fn of_a_long_field_only_the_beginning_is_scanned() {
     let at = |padding: usize| query(&format!("{}<script", "a".repeat(padding))).verdict;
     assert_eq!(at(MAX_SCAN - 7), Verdict::Malicious);
     assert_eq!(at(MAX_SCAN - 6), Verdict::Clean);
@@ -282,7 +282,7 @@ proptest! {
     }
 
     #[test]
-    fn an_attack_is_found_whatever_surrounds_it(before: Vec<u8>, after: Vec<u8>) {
+    fn an_attack_is_detected_in_any_surroundings(before: Vec<u8>, after: Vec<u8>) {
         let referer = [&before, &b"<script"[..], &after].concat();
         let quality = classify(&Evidence { referer: &referer, ..Evidence::default() });
         prop_assert_eq!(quality.verdict, Verdict::Malicious);
@@ -290,7 +290,7 @@ proptest! {
 }
 
 #[test]
-fn what_the_stages_have_found_is_told() {
+fn what_the_stages_have_detected_becomes_a_reason() {
     type Change = fn(&mut Evidence<'_>);
     let rows: [(Change, Verdict, &str); 6] = [
         (|evidence| evidence.flood = true, Verdict::Suspicious, "click-flood"),
@@ -312,7 +312,7 @@ fn what_the_stages_have_found_is_told() {
 }
 
 #[test]
-fn weak_evidence_is_never_refused() {
+fn weak_evidence_never_blocks() {
     let of = |query: &str, block: &[Reason]| {
         let evidence =
             Evidence { query: query.as_bytes(), agent: Claims::read(b"sqlmap/1.7"), ..Evidence::default() };
@@ -336,7 +336,7 @@ fn every_attack_has_a_rule_with_high_confidence() {
 }
 
 #[test]
-fn an_attack_within_a_browsers_agent_is_found() {
+fn an_attack_within_a_browsers_agent_is_detected() {
     let of = |system: &str| {
         let text = CHROME.replace("Linux; Android 14; CAT S61", system);
         assert!(Browser::read(text.as_bytes()).is_some(), "{text}");

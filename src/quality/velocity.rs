@@ -1,26 +1,26 @@
-//! How visitors behave from click to click: floods of clicks on one link, and many links at once.
+//! Velocity rules: floods of clicks on one link, and bursts of many links at once.
 //!
-//! All clicks of one address come to one worker, so each worker counts alone, in tables of a fixed size
-//! (`FLOODS`, `BURSTS`, `NATS`, about 3 MB together); in a full set of four entries the one that was touched
-//! longest ago makes way. A visitor is an address (IPv6: its first 64 bits) with an agent string, as a randomly keyed
-//! 64-bit hash; the key lives in this process only and is never stored, and so are the hashes.
+//! All clicks of one address come to one worker, so each worker counts alone, in tables of a fixed size (`FLOODS`,
+//! `BURSTS`, `NATS`, about 3 MB together); a full set of four entries evicts the least recently used. A visitor is an
+//! address (IPv6: its first 64 bits) with an agent string, as a randomly keyed 64-bit hash; the key lives in this
+//! process only and is never stored, and so are the hashes.
 //!
 //! | finding | when | in the event |
 //! |---|---|---|
 //! | flood | more than `flood_clicks` clicks of one visitor on one link within `flood_secs`; or ten times as many of one address, whatever its agents | reason `click-flood` |
 //! | burst | `burst_links` different links by one visitor within `burst_secs`, as mail gateways ask for every link of a message; then for `burst_bot_secs` | bot, reason `behaviour` |
 //!
-//! Events are written one by one, so the clicks before the one that gives a visitor away are written already: as a
-//! person's, without the reason. Whoever needs them out compares the session or the time.
+//! Events are written one by one, so the clicks before the one that exceeds a threshold are written already: as a
+//! human's, without the reason. A consumer who wants to exclude them compares the session or the time.
 //!
-//! Many people share an address: a household, a company, a mobile network. With different agents they are different
-//! visitors here. A company with one kind of computer is not, and its people may well open five links of one newsletter
-//! within three seconds. So where at least `NAT_AGENTS` agents were seen behind an address within ten minutes, thresholds
-//! are `NAT_FACTOR` times as high. What remains: a crowd with one and the same agent, all at once, is taken for a bot;
-//! and a gateway that changes its agent with each link is not.
+//! Many visitors share an address: a household, a company, a mobile network. With different agents they are different
+//! visitors here. Those of a company with one kind of computer are not, and may well open five links of one newsletter
+//! within three seconds. So where at least `NAT_AGENTS` agents were seen behind an address within ten minutes,
+//! thresholds are `NAT_FACTOR` times as high. Two cases remain: many humans with the same agent, all at once, count as
+//! a bot; and a gateway that changes its agent with each link does not.
 //!
-//! Visitors who opted out are counted, too: this is for security, in memory, for minutes, and tells nothing about them
-//! but whether they are a machine.
+//! Visitors who opted out are counted, too: this is for security, in memory, for minutes, and says nothing about them
+//! except whether they are a machine.
 
 use std::{hint::black_box, sync::Arc};
 
@@ -38,28 +38,28 @@ const NATS: usize = 1 << 13;
 /// Different links of one visitor that are remembered, and the most that `burst_links` can be.
 pub const MAX_LINKS: usize = 16;
 
-/// Agents behind one address that make a crowd.
+/// Agents behind one address from which on it counts as shared.
 const NAT_AGENTS: u32 = 8;
-/// How much more a crowd may do.
+/// Factor of the thresholds behind a shared address.
 const NAT_FACTOR: u32 = 3;
-/// How much more an address may do than a visitor.
-const ADDRESS: u32 = 10;
-/// How long the agents behind an address are counted, in milliseconds.
+/// Factor of the threshold of an address, whatever its agents, against that of a visitor.
+const ADDRESS_FACTOR: u32 = 10;
+/// Time in which the agents behind an address are counted, in milliseconds.
 const NAT_MILLIS: u32 = 600_000;
 
-/// What one worker has seen.
+/// The counts of one worker.
 pub struct VelocityTracker {
     state: Arc<State>,
     keyed: RandomState,
-    /// A day before the first click, in microseconds since the Unix epoch: the beginning of all times here, which are
-    /// in milliseconds.
+    /// A day before the first click, in microseconds since the Unix epoch: the origin of all times here, which are in
+    /// milliseconds.
     began: u64,
     floods: VisitorTable<Rate>,
     bursts: VisitorTable<Burst>,
     nats: VisitorTable<Agents>,
 }
 
-/// What a click adds up to with those before it.
+/// What a click and those before it amount to.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct VelocityFindings {
     pub flood: bool,
@@ -78,7 +78,7 @@ impl VelocityTracker {
         }
     }
 
-    /// Notes a click.
+    /// Counts a click.
     pub fn click(&mut self, facts: &Facts<'_>) -> VelocityFindings {
         let texts = &facts.texts;
         let client = facts.client.hash_input();
@@ -89,7 +89,7 @@ impl VelocityTracker {
         let visitor = self.keyed.hash_one((address, agent));
         let link = self.keyed.hash_one((texts.host, texts.link_id));
         let [by_visitor, by_address] = [visitor, address].map(|who| self.keyed.hash_one((who, link)));
-        // Asked for at once, they come from memory at once.
+        // Touched together, they are fetched from memory in parallel.
         black_box([self.nats.touch(address), self.floods.touch(by_visitor), self.floods.touch(by_address)]);
         black_box(self.bursts.touch(visitor));
         let is_nat = self.nats.entry(address, now).add(agent, now) >= NAT_AGENTS;
@@ -100,8 +100,8 @@ impl VelocityTracker {
             let by_visitor = self.floods.entry(by_visitor, now).add(now, millis);
             let by_address = self.floods.entry(by_address, now).add(now, millis);
             let is_visitors = by_visitor > limit * factor;
-            found.flood = is_visitors || by_address > (limit * ADDRESS).min(MAX_RATE);
-            // Only the visitor is refused: with the whole address a company would be.
+            found.flood = is_visitors || by_address > (limit * ADDRESS_FACTOR).min(MAX_RATE);
+            // Only the visitor is blocked: blocking the address would block a company.
             if is_visitors && let Some(penalties) = &self.state.penalties {
                 penalties.add(client, texts.user_agent, facts.micros / 1_000_000);
             }
@@ -118,7 +118,7 @@ impl VelocityTracker {
         found
     }
 
-    /// Times have room for seven weeks. When they are over, everything is forgotten.
+    /// A time has room for seven weeks. After that, everything is forgotten.
     fn now(&mut self, micros: u64) -> u32 {
         let since = |began: u64| u32::try_from(micros.saturating_sub(began) / 1_000).ok();
         since(self.began).unwrap_or_else(|| {
@@ -138,14 +138,14 @@ fn millis(secs: u64) -> u32 {
     secs.saturating_mul(1_000).min(DAY / 1_000) as u32
 }
 
-/// A hash table of a fixed size that forgets the one that was touched longest ago.
+/// A hash table of a fixed size that evicts the least recently used entry of a set.
 struct VisitorTable<T> {
     sets: Box<[Set<T>]>,
 }
 
 const WAYS: usize = 4;
 
-/// Tags and values lie together, in as few lines of the processor's cache as can be.
+/// Tags and values lie together, in as few cache lines as possible.
 #[derive(Clone, Copy, Default)]
 #[repr(align(64))]
 struct Set<T> {
@@ -155,7 +155,7 @@ struct Set<T> {
 
 #[derive(Clone, Copy, Default)]
 struct Tag {
-    /// Part of the hash, odd; 0: nobody is here.
+    /// Part of the hash, odd; 0 when the entry is free.
     hash: u32,
     touched: u32,
 }
@@ -171,7 +171,7 @@ impl<T: Copy + Default> VisitorTable<T> {
         self.sets[(hash >> 32) as usize & (self.sets.len() - 1)].tags[0].hash
     }
 
-    /// The entry of a hash: a new one in the place of the one that was touched longest ago, if there is none.
+    /// The entry of a hash; a new one replaces the least recently used.
     fn entry(&mut self, hash: u64, now: u32) -> &mut T {
         let at = (hash >> 32) as usize & (self.sets.len() - 1);
         let Set { tags, values } = &mut self.sets[at];
@@ -197,11 +197,11 @@ struct Rate {
     previous: u16,
 }
 
-/// No rate is told higher.
+/// The highest rate that is counted.
 const MAX_RATE: u32 = u16::MAX as u32 - 1;
 
 impl Rate {
-    /// Counts a click, and tells how many there were within `millis`.
+    /// Counts a click, and returns how many there were within `millis`.
     fn add(&mut self, now: u32, millis: u32) -> u32 {
         let elapsed = now.saturating_sub(self.began);
         if self.current == 0 || elapsed >= 2 * millis {
@@ -230,7 +230,7 @@ struct Burst {
 }
 
 impl Burst {
-    /// Notes a link, and tells how many different ones there were within `millis`.
+    /// Counts a link, and returns how many different ones there were within `millis`.
     fn add(&mut self, link: u64, now: u32, millis: u32) -> u32 {
         let link = (link >> 48) as u16;
         let known = usize::from(self.known).min(MAX_LINKS);
@@ -256,7 +256,7 @@ struct Agents {
 }
 
 impl Agents {
-    /// Notes an agent, and tells how many there are, give or take those that share a bit.
+    /// Counts an agent, and returns how many there are, minus those that share a bit.
     fn add(&mut self, agent: u64, now: u32) -> u32 {
         let elapsed = now.saturating_sub(self.began);
         if self.current == 0 || elapsed >= NAT_MILLIS {

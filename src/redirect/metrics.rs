@@ -50,7 +50,7 @@ impl Outcome {
     }
 }
 
-/// See the module. Updating one is a relaxed atomic addition.
+/// Metrics of the redirect. Updating one is a relaxed atomic addition.
 pub struct RedirectMetrics {
     requests: [IntCounter; Outcome::ALL.len()],
     duration: Histogram,
@@ -61,7 +61,7 @@ pub struct RedirectMetrics {
 }
 
 impl RedirectMetrics {
-    /// `dropped` is where all stages count lost clicks.
+    /// Registers the metrics, at zero. `dropped` is where all stages count lost clicks.
     pub fn new(registry: &Registry, dropped: Drops) -> Self {
         let requests = registry.counters("requests_total", "Requests by outcome.", &["outcome"]);
         let blocked = registry.counters("blocked_total", "Blocked requests, by reason.", &["reason"]);

@@ -7,12 +7,12 @@
 //! word 16-   the keys: see `keys`
 //! word 512-  the buckets: see `table`
 //! ```
-//! Words have 64 bits, in the order of bytes of this machine, which the file never leaves. All its memory is taken when
-//! it is made: a tmpfs that is full answers a later store with `SIGBUS`.
+//! Words have 64 bits, in the byte order of this machine, which the file never leaves. All its memory is allocated when
+//! it is created: a full tmpfs answers a later store with `SIGBUS`.
 //!
-//! A file that is damaged, or of another version, is overwritten with zeros and begun anew: every visitor is then new,
-//! and clicks go on. With another number of visitors in the configuration a file of the new size is made, filled from
-//! the old one, and put in its place with one rename.
+//! A file that is damaged, or of another version, is overwritten with zeros and replaced by an empty one: every visitor
+//! is then new, and clicks are answered as before. With another number of visitors in the configuration a file of the
+//! new size is created, filled from the old one, and renamed into its place.
 
 use std::{
     fs::{self, File},
@@ -22,7 +22,6 @@ use std::{
     sync::Arc,
 };
 
-use prometheus::IntCounter;
 use rustix::{
     fs::{FallocateFlags, fallocate},
     io::Errno,
@@ -32,7 +31,10 @@ use super::{
     keys::{Keyring, Schedule},
     table::{HEADER, Memory, VisitTable, words},
 };
-use crate::{config::Secret, runtime::Words, runtime::filesystem::is_in_memory};
+use crate::{
+    config::Secret,
+    runtime::{Class, Classified, Words, filesystem::is_in_memory},
+};
 
 const VERSION: u32 = 1;
 
@@ -41,10 +43,10 @@ const MAGIC: u64 = u64::from_le_bytes(*b"clksess\n");
 /// The words of the keys.
 const KEYS: std::ops::Range<usize> = 16..40;
 
-/// Why there are no sessions.
+/// Why the sessions could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
-    #[error("cannot use the sessions' file in {dir}: {source}")]
+    #[error("cannot open the file of the sessions in {dir}: {source}; let this user read and write the folder")]
     Io {
         dir: String,
         #[source]
@@ -52,33 +54,40 @@ pub enum SessionError {
     },
     /// Keys would reach the disk.
     #[error(
-        "{dir} is not on a tmpfs; the keys of the sessions stay in memory: set capture.dir to a folder below /run or /dev/shm"
+        "{dir} is not on a tmpfs, and the keys of the sessions must not reach a disk; set capture.dir to a folder below \
+         /run or /dev/shm"
     )]
     NotMemory { dir: String },
     #[error(
         "{dir} has no room for sessions of {bytes} bytes; lower enrich.session_visitors, or give its tmpfs a larger size"
     )]
     NoRoom { dir: String, bytes: u64 },
-    #[error("the system gives no random bytes for a key: {0}")]
+    #[error("the system provides no random bytes for a key of the sessions: {0}; check getrandom(2) in the sandbox")]
     Random(#[from] getrandom::Error),
-    #[error(transparent)]
-    Secret(#[from] crate::config::SecretError),
 }
 
-/// What is needed to open it.
+impl Classified for SessionError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Io { .. } | Self::NoRoom { .. } | Self::Random(_) => Class::Io,
+            Self::NotMemory { .. } => Class::Config,
+        }
+    }
+}
+
+/// What is needed to open the file.
 pub(super) struct Opening<'a> {
     pub dir: &'a Path,
     pub buckets: u64,
     pub schedule: Schedule,
     pub secret: Option<Arc<Secret>>,
     pub now: u64,
-    pub evicted: IntCounter,
 }
 
 type Opened = (Keyring<Arc<Words>>, VisitTable<Arc<Words>>);
 
 impl Opening<'_> {
-    /// Takes over what an earlier process has left, or begins anew.
+    /// Takes over what an earlier process has left, or begins with an empty table.
     pub fn open(self) -> Result<Opened, SessionError> {
         self.try_open().map_err(|error| {
             let dir = self.dir.display().to_string();
@@ -111,7 +120,7 @@ impl Opening<'_> {
             return self.begin_again("its key is damaged");
         };
         keep_private(&memory);
-        let table = VisitTable::new(Arc::clone(&memory), buckets, keyring.keys().places(), self.evicted.clone());
+        let table = VisitTable::new(Arc::clone(&memory), buckets, keyring.keys().places());
         if buckets == self.buckets {
             return Ok((keyring, table));
         }
@@ -120,12 +129,12 @@ impl Opening<'_> {
         let Some(keyring) = self.take_over(&new) else {
             return self.begin_again("its key is damaged");
         };
-        let resized = VisitTable::new(Arc::clone(&new), self.buckets, keyring.keys().places(), self.evicted.clone());
+        let resized = VisitTable::new(Arc::clone(&new), self.buckets, keyring.keys().places());
         table.copy_to(&resized);
         fs::rename(self.new_path(), &path)?;
-        // The old file has no name any more; its content goes, too.
+        // The old file has no name any more; its content is wiped, too.
         (0..memory.len()).for_each(|word| memory.store(word, 0));
-        tracing::info!(file = %path.display(), visitors = resized.used(), "the sessions have moved to a table of another size");
+        tracing::info!(file = %path.display(), visitors = resized.used(), "session table resized");
         Ok((keyring, resized))
     }
 
@@ -135,7 +144,7 @@ impl Opening<'_> {
 
     fn begin_again(&self, reason: &str) -> Result<Opened, OpenFailure> {
         let path = self.path();
-        tracing::warn!(file = %path.display(), reason, "the sessions' file is of no use and is begun anew: visitors begin new visits");
+        tracing::warn!(file = %path.display(), reason, "session file discarded; every visitor begins a new visit");
         discard(&path)?;
         discard(&self.new_path())?;
         self.begin()
@@ -144,12 +153,12 @@ impl Opening<'_> {
     fn begin(&self) -> Result<Opened, OpenFailure> {
         let memory = self.make()?;
         let keyring = Keyring::begin(Arc::clone(&memory), self.schedule, self.secret.clone(), self.now)?;
-        let table = VisitTable::new(memory, self.buckets, keyring.keys().places(), self.evicted.clone());
+        let table = VisitTable::new(memory, self.buckets, keyring.keys().places());
         fs::rename(self.new_path(), self.path())?;
         Ok((keyring, table))
     }
 
-    /// Makes a file that has a header and nothing else, under a name that is worth nothing after a crash.
+    /// Creates a file with a header and nothing else, under a name that the next start removes after a crash.
     fn make(&self) -> Result<Arc<Words>, OpenFailure> {
         let path = self.new_path();
         let made = write(&path, self.buckets);
@@ -174,7 +183,7 @@ fn keep_private(memory: &Words) {
     if let Err(error) = memory.keep_private() {
         tracing::warn!(
             %error,
-            "the sessions cannot be locked in memory and may be swapped; set LimitMEMLOCK=infinity, or switch swap off"
+            "sessions not locked in memory and may be swapped; set LimitMEMLOCK=infinity, or switch swap off"
         );
     }
 }
@@ -207,7 +216,7 @@ impl From<getrandom::Error> for OpenFailure {
     }
 }
 
-/// Why a file is not read.
+/// Why a file cannot be taken over.
 enum Unusable {
     Missing,
     Because(&'static str),
@@ -232,7 +241,7 @@ fn write(path: &Path, buckets: u64) -> io::Result<Words> {
     let file = options().create_new(true).open(path)?;
     let bytes = words(buckets) * 8;
     match fallocate(&file, FallocateFlags::empty(), 0, bytes) {
-        // A ramfs, which cannot be full.
+        // A ramfs has no limit and no fallocate.
         Err(Errno::OPNOTSUPP) => file.set_len(bytes)?,
         done => done?,
     }
@@ -248,19 +257,19 @@ fn read(path: &Path) -> Result<(Arc<Words>, u64), Unusable> {
     })?;
     let bytes = file.metadata().map_err(Unusable::Io)?.len();
     if bytes < HEADER as u64 * 8 || !bytes.is_multiple_of(8) {
-        return Err(Unusable::Because("it is cut short"));
+        return Err(Unusable::Because("it is truncated"));
     }
     let memory = Words::new(&file).map_err(Unusable::Io)?;
     let found = [0, 1, 2].map(|at| memory.load(at));
     let [magic, version, buckets] = found;
     if magic == MAGIC && version as u32 != VERSION {
-        return Err(Unusable::Because("it is of another release"));
+        return Err(Unusable::Because("it was written by another release"));
     }
     if found != head(buckets) {
         return Err(Unusable::Because("its header is damaged"));
     }
     let whole = buckets > 0 && buckets < 1 << 40 && words(buckets) * 8 == bytes;
-    if whole { Ok((Arc::new(memory), buckets)) } else { Err(Unusable::Because("it is cut short")) }
+    if whole { Ok((Arc::new(memory), buckets)) } else { Err(Unusable::Because("it is truncated")) }
 }
 
 /// Overwrites a file with zeros, as there are keys in it, and removes it.
@@ -270,7 +279,7 @@ fn discard(path: &Path) -> io::Result<()> {
         opened => opened?,
     };
     let found = file.metadata()?;
-    // No more than there is: a file with holes may claim any length.
+    // No more than is allocated: a sparse file may claim any length.
     let mut left = found.len().min(found.blocks() * 512);
     let zeros = [0; 1 << 14];
     while left > 0 {

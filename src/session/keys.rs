@@ -1,22 +1,22 @@
-//! The keys of the hash: how long each serves, where it comes from, and when it is wiped.
+//! The keys of the hash: how long each is in use, where it comes from, and when it is wiped.
 //!
 //! ```text
 //!            until          until + idle time
 //! key A ───────┤ previous ────┤ wiped, and all that was hashed with it
 //! key B        ├─ current ───────────────────────────┤ previous ...
 //! ```
-//! A key serves until the next rotation, which is at one hour of each day. Then it is kept for one idle time, so that
-//! the rotation splits no visit: who comes back within it is found under the previous key, and noted under the current
-//! one. There are never more than two keys: a rotation that comes while the previous key is still kept, because a clock
-//! went back or a secret was replaced, waits for it.
+//! A key is current until the next rotation, which is at one hour of each day. Then it is kept for one idle time, so
+//! that the rotation splits no visit: a visitor who comes back within it is found under the previous key, and stored
+//! under the current one. There are never more than two keys: a rotation that comes while the previous key is still
+//! kept, because a clock went back or a secret was replaced, waits for it.
 //!
-//! **A clock that goes back** makes a key serve for longer. When it would be longer than a day and an idle time it is
-//! replaced at the next rotation of the new time instead. Only the time of day of a running worker counts for this, and
-//! not that of a click, which may have waited in its ring for days.
+//! **A clock that goes back** keeps a key current for longer. When that would be longer than a day and an idle time,
+//! the key is replaced at the next rotation of the new time instead. Only the time of day of a running worker counts
+//! for this, and not that of a click, which may have waited in its ring for days.
 //!
 //! **Where a key comes from.** It is 32 random bytes; or, with a secret that several edges share, BLAKE3's key
-//! derivation of the secret and the number of the day in which it began to serve, so that the edges need not talk to
-//! each other. The day's number is that of days since the Unix epoch, 64 bits, little endian; a day begins at the
+//! derivation of the secret and the number of the day in which it became current, so that the edges need no
+//! communication. The day's number counts days since the Unix epoch, 64 bits, little endian; a day begins at the
 //! rotation.
 //!
 //! In the file (words of 64 bits, in the header of [`super::file`]):
@@ -24,8 +24,8 @@
 //! word 16            turn: how often the key was replaced; the current one is in place turn % 2
 //! words 24, 32       a place: 4 words of key, until, check (CRC32C of the key; where it comes from)
 //! ```
-//! A key is written whole into the free place before the store of the turn makes it the current one. The previous one
-//! always has the earlier `until`.
+//! A key is written completely into the free place before the store of the turn makes it the current one. The previous
+//! one always has the earlier `until`.
 
 use std::{ops::Range, sync::Arc};
 
@@ -37,20 +37,20 @@ use crate::{click::ClientAddr, config::Secret, visitor::agent::AgentDigest};
 const HOUR: u64 = 3_600_000_000;
 pub(super) const DAY: u64 = 24 * HOUR;
 
-/// Tells this use of a secret from any other.
+/// Separates this use of a secret from any other.
 const CONTEXT: &str = "clickedge session key";
 
 const TURN: usize = 16;
 
-/// Of the input of the hash: lengths of address and workspace; the address; the agent; and what comes before the
-/// workspace.
+/// The input of the hash begins with the lengths of address and workspace, then come the address, the agent, and, from
+/// `HEAD` on, the workspace.
 const ADDRESS: Range<usize> = 8..24;
 const AGENT: Range<usize> = 24..40;
 const HEAD: usize = AGENT.end;
 
 type Bytes = Box<Zeroizing<[u8; 32]>>;
 
-/// A key, and the place where it lies in the file.
+/// A key, and its place in the file.
 pub(super) struct Key {
     /// In a place of its own, so that moving a key leaves no copy behind.
     bytes: Bytes,
@@ -58,10 +58,10 @@ pub(super) struct Key {
 }
 
 impl Key {
-    /// The visitor of a click, as far as this key tells.
+    /// The visitor of a click, as this key hashes it.
     ///
-    /// The address comes first, and there always is a second block of 64 bytes: so the one with the address goes from
-    /// our buffer straight into the compression, and is wiped here; BLAKE3 keeps a copy of a last block only.
+    /// The address comes first, and there always is a second block of 64 bytes: so the block with the address goes from
+    /// our buffer straight into the compression, and is wiped here; BLAKE3 keeps a copy of the last block only.
     pub fn individual(&self, workspace: &[u8], client: &ClientAddr, agent: &AgentDigest) -> Individual {
         let address = client.hash_input();
         let len = (HEAD + workspace.len()).max(65);
@@ -89,10 +89,10 @@ impl Key {
 #[derive(Clone)]
 pub(super) struct Keys {
     pub current: Arc<Key>,
-    /// When it shall be replaced.
+    /// When the current key is replaced.
     until: u64,
     pub previous: Option<Arc<Key>>,
-    /// When the previous one shall be wiped. Less than `until` while there is one.
+    /// When the previous key is wiped. Less than `until` while there is one.
     wipe_at: u64,
 }
 
@@ -102,7 +102,7 @@ impl Keys {
         now >= self.until || self.previous.is_some() && now > self.wipe_at
     }
 
-    /// Whether they would serve for longer than a clock that is right could have told.
+    /// Whether they would be kept for longer than a correct clock can have set.
     pub fn are_from_the_future(&self, now: u64, idle: u64) -> bool {
         self.until.max(self.earliest()) > now.saturating_add(DAY + idle + 1)
     }
@@ -165,11 +165,11 @@ impl<M: Memory> Keyring<M> {
         Ok(Self { memory, schedule, secret, keys: Keys { current, until, previous: None, wipe_at: 0 } })
     }
 
-    /// The keys that an earlier process has left. `None` when there is none that is whole.
+    /// The keys that an earlier process has left. `None` when no key is complete.
     pub fn take_over(memory: M, schedule: Schedule, secret: Option<Arc<Secret>>, now: u64) -> Option<Self> {
         let place = memory.load(TURN) % 2;
         let (current, until, derived) = read(&memory, place)?;
-        // A key that was being made when its process died has the later time.
+        // A key that was being written when its process died has the later time.
         let previous = read(&memory, 1 - place).filter(|(_, ended, _)| *ended < until);
         if previous.is_none() {
             wipe(&memory, 1 - place);
@@ -180,7 +180,7 @@ impl<M: Memory> Keyring<M> {
             Self { memory, schedule, secret, keys: Keys { current: Arc::new(current), until, previous, wipe_at } };
         ring.correct(now);
         if !schedule.has(ring.keys.until) {
-            // The hour of the rotation is another than it was.
+            // The configured hour of the rotation has changed.
             ring.replace_by(schedule.next(now));
         }
         if derived != ring.secret.is_some() || now < ring.keys.until && !ring.is_of_the_secret(now) {
@@ -193,7 +193,7 @@ impl<M: Memory> Keyring<M> {
         self.keys.clone()
     }
 
-    /// Another secret to derive keys from: the current key is replaced as soon as there is a place.
+    /// Sets the secret to derive keys from: the current key is replaced as soon as a place is free.
     pub fn set_secret(&mut self, secret: Arc<Secret>, now: u64) {
         self.secret = Some(secret);
         if !self.is_of_the_secret(now) {
@@ -201,7 +201,7 @@ impl<M: Memory> Keyring<M> {
         }
     }
 
-    /// Mends what a clock has spoilt that was ahead for long.
+    /// Shortens times that were set while a clock was far ahead.
     pub fn correct(&mut self, now: u64) {
         let latest = now.saturating_add(DAY + self.schedule.idle);
         if self.keys.previous.is_some() && self.keys.wipe_at > latest {
@@ -213,7 +213,7 @@ impl<M: Memory> Keyring<M> {
         }
     }
 
-    /// Wipes the previous key, if its time is over. Tells its place: what was hashed with it must go, too.
+    /// Wipes the previous key, if its time is up, and returns its place: what was hashed with it must be wiped, too.
     pub fn retire(&mut self, now: u64) -> Option<u64> {
         let over = self.keys.previous.is_some() && now > self.keys.wipe_at;
         let place = self.keys.previous.take_if(|_| over)?.place;
@@ -221,7 +221,7 @@ impl<M: Memory> Keyring<M> {
         Some(place)
     }
 
-    /// Replaces the current key, if its time is over.
+    /// Replaces the current key, if its time is up.
     pub fn replace(&mut self, now: u64) -> Result<(), getrandom::Error> {
         if now < self.keys.until || self.keys.previous.is_some() {
             return Ok(());
@@ -242,7 +242,7 @@ impl<M: Memory> Keyring<M> {
         Ok(())
     }
 
-    /// Lets the current key serve no longer than this, and until the previous one is gone.
+    /// Ends the time of the current key at `until`, but not before the previous one is wiped.
     fn replace_by(&mut self, until: u64) {
         let until = until.max(self.keys.earliest());
         if until < self.keys.until {
@@ -251,7 +251,7 @@ impl<M: Memory> Keyring<M> {
         }
     }
 
-    /// Whether the current key is the one that the secret gives for now. Random keys always are.
+    /// Whether the current key is derived from the secret for this day. True for random keys.
     fn is_of_the_secret(&self, now: u64) -> bool {
         let Some(secret) = &self.secret else { return true };
         derive(secret, self.schedule.day(now)) == self.keys.current.bytes
@@ -267,7 +267,7 @@ fn make(secret: Option<&Secret>, day: i64) -> Result<Bytes, getrandom::Error> {
     Ok(bytes)
 }
 
-#[allow(clippy::unnecessary_box_returns, reason = "a key is not moved about")]
+#[allow(clippy::unnecessary_box_returns, reason = "moving a key would leave a copy")]
 fn derive(secret: &Secret, day: i64) -> Bytes {
     let mut hasher = blake3::Hasher::new_derive_key(CONTEXT);
     hasher.update(secret.bytes()).update(&day.to_le_bytes());
@@ -305,12 +305,12 @@ fn read<M: Memory>(memory: &M, place: u64) -> Option<(Key, u64, bool)> {
     }
     let (until, found) = (memory.load(at + 4), memory.load(at + 5));
     let derived = [false, true].into_iter().find(|&derived| found == check(&bytes, derived))?;
-    // A time that a signed one cannot hold is none.
+    // A time that does not fit a signed word is damaged.
     (until < 1 << 62).then_some((Key { bytes, place }, until, derived))
 }
 
 fn wipe<M: Memory>(memory: &M, place: u64) {
-    // The check last: until then it is a key that is not whole.
+    // The check last: without the right one a key is incomplete.
     (at(place)..at(place) + 6).for_each(|word| memory.store(word, 0));
 }
 

@@ -5,16 +5,15 @@ use prometheus::{IntCounter, IntGauge};
 use super::Sessions;
 use crate::telemetry::metrics::Registry;
 
-/// See the module.
+/// Metrics of the sessions.
 pub struct SessionMetrics {
     visitors: IntGauge,
-    /// Visits that an earlier process has noted, and that continue.
-    pub restored: IntGauge,
-    /// Visitors forgotten during their visit.
-    pub evictions: IntCounter,
+    restored: IntGauge,
+    evictions: IntCounter,
 }
 
 impl SessionMetrics {
+    /// Registers the metrics, at zero.
     pub fn new(registry: &Registry) -> Self {
         Self {
             visitors: registry
@@ -31,5 +30,7 @@ impl SessionMetrics {
     /// Sets the gauges.
     pub fn update(&self, sessions: &Sessions) {
         self.visitors.set(sessions.visitors() as i64);
+        self.restored.set(sessions.restored() as i64);
+        self.evictions.inc_by(sessions.evictions().saturating_sub(self.evictions.get()));
     }
 }

@@ -1,33 +1,31 @@
-//! The table of visits: memory of a fixed size, in which nothing points to anything.
+//! The table of visits: memory of a fixed size, without pointers.
 //!
 //! ```text
 //! bucket:  8 slots of 32 bytes
 //! slot:    word 0  the individual: 128 bits of the keyed hash
 //!          word 1
 //!          word 2  when the visit began, see `Moment`
-//!          word 3  when its last click was, and in bit 0 under which of the two keys; 0: nobody is here
+//!          word 3  when its last click was, and in bit 0 under which of the two keys; 0 when the slot is empty
 //! ```
-//! The individual's first word says which bucket it is in, and it is in any slot of that bucket.
+//! The individual's first word selects the bucket, and the individual is in any slot of that bucket.
 //!
 //! **Eviction.** A new visitor takes an empty slot of its bucket, else that of the visitor who has been idle for the
-//! longest. When that one's visit has not ended, it counts as evicted: its next click begins a new visit. There are
-//! eight slots for each [`VISITORS`] that shall be remembered, as buckets do not fill evenly: when so many are on a visit
-//! at the same time, three in a hundred are evicted; with three quarters of them, seven in a thousand.
+//! longest. If the visit of that visitor has not ended, it counts as evicted: its next click begins a new visit. There
+//! are eight slots for each [`VISITORS`] that are to be remembered, as buckets do not fill evenly: when so many are on
+//! a visit at the same time, three in a hundred are evicted; with three quarters of them, six in a thousand.
 //!
-//! **Death.** The process may die between any two stores. Word 3 is stored last when a slot is taken, and cleared first
-//! when more than that word changes. So a slot is whole, or empty. What is lost with an empty one is the visitor of the
-//! click at hand, and that click is still in its ring: the next process sees it again.
+//! **Crashes.** The process may die between any two stores. Word 3 is stored last when a slot is taken, and cleared
+//! first when more than that word changes. So a slot is complete, or empty. What is lost with an empty one is the
+//! visitor of the click at hand, and that click is still in its ring: the next process sees it again.
 //!
-//! **Threads.** All workers share the table. A slot is read and written with its bucket's lock held, one of many, which
-//! is a word in this process's memory: a lock that dies with its owner. All clicks of a visitor come to one worker, so two
-//! of them hardly ever want the same lock at a time. No worker holds two.
+//! **Threads.** All workers share the table. A slot is read and written with the lock of its bucket held, one of many,
+//! in this process's own memory: a lock ends with its owner. All clicks of a visitor come to one worker, so two workers
+//! hardly ever want the same lock at a time. No worker holds two.
 
 use std::sync::{
     Mutex, MutexGuard, PoisonError,
     atomic::{AtomicU64, Ordering},
 };
-
-use prometheus::IntCounter;
 
 use crate::click::{EventId, Visit};
 
@@ -41,7 +39,7 @@ const WAYS: usize = 8;
 const SLOT: usize = 4;
 const BUCKET: usize = WAYS * SLOT;
 
-/// Locks. Far more than there are workers.
+/// Locks: far more than workers.
 const LOCKS: usize = 1_024;
 
 /// Memory in words that outlives the process. Loads acquire, stores release, so that they stay in order.
@@ -50,7 +48,7 @@ pub(super) trait Memory {
     fn store(&self, at: usize, value: u64);
 }
 
-/// Buckets that remember so many visitors.
+/// Buckets for this many visitors.
 pub(super) fn buckets(visitors: usize) -> u64 {
     (visitors as u64).div_ceil(VISITORS).max(1)
 }
@@ -60,7 +58,7 @@ pub(super) fn words(buckets: u64) -> u64 {
     HEADER as u64 + buckets * BUCKET as u64
 }
 
-/// A visitor, as far as one key tells.
+/// A visitor, hashed with one of the keys.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Individual {
     pub hash: [u64; 2],
@@ -68,15 +66,15 @@ pub(super) struct Individual {
     pub place: u64,
 }
 
-/// When a click was answered, and something of its id: 52 bits of microseconds since the Unix epoch (until 2112) and 11
-/// bits that are random in the id, so that a click that comes again is told from another of the same microsecond.
+/// When a click was answered, and a part of its id: 52 bits of microseconds since the Unix epoch (until 2112) and 11
+/// bits that are random in the id, so that a click that is seen again differs from another one of the same microsecond.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Moment(u64);
 
 impl Moment {
     const PLACE: u64 = 1;
 
-    /// Zero would be an empty slot, and more has no room.
+    /// Zero would be an empty slot, and larger values do not fit.
     const MICROS: std::ops::RangeInclusive<u64> = 1..=(1 << 52) - 1;
 
     pub fn of(micros: u64, id: &EventId) -> Self {
@@ -84,7 +82,7 @@ impl Moment {
         Self(Self::at(micros).0 | id & 0xffe)
     }
 
-    /// The same of a click of which only the time is known.
+    /// Of a click of which only the time is known.
     fn at(micros: u64) -> Self {
         Self(micros.clamp(*Self::MICROS.start(), *Self::MICROS.end()) << 12)
     }
@@ -94,25 +92,25 @@ impl Moment {
     }
 }
 
-/// What a slot holds beside the individual.
+/// What a slot holds besides the individual.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Known {
     began: Moment,
     last: Moment,
 }
 
-/// What a click makes of what is known of its visitor.
+/// The new content of a slot after a click, and whether the click is the first of a visit.
 fn decide(known: Option<Known>, click: Moment, idle: u64) -> (Known, bool) {
     let Some(Known { began, last }) = known else { return (Known { began: click, last: click }, true) };
     if began == click || last == click {
-        // It comes again: the process died before its event was safe.
+        // It is seen again: the process died before its event was in the journal.
         return (Known { began, last }, began == click);
     }
     let (now, before) = (click.micros(), last.micros());
     if now.saturating_sub(before) > idle {
         return (Known { began: click, last: click }, true);
     }
-    // A click that was overtaken by a later one changes nothing; a clock that went back ends no visit.
+    // A click that arrives after a later one changes nothing; a clock that went back ends no visit.
     let overtaken = before > now && before - now <= idle;
     (Known { began, last: if overtaken { last } else { click } }, false)
 }
@@ -123,16 +121,16 @@ pub(super) struct VisitTable<M> {
     locks: Box<[Mutex<()>]>,
     /// Slots that are not empty.
     used: AtomicU64,
-    /// Visitors that others have displaced although their visit had not ended.
-    evicted: IntCounter,
+    /// Visitors that others have displaced during their visit.
+    evicted: AtomicU64,
 }
 
 impl<M: Memory> VisitTable<M> {
-    /// A table over memory that holds one, or zeros. Visitors under keys that are gone are wiped, and so is what a death
-    /// amid a store has left.
-    pub fn new(memory: M, buckets: u64, places: [bool; 2], evicted: IntCounter) -> Self {
+    /// A table over memory that holds one, or zeros. Visitors under wiped keys are wiped, and so is what a process that
+    /// died during a store has left.
+    pub fn new(memory: M, buckets: u64, places: [bool; 2]) -> Self {
         let locks = (0..LOCKS).map(|_| Mutex::default()).collect();
-        let table = Self { memory, buckets, locks, used: AtomicU64::new(0), evicted };
+        let table = Self { memory, buckets, locks, used: AtomicU64::new(0), evicted: AtomicU64::new(0) };
         for at in (0..buckets).flat_map(slots) {
             match table.memory.load(at + 3) {
                 0 => table.wipe(at),
@@ -143,8 +141,8 @@ impl<M: Memory> VisitTable<M> {
         table
     }
 
-    /// Notes a click and tells the visit that it belongs to. `before` is its visitor under the previous key, while there
-    /// is one.
+    /// Records a click and returns the visit that it belongs to. `before` is its visitor under the previous key, while
+    /// there is one.
     pub fn click(
         &self,
         click: Moment,
@@ -173,7 +171,7 @@ impl<M: Memory> VisitTable<M> {
         Visit { started: next.began.micros(), first }
     }
 
-    /// Sees to it that a visitor is known whose click was decided already, by a process that died.
+    /// Records a click whose visit was decided already, by a process that died.
     pub fn remember(&self, click: Moment, idle: u64, who: Individual, before: Option<Individual>, visit: Visit) {
         let known = self.look_up(who).or_else(|| self.look_up(before?));
         let later = |known: Known| known.last.micros() >= click.micros() || known.began.micros() > click.micros();
@@ -186,9 +184,14 @@ impl<M: Memory> VisitTable<M> {
         }
     }
 
-    /// Visitors that are remembered, and those among them whose visits have ended since.
+    /// Visitors that are remembered, among them those whose visits have ended.
     pub fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
+    }
+
+    /// Visitors that were evicted during a visit.
+    pub fn evicted(&self) -> u64 {
+        self.evicted.load(Ordering::Relaxed)
     }
 
     /// Visitors whose last click was at `since` or later.
@@ -248,7 +251,7 @@ impl<M: Memory> VisitTable<M> {
         }
     }
 
-    // What follows is called with the bucket's lock held.
+    // The functions below are called with the lock of the bucket held.
 
     fn find(&self, who: Individual) -> Option<usize> {
         slots(self.bucket(who)).find(|&at| {
@@ -276,13 +279,13 @@ impl<M: Memory> VisitTable<M> {
 
     fn insert(&self, who: Individual, known: Known, click: Moment, idle: u64) {
         let last = |at: usize| self.memory.load(at + 3);
-        // An empty slot is the one that has been idle since the beginning of time.
+        // An empty slot, with time zero, has been idle for the longest.
         let Some(at) = slots(self.bucket(who)).min_by_key(|&at| last(at)) else { return };
         match last(at) {
             0 => _ = self.used.fetch_add(1, Ordering::Relaxed),
             displaced => {
                 if click.micros().saturating_sub(Moment(displaced).micros()) <= idle {
-                    self.evicted.inc();
+                    self.evicted.fetch_add(1, Ordering::Relaxed);
                 }
                 self.memory.store(at + 3, 0);
             }
@@ -324,9 +327,5 @@ fn slots(bucket: u64) -> impl Iterator<Item = usize> {
 impl<M> VisitTable<M> {
     pub fn memory(&self) -> &M {
         &self.memory
-    }
-
-    pub fn evicted(&self) -> u64 {
-        self.evicted.get()
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     },
 };
 
-/// See the module.
+/// Metrics of the spool.
 pub struct SpoolMetrics {
     /// Clicks whose events the journal has brought to the disk.
     pub journaled: IntCounter,
@@ -55,6 +55,7 @@ pub struct BacklogMetrics {
 }
 
 impl SpoolMetrics {
+    /// Registers the metrics, at zero. `stats` counts the tallies in the journal.
     pub fn new(registry: &Registry, stats: Arc<StatsMetrics>) -> Self {
         let counters = |name: &str, help: &str| registry.counters(name, help, &["feed"]);
         Self {

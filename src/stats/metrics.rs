@@ -27,7 +27,7 @@ impl Lost {
     }
 }
 
-/// See the module.
+/// Metrics of counting.
 pub struct StatsMetrics {
     /// Clicks that workers handed to the spool with a tally.
     pub tallied: IntCounter,
@@ -42,6 +42,7 @@ pub struct StatsMetrics {
 }
 
 impl StatsMetrics {
+    /// Registers the metrics, at zero.
     pub fn new(registry: &Registry) -> Self {
         let lost =
             registry.counters("stats_lost_total", "Clicks that became an event and are not counted.", &["reason"]);

@@ -1,7 +1,7 @@
 //! Losses, by reason: clicks that became no event, and events that are not delivered.
 //!
-//! Drops happen only at a stated bound, and are counted where they happen. Several stages count into the same series, so
-//! that one sum completes the account.
+//! Drops happen only at a stated bound, and are counted where they happen. Several stages count into the same series,
+//! so that one sum completes the account.
 
 use prometheus::{IntCounter, IntCounterVec};
 

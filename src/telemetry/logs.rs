@@ -1,12 +1,12 @@
 //! Logs: JSON for machines or text for people, on standard error.
 //!
-//! Levels are a contract: ERROR means that data was lost or that an operator must act, WARN that something is odd
-//! and being dealt with, INFO tells of starts, stops and reloads. Nothing is logged per click.
+//! Levels are a contract: ERROR means that data was lost or that an operator must act, WARN that something unexpected
+//! was handled, INFO reports starts, stops and reloads. Nothing is logged per click.
 //!
-//! Libraries speak through the same lines, with two limits that no setting lifts, because below them they print
-//! request headers and peer addresses: they are heard from WARN upwards only, and what looks like an address or a
-//! request in their text is taken out (`scrub`). Beyond a number each second they are only counted. Panics become lines,
-//! too, and are scrubbed: their messages tend to quote what the code was working on.
+//! Libraries log through the same lines, with two limits that no setting lifts, because below WARN they print request
+//! headers and peer addresses: only WARN and above is logged, and what looks like an address or a request is removed
+//! from their text (`scrub`). Beyond a number of lines each second they are only counted. Panics are logged and
+//! scrubbed, too: their messages tend to quote the data that the code was working on.
 
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
@@ -32,16 +32,16 @@ use crate::{
     runtime::clock,
 };
 
-/// Sends every line to standard error from now on. A second call in one process changes nothing.
+/// Sends every line to standard error from now on. A second call in a process has no effect.
 pub fn init(config: &Telemetry) {
     let subscriber = subscriber(config, std::io::stderr);
     if tracing::subscriber::set_global_default(subscriber).is_ok() && log::set_logger(&LIBRARIES).is_ok() {
         log::set_max_level(LevelFilter::Warn);
-        panic::set_hook(Box::new(tell_panic));
+        panic::set_hook(Box::new(log_panic));
     }
 }
 
-fn tell_panic(panic: &PanicHookInfo<'_>) {
+fn log_panic(panic: &PanicHookInfo<'_>) {
     let message = scrub(panic.payload_as_str().unwrap_or("no message"));
     let place = panic.location().map(tracing::field::display);
     let backtrace = Backtrace::capture();
@@ -60,7 +60,7 @@ where
         LogLevel::Debug => Most::DEBUG,
         LogLevel::Trace => Most::TRACE,
     };
-    // Libraries that speak through `tracing` itself (the S3 client) may not be scrubbed here: they are not heard.
+    // Libraries that log through `tracing` itself (the S3 client) cannot be scrubbed here, so they are not logged.
     let filter = Targets::new().with_target("clickedge", own).with_target(LIBRARY, own.min(Most::WARN));
     let lines = match config.log_format {
         LogFormat::Json => fmt::layer().json().flatten_event(true).with_writer(writer).boxed(),
@@ -72,13 +72,13 @@ where
     tracing_subscriber::registry().with(lines.with_filter(filter))
 }
 
-/// Target of the lines that libraries wrote.
+/// Target of the lines of libraries.
 const LIBRARY: &str = "library";
 
-/// Lines of libraries that are written each second. A client can make a proxy complain as often as it likes.
+/// Lines of libraries that are written each second. A client can make a proxy log as often as it likes.
 const LIBRARY_LINES_A_SECOND: u32 = 20;
 
-/// Lines that libraries write through the `log` crate.
+/// Receives what libraries log through the `log` crate.
 static LIBRARIES: Libraries = Libraries { second: AtomicU64::new(0), lines: AtomicU32::new(0) };
 
 struct Libraries {
@@ -87,13 +87,13 @@ struct Libraries {
 }
 
 impl Libraries {
-    /// Whether one more line may be written this second; and how many were left out in the one before, told once.
+    /// Whether one more line may be written this second; and how many were suppressed before, reported once.
     fn admit(&self, second: u64) -> (bool, u32) {
-        let mut left_out = 0;
+        let mut suppressed = 0;
         if self.second.swap(second, Ordering::Relaxed) != second {
-            left_out = self.lines.swap(0, Ordering::Relaxed).saturating_sub(LIBRARY_LINES_A_SECOND);
+            suppressed = self.lines.swap(0, Ordering::Relaxed).saturating_sub(LIBRARY_LINES_A_SECOND);
         }
-        (self.lines.fetch_add(1, Ordering::Relaxed) < LIBRARY_LINES_A_SECOND, left_out)
+        (self.lines.fetch_add(1, Ordering::Relaxed) < LIBRARY_LINES_A_SECOND, suppressed)
     }
 }
 
@@ -106,23 +106,23 @@ impl Log for Libraries {
         if !self.enabled(record.metadata()) {
             return;
         }
-        let (admitted, left_out) = self.admit(clock::unix_secs());
-        if left_out > 0 {
-            tracing::warn!(target: LIBRARY, left_out, "more lines of libraries were left out");
+        let (admitted, suppressed) = self.admit(clock::unix_secs());
+        if suppressed > 0 {
+            tracing::warn!(target: LIBRARY, suppressed, "library log lines suppressed");
         }
         if !admitted {
             return;
         }
         let message = record.args().to_string();
         let message = scrub(&message);
-        // A library's error is no loss of data and seldom calls for an operator: a client that hangs up is one.
+        // A library's error is not a loss of data and rarely needs an operator: a client that hangs up is one.
         tracing::warn!(target: LIBRARY, from = record.target(), "{message}");
     }
 
     fn flush(&self) {}
 }
 
-/// Takes addresses and requests out of a library's line. What follows `buf:` is a request as it came in.
+/// Removes addresses and requests from a library's line. What follows `buf:` is a request as it was received.
 fn scrub(message: &str) -> Cow<'_, str> {
     let (message, cut) = message.split_once("buf:").map_or((message, false), |(start, _)| (start, true));
     let mut clean = String::with_capacity(message.len());
@@ -144,7 +144,7 @@ fn scrub(message: &str) -> Cow<'_, str> {
     if clean == message { Cow::Borrowed(message) } else { Cow::Owned(clean) }
 }
 
-/// Whether a run of address characters is an address, alone or with a port or with punctuation around it.
+/// Whether a run of address characters is an address, alone, with a port, or with punctuation around it.
 fn holds_address(run: &str) -> bool {
     let run = run.trim_matches(|c| matches!(c, '.' | '[' | ']'));
     let without_port = run.rsplit_once(':').map_or(run, |(host, _)| host);
@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_flood_of_lines_is_cut_and_told_of() {
+    fn lines_beyond_the_limit_are_suppressed_and_reported_once() {
         let libraries = Libraries { second: AtomicU64::new(0), lines: AtomicU32::new(0) };
         let admitted = (0..100).filter(|_| libraries.admit(7).0).count();
         assert_eq!(admitted, LIBRARY_LINES_A_SECOND as usize);
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_and_requests_are_taken_out_of_libraries_lines() {
+    fn addresses_and_requests_are_removed_from_library_lines() {
         let clean = [
             ("Downstream handshake error from 127.3.4.5:6123: eof", "Downstream handshake error from <address>: eof"),
             ("from [2001:db8::1]:443: eof", "from <address>: eof"),

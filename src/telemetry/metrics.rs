@@ -1,7 +1,7 @@
 //! Registry of metrics, and their text for `/metrics`.
 //!
-//! Each stage registers its own metrics here and keeps the handles; the registry knows none of them. Labels are bounded:
-//! reasons are enums, and feeds come from the configuration. No metric is labelled with a link, a host or an address.
+//! Each stage registers its own metrics and keeps the handles. Labels are bounded: reasons are enums, and feeds come
+//! from the configuration. No metric is labelled with a link, a host or an address.
 
 use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, TextEncoder,

@@ -1,18 +1,18 @@
-//! What the agent string says of browser, system and device.
+//! Browser, system and device of an agent string.
 //!
-//! Our own marks (`agent/marks.rs`) come first, in one pass over the string: in-app browsers, browsers built on
-//! Chromium, televisions, consoles. woothee answers for what is left: the big browsers, and phones of another age.
-//! Browsers freeze parts of the string (`Windows NT 10.0`, `Android 10; K`, `Mac OS X 10_15_7`): versions are a hint, and
-//! what the request says beside the string is laid over it ([`hints`]).
+//! The built-in marks (`agent/marks.rs`) come first, in one pass over the string: in-app browsers, browsers built on
+//! Chromium, televisions, consoles. woothee covers the rest: the big browsers, and early phones. Browsers freeze parts
+//! of the string (`Windows NT 10.0`, `Android 10; K`, `Mac OS X 10_15_7`): versions are approximate, and what the rest
+//! of the request says is laid over them ([`hints`]).
 //!
-//! How often all this is right is measured over lists of real strings, `bench/README.md`.
+//! `bench/README.md` has the accuracy on lists of real strings.
 //!
-//! Invariants: no input panics; at most [`bot::MAX_AGENT_BYTES`] are looked at; names are slugs of the event schema
-//! and versions are digits and dots. A bot's claims about its browser are a costume, and left out.
+//! Invariants: no input panics; at most [`bot::MAX_AGENT_BYTES`] are read; names are slugs of the event schema and
+//! versions are digits and dots. A bot's claims about its browser are not trusted, and left out.
 //!
-//! What a stranger can make a parse cost: every step is linear in those bytes, and the worst string that we found costs
-//! 7.6 times what people's strings cost on average (`bench/README.md`). Long strings are not cached: who sends one with
-//! every click costs that much every time.
+//! Cost of a hostile string: every step is linear in those bytes, and the worst string known costs 7.6 times as much as
+//! the average of humans' strings (`bench/README.md`). Long strings are not cached: a sender of one with every click
+//! causes that cost every time.
 
 mod digest;
 pub mod hints;
@@ -36,13 +36,13 @@ use crate::{
     quality::Claims,
 };
 
-/// Entries of an [`AgentCache`] unless the operator asks otherwise: a few MiB a worker when full.
+/// Default entries of an [`AgentCache`]: a few MiB a worker when full.
 pub const DEFAULT_CACHE_ENTRIES: usize = 16_384;
 
 /// Agent strings above this many bytes are rare, often hostile, and not worth a place in the cache.
 const MAX_CACHED_BYTES: usize = 512;
 
-/// What one agent string says.
+/// The facts of one agent string.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct AgentFacts {
     pub bot: Option<Bot>,
@@ -50,15 +50,23 @@ pub struct AgentFacts {
     pub browser: Option<Named>,
     pub os: Option<Named>,
     pub device: Option<Device>,
-    /// Of the last three.
+    /// The last three as JSON.
     pub text: AgentText,
-    /// What it shows the judge of clicks.
+    /// Evidence for [`quality`](crate::quality).
     pub claims: Claims,
-    /// What visitors are told apart by.
+    /// Distinguishes visitors.
     pub digest: AgentDigest,
 }
 
-/// Parses one agent string, with the lists that are built in.
+/// Compiles the marks, so that no click waits for it.
+///
+/// # Errors
+/// When they do not compile: a bug.
+pub fn warm_up() -> Result<(), aho_corasick::BuildError> {
+    marks::automaton().map(drop)
+}
+
+/// Parses one agent string, without lists of an operator.
 pub fn parse(agent: &str) -> AgentFacts {
     parse_with(agent, &CrawlerLists::default())
 }
@@ -68,7 +76,7 @@ pub fn parse_with(agent: &str, lists: &CrawlerLists) -> AgentFacts {
     complete(agent.as_bytes(), parse_head(bot::head(agent), lists))
 }
 
-/// With what takes the whole string, and the text.
+/// Adds the text, and the facts that need the whole string.
 fn complete(agent: &[u8], facts: AgentFacts) -> AgentFacts {
     let text = AgentText::of(facts.browser.as_ref(), facts.os.as_ref(), facts.device);
     AgentFacts { text, claims: Claims::read(agent), digest: AgentDigest::of(agent), ..facts }
@@ -79,9 +87,9 @@ fn parse_head(agent: &str, lists: &CrawlerLists) -> AgentFacts {
     if let ListMatch::Bot(bot) = listed {
         return AgentFacts { bot: Some(bot), ..AgentFacts::default() };
     }
-    let guess = Parser::new().parse(agent);
+    let parsed = Parser::new().parse(agent);
     if let ListMatch::Unknown = listed
-        && let Some(bot) = bot::by_category(agent, guess.as_ref())
+        && let Some(bot) = bot::by_category(agent, parsed.as_ref())
     {
         return AgentFacts { bot: Some(bot), ..AgentFacts::default() };
     }
@@ -89,8 +97,8 @@ fn parse_head(agent: &str, lists: &CrawlerLists) -> AgentFacts {
     let os = marked.os.map(|(name, rest)| if is_ipad(agent, name) { ("ipados", "") } else { (name, rest) });
     let os = os.map(|(name, rest)| os_of(agent, name, rest));
     let os_name = os.as_ref().map(|os| os.name.as_ref());
-    let device = device(agent, &marked, os_name, guess.as_ref());
-    let browser = browser(agent, &marked, os_name, guess.as_ref());
+    let device = device(agent, &marked, os_name, parsed.as_ref());
+    let browser = browser(agent, &marked, os_name, parsed.as_ref());
     AgentFacts { browser, os, device, ..AgentFacts::default() }
 }
 
@@ -98,7 +106,7 @@ fn browser(
     agent: &str,
     marked: &AgentMarks<'_>,
     os: Option<&str>,
-    guess: Option<&WootheeResult<'_>>,
+    parsed: Option<&WootheeResult<'_>>,
 ) -> Option<Named> {
     if let Some(found) = &marked.browser {
         let elsewhere = found.version_mark.and_then(|mark| version::after(agent, mark));
@@ -107,12 +115,12 @@ fn browser(
             version: elsewhere.or_else(|| version::at(found.rest)),
         });
     }
-    let guess = guess?;
-    let name = match guess.name {
+    let parsed = parsed?;
+    let name = match parsed.name {
         "Internet Explorer" => "internet-explorer",
         "Edge" => "edge",
         "Chrome" => "chrome",
-        // The stock browser of Android 4 and before passes for Safari.
+        // The stock browser of Android 4 and before claims to be Safari.
         "Safari" if os == Some("android") => "android-browser",
         "Safari" => "safari",
         "Firefox" => "firefox",
@@ -125,7 +133,7 @@ fn browser(
         "SamsungBrowser" => "samsung-internet",
         _ => return None,
     };
-    Some(Named { name: Cow::Borrowed(name), version: version::at(guess.version) })
+    Some(Named { name: Cow::Borrowed(name), version: version::at(parsed.version) })
 }
 
 /// The system that a mark names; `rest` is the string after the mark.
@@ -137,7 +145,7 @@ fn os_of(agent: &str, name: &'static str, rest: &str) -> Named {
         "macos" => (name, version::after(agent, "Mac OS X ")),
         // `CrOS x86_64 14541.0.0`
         "chrome-os" => (name, rest.split_once(' ').and_then(|(_, rest)| version::at(rest))),
-        // Their marks are followed by kernel or firmware numbers that mean nothing to a reader.
+        // Their marks are followed by versions of kernel or firmware, which are of no interest.
         "linux" | "xbox" | "playstation-5" | "firefox-os" => (name, None),
         // Their marks are followed by a model: `BlackBerry9700/5.0.0.862`.
         "blackberry" => {
@@ -149,7 +157,7 @@ fn os_of(agent: &str, name: &'static str, rest: &str) -> Named {
     Named { name: Cow::Borrowed(name), version }
 }
 
-/// `CPU iPhone OS 17_5_1 like Mac OS X`, `CPU OS 17_5 like Mac OS X`. From 26 on Safari says 18 there for ever, but its own
+/// `CPU iPhone OS 17_5_1 like Mac OS X`, `CPU OS 17_5 like Mac OS X`. From 26 on Safari keeps 18 there, but its own
 /// version is that of the system.
 fn ios_version(agent: &str) -> Option<String> {
     let version = version::after(agent, " OS ").or_else(|| version::after(agent, "iOS "))?;
@@ -159,8 +167,8 @@ fn ios_version(agent: &str) -> Option<String> {
     Some(safari.filter(is_newer).unwrap_or(version))
 }
 
-/// An iPad that asks for the pages of a desktop passes for a Mac, but for what no browser says on one. Safari itself
-/// leaves no such sign.
+/// An iPad that requests desktop pages claims to be a Mac, except for words that no browser on a Mac uses. Safari
+/// itself leaves no such sign.
 fn is_ipad(agent: &str, os: &str) -> bool {
     os == "macos" && ["Mobile/", "CriOS/", "FxiOS/", "EdgiOS/", "GSA/"].iter().any(|mark| agent.contains(mark))
 }
@@ -189,13 +197,13 @@ fn device(
     agent: &str,
     marked: &AgentMarks<'_>,
     os: Option<&str>,
-    guess: Option<&WootheeResult<'_>>,
+    parsed: Option<&WootheeResult<'_>>,
 ) -> Option<Device> {
     let has_model = matches!(os, Some("android" | "harmonyos" | "linux"));
     if let Some(device) = marked.device.or_else(|| has_model.then(|| models::device(agent)).flatten()) {
         return Some(device);
     }
-    match guess.map_or("", |guess| guess.category) {
+    match parsed.map_or("", |parsed| parsed.category) {
         "mobilephone" => return Some(Device::MobilePhone),
         "appliance" => return Some(Device::Appliance),
         _ => {}
@@ -217,8 +225,8 @@ fn device(
     Some(device)
 }
 
-/// A browser on an Android phone says `Mobile`, on a tablet it does not. Applications that write their own string
-/// say neither, and live on phones.
+/// A browser on an Android phone says `Mobile`, on a tablet it does not. Applications with a string of their own say
+/// neither, and run on phones.
 fn android_device(agent: &str) -> Device {
     let browser_engine = agent.contains("AppleWebKit/") || agent.contains("Gecko/");
     if browser_engine && !agent.contains("Mobile") { Device::Tablet } else { Device::Smartphone }
@@ -227,9 +235,9 @@ fn android_device(agent: &str) -> Device {
 /// A small cache in front of [`parse`], one per worker, so without locks.
 ///
 /// Two generations: new strings go to the young half; when it is full it becomes the old half and the former old half
-/// is dropped. A hit in the old half moves to the young one. So what was seen since the last swap stays, and a
-/// stranger who sends a new string with every click evicts in bulk, at no more cost than the parse itself.
-/// The hash is randomly keyed: nobody outside can aim at one bucket.
+/// is dropped. A hit in the old half moves to the young one. So strings that were seen since the last swap stay, and a
+/// sender of a new string with every click evicts in bulk, at no more cost than the parse itself. The hash is randomly
+/// keyed, so that no sender can aim at one bucket.
 pub struct AgentCache {
     half: usize,
     lists: Arc<CrawlerLists>,
@@ -251,7 +259,7 @@ impl AgentCache {
         }
     }
 
-    /// Judges by these lists from now on. What was judged by others is forgotten.
+    /// Uses these lists from now on. Facts that were parsed with others are dropped.
     pub fn set_lists(&mut self, lists: &Arc<CrawlerLists>) {
         if !Arc::ptr_eq(&self.lists, lists) {
             self.lists = Arc::clone(lists);
@@ -284,7 +292,7 @@ impl AgentCache {
 }
 
 fn parse_bytes(agent: &[u8], lists: &CrawlerLists) -> AgentFacts {
-    // Cut before decoding, so that a long header costs no long copy; a character cut in two is replaced.
+    // Cut before decoding, so that a long header costs no long copy; a split character is replaced.
     let cut = agent.get(..bot::MAX_AGENT_BYTES).unwrap_or(agent);
     complete(agent, parse_head(&String::from_utf8_lossy(cut), lists))
 }

@@ -1,17 +1,17 @@
-//! Tells bots from people.
+//! Detects bots.
 //!
-//! What an agent string says of itself is weighed once for each string (`CrawlerLists::listed`, `by_category`), what the
-//! request shows beside it once for each click ([`classify`]). The judges of an agent string, the surest first:
+//! The agent string is classified once per string (`CrawlerLists::listed`, `by_category`), the rest of the request once
+//! per click ([`classify`]). The sources for an agent string, the surest first:
 //!
-//! 1. texts of the operator that mark a person (`enrich.not_crawlers`),
-//! 2. our own table of well-known names (`bot/crawlers.rs`, `bot/tools.rs`),
-//! 3. applications and devices with a person in front of them (`bot/allowlist.rs`): the end of the search. A person inside
-//!    an application (Facebook, Instagram, a messenger's web view) is a person,
+//! 1. texts of the operator that mark a human (`enrich.not_crawlers`),
+//! 2. the built-in table of well-known names (`bot/crawlers.rs`, `bot/products.rs`, `bot/tools.rs`),
+//! 3. applications and devices that humans use (`bot/allowlist.rs`), which end the search: a human in the web view of
+//!    an application (Facebook, Instagram, a messenger) is a human,
 //! 4. the operator's list (`enrich.crawlers_file`, `bot/community.rs`),
 //! 5. rules for what crawlers call themselves (`bot/generic.rs`), and woothee's crawler category.
 //!
-//! Invariants: any input is answered without panic, in time linear in the first [`MAX_AGENT_BYTES`] of it; every name
-//! is a slug of the event schema. How well it does on lists of real agent strings stands in `bench/README.md`.
+//! Invariants: no input panics, and the time is linear in its first [`MAX_AGENT_BYTES`]; every name is a slug of the
+//! event schema. `bench/README.md` has the accuracy on lists of real agent strings.
 
 mod allowlist;
 mod community;
@@ -25,6 +25,7 @@ mod tools;
 
 use woothee::parser::{Parser, WootheeResult};
 
+use self::group::AgentMatches;
 pub use community::{BadEntry, CommunityList, CrawlerLists, CrawlersError};
 pub use request::{BotEvidence, classify};
 
@@ -33,33 +34,41 @@ use crate::{
     files::Reloadable,
 };
 
-/// Bytes of an agent string that are looked at; the rest is the sender's own business, and must not cost us.
+/// Bytes of an agent string that are read; a longer one must not cost more.
 pub const MAX_AGENT_BYTES: usize = 1024;
 
-/// The operator's lists in service.
-pub type CrawlerStore = Reloadable<CrawlerLists, CrawlersError>;
+/// The operator's current lists of crawlers and humans.
+pub type CrawlerStore = Reloadable<CrawlerLists>;
 
-/// What the lists say of an agent string.
+/// What the lists say about an agent string.
 pub(super) enum ListMatch {
     Bot(Bot),
-    /// Whatever a guess would say.
+    /// Whatever woothee would say.
     Human,
     Unknown,
 }
 
-/// Bot by agent string, with what is built in: agent, library, empty-agent. None for a browser.
+/// Compiles the table, so that no click waits for it.
+///
+/// # Errors
+/// When the table does not compile: a bug.
+pub fn warm_up() -> Result<(), aho_corasick::BuildError> {
+    table::agent_table().map(drop)
+}
+
+/// Bot by agent string, with the built-in table: agent, library, empty-agent. `None` for a browser.
 pub fn from_agent(agent: &str) -> Option<Bot> {
     CrawlerLists::default().from_agent(agent)
 }
 
-/// What of an agent string is looked at: the first [`MAX_AGENT_BYTES`], whole characters, trimmed.
+/// The part of an agent string that is read: the first [`MAX_AGENT_BYTES`], whole characters, trimmed.
 pub(super) fn head(agent: &str) -> &str {
     let agent = agent.trim_start();
     agent.get(..agent.floor_char_boundary(MAX_AGENT_BYTES)).unwrap_or_default().trim_end()
 }
 
 impl CrawlerLists {
-    /// Bot by agent string: agent, library, empty-agent. None for a browser.
+    /// Bot by agent string: agent, library, empty-agent. `None` for a browser.
     pub fn from_agent(&self, agent: &str) -> Option<Bot> {
         let agent = head(agent);
         match self.listed(agent) {
@@ -69,7 +78,7 @@ impl CrawlerLists {
         }
     }
 
-    /// Bot by all that needs no parsing. `agent` must come from [`head`].
+    /// Bot by everything that needs no parsing. `agent` must come from [`head`].
     pub(super) fn listed(&self, agent: &str) -> ListMatch {
         if agent.is_empty() || agent == "-" {
             return ListMatch::Bot(Bot { reason: BotReason::EmptyAgent, class: None, name: None });
@@ -77,7 +86,7 @@ impl CrawlerLists {
         if self.is_human(agent) {
             return ListMatch::Human;
         }
-        let found = table::AGENT_TABLE.scan(agent);
+        let found = table::agent_table().map_or_else(|_| AgentMatches::default(), |table| table.scan(agent));
         if let Some(bot) = found.bot {
             return ListMatch::Bot(bot);
         }
@@ -90,11 +99,11 @@ impl CrawlerLists {
     }
 }
 
-/// Bot by woothee's category, for agents that no list knows.
-pub(super) fn by_category(agent: &str, guess: Option<&WootheeResult<'_>>) -> Option<Bot> {
-    let guess = guess?;
-    match (guess.category, guess.name) {
-        // Its pattern starts anywhere, so that a phone's model name passes for a crawler; ours has seen the others.
+/// Bot by woothee's category, for agents that no list matches.
+pub(super) fn by_category(agent: &str, parsed: Option<&WootheeResult<'_>>) -> Option<Bot> {
+    let parsed = parsed?;
+    match (parsed.category, parsed.name) {
+        // Its pattern matches anywhere, so that the model of a phone counts as a crawler; our table has the others.
         ("crawler", "misc crawler") if agent.starts_with("Mozilla/5.0 (Linux; ") => None,
         ("crawler", _) => Some(unnamed()),
         ("misc", "HTTP Library") => {

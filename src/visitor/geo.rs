@@ -1,18 +1,14 @@
-//! From client address to location, through a City, Enterprise or Country database of `MaxMind`, or of another vendor
-//! with the same structure, such as DB-IP. A Country database tells the country, and nothing else.
+//! The location of a client address, from a City, Enterprise or Country database of `MaxMind`, or of another vendor
+//! with the same structure, such as DB-IP. A Country database gives the country, and nothing else.
 //!
 //! The region is the first of a place's subdivisions, the largest: England, not Essex; Catalonia, not Barcelona. Both
-//! are codes of ISO 3166-2, but the first is there whenever the second is, means the same in every country, and is the
-//! less telling of the two: it is what events tell of visitors who opted out.
+//! are codes of ISO 3166-2, but the first is present whenever the second is, means the same in every country, and
+//! reveals less: it is what events contain of visitors who opted out.
 //!
-//! A reload swaps a new one in; a broken file leaves the old one in service. Each worker keeps the locations that it
-//! has decoded, by their place in the database: many addresses share one.
+//! A reload swaps in a new database; after a failed one the previous database stays active. Each worker caches the
+//! locations that it has decoded, by their offset in the database: many addresses share one.
 
-use std::{
-    net::IpAddr,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{net::IpAddr, path::Path, sync::Arc};
 
 use ahash::RandomState;
 use arc_swap::ArcSwapOption;
@@ -25,7 +21,7 @@ use crate::{
     files::mmdb::{DatabaseError, DatabaseKind},
 };
 
-/// Decoded locations that each worker keeps, about 150 bytes each.
+/// Decoded locations that each worker caches, about 150 bytes each.
 const CACHED_LOCATIONS: usize = 16_384;
 
 const GEOIP: DatabaseKind = DatabaseKind {
@@ -34,55 +30,49 @@ const GEOIP: DatabaseKind = DatabaseKind {
     needed: "a City, Enterprise or Country database",
 };
 
-/// The database in service, and the way to put another in its place.
+/// The current database; without one, no event has a location.
+#[derive(Default)]
 pub struct GeoStore {
-    file: Option<PathBuf>,
     current: ArcSwapOption<Database>,
 }
 
-struct Database {
+/// A City, Enterprise or Country database.
+pub struct Database {
     reader: Reader<Vec<u8>>,
 }
 
 impl GeoStore {
-    /// Opens the configured database; `None` means that no event has a location.
-    ///
-    /// # Errors
-    /// See [`DatabaseError`].
-    pub fn open(file: Option<&Path>) -> Result<Self, DatabaseError> {
-        let database = file.map(read).transpose()?;
-        Ok(Self { file: file.map(Into::into), current: ArcSwapOption::from_pointee(database) })
+    /// Makes another database the current one.
+    pub fn publish(&self, database: Database) {
+        self.current.store(Some(Arc::new(database)));
     }
 
-    /// Reads the file again. On an error the database in service stays. False when none is configured.
-    ///
-    /// # Errors
-    /// See [`DatabaseError`].
-    pub fn reload(&self) -> Result<bool, DatabaseError> {
-        let Some(file) = &self.file else {
-            return Ok(false);
-        };
-        self.current.store(Some(Arc::new(read(file)?)));
-        Ok(true)
-    }
-
-    /// When the database in service was built, in seconds since the Unix epoch; 0 without one.
+    /// When the current database was built, in seconds since the Unix epoch; 0 without one.
     pub fn built_at_secs(&self) -> u64 {
-        self.current.load().as_ref().map_or(0, |database| database.reader.metadata().build_epoch)
+        self.current.load().as_ref().map_or(0, |database| database.built_at_secs())
     }
 }
 
-fn read(file: &Path) -> Result<Database, DatabaseError> {
-    let reader = GEOIP.open(file)?;
-    GEOIP.warn_if_old(file, reader.metadata().build_epoch);
-    Ok(Database { reader })
+impl Database {
+    /// Reads a database, whole and once.
+    ///
+    /// # Errors
+    /// See [`DatabaseError`].
+    pub fn read(file: &Path) -> Result<Self, DatabaseError> {
+        Ok(Self { reader: GEOIP.open(file)? })
+    }
+
+    /// When it was built, in seconds since the Unix epoch.
+    pub fn built_at_secs(&self) -> u64 {
+        self.reader.metadata().build_epoch
+    }
 }
 
-/// One worker's way to locations.
+/// One worker's view of the database, with a cache.
 pub struct Locator {
     store: Arc<GeoStore>,
     current: Option<Arc<Database>>,
-    /// `None` for a place of which nothing is known.
+    /// By offset; `None` for a record without a location.
     decoded: HashMap<usize, Option<Location>, RandomState>,
 }
 
@@ -91,7 +81,7 @@ impl Locator {
         Self { store, current: None, decoded: HashMap::default() }
     }
 
-    /// Where an address lies; `None` when nobody knows.
+    /// The location of an address; `None` when the database has none.
     pub fn locate(&mut self, address: IpAddr) -> Option<&Location> {
         let current = self.store.current.load();
         if current.as_ref().map(Arc::as_ptr) != self.current.as_ref().map(Arc::as_ptr) {
@@ -114,7 +104,7 @@ impl Locator {
     }
 }
 
-/// What is read of a record. Vendors differ in the rest, and a type that is not expected there would cost the place.
+/// The part of a record that is read. Vendors differ in the rest, where an unexpected type would fail the record.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Record<'a> {
@@ -177,13 +167,19 @@ mod tests {
     use super::*;
 
     /// What a database of this type tells of its only network.
+    fn store(file: &Path) -> Result<Arc<GeoStore>, DatabaseError> {
+        let store = GeoStore::default();
+        store.publish(Database::read(file)?);
+        Ok(Arc::new(store))
+    }
+
     fn located(kind: &str, record: &Value) -> Result<Option<Location>, DatabaseError> {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("geoip.mmdb");
         let mut writer = Writer::builder(kind).description(&[("en", "Test")]).build();
         writer.insert("203.0.113.0/24".parse::<IpNet>().unwrap(), record).unwrap();
         fs::write(&file, writer.to_bytes().unwrap()).unwrap();
-        let mut locator = Locator::new(Arc::new(GeoStore::open(Some(&file))?));
+        let mut locator = Locator::new(store(&file)?);
         assert_eq!(locator.locate([198, 51, 100, 1].into()), None);
         Ok(locator.locate([203, 0, 113, 9].into()).cloned())
     }
@@ -212,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_country_database_tells_the_country() {
+    fn a_country_database_gives_the_country() {
         let record = json!({"country": {"iso_code": "PT"}, "registered_country": {"iso_code": "ES"}});
         for kind in ["GeoLite2-Country", "GeoIP2-Country", "DBIP-Country-Lite"] {
             let expected = Location { country: Code::read(b"pt"), ..Location::default() };
@@ -238,9 +234,9 @@ mod tests {
     }
 
     #[test]
-    fn a_database_of_another_kind_is_refused_by_name() {
+    fn a_database_of_another_type_is_rejected_by_name() {
         let record = json!({"autonomous_system_number": 64_496});
         let error = located("GeoLite2-ASN", &record).unwrap_err().to_string();
-        assert!(error.contains("geoip.mmdb is of type GeoLite2-ASN; a City, Enterprise or Country"), "{error}");
+        assert!(error.contains("geoip.mmdb is of type GeoLite2-ASN; use a City, Enterprise or Country"), "{error}");
     }
 }

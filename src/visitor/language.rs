@@ -1,11 +1,11 @@
-//! The visitor's preferred language, out of `Accept-Language`.
+//! The visitor's preferred language, from `Accept-Language`.
 //!
-//! A leaf of the enrich stage: a pure function of header bytes. What leaves it always matches `^[a-z]{2,3}$`, as the
-//! event's schema demands, whatever came in. No allocation, and at most `MAX_MEMBERS` members are read.
+//! A pure function of header bytes. For any input the result matches `^[a-z]{2,3}$`, as the event's schema demands. No
+//! allocation, and at most `MAX_MEMBERS` members are read.
 
 use crate::event::Code;
 
-/// Browsers send a handful; what comes after this many members is not read.
+/// Members that are read; browsers send a handful.
 const MAX_MEMBERS: usize = 32;
 
 /// A weight of 1, in thousandths: `Accept-Language` weights have three decimals.
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn the_highest_weight_wins_wherever_it_stands() {
+    fn the_highest_weight_wins_at_any_place() {
         assert_eq!(read("en;q=0.5, de;q=0.9, fr;q=0.7").as_deref(), Some("de"));
         assert_eq!(read("en;q=0.899,de;q=0.9").as_deref(), Some("de"));
         assert_eq!(read("en;q=0.9,de").as_deref(), Some("de"));
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wildcard_and_a_refused_language_do_not_count() {
+    fn a_wildcard_and_a_weight_of_zero_do_not_count() {
         assert_eq!(read("*"), None);
         assert_eq!(read("*;q=1,it;q=0.1").as_deref(), Some("it"));
         assert_eq!(read("en;q=0"), None);
@@ -149,7 +149,7 @@ mod tests {
         }
 
         #[test]
-        fn a_lone_language_is_always_found(tag in "[a-z]{2,3}", region in "(-[A-Z]{2})?", weight in 1..1000_u16) {
+        fn a_single_language_is_always_the_result(tag in "[a-z]{2,3}", region in "(-[A-Z]{2})?", weight in 1..1000_u16) {
             let header = format!("*;q=1, {tag}{region};q=0.{weight:03}");
             prop_assert_eq!(read(&header), Some(tag));
         }

@@ -5,13 +5,14 @@ use prometheus::IntGauge;
 use super::{Sources, geo::GeoStore};
 use crate::telemetry::metrics::Registry;
 
-/// See the module.
+/// Metrics of the databases.
 pub struct DatabaseMetrics {
     geoip_built: IntGauge,
     asn_built: IntGauge,
 }
 
 impl DatabaseMetrics {
+    /// Registers the metrics, at zero.
     pub fn new(registry: &Registry) -> Self {
         Self {
             geoip_built: registry

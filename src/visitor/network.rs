@@ -1,15 +1,15 @@
-//! What is known of the network that an address belongs to.
+//! The kind of network that an address belongs to: hosting or anonymizer.
 //!
-//! Beside the flow; imports no stage. Three sources, all optional, flattened when they are read into sorted ranges, so
-//! that an address costs two binary searches at the most, however many networks there are and wherever they came from:
+//! Three sources, all optional, flattened into sorted ranges when they are loaded, so that an address costs at most two
+//! binary searches for any number of networks:
 //! - `enrich.asn_file`, a database of autonomous systems: the networks of those that `providers` names;
-//! - `enrich.hosting_networks_file` and `enrich.anonymizer_networks_file`, lists of an operator's own: one network
+//! - `enrich.hosting_networks_file` and `enrich.anonymizer_networks_file`, the operator's own lists: one network
 //!   (`192.0.2.0/24`, `2001:db8::/32`) or address a line, `#` begins a comment.
 //!
-//! Networks of one kind may overlap, and add up. An address of both kinds is an anonymizer's: there are people behind
-//! it, wherever the machine stands.
+//! Networks of one kind may overlap, and add up. An address of both kinds is an anonymizer's: it has humans behind it,
+//! wherever the machine is hosted.
 //!
-//! Privacy: what is kept are networks, from files. An address is only compared; nothing here shows or keeps one.
+//! Privacy: only networks are kept, from files. An address is only compared; nothing here shows or keeps one.
 
 mod providers;
 mod ranges;
@@ -31,32 +31,43 @@ use crate::{
         list::{self, ListError},
         mmdb::{DatabaseError, DatabaseKind},
     },
+    runtime::{Class, Classified},
 };
 
 const ASN: DatabaseKind = DatabaseKind { what: "ASN", types: &["ASN", "ISP"], needed: "an ASN or ISP database" };
 
-/// Networks that few people browse from directly.
+/// Networks that few humans browse from directly.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Network {
     /// A data centre, where servers are: hosting and cloud providers.
     Hosting,
-    /// An anonymising network, with people behind it: exits of Tor, VPN providers, public proxies.
+    /// An anonymising network, with humans behind it: exits of Tor, VPN providers, public proxies.
     Anonymizer,
 }
 
-/// Why networks were not taken.
+/// Why a file of networks was rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum NetworksError {
     #[error(transparent)]
     List(#[from] ListError),
     #[error(transparent)]
     Database(#[from] DatabaseError),
-    /// It is of the right type, and says nothing that is looked for.
-    #[error("the ASN database {} has no `autonomous_system_number` in it; take one that has", .0.display())]
+    /// It is of the right type, and names no autonomous system.
+    #[error("the ASN database {} has no `autonomous_system_number` in it; use one that has", .0.display())]
     NoNumbers(PathBuf),
 }
 
-/// The networks that are known.
+impl Classified for NetworksError {
+    fn class(&self) -> Class {
+        match self {
+            Self::List(error) => error.class(),
+            Self::Database(error) => error.class(),
+            Self::NoNumbers(_) => Class::Data,
+        }
+    }
+}
+
+/// The known networks.
 #[derive(Default)]
 pub struct Networks {
     anonymizer: Ranges,
@@ -64,7 +75,7 @@ pub struct Networks {
     asn_built_secs: u64,
 }
 
-/// What is read of a record.
+/// The part of a record that is read.
 #[derive(Deserialize)]
 struct System {
     autonomous_system_number: Option<u32>,
@@ -85,7 +96,7 @@ impl Networks {
         Ok(Self { anonymizer: Ranges::new(anonymizer), hosting: Ranges::new(hosting), asn_built_secs })
     }
 
-    /// The network of an address; `None` for one that people browse from, or that nothing is known of.
+    /// The network of an address; `None` when it is neither hosting nor an anonymizer.
     pub fn of(&self, address: IpAddr) -> Option<Network> {
         let address = address.to_canonical();
         if self.anonymizer.contains(address) {
@@ -100,12 +111,12 @@ impl Networks {
         self.asn_built_secs
     }
 
-    /// How many separate ranges there are.
+    /// The number of separate ranges.
     pub fn len(&self) -> usize {
         self.anonymizer.len() + self.hosting.len()
     }
 
-    /// Whether there are none.
+    /// Whether no network is known.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -120,8 +131,8 @@ fn list_of(file: Option<&Path>) -> Result<Vec<IpNet>, ListError> {
             return Err(ListError::line(file, line, problem, "write one a line, such as `192.0.2.0/24`"));
         };
         if network.prefix_len() == 0 {
-            let problem = format!("`{text}` is every address there is");
-            return Err(ListError::line(file, line, problem, "write a longer prefix, or leave the list away"));
+            let problem = format!("`{text}` is every address");
+            return Err(ListError::line(file, line, problem, "write a longer prefix, or remove the list"));
         }
         Ok(network)
     };
@@ -130,19 +141,19 @@ fn list_of(file: Option<&Path>) -> Result<Vec<IpNet>, ListError> {
 
 /// Adds the networks of hosting providers, and returns when the database was built.
 fn add_providers(file: &Path, hosting: &mut Vec<IpNet>) -> Result<u64, NetworksError> {
-    let unread = |source| ASN.unread(file, source);
+    let failed = |source| ASN.error(file, source);
     let reader = ASN.open(file)?;
     let built = reader.metadata().build_epoch;
-    // By place in the database: the networks of a provider share a record.
+    // By offset in the database: the networks of a provider share a record.
     let mut known: HashMap<usize, bool> = HashMap::new();
     let mut has_numbers = false;
-    for found in reader.networks(WithinOptions::default()).map_err(unread)? {
-        let found = found.map_err(unread)?;
+    for found in reader.networks(WithinOptions::default()).map_err(failed)? {
+        let found = found.map_err(failed)?;
         let Some(place) = found.offset() else { continue };
         let is_hosting = if let Some(&known) = known.get(&place) {
             known
         } else {
-            let system: Option<System> = found.decode().map_err(unread)?;
+            let system: Option<System> = found.decode().map_err(failed)?;
             let number = system.and_then(|system| system.autonomous_system_number);
             has_numbers |= number.is_some();
             let is_hosting = number.is_some_and(providers::is_hosting);
@@ -150,16 +161,15 @@ fn add_providers(file: &Path, hosting: &mut Vec<IpNet>) -> Result<u64, NetworksE
             is_hosting
         };
         if is_hosting {
-            let network = found.network().map_err(unread)?;
+            let network = found.network().map_err(failed)?;
             let network = IpNet::new(network.network(), network.prefix());
             let broken = |_| MaxMindDbError::invalid_database("a network has an impossible prefix");
-            hosting.push(network.map_err(broken).map_err(unread)?);
+            hosting.push(network.map_err(broken).map_err(failed)?);
         }
     }
     if !has_numbers {
         return Err(NetworksError::NoNumbers(file.to_owned()));
     }
-    ASN.warn_if_old(file, built);
     Ok(built)
 }
 

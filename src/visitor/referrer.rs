@@ -1,12 +1,12 @@
-//! Where the visitor came from, out of `Referer`.
+//! Where the visitor came from, by `Referer`.
 //!
-//! A leaf of the enrich stage: a pure function of header bytes and of the operator's lists. `origin` knows the places,
-//! `places` those that an operator adds, `marks` what networks put on the links that lead out of them; this module
-//! reads the header, and decides whether the click was paid for or came from the branded domain itself. `spam` knows
-//! the referrers that nobody came from.
+//! A pure function of header bytes and of the operator's lists. `origin` has the built-in places, `places` those that
+//! the operator adds, `marks` the parameters that networks add to outgoing links; this module parses the header, and
+//! decides whether the click was paid for or came from the branded domain itself. `spam` has the hosts of forged
+//! referrers.
 //!
 //! Privacy: the query and the fragment of a referrer hold search terms, mail addresses and tokens. Neither is ever
-//! kept, and nor are userinfo and port. Bounds: `MAX_HOST` and `MAX_PATH`.
+//! kept, nor are userinfo and port. Bounds: `MAX_HOST` and `MAX_PATH`.
 
 mod marks;
 mod matomo;
@@ -22,22 +22,22 @@ pub use spam::Spammers;
 
 use crate::event::{Origin, OriginType, Referral};
 
-/// Bytes of the longest host name that DNS allows; what is longer is no host.
+/// Bytes of the longest host name that DNS allows.
 const MAX_HOST: usize = 253;
 
 /// Bytes of a referrer's path that are kept.
 const MAX_PATH: usize = 1024;
 
 /// The referral of a click; `None` when it is direct: when its `Referer` is empty, not of a known scheme, or without a
-/// host, and the short link has no mark of a network on it.
+/// host, and the query of the short link has no mark of a network.
 ///
-/// `short_link_query` is the raw query of the short link: the click id of an advertising network on it makes the
-/// origin paid. `link_host` is the branded domain: a referrer on the same host is internal, even with a click id, for
-/// then the id was handed on from an earlier click.
+/// `short_link_query` is the raw query of the short link: the click id of an advertising network in it makes the origin
+/// paid. `link_host` is the branded domain: a referrer on the same host is internal, even with a click id, which is
+/// then that of an earlier click.
 ///
-/// Applications of the networks send no `Referer`, but the marks tell which network it was. Its referral then has the
-/// network's host, and neither protocol nor path: an absent protocol says that the host was not sent, but known by a
-/// mark. `ios-app://` is not read: no browser on iOS sends it.
+/// Applications of the networks send no `Referer`, but the marks identify the network. The referral then has the host
+/// of the network, and neither protocol nor path: an absent protocol means that the host was not sent, but derived from
+/// a mark. `ios-app://` is not accepted: no browser on iOS sends it.
 pub fn referral<'a>(
     referer: &'a [u8],
     short_link_query: &[u8],
@@ -57,14 +57,14 @@ pub fn referral<'a>(
     if hostname.eq_ignore_ascii_case(link_host) {
         origin = Origin { kind: OriginType::Internal, name: None };
     } else if let Some(mark) = mark.filter(|mark| mark.kind == OriginType::Paid) {
-        // The referrer knows better where the advertisement stood; the mark knows who was paid.
+        // The referrer names the site of the advertisement, the mark the network that was paid.
         origin = Origin { kind: OriginType::Paid, name: origin.name.or(Some(mark.name)) };
     }
     let path = (!path.is_empty()).then(|| bounded_path(path));
     Some(Referral { hostname, protocol: Some(Cow::Borrowed(protocol)), path, origin: Some(origin) })
 }
 
-/// The host of a `Referer`, as its referral has it.
+/// The host of a `Referer`, the same as in its referral.
 pub fn host(referer: &[u8]) -> Option<Cow<'_, str>> {
     page(referer).map(|(_, host, _)| host)
 }
@@ -87,7 +87,7 @@ fn split_scheme(referer: &[u8]) -> Option<(&'static str, &[u8])> {
 
 /// The host of an authority, lower case, without userinfo, port and final dot.
 fn hostname(authority: &[u8]) -> Option<Cow<'_, str>> {
-    // Nearly always nothing but a name.
+    // Nearly always a plain name.
     let is_plain = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'-');
     if authority.iter().all(is_plain) {
         let host = authority.strip_suffix(b".").unwrap_or(authority);
@@ -115,11 +115,11 @@ fn hostname(authority: &[u8]) -> Option<Cow<'_, str>> {
     } else {
         Cow::Owned(host.to_lowercase())
     };
-    // Replaced bytes and lower-cased letters may be longer than what they stand for.
+    // Replaced bytes and lower-cased letters may be longer than the original.
     (lower.len() <= MAX_HOST).then_some(lower)
 }
 
-/// ASCII that no host contains: a header with it was written by hand, and its host means nothing.
+/// ASCII that no host contains: a header with it is forged, and its host means nothing.
 fn is_forbidden(byte: u8) -> bool {
     FORBIDDEN[usize::from(byte)]
 }
@@ -137,7 +137,7 @@ const FORBIDDEN: [bool; 256] = {
 
 fn bounded_path(path: &[u8]) -> Cow<'_, str> {
     let mut end = path.len().min(MAX_PATH);
-    // Not into the middle of a character; of what is no UTF-8, three bytes back are as good as any.
+    // Not in the middle of a character; of invalid UTF-8 at most three bytes are cut.
     while end + 4 > MAX_PATH && path.get(end).is_some_and(|byte| byte & 0xc0 == 0x80) {
         end -= 1;
     }
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_web_address_is_no_referral() {
+    fn an_invalid_web_address_is_no_referral() {
         for referer in [
             "",
             " ",
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_longer_than_dns_allows_is_none() {
+    fn a_host_longer_than_dns_allows_is_no_host() {
         assert!(read(&format!("https://{}", "a".repeat(MAX_HOST))).is_some());
         assert!(read(&format!("https://{}", "a".repeat(MAX_HOST + 1))).is_none());
         let replaced = [b"https://".to_vec(), vec![0xff; 100]].concat();
@@ -283,21 +283,21 @@ mod tests {
     }
 
     #[test]
-    fn without_a_referrer_a_mark_tells_the_network() {
+    fn without_a_referrer_a_mark_identifies_the_network() {
         for (referer, query, host, kind, name) in [
             ("", "utm_source=x&fbclid=IwAR0", "facebook.com", OriginType::Social, "facebook"),
             ("", "gclid=Cj0&fbclid=1", "google.com", OriginType::Paid, "google"),
             ("null", "ttclid=1", "tiktok.com", OriginType::Paid, "tiktok"),
             ("about:blank", "msclkid=1", "bing.com", OriginType::Paid, "bing"),
         ] {
-            let told = read_with(referer.as_bytes(), query.as_bytes(), "go.brand.com").unwrap();
+            let found = read_with(referer.as_bytes(), query.as_bytes(), "go.brand.com").unwrap();
             let expected = Referral {
                 hostname: host.into(),
                 protocol: None,
                 path: None,
                 origin: Some(Origin { kind, name: Some(name) }),
             };
-            assert_eq!(told, expected, "{query}");
+            assert_eq!(found, expected, "{query}");
         }
         for query in ["", "utm_source=facebook", "fbclid="] {
             assert_eq!(read_with(b"", query.as_bytes(), "go.brand.com"), None, "{query}");

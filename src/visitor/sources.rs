@@ -1,71 +1,27 @@
-//! What workers know from lists and databases of the operator: places, spam referrers, networks. Locations have a store
+//! What the operator's lists and databases say of visitors: referrers, spam referrers, networks. Locations have a store
 //! of their own, [`geo`](crate::visitor::geo).
 //!
-//! Each is read whole at the start, where a broken one keeps the edge from starting, and again at a reload, where it
-//! leaves the old one in service.
+//! Each is read as a whole, and replaced as a whole when its files are read again.
 
 use std::net::IpAddr;
 
 use crate::{
-    config,
-    files::{Reloadable, list::ListError, mmdb::DatabaseError},
+    files::Reloadable,
     visitor::{
-        network::{Network, Networks, NetworksError},
+        network::{Network, Networks},
         referrer::{self, Places, Spammers},
     },
 };
 
-/// Why a list or a database was not taken.
-#[derive(Debug, thiserror::Error)]
-pub enum SourceError {
-    #[error(transparent)]
-    List(#[from] ListError),
-    #[error(transparent)]
-    Networks(#[from] NetworksError),
-}
-
-impl SourceError {
-    /// Whether a file could not be read at all.
-    pub fn is_unread(&self) -> bool {
-        matches!(
-            self,
-            Self::List(ListError::Read { .. })
-                | Self::Networks(
-                    NetworksError::List(ListError::Read { .. }) | NetworksError::Database(DatabaseError::Read { .. })
-                )
-        )
-    }
-}
-
-/// What is in service, and the way to put another in its place.
+/// The current lists and databases; empty until some are published.
+#[derive(Default)]
 pub struct Sources {
-    pub places: Reloadable<Places, ListError>,
-    pub spammers: Reloadable<Spammers, ListError>,
-    pub networks: Reloadable<Networks, NetworksError>,
+    pub places: Reloadable<Places>,
+    pub spammers: Reloadable<Spammers>,
+    pub networks: Reloadable<Networks>,
 }
 
 impl Sources {
-    /// Reads everything for the first time.
-    ///
-    /// # Errors
-    /// See [`SourceError`].
-    pub fn open(config: &config::Enrich) -> Result<Self, SourceError> {
-        let (for_places, for_spammers, for_networks) = (config.clone(), config.clone(), config.clone());
-        Ok(Self {
-            places: Reloadable::open(move || Places::read(&for_places))?,
-            spammers: Reloadable::open(move || Spammers::read(for_spammers.spammers_file.as_deref()))?,
-            networks: Reloadable::open(move || Networks::read(&for_networks))?,
-        })
-    }
-
-    /// Everything that keeps [`Sources::open`] from it, for `clickedge check`.
-    pub fn problems(config: &config::Enrich) -> Vec<SourceError> {
-        let places = Places::read(config).err().map(SourceError::List);
-        let spammers = Spammers::read(config.spammers_file.as_deref()).err().map(SourceError::List);
-        let networks = Networks::read(config).err().map(SourceError::Networks);
-        [places, spammers, networks].into_iter().flatten().collect()
-    }
-
     /// The network of an address, for a thread that asks seldom.
     pub fn network(&self, address: IpAddr) -> Option<Network> {
         self.networks.peek().of(address)

@@ -1,5 +1,4 @@
 //! The binary as an operator runs it: arguments in, exit code and text out.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
 use std::{
     path::Path,
@@ -8,30 +7,30 @@ use std::{
 
 use serde_json::Value;
 
-/// What it said.
+/// Exit code and output of a run.
 #[derive(Debug)]
-pub struct Said {
+pub struct Outcome {
     pub code: i32,
     pub stdout: String,
     pub stderr: String,
 }
 
 /// Runs it.
-pub fn clickedge(arguments: &[&str]) -> Said {
+pub fn clickedge(arguments: &[&str]) -> Outcome {
     let mut command = Command::new(env!("CARGO_BIN_EXE_clickedge"));
     let Output { status, stdout, stderr } = command.args(arguments).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
-    Said { code: status.code().unwrap(), stdout: text(stdout), stderr: text(stderr) }
+    Outcome { code: status.code().unwrap(), stdout: text(stdout), stderr: text(stderr) }
 }
 
-/// Runs `spool` of an edge that lives in this folder, whether it runs or not.
-pub fn spool(dir: &Path, what: &str, arguments: &[&str]) -> Said {
+/// Runs `clickedge spool` on the folder of an edge, running or not.
+pub fn spool(dir: &Path, what: &str, arguments: &[&str]) -> Outcome {
     let config = dir.join("clickedge.toml");
     clickedge(&[&["spool", what, "--config", config.to_str().unwrap()], arguments].concat())
 }
 
-impl Said {
-    /// It succeeded and had nothing to complain about: what it printed.
+impl Outcome {
+    /// It succeeded without a word on standard error: what it printed.
     #[track_caller]
     pub fn ok(self) -> String {
         assert_eq!((self.code, self.stderr.as_str()), (0, ""), "{}", self.stdout);
@@ -50,10 +49,10 @@ impl Said {
         self.ok().lines().map(|line| serde_json::from_str(line).expect("an event")).collect()
     }
 
-    /// It failed with this code, printed nothing, and said this.
+    /// It failed with this code and message, and printed nothing else.
     #[track_caller]
     pub fn fails(&self, code: i32, message: &str) {
         assert_eq!((self.code, self.stdout.as_str()), (code, ""), "{}", self.stderr);
-        assert!(self.stderr.contains(message), "{} does not say {message:?}", self.stderr);
+        assert!(self.stderr.contains(message), "{} does not contain {message:?}", self.stderr);
     }
 }

@@ -1,5 +1,4 @@
-//! Clicks that can be told apart: each carries a nonce in its query, which comes back in its event.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
+//! Clicks that can be distinguished: each carries a nonce in its query, which comes back in its event.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,14 +8,14 @@ use std::{
 
 use serde_json::Value;
 
-use crate::common::{self, CHROME, Edge};
+use super::{CHROME, Edge, connect};
 
 /// A browser that keeps its connection open.
 pub struct Visitor(BufReader<TcpStream>);
 
 impl Visitor {
     pub fn connect(address: SocketAddr) -> Self {
-        let stream = common::connect(None, address).expect("a connection");
+        let stream = connect(None, address).expect("a connection");
         stream.set_nodelay(true).unwrap();
         Self(BufReader::new(stream))
     }
@@ -75,7 +74,7 @@ pub fn assert_exactly_once(events: &[Value], clicks: &[String]) {
     assert_eq!(events.len(), clicks.len(), "there are events of no click");
 }
 
-/// Like [`assert_exactly_once`], but there may be events of other clicks, once each: their answer went astray.
+/// Like [`assert_exactly_once`], but there may be events of other clicks, once each: their answer was not read.
 #[track_caller]
 pub fn assert_at_least_once(events: &[Value], clicks: &[String]) {
     let mut times: BTreeMap<String, usize> = BTreeMap::new();

@@ -1,7 +1,6 @@
-//! A sound feed, everything that can be wrong with one, and what must be said about it.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
+//! A valid feed, everything that can be wrong with one, and what must be reported.
 
-use crate::feed::{Files, Series, event};
+use super::feed::{Files, Series, event};
 
 /// Two hours of one feed at one edge, and the beginning of a third.
 pub struct World {
@@ -41,13 +40,13 @@ impl World {
     }
 }
 
-/// Does damage and returns the key that the complaint is about.
+/// Does damage and returns the key that the report must name.
 pub type Damage = fn(&mut World) -> String;
 
 /// What is done, and every line that must be printed: `KEY` stands for the key that the damage returned.
 pub const DAMAGES: [(&str, Damage, &[&str]); 22] = [
-    ("an object is gone", |w| remove(w, 2), &["missing: KEY: expected 3 events in "]),
-    ("the last object is gone", |w| remove(w, 7), &["missing: KEY: expected 3 events in "]),
+    ("an object is missing", |w| remove(w, 2), &["missing: KEY: expected 3 events in "]),
+    ("the last object is missing", |w| remove(w, 7), &["missing: KEY: expected 3 events in "]),
     ("gzip is truncated", |w| damage(w, 1, |body| body.truncate(body.len() - 9)), &["size: KEY: expected "]),
     ("zstd is truncated", |w| damage(w, 5, |body| body.truncate(20)), &["size: KEY: expected "]),
     ("text is truncated", |w| damage(w, 3, |body| body.truncate(100)), &["size: KEY: expected "]),
@@ -183,7 +182,7 @@ pub fn gaps(world: &mut World) -> String {
     gap(world)
 }
 
-/// Somebody else's object in an hour whose manifest lists larger numbers.
+/// A foreign object in an hour whose manifest lists larger numbers.
 pub fn unlisted(world: &mut World) -> String {
     let mut other = Series::new("all", "fra1");
     (0..5).for_each(|_| other.skip());

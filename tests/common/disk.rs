@@ -1,5 +1,4 @@
-//! Disks that fail on demand. All of them need root; where they cannot be had the reason is given, and a test skips.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
+//! Disks that fail on demand. All of them need root; where they are not available, a test prints the reason and skips.
 
 use std::{
     fs::{self, File},
@@ -9,7 +8,7 @@ use std::{
     thread,
 };
 
-/// Runs a command, and gives what it complained about.
+/// Runs a command. An error is what it printed.
 fn run(program: &str, arguments: &[&str], path: &Path) -> Result<(), String> {
     match Command::new(program).args(arguments).arg(path).output() {
         Ok(output) if output.status.success() => Ok(()),
@@ -18,7 +17,7 @@ fn run(program: &str, arguments: &[&str], path: &Path) -> Result<(), String> {
     }
 }
 
-/// A small file system in memory; gone when dropped.
+/// A small file system in memory, unmounted when dropped.
 pub struct SmallDisk(PathBuf);
 
 impl SmallDisk {
@@ -108,7 +107,7 @@ impl Volume {
         run("mount", &["-o", "loop", &self.image.display().to_string()], &self.at)
     }
 
-    /// Lets the file system give up: every write fails from now on, also through files that are open.
+    /// Aborts the file system: every write fails from now on, also through files that are open.
     pub fn abort(&self) -> Result<(), String> {
         run("mount", &["-o", "remount,abort"], &self.at)
     }
@@ -116,7 +115,7 @@ impl Volume {
     /// Checks and mounts it again, after its last user has gone.
     pub fn repair(&self) -> Result<(), String> {
         run("umount", &[], &self.at)?;
-        // It exits with 1 when it has mended something.
+        // It exits with 1 when it has repaired something.
         let _ = run("e2fsck", &["-fy"], &self.image);
         self.attach()
     }

@@ -1,5 +1,4 @@
 //! A delivered feed, built by hand: objects of every format and the manifests that list them.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
 use std::{collections::BTreeMap, fs, io::Write, path::Path};
 
@@ -26,7 +25,7 @@ pub fn event(pop: &str, hour: u64, n: u64) -> String {
     event_at(pop, DAY_SECS + hour * 3_600 + n, n)
 }
 
-/// The event of a second, told apart by `n` from others.
+/// The event of a second; `n` distinguishes it from others.
 pub fn event_at(pop: &str, secs: u64, n: u64) -> String {
     let pop_bits = pop.bytes().fold(0_u128, |bits, byte| bits * 31 + u128::from(byte)) & 0xffff_ffff;
     let id = (u128::from(secs * 1_000) << 80) | (7 << 76) | (2 << 62) | (pop_bits << 24) | u128::from(n);

@@ -1,10 +1,9 @@
 //! The judge: holds what lies in the buckets against the ledger of what was clicked.
 //!
-//! It finds clicks that were answered and are lost, that were delivered twice or were never made, events of one click
+//! It reports clicks that were answered and are lost, that were delivered twice or were never made, events of one click
 //! that differ between feeds, objects that cannot be read and events in the wrong partition. A click whose answer was
-//! not read may have become an event or not: such events are counted as astray. Where everything must be there, the
+//! not read may have become an event or not: such events are counted as unanswered. Where everything must be there, the
 //! manifests must prove it, too.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -18,14 +17,10 @@ use std::{
 
 use serde::Deserialize;
 
-use crate::{
-    clicks::of_feed,
-    common::{Edge, PATIENCE, Stopped},
-    load::Ledger,
-};
+use super::{Edge, Stopped, TIMEOUT, clicks::of_feed, load::Ledger};
 
-/// Faults that are told one by one.
-const TOLD: usize = 12;
+/// Faults that are printed one by one.
+const PRINTED: usize = 12;
 
 /// Where a feed's objects end up: a folder, that of an S3 bucket included.
 #[derive(Clone, Debug)]
@@ -63,7 +58,7 @@ struct Query {
     n: Vec<String>,
 }
 
-/// What was found.
+/// The result of a case.
 #[derive(Default)]
 pub struct Verdict {
     pub case: String,
@@ -71,7 +66,7 @@ pub struct Verdict {
     pub delivered: BTreeMap<String, usize>,
     pub objects: usize,
     /// Events of clicks whose answer was not read, over all feeds.
-    pub astray: usize,
+    pub unanswered: usize,
     /// Per feed, the nonces of answered clicks that are in no object.
     pub lost: BTreeMap<String, HashSet<String>>,
     pub duplicated: usize,
@@ -99,7 +94,7 @@ impl fmt::Display for Verdict {
             self.lost(),
             self.duplicated,
             self.invented,
-            self.astray,
+            self.unanswered,
             self.refused,
             self.broken
         )?;
@@ -124,7 +119,7 @@ impl Verdict {
             let left: Vec<_> = left
                 .filter(|entry| entry.file_name() != "sessions" && entry.metadata().unwrap().len() > 4_096)
                 .collect();
-            assert!(left.is_empty(), "a clean stop left rings, and client addresses in them: {left:?}");
+            assert!(left.is_empty(), "a clean stop left rings, with client addresses in them: {left:?}");
         }
     }
 
@@ -137,7 +132,7 @@ impl Verdict {
     }
 
     fn fault(&mut self, fault: impl FnOnce() -> String) {
-        if self.faults.len() < TOLD {
+        if self.faults.len() < PRINTED {
             self.faults.push(fault());
         }
     }
@@ -175,7 +170,7 @@ pub fn judge(case: &str, ledger: &Ledger, buckets: &[Bucket]) -> Verdict {
                     verdict.fault(|| format!("lost: {nonce} of round {} is not in {}", click.round, bucket.feed));
                     lost.insert(nonce.clone());
                 }
-                (true, None) => verdict.astray += 1,
+                (true, None) => verdict.unanswered += 1,
                 _ => {}
             }
         }
@@ -372,13 +367,13 @@ impl fmt::Display for Numbers {
 }
 
 /// Clicks once more, waits until nothing is under way any more, and checks that the account balances. Returns the
-/// numbers of that moment. It takes as long as it takes, but no step may take longer than [`PATIENCE`].
+/// numbers of that moment. It takes as long as it takes, but no step may take longer than [`TIMEOUT`].
 #[track_caller]
 pub fn settle(edge: &Edge, ledger: &mut Ledger, buckets: &[Bucket]) -> Numbers {
     let nonce = format!("fresh-{}", ledger.clicks.len());
     ledger.click(edge.address, &nonce, "");
     let fresh = |bucket: &Bucket| objects(&bucket.path).iter().rev().any(|path| nonces_of(path).contains(&nonce));
-    let (mut best, mut until) = (i64::MAX, Instant::now() + PATIENCE);
+    let (mut best, mut until) = (i64::MAX, Instant::now() + TIMEOUT);
     loop {
         let numbers = Numbers::of(edge);
         let (under_way, imbalance) = (numbers.under_way(buckets), numbers.imbalance(buckets));
@@ -387,7 +382,7 @@ pub fn settle(edge: &Edge, ledger: &mut Ledger, buckets: &[Bucket]) -> Numbers {
             return numbers;
         }
         if under_way < best {
-            (best, until) = (under_way, Instant::now() + PATIENCE);
+            (best, until) = (under_way, Instant::now() + TIMEOUT);
         }
         assert!(
             Instant::now() < until,

@@ -1,8 +1,7 @@
-//! Load that remembers: visitors on connections of their own, and a ledger of every click that they sent.
+//! Load with a memory: visitors on connections of their own, and a ledger of every click that they sent.
 //!
 //! A click is written into the ledger before its first byte is sent, and marked when the last byte of its redirect has
 //! been read. So the ledger is right at every moment at which the edge may die.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
 use std::{
     collections::HashMap,
@@ -18,7 +17,7 @@ use std::{
 
 use memchr::memmem;
 
-use crate::common::CHROME;
+use super::CHROME;
 
 /// How long an answer may take. A redirect that waits for a disk or a store takes longer.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -94,7 +93,7 @@ struct Shared {
     received: AtomicU64,
 }
 
-/// Visitors that click until they are told to stop, through all deaths and restarts of the edge.
+/// Visitors that click until they are stopped, through all deaths and restarts of the edge.
 pub struct Load {
     shared: Arc<Shared>,
     visitors: Vec<JoinHandle<Ledger>>,

@@ -1,7 +1,5 @@
 //! An S3 server inside the test process: files in a folder, real signature checks, and faults on demand.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
-#[path = "s3/service.rs"]
 mod service;
 
 use std::{
@@ -16,7 +14,6 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinHandle};
 
-use crate::common;
 use service::{State, accept};
 
 /// The keys in the credentials file.
@@ -43,7 +40,7 @@ pub enum Fault {
     Forbidden(String),
     /// Takes requests and never answers.
     Silent,
-    /// Stores, and hangs up instead of saying so. Refusals still get through.
+    /// Stores, and hangs up instead of answering. Rejections still get through.
     LostAnswer,
     /// Resets the connection after the first part of the body.
     Reset,
@@ -132,7 +129,7 @@ impl S3 {
         self.dir.path().join("credentials")
     }
 
-    /// Writes the credentials file anew.
+    /// Replaces the credentials file.
     pub fn write_credentials(&self, key: &str, secret: &str) {
         let text = format!("[default]\naws_access_key_id = {key}\naws_secret_access_key = {secret}\n");
         fs::write(self.credentials_file(), text).unwrap();
@@ -147,7 +144,7 @@ impl S3 {
         self.state.root.join(bucket)
     }
 
-    /// Breaks or mends the server, from the next request on.
+    /// Sets the fault, or none, from the next request on.
     pub fn set(&self, fault: Fault) {
         *self.state.fault.lock().unwrap() = fault;
     }
@@ -200,7 +197,7 @@ impl S3 {
     /// The keys of a bucket's objects, sorted.
     pub fn objects(&self, bucket: &str) -> Vec<String> {
         let root = self.state.root.join(bucket);
-        let keys = common::objects_below(&root).into_iter().map(|path| path.strip_prefix(&root).unwrap().to_owned());
+        let keys = super::objects_below(&root).into_iter().map(|path| path.strip_prefix(&root).unwrap().to_owned());
         let mut keys: Vec<_> = keys.map(|key| key.to_str().unwrap().to_owned()).collect();
         keys.sort();
         keys
@@ -208,7 +205,7 @@ impl S3 {
 
     /// The events in a bucket, in the order of its keys.
     pub fn events(&self, bucket: &str) -> Vec<Value> {
-        common::events_below(&self.state.root.join(bucket))
+        super::events_below(&self.state.root.join(bucket))
     }
 }
 

@@ -1,5 +1,4 @@
 //! Clients and certificates for TLS.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
 use std::{fs, net::TcpStream, path::Path, sync::Arc};
 
@@ -51,7 +50,7 @@ impl ServerCertVerifier for AnyCertificate {
     }
 }
 
-/// Speaks TLS on a connection, and takes any certificate. Nothing is said before the first write.
+/// Speaks TLS on a connection, and takes any certificate. Nothing is sent before the first write.
 pub fn client(socket: TcpStream, sni: Option<&str>) -> StreamOwned<ClientConnection, TcpStream> {
     let mut config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
         .with_safe_default_protocol_versions()
@@ -60,7 +59,7 @@ pub fn client(socket: TcpStream, sni: Option<&str>) -> StreamOwned<ClientConnect
         .with_custom_certificate_verifier(Arc::new(AnyCertificate))
         .with_no_client_auth();
     config.enable_sni = sni.is_some();
-    start(config, sni.unwrap_or("nobody.example"), socket)
+    start(config, sni.unwrap_or("unknown.example"), socket)
 }
 
 /// The same, and takes no certificate at all.

@@ -4,13 +4,12 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use crate::{
-    common::{Edge, PATIENCE},
-    finish_with,
+use super::{finish_with, setting};
+use crate::common::{
+    Edge, TIMEOUT,
     judge::{Bucket, Numbers, settle},
     load::{Ledger, Load, Pace},
     s3::{Fault, S3},
-    setting,
 };
 
 /// What the process may need at its peak, in a debug build.
@@ -52,7 +51,7 @@ fn a_backlog_larger_than_memory_is_delivered_within_a_bounded_memory() {
         let before = bytes_below(&spool);
         let load = Load::start(edge.address, &format!("backlog-{round}"), PACE);
         load.round(round);
-        let until = std::time::Instant::now() + PATIENCE.max(Duration::from_secs(target >> 20));
+        let until = std::time::Instant::now() + TIMEOUT.max(Duration::from_secs(target >> 20));
         // Six deaths on the way, as a backlog of one run would be easy.
         while bytes_below(&spool) < target && bytes_below(&spool) < before + target / 6 {
             assert!(std::time::Instant::now() < until, "the backlog grows no more: {} bytes", bytes_below(&spool));

@@ -4,11 +4,11 @@
 
 use std::{fs, path::Path, thread, time::Duration};
 
-use crate::{
-    finish, judge,
+use super::{finish, two_feeds};
+use crate::common::{
+    judge,
     load::{LIGHT, Load},
     s3::S3,
-    two_feeds,
 };
 
 const LIBRARIES: [&str; 3] = [
@@ -31,7 +31,7 @@ fn a_clock_that_jumps_costs_no_click_and_doubles_none() {
     };
     let s3 = S3::start();
     let (builder, buckets) = two_feeds(&s3);
-    // A store refuses a signature of another hour: its feed waits until the clock is right, and no stop waits for it.
+    // A store rejects a signature of another hour: its feed waits until the clock is right, and no stop waits for it.
     let builder = builder.section("[shutdown]\ngrace_secs = 1\ndrain_secs = 1");
     let clock = builder.dir().join("clock");
     let set = |offset: &str| fs::write(&clock, offset).unwrap();
@@ -58,7 +58,7 @@ fn a_clock_that_jumps_costs_no_click_and_doubles_none() {
         edge = stopped.restart_with(&env);
         load.wait_for(50);
     }
-    // And amid the run: an object is open when its clock jumps.
+    // And during the run: an object is open when its clock jumps.
     for (round, offset) in [(6, "+3600"), (7, "+0"), (8, "-3600"), (9, "+7200"), (10, "+0")] {
         load.round(round);
         set(offset);

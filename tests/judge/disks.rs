@@ -1,15 +1,14 @@
-//! Case C: a disk that is full, frozen or read-only, and comes back: redirects go on, clicks wait in the rings, and
+//! Case C: a disk that is full, frozen or read-only, and comes back: redirects continue, clicks wait in the rings, and
 //! what does not fit into them is counted.
 
 use std::{thread, time::Duration};
 
-use crate::{
+use super::{finish, finish_with, two_feeds};
+use crate::common::{
     disk::{Frozen, SmallDisk, Volume},
-    finish, finish_with,
     judge::Numbers,
     load::{LIGHT, Load, Pace},
     s3::S3,
-    two_feeds,
 };
 
 /// The smallest journal that the configuration takes: it has to fit on these disks.
@@ -21,9 +20,9 @@ const AWAY: Duration = Duration::from_millis(1_500);
 /// A disk that is large enough for what a case writes, and fills fast.
 const KIB: usize = 64 << 10;
 
-/// Redirects go on for a while.
+/// Redirects continue for a while.
 #[track_caller]
-fn redirects_go_on(load: &Load) {
+fn redirects_continue(load: &Load) {
     load.wait_for(20);
     thread::sleep(AWAY);
     load.wait_for(20);
@@ -43,10 +42,10 @@ fn a_full_disk_costs_no_click_and_doubles_none() {
     for round in [2, 4] {
         load.round(round);
         disk.fill();
-        redirects_go_on(&load);
+        redirects_continue(&load);
         load.round(round + 1);
         disk.free();
-        redirects_go_on(&load);
+        redirects_continue(&load);
     }
     assert_eq!(Numbers::of(&edge).dropped(), 0, "nothing is dropped as the rings have room");
     finish("a full disk", edge, load, &buckets).assert_exactly_once();
@@ -65,7 +64,7 @@ fn a_kill_on_a_full_disk_costs_no_click_and_doubles_none() {
     load.wait_for(50);
     load.round(2);
     disk.fill();
-    redirects_go_on(&load);
+    redirects_continue(&load);
     let stopped = edge.kill();
     disk.free();
     load.round(3);
@@ -108,7 +107,7 @@ fn rings_that_overflow_count_what_they_cannot_take() {
     }
 }
 
-/// As a disk that lets nobody make or rename a file: an open segment of the journal can still be written.
+/// Like a disk on which no file can be made or renamed: an open segment of the journal can still be written.
 #[test]
 fn folders_that_are_frozen_for_a_while_cost_no_click_and_double_none() {
     let s3 = S3::start();
@@ -122,15 +121,15 @@ fn folders_that_are_frozen_for_a_while_cost_no_click_and_double_none() {
         Ok(frozen) => frozen,
         Err(error) => return eprintln!("skipped: no folder can be frozen here: {error}"),
     };
-    redirects_go_on(&load);
+    redirects_continue(&load);
     drop(frozen);
     load.round(3);
-    redirects_go_on(&load);
+    redirects_continue(&load);
     assert_eq!(Numbers::of(&edge).dropped(), 0, "nothing is dropped as the rings have room");
     finish("frozen folders", edge, load, &buckets).assert_exactly_once();
 }
 
-/// A file system turns read-only under its open files after an error of its disk. A kernel refuses `remount,ro` while
+/// A file system turns read-only under its open files after an error of its disk. The kernel denies `remount,ro` while
 /// files are open for writing, so an ext4 on an image file is aborted; it comes back by another mount, which only a
 /// new process sees.
 #[test]
@@ -152,7 +151,7 @@ fn a_file_system_that_turns_read_only_costs_no_click_and_doubles_none() {
     }
     load.round(2);
     load.resume();
-    redirects_go_on(&load);
+    redirects_continue(&load);
     let stopped = edge.kill();
     if let Err(error) = volume.repair() {
         return eprintln!("skipped: the file system cannot be mounted again: {error}");

@@ -1,4 +1,4 @@
-//! Case A: `SIGKILL` at random moments under load, now and then amid a clean stop, and amid the recovery from the one
+//! Case A: `SIGKILL` at random moments under load, sometimes during a clean stop, and during the recovery from the one
 //! before. The same with `SIGTERM` shows that it is the kills that cost something, if anything does.
 //!
 //! `JUDGE_KILLS` sets the rounds, `JUDGE_SEED` repeats a run's moments.
@@ -7,12 +7,11 @@ use std::{ops::Range, thread, time::Duration};
 
 use fastrand::Rng;
 
-use crate::{
-    common::{Edge, Stopped},
-    finish,
+use super::{finish, setting, two_feeds};
+use crate::common::{
+    Edge, Stopped,
     load::{BRISK, Load},
     s3::{Fault, S3},
-    setting, two_feeds,
 };
 
 #[test]
@@ -52,16 +51,16 @@ fn deaths(signal: &str, rounds: u32) {
     s3.set(Fault::Healthy);
     load.round(rounds + 1);
     load.wait_for(20);
-    let case = format!("{rounds} times SIG{signal}, {in_recovery} more amid recovery, seed {seed}");
+    let case = format!("{rounds} times SIG{signal}, {in_recovery} more during recovery, seed {seed}");
     finish(&case, edge, load, &buckets).assert_exactly_once();
 }
 
-/// Lets it live for a moment, and ends it.
+/// Ends the edge after a moment.
 fn death(edge: Edge, signal: &str, round: u32, millis: Range<u64>, random: &mut Rng) -> Stopped {
     let alive = Duration::from_millis(random.u64(millis));
     thread::sleep(alive);
     if random.u8(..5) == 0 {
-        // As a service manager that loses patience amid a stop.
+        // Like a service manager whose stop timeout has passed.
         edge.signal("TERM");
         thread::sleep(Duration::from_millis(random.u64(..300)));
     }

@@ -3,12 +3,12 @@
 
 use std::{thread, time::Duration};
 
-use crate::{
+use super::{setting, two_feeds};
+use crate::common::{
     disk::SmallDisk,
     judge::Numbers,
     load::{Load, Pace},
     s3::{Fault, S3},
-    setting, two_feeds,
 };
 
 const PACE: Pace = Pace { connections: 2, pause: Duration::from_micros(500), noise: 2_000 };

@@ -7,12 +7,11 @@ use std::{
 
 use clickedge::runtime::failpoint::FAIL_POINTS;
 
-use crate::{
-    common::{Edge, Stopped},
-    finish, judge,
+use super::{finish, two_feeds};
+use crate::common::{
+    Edge, Stopped, judge,
     load::{LIGHT, Load},
     s3::S3,
-    two_feeds,
 };
 
 /// Every point is passed within seconds.

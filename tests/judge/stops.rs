@@ -1,20 +1,19 @@
-//! Case F: stops amid load with the store down, events as long as they can be, and more clicks than the journal holds.
+//! Case F: stops under load with the store down, events as long as they can be, and more clicks than the journal holds.
 
 use std::time::Duration;
 
-use crate::{
-    common::CHROME,
-    finish, finish_with, judge,
-    judge::{Bucket, Numbers},
+use super::{finish, finish_with, two_feeds};
+use crate::common::{
+    CHROME,
+    judge::{self, Bucket, Numbers},
     load::{Click, Client, LIGHT, Ledger, Load, Pace},
     s3::{Fault, S3},
-    two_feeds,
 };
 
 const HASTY: &str = "[shutdown]\ngrace_secs = 1\ndrain_secs = 1";
 
 #[test]
-fn stops_amid_load_with_the_store_down_cost_no_click_and_double_none() {
+fn stops_under_load_with_the_store_down_cost_no_click_and_double_none() {
     let s3 = S3::start();
     let (builder, buckets) = two_feeds(&s3);
     let mut edge = builder.section(HASTY).start();
@@ -73,7 +72,7 @@ fn an_event_of_any_length_is_delivered_or_counted_as_too_large() {
         if status == 302 {
             ledger.clicks.insert(nonce, Click { round: number as u32, micros: Some(0) });
         } else {
-            // A request may be refused for its length, but not by a redirect that is then no click.
+            // A request may be rejected for its length, but not by a redirect that is then no click.
             assert!((400..500).contains(&status), "{what} got {status}");
             println!("{what} ({} bytes of query) got {status}", query.len());
         }
@@ -99,7 +98,7 @@ fn an_event_of_any_length_is_delivered_or_counted_as_too_large() {
 }
 
 #[test]
-fn a_worker_that_panics_loses_that_click_counts_it_and_goes_on() {
+fn a_worker_that_panics_loses_that_click_counts_it_and_continues() {
     let s3 = S3::start();
     let (builder, buckets) = two_feeds(&s3);
     let edge = builder.env("CLICKEDGE_PANIC_AT", "enriched:100").start();
@@ -149,7 +148,7 @@ fn more_clicks_than_the_journal_holds_are_delivered_or_counted() {
 }
 
 #[test]
-fn the_judge_finds_what_is_wrong() {
+fn the_judge_reports_what_is_wrong() {
     use std::{fs, io::Write};
     let dir = tempfile::tempdir().unwrap();
     let put = |name: &str, lines: &[(&str, &str)]| {
@@ -174,7 +173,7 @@ fn the_judge_finds_what_is_wrong() {
     fs::write(dir.path().join("dt=2026-11-23/hour=09/c.ndjson.gz"), "no gzip").unwrap();
     let verdict = judge::judge("itself", &ledger, &[Bucket::new("all", dir.path())]);
     assert_eq!(verdict.lost["all"].iter().collect::<Vec<_>>(), ["lost"]);
-    // The second event of `twice` has another id than the first: that is told apart.
+    // The second event of `twice` has another id than the first: that is reported separately.
     let found = [verdict.duplicated, verdict.invented, verdict.astray, verdict.broken, verdict.delivered["all"]];
     assert_eq!(found, [1, 1, 1, 2, 4], "{verdict}");
 }

@@ -1,7 +1,7 @@
 //! Case D: damage to the files of the spool and of the rings, done between a kill and the next start.
 //!
-//! The edge starts by itself and goes on, moves what it cannot use to `quarantine/` and says so, and loses at most
-//! what stood in the damaged bytes. Events stand in the journal as JSON, so their nonces tell where they stand.
+//! The edge starts without help, moves what it cannot use to `quarantine/`, logs that, and loses at most what was in
+//! the damaged bytes. Events stand in the journal as JSON, so their nonces show where they are.
 
 use std::{
     collections::HashSet,
@@ -14,13 +14,12 @@ use std::{
 
 use aho_corasick::{AhoCorasick, MatchKind};
 
-use crate::{
-    common::{Edge, Stopped},
+use super::{finish_with, outbox};
+use crate::common::{
+    Edge, Stopped,
     disk::SmallDisk,
-    finish_with,
     judge::{self, Bucket, Numbers, Verdict},
     load::{LIGHT, Ledger, Load},
-    outbox,
     s3::{Fault, S3},
 };
 
@@ -30,34 +29,34 @@ const LONGEST: usize = 8 << 10;
 /// A cut that is shorter than any event.
 const CUT: usize = 100;
 
-/// What is said of a damage, besides that the edge starts, that nothing comes twice and that a fresh click flows.
+/// What holds for a damage, besides that the edge starts, that nothing comes twice and that a fresh click flows.
 struct Damage {
     /// Clicks that may be lost.
     at_risk: HashSet<String>,
     /// How many of them.
     most: usize,
-    /// What an operator must find.
-    told: Told,
+    /// What the operator must see.
+    report: Report,
 }
 
 impl Damage {
     /// All of these may be lost.
-    fn of(at_risk: HashSet<String>, told: Told) -> Self {
-        Self { most: at_risk.len(), at_risk, told }
+    fn of(at_risk: HashSet<String>, report: Report) -> Self {
+        Self { most: at_risk.len(), at_risk, report }
     }
 
     /// One of these may be lost: the damaged bytes are those of one event.
-    fn of_one(at_risk: HashSet<String>, told: Told) -> Self {
-        Self { most: 1, at_risk, told }
+    fn of_one(at_risk: HashSet<String>, report: Report) -> Self {
+        Self { most: 1, at_risk, report }
     }
 
-    fn harmless(told: Told) -> Self {
-        Self::of(HashSet::new(), told)
+    fn harmless(report: Report) -> Self {
+        Self::of(HashSet::new(), report)
     }
 }
 
-enum Told {
-    /// The damaged part is in `quarantine/`, and the log tells of it.
+enum Report {
+    /// The damaged part is in `quarantine/`, and the log reports it.
     Quarantined,
     /// The log has a line of level WARN or ERROR with this in it.
     Logged(String),
@@ -111,7 +110,7 @@ const JOURNAL: [(&str, Surgery); 7] = [
         let cut = end - CUT;
         let at_risk = nonces_around(&last, cut..end, clicks);
         fs::OpenOptions::new().write(true).open(&last).unwrap().set_len(cut as u64).unwrap();
-        Damage::of_one(at_risk, Told::Nothing)
+        Damage::of_one(at_risk, Report::Nothing)
     }),
     ("a tail of zeros", |dir, clicks| {
         let last = segments(dir).pop().unwrap();
@@ -120,7 +119,7 @@ const JOURNAL: [(&str, Surgery); 7] = [
         let at_risk = nonces_around(&last, end - CUT..end, clicks);
         bytes[end - CUT..end].fill(0);
         fs::write(&last, bytes).unwrap();
-        Damage::of_one(at_risk, Told::Nothing)
+        Damage::of_one(at_risk, Report::Nothing)
     }),
     ("a flipped byte", |dir, clicks| {
         let segment = middle(dir);
@@ -129,30 +128,30 @@ const JOURNAL: [(&str, Surgery); 7] = [
         let at_risk = nonces_around(&segment, at..at + 1, clicks);
         bytes[at] ^= 0x55;
         fs::write(&segment, bytes).unwrap();
-        Damage::of_one(at_risk, Told::Quarantined)
+        Damage::of_one(at_risk, Report::Quarantined)
     }),
     ("an empty segment", |dir, clicks| {
         let segment = middle(dir);
         let at_risk = nonces_in(&segment, clicks);
         fs::write(&segment, "").unwrap();
-        Damage::of(at_risk, Told::Nothing)
+        Damage::of(at_risk, Report::Nothing)
     }),
     ("a missing segment", |dir, clicks| {
         let segment = middle(dir);
         let at_risk = nonces_in(&segment, clicks);
         fs::remove_file(&segment).unwrap();
-        Damage::of(at_risk, Told::Logged("missing".into()))
+        Damage::of(at_risk, Report::Logged("missing".into()))
     }),
     ("foreign files in the journal", |dir, _| {
         let journal = dir.join("spool/journal");
         fs::write(journal.join("notes.txt"), "a colleague was here").unwrap();
         fs::create_dir(journal.join("folder")).unwrap();
-        Damage::harmless(Told::Logged("notes.txt".into()))
+        Damage::harmless(Report::Logged("notes.txt".into()))
     }),
     ("a segment of noise", |dir, _| {
         let noise: Vec<u8> = (0..100_000).map(|_| fastrand::u8(..)).collect();
         fs::write(dir.join("spool/journal/0000009999.journal"), noise).unwrap();
-        Damage::harmless(Told::Quarantined)
+        Damage::harmless(Report::Quarantined)
     }),
 ];
 
@@ -171,12 +170,12 @@ const OUTBOX: [(&str, Surgery); 6] = [
         let (object, at_risk) = object(dir);
         let length = fs::metadata(&object).unwrap().len();
         fs::OpenOptions::new().write(true).open(&object).unwrap().set_len(length / 2).unwrap();
-        Damage::of(at_risk, Told::Quarantined)
+        Damage::of(at_risk, Report::Quarantined)
     }),
     ("an empty object", |dir, _| {
         let (object, at_risk) = object(dir);
         fs::write(&object, "").unwrap();
-        Damage::of(at_risk, Told::Quarantined)
+        Damage::of(at_risk, Report::Quarantined)
     }),
     ("an object with a flipped byte", |dir, _| {
         let (object, at_risk) = object(dir);
@@ -184,12 +183,12 @@ const OUTBOX: [(&str, Surgery); 6] = [
         let middle = bytes.len() / 2;
         bytes[middle] ^= 0x55;
         fs::write(&object, bytes).unwrap();
-        Damage::of(at_risk, Told::Quarantined)
+        Damage::of(at_risk, Report::Quarantined)
     }),
     ("a missing object", |dir, _| {
         let (object, at_risk) = object(dir);
         fs::remove_file(&object).unwrap();
-        Damage::of(at_risk, Told::Nothing)
+        Damage::of(at_risk, Report::Nothing)
     }),
     ("foreign files in the outbox", |dir, _| {
         let outbox = dir.join("spool/outbox");
@@ -197,14 +196,14 @@ const OUTBOX: [(&str, Surgery); 6] = [
         fs::write(outbox.join("all/notes.txt"), "a colleague was here, too").unwrap();
         fs::create_dir_all(outbox.join("of-no-feed")).unwrap();
         fs::write(outbox.join("of-no-feed/a.txt"), "of a feed that is gone").unwrap();
-        Damage::harmless(Told::Logged("notes.txt".into()))
+        Damage::harmless(Report::Logged("notes.txt".into()))
     }),
     ("a foreign object", |dir, _| {
         let (object, _) = object(dir);
-        // Its name is one of an object; what it holds is none.
+        // It has the name of an object, and no events in it.
         let name = object.file_name().unwrap().to_str().unwrap().replace("00000", "00007");
         fs::write(object.with_file_name(name), "no object").unwrap();
-        Damage::harmless(Told::Quarantined)
+        Damage::harmless(Report::Quarantined)
     }),
 ];
 
@@ -228,20 +227,20 @@ const RINGS: [(&str, Surgery); 5] = [
     ("no rings, as after a reboot", |dir, clicks| {
         fs::remove_dir_all(dir).unwrap();
         fs::create_dir(dir).unwrap();
-        Damage::of(clicks.iter().cloned().collect(), Told::Nothing)
+        Damage::of(clicks.iter().cloned().collect(), Report::Nothing)
     }),
     ("rings cut in half", |dir, clicks| {
         for ring in rings(dir) {
             let ring = fs::OpenOptions::new().write(true).open(ring).unwrap();
             ring.set_len(ring.metadata().unwrap().len() / 2).unwrap();
         }
-        Damage::of(clicks.iter().cloned().collect(), Told::Nothing)
+        Damage::of(clicks.iter().cloned().collect(), Report::Nothing)
     }),
     ("empty rings", |dir, clicks| {
         for ring in rings(dir) {
             fs::write(ring, "").unwrap();
         }
-        Damage::of(clicks.iter().cloned().collect(), Told::Nothing)
+        Damage::of(clicks.iter().cloned().collect(), Report::Nothing)
     }),
     ("rings that begin with noise", |dir, clicks| {
         for ring in rings(dir) {
@@ -249,16 +248,16 @@ const RINGS: [(&str, Surgery); 5] = [
             let ring = fs::OpenOptions::new().write(true).open(ring).unwrap();
             std::os::unix::fs::FileExt::write_all_at(&ring, &noise, 0).unwrap();
         }
-        Damage::of(clicks.iter().cloned().collect(), Told::Nothing)
+        Damage::of(clicks.iter().cloned().collect(), Report::Nothing)
     }),
     ("foreign files among the rings", |dir, _| {
         fs::write(dir.join("notes.txt"), "a colleague was here").unwrap();
         fs::create_dir(dir.join("folder")).unwrap();
-        Damage::harmless(Told::Nothing)
+        Damage::harmless(Report::Nothing)
     }),
 ];
 
-/// Starts the damaged edge, and judges it.
+/// Starts the damaged edge, and checks the ledger.
 #[track_caller]
 fn judge_after(name: &str, stopped: Stopped, ledger: Ledger, damage: &Damage, s3: &S3) {
     let logged = stopped.log().len();
@@ -274,37 +273,37 @@ fn judge_after(name: &str, stopped: Stopped, ledger: Ledger, damage: &Damage, s3
     verdict.assert_at_most_once();
     let beyond: Vec<_> = verdict.lost["all"].difference(&damage.at_risk).collect();
     let at_risk = damage.at_risk.len();
-    assert!(beyond.is_empty(), "{name}: {} lost clicks stood elsewhere: {beyond:.200?}\n{verdict}", beyond.len());
+    assert!(beyond.is_empty(), "{name}: {} lost clicks were elsewhere: {beyond:.200?}\n{verdict}", beyond.len());
     println!("  {name}: {at_risk} clicks at risk, {} lost", verdict.lost());
     assert!(verdict.lost() <= damage.most, "{name}: more than {} clicks are lost\n{verdict}", damage.most);
-    assert_told(name, &damage.told, &verdict, logged);
+    assert_reported(name, &damage.report, &verdict, logged);
 }
 
 #[track_caller]
-fn assert_told(name: &str, told: &Told, verdict: &Verdict, logged: usize) {
+fn assert_reported(name: &str, report: &Report, verdict: &Verdict, from: usize) {
     let stopped = verdict.evidence.as_ref().unwrap();
     let log = stopped.log();
-    let complaints: Vec<_> = log[logged..]
+    let problems: Vec<_> = log[from..]
         .lines()
         .filter(|line| line.contains("\"level\":\"WARN\"") || line.contains("\"level\":\"ERROR\""))
         .collect();
-    let complains = |of: &str| complaints.iter().any(|line| line.contains(of));
-    match told {
-        Told::Quarantined => {
+    let logged = |of: &str| problems.iter().any(|line| line.contains(of));
+    match report {
+        Report::Quarantined => {
             let moved =
                 fs::read_dir(stopped.dir().join("spool/quarantine")).is_ok_and(|mut dir| dir.next().is_some());
-            assert!(moved, "{name}: nothing is in quarantine: {complaints:#?}");
+            assert!(moved, "{name}: nothing is in quarantine: {problems:#?}");
             assert!(
-                ["quarantine", "damage", "torn"].iter().any(|word| complains(word)),
-                "{name}: the log does not tell: {complaints:#?}"
+                ["quarantine", "damage", "torn"].iter().any(|word| logged(word)),
+                "{name}: the log does not report it: {problems:#?}"
             );
         }
-        Told::Logged(what) => assert!(complains(what), "{name}: the log does not tell of {what}: {complaints:#?}"),
-        Told::Nothing => {}
+        Report::Logged(what) => assert!(logged(what), "{name}: the log does not report {what}: {problems:#?}"),
+        Report::Nothing => {}
     }
 }
 
-/// All kinds of damage of a table, each on an edge of its own; tells of every one that fails, not only of the first.
+/// All kinds of damage of a table, each on an edge of its own; every one that fails is reported, not only the first.
 fn all(table: &[(&str, Surgery)], case: fn(&str, Surgery)) {
     let failed: Vec<_> = table
         .iter()

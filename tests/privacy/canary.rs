@@ -1,12 +1,12 @@
-//! Canaries: client addresses that must be found nowhere afterwards, one of its own for each thing that is done, so that
-//! a find names what leaked it.
+//! Canaries: client addresses that must be found nowhere afterwards, one for each thing that is done, so that a find
+//! names what leaked it.
 //!
 //! They are made of bytes above 127 wherever their network allows: such bytes stand in no text by chance, and numbers
 //! made of them are not small.
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// Whom the edge trusts to name a client.
+/// The network that the edge trusts to name a client.
 pub const TRUSTED: &str = "127.192.0.0/10";
 
 /// An address, and what it was used for.
@@ -33,7 +33,7 @@ impl Cast {
         self.add(path, "proxy", [127, 0xc0 | a, b | 0x80, c | 0x80].into())
     }
 
-    /// What a trusted proxy names; or what anybody else claims.
+    /// What a trusted proxy names, or what another client claims.
     pub fn v4(&mut self, path: &str, role: &str) -> IpAddr {
         let [a, b, c] = self.mixed();
         self.add(path, role, [203, a | 0x80, b | 0x80, c | 0x80].into())

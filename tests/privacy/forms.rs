@@ -9,15 +9,15 @@
 //!
 //! What is looked for is short where hashes are cut: the first 8 bytes of a digest, or the base64 of the first 6. Still
 //! shorter forms would be met by chance, so they are bounded ([`Within`]):
-//! - Four raw bytes of an address stand in any megabyte of noise with a probability of 1 in 4,000, for each canary. They
-//!   are looked for in everything but what is compressed or encrypted; that is also searched decompressed, or as the
-//!   client decrypts it.
+//! - Four raw bytes of an address occur in any megabyte of noise with a probability of 1 in 4,000, for each canary.
+//!   They are looked for in everything but what is compressed or encrypted; that is also searched decompressed, or as
+//!   the client decrypts it.
 //! - Four raw bytes of a 32-bit hash are not looked for; its hex and decimal forms are, where no longer number holds
 //!   them. Decimals below nine digits are left out: sizes and counts look like that.
-//! - Base64 of four bytes must not stand amid other letters.
+//! - Base64 of four bytes must not stand between other letters.
 //!
 //! A hash that is given the address with something else, or a key that is known, is found by no search: that the key of
-//! sessions is random is a matter of `src/enrich/session.rs`.
+//! sessions is random is a matter of `src/session.rs`.
 
 use std::{
     collections::HashSet,

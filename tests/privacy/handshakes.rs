@@ -6,9 +6,9 @@ use std::{
 };
 
 use super::visits::{Visits, hang_up};
-use crate::{common::connect, tls};
+use crate::common::{connect, tls};
 
-/// A handshake in TLS 1.1, which is not spoken any more: no session, two suites.
+/// A handshake in TLS 1.1, which is not supported: no session, two suites.
 const OLD: &[u8] =
     b"\x16\x03\x01\x00\x2f\x01\x00\x00\x2b\x03\x02................................\x00\x00\x04\x00\x2f\x00\x35\x01\x00";
 
@@ -28,19 +28,19 @@ pub fn all(visits: &mut Visits<'_>, to: SocketAddr) {
     ] {
         let from = visits.client(path);
         visits.say(path, from, to, bytes);
-        visits.complained();
+        visits.reported();
     }
-    let from = visits.client("TLS, a reset amid the handshake");
+    let from = visits.client("TLS, a reset during the handshake");
     let mut stream = connect(Some(from), to).unwrap();
     stream.write_all(HALF).unwrap();
     hang_up(stream, true);
-    visits.complained();
+    visits.reported();
 
-    let from = visits.client("TLS, the certificate is refused");
+    let from = visits.client("TLS, the certificate is rejected");
     let mut stream = tls::distrustful(connect(Some(from), to).unwrap(), "go.brand.com");
     assert!(stream.write_all(plain).is_err());
     let _ = stream.sock.read_to_end(&mut Vec::new());
-    visits.complained();
+    visits.reported();
 
     for (path, sni) in
         [("TLS, 302", Some("go.brand.com")), ("TLS, unknown name", Some("unknown.example")), ("TLS, no name", None)]
@@ -57,5 +57,5 @@ pub fn all(visits: &mut Visits<'_>, to: SocketAddr) {
     let mut stream = tls::client(connect(Some(from), to).unwrap(), None);
     stream.write_all(b"GET /spr").unwrap();
     hang_up(stream.sock, true);
-    visits.complained();
+    visits.reported();
 }

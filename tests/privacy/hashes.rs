@@ -1,4 +1,4 @@
-//! Hashes without a key: of an address they give it away as surely as its text does, as all addresses can be tried.
+//! Hashes without a key: they reveal an address as surely as its text does, as all addresses can be tried.
 
 use std::hash::Hasher;
 

@@ -12,7 +12,7 @@ type Alike<const N: usize> = HashMap<[u8; N], Vec<u32>, RandomState>;
 
 /// The shortest needle.
 const SHORT: usize = 4;
-/// Needles of at least this length are told apart by it.
+/// Needles of at least this length are distinguished by it.
 const LONG: usize = 8;
 
 const BITS: u32 = 25;

@@ -87,7 +87,7 @@ const FORMS: [&str; 70] = [
 ];
 
 #[test]
-fn it_finds_a_planted_canary_in_every_form_and_place() {
+fn a_planted_canary_is_found_in_every_form_and_place() {
     let search = Search::new(&[canary("127.201.213.129"), canary("2001:db8:cafe:f00d:dead:d5c1:abcd:8001")]);
     let raw: [&[u8]; 3] = [
         &[127, 201, 213, 129],
@@ -108,7 +108,7 @@ fn it_finds_a_planted_canary_in_every_form_and_place() {
         for (place, bytes) in [("log", &text), ("a.gz", &whole), ("cut.gz", &cut), ("a.zst", &zstd)] {
             let mut evidence = Evidence::default();
             evidence.add(place, &**bytes);
-            assert!(!search.judge(&evidence).is_empty(), "{} in {place}", form.escape_ascii());
+            assert!(!search.run(&evidence).is_empty(), "{} in {place}", form.escape_ascii());
         }
     }
     let dir = tempfile::tempdir().unwrap();
@@ -116,13 +116,13 @@ fn it_finds_a_planted_canary_in_every_form_and_place() {
     fs::write(dir.path().join("below/127.201.213.129"), "2001:db8:cafe:f00d:dead:d5c1:abcd:8001").unwrap();
     let mut evidence = Evidence::default();
     evidence.add_folder("folder", dir.path());
-    let places: Vec<_> = search.judge(&evidence).into_iter().map(|find| find.place).collect();
+    let places: Vec<_> = search.run(&evidence).into_iter().map(|find| find.place).collect();
     assert!(places.iter().any(|place| place.starts_with("a file's name")), "{places:?}");
     assert!(places.iter().any(|place| place == "folder/below/127.201.213.129"), "{places:?}");
 }
 
 #[test]
-fn it_takes_nothing_else_for_a_canary() {
+fn nothing_else_is_taken_for_a_canary() {
     let search = Search::new(&[canary("127.201.213.129")]);
     for text in ["127.201.213.12", "1127.201.213.129", "21439338255", "17fc9d581", "7fc9d581a", "127.201.213.1290"] {
         assert!(search.find("text", Medium::Plain, text.as_bytes()).is_empty(), "{text}");
@@ -149,7 +149,7 @@ fn noise_holds_no_canary_by_chance() {
     evidence.add_noise("noise", noise);
     evidence.add("hex", hex);
     evidence.add("numbers", numbers.join(" "));
-    super::search::assert_none(&search.judge(&evidence));
+    super::search::assert_none(&search.run(&evidence));
 }
 
 /// What others have published of the hashes that are written here, or are seldom used.

@@ -7,9 +7,9 @@ use super::{
     proof::{through, tracer},
     search::{Evidence, Find, Search, assert_none},
 };
-use crate::{
+use crate::common::{
+    Edge,
     clicks::of_feed,
-    common::Edge,
     s3::{Fault, S3},
 };
 
@@ -37,7 +37,7 @@ fn leak(kind: &str) -> Option<Vec<Find>> {
         "panic" => "clickedge_clicks_dropped_total{reason=\"worker_failed\"}".to_owned(),
         _ => of_feed("events_pending", "bucket"),
     };
-    edge.wait_until("the click is done with", |edge| edge.metric(&done) == 1);
+    edge.wait_until("the click is acknowledged", |edge| edge.metric(&done) == 1);
     evidence.add("metrics", edge.admin("/metrics").body);
     let stopped = edge.stop();
     evidence.add_folder("edge", stopped.dir());
@@ -47,7 +47,7 @@ fn leak(kind: &str) -> Option<Vec<Find>> {
     if kind == "panic" {
         assert!(stopped.log().contains("panicked: a test wants <address> to leak"), "{}", stopped.log());
     }
-    Some(Search::new(cast.all()).judge(&evidence))
+    Some(Search::new(cast.all()).run(&evidence))
 }
 
 #[test]
@@ -65,17 +65,17 @@ fn a_leak_of_any_kind_is_found() {
             let Some(finds) = finds.join().unwrap() else {
                 continue;
             };
-            let told: Vec<_> = finds.iter().map(ToString::to_string).collect();
+            let listed: Vec<_> = finds.iter().map(ToString::to_string).collect();
             let found = finds.iter().any(|find| find.form == form && find.place.contains(place));
-            assert!(found, "{kind}: {form} in {place} is not among {told:#?}");
+            assert!(found, "{kind}: {form} in {place} is not among {listed:#?}");
             let elsewhere = finds.iter().any(|find| !find.place.starts_with("writes to "));
-            assert_eq!(elsewhere, kind != "file", "only the trace sees the file: {told:#?}");
+            assert_eq!(elsewhere, kind != "file", "only the trace sees the file: {listed:#?}");
         }
     });
 }
 
 #[test]
-fn a_panic_tells_no_address() {
+fn a_panic_reveals_no_address() {
     assert_none(&leak("panic").unwrap());
 }
 

@@ -17,11 +17,13 @@ use super::{
     trace::Tracer,
     visits::Visits,
 };
-use crate::{
+use crate::common::{
+    Builder, Edge, Stopped,
     cli::{clickedge, spool},
     clicks::{Visitor, of_feed},
-    common::{Builder, Edge, Stopped, connect, free_address, link},
+    connect,
     disk::SmallDisk,
+    free_address, link,
     s3::{Fault, S3},
     tls,
 };
@@ -65,7 +67,7 @@ pub fn through(builder: &Builder, tracer: Option<&Tracer>) -> Vec<String> {
     words
 }
 
-/// Someone who traces system calls, if that can be done here.
+/// A tracer of system calls, if that is possible here.
 pub fn tracer() -> Option<Tracer> {
     Tracer::new().inspect_err(|why| eprintln!("skipped: what is written is not searched: {why}")).ok()
 }
@@ -95,7 +97,7 @@ fn no_client_address_is_left_anywhere() {
     evidence.add_folder("while the store is down", edge.dir());
 
     s3.set(Fault::Forbidden("clicks".into()));
-    let mut visits = Visits::new("store refuses", &edge, &mut cast, &mut evidence);
+    let mut visits = Visits::new("store rejects", &edge, &mut cast, &mut evidence);
     visits.clicks("click", 2);
     hang_up_upstream(&mut visits, upstream);
     if let Some(disk) = &disk {
@@ -113,7 +115,7 @@ fn no_client_address_is_left_anywhere() {
     evidence.add_folder("after a stop", stopped.dir());
     assert_wiped(&stopped, &mut evidence);
 
-    // A death with clicks in the rings, another amid the recovery, and a journal that is damaged.
+    // A death with clicks in the rings, another during the recovery, and a journal that is damaged.
     stopped.reconfigure(|config| config.replace("[telemetry]\n", "[telemetry]\nlog_format = \"pretty\"\n"));
     let edge = stopped.restart_with(&[("CLICKEDGE_DIE_AT", "enriched:3")]);
     processes.push(edge.pid());
@@ -146,7 +148,10 @@ fn no_client_address_is_left_anywhere() {
     evidence.add("headers of uploads", format!("{:?}", s3.puts()));
     assert_wiped(&stopped, &mut evidence);
     assert!(!s3.objects("clicks").is_empty());
-    assert!(!stopped.log().contains("were left out"), "the log left lines out, which nobody could search");
+    assert!(
+        !stopped.log().contains("library log lines suppressed"),
+        "the log left lines out, which nobody could search"
+    );
 
     let search = Search::new(cast.all());
     if let Some(tracer) = &tracer {
@@ -155,9 +160,9 @@ fn no_client_address_is_left_anywhere() {
         trace.add_to(&mut evidence, &[address, s3.address()]);
     }
     println!("{} canaries, {} forms, {} bytes", cast.all().len(), search.forms(), evidence.bytes());
-    assert_none(&search.judge(&evidence));
+    assert_none(&search.run(&evidence));
     // Otherwise the search would prove nothing.
-    let found = search.judge(&in_flight);
+    let found = search.run(&in_flight);
     assert!(found.iter().any(|find| find.canary.used_for.starts_with("killed")), "the rings held addresses");
 }
 
@@ -169,7 +174,7 @@ fn settle(edge: &Edge, feeds: &[&str]) {
     }
 }
 
-/// A catalog that is refused, and one that is not.
+/// A catalog that is rejected, and one that is not.
 fn reload(edge: &Edge) {
     let good = fs::read(edge.dir().join("links.ndjson")).unwrap();
     for (catalog, result) in [(&b"no catalog\n"[..], "failed"), (&good, "ok")] {
@@ -180,7 +185,7 @@ fn reload(edge: &Edge) {
     }
 }
 
-/// Everything that the admin listener answers, whoever asks.
+/// Everything that the admin listener answers, to any client.
 fn ask(edge: &Edge, cast: &mut Cast, evidence: &mut Evidence) {
     let mut visits = Visits::new("admin", edge, cast, evidence);
     for line in ["GET /metrics", "GET /readyz", "GET /livez", "GET /nothing", "POST /metrics", "HEAD /metrics", "NO"]
@@ -191,7 +196,7 @@ fn ask(edge: &Edge, cast: &mut Cast, evidence: &mut Evidence) {
     }
 }
 
-/// An upstream that takes the request and hangs up. A client that names nobody must not be named to it.
+/// An upstream that takes the request and hangs up. A client that is not forwarded must not be named to it.
 fn hang_up_upstream(visits: &mut Visits<'_>, upstream: SocketAddr) {
     let listener = TcpListener::bind(upstream).unwrap();
     let done = AtomicBool::new(false);
@@ -215,7 +220,7 @@ fn hang_up_upstream(visits: &mut Visits<'_>, upstream: SocketAddr) {
             stream.write_all(request.as_bytes()).unwrap();
             let answer = visits.hear("upstream hangs up", &mut stream);
             assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
-            visits.complained();
+            visits.reported();
         }
         done.store(true, Ordering::Release);
         drop(connect(None, upstream));
@@ -225,7 +230,7 @@ fn hang_up_upstream(visits: &mut Visits<'_>, upstream: SocketAddr) {
     visits.evidence.add("what the upstream heard", heard);
 }
 
-/// The disk is full until the rings are full, too, and clicks are refused.
+/// The disk is full until the rings are full, too, and clicks are dropped.
 fn overflow(edge: &Edge, cast: &mut Cast, evidence: &mut Evidence, disk: &SmallDisk) {
     disk.fill();
     let mut visits = Visits::new("full rings", edge, cast, evidence);
@@ -236,11 +241,11 @@ fn overflow(edge: &Edge, cast: &mut Cast, evidence: &mut Evidence, disk: &SmallD
         assert!((0..50).all(|_| filler.click("filler", &query)));
     }
     // Whichever ring it comes to.
-    let from = visits.client("refused");
+    let from = visits.client("overflow");
     let request = format!("GET /spring?{query} HTTP/1.1\r\nHost: go.brand.com\r\n\r\n");
     let before = full(edge);
     while full(edge) == before {
-        visits.say("refused", from, edge.address, request.as_bytes());
+        visits.say("overflow", from, edge.address, request.as_bytes());
     }
     visits.evidence.add("the log on a full disk", edge.log());
     disk.free();

@@ -92,11 +92,11 @@ impl fmt::Display for Find {
     }
 }
 
-/// Fails when anything was found, and tells the first of it.
+/// Fails when anything was found, with the first of it.
 #[track_caller]
 pub fn assert_none(finds: &[Find]) {
-    let told: Vec<_> = finds.iter().take(8).map(ToString::to_string).collect();
-    assert!(finds.is_empty(), "{} times an address, such as\n{}", finds.len(), told.join("\n"));
+    let listed: Vec<_> = finds.iter().take(8).map(ToString::to_string).collect();
+    assert!(finds.is_empty(), "{} times an address, such as\n{}", finds.len(), listed.join("\n"));
 }
 
 /// Looks for all forms of all canaries in one pass.
@@ -120,7 +120,7 @@ impl Search {
         self.needles.len()
     }
 
-    pub fn judge(&self, evidence: &Evidence) -> Vec<Find> {
+    pub fn run(&self, evidence: &Evidence) -> Vec<Find> {
         let found = evidence.pieces.iter().flat_map(|(place, medium, bytes)| self.find(place, *medium, bytes));
         found.collect()
     }

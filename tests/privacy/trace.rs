@@ -1,8 +1,8 @@
-//! What the process tells the kernel, by `strace`: the bytes of every write, the names of files, and what is mapped.
+//! What the process hands to the kernel, by `strace`: the bytes of every write, the names of files, and what is mapped.
 //!
-//! It sees what no folder shows afterwards: a file that was deleted again, a message to another program. Two ways around
-//! it are closed, as they must not be used at all: calls that move bytes which the trace does not show ([`BLIND`]), and
-//! shared memory outside the folder of the rings. The rings are the exemption: they are memory, and are wiped.
+//! It sees what no folder shows afterwards: a file that was deleted again, a message to another program. Two ways
+//! around it are closed, as they must not be used at all: calls that move bytes which the trace does not show
+//! ([`BLIND`]), and shared memory outside the folder of the rings. The rings are exempt: they are memory, and wiped.
 //!
 //! Needs `strace` and a system that lets a parent trace its child; without, [`Tracer::new`] says why.
 
@@ -18,7 +18,7 @@ use std::{
 use tempfile::TempDir;
 
 use super::search::Evidence;
-use crate::common::PATIENCE;
+use crate::common::TIMEOUT;
 
 /// Calls that hand bytes to the kernel.
 const WRITES: [&str; 8] = ["write", "writev", "pwrite64", "pwritev", "pwritev2", "sendto", "sendmsg", "sendmmsg"];
@@ -93,7 +93,7 @@ impl Tracer {
 
     /// What was traced of the processes with these ids, after their end.
     pub fn read(&self, processes: &[u32]) -> Trace {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + TIMEOUT;
         loop {
             let text = fs::read_to_string(self.file()).unwrap_or_default();
             let ended = |process: &u32| text.lines().any(|line| is_end(line, *process));
@@ -111,7 +111,7 @@ fn is_end(line: &str, process: u32) -> bool {
     line.split_once(' ').is_some_and(|(id, rest)| id.parse() == Ok(process) && rest.trim_start().starts_with("+++ "))
 }
 
-/// What processes told the kernel.
+/// What processes handed to the kernel.
 #[derive(Default)]
 pub struct Trace {
     /// Bytes written, one call behind the other, by what they were written to.
@@ -167,7 +167,7 @@ impl Trace {
         }
     }
 
-    /// Nothing is written where nobody looks: files lie below `dirs`, shared memory below `rings`.
+    /// Nothing is written outside the searched folders: files are below `dirs`, shared memory below `rings`.
     pub fn assert_all_is_seen(&self, dirs: &[&Path], rings: &Path) {
         assert!(self.calls > 1_000, "a trace of {} calls", self.calls);
         assert!(self.blind.is_empty(), "bytes may be moved unseen by {:?}", self.blind);

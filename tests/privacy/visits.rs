@@ -1,5 +1,5 @@
-//! What clients do over HTTP: every way to an answer, to an error and to none. Each way is gone twice: by a client that
-//! is trusted with nothing and claims to be somebody else, and by way of a trusted proxy that names the client.
+//! What clients do over HTTP: every way to an answer, to an error and to neither. Each way is taken twice: by an
+//! untrusted client that claims to be another one, and through a trusted proxy that names the client.
 
 use std::{
     io::{Read, Write},
@@ -29,7 +29,7 @@ const ANSWERED: [(&str, &str, u16); 15] = [
     ("400 control character in the query", "GET /spring?a=%1b HTTP/1.1\r\nHost: go.brand.com\r\n{h}\r\n", 400),
 ];
 
-/// Requests that the server or the proxy complains about, whatever it answers. `{a}` is the client's address.
+/// Requests that the server or the proxy logs as errors, whatever it answers. `{a}` is the client's address.
 const ODD: [(&str, &str); 16] = [
     ("upstream", "GET / HTTP/1.1\r\nHost: elsewhere.example\r\n{h}\r\n"),
     ("upstream with a body", "POST / HTTP/1.1\r\nHost: elsewhere.example\r\nContent-Length: 2\r\n{h}\r\nab"),
@@ -49,23 +49,23 @@ const ODD: [(&str, &str); 16] = [
     ("HTTP/2 preface", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nX-Forwarded-For: {a}\r\n\r\n"),
 ];
 
-/// Complaints that a client may cause before the log is given time: beyond twenty a second it leaves lines out, and the
+/// Log lines that a client may cause before the log is given time: beyond twenty a second it leaves lines out, and the
 /// search would not see them.
-const COMPLAINTS: u32 = 9;
+const REPORTS: u32 = 9;
 
-/// Everybody who comes by in one part of a test.
+/// All clients in one part of a test.
 pub struct Visits<'a> {
     /// Which part.
     pub part: &'a str,
     pub edge: &'a Edge,
     pub cast: &'a mut Cast,
     pub evidence: &'a mut Evidence,
-    complaints: u32,
+    reports: u32,
 }
 
 impl<'a> Visits<'a> {
     pub fn new(part: &'a str, edge: &'a Edge, cast: &'a mut Cast, evidence: &'a mut Evidence) -> Self {
-        Self { part, edge, cast, evidence, complaints: 0 }
+        Self { part, edge, cast, evidence, reports: 0 }
     }
 
     /// Goes every way.
@@ -80,17 +80,17 @@ impl<'a> Visits<'a> {
             for (from, request) in self.both(path, request) {
                 let mut stream = connect(Some(from), self.edge.address).unwrap();
                 let _ = stream.write_all(request.as_bytes());
-                // A proxy asks nobody for a client that wants nothing more.
+                // A proxy asks no upstream for a client that wants nothing more.
                 if !path.starts_with("upstream") {
                     let _ = stream.shutdown(Shutdown::Write);
                 }
                 self.hear(path, &mut stream);
-                self.complained();
+                self.reported();
             }
         }
         self.binary_proxy_header();
         self.kept_alive();
-        self.gone();
+        self.closed();
     }
 
     /// One click each of so many clients.
@@ -123,10 +123,10 @@ impl<'a> Visits<'a> {
         text
     }
 
-    /// To be called after what the edge may complain about: gives the log time for the next lines.
-    pub fn complained(&mut self) {
-        self.complaints += 1;
-        if self.complaints.is_multiple_of(COMPLAINTS) {
+    /// To be called after what the edge may log: gives the log time for the next lines.
+    pub fn reported(&mut self) {
+        self.reports += 1;
+        if self.reports.is_multiple_of(REPORTS) {
             let second = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
             let now = second();
             while second() == now {
@@ -167,7 +167,7 @@ impl<'a> Visits<'a> {
         bytes.extend(named.octets());
         bytes.extend(b"\x7f\0\0\x01\x12\x34\0\x50GET /spring HTTP/1.1\r\nHost: go.brand.com\r\n\r\n");
         self.say("PROXY v2", from, self.edge.address, &bytes);
-        self.complained();
+        self.reported();
     }
 
     /// Several requests on a connection, which then idles until the edge closes it.
@@ -182,27 +182,30 @@ impl<'a> Visits<'a> {
     }
 
     /// Clients that go without waiting for an answer.
-    fn gone(&mut self) {
+    fn closed(&mut self) {
         const HEAD: &[u8] = b"GET /spring HTTP/1.1\r\nHost: go.brand.com\r\n";
         let to = self.edge.address;
         let request = [HEAD, b"\r\n"].concat();
         let body = b"POST / HTTP/1.1\r\nHost: elsewhere.example\r\nContent-Length: 9\r\n\r\nab";
-        for (path, bytes) in
-            [("gone at once", &b""[..]), ("gone amid a header", HEAD), ("gone amid a body", body), ("gone", &request)]
-        {
+        for (path, bytes) in [
+            ("closed at once", &b""[..]),
+            ("closed within a header", HEAD),
+            ("closed within a body", body),
+            ("closed", &request),
+        ] {
             for reset in [false, true] {
                 let from = self.client(&format!("{path}{}", if reset { " by a reset" } else { "" }));
                 let mut stream = connect(Some(from), to).unwrap();
                 stream.write_all(bytes).unwrap();
                 hang_up(stream, reset);
-                self.complained();
+                self.reported();
             }
         }
-        let from = self.client("gone amid many answers");
+        let from = self.client("closed within many answers");
         let mut stream = connect(Some(from), to).unwrap();
         let _ = stream.write_all(&request.repeat(50));
         hang_up(stream, true);
-        self.complained();
+        self.reported();
     }
 }
 

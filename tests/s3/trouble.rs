@@ -12,13 +12,12 @@ use clickedge::{
 };
 use serde_json::{Value, json};
 
-use crate::{
-    HASTY,
+use super::{HASTY, edge, wait_until_parked};
+use crate::common::{
+    Builder, Edge,
     clicks::{assert_exactly_once, click, click_with, noise, of_feed, wait_until_delivered},
-    common::{self, Builder, Edge},
-    edge,
+    events_below, objects_below,
     s3::{Fault, REQUEST_ID, S3},
-    wait_until_parked,
 };
 
 /// The fields of the first line with this message in the edge's log.
@@ -51,7 +50,7 @@ fn assert_delivers(edge: &Edge, s3: &S3, mut clicks: Vec<String>) {
 /// The keys that wait in the outbox of the feed `all`.
 fn waiting(edge: &Edge) -> Vec<String> {
     let outbox = edge.dir().join("spool/outbox/all");
-    let keys = common::objects_below(&outbox).into_iter().map(|path| path.strip_prefix(&outbox).unwrap().to_owned());
+    let keys = objects_below(&outbox).into_iter().map(|path| path.strip_prefix(&outbox).unwrap().to_owned());
     keys.map(|key| key.to_str().unwrap().to_owned()).collect()
 }
 
@@ -118,7 +117,7 @@ fn a_suspended_feed_does_not_delay_another() {
     assert_eq!(edge.metric(&of_feed("events_delivered_total", "refused")), 0);
     let stopped = edge.stop();
     assert_exactly_once(&s3.events("clicks"), &clicks);
-    assert_exactly_once(&common::events_below(&stopped.dir().join("spool/outbox/refused")), &clicks);
+    assert_exactly_once(&events_below(&stopped.dir().join("spool/outbox/refused")), &clicks);
 }
 
 #[test]
@@ -268,7 +267,7 @@ fn an_existing_object_that_cannot_be_compared_counts_as_ours() {
 }
 
 #[test]
-fn a_store_whose_name_is_not_known_is_waited_for_until_the_right_one_is_configured() {
+fn uploads_wait_while_the_name_of_the_store_does_not_resolve() {
     let s3 = S3::start();
     let sink = s3.sink_toml("clicks", "").replace(&s3.endpoint(), "http://nowhere.invalid");
     let edge = Edge::builder().feed_into("all", &["*"], &sink).section(HASTY).start();

@@ -1,20 +1,29 @@
-//! Turns what the parser says into what an operator can act on.
+//! Translates errors of the parser into messages with a remedy.
 //!
-//! The parser's words are read by their fixed beginnings; words that are not known here pass through unchanged, so
-//! that a new version of the parser costs comfort and never information.
+//! The parser's messages are recognised by their fixed beginnings. An unknown message is passed on unchanged, so that a
+//! new version of the parser loses no information.
 
 use toml::de::{DeTable, Error};
 
 use super::locate;
 
-/// Message and remedy. `root` is the parsed text, if it could be parsed.
-pub(super) fn explain(error: &Error, root: Option<&DeTable>, text: &str) -> (String, String) {
+/// An error of the parser in the operator's words.
+pub(super) struct Explanation {
+    /// What is wrong.
+    pub(super) message: String,
+    /// How to fix it.
+    pub(super) remedy: String,
+    /// The key whose value the file does not give: for an unknown key, the known one that it is close to, or nothing.
+    pub(super) key: String,
+    /// Whether the file has a key that does not exist.
+    pub(super) is_unknown_key: bool,
+}
+
+/// Explains an error of types or keys.
+pub(super) fn explain(error: &Error, root: &DeTable, text: &str) -> Explanation {
     let message = error.message();
     let span = error.span().unwrap_or(0..0);
     let written = text.get(span.clone()).unwrap_or_default();
-    let Some(root) = root else {
-        return syntax(message, written);
-    };
     let owner = locate::owner_of_key_at(root, &span);
     let key = locate::value_at(root, &span).or_else(|| owner.clone()).unwrap_or_default();
 
@@ -28,54 +37,75 @@ pub(super) fn explain(error: &Error, root: Option<&DeTable>, text: &str) -> (Str
     }
     if let Some((unknown, known)) = message.strip_prefix("unknown variant `").and_then(|rest| rest.split_once('`')) {
         // A choice is a value, or the only key of a table that is the value.
-        let subject = if written == unknown { owner.unwrap_or_default() } else { key };
-        return (format!("{}cannot be {unknown:?}", subject_of(&subject)), suggestion(unknown, &ticked(known)));
+        let key = if written == unknown { owner.unwrap_or_default() } else { key };
+        let message = format!("{}cannot be {unknown:?}", subject_of(&key));
+        return wrong(key, message, suggestion(unknown, &ticked(known)));
     }
     if let Some(missing) = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
         let subject = if key.is_empty() { "the file ".to_owned() } else { subject_of(&key) };
-        return (format!("{subject}lacks `{missing}`"), format!("add `{missing} = ...` here"));
+        let remedy = format!("add `{missing} = ...` here");
+        return wrong(below(&key, missing), format!("{subject}lacks `{missing}`"), remedy);
     }
     if message.starts_with("invalid type: unit variant") {
         let choice = written.trim_matches(['"', '\'']);
         let remedy = format!("write it with its settings, `{{ {choice} = {{ ... }} }}`");
-        return (format!("{}needs settings for {choice:?}", subject_of(&key)), remedy);
+        let message = format!("{}needs settings for {choice:?}", subject_of(&key));
+        return wrong(key, message, remedy);
     }
+    let (message, remedy) = wrong_value(message, written, &subject_of(&key));
+    wrong(key, message, remedy.to_owned())
+}
+
+/// Message and remedy for a text that is not TOML.
+pub(super) fn syntax(error: &Error, text: &str) -> (String, String) {
+    let message = error.message();
+    if message == "duplicate key" {
+        let written = error.span().and_then(|span| text.get(span)).unwrap_or_default();
+        return (format!("`{written}` is set a second time"), "keep one of the two".into());
+    }
+    (format!("this is not TOML: {message}"), "correct the syntax here".into())
+}
+
+fn wrong_value(message: &str, written: &str, subject: &str) -> (String, &'static str) {
     if let Some((found, expected)) = message
         .strip_prefix("invalid type: ")
         .or_else(|| message.strip_prefix("invalid value: "))
         .and_then(|rest| rest.rsplit_once(", expected "))
     {
         let (kind, remedy) = expectation(expected);
-        return (format!("{}must be {kind}, is {}", subject_of(&key), finding(found)), remedy.into());
+        return (format!("{subject}must be {kind}, is {}", finding(found)), remedy);
     }
     if message.starts_with("wanted exactly 1 element") || message == "wanted string or table" {
-        let remedy = "keep one, see `clickedge generate config`";
-        return (format!("{}must hold exactly one choice", subject_of(&key)), remedy.into());
+        return (format!("{subject}must hold exactly one choice"), "keep one, see `clickedge generate config`");
     }
     let (wanted, remedy) = match message {
         "invalid socket address syntax" => {
             ("must be an IP address and a port", "write it like `127.0.0.1:8080` or `[::1]:8080`")
         }
         "invalid IP address syntax" => ("must be a network", "write it like `10.0.0.0/8` or `fd00::/8`"),
-        _ => return (format!("{}is wrong: {message}", subject_of(&key)), "see `clickedge generate config`".into()),
+        _ => return (format!("{subject}is wrong: {message}"), "see `clickedge generate config`"),
     };
     let written = written.lines().next().unwrap_or_default();
-    (format!("{}{wanted}, is {written}", subject_of(&key)), remedy.into())
+    (format!("{subject}{wanted}, is {written}"), remedy)
 }
 
-fn syntax(message: &str, written: &str) -> (String, String) {
-    if message == "duplicate key" {
-        return (format!("`{written}` is set a second time"), "keep one of the two".into());
+fn wrong(key: String, message: String, remedy: String) -> Explanation {
+    Explanation { message, remedy, key, is_unknown_key: false }
+}
+
+fn unknown_key(unknown: &str, owner: Option<&str>, known: &[&str]) -> Explanation {
+    let owner = owner.unwrap_or_default();
+    let place = if owner.is_empty() { String::new() } else { format!(" in `{owner}`") };
+    Explanation {
+        message: format!("unknown key `{unknown}`{place}"),
+        remedy: suggestion(unknown, known),
+        key: nearest(unknown, known).map(|near| below(owner, near)).unwrap_or_default(),
+        is_unknown_key: true,
     }
-    (format!("this is not TOML: {message}"), "correct the syntax here".into())
 }
 
-fn unknown_key(unknown: &str, owner: Option<&str>, known: &[&str]) -> (String, String) {
-    let place = match owner {
-        None | Some("") => String::new(),
-        Some(owner) => format!(" in `{owner}`"),
-    };
-    (format!("unknown key `{unknown}`{place}"), suggestion(unknown, known))
+fn below(owner: &str, key: &str) -> String {
+    if owner.is_empty() { key.to_owned() } else { format!("{owner}.{key}") }
 }
 
 fn suggestion(unknown: &str, known: &[&str]) -> String {
@@ -121,8 +151,8 @@ fn distance(from: &str, to: &str) -> usize {
     row.last().copied().unwrap_or_default()
 }
 
-/// What the parser's name of a type means, and how such a value is written.
-fn expectation(expected: &str) -> (&str, &str) {
+/// Meaning of the parser's name of a type, and how such a value is written.
+fn expectation(expected: &str) -> (&str, &'static str) {
     match expected {
         "usize" | "u64" => ("a whole number from 0", "write digits without quotes, such as 60"),
         "u32" => ("a whole number from 0 to 4294967295", "write digits without quotes, such as 60"),

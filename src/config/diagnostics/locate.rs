@@ -1,12 +1,12 @@
-//! From the path of a key to its place in the text, and back.
+//! Maps the path of a key to its place in the text, and back.
 //!
-//! A path is written `feeds[1].sink.s3.bucket`; a part that is no bare key stands in double quotes.
+//! A path is written `feeds[1].sink.s3.bucket`; a part that is not a bare key is in double quotes.
 
 use std::ops::Range;
 
 use toml::de::{DeTable, DeValue};
 
-/// The bytes of a key's value, or of its nearest parent that is written down. A section is found at its header.
+/// The bytes of a key's value, or of its nearest parent in the text. The place of a section is its header.
 pub(super) fn span_of(root: &DeTable, key: &str) -> Option<Range<usize>> {
     let mut parts = parts(key).into_iter();
     let Some(Part::Key(first)) = parts.next() else {
@@ -54,7 +54,7 @@ struct Place<'a> {
     owner: &'a str,
     /// Its own path.
     path: &'a str,
-    /// Where its key is written; items of a list have none.
+    /// Where its key is written; items of a list have no key.
     key: Option<Range<usize>>,
     /// Where it is written.
     value: Range<usize>,
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_leads_to_its_value() {
+    fn a_path_maps_to_its_value() {
         assert_eq!(at("edge.pop"), Some("\"a\""));
         assert_eq!(at("feeds[0].name"), Some("\"b\""));
         assert_eq!(at("feeds[0].sink.s3.bucket"), Some("\"c\""));
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_leads_back_to_its_path() {
+    fn a_place_maps_back_to_its_path() {
         let root = DeTable::parse(TEXT).unwrap().into_inner();
         for key in ["edge", "feeds[0]", "feeds[0].sink.s3.bucket", "catalog.domains.\"go.example.com\".case"] {
             assert_eq!(value_at(&root, &span_of(&root, key).unwrap()).as_deref(), Some(key));

@@ -1,52 +1,117 @@
-//! What an operator reads, word for word.
+//! The messages, word for word.
 
 use super::*;
 
-/// Sound but for what a test adds at its end.
+/// Sound, except for what a test adds at its end.
 const SOUND: &str = "[[listeners]]\naddress = \"127.0.0.1:8080\"\n\n[[feeds]]\nname = \"all\"\nworkspaces = [\"*\"]\n\
                      sink.dir.path = \"out\"\n";
 
-fn refusal(text: &str) -> String {
+fn whole_rejection(text: &str) -> String {
     from_str(text, Path::new("conf/x.toml")).unwrap_err().to_string()
 }
 
-fn refusal_after_sound(end: &str) -> String {
-    refusal(&format!("{SOUND}{end}"))
+/// Without the findings on missing listeners and feeds.
+fn rejection(text: &str) -> String {
+    let whole = whole_rejection(text);
+    let blocks = whole.split("\n\n").filter(|block| !block.contains("` is empty, so "));
+    blocks.collect::<Vec<_>>().join("\n\n")
+}
+
+fn rejection_after_sound(end: &str) -> String {
+    rejection(&format!("{SOUND}{end}"))
 }
 
 #[test]
 fn a_value_out_of_range_is_shown_with_caret_and_remedy() {
     assert_eq!(
-        refusal_after_sound("compression.gzip.level = 3\n\nmax_age_secs = 0\n"),
+        rejection_after_sound("compression.gzip.level = 3\n\nmax_age_secs = 0\n"),
         "\
 error: conf/x.toml:10:16: `feeds[0].max_age_secs` must be between 1 and 3600, is 0
    |
 10 | max_age_secs = 0
-   |                ^ say how many seconds an event may wait for its object, such as 60"
+   |                ^ write how many seconds an event may wait for its object, such as 60"
     );
 }
 
 #[test]
-fn all_semantic_errors_come_at_once_a_blank_line_between_them() {
+fn all_findings_come_at_once_in_the_order_of_the_file() {
     assert_eq!(
-        refusal_after_sound("max_bytes = 5\n[catalog]\nmax_bad_ratio = 1.5\n"),
+        rejection_after_sound("max_bytes = 5\n[catalog]\nmax_bad_ratio = 1.5\nfile = 7\n[edge]\nthreds = 2\n"),
         "\
+error: conf/x.toml:8:13: `feeds[0].max_bytes` must be between 1024 and 1073741824, is 5
+  |
+8 | max_bytes = 5
+  |             ^ write how large an object may grow, such as 16777216 (16 MiB)
+
 error: conf/x.toml:10:17: `catalog.max_bad_ratio` must be between 0 and 1, is 1.5
    |
 10 | max_bad_ratio = 1.5
    |                 ^^^ write a share, such as 0.05 for five in a hundred
 
-error: conf/x.toml:8:13: `feeds[0].max_bytes` must be between 1024 and 1073741824, is 5
-  |
-8 | max_bytes = 5
-  |             ^ say how large an object may grow, such as 16777216 (16 MiB)"
+error: conf/x.toml:11:8: `catalog.file` must be a text, is 7
+   |
+11 | file = 7
+   |        ^ put it in double quotes
+
+error: conf/x.toml:13:1: unknown key `threds` in `edge`
+   |
+13 | threds = 2
+   | ^^^^^^ did you mean `threads`? expected `pop` or `threads`"
     );
+}
+
+fn places_and_messages(text: &str) -> Vec<(usize, String)> {
+    let Err(ConfigError::Invalid(found)) = from_str(text, Path::new("x.toml")) else { panic!("not rejected") };
+    found.into_iter().map(|found| (found.line, found.message)).collect()
+}
+
+#[test]
+fn what_follows_from_a_value_of_a_wrong_type_is_not_reported() {
+    // Each of these keys is needed, and the rest of the feed cannot be read without it.
+    for end in ["name = 5\nworkspaces = []\nsink.dir.path = 'x'", "name = 'x'\nworkspaces = []\nsink.dir.path = 5"] {
+        let found = places_and_messages(&format!("{SOUND}[[feeds]]\n{end}\n"));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].1.ends_with("must be a text, is 5"), "{found:?}");
+    }
+    let nested = "[[feeds]]\nname = 'x'\nworkspaces = ['*']\n[feeds.sink.s3]\nbucket = 'abc'\nregion = 5\n";
+    let found = places_and_messages(&format!("{SOUND}{nested}"));
+    assert_eq!(found, [(13, "`feeds[1].sink.s3.region` must be a text, is 5".to_owned())]);
+    // Nor is a key missing that has a typing error.
+    let found = places_and_messages("[[listeners]]\nadress = '127.0.0.1:8080'\n");
+    let errors: Vec<_> = found.iter().filter(|(_, message)| !message.contains("`feeds`")).collect();
+    assert_eq!(errors, [&(2, "unknown key `adress` in `listeners[0]`".to_owned())]);
+}
+
+#[test]
+fn every_item_of_a_list_is_read() {
+    let text = "[[listeners]]\naddress = 1\n[[listeners]]\n[[listeners]]\naddress = '127.0.0.1:8080'\ntls = [{}]\n";
+    let found = places_and_messages(text);
+    let messages: Vec<_> = found.iter().map(|(line, message)| (*line, message.as_str())).collect();
+    assert_eq!(
+        &messages[..3],
+        [
+            (2, "`listeners[0].address` must be an IP address and a port, is 1"),
+            (3, "`listeners[1]` lacks `address`"),
+            (6, "`listeners[2].tls[0]` lacks `certificate_file`"),
+        ]
+    );
+}
+
+#[test]
+fn rules_do_not_apply_to_values_that_could_not_be_read() {
+    let text = format!(
+        "{SOUND}[capture]\ndir = 1\n[spool]\ndir = '/run/clickedge'\n\
+         [quality]\nblock = ['spam-referrer']\n[enrich]\nspammers_file = 1\n\
+         [stats]\nhours_days = 'x'\ndays = 5\n[admin]\naddress = '127.0.0.1:8080'\n"
+    );
+    let found: Vec<_> = places_and_messages(&text).into_iter().map(|(line, _)| line).collect();
+    assert_eq!(found, [9, 15, 17, 20], "three types, and the address of the admin listener");
 }
 
 #[test]
 fn an_unknown_key_is_answered_with_the_nearest_known_one() {
     assert_eq!(
-        refusal("[edge]\nthreds = 4\n"),
+        rejection("[edge]\nthreds = 4\n"),
         "\
 error: conf/x.toml:2:1: unknown key `threds` in `edge`
   |
@@ -56,9 +121,9 @@ error: conf/x.toml:2:1: unknown key `threds` in `edge`
 }
 
 #[test]
-fn an_unknown_key_that_is_near_to_none_gets_the_list() {
+fn an_unknown_key_without_a_near_one_gets_the_list() {
     assert_eq!(
-        refusal("[[listeners]]\naddress = \"127.0.0.1:1\"\nkeepalive = 4\n"),
+        rejection("[[listeners]]\naddress = \"127.0.0.1:1\"\nkeepalive = 4\n"),
         "\
 error: conf/x.toml:3:1: unknown key `keepalive` in `listeners[0]`
   |
@@ -68,9 +133,9 @@ error: conf/x.toml:3:1: unknown key `keepalive` in `listeners[0]`
 }
 
 #[test]
-fn an_unknown_key_of_a_choice_is_refused_like_any_other() {
+fn an_unknown_key_of_a_choice_is_rejected_like_any_other() {
     assert_eq!(
-        refusal_after_sound("compression = { gzip = { level = 3, levle = 4 } }\n"),
+        rejection_after_sound("compression = { gzip = { level = 3, levle = 4 } }\n"),
         "\
 error: conf/x.toml:8:37: unknown key `levle` in `feeds[0].compression.gzip`
   |
@@ -82,7 +147,7 @@ error: conf/x.toml:8:37: unknown key `levle` in `feeds[0].compression.gzip`
 #[test]
 fn a_wrong_type_names_the_right_one() {
     assert_eq!(
-        refusal("[edge]\nthreads = \"four\"\n"),
+        rejection("[edge]\nthreads = \"four\"\n"),
         "\
 error: conf/x.toml:2:11: `edge.threads` must be a whole number from 0, is \"four\"
   |
@@ -92,9 +157,9 @@ error: conf/x.toml:2:11: `edge.threads` must be a whole number from 0, is \"four
 }
 
 #[test]
-fn a_word_that_is_no_choice_gets_the_choices() {
+fn an_unknown_choice_gets_the_choices() {
     assert_eq!(
-        refusal("telemetry = { log_level = \"wran\" }"),
+        rejection("telemetry = { log_level = \"wran\" }"),
         "\
 error: conf/x.toml:1:27: `telemetry.log_level` cannot be \"wran\"
   |
@@ -106,7 +171,7 @@ error: conf/x.toml:1:27: `telemetry.log_level` cannot be \"wran\"
 #[test]
 fn a_missing_key_is_reported_at_its_section() {
     assert_eq!(
-        refusal("[[feeds]]\nname = \"all\"\nworkspaces = [\"*\"]\n\n[feeds.sink.s3]\nregion = \"eu-west-1\"\n"),
+        rejection("[[feeds]]\nname = \"all\"\nworkspaces = [\"*\"]\n\n[feeds.sink.s3]\nregion = \"eu-west-1\"\n"),
         "\
 error: conf/x.toml:5:1: `feeds[0].sink.s3` lacks `bucket`
   |
@@ -118,7 +183,7 @@ error: conf/x.toml:5:1: `feeds[0].sink.s3` lacks `bucket`
 #[test]
 fn a_missing_section_is_reported_at_the_start_of_the_file() {
     assert_eq!(
-        refusal("[edge]\n[[feeds]]\nname = \"all\"\nworkspaces = [\"*\"]\nsink.dir.path = \"out\"\n"),
+        whole_rejection("[edge]\n[[feeds]]\nname = \"all\"\nworkspaces = [\"*\"]\nsink.dir.path = \"out\"\n"),
         "\
 error: conf/x.toml:1:1: `listeners` is empty, so nothing would answer clicks
   |
@@ -130,7 +195,7 @@ error: conf/x.toml:1:1: `listeners` is empty, so nothing would answer clicks
 #[test]
 fn an_address_is_explained() {
     assert_eq!(
-        refusal("[admin]\naddress = \"localhost:9180\"\n"),
+        rejection("[admin]\naddress = \"localhost:9180\"\n"),
         "\
 error: conf/x.toml:2:11: `admin.address` must be an IP address and a port, is \"localhost:9180\"
   |
@@ -142,7 +207,7 @@ error: conf/x.toml:2:11: `admin.address` must be an IP address and a port, is \"
 #[test]
 fn broken_syntax_is_shown_where_it_breaks() {
     assert_eq!(
-        refusal("[edge]\npop = ams1\n"),
+        rejection("[edge]\npop = ams1\n"),
         "\
 error: conf/x.toml:2:7: this is not TOML: string values must be quoted, expected literal string
   |
@@ -152,9 +217,9 @@ error: conf/x.toml:2:7: this is not TOML: string values must be quoted, expected
 }
 
 #[test]
-fn a_key_that_is_set_twice_is_refused() {
+fn a_key_that_is_set_twice_is_rejected() {
     assert_eq!(
-        refusal("[edge]\npop = \"a\"\npop = \"b\"\n"),
+        rejection("[edge]\npop = \"a\"\npop = \"b\"\n"),
         "\
 error: conf/x.toml:3:1: `pop` is set a second time
   |
@@ -166,7 +231,7 @@ error: conf/x.toml:3:1: `pop` is set a second time
 #[test]
 fn tabs_and_letters_of_several_bytes_do_not_move_the_caret() {
     assert_eq!(
-        refusal("\tedge = { pop = \"zürich\", threads = -1 }\r\n"),
+        rejection("\tedge = { pop = \"zürich\", threads = -1 }\r\n"),
         "\
 error: conf/x.toml:1:37: `edge.threads` must be a whole number from 0, is -1
   |
@@ -176,11 +241,11 @@ error: conf/x.toml:1:37: `edge.threads` must be a whole number from 0, is -1
 }
 
 #[test]
-fn warnings_are_shown_beside_errors_and_never_refuse_alone() {
+fn warnings_are_shown_after_errors_and_never_reject_alone() {
     let text = "[[listeners]]\naddress = \"127.0.0.1:8080\"\n";
     assert!(from_str(text, Path::new("x.toml")).is_ok());
     assert_eq!(
-        refusal(&format!("{text}[edge]\npop = \"Ams\"\n")),
+        whole_rejection(&format!("{text}[edge]\npop = \"Ams\"\n")),
         "\
 error: conf/x.toml:4:7: `edge.pop` must be 1 to 63 lower-case letters, digits and inner `-`, is \"Ams\"
   |
@@ -204,7 +269,7 @@ fn paths_are_taken_from_the_folder_of_the_file() {
 }
 
 #[test]
-fn a_file_that_is_not_there_is_no_refusal() {
+fn a_missing_file_is_a_read_error() {
     let folder = tempfile::tempdir().unwrap();
     let error = load(&folder.path().join("none.toml")).unwrap_err();
     assert!(matches!(error, ConfigError::Read { .. }));
@@ -212,7 +277,7 @@ fn a_file_that_is_not_there_is_no_refusal() {
 }
 
 #[test]
-fn a_file_that_is_not_utf_8_is_refused_at_the_first_bad_byte() {
+fn a_file_that_is_not_utf_8_is_rejected_at_the_first_bad_byte() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("latin1.toml");
     fs::write(&file, b"[edge]\npop = \"z\xfcrich\"\n").unwrap();
@@ -233,7 +298,7 @@ fn files_that_are_named_are_looked_for_only_on_demand() {
 }
 
 #[test]
-fn no_prefix_of_a_file_makes_it_panic() {
+fn no_prefix_of_a_file_causes_a_panic() {
     let text = crate::config::generate::default_toml() + "é = \"\u{1f600}\"";
     // Every prefix of the first part, and then a sample: parsing them all takes too long.
     for end in (0..600).chain((600..text.len()).step_by(97)) {

@@ -25,11 +25,11 @@ fn text() -> impl Strategy<Value = String> {
 }
 
 /// Without the members that are `null`.
-fn told(mut value: Value) -> Value {
+fn without_nulls(mut value: Value) -> Value {
     if let Value::Object(members) = &mut value {
         members.retain(|_, member| !member.is_null());
         for member in members.values_mut() {
-            *member = told(member.take());
+            *member = without_nulls(member.take());
         }
     }
     value
@@ -60,7 +60,7 @@ proptest! {
         prop_assert_eq!(String::from_utf8(out).unwrap(), serde_json::to_string(&text).unwrap());
     }
 
-    /// Every member that is there is told, once and where it belongs, and no other.
+    /// Every member that is present is written, once and in its place, and no other.
     #[test]
     fn an_event_is_read_as_it_was_written(
         texts in prop::array::uniform16(text()),
@@ -134,7 +134,7 @@ proptest! {
         let mut out = b"before ".to_vec();
         event.write(&mut out);
         let catalog = json!({"id": texts[2]});
-        let wanted = told(json!({
+        let expected = without_nulls(json!({
             "id": texts[3],
             "schema": "click/1",
             "timestamp": texts[4],
@@ -184,9 +184,9 @@ proptest! {
             "edge": {"pop": texts[12]},
         }));
         let written = std::str::from_utf8(&out[b"before ".len()..]).unwrap();
-        prop_assert_eq!(serde_json::from_str::<Value>(written).unwrap(), wanted.clone());
+        prop_assert_eq!(serde_json::from_str::<Value>(written).unwrap(), expected.clone());
         // A parser keeps the last of two members of one name: so many bytes leave no room for a second one.
-        prop_assert_eq!(written.len(), serde_json::to_string(&wanted).unwrap().len());
+        prop_assert_eq!(written.len(), serde_json::to_string(&expected).unwrap().len());
     }
 }
 

@@ -13,12 +13,10 @@ fn file(text: impl AsRef<[u8]>) -> (tempfile::TempDir, PathBuf) {
 
 fn destinations(domains: &str, urls: &str) -> Destinations {
     let ((_kept, domains), (_too, urls)) = (file(domains), file(urls));
-    let config = config::Quality {
-        blocked_domains_file: Some(domains),
-        blocked_urls_file: Some(urls),
-        ..config::Quality::default()
-    };
-    Destinations::open(&config).unwrap()
+    let lists = Destinations::default();
+    lists.domains.publish(Domains::read(&domains).unwrap());
+    lists.urls.publish(Urls::read(&urls).unwrap());
+    lists
 }
 
 fn sha256(url: &str) -> String {
@@ -26,7 +24,7 @@ fn sha256(url: &str) -> String {
 }
 
 #[test]
-fn a_domain_covers_everything_below_it_and_nothing_beside_it() {
+fn a_domain_covers_everything_below_it_and_nothing_else() {
     let list = "\u{feff}# ours\nBad.Example\n\n  evil.test. # why\r\nmünchen.example\n10.0.0.7\n2001:DB8::7\n";
     let list = destinations(list, "");
     for url in [
@@ -72,7 +70,7 @@ fn a_hosts_file_is_a_list_of_domains() {
 }
 
 #[test]
-fn an_address_is_found_with_any_fragment_and_by_an_entry_without_a_query() {
+fn a_url_is_blocked_with_any_fragment_and_by_an_entry_without_a_query() {
     let list = ["# ours", &sha256("https://www.example.com/bad"), &sha256("https://www.example.com/?id=7"), ""];
     let list = destinations("", &list.join("\n"));
     for url in ["bad", "bad#x", "bad?a=1", "bad?a=1#x?y", "?id=7", "?id=7#top"] {
@@ -84,7 +82,7 @@ fn an_address_is_found_with_any_fragment_and_by_an_entry_without_a_query() {
 }
 
 #[test]
-fn a_wrong_line_is_named_with_its_value_and_what_to_do() {
+fn a_wrong_line_is_reported_with_its_value_and_a_remedy() {
     for (text, line, value) in [
         ("good.example\nhttp://bad.example/\n", 2, "http://bad.example/"),
         ("bad.example:80", 1, "bad.example:80"),
@@ -112,12 +110,9 @@ fn a_wrong_line_is_named_with_its_value_and_what_to_do() {
 
 proptest! {
     #[test]
-    fn any_file_is_a_list_or_is_refused_and_any_destination_is_answered(text: Vec<u8>, url: Vec<u8>) {
+    fn any_file_is_a_list_or_is_rejected_and_any_destination_is_looked_up(text: Vec<u8>, url: Vec<u8>) {
         let (_kept, file) = file(text);
-        let config = config::Quality { blocked_domains_file: Some(file.clone()), ..config::Quality::default() };
-        if let Ok(list) = Destinations::open(&config) {
-            list.block(&url);
-        }
+        let _ = Domains::read(&file).map(|domains| domains.cover(&url));
         let _ = Urls::read(&file).map(|urls| urls.hold(&url));
     }
 }

@@ -38,7 +38,7 @@ fn are_impossible(agent: &[u8], headers: &Headers<'_>) -> bool {
 }
 
 #[track_caller]
-fn assert_judged(agent: &str, headers: &Headers<'_>, impossible: bool) {
+fn assert_impossible(agent: &str, headers: &Headers<'_>, impossible: bool) {
     assert_eq!(are_impossible(agent.as_bytes(), headers), impossible, "{agent} {headers:?}");
 }
 
@@ -52,28 +52,28 @@ fn only_chromium_sends_hints() {
         safari(MAC, "17.5", "Safari/605.1.15"),
         safari(IPHONE, "17.5", "Mobile/15E148 Safari/604.1"),
     ] {
-        assert_judged(&agent, &sent, true);
-        assert_judged(&agent, &Headers::default(), false);
+        assert_impossible(&agent, &sent, true);
+        assert_impossible(&agent, &Headers::default(), false);
     }
-    assert_judged(&desktop(), &sent, false);
+    assert_impossible(&desktop(), &sent, false);
 }
 
 #[test]
 fn hints_and_agent_are_of_one_version() {
     let edge = chrome(WINDOWS, "131.0.0.0 Safari/537.36 Edg/131.0.2903.70");
     let edge_brands = r#""Microsoft Edge";v="131", "Chromium";v="131", "Not_A Brand";v="24""#;
-    assert_judged(&edge, &hints(edge_brands, "", None), false);
+    assert_impossible(&edge, &hints(edge_brands, "", None), false);
     for (version, impossible) in [(131, false), (130, true), (13, true), (1310, true)] {
-        assert_judged(&desktop(), &hints(&brands(version), "", None), impossible);
-        assert_judged(&edge, &hints(&brands(version), "", None), impossible);
+        assert_impossible(&desktop(), &hints(&brands(version), "", None), impossible);
+        assert_impossible(&edge, &hints(&brands(version), "", None), impossible);
     }
     let full = r#""Chromium";v="131.0.6778.86", "Not_A Brand";v="24.0.0.0""#;
-    assert_judged(&desktop(), &hints(full, "", None), false);
-    assert_judged(&desktop(), &hints(r#""Chromium";v="x""#, "", None), false);
-    assert_judged(&desktop(), &hints(r#""Not A;Brand";v="99""#, "", None), false);
-    assert_judged(&chrome(WINDOWS, "99.115.0.0 Safari/537.36"), &hints(&brands(115), "", None), false);
+    assert_impossible(&desktop(), &hints(full, "", None), false);
+    assert_impossible(&desktop(), &hints(r#""Chromium";v="x""#, "", None), false);
+    assert_impossible(&desktop(), &hints(r#""Not A;Brand";v="99""#, "", None), false);
+    assert_impossible(&chrome(WINDOWS, "99.115.0.0 Safari/537.36"), &hints(&brands(115), "", None), false);
     let headless = r#""HeadlessChrome";v="131", "Chromium";v="131", "Not_A Brand";v="24""#;
-    assert_judged(&desktop(), &hints(headless, "", None), true);
+    assert_impossible(&desktop(), &hints(headless, "", None), true);
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn hints_and_agent_are_of_one_system() {
     ];
     for (system, platform, impossible) in rows {
         let agent = chrome(system, "131.0.0.0 Safari/537.36");
-        assert_judged(&agent, &hints("", &format!("\"{platform}\""), None), impossible);
+        assert_impossible(&agent, &hints("", &format!("\"{platform}\""), None), impossible);
     }
 }
 
@@ -109,17 +109,17 @@ fn a_phone_says_so_in_both_places() {
         (chrome(ANDROID, "131.0.0.0 Mobile Safari/537.36"), chrome(ANDROID, "131.0.0.0 Safari/537.36"));
     let desktop_mode = chrome(LINUX, "131.0.0.0 Safari/537.36");
     let android = "\"Android\"";
-    assert_judged(&phone, &hints("", android, Some(true)), false);
-    assert_judged(&phone, &hints("", android, Some(false)), true);
-    assert_judged(&tablet, &hints("", android, Some(false)), false);
-    assert_judged(&desktop(), &hints("", "\"Windows\"", Some(false)), false);
-    assert_judged(&desktop(), &hints("", "\"Windows\"", Some(true)), true);
-    assert_judged(&desktop_mode, &hints("", "\"Linux\"", Some(false)), false);
-    assert_judged(&desktop_mode, &hints("", android, Some(true)), false);
+    assert_impossible(&phone, &hints("", android, Some(true)), false);
+    assert_impossible(&phone, &hints("", android, Some(false)), true);
+    assert_impossible(&tablet, &hints("", android, Some(false)), false);
+    assert_impossible(&desktop(), &hints("", "\"Windows\"", Some(false)), false);
+    assert_impossible(&desktop(), &hints("", "\"Windows\"", Some(true)), true);
+    assert_impossible(&desktop_mode, &hints("", "\"Linux\"", Some(false)), false);
+    assert_impossible(&desktop_mode, &hints("", android, Some(true)), false);
 }
 
 #[test]
-fn a_current_browser_speaks_http_1_1_and_tells_over_tls_what_it_fetches() {
+fn a_current_browser_speaks_http_1_1_and_sends_fetch_metadata_over_tls() {
     let old = Headers { http_1_0: true, ..Headers::default() };
     let bare = Headers { tls: true, ..Headers::default() };
     let full = Headers { tls: true, fetch_metadata: true, ..Headers::default() };
@@ -131,10 +131,10 @@ fn a_current_browser_speaks_http_1_1_and_tells_over_tls_what_it_fetches() {
         safari(IPHONE, "16.10.1", "Mobile/15E148 Safari/604.1"),
         safari(IPHONE, "18.0", "Mobile/15E148 Safari/604.1"),
     ] {
-        assert_judged(&agent, &old, true);
-        assert_judged(&agent, &bare, true);
-        assert_judged(&agent, &full, false);
-        assert_judged(&agent, &Headers::default(), false);
+        assert_impossible(&agent, &old, true);
+        assert_impossible(&agent, &bare, true);
+        assert_impossible(&agent, &full, false);
+        assert_impossible(&agent, &Headers::default(), false);
     }
     for agent in [
         chrome(WINDOWS, "79.0.3945.130 Safari/537.36"),
@@ -142,13 +142,13 @@ fn a_current_browser_speaks_http_1_1_and_tells_over_tls_what_it_fetches() {
         safari(MAC, "16.3", "Safari/605.1.15"),
         safari(IPHONE, "15.6.1", "Mobile/15E148 Safari/604.1"),
     ] {
-        assert_judged(&agent, &old, false);
-        assert_judged(&agent, &bare, false);
+        assert_impossible(&agent, &old, false);
+        assert_impossible(&agent, &bare, false);
     }
 }
 
 #[test]
-fn who_is_not_exactly_a_browser_is_not_judged() {
+fn an_agent_that_is_not_exactly_a_browsers_is_not_checked() {
     let everything = Headers {
         brands: br#""Chromium";v="1""#,
         platform: b"\"Windows\"",
@@ -186,13 +186,13 @@ fn who_is_not_exactly_a_browser_is_not_judged() {
         "Mozilla/5.0 (Windows NT 10.0; Win64; x64; Trident/7.0; rv:11.0) like Gecko".to_owned(),
         format!("{}{}", desktop(), "x".repeat(300)),
     ] {
-        assert_judged(&agent, &everything, false);
+        assert_impossible(&agent, &everything, false);
     }
 }
 
 proptest! {
     #[test]
-    fn any_bytes_are_judged(agent: Vec<u8>, tail: Vec<u8>, brands: Vec<u8>, platform: Vec<u8>, mobile: Option<bool>) {
+    fn any_bytes_are_checked(agent: Vec<u8>, tail: Vec<u8>, brands: Vec<u8>, platform: Vec<u8>, mobile: Option<bool>) {
         let headers = Headers { brands: &brands, platform: &platform, mobile, tls: true, ..Headers::default() };
         are_impossible(&agent, &headers);
         for start in [&b"Mozilla/5.0 ("[..], b"Mozilla/5.0 (X11; ) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/9"] {

@@ -1,9 +1,9 @@
-//! A quick look whether a text can hold a needle at all, at a fraction of what it costs to look for them.
+//! A prefilter before the automaton: can a text hold a needle at all? At a fraction of the cost of the search.
 //!
-//! Each needle gives one pair of its neighbouring bytes, the one that ordinary texts have least of. A text without any of
+//! Each needle contributes one pair of adjacent bytes, the one that is rarest in ordinary texts. A text without any of
 //! these pairs holds no needle, and hardly any ordinary text has one. Nothing is ever missed: what passes is searched.
 
-/// What visitors send every day: pairs that stand here tell little.
+/// What visitors send every day: pairs in these texts are poor evidence.
 const ORDINARY: [&str; 12] = [
     "https://l.facebook.com/ https://lm.facebook.com/ http://m.facebook.com/ https://www.instagram.com/",
     "https://www.google.com/ https://www.google.co.uk/search https://www.bing.com/ https://duckduckgo.com/",
@@ -19,7 +19,7 @@ const ORDINARY: [&str; 12] = [
     "page=2&sort=price-asc&id=42&session=7&affiliate_id=9&click_id=7&partner=x&s=1&v=2&e=mail@example.com",
 ];
 
-/// Letters in either case, digits as one, the marks, and all other bytes as one.
+/// Letters without case, digits as one, each punctuation mark, and all other bytes as one.
 const CLASSES: [u8; 256] = {
     let mut classes = [0; 256];
     let (mut byte, mut next) = (0, 28);
@@ -76,12 +76,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::{
-        super::{SCANNER, address_needles},
+        super::{address_needles, scanner},
         *,
     };
 
     #[test]
-    fn ordinary_texts_fall_through() {
+    fn ordinary_texts_do_not_pass() {
         let prefilter = Prefilter::new(address_needles());
         let texts = ORDINARY.iter().flat_map(|texts| texts.split(' '));
         // Encoded needles look like any encoded text.
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn every_needle_is_kept_wherever_it_stands_and_in_either_case() {
+    fn every_needle_passes_at_any_place_and_in_either_case() {
         let prefilter = Prefilter::new(address_needles());
         for needle in address_needles() {
             assert!(needle.len() >= 2, "{needle}");
@@ -102,10 +102,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_holds_a_needle_is_never_let_through(
+        fn a_text_with_a_needle_always_passes(
             before: Vec<u8>, needle in prop::sample::select(address_needles().collect::<Vec<_>>()), after: Vec<u8>,
         ) {
-            let scanner = SCANNER.as_ref().unwrap();
+            let scanner = scanner().unwrap();
             let text = [&before, needle.as_bytes(), &after].concat();
             prop_assert!(scanner.prefilter.may_hold(&text));
         }

@@ -1,9 +1,8 @@
-//! What gives an attack away, by kind and by weight.
+//! The rules: texts that reveal an attack, by reason and confidence.
 //!
-//! A needle is lower case and matches any case. It is malicious when nobody writes it by accident, and suspicious
-//! when an odd but honest link might hold it. Before adding one, think of `utm_content`, merge tags
-//! (`{{first_name}}`), JSON, addresses within addresses and plain English; the tests of the parent module hold
-//! examples.
+//! A needle is lower case and matches any case. Its confidence is high when no honest link holds it, and low when an
+//! odd but honest one might. Before adding a needle, consider `utm_content`, merge tags (`{{first_name}}`), JSON, URLs
+//! within URLs and plain English; the tests of the parent module hold examples.
 
 use crate::{
     event::Reason,
@@ -32,7 +31,7 @@ pub(in crate::quality) enum Check {
     Multiplication,
 }
 
-/// Needles of one kind and one weight.
+/// Needles of one reason and one confidence.
 pub(in crate::quality) struct Rule {
     pub(in crate::quality) reason: Reason,
     pub(in crate::quality) confidence: Confidence,

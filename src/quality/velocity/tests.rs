@@ -18,7 +18,7 @@ fn velocity() -> VelocityTracker {
 /// With the same key always: parts of hashes are equal once in a thousand runs.
 fn with(config: &config::Quality) -> VelocityTracker {
     let keyed = RandomState::with_seeds(1, 2, 3, 4);
-    VelocityTracker { keyed, ..VelocityTracker::new(Arc::new(State::open(config).unwrap())) }
+    VelocityTracker { keyed, ..VelocityTracker::new(Arc::new(State::new(config).unwrap())) }
 }
 
 fn click(velocity: &mut VelocityTracker, micros: u64, address: &str, agent: &str, link: &str) -> VelocityFindings {
@@ -53,7 +53,7 @@ fn more_than_twenty_clicks_on_one_link_within_a_minute_are_a_flood() {
 }
 
 #[test]
-fn a_person_who_reloads_or_comes_back_is_no_flood_and_no_bot() {
+fn a_human_who_reloads_or_comes_back_is_no_flood_and_no_bot() {
     let mut velocity = velocity();
     for n in 0..3 {
         assert_eq!(click(&mut velocity, NOON + n * SECOND / 2, "192.0.2.1", "a", "l"), VelocityFindings::default());
@@ -73,7 +73,7 @@ fn a_household_of_ipv6_addresses_is_one_visitor() {
 }
 
 #[test]
-fn who_asks_for_five_links_in_three_seconds_is_a_bot_for_minutes() {
+fn five_links_in_three_seconds_make_a_visitor_a_bot_for_minutes() {
     let mut velocity = velocity();
     let links = ["1", "2", "3", "4"];
     for (n, link) in links.iter().enumerate() {
@@ -89,7 +89,7 @@ fn who_asks_for_five_links_in_three_seconds_is_a_bot_for_minutes() {
 }
 
 #[test]
-fn somebody_who_opens_links_at_a_persons_pace_is_none() {
+fn a_visitor_who_opens_links_at_a_humans_pace_is_no_bot() {
     let mut velocity = velocity();
     for n in 0..500_u64 {
         let found = click(&mut velocity, NOON + n * 800_000, "192.0.2.1", "a", &n.to_string());
@@ -101,7 +101,7 @@ fn somebody_who_opens_links_at_a_persons_pace_is_none() {
 }
 
 #[test]
-fn who_comes_back_after_weeks_is_a_stranger() {
+fn a_visitor_who_comes_back_after_weeks_is_new() {
     for days in [2, 20, 30, 49, 50, 70] {
         let (mut velocity, later) = (velocity(), NOON + days * 86_400 * SECOND);
         for n in 0..20 {
@@ -119,7 +119,7 @@ fn who_comes_back_after_weeks_is_a_stranger() {
 }
 
 #[test]
-fn thirty_people_behind_one_address_are_people() {
+fn thirty_humans_behind_one_address_are_humans() {
     let mut velocity = velocity();
     for n in 0..300_u64 {
         let (agent, link) = (format!("agent {}", n % 30), format!("{}", n / 30 % 4));
@@ -143,21 +143,21 @@ fn a_company_with_one_kind_of_computer_may_do_more_than_a_single_visitor() {
 }
 
 #[test]
-fn an_address_that_changes_its_agent_with_each_click_is_a_flood_at_last() {
+fn an_address_that_changes_its_agent_with_each_click_is_a_flood_in_the_end() {
     let mut velocity = velocity();
     let click = |n: u64| click(&mut velocity, NOON + n * SECOND / 10, "192.0.2.1", &n.to_string(), "l").flood;
     assert_eq!((0..201).map(click).filter(|flood| *flood).count(), 1);
 }
 
 #[test]
-fn only_the_visitor_is_told_to_the_redirect_and_only_if_floods_are_refused() {
+fn only_the_visitor_gets_a_penalty_and_only_if_floods_block() {
     let block = vec![crate::event::Reason::ClickFlood];
     let mut velocity = with(&config::Quality { block, ..config::Quality::default() });
     for n in 0..21 {
-        let watch = Arc::clone(&velocity.state);
+        let state = Arc::clone(&velocity.state);
         let address = ClientAddr::from_ip(IpAddr::from([192, 0, 2, 1]));
         let has =
-            |agent: &[u8]| watch.penalties.as_ref().unwrap().has(address.hash_input(), agent, NOON / SECOND + 1);
+            |agent: &[u8]| state.penalties.as_ref().unwrap().has(address.hash_input(), agent, NOON / SECOND + 1);
         assert!(!has(b"a") && !has(b"b"), "{n}");
         click(&mut velocity, NOON, "192.0.2.1", "a", "l");
         assert_eq!((has(b"a"), has(b"b")), (n == 20, false));
@@ -166,7 +166,7 @@ fn only_the_visitor_is_told_to_the_redirect_and_only_if_floods_are_refused() {
 }
 
 #[test]
-fn what_is_switched_off_finds_nothing() {
+fn what_is_switched_off_detects_nothing() {
     let mut velocity = with(&config::Quality { flood_clicks: 0, burst_links: 0, ..config::Quality::default() });
     for n in 0..1_000 {
         assert_eq!(click(&mut velocity, NOON, "192.0.2.1", "a", &(n % 20).to_string()), VelocityFindings::default());
@@ -202,9 +202,9 @@ proptest! {
         for gap in gaps {
             now += gap;
             times.push(now);
-            let told = rate.add(now, 60_000);
+            let counted = rate.add(now, 60_000);
             let within = |millis| times.iter().filter(|time| now - **time < millis).count() as u32;
-            prop_assert!(told >= 1 && told <= within(120_000), "{} {}", told, within(120_000));
+            prop_assert!(counted >= 1 && counted <= within(120_000), "{} {}", counted, within(120_000));
         }
     }
 }

@@ -14,8 +14,7 @@ fn folder() -> TempDir {
 
 fn opening(dir: &Path, visitors: usize) -> Opening<'_> {
     let schedule = Schedule { hour: 0, idle: IDLE };
-    let evicted = IntCounter::new("evicted", "evicted").unwrap();
-    Opening { dir, buckets: buckets(visitors), schedule, secret: None, now: NOW, evicted }
+    Opening { dir, buckets: buckets(visitors), schedule, secret: None, now: NOW }
 }
 
 /// Clicks as one visitor; whether it was the first of a visit.
@@ -27,7 +26,7 @@ fn click((keyring, table): &Opened) -> bool {
 }
 
 #[test]
-fn a_file_is_taken_over_whatever_its_size_was() {
+fn a_file_of_any_size_is_taken_over() {
     let dir = folder();
     let first = opening(dir.path(), 1_000).open().ok().unwrap();
     assert!(click(&first));
@@ -46,7 +45,7 @@ fn a_file_is_taken_over_whatever_its_size_was() {
 }
 
 #[test]
-fn what_cannot_be_read_is_begun_anew() {
+fn an_unusable_file_is_wiped_and_replaced() {
     type Damage = fn(&File);
     let damages: [(&str, Damage); 8] = [
         ("nothing", |file| file.set_len(0).unwrap()),
@@ -73,7 +72,7 @@ fn what_cannot_be_read_is_begun_anew() {
 }
 
 #[test]
-fn what_a_death_amid_the_making_has_left_is_wiped() {
+fn a_half_made_file_of_a_process_that_died_is_wiped() {
     let dir = folder();
     let half = dir.path().join("sessions.new");
     fs::write(&half, [7; 5_000]).unwrap();

@@ -1,8 +1,8 @@
-//! A short digest of an agent string, for everything that only compares agents.
+//! A short digest of an agent string, to compare agents.
 
 /// 128 bits of the BLAKE3 hash of `User-Agent`. No secret: the same at every edge.
 ///
-/// The hash that recognises a visitor takes no more of the agent than this, so it is remembered per agent string.
+/// The hash that recognises a visitor uses only this of the agent, so it is cached per agent string.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct AgentDigest([u8; 16]);
 

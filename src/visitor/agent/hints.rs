@@ -1,21 +1,21 @@
-//! What a request says of its agent beside the string: user agent client hints (W3C, "User-Agent Client Hints"; the
-//! headers `Sec-CH-UA*`), and the package name that Android's web view sends as `X-Requested-With`.
+//! Agent facts from the rest of the request: user agent client hints (W3C, "User-Agent Client Hints"; the headers
+//! `Sec-CH-UA*`), and the package name that Android's web view sends as `X-Requested-With`.
 //!
 //! The string is frozen where the hints are not: Brave and Vivaldi say Chrome, Windows 11 says `Windows NT 10.0`, every
-//! Android says `10; K`. So what is known of the string is laid under, and the hints over it:
+//! Android says `10; K`. So the hints are laid over the facts of the string:
 //!
-//! - An application or a browser that the string names stays; Chrome, Safari, Firefox and a nameless web view give way
-//!   to the brand of the hints. No page can set these headers: where they and the string name different engines, the
-//!   string is the costume.
-//! - A system that only the string knows (a television's, a console's, `HarmonyOS`) stays; the others give way.
-//! - Versions come from the hints when they say more.
-//! - A form factor decides about the device; `Sec-CH-UA-Mobile` only where the system came from the hints as well.
-//! - A package name that we know (`hints/packages.rs`) names the application around a web view; any other one at least
-//!   shows that it is one, and not Chrome.
-//! - Bots keep their costume off: nothing is laid over them.
+//! - An application or a browser that the string names stays; Chrome, Safari, Firefox and an unnamed web view are
+//!   replaced by the brand of the hints. No page can set these headers: where they and the string name different
+//!   engines, the string is the false one.
+//! - A system that only the string knows (a television's, a console's, `HarmonyOS`) stays; the others are replaced.
+//! - Versions come from the hints when they are more precise.
+//! - A form factor decides the device; `Sec-CH-UA-Mobile` only where the system came from the hints as well.
+//! - A known package name (`hints/packages.rs`) names the application around a web view; any other one at least shows
+//!   that it is a web view, and not Chrome.
+//! - Bots stay as they are.
 //!
-//! Hints are structured fields (RFC 9651). One that is malformed, or longer than [`MAX_HINT_BYTES`], is ignored whole, and
-//! so are brands that are not in our table, above all those that are sent to keep servers from relying on the list
+//! Hints are structured fields (RFC 9651). One that is malformed, or longer than [`MAX_HINT_BYTES`], is ignored as a
+//! whole, and so are unknown brands, above all those that are sent to keep servers from relying on the list
 //! (`"Not.A/Brand"`). Any bytes are read without panic, in one pass.
 
 mod cache;
@@ -32,10 +32,10 @@ use crate::{
     event::{AgentText, Device, Named},
 };
 
-/// No browser sends a longer one; what is longer is ignored.
+/// Longest hint that is read; no browser sends a longer one.
 pub const MAX_HINT_BYTES: usize = 512;
 
-/// The headers, as they came; empty for those that did not.
+/// The headers, unchanged; empty for those that are absent.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub struct Hints<'a> {
     /// `Sec-CH-UA-Full-Version-List`, else `Sec-CH-UA`.
@@ -71,7 +71,7 @@ impl<'a> Hints<'a> {
         }
     }
 
-    /// Whether the request says nothing beside the string. `mobile` alone changes nothing.
+    /// Whether the request has no hints. `mobile` alone changes nothing.
     pub fn is_empty(&self) -> bool {
         self.texts().iter().all(|text| text.is_empty())
     }
@@ -81,7 +81,7 @@ impl<'a> Hints<'a> {
     }
 }
 
-/// What is known of an agent when its string says `known` and the request `hints`.
+/// The facts of an agent string, `known`, with the `hints` of the request laid over them.
 pub fn overlay(known: &AgentFacts, hints: &Hints<'_>) -> AgentFacts {
     let mut overlaid = known.clone();
     if overlaid.bot.is_none() && !hints.is_empty() {
@@ -110,7 +110,7 @@ const PLATFORMS: &[(&str, &str)] = &[
     ("Tizen", "tizen"),
 ];
 
-/// Whether the system is now another one than the string says.
+/// Whether the system is now a different one than that of the string.
 fn system(overlaid: &mut AgentFacts, hints: &Hints<'_>) -> bool {
     let platform = fields::string(hints.platform);
     let Some(&(_, hinted)) = PLATFORMS.iter().find(|(platform_name, _)| platform == Some(platform_name)) else {
@@ -131,7 +131,7 @@ fn system(overlaid: &mut AgentFacts, hints: &Hints<'_>) -> bool {
     };
     match (hinted, version) {
         ("windows", Some(version)) => os.name = Cow::Borrowed(windows(&version)),
-        // A kernel's, which means nothing to a reader.
+        // The version of a kernel is of no interest.
         ("linux" | "windows", _) | (_, None) => {}
         (_, Some(version)) => {
             let short = short(&version);
@@ -143,7 +143,7 @@ fn system(overlaid: &mut AgentFacts, hints: &Hints<'_>) -> bool {
     false
 }
 
-/// A system as the hints tell it.
+/// A system from the hints.
 fn named(hinted: &'static str, version: Option<&str>) -> Named {
     match (hinted, version) {
         ("windows", version) => Named { name: Cow::Borrowed(version.map_or("windows", windows)), version: None },
@@ -164,7 +164,7 @@ fn family(os: &str) -> &str {
     }
 }
 
-/// Systems that browsers pass for another one in their hints, or that have none.
+/// Systems for which browsers send hints of another system, or none.
 fn is_special(os: &str) -> bool {
     !matches!(family(os), "windows" | "android" | "macos" | "linux" | "ios" | "chrome-os")
 }
@@ -182,7 +182,7 @@ fn windows(version: &str) -> &'static str {
     }
 }
 
-/// `14.0.0` is what everybody calls 14.
+/// `14.0.0` is commonly written 14.
 fn short(version: &str) -> &str {
     let mut short = version;
     while let Some(shorter) = short.strip_suffix(".0") {
@@ -191,7 +191,7 @@ fn short(version: &str) -> &str {
     short
 }
 
-/// Brands, the surer before the vaguer when a browser sends several, and the slug of the browser.
+/// Brands, the more specific first when a browser sends several, and the slug of the browser.
 const BRANDS: &[(&str, &str)] = &[
     ("OperaMobile", "opera"),
     ("Opera GX", "opera-gx"),
@@ -260,9 +260,9 @@ fn browser(overlaid: &mut AgentFacts, hints: &Hints<'_>) {
                 refine(known, version);
             }
         }
-        // It embeds the same engine, and says that it is not Chrome.
+        // A web view has the same engine, and its brand says that it is not Chrome.
         (CHROME, WEBVIEW) => overlaid.browser.iter_mut().for_each(|known| known.name = Cow::Borrowed(WEBVIEW)),
-        // The string says where Chrome is embedded, or which of Opera's browsers it is.
+        // The string says that Chrome is embedded, or which of Opera's browsers it is.
         (WEBVIEW, CHROME) => {}
         ("opera", "opera-gx") => overlaid.browser.iter_mut().for_each(|known| known.name = Cow::Borrowed(hinted)),
         ("" | CHROME | WEBVIEW | "safari" | "firefox" | "android-browser", _) => {
@@ -272,7 +272,7 @@ fn browser(overlaid: &mut AgentFacts, hints: &Hints<'_>) {
     }
 }
 
-/// Takes the hint's version when it is the string's with what was frozen away: `126.0.6478.62` for `126.0.0.0`.
+/// Uses the version of the hint when it is that of the string in full: `126.0.6478.62` for `126.0.0.0`.
 fn refine(known: &mut Named, hinted: String) {
     let Some(version) = &known.version else {
         known.version = Some(hinted);
@@ -301,7 +301,7 @@ fn application(overlaid: &mut AgentFacts, hints: &Hints<'_>) {
     }
 }
 
-/// Form factors, and the device that each tells; the most telling first, since a device may send several.
+/// Form factors, and the device of each; the most specific first, since a device may send several.
 const FORM_FACTORS: &[(&str, Device)] = &[
     ("Automotive", Device::Appliance),
     ("Watch", Device::Wearable),

@@ -1,21 +1,21 @@
-//! The marks that browsers, systems and devices leave in an agent string, found in one pass.
+//! The marks of browsers, systems and devices in an agent string, found in one pass.
 //!
-//! Of the marks of one kind the first of the table wins, not the first in the string: applications stand before the
-//! engine that they embed, Windows Phone before the Android and the iPhone that it pretends to be. Case counts. A mark
-//! does not match right after a letter; right after a digit it does, as in `Safari/537.36Snapchat/12.84`.
+//! Of the marks of one kind the first of the table wins, not the first in the string: applications come before the
+//! engine that they embed, Windows Phone before the Android and the iPhone that it claims to be. Marks are
+//! case-sensitive. A mark does not match right after a letter; right after a digit it does, as in
+//! `Safari/537.36Snapchat/12.84`.
 
 mod browsers;
 mod devices;
 mod systems;
 
-use std::sync::LazyLock;
-
-use aho_corasick::AhoCorasick;
+use aho_corasick::{AhoCorasick, BuildError};
+use once_cell::sync::OnceCell;
 
 use self::{browsers::BROWSERS, devices::DEVICES, systems::SYSTEMS};
 use crate::event::Device;
 
-/// What the marks of one agent string tell.
+/// The marks of one agent string.
 #[derive(Default)]
 pub struct AgentMarks<'a> {
     pub browser: Option<BrowserMark<'a>>,
@@ -26,7 +26,7 @@ pub struct AgentMarks<'a> {
 
 pub struct BrowserMark<'a> {
     pub name: &'static str,
-    /// Where the version stands, when it is not right after the mark.
+    /// The text before the version, when that is not the mark itself.
     pub version_mark: Option<&'static str>,
     /// The string after the mark.
     pub rest: &'a str,
@@ -35,9 +35,9 @@ pub struct BrowserMark<'a> {
 /// Reads the marks of `agent`.
 pub fn scan(agent: &str) -> AgentMarks<'_> {
     let (browsers, systems) = (BROWSERS.len(), SYSTEMS.len());
-    // Per kind: the lowest place in the table so far, and where the string goes on.
+    // Per kind: the lowest place in the table so far, and the end of the match.
     let mut best = [(usize::MAX, 0); 3];
-    let Some(automaton) = AUTOMATON.as_ref() else {
+    let Ok(automaton) = automaton() else {
         return AgentMarks::default();
     };
     for found in automaton.find_overlapping_iter(agent) {
@@ -60,13 +60,19 @@ pub fn scan(agent: &str) -> AgentMarks<'_> {
     }
 }
 
-/// Constant marks, far below the builder's limits: the tests would see a None at once.
-static AUTOMATON: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {
-    let browsers = BROWSERS.iter().map(|mark| mark.0);
-    let systems = SYSTEMS.iter().map(|mark| mark.0);
-    let devices = DEVICES.iter().map(|mark| mark.0);
-    AhoCorasick::new(browsers.chain(systems).chain(devices)).ok()
-});
+/// The marks as an automaton, compiled at the first call.
+///
+/// # Errors
+/// When it does not compile, which [`warm_up`](super::warm_up) finds at the start.
+pub fn automaton() -> Result<&'static AhoCorasick, BuildError> {
+    static AUTOMATON: OnceCell<AhoCorasick> = OnceCell::new();
+    AUTOMATON.get_or_try_init(|| {
+        let browsers = BROWSERS.iter().map(|mark| mark.0);
+        let systems = SYSTEMS.iter().map(|mark| mark.0);
+        let devices = DEVICES.iter().map(|mark| mark.0);
+        AhoCorasick::new(browsers.chain(systems).chain(devices))
+    })
+}
 
 fn starts_a_word(agent: &[u8], start: usize) -> bool {
     let is_letter = |at| agent.get(at).is_some_and(u8::is_ascii_alphabetic);
@@ -82,7 +88,7 @@ mod tests {
     /// The work of a scan is a step a byte and one for each mark that ends there.
     #[test]
     fn no_string_of_marks_has_more_matches_than_bytes() {
-        let automaton = AUTOMATON.as_ref().unwrap();
+        let automaton = automaton().unwrap();
         let marks = || BROWSERS.iter().map(|mark| mark.0).chain(SYSTEMS.iter().map(|mark| mark.0));
         for mark in marks().chain(DEVICES.iter().map(|mark| mark.0)) {
             let agent = mark.repeat(1_024 / mark.len());
@@ -92,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn no_mark_stands_behind_one_that_hides_it() {
+    fn no_mark_comes_after_one_that_hides_it() {
         let hidden = |marks: &[&'static str]| {
             let is_hidden = |at: usize| marks[..at].iter().any(|earlier| marks[at].contains(earlier));
             (0..marks.len()).filter(|&at| is_hidden(at)).map(|at| marks[at]).collect::<Vec<_>>()

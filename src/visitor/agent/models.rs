@@ -1,22 +1,22 @@
-//! What the name of a model says of a device, where nothing else does: thousands of makes of televisions and tablets run
-//! Android, and most call the model what it is.
+//! The device by the name of its model, where no mark names it: thousands of makes of televisions and tablets run
+//! Android, and most name the model after what it is.
 //!
-//! The words of the platform, the first brackets of an agent string, are looked at: `(Linux; Android 9; TV BOX X3)`. The
-//! words were chosen over lists of strings (`bench/README.md`); how often they are right is measured there.
+//! The words of the platform, the first parentheses of an agent string, are read: `(Linux; Android 9; TV BOX X3)`. The
+//! words were chosen over lists of strings; `bench/README.md` has their accuracy.
 
 use crate::event::Device;
 
-/// Bytes of the platform that are looked at. No maker needs more.
+/// Bytes of the platform that are read; no maker needs more.
 const MAX_BYTES: usize = 256;
 
-/// The device that the model's name tells.
+/// The device by the name of its model.
 pub fn device(agent: &str) -> Option<Device> {
     let (_, rest) = agent.split_once('(')?;
     let rest = rest.get(..rest.floor_char_boundary(MAX_BYTES))?;
-    // Models have brackets in their names, too.
+    // Models have parentheses in their names, too.
     let platform = rest.split_once(") ").map_or(rest, |(platform, _)| platform);
     let words = platform.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
-    // Of several the first of these wins: a SHIELD is a television, a SHIELD Tablet is none.
+    // Of several words the lowest order wins: a SHIELD is a television, a SHIELD Tablet is a tablet.
     words.filter_map(by_word).min_by_key(|(order, _)| *order).map(|(_, device)| device)
 }
 
@@ -46,7 +46,7 @@ fn is_tv(word: &str) -> bool {
     named.contains(&word) || ends || word.starts_with("TV") || numbered(word, "LED", 2) || is_box(word)
 }
 
-/// Boxes that go by a number alone.
+/// Boxes that are named by a number alone.
 fn is_box(word: &str) -> bool {
     [("X", "96"), ("A", "95X"), ("H", "96"), ("TX", "3"), ("TX", "6"), ("T", "95")]
         .iter()
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_model_tells_its_device() {
+    fn a_model_names_its_device() {
         let of = |model: &str| device(&format!("Mozilla/5.0 (Linux; Android 11; {model}) AppleWebKit/537.36"));
         for tablet in ["KFMAWI", "Redmi Pad SE", "Galaxy Tab A", "AGS3-W09", "LenovoPAD", "TB310FU", "SHIELD Tablet"]
         {
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_platform_is_looked_at() {
+    fn only_the_platform_is_read() {
         assert_eq!(
             device("Mozilla/5.0 (Linux; Android 14; K) AppleWebKit/537.36 (KHTML, like Gecko) Pluto TV"),
             None

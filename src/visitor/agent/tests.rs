@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::event::BotClass;
 
-/// Real agent strings and what they say, one a line.
+/// Real agent strings and their facts, one a line.
 const SAMPLES: &str = include_str!("samples.txt");
 
 /// What is expected, and the agent string.
@@ -20,7 +20,7 @@ fn nth_split(line: &str, n: usize) -> Option<(&str, &str)> {
     Some((line.get(..at)?, line.get(at + separator.len()..)?))
 }
 
-fn told(facts: &AgentFacts) -> String {
+fn summary(facts: &AgentFacts) -> String {
     let named = |named: &Option<Named>| {
         named.as_ref().map_or("-".to_owned(), |named| match &named.version {
             Some(version) => format!("{} {version}", named.name),
@@ -54,11 +54,11 @@ fn assert_valid(facts: &AgentFacts) {
 }
 
 #[test]
-fn every_sample_is_told_as_expected() {
+fn every_sample_is_parsed_as_expected() {
     let wrong: Vec<_> = samples()
         .filter_map(|(expected, agent)| {
-            let told = told(&parse(agent));
-            (told != expected).then(|| format!("\n  expected {expected}\n  told     {told}\n  of       {agent}"))
+            let found = summary(&parse(agent));
+            (found != expected).then(|| format!("\n  expected {expected}\n  found    {found}\n  of       {agent}"))
         })
         .collect();
     assert!(wrong.is_empty(), "{}", wrong.concat());
@@ -66,7 +66,7 @@ fn every_sample_is_told_as_expected() {
 }
 
 #[test]
-fn parse_and_the_bot_judge_agree() {
+fn parse_and_the_bot_detection_agree() {
     for (_, agent) in samples() {
         assert_eq!(parse(agent).bot, bot::from_agent(agent), "{agent}");
     }
@@ -82,7 +82,7 @@ fn every_sample_cut_anywhere_is_valid() {
 }
 
 #[test]
-fn the_cache_tells_what_parse_tells() {
+fn the_cache_returns_what_parse_returns() {
     let mut cache = AgentCache::new(16);
     for _ in 0..3 {
         for (_, agent) in samples() {
@@ -110,7 +110,7 @@ fn the_cache_never_holds_more_than_its_capacity() {
 }
 
 #[test]
-fn an_agent_in_use_survives_a_flood_of_strangers() {
+fn an_agent_in_use_survives_a_flood_of_new_ones() {
     let mut cache = AgentCache::new(64);
     let regular = cache.facts(b"regular");
     for number in 0..1000 {
@@ -131,7 +131,7 @@ fn a_long_agent_string_is_parsed_but_not_kept() {
     assert!(cache.young.is_empty() && cache.old.is_empty());
 }
 
-/// Strings made of what the matchers look for, in any order and broken in any place.
+/// Strings made of what the matchers search, in any order and broken in any place.
 fn hostile() -> impl Strategy<Value = String> {
     let pieces: Vec<&str> = samples().flat_map(|(_, agent)| agent.split_inclusive([' ', '/', ';', '('])).collect();
     let piece = prop_oneof![
@@ -146,14 +146,14 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 5_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_string_made_of_marks_is_told_validly(agent in hostile()) {
+    fn a_string_made_of_marks_gives_valid_facts(agent in hostile()) {
         let facts = parse(&agent);
         assert_valid(&facts);
         prop_assert_eq!(facts.bot, bot::from_agent(&agent));
     }
 
     #[test]
-    fn any_bytes_are_told_validly(agent in prop::collection::vec(any::<u8>(), 0..1500)) {
+    fn any_bytes_give_valid_facts(agent in prop::collection::vec(any::<u8>(), 0..1500)) {
         assert_valid(&AgentCache::new(2).facts(&agent));
     }
 }

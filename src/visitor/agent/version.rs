@@ -1,6 +1,6 @@
 //! Versions as agent strings write them: `/125.0.6422.60`, ` 17_5_1`, `]/9.29.8963`, `_31.5.0`.
 
-/// Longer runs of digits and dots are no version.
+/// Longest version; a longer run of digits and dots does not count.
 const MAX_BYTES: usize = 32;
 
 /// The version right after the first `mark`.

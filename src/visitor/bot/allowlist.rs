@@ -1,9 +1,9 @@
-//! People who look like bots: applications that show pages in a window of their own, and devices with odd names.
+//! Humans who look like bots: applications that show pages in a window of their own, and devices with odd names.
 //!
-//! An agent string with one of these marks is a person's unless our own table names a bot in it. The mark holds off
-//! what only guesses: the rules for what crawlers call themselves, woothee's category, and the operator's list, whose
-//! patterns (`Pinterest`, `Snapchat`, `DuckDuckGo`, ...) are made for previewers and hit their applications as well.
-//! What the operator adds (`enrich.not_crawlers`) goes before our own table.
+//! An agent string with one of these marks is a human's unless the built-in table names a bot in it. The mark overrides
+//! the heuristics: the rules for what crawlers call themselves, woothee's category, and the operator's list, whose
+//! patterns (`Pinterest`, `Snapchat`, `DuckDuckGo`, ...) are written for previewers and match their applications, too.
+//! Texts that the operator adds (`enrich.not_crawlers`) take precedence over the built-in table.
 
 /// In any case; `^` and `$` as in the table of bots.
 pub(super) const MARKS: &[&str] = &[
@@ -65,6 +65,6 @@ pub(super) const MARKS: &[&str] = &[
     "qr code",
     "qr reader",
     "googleweblight",
-    // Phones and tablets; those in a browser's own string are seen by their place.
+    // Phones and tablets; in a browser's own string they are recognised by their place.
     "cubot",
 ];

@@ -1,23 +1,23 @@
-//! The operator's lists: crawlers in the community's format, and texts that mark a person.
+//! The operator's lists: crawlers in the community's format, and texts that mark a human.
 //!
 //! The file (`enrich.crawlers_file`) is `crawler-user-agents.json` of the project `monperrus/crawler-user-agents`: an
-//! array of objects with a `pattern` (a regular expression, case counts), `tags` and more. Patterns stand in one
-//! automaton; the leftmost match in an agent string decides, of those at one place the first entry of the file. Its class
-//! comes from the entry's first tag that we know, its name from the pattern.
+//! array of objects with a `pattern` (a regular expression, case-sensitive), `tags` and more. The patterns are compiled
+//! into one automaton; the leftmost match in an agent string wins, of several at one place the first entry of the file.
+//! The class comes from the first known tag of the entry, the name from the pattern.
 //!
-//! Bounds: [`MAX_FILE_BYTES`], [`MAX_ENTRIES`], [`MAX_PATTERN_BYTES`], [`MAX_PROGRAM_BYTES`]. A search looks at each of
-//! at most [`super::MAX_AGENT_BYTES`] bytes once, and never goes back. States of the automaton are made when they are
-//! first met: at worst, with a new string each time that is made to meet new ones, one for each byte. The automaton is
-//! told never to give up its states for a slower search, as a set of regular expressions does: with the community's list
+//! Bounds: [`MAX_FILE_BYTES`], [`MAX_ENTRIES`], [`MAX_PATTERN_BYTES`], [`MAX_PROGRAM_BYTES`]. A search reads each of at
+//! most [`super::MAX_AGENT_BYTES`] bytes once, without backtracking. States of the automaton are built when they are
+//! first reached: at worst, with strings that are crafted to reach new ones, one state for each byte. The automaton is
+//! configured never to fall back to a slower search, as a set of regular expressions does: with the community's list
 //! that search takes 130 ms for one hostile string.
 //!
-//! An entry whose pattern is no regular expression without look-around and back references, or that would hit what
-//! everybody browses with, is skipped with a warning: one bad entry of a thousand must not cost the operator the other
-//! ones. A file with more than [`MAX_BAD_SHARE`] of them is another kind of file, or broken, and refused.
+//! An entry is skipped with a warning when its pattern is no regular expression, uses look-around or back references,
+//! or matches a common browser: one bad entry of a thousand must not cost the operator the others. A file with more
+//! than [`MAX_BAD_SHARE`] of them is another kind of file, or damaged, and rejected.
 
 use std::{
     borrow::Cow,
-    fmt, fs, io,
+    fmt, io,
     path::{Path, PathBuf},
 };
 
@@ -33,7 +33,11 @@ use regex_automata::{
 };
 use serde::Deserialize;
 
-use crate::event::{Bot, BotClass, BotReason};
+use crate::{
+    event::{Bot, BotClass, BotReason},
+    files,
+    runtime::{Class, Classified},
+};
 
 /// Largest file that is read. The community's has 1 MB.
 const MAX_FILE_BYTES: u64 = 32 << 20;
@@ -43,14 +47,15 @@ const MAX_ENTRIES: usize = 20_000;
 const MAX_PATTERN_BYTES: usize = 512;
 /// Largest automaton, in bytes. The community's needs less than 2 MB.
 const MAX_PROGRAM_BYTES: usize = 32 << 20;
-/// Memory for the states that a search has built, in bytes, for each worker.
+/// Memory for the states that searches have built, in bytes, for each worker.
 const MAX_STATES_BYTES: usize = 8 << 20;
-/// A file with a larger share of bad entries is refused.
+/// A file with a larger share of bad entries is rejected.
 const MAX_BAD_SHARE: f64 = 0.1;
 /// Longest name made of a pattern.
 const MAX_NAME_BYTES: usize = 48;
 
-/// Browsers that no entry may hit, so that a slip (`Mozilla`, `.*`, an empty pattern) does not make everybody a bot.
+/// Browsers that no entry may match, so that a mistake (`Mozilla`, `.*`, an empty pattern) does not make every visitor
+/// a bot.
 const BROWSERS: &[&str] = &[
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36",
     "Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Mobile Safari/537.36",
@@ -65,33 +70,55 @@ const BROWSERS: &[&str] = &[
      Version/4.0 Chrome/131.0.6778.39 Mobile Safari/537.36",
 ];
 
-/// Why the operator's lists were not taken.
+/// Why the operator's lists were rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum CrawlersError {
-    #[error("cannot read the crawler list {}: {source}", file.display())]
+    #[error(
+        "cannot read the crawler list {}: {source}; put the file there, let this user read it, or correct the path",
+        file.display()
+    )]
     Read {
         file: PathBuf,
         #[source]
         source: io::Error,
     },
-    #[error("the crawler list {} is no array of entries with a `pattern`: {source}", file.display())]
+    #[error(
+        "the crawler list {} is no array of entries with a `pattern`: {source}; download the published list again",
+        file.display()
+    )]
     Format {
         file: PathBuf,
         #[source]
         source: serde_json::Error,
     },
-    #[error("the crawler list {} is refused: {bad} of {entries} entries are bad; the first is {first}", file.display())]
+    #[error(
+        "the crawler list {} is rejected: {bad} of {entries} entries are bad, and one in ten may be; correct or remove \
+         them, first {first}",
+        file.display()
+    )]
     TooManyBad { file: PathBuf, bad: usize, entries: usize, first: BadEntry },
-    #[error("the crawler list {} is refused: it has {entries} entries, at most {MAX_ENTRIES} are taken", file.display())]
+    #[error("the crawler list {} is rejected: it has {entries} entries; keep at most {MAX_ENTRIES}", file.display())]
     TooMany { file: PathBuf, entries: usize },
-    #[error("the crawler list {} is refused: {source}", file.display())]
+    #[error("the crawler list {} is rejected: {source}; keep fewer or shorter patterns", file.display())]
     TooLarge {
         file: PathBuf,
         #[source]
         source: Box<BuildError>,
     },
-    #[error("the texts of enrich.not_crawlers are too many: {0}")]
+    #[error("`enrich.not_crawlers` has too many texts: {0}; keep fewer or shorter ones")]
     NotCrawlers(#[from] aho_corasick::BuildError),
+}
+
+impl Classified for CrawlersError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Read { source, .. } => Class::of_read(source),
+            Self::Format { .. } | Self::TooManyBad { .. } | Self::TooMany { .. } | Self::TooLarge { .. } => {
+                Class::Data
+            }
+            Self::NotCrawlers(_) => Class::Config,
+        }
+    }
 }
 
 /// An entry that was skipped.
@@ -109,16 +136,16 @@ impl fmt::Display for BadEntry {
     }
 }
 
-/// What the operator adds to what is built in.
+/// What the operator adds to the built-in table.
 #[derive(Default)]
 pub struct CrawlerLists {
-    /// Texts that mark a person.
+    /// Texts that mark a human.
     humans: Option<AhoCorasick>,
     community: Option<CommunityList>,
 }
 
 impl CrawlerLists {
-    /// Reads the operator's lists, and tells the entries that were skipped.
+    /// Reads the operator's lists. [`CommunityList::bad`] has the entries that were skipped.
     ///
     /// # Errors
     /// See [`CrawlersError`].
@@ -134,7 +161,7 @@ impl CrawlerLists {
         self.community.as_ref()
     }
 
-    /// Whether the operator says that this is a person.
+    /// Whether the operator marks this as a human.
     pub(super) fn is_human(&self, agent: &str) -> bool {
         self.humans.as_ref().is_some_and(|texts| texts.is_match(agent))
     }
@@ -143,7 +170,7 @@ impl CrawlerLists {
 /// A list of crawlers.
 pub struct CommunityList {
     automaton: DFA,
-    /// What each thread remembers of the automaton's states.
+    /// The automaton's states that each thread has built.
     caches: Pool<Cache, Box<dyn Fn() -> Cache + Send + Sync>>,
     /// Class and name, in the order of the patterns.
     entries: Vec<(BotClass, Option<Cow<'static, str>>)>,
@@ -160,12 +187,8 @@ struct Entry {
 
 impl CommunityList {
     fn read(file: &Path) -> Result<Self, CrawlersError> {
-        let refuse = |source| CrawlersError::Read { file: file.into(), source };
-        let bytes = fs::metadata(file).map_err(refuse)?.len();
-        if bytes > MAX_FILE_BYTES {
-            return Err(refuse(io::Error::other(format!("it has {bytes} bytes, more than {MAX_FILE_BYTES}"))));
-        }
-        Self::parse(&fs::read(file).map_err(refuse)?, file)
+        let text = files::read_bounded(file, MAX_FILE_BYTES);
+        Self::parse(&text.map_err(|source| CrawlersError::Read { file: file.into(), source })?, file)
     }
 
     /// Reads a list; `file` is its name in errors.
@@ -181,7 +204,7 @@ impl CommunityList {
         }
         let (mut patterns, mut kinds, mut bad) = (Vec::new(), Vec::new(), Vec::new());
         for (at, entry) in entries.into_iter().enumerate() {
-            if let Some(reason) = fault(&entry.pattern) {
+            if let Some(reason) = problem(&entry.pattern) {
                 bad.push(BadEntry { entry: at + 1, pattern: entry.pattern, reason });
             } else {
                 kinds.push((class(&entry.tags), name(&entry.pattern)));
@@ -215,12 +238,12 @@ impl CommunityList {
         self.entries.len()
     }
 
-    /// Whether there is none.
+    /// Whether no entry is in use.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// The entry that matches.
+    /// The bot of the entry that matches.
     pub fn detect(&self, agent: &str) -> Option<Bot> {
         let found = self.automaton.try_search_fwd(&mut self.caches.get(), &Input::new(agent)).ok()??;
         let (class, name) = self.entries.get(found.pattern().as_usize())?;
@@ -245,8 +268,8 @@ fn automaton<P: AsRef<str>>(patterns: &[P], max_bytes: usize) -> Result<DFA, Box
         .map_err(Box::new)
 }
 
-/// Why a pattern is not used.
-fn fault(pattern: &str) -> Option<String> {
+/// Why a pattern is skipped.
+fn problem(pattern: &str) -> Option<String> {
     if pattern.len() > MAX_PATTERN_BYTES {
         return Some(format!("it has more than {MAX_PATTERN_BYTES} bytes"));
     }
@@ -255,16 +278,16 @@ fn fault(pattern: &str) -> Option<String> {
         Err(error) => return Some(cause(&*error)),
     };
     let mut cache = automaton.create_cache();
-    let mut hits =
+    let mut matches =
         |text: &str| automaton.try_search_fwd(&mut cache, &Input::new(text)).is_ok_and(|hit| hit.is_some());
-    if hits("") {
-        return Some("it matches everything".into());
+    if matches("") {
+        return Some("it matches every string".into());
     }
-    let hits_a_browser = BROWSERS.iter().any(|browser| hits(browser));
-    hits_a_browser.then(|| "it matches a browser that most people use".into())
+    let matches_a_browser = BROWSERS.iter().any(|browser| matches(browser));
+    matches_a_browser.then(|| "it matches a common browser".into())
 }
 
-/// The last cause of an error, on one line: the outer ones only say that something was not built.
+/// The last cause of an error, on one line: the outer ones only say that the automaton was not built.
 fn cause(error: &dyn std::error::Error) -> String {
     match error.source() {
         Some(source) => cause(source),
@@ -272,7 +295,7 @@ fn cause(error: &dyn std::error::Error) -> String {
     }
 }
 
-/// The class that the tags give.
+/// The class of the first known tag.
 fn class(tags: &[String]) -> BotClass {
     let of = |tag: &String| {
         Some(match tag.as_str() {
@@ -293,8 +316,8 @@ fn class(tags: &[String]) -> BotClass {
 
 /// A slug from a pattern: `[pP]ingdom` gives `pingdom`, `Current[\s\S]*RSS Reader` gives `current-rss-reader`.
 ///
-/// Of a class of characters its first letter counts, of repetitions and escapes that stand for many characters
-/// nothing, of an alternation its first branch.
+/// Of a class of characters the first letter counts, of an alternation the first branch; repetitions and escapes that
+/// stand for many characters are left out.
 fn name(pattern: &str) -> Option<Cow<'static, str>> {
     let mut slug = String::new();
     let mut chars = pattern.chars();
@@ -314,7 +337,7 @@ fn name(pattern: &str) -> Option<Cow<'static, str>> {
                 depth = depth.saturating_sub(1);
                 None
             }
-            // The other branches: skipped to the end of the group.
+            // The other branches are skipped, to the end of the group.
             '|' if depth > 0 => {
                 let rest = chars.as_str();
                 chars = rest.find(')').map_or("", |end| &rest[end..]).chars();

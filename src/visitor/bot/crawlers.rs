@@ -1,7 +1,7 @@
-//! Robots that fetch pages on somebody's behalf: previewers, search, AI, SEO, advertising, feeds.
+//! Crawlers: previewers, search, AI, SEO, advertising, feeds.
 //!
-//! The first entry that matches decides: the special stands before the general, and previewers stand first because
-//! they like to quote each other.
+//! The first entry that matches wins: the special comes before the general, and previewers come first because they
+//! often name each other.
 
 use super::group::Group;
 use crate::event::{BotClass, BotReason};
@@ -301,7 +301,7 @@ const OTHER: &[(&str, &str)] = &[
     ("google-safety", "google-safety"),
     ("yahoomailproxy", "yahoo-mail-proxy"),
     ("yahoocachesystem", "yahoo-cache"),
-    // Office asks for a link by itself before it hands the link to the browser.
+    // Office requests a link by itself before it hands the link to the browser.
     ("ms-office", "microsoft-office"),
     ("msoffice", "microsoft-office"),
     ("^microsoft office", "microsoft-office"),

@@ -1,13 +1,13 @@
-//! Rules for bots that no list names: what they call themselves, and what every browser says that they leave out.
+//! Rules for bots that no list names: what they call themselves, and what they leave out that every browser says.
 //!
-//! AgentMatches by measuring on lists of real agent strings (`bench/accuracy.rs`): each rule is here because it finds many bots
-//! and hits none or next to none of the browsers.
+//! Chosen by measuring on lists of real agent strings (`bench/accuracy.rs`): each rule matches many bots, and no or
+//! nearly no browser.
 
 use memchr::memmem;
 
 use super::group::AgentMatches;
 
-/// Words for what bots do, as their name or the end of it, and phrases around them.
+/// Words for what bots do, as a name or the end of one, and phrases around them.
 pub(super) const OCCUPATIONS: &[&str] = &[
     "*bot$",
     "*bots$",
@@ -79,10 +79,10 @@ pub(super) const OCCUPATIONS: &[&str] = &[
     "*snippet",
 ];
 
-/// Browsers of the time when toolbars and networks put addresses into agent strings, and one blocker that still does.
+/// Browsers of the time when toolbars and networks put URLs into agent strings, and one blocker that still does.
 pub(super) const LEGACY: &[&str] = &["*msie", "x-wap-profile", "ultrablock", "konqueror", "*opera"];
 
-/// Systems, devices and makers; and browsers that tell none of them. Whatever names none of these is no browser.
+/// Systems, devices and makers; and browsers that name none of them. An agent without any of these is no browser.
 pub(super) const PLATFORMS: &[&str] = &[
     // Systems.
     "*windows",
@@ -198,7 +198,7 @@ pub(super) const PLATFORMS: &[&str] = &[
     "*smarthub",
     "*quest",
     "*pico ",
-    // Phones that speak for themselves.
+    // Phones with an agent string of their own.
     "*nokia",
     "*samsung",
     "^sec-",
@@ -274,7 +274,7 @@ pub(super) const PLATFORMS: &[&str] = &[
     "^vizio",
     "*watch os",
     "^dolphin",
-    // Browsers that tell no system, and engines that nobody else pretends to have.
+    // Browsers that name no system, and engines that no other software claims to have.
     "*msie",
     "*opera",
     "^lynx",
@@ -310,7 +310,7 @@ pub(super) const PLATFORMS: &[&str] = &[
 /// How browsers start their agent string.
 const BROWSER_STARTS: &[&str] = &["Mozilla/", "Opera/"];
 
-/// Browsers that called themselves compatible with Mozilla in so many words.
+/// Browsers that used the literal `compatible;`.
 const ONCE_COMPATIBLE: &[&str] = &[
     "MSIE",
     "Konqueror",
@@ -337,17 +337,17 @@ const ONCE_COMPATIBLE: &[&str] = &[
     "SymbianOS",
 ];
 
-/// Whether an agent string, in which the table found this, is a bot's by its form.
+/// Whether an agent string with these matches of the table has the form of a bot's.
 pub(super) fn is_bot(agent: &str, found: &AgentMatches) -> bool {
     if found.occupation || !found.platform {
         return true;
     }
-    // Crawlers leave the address of their manners behind.
+    // Crawlers link to a page that explains them.
     let starts_as_browser = BROWSER_STARTS.iter().any(|start| agent.starts_with(start));
     if found.url && !(starts_as_browser && found.legacy) {
         return true;
     }
-    // "(compatible; X" was Internet Explorer's and some early phones'; whoever else uses it is neither.
+    // "(compatible; X" was Internet Explorer's and some early phones'; any other software that uses it is no browser.
     match memmem::find(agent.as_bytes(), b"(compatible; ") {
         Some(at) => {
             let rest = &agent.as_bytes()[at..];

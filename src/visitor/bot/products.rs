@@ -1,4 +1,4 @@
-//! Services that fetch pages as a side line: tools for sites, brands and security, mail, archives, hooks.
+//! Services that fetch pages among other things: tools for sites, brands and security, mail, archives, webhooks.
 
 use super::group::Group;
 use crate::event::{BotClass, BotReason};

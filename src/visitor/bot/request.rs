@@ -1,21 +1,21 @@
-//! Weighs all evidence about one click: what the agent string says, what the request shows, the network, behaviour.
+//! Classifies one click by all evidence: the agent string, the rest of the request, the network, the behaviour.
 //!
-//! An agent string that claims to be a browser of our days, without the headers that every version of it sends, is an
-//! HTTP library in disguise. False positives cost more than misses: web views, old browsers, privacy proxies and the
-//! filters of companies take headers away, so that no single missing header counts, and the rules look at combinations
-//! that none of them leaves:
+//! An agent string that claims to be a current browser, without the headers that every version of it sends, is that of
+//! an HTTP library posing as a browser. False positives cost more than misses: web views, old browsers, privacy proxies
+//! and the filters of companies remove headers, so that no single missing header counts, and the rules check
+//! combinations that none of them leaves:
 //!
-//! | missing | where | sent by browsers because | who misses it |
+//! | missing | where | sent by browsers because | missing in |
 //! |---|---|---|---|
 //! | `Accept` and `Accept-Language` | anywhere | Fetch standard: a navigation sets both; proxies that hide the language keep `Accept` | Go, raw sockets, `http.client` |
-//! | `Accept-Encoding` and `Accept-Language` | TLS that ends here | no proxy between can take them away; filters that open TLS keep the language | curl, wget, Java, PHP streams |
+//! | `Accept-Encoding` and `Accept-Language` | TLS that ends here | no proxy between can remove them; filters that open TLS keep the language | curl, wget, Java, PHP streams |
 //! | `Sec-Fetch-Mode` and `Accept-Language` | TLS that ends here, desktop systems | Fetch Metadata: Chromium from 76, Firefox from 90, over TLS always; on phones, applications that fetch a web view's pages themselves lose both | requests, aiohttp, axios, `OkHttp` |
 //! | a language: it is `*`, and the mode is not `navigate` | anywhere | a browser has a language, and a followed link is a navigation | Node's `fetch` |
 //!
-//! Nothing of this counts behind a trusted proxy ([`Flags::PROXIED`]): content delivery networks drop request headers by
-//! their configuration, and one switch there must not turn all visitors into bots.
+//! None of this counts behind a trusted proxy ([`Flags::PROXIED`]): content delivery networks drop request headers by
+//! configuration, and one switch there must not turn all visitors into bots.
 //!
-//! Previews need no rule of their own per application: Facebook's prefetcher says `X-Purpose: preview` whenever it says
+//! Previews need no rule per application: Facebook's prefetcher sends `X-Purpose: preview` whenever it sends
 //! `X-FB-HTTP-Engine: Liger`, and the previewers of messengers name themselves in the agent string.
 
 use std::{borrow::Cow, sync::LazyLock};
@@ -28,16 +28,16 @@ use crate::{
     visitor::network::Network,
 };
 
-/// Chromium from here on sends Fetch Metadata over TLS (76, with a margin for its roll-out).
+/// Chromium from this version on sends Fetch Metadata over TLS (76, with a margin for its roll-out).
 const CHROMIUM_WITH_METADATA: u32 = 80;
-/// Firefox from here on does.
+/// Firefox from this version on does.
 const FIREFOX_WITH_METADATA: u32 = 90;
-/// Engines from here on are of our days; what older ones send is not well known.
+/// Engines from these versions on are current; what older ones send is not well known.
 const MODERN_CHROMIUM: u32 = 60;
 const MODERN_FIREFOX: u32 = 60;
 const MODERN_SAFARI: u32 = 11;
 
-/// Systems that browsers run on as most people know them. Televisions, consoles and cars have others.
+/// Systems of common browsers. Televisions, consoles and cars have others.
 const SYSTEMS: &[&[u8]] = &[b"Windows NT ", b"Macintosh; ", b"X11; ", b"Linux; Android ", b"iPhone; ", b"iPad; "];
 /// Systems on which no application fetches pages for a web view.
 const DESKTOPS: &[&[u8]] = &[b"Windows NT ", b"Macintosh; "];
@@ -49,15 +49,15 @@ pub struct BotEvidence<'a> {
     pub facts: &'a Facts<'a>,
     /// The network of the client address.
     pub network: Option<Network>,
-    /// Whether the visitor clicks as no person does.
+    /// Whether the visitor clicks as no human does.
     pub behaviour: bool,
 }
 
-/// The bot that the evidence shows, by the surest of it. None for a person.
+/// The bot, by the surest evidence. `None` for a human.
 pub fn classify(evidence: &BotEvidence<'_>) -> Option<Bot> {
     let flags = evidence.facts.flags;
     let bot = |reason| Some(Bot { reason, class: None, name: None });
-    // It says so itself.
+    // The agent string says so.
     if let Some(named) = evidence.agent {
         return Some(named.clone());
     }
@@ -70,7 +70,7 @@ pub fn classify(evidence: &BotEvidence<'_>) -> Option<Bot> {
     if flags.has(Flags::PREVIEW) {
         return bot(BotReason::Preview);
     }
-    // A costume, with a seam.
+    // The agent string is a browser's, the rest of the request is not.
     if is_headless(evidence.facts.texts.hint_brands) {
         let name = Some(Cow::Borrowed("headless-chrome"));
         return Some(Bot { reason: BotReason::Agent, class: Some(BotClass::Library), name });
@@ -78,7 +78,7 @@ pub fn classify(evidence: &BotEvidence<'_>) -> Option<Bot> {
     if is_library(evidence.facts) {
         return Some(Bot { reason: BotReason::Library, class: Some(BotClass::Library), name: None });
     }
-    // Where it comes from, and what it does. People are behind anonymisers.
+    // Network and behaviour. An anonymizer has humans behind it.
     if evidence.network == Some(Network::Hosting) {
         return bot(BotReason::Network);
     }
@@ -88,13 +88,13 @@ pub fn classify(evidence: &BotEvidence<'_>) -> Option<Bot> {
     None
 }
 
-/// `"HeadlessChrome";v="131"`: automation that replaced its agent string forgets the hints.
+/// `"HeadlessChrome";v="131"`: automation that replaces its agent string often keeps its hints.
 fn is_headless(brands: &[u8]) -> bool {
     static NAME: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"HeadlessChrome"));
     !brands.is_empty() && NAME.find(brands).is_some()
 }
 
-/// Whether this is an HTTP library that says it is a browser. Almost every click is done after a look at the flags.
+/// Whether this is an HTTP library that claims to be a browser. For almost every click the flags decide.
 fn is_library(facts: &Facts<'_>) -> bool {
     let flags = facts.flags;
     let language = facts.texts.accept_language;
@@ -113,7 +113,7 @@ fn is_library(facts: &Facts<'_>) -> bool {
         || tls && claim.sends_metadata && !flags.has(Flags::FETCH_METADATA)
 }
 
-/// A browser of our days, as an agent string claims.
+/// A current browser, as an agent string claims.
 struct ClaimedBrowser {
     /// On a desktop, of a version that sends Fetch Metadata.
     sends_metadata: bool,

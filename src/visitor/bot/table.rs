@@ -1,16 +1,17 @@
-//! Everything that is looked for in an agent string, as one automaton: well-known bots, applications with people in
-//! them, words that only bots use of themselves, and the systems that browsers run on.
+//! All needles for an agent string, as one automaton: well-known bots, applications that humans use, words that only
+//! bots use for themselves, and the systems that browsers run on.
 //!
-//! One pass finds all needles that stand in the string. Needles are constant, and few of them are the end of another
-//! one, so that the number of matches is bounded by a small multiple of the string's length.
+//! One pass finds all needles in the string. Needles are constant, and few of them are the end of another one, so that
+//! the number of matches is bounded by a small multiple of the string's length.
 //!
 //! A needle is lower case and matches in any case, but not in the middle of a word: `bot/` never matches `cubot/`. A
 //! leading `^` ties it to the start of the agent string, for names that applications and phones also carry further in;
 //! a leading `*` lets it begin in the middle of a word; a trailing `$` ties it to the end of a word.
 
-use std::{borrow::Cow, sync::LazyLock};
+use std::borrow::Cow;
 
-use aho_corasick::AhoCorasick;
+use aho_corasick::{AhoCorasick, BuildError};
+use once_cell::sync::OnceCell;
 
 use super::{
     allowlist, crawlers, generic,
@@ -29,7 +30,7 @@ enum MarkKind {
     Bot(BotReason, BotClass, &'static str),
     Human,
     Occupation,
-    /// An at sign between two words.
+    /// An `@` between two words.
     Mail,
     Url,
     Legacy,
@@ -37,7 +38,7 @@ enum MarkKind {
 }
 
 pub(super) struct AgentTable {
-    automaton: Option<AhoCorasick>,
+    automaton: AhoCorasick,
     entries: Vec<Entry>,
 }
 
@@ -48,11 +49,17 @@ struct Entry {
     kind: MarkKind,
 }
 
-/// Built once: a few milliseconds at the first click of the process.
-pub(super) static AGENT_TABLE: LazyLock<AgentTable> = LazyLock::new(AgentTable::new);
+/// The table, compiled at the first call: a few milliseconds.
+///
+/// # Errors
+/// When it does not compile, which [`warm_up`](super::warm_up) finds at the start.
+pub(super) fn agent_table() -> Result<&'static AgentTable, BuildError> {
+    static TABLE: OnceCell<AgentTable> = OnceCell::new();
+    TABLE.get_or_try_init(AgentTable::compile)
+}
 
 impl AgentTable {
-    fn new() -> Self {
+    fn compile() -> Result<Self, BuildError> {
         let bots = groups().flat_map(|group| {
             group.entries.iter().map(|&(needle, name)| (needle, MarkKind::Bot(group.reason, group.class, name)))
         });
@@ -72,26 +79,16 @@ impl AgentTable {
                 (needle.starts_with('^'), needle.starts_with('*'), needle.ends_with('$'));
             entries.push(Entry { at_start, inside, at_end, kind });
         }
-        // Constant needles, far below the builder's limits: a test holds that this is never None.
-        let automaton = AhoCorasick::builder().ascii_case_insensitive(true).build(needles).ok();
-        Self { automaton, entries }
-    }
-
-    /// Whether it was built.
-    #[cfg(test)]
-    pub fn is_whole(&self) -> bool {
-        self.automaton.is_some()
+        let automaton = AhoCorasick::builder().ascii_case_insensitive(true).build(needles)?;
+        Ok(Self { automaton, entries })
     }
 
     pub fn scan(&self, agent: &str) -> AgentMatches {
         let mut found = AgentMatches::default();
-        let Some(automaton) = &self.automaton else {
-            return found;
-        };
         let bytes = agent.as_bytes();
         let device = device_end(bytes);
         let mut first = usize::MAX;
-        for hit in automaton.find_overlapping_iter(agent) {
+        for hit in self.automaton.find_overlapping_iter(agent) {
             let at = hit.pattern().as_usize();
             let Some(entry) = self.entries.get(at).filter(|entry| entry.stands_at(bytes, hit.start(), hit.end()))
             else {
@@ -127,7 +124,7 @@ impl Entry {
 }
 
 /// Where the name of an Android device ends, zero for other systems: `Mozilla/5.0 (Linux; Android 7.0; M bot 60)`.
-/// Makers call their devices what they like.
+/// Makers choose any name for their devices.
 fn device_end(agent: &[u8]) -> usize {
     let is_android = |rest: &[u8]| [&b"Linux; Android"[..], b"Linux; U; Android"].iter().any(|s| rest.starts_with(s));
     match agent.strip_prefix(b"Mozilla/5.0 (") {
@@ -140,7 +137,7 @@ fn is_word(agent: &[u8], at: usize) -> bool {
     agent.get(at).is_some_and(u8::is_ascii_alphanumeric)
 }
 
-/// Whether the at sign at this place stands in a mail address, and not in a locale: `th-TH@calendar=gregorian`.
+/// Whether the `@` at this place belongs to a mail address, and not to a locale: `th-TH@calendar=gregorian`.
 fn is_mail(agent: &[u8], at: usize) -> bool {
     let host = agent.get(at + 1..).unwrap_or_default();
     let label = host.iter().take(64).take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'-').count();

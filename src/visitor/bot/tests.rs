@@ -12,8 +12,8 @@ fn needles() -> impl Iterator<Item = (&'static str, &'static str)> {
 }
 
 #[test]
-fn the_table_is_whole() {
-    assert!(table::AGENT_TABLE.is_whole());
+fn the_table_compiles() {
+    assert!(warm_up().is_ok());
     assert!(needles().count() >= 500);
     for (needle, name) in needles() {
         assert!(!table::bare(needle).is_empty());
@@ -73,7 +73,7 @@ fn what_names_no_system_is_no_browser() {
 }
 
 #[test]
-fn people_inside_an_application_are_people() {
+fn humans_inside_an_application_are_humans() {
     let iphone = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) \
                   Mobile/15E148";
     let android = "Mozilla/5.0 (Linux; Android 14; SM-S921B Build/UP1A.231005.007; wv) AppleWebKit/537.36 (KHTML, like \
@@ -100,7 +100,7 @@ fn people_inside_an_application_are_people() {
             assert_eq!(from_agent(&format!("{system} {application}")), None, "{application}");
         }
     }
-    assert!(from_agent(&format!("{iphone} [FBAN/FBIOS] Googlebot/2.1")).is_some(), "our own table is surer");
+    assert!(from_agent(&format!("{iphone} [FBAN/FBIOS] Googlebot/2.1")).is_some(), "the built-in table is surer");
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn an_unknown_crawler_is_an_unnamed_bot() {
 }
 
 #[test]
-fn a_phone_whose_make_ends_like_a_bot_is_no_bot() {
+fn a_phone_with_a_make_that_ends_like_a_bot_is_no_bot() {
     for agent in [
         "Mozilla/5.0 (Linux; Android 11; CUBOT NOTE 20) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/96.0.4664.45 \
          Mobile Safari/537.36",
@@ -182,20 +182,20 @@ fn an_old_browser_with_the_address_of_a_toolbar_is_no_bot() {
 }
 
 #[test]
-fn a_name_beyond_the_bound_is_not_looked_for() {
+fn a_name_beyond_the_bound_is_not_read() {
     let agent = format!("Mozilla/5.0 (X11; {}{}", "é".repeat(MAX_AGENT_BYTES), "Googlebot/2.1");
     assert_eq!(from_agent(&agent), None);
 }
 
 proptest::proptest! {
     #[test]
-    fn any_text_is_judged(agent in ".{0,1200}") {
+    fn any_text_is_classified(agent in ".{0,1200}") {
         from_agent(&agent);
     }
 
     /// Pieces of needles, so that they overlap as much as they can.
     #[test]
-    fn any_mix_of_needles_is_judged(picks in proptest::collection::vec(0_usize..1_000, 0..80)) {
+    fn any_mix_of_needles_is_classified(picks in proptest::collection::vec(0_usize..1_000, 0..80)) {
         let all: Vec<_> = needles().map(|(needle, _)| table::bare(needle)).collect();
         let agent: String = picks.iter().map(|pick| all[pick % all.len()]).collect();
         from_agent(&agent);

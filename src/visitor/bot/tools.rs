@@ -1,6 +1,6 @@
-//! Software that asks without a page to show: monitors, scanners, headless browsers, HTTP libraries.
+//! Software that requests pages without showing them: monitors, scanners, headless browsers, HTTP libraries.
 //!
-//! Libraries stand last: whoever names both a product and the library it is built on is the product.
+//! Libraries come last: an agent that names both a product and the library it is built on is the product.
 
 use super::group::Group;
 use crate::event::{BotClass, BotReason};

@@ -1,13 +1,13 @@
 //! Autonomous systems of hosting and cloud providers.
 //!
-//! The numbers are those under which the providers themselves announce their networks, written down from knowledge
-//! of them; `clickedge` claims no completeness, and an operator's list adds what is missing. Not among them, although
-//! servers stand there, are systems that people browse from:
-//! - Akamai, Cloudflare and Fastly, where Apple's Private Relay and WARP come out;
+//! The numbers are those under which the providers themselves announce their networks, collected by hand; the table is
+//! not complete, and the operator's list adds what is missing. It leaves out systems that host servers but that humans
+//! browse from as well:
+//! - Akamai, Cloudflare and Fastly, where the traffic of Apple's Private Relay and WARP exits;
 //! - the gateways of companies, such as Zscaler, Netskope and Cisco Umbrella;
-//! - Google's 15169, which carries people's traffic too (its cloud has a number of its own);
-//! - providers of access, fixed or mobile, who rent out servers as well;
-//! - hosts whose business is mostly the exits of VPNs (M247, Datacamp, Clouvider): these are anonymizers.
+//! - Google's 15169, which carries the traffic of humans, too (its cloud has a number of its own);
+//! - access providers, fixed or mobile, which rent out servers as well;
+//! - hosting providers with mostly VPN exits (M247, Datacamp, Clouvider): these are anonymizers.
 
 /// Whether a system belongs to a hosting or cloud provider.
 pub(super) fn is_hosting(number: u32) -> bool {
@@ -99,12 +99,12 @@ mod tests {
     }
 
     #[test]
-    fn systems_that_people_browse_from_are_not_in_it() {
+    fn systems_that_humans_browse_from_are_not_in_it() {
         // Private Relay and WARP, gateways of companies, networks of access, exits of VPNs.
-        let people = [
+        let humans = [
             13335, 20940, 36183, 54113, 22616, 53813, 62044, 55256, 36692, 15169, 714, 3320, 7018, 7922, 3215, 6830,
             21928, 9009, 60068, 212_238, 62240, 0, 64496,
         ];
-        assert_eq!(people.into_iter().find(|number| is_hosting(*number)), None);
+        assert_eq!(humans.into_iter().find(|number| is_hosting(*number)), None);
     }
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-/// The set. Firsts and lasts stand apart, so that a search reads firsts only.
+/// The set. Firsts and lasts are stored apart, so that a search reads firsts only.
 #[derive(Default)]
 pub(super) struct Ranges {
     v4: Sorted<u32>,
@@ -22,7 +22,7 @@ impl Ranges {
     pub(super) fn new(networks: Vec<IpNet>) -> Self {
         let (mut v4, mut v6) = (Vec::new(), Vec::new());
         for network in networks {
-            // An IPv4 network may be written as IPv6 (`::ffff:192.0.2.0/120`); addresses are asked for as IPv4.
+            // An IPv4 network may be written as IPv6 (`::ffff:192.0.2.0/120`); addresses are looked up as IPv4.
             match (network.network().to_canonical(), network.broadcast().to_canonical()) {
                 (IpAddr::V4(first), IpAddr::V4(last)) => v4.push((u32::from(first), u32::from(last))),
                 (IpAddr::V6(first), IpAddr::V6(last)) => v6.push((u128::from(first), u128::from(last))),
@@ -37,7 +37,7 @@ impl Ranges {
         Self { v4: Sorted::new(v4), v6: Sorted::new(v6) }
     }
 
-    /// Whether an address, an IPv4 one in its own form, is in the set.
+    /// Whether an address is in the set. An IPv4 address must not be in the form of IPv6.
     pub(super) fn contains(&self, address: IpAddr) -> bool {
         match address {
             IpAddr::V4(address) => self.v4.contains(address.into()),

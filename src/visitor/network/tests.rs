@@ -45,7 +45,7 @@ fn of(networks: &Networks, address: &str) -> Option<Network> {
 }
 
 #[test]
-fn lists_tell_hosting_from_anonymizers_which_win() {
+fn of_a_hosting_and_an_anonymizer_network_the_anonymizer_wins() {
     let hosting = "# ours\n192.0.2.0/24\n2001:db8::/32 # v6\n198.51.100.0/24\n";
     let networks = networks(b"", hosting, "198.51.100.64/26\n203.0.113.7\n").unwrap();
     for (address, expected) in [
@@ -66,7 +66,7 @@ fn lists_tell_hosting_from_anonymizers_which_win() {
 }
 
 #[test]
-fn an_asn_database_tells_the_networks_of_providers() {
+fn an_asn_database_has_the_networks_of_providers() {
     let system = |number: u32, name: &'static str| System {
         autonomous_system_number: Some(number),
         autonomous_system_organization: name,
@@ -77,7 +77,7 @@ fn an_asn_database_tells_the_networks_of_providers() {
         ("198.51.100.128/25", system(13335, "Cloudflare")),
         ("2001:db8:1::/48", system(16509, "Amazon")),
         ("2001:db8:2::/48", system(15169, "Google")),
-        ("203.0.113.0/24", System { autonomous_system_number: None, autonomous_system_organization: "nobody" }),
+        ("203.0.113.0/24", System { autonomous_system_number: None, autonomous_system_organization: "unknown" }),
     ];
     for kind in ["GeoLite2-ASN", "GeoIP2-ISP", "DBIP-ASN-Lite (compat=GeoLite2-ASN)"] {
         let networks = networks(&database(kind, &records), "", "192.0.2.128/25").unwrap();
@@ -106,34 +106,34 @@ fn without_files_nothing_is_known() {
 }
 
 #[test]
-fn what_is_no_network_refuses_the_list_with_its_line() {
-    for (text, told) in [
+fn a_line_without_a_network_rejects_the_list() {
+    for (text, expected) in [
         ("192.0.2.0/24\n\n192.0.2.0/33\n", "hosting.txt, line 3: `192.0.2.0/33` is no network; write"),
         ("example.com\n", "hosting.txt, line 1: `example.com` is no network; write"),
         ("192.0.2.0/24 198.51.100.0/24\n", "hosting.txt, line 1: `192.0.2.0/24 198.51.100.0/24` is no network"),
-        ("0.0.0.0/0\n", "hosting.txt, line 1: `0.0.0.0/0` is every address there is; write"),
-        ("::/0\n", "hosting.txt, line 1: `::/0` is every address there is"),
+        ("0.0.0.0/0\n", "hosting.txt, line 1: `0.0.0.0/0` is every address; write"),
+        ("::/0\n", "hosting.txt, line 1: `::/0` is every address"),
     ] {
         let error = networks(b"", text, "").err().unwrap().to_string();
-        assert!(error.contains(told), "{error}");
+        assert!(error.contains(expected), "{error}");
     }
 }
 
 #[test]
-fn what_is_no_asn_database_is_refused() {
+fn a_database_of_another_kind_is_rejected() {
     let city = database("GeoLite2-City", &[("192.0.2.0/24", json!({"country": {"iso_code": "DE"}}))]);
     let empty = database("GeoLite2-ASN", &[("192.0.2.0/24", json!({"asn": "AS24940"}))]);
     let whole = database(
         "GeoLite2-ASN",
         &[("192.0.2.0/24", System { autonomous_system_number: Some(1), autonomous_system_organization: "x" })],
     );
-    for (content, told) in [
-        (&city[..], "asn.mmdb is of type GeoLite2-City; an ASN or ISP database is needed"),
+    for (content, expected) in [
+        (&city[..], "asn.mmdb is of type GeoLite2-City; use an ASN or ISP database"),
         (&empty[..], "asn.mmdb has no `autonomous_system_number` in it"),
-        (&whole[..whole.len() / 2], "cannot read the ASN database"),
-        (b"nothing", "cannot read the ASN database"),
+        (&whole[..whole.len() / 2], "asn.mmdb is damaged: "),
+        (b"nothing", "asn.mmdb is damaged: "),
     ] {
         let error = networks(content, "", "").err().unwrap().to_string();
-        assert!(error.contains(told), "{error}");
+        assert!(error.contains(expected), "{error}");
     }
 }

@@ -1,16 +1,16 @@
-//! What networks put on the addresses that lead out of them: click marks, looked for on the short link.
+//! Click marks: the parameters that networks add to outgoing links, in the query of the short link.
 //!
-//! A mark of an advertising network stands on paid clicks and on nothing else, so it makes an origin paid. Other marks
-//! say only where a click came from: Facebook and Instagram put `fbclid` on every outgoing link, paid or not, and so do
-//! Instagram with `igshid`, Pinterest with `epik` and Google with `srsltid` (free listings). `utm_medium=cpc` is a claim
-//! by whoever wrote the link, and is in the event anyway.
+//! A mark of an advertising network is on paid clicks only, so it makes an origin paid. Other marks only say where a
+//! click came from: Facebook and Instagram add `fbclid` to every outgoing link, paid or not, and so do Instagram with
+//! `igshid`, Pinterest with `epik` and Google with `srsltid` (free listings). `utm_medium=cpc` is a claim by the author
+//! of the link, and is in the event anyway.
 
 use crate::event::{
     OriginType::{self, Paid, Search, Social},
     query,
 };
 
-/// A parameter, and what it tells.
+/// A parameter, and what it means.
 pub(super) struct Mark {
     key: &'static [u8],
     pub(super) kind: OriginType,
@@ -30,7 +30,7 @@ const MARKS: [Mark; 20] = [
     mark(b"gbraid", Paid, "google", "google.com"),
     mark(b"wbraid", Paid, "google", "google.com"),
     mark(b"gad_source", Paid, "google", "google.com"),
-    // Campaign Manager and Display & Video, whose advertisements stand anywhere.
+    // Campaign Manager and Display & Video, with advertisements on any site.
     mark(b"dclid", Paid, "google-ads", "doubleclick.net"),
     mark(b"msclkid", Paid, "bing", "bing.com"),
     mark(b"yclid", Paid, "yandex", "yandex.ru"),
@@ -49,7 +49,7 @@ const MARKS: [Mark; 20] = [
     mark(b"srsltid", Search, "google", "google.com"),
 ];
 
-/// The mark on a raw query that tells most: one of a paid click, else the first.
+/// The most specific mark of a raw query: one of a paid click, else the first.
 pub(super) fn of(query: &[u8]) -> Option<&'static Mark> {
     let mut first = None;
     for (key, value) in query::pairs(query).take(query::MAX_PAIRS) {
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_paid_mark_tells_more_than_another_and_the_first_more_than_the_next() {
+    fn a_paid_mark_wins_over_another_and_the_first_over_the_next() {
         assert_eq!(name("fbclid=1&gclid=2"), Some((Paid, "google")));
         assert_eq!(name("GCLID=2&msclkid=1"), Some((Paid, "google")));
         assert_eq!(name("utm_source=x&fbclid=1&epik=2"), Some((Social, "facebook")));

@@ -4,9 +4,9 @@
 //! ```yaml
 //! Example Network:            # a name, which becomes the slug `example-network`
 //!   - example.com             # its hosts
-//!   - example.org/feed        # or only what lies below a path of one
+//!   - example.org/feed        # or only what is below a path of one
 //! Example Search:
-//!   - urls:                   # search engines: the hosts stand in groups, whose other keys are not read
+//!   - urls:                   # search engines: the hosts are in groups, whose other keys are not read
 //!       - 'search.example.{}' # a country as the last label, or two letters further up
 //!     params: [q]
 //! ```
@@ -35,25 +35,25 @@ pub(super) fn read(file: &Path) -> Result<Vec<Line>, ListError> {
 }
 
 fn parse(text: &str, file: &Path) -> Result<Vec<Line>, ListError> {
-    let complain = |line, problem: &str, remedy| Err(ListError::line(file, line, problem, remedy));
+    let rejected = |line, problem: &str, remedy| Err(ListError::line(file, line, problem, remedy));
     let documents = MarkedYaml::load_from_str(text).map_err(|error| {
         let problem = format!("this is no YAML: {}", error.info());
-        ListError::line(file, error.marker().line(), problem, "mend it, or take the published list again")
+        ListError::line(file, error.marker().line(), problem, "correct it, or download the published list again")
     })?;
     let [document] = &documents[..] else {
-        return complain(1, "the file has no list in it, or several", "write one list");
+        return rejected(1, "the file has no list in it, or several", "write one list");
     };
     let YamlData::Mapping(places) = &document.data else {
-        return complain(line_of(document), "the list is no mapping", "write `name:`, and below it `- host`");
+        return rejected(line_of(document), "the list is no mapping", "write `name:`, and below it `- host`");
     };
     let mut lines = Vec::new();
     for (key, value) in places {
         let Some(name) = text_of(key) else {
-            return complain(line_of(key), "this is no name", "write the name of a place");
+            return rejected(line_of(key), "this is no name", "write the name of a place");
         };
         let name = slug(&name);
         let YamlData::Sequence(entries) = &value.data else {
-            return complain(line_of(key), "a name is followed by no list", "write `- host` below it");
+            return rejected(line_of(key), "a name is followed by no list", "write `- host` below it");
         };
         for entry in entries {
             let group = match &entry.data {
@@ -61,7 +61,7 @@ fn parse(text: &str, file: &Path) -> Result<Vec<Line>, ListError> {
                 _ => Some(std::slice::from_ref(entry)),
             };
             let Some(group) = group else {
-                return complain(
+                return rejected(
                     line_of(entry),
                     "a group has no list `urls`",
                     "write `urls:`, and below it `- host`",
@@ -70,11 +70,11 @@ fn parse(text: &str, file: &Path) -> Result<Vec<Line>, ListError> {
             for node in group {
                 let number = line_of(node);
                 let Some(host) = text_of(node) else {
-                    return complain(number, "this is no host", "write a host, such as `example.com`");
+                    return rejected(number, "this is no host", "write a host, such as `example.com`");
                 };
-                // A name in another script says nothing as a slug; the host does.
+                // A name in another script gives no slug; then the host is the name.
                 let Some(name) = name.clone().or_else(|| slug(&host)) else {
-                    return complain(number, "this is no host", "write a host, such as `example.com`");
+                    return rejected(number, "this is no host", "write a host, such as `example.com`");
                 };
                 lines.push(Line { number, host, name });
             }
@@ -96,7 +96,7 @@ fn line_of(node: &MarkedYaml<'_>) -> usize {
     node.span.start.line()
 }
 
-/// A plain value as text; YAML takes a name such as `360` for a number.
+/// A plain value as text; to YAML a name such as `360` is a number.
 fn text_of(node: &MarkedYaml<'_>) -> Option<String> {
     match &node.data {
         YamlData::Value(Scalar::String(text)) => Some(text.to_string()),
@@ -131,7 +131,7 @@ mod tests {
         lines.into_iter().map(|line| (line.number, line.host, line.name)).collect()
     }
 
-    fn complaint(text: &str) -> String {
+    fn problem_of(text: &str) -> String {
         parse(text, Path::new("x.yml")).err().unwrap().to_string()
     }
 
@@ -160,8 +160,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_such_list_is_refused_with_its_line() {
-        for (text, told) in [
+    fn a_malformed_list_is_rejected_with_its_line() {
+        for (text, expected) in [
             ("", "x.yml, line 1: the file has no list in it"),
             ("- a.example\n", "x.yml, line 1: the list is no mapping"),
             ("a: b.example\n", "x.yml, line 1: a name is followed by no list"),
@@ -174,8 +174,8 @@ mod tests {
             ("a:\n  - 'x.example\n", "x.yml, line "),
             ("a: [x.example]\na: [y.example]\n", "x.yml, line 2: this is no YAML"),
         ] {
-            let complaint = complaint(text);
-            assert!(complaint.starts_with(told) && complaint.contains("; "), "{text}: {complaint}");
+            let complaint = problem_of(text);
+            assert!(complaint.starts_with(expected) && complaint.contains("; "), "{text}: {complaint}");
         }
     }
 }

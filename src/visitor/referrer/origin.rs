@@ -1,10 +1,9 @@
-//! What is known of a host or an application that a visitor came from.
+//! The origin of a host or an application that a visitor came from.
 //!
 //! A host is looked up in the [`table`](super::table) as it is, then by each parent (`l.facebook.com`,
-//! `facebook.com`); the longest match wins, so a service may stand apart from its company (`gemini.google.com`).
-//! Companies with a domain in every country follow a rule instead ([`BRANDS`]), and so do the mail hosts that every
-//! provider has ([`WEBMAIL_LABELS`]). What an operator adds ([`Places`]) wins, unless the table knows the host more
-//! closely.
+//! `facebook.com`); the longest match wins, so a service may differ from its company (`gemini.google.com`). Companies
+//! with a domain in every country follow a rule instead ([`BRANDS`]), and so do the mail hosts that every provider has
+//! ([`WEBMAIL_LABELS`]). The operator's entries ([`Places`]) win, unless the table matches more of the host.
 
 use std::{collections::HashMap, sync::LazyLock};
 
@@ -19,13 +18,13 @@ use crate::event::{
     OriginType::{self, Email, Other},
 };
 
-/// Labels before a brand's that are still the brand itself; so are two letters, a country or a language.
+/// Labels before a brand's that do not change the place; nor do two letters, a country or a language.
 const MAIN_LABELS: [&str; 9] = ["www", "m", "search", "images", "image", "lens", "scholar", "encrypted", "cse"];
 
-/// First labels of the hosts where providers and companies put their own webmail.
+/// First labels of hosts with the webmail of a provider or a company.
 const WEBMAIL_LABELS: [&str; 5] = ["webmail", "mail", "owa", "roundcube", "zimbra"];
 
-/// The most labels that a host of the table has: no more of a host is looked up, however many labels it has.
+/// Most labels of a host in the table, and most labels of a host that are looked up.
 const MAX_LABELS: usize = 5;
 
 const UNKNOWN: Origin<'_> = Origin { kind: Other, name: None };
@@ -35,7 +34,7 @@ type Index = HashMap<&'static str, Origin<'static>, RandomState>;
 static HOST_INDEX: LazyLock<Index> = LazyLock::new(|| index(HOSTS));
 static APP_INDEX: LazyLock<Index> = LazyLock::new(|| index(APPS));
 
-/// What is known of a lower-case host name. Other, without a name, when nothing is.
+/// The origin of a lower-case host name: other, without a name, when it is unknown.
 pub(super) fn of_host<'a>(host: &str, path: &[u8], places: &'a Places) -> Origin<'a> {
     let built_in = by_suffix(host).or_else(|| by_brand(host)).or_else(|| by_first_label(host));
     let (origin, closeness) = built_in.unwrap_or((UNKNOWN, 0));
@@ -45,7 +44,7 @@ pub(super) fn of_host<'a>(host: &str, path: &[u8], places: &'a Places) -> Origin
     }
 }
 
-/// What is known of an Android package, which has no parents: `com.facebook` is nobody.
+/// The origin of an Android package, which has no parents: `com.facebook` alone is unknown.
 pub(super) fn of_app<'a>(package: &str, places: &'a Places) -> Origin<'a> {
     let added = places.look_up(package, b"").filter(|(_, len)| *len == package.len()).map(|(origin, _)| origin);
     added.or_else(|| APP_INDEX.get(package).copied()).unwrap_or(UNKNOWN)
@@ -61,7 +60,7 @@ fn index(places: &[(OriginType, HostsByName)]) -> Index {
     index
 }
 
-/// With how many of the host's last bytes tell it; so do the next two.
+/// The origin, and how many of the host's last bytes match, as for the next two functions.
 fn by_suffix(host: &str) -> Option<(Origin<'static>, usize)> {
     let start = memchr::memrchr_iter(b'.', host.as_bytes()).nth(MAX_LABELS - 1).map_or(0, |dot| dot + 1);
     let mut suffix = &host[start..];
@@ -128,7 +127,7 @@ mod tests {
         for (places, least, labels) in [(HOSTS, 180, MAX_LABELS), (APPS, 60, 7)] {
             let mut seen = HashSet::new();
             for (name, host) in all(places) {
-                assert!(seen.insert(host), "{host} stands twice");
+                assert!(seen.insert(host), "{host} is repeated");
                 assert!(host.split('.').count() <= labels, "{host}");
                 assert!(host.contains('.') && !host.starts_with("www."), "{host}");
                 let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-".contains(&byte);

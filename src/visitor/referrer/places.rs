@@ -1,15 +1,15 @@
-//! The places that an operator adds to the ones that are built in: `enrich.search_engines_file`,
-//! `enrich.socials_file` and `enrich.ai_assistants_file`, in the format of `matomo`.
+//! The places that an operator adds to the built-in ones: `enrich.search_engines_file`, `enrich.socials_file` and
+//! `enrich.ai_assistants_file`, in the format of `matomo`.
 //!
 //! An entry of the networks and assistants counts for its host and all hosts below it, an entry of the search engines
 //! for its host alone (with or without `www` or `m` before it), as in Matomo: `docs.google.com` is no search engine
 //! because `google.com` is one. `{}` stands for a country as the last label (`example.de`, `example.co.uk`, never
 //! `example.com`), and for two letters further up (`{}.example.com`, `images.{}.example.com`). An entry with a path
-//! counts for what lies below that path.
+//! counts for what is below that path.
 //!
-//! Which of two entries wins: the one that says more of the host, then the one without `{}`, then the one with the
-//! longer path; of equals the assistants', then the networks', then the engines'. So it is beside the built-in table,
-//! too: an operator's entry wins unless the table knows the host more closely.
+//! Precedence: the entry that matches more of the host, then the one without `{}`, then the one with the longer path;
+//! of equals the assistants', then the networks', then the engines'. The same holds for the built-in table: an
+//! operator's entry wins unless the table matches more of the host.
 
 use std::path::Path;
 
@@ -26,10 +26,10 @@ use crate::{
     files::list::{self, ListError},
 };
 
-/// The most labels of a host that are looked at, from its end.
+/// Most labels of a host that are compared, from its end.
 const MAX_LABELS: usize = 8;
 
-/// What may stand between a name and its country: `example.co.uk`.
+/// Labels between a name and its country: `example.co.uk`.
 const SECOND_LEVELS: [&str; 6] = ["com", "org", "net", "co", "it", "edu"];
 
 const PLACEHOLDER: &str = "{}";
@@ -39,11 +39,11 @@ const APP_SCHEMES: [&str; 2] = ["android-app//", "android-app://"];
 const REMEDY: &str =
     "write a host, such as `example.com`, `search.example.{}`, `{}.example.com` or `example.com/path`";
 
-/// What is known of one host.
+/// An entry for one host.
 struct Place {
     kind: OriginType,
     name: Box<str>,
-    /// Not of the hosts below it.
+    /// Does not cover the hosts below it.
     alone: bool,
     /// Only with this before the placeholder, dot included; mostly empty.
     before: Box<str>,
@@ -65,7 +65,7 @@ pub struct Places {
 }
 
 impl Places {
-    /// Reads the files that are configured; without any there is no place.
+    /// Reads the configured files.
     ///
     /// # Errors
     /// See [`ListError`].
@@ -81,19 +81,19 @@ impl Places {
         Ok(places)
     }
 
-    /// How many entries there are.
+    /// The number of entries.
     pub fn len(&self) -> usize {
         [&self.plain, &self.any_country, &self.any_first].into_iter().flat_map(Hosts::values).map(Vec::len).sum()
     }
 
-    /// Whether there are none.
+    /// Whether there is no entry.
     pub fn is_empty(&self) -> bool {
         self.plain.is_empty() && self.any_country.is_empty() && self.any_first.is_empty()
     }
 
     fn add(&mut self, kind: OriginType, lines: Vec<Line>, file: &Path) -> Result<(), ListError> {
         for Line { number, host: written, name } in lines {
-            // An Android package: as Matomo writes it, and as browsers do. It has no paths.
+            // An Android package, in the form of Matomo or of browsers. It has no paths.
             let package = APP_SCHEMES.iter().find_map(|scheme| written.strip_prefix(scheme));
             let address = package.unwrap_or(&written);
             let (address, path) = address.split_at(address.find('/').unwrap_or(address.len()));
@@ -104,7 +104,7 @@ impl Places {
                 Some((fixed, "")) => (&mut self.any_country, "", fixed.strip_suffix('.').unwrap_or_default()),
                 Some((before, after)) => (&mut self.any_first, before, after.strip_prefix('.').unwrap_or_default()),
             };
-            // Checked as part of a whole name: before a country, one label is enough.
+            // Checked as part of a full name: before a country, one label is enough.
             let host = list::host(&format!("{fixed}.x")).filter(|host| host.split('.').count() <= MAX_LABELS);
             let host = host.as_deref().and_then(|host| host.strip_suffix(".x"));
             let is_whole = |host: &&str| host.contains('.') || address.ends_with(PLACEHOLDER);
@@ -113,7 +113,7 @@ impl Places {
                 return Err(ListError::line(file, number, format!("`{written}` is no host"), REMEDY));
             };
             let known = hosts.entry(host.into()).or_default();
-            // The first one stands.
+            // The first entry wins.
             if !known.iter().any(|place| &*place.path == path && &*place.before == before) {
                 let place = Place {
                     kind,
@@ -129,7 +129,7 @@ impl Places {
         Ok(())
     }
 
-    /// What is known of a lower-case host, or of an Android package, and how many of its last bytes tell it.
+    /// The place of a lower-case host, or of an Android package, and how many of its last bytes match.
     pub(super) fn look_up<'a>(&'a self, host: &str, path: &[u8]) -> Option<(Origin<'a>, usize)> {
         if self.is_empty() {
             return None;
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn the_closer_entry_wins_and_of_equals_the_assistant() {
+    fn the_longer_match_wins_and_of_equals_the_assistant() {
         let socials = "Net:\n  - net.example\n  - deep.net.example\n  - both.example\n  - 'land.{}'\n";
         let places = places(["Chat:\n  - chat.net.example\n  - both.example\n  - land.de\n", socials, ""]).unwrap();
         let kind = |host: &str| known(&places, host).unwrap().0;
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_host_refuses_the_file() {
+    fn an_invalid_host_rejects_the_file() {
         for host in
             ["com", "https://a.example", "a b.example", "'{}'", "'{}.{}'", "'a.{}.example'", "'.{}'", "/path", "''"]
         {

@@ -1,8 +1,8 @@
-//! Hosts that send spam referrers: names in a `Referer` that nobody came from, put there to be seen in reports.
+//! Hosts of spam referrers: names in a forged `Referer`, which no visitor came from, sent to appear in reports.
 //!
-//! There is no built-in list, for such names live for weeks. `enrich.spammers_file` takes one host a line, as in the
-//! list that Matomo's community keeps (`spammers.txt` of `referrer-spam-list`); `#` begins a comment. A host on the list
-//! stands for all hosts below it.
+//! There is no built-in list, as such names last for weeks. `enrich.spammers_file` has one host a line, as in the list
+//! of Matomo's community (`spammers.txt` of `referrer-spam-list`); `#` begins a comment. A host on the list covers all
+//! hosts below it.
 
 use std::{collections::HashSet, path::Path};
 
@@ -10,7 +10,7 @@ use ahash::RandomState;
 
 use crate::files::list::{self, ListError};
 
-/// The most labels of a host that are looked at, from its end.
+/// Most labels of a host that are compared, from its end.
 const MAX_LABELS: usize = 8;
 
 /// The hosts of a list.
@@ -18,7 +18,7 @@ const MAX_LABELS: usize = 8;
 pub struct Spammers(HashSet<Box<str>, RandomState>);
 
 impl Spammers {
-    /// Reads the list; without a file there is none.
+    /// Reads the list; without a file it is empty.
     ///
     /// # Errors
     /// See [`ListError`].
@@ -34,17 +34,17 @@ impl Spammers {
         list::lines(&list::read(file)?).map(host).collect::<Result<_, _>>().map(Self)
     }
 
-    /// How many hosts there are.
+    /// The number of hosts.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there are none.
+    /// Whether the list has no host.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether a lower-case host, or one that it lies below, is on the list.
+    /// Whether a lower-case host, or a parent of it, is on the list.
     pub fn is_spam(&self, host: &str) -> bool {
         if self.0.is_empty() {
             return false;
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_no_host_refuses_the_list() {
+    fn a_line_that_is_no_host_rejects_the_list() {
         for (text, line) in [("a.example\n\nhttp://b.example/", 3), ("com", 1), ("a.example, b.example", 1)] {
             let error = spammers(text).err().unwrap().to_string();
             assert!(

@@ -1,12 +1,11 @@
-//! The places that referrers are known to be, by host name and by Android package; [`origin`](super::origin) looks
-//! them up.
+//! The built-in places, by host name and by Android package; [`origin`](super::origin) looks them up.
 //!
-//! To add a place, add a host to its line, lower case, without `www`. A host counts for all hosts below it, unless
-//! they have a line of their own. It stands once; a test holds that.
+//! To add a place, add a host to its line, lower case, without `www`. A host counts for all hosts below it, unless they
+//! have a line of their own. It must be unique; a test checks that.
 
 use crate::event::OriginType::{self, Ai, Email, Messaging, Other, Paid, Search, Social};
 
-/// A name, and the hosts or packages that go by it, with spaces between them.
+/// A name, and its hosts or packages, separated by spaces.
 pub(super) type HostsByName = &'static [(&'static str, &'static str)];
 
 const SOCIAL: HostsByName = &[
@@ -247,7 +246,7 @@ const MESSAGING: HostsByName = &[
     ("max", "web.max.ru"),
 ];
 
-/// Hosts that serve advertisements and nothing else.
+/// Hosts that serve only advertisements.
 const PAID: HostsByName = &[
     ("google-ads", "doubleclick.net googleadservices.com googlesyndication.com adsensecustomsearchads.com"),
     ("taboola", "taboola.com"),
@@ -270,7 +269,7 @@ pub(super) const HOSTS: &[(OriginType, HostsByName)] = &[
     (Other, &[("mail-ru", "mail.ru"), ("qq", "qq.com"), ("msn", "msn.com")]),
 ];
 
-/// What Chrome and Android's own browsers send as `android-app://` for a link opened out of an application.
+/// What Chrome and Android's own browsers send as `android-app://` for a link that was opened from an application.
 pub(super) const APPS: &[(OriginType, HostsByName)] = &[
     (
         Social,
@@ -367,12 +366,12 @@ pub(super) const APPS: &[(OriginType, HostsByName)] = &[
     ),
 ];
 
-/// A company whose domain stands under many countries: `google.de`, `google.co.uk`, `google.com.br`.
+/// A company with a domain in many countries: `google.de`, `google.co.uk`, `google.com.br`.
 pub(super) struct Brand {
     /// The registered label, and the name of the place.
     pub(super) label: &'static str,
     pub(super) kind: OriginType,
-    /// What the label before it says about a host, where that is another place.
+    /// Labels before it that make a host another place.
     pub(super) services: &'static [(&'static str, OriginType, &'static str)],
 }
 

@@ -106,7 +106,7 @@ async fn answer(state: Arc<State>, request: Request<Incoming>, connection: usize
                 let mut bytes = body.to_vec();
                 let middle = bytes.len() / 2;
                 bytes[middle] ^= 1;
-                // The service looks at the signed SHA-256 first. Where there is a CRC32, have it prove its worth.
+                // The service looks at the signed SHA-256 first. Where there is a CRC32, let that be what fails.
                 if parts.headers.get("x-amz-checksum-crc32").is_some_and(|crc| *crc != *crc32(&bytes)) {
                     state.answered(put, StatusCode::BAD_REQUEST);
                     return Ok(error(StatusCode::BAD_REQUEST, "BadDigest"));
@@ -188,7 +188,7 @@ impl State {
         }
     }
 
-    /// Keeps an upload, and tells its number.
+    /// Keeps an upload, and returns its number.
     fn note(&self, path: &str, headers: &HeaderMap, connection: usize) -> usize {
         let mut puts = self.puts.lock().unwrap();
         let (path, headers) = (path.to_owned(), headers.clone());

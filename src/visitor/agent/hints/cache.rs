@@ -1,4 +1,4 @@
-//! What hints make of an agent, remembered: reading them for every click would cost more than all else of the agent.
+//! A cache of overlaid facts: parsing the hints of every click would cost more than everything else about the agent.
 
 use std::{
     hash::{Hash, Hasher},
@@ -11,13 +11,14 @@ use hashbrown::{Equivalent, HashMap};
 use super::{Hints, MAX_HINT_BYTES, overlay};
 use crate::visitor::agent::AgentFacts;
 
-/// Combinations of agents and hints that are remembered; a few MiB a worker when all are full.
+/// Combinations of agents and hints that are cached; a few MiB a worker when full.
 pub(super) const ENTRIES: usize = 16_384;
 
 /// A cache in front of [`overlay`], one per worker, so without locks. A hit allocates nothing, and neither does a click
-/// without hints. Full, it starts again empty.
+/// without hints. When full, it is emptied.
 ///
-/// An agent is known by the address of its facts, which the entry keeps alive: no other facts can come to lie there.
+/// An agent is identified by the address of its facts, which the entry keeps alive: no other facts can get that
+/// address.
 #[derive(Default)]
 pub struct HintCache(HashMap<Key, Arc<AgentFacts>, RandomState>);
 
@@ -27,12 +28,12 @@ impl HintCache {
         self.0.len()
     }
 
-    /// What is known of an agent whose string says `known`, when the request says `hints`.
+    /// The facts of an agent string, `known`, with the `hints` of the request laid over them.
     pub fn hinted(&mut self, known: Arc<AgentFacts>, hints: &Hints<'_>) -> Arc<AgentFacts> {
         if known.bot.is_some() || hints.is_empty() {
             return known;
         }
-        // Nobody else holds them: the string itself was not worth remembering, or it is not yet.
+        // No other owner: the facts of the string itself are not cached.
         if Arc::strong_count(&known) == 1 || hints.texts().iter().any(|text| text.len() > MAX_HINT_BYTES) {
             return Arc::new(overlay(&known, hints));
         }
@@ -51,7 +52,7 @@ impl HintCache {
 
 struct Key {
     known: Arc<AgentFacts>,
-    /// The texts of the hints, one behind the other.
+    /// The texts of the hints, one after the other.
     bytes: Box<[u8]>,
     lengths: [u16; 5],
     mobile: Option<bool>,

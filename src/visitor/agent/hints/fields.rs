@@ -1,10 +1,10 @@
 //! Structured fields (RFC 9651), as far as client hints use them: a string, and a list of strings with parameters.
 //!
-//! Total and in one pass. `None` is a field that is no such thing, or too long: the caller ignores it whole.
+//! Total and in one pass. `None` means that a field is malformed or too long: the caller ignores it as a whole.
 
 use super::MAX_HINT_BYTES;
 
-/// The one string that a field is; parameters are read over.
+/// The one string of a field; parameters are skipped.
 pub fn string(field: &[u8]) -> Option<&str> {
     let mut found = None;
     let mut count = 0;
@@ -15,7 +15,7 @@ pub fn string(field: &[u8]) -> Option<&str> {
     found.filter(|_| count == 1)
 }
 
-/// Calls `each` with every string of a list and its parameter `v`. What was called is void when `None` comes back.
+/// Calls `each` with every string of a list and its parameter `v`. On `None`, the calls so far do not count.
 pub fn list<'a>(field: &'a [u8], mut each: impl FnMut(&'a str, Option<&'a str>)) -> Option<()> {
     let field = Some(field).filter(|field| field.len() <= MAX_HINT_BYTES)?;
     let mut rest = Rest(std::str::from_utf8(field).ok().filter(|text| text.is_ascii())?);
@@ -42,7 +42,7 @@ pub fn list<'a>(field: &'a [u8], mut each: impl FnMut(&'a str, Option<&'a str>))
     }
 }
 
-/// The name of an Android package: words of letters, digits and `_`, with dots between them. `XMLHttpRequest` is none.
+/// The name of an Android package: words of letters, digits and `_`, with dots between them. Not `XMLHttpRequest`.
 pub fn package(field: &[u8]) -> Option<&str> {
     let name = std::str::from_utf8(field).ok().filter(|name| name.len() <= MAX_HINT_BYTES)?;
     let is_word = |word: &str| {
@@ -79,7 +79,7 @@ impl<'a> Rest<'a> {
         self.cut(length).filter(|run| !run.is_empty())
     }
 
-    /// A string, its escapes as they are: no name that we look for has any.
+    /// A string, its escapes unchanged: no known name has any.
     fn quoted(&mut self) -> Option<&'a str> {
         let inner = self.0.strip_prefix('"')?;
         let mut escaped = false;

@@ -64,10 +64,10 @@ fn brands_name_the_browser_behind_chrome() {
         (r#""DuckDuckGo";v="126", "Chromium";v="126""#, "duckduckgo 126"),
         (r#""Microsoft Edge";v="126", "Microsoft Edge WebView2";v="126""#, "webview 126.0.0.0"),
         (r#""Avast Secure Browser";v="126", "Chromium";v="126""#, "avast-secure-browser 126"),
-        // Nobody we know: what the string says.
+        // An unknown brand: what the string says.
         (r#""Chromium";v="126", "Not.A/Brand";v="8""#, "chrome 126.0.0.0"),
-        (r#""Somebody";v="1", "Chromium";v="126""#, "chrome 126.0.0.0"),
-        // A version that is none.
+        (r#""Acme";v="1", "Chromium";v="126""#, "chrome 126.0.0.0"),
+        // A malformed version.
         (r#""Brave";v="x"; y, "Chromium";v="126""#, "brave"),
         (r#""Brave""#, "brave"),
     ] {
@@ -94,7 +94,7 @@ fn what_the_string_knows_better_stays() {
 }
 
 #[test]
-fn a_string_of_another_engine_is_the_costume() {
+fn a_string_of_another_engine_is_the_false_one() {
     assert_eq!(hinted(FIREFOX, brands(CHROME_BRANDS)), "chrome 126 | windows-10 | pc");
     let hints = Hints { mobile: Some(true), ..platform(r#""Android""#, r#""14.0.0""#) };
     assert_eq!(
@@ -105,7 +105,7 @@ fn a_string_of_another_engine_is_the_costume() {
 }
 
 #[test]
-fn the_platform_version_tells_the_release() {
+fn the_platform_version_gives_the_release() {
     for (version, expected) in [
         (r#""0.1.0""#, "windows-7"),
         (r#""0.2.0""#, "windows-8"),
@@ -154,14 +154,14 @@ fn a_system_that_only_the_string_knows_stays() {
 }
 
 #[test]
-fn a_telephone_in_desktop_mode_is_seen_through() {
+fn a_phone_in_desktop_mode_is_recognised() {
     let hints = platform(r#""Android""#, r#""14.0.0""#);
     assert_eq!(hinted(LINUX, Hints { mobile: Some(true), ..hints }), "chrome 126.0.0.0 | android 14 | smartphone");
     assert_eq!(hinted(LINUX, Hints { mobile: Some(false), ..hints }), "chrome 126.0.0.0 | android 14 | tablet");
 }
 
 #[test]
-fn a_form_factor_tells_the_device() {
+fn a_form_factor_decides_the_device() {
     let factor = |text: &'static str| Hints { form_factors: text.as_bytes(), ..Hints::default() };
     for (text, expected) in [
         (r#""Desktop""#, "pc"),
@@ -194,7 +194,7 @@ fn a_package_names_the_application_around_a_web_view() {
         ("com.reddit.frontpage", "reddit-app"),
         ("org.telegram.messenger", "telegram-app"),
         ("com.duckduckgo.mobile.android", "duckduckgo"),
-        ("com.nobody.knows", "webview 126.0.6478.122"),
+        ("com.example.unknown", "webview 126.0.6478.122"),
         ("XMLHttpRequest", "webview 126.0.6478.122"),
         ("com..facebook", "webview 126.0.6478.122"),
         ("", "webview 126.0.6478.122"),
@@ -203,8 +203,8 @@ fn a_package_names_the_application_around_a_web_view() {
     }
     // The string is surer of it, and knows the version.
     assert!(hinted(FACEBOOK, package("com.instagram.android")).starts_with("facebook-app 471"));
-    // Chrome is no web view: who sends a package name is one in disguise.
-    assert!(hinted(ANDROID, package("com.nobody.knows")).starts_with("webview 126"));
+    // Chrome is no web view: a package name is that of a web view posing as Chrome.
+    assert!(hinted(ANDROID, package("com.example.unknown")).starts_with("webview 126"));
     assert!(hinted(ANDROID, package("XMLHttpRequest")).starts_with("chrome 126"));
     // Only Android sends it.
     assert_eq!(hinted(WINDOWS, package("com.facebook.katana")), hinted(WINDOWS, Hints::default()));
@@ -225,7 +225,7 @@ fn the_packages_are_sorted_and_their_slugs_are_slugs() {
 }
 
 #[test]
-fn malformed_fields_are_ignored_whole() {
+fn malformed_fields_are_ignored_as_a_whole() {
     for text in [
         r#""Brave"#,
         r#""Brave";"#,
@@ -262,7 +262,7 @@ fn nothing_is_laid_over_a_bot() {
 }
 
 #[test]
-fn the_cache_tells_what_the_overlay_tells() {
+fn the_cache_returns_what_the_overlay_returns() {
     let (mut agents, mut cache) = (AgentCache::new(64), HintCache::default());
     let hints = [
         Hints::default(),
@@ -313,7 +313,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_hints_are_told_validly(
+    fn any_hints_give_valid_facts(
         agent in prop::sample::select(vec![WINDOWS, ANDROID, WEB_VIEW, IPHONE, ""]),
         texts in prop::array::uniform5(prop_oneof![
             prop::collection::vec(any::<u8>(), 0..80),

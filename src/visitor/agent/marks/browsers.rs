@@ -1,6 +1,6 @@
 //! Marks of browsers and of applications that show pages; see [`super`] for how they are matched.
 
-/// Mark, slug, and the mark of the version when it stands elsewhere.
+/// Mark, slug, and the text before the version when that is not the mark itself.
 pub const BROWSERS: &[(&str, &str, Option<&str>)] = &[
     // Applications that show pages themselves.
     ("Barcelona ", "threads-app", None),
@@ -213,9 +213,9 @@ pub const BROWSERS: &[(&str, &str, Option<&str>)] = &[
     ("Lynx/", "lynx", None),
     ("w3m/", "w3m", None),
     ("Links (", "links", None),
-    // An application that does not say its name.
+    // An application that does not name itself.
     ("; wv)", "webview", Some("Chrome/")),
-    // One that is older than the sign above, or hides it.
+    // One that is older than the mark above, or hides it.
     ("Version/4.0 Chrome/", "webview", Some("Chrome/")),
     ("Crosswalk/", "webview", Some("Chrome/")),
 ];

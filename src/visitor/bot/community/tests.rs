@@ -1,6 +1,9 @@
 #![allow(clippy::unwrap_used)]
 
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use proptest::prelude::*;
 use serde_json::json;
@@ -61,16 +64,16 @@ fn a_name_is_a_slug_of_the_pattern() {
 }
 
 #[test]
-fn a_bad_entry_is_skipped_and_told() {
+fn a_bad_entry_is_skipped_and_reported() {
     for (pattern, reason) in [
         ("(unclosed", "unclosed group"),
         ("(?<!cu)bot", "look-around"),
         ("(a)\\1", "backreferences"),
-        ("", "matches everything"),
-        (".*", "matches everything"),
-        ("x*", "matches everything"),
-        ("Mozilla", "a browser that most people use"),
-        ("Safari|Foo", "a browser that most people use"),
+        ("", "matches every string"),
+        (".*", "matches every string"),
+        ("x*", "matches every string"),
+        ("Mozilla", "a common browser"),
+        ("Safari|Foo", "a common browser"),
         ("(a{1000}){1000}", "exceeded limit"),
         (&"x".repeat(MAX_PATTERN_BYTES + 1), "more than 512 bytes"),
     ] {
@@ -84,15 +87,15 @@ fn a_bad_entry_is_skipped_and_told() {
 }
 
 #[test]
-fn a_file_with_many_bad_entries_is_refused() {
+fn a_file_with_many_bad_entries_is_rejected() {
     let Err(error) = list(&json!([{"pattern": "fine"}, {"pattern": "(bad"}])) else { panic!("taken") };
     let text = error.to_string();
-    assert!(text.contains("crawlers.json is refused: 1 of 2 entries are bad"), "{text}");
-    assert!(text.contains("the first is entry 2, pattern \"(bad\""), "{text}");
+    assert!(text.contains("crawlers.json is rejected: 1 of 2 entries are bad"), "{text}");
+    assert!(text.contains("first entry 2, pattern \"(bad\""), "{text}");
 }
 
 #[test]
-fn another_format_is_refused() {
+fn another_format_is_rejected() {
     for text in ["", "[", "{}", "[{\"regex\": \"x\"}]", "[1]", "googlebot\nbingbot\n"] {
         let error =
             CommunityList::parse(text.as_bytes(), Path::new("crawlers.json")).err().map(|error| error.to_string());
@@ -103,20 +106,20 @@ fn another_format_is_refused() {
 }
 
 #[test]
-fn too_many_entries_are_refused() {
+fn too_many_entries_are_rejected() {
     let many: serde_json::Value = (0..=MAX_ENTRIES).map(|_| json!({"pattern": "x"})).collect();
     assert!(matches!(list(&many), Err(CrawlersError::TooMany { .. })));
 }
 
 #[test]
-fn texts_of_the_operator_make_a_person_in_any_case() {
+fn texts_of_the_operator_mark_a_human_in_any_case() {
     let lists = CrawlerLists::read(None, &["ExampleApp/".into(), String::new()]).unwrap();
     assert_eq!(lists.from_agent("googlebot exampleAPP/3"), None);
     assert!(lists.from_agent("googlebot").is_some());
 }
 
 #[test]
-fn our_own_table_comes_before_the_file_and_applications_are_guarded() {
+fn the_built_in_table_wins_over_the_file_and_applications_are_allowed() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("crawlers.json");
     let entries = json!([
@@ -154,7 +157,7 @@ proptest! {
     }
 
     #[test]
-    fn any_pattern_is_used_or_told(pattern in ".{0,60}", agent in ".{0,200}") {
+    fn any_pattern_is_used_or_reported(pattern in ".{0,60}", agent in ".{0,200}") {
         if let Ok(list) = list(&with(&[&pattern])) {
             prop_assert_eq!(list.len() + list.bad().len(), 21);
             if let Some(name) = list.detect(&agent).and_then(|bot| bot.name) {

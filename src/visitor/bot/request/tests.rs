@@ -21,7 +21,7 @@ fn flags(all: &[Flags]) -> Flags {
     flags
 }
 
-fn judged(agent: &str, language: &str, all: &[Flags]) -> Option<Bot> {
+fn classified(agent: &str, language: &str, all: &[Flags]) -> Option<Bot> {
     with(agent, language, "", all, None, None, false)
 }
 
@@ -61,11 +61,11 @@ fn library() -> Option<Bot> {
 }
 
 #[test]
-fn a_browser_with_its_headers_is_a_person() {
+fn a_browser_with_its_headers_is_a_human() {
     for agent in [WINDOWS, ANDROID, FIREFOX, IPHONE] {
-        assert_eq!(judged(agent, "en", &ALL), None, "{agent}");
-        assert_eq!(judged(agent, "en", &[&ALL[..], &[Flags::TLS]].concat()), None, "{agent}");
-        assert_eq!(judged(agent, "en", &ALL[..2]), None, "over plain HTTP there is no fetch metadata: {agent}");
+        assert_eq!(classified(agent, "en", &ALL), None, "{agent}");
+        assert_eq!(classified(agent, "en", &[&ALL[..], &[Flags::TLS]].concat()), None, "{agent}");
+        assert_eq!(classified(agent, "en", &ALL[..2]), None, "over plain HTTP there is no fetch metadata: {agent}");
     }
 }
 
@@ -76,33 +76,37 @@ fn no_single_header_that_is_missing_makes_a_bot() {
             let mut all = ALL.to_vec();
             all.remove(missing);
             all.push(Flags::TLS);
-            assert_eq!(judged(agent, "en", &all), None, "{agent}, {missing}");
+            assert_eq!(classified(agent, "en", &all), None, "{agent}, {missing}");
         }
-        assert_eq!(judged(agent, "", &[&ALL[..], &[Flags::TLS]].concat()), None, "{agent}: a hidden language");
-        assert_eq!(judged(agent, "en", &[]), None, "{agent}: a language alone");
+        assert_eq!(classified(agent, "", &[&ALL[..], &[Flags::TLS]].concat()), None, "{agent}: a hidden language");
+        assert_eq!(classified(agent, "en", &[]), None, "{agent}: a language alone");
     }
 }
 
 #[test]
-fn a_library_in_a_browsers_clothes_is_a_library() {
+fn a_library_that_poses_as_a_browser_is_a_library() {
     let (accept, encoding, tls) = (Flags::ACCEPT, Flags::ACCEPT_ENCODING, Flags::TLS);
     for agent in [WINDOWS, ANDROID, FIREFOX, IPHONE] {
-        assert_eq!(judged(agent, "", &[]), library(), "a raw socket: {agent}");
-        assert_eq!(judged(agent, "", &[encoding]), library(), "Go: {agent}");
-        assert_eq!(judged(agent, "", &[accept, tls]), library(), "curl: {agent}");
+        assert_eq!(classified(agent, "", &[]), library(), "a raw socket: {agent}");
+        assert_eq!(classified(agent, "", &[encoding]), library(), "Go: {agent}");
+        assert_eq!(classified(agent, "", &[accept, tls]), library(), "curl: {agent}");
         let fetch = [accept, encoding, Flags::FETCH_METADATA];
-        assert_eq!(judged(agent, "*", &fetch), library(), "Node: {agent}");
+        assert_eq!(classified(agent, "*", &fetch), library(), "Node: {agent}");
     }
-    assert_eq!(judged(WINDOWS, "", &[accept, encoding, tls]), library(), "requests");
+    assert_eq!(classified(WINDOWS, "", &[accept, encoding, tls]), library(), "requests");
 }
 
 #[test]
-fn where_people_lose_headers_nothing_counts() {
+fn where_humans_lose_headers_nothing_counts() {
     let (accept, encoding, tls) = (Flags::ACCEPT, Flags::ACCEPT_ENCODING, Flags::TLS);
-    assert_eq!(judged(WINDOWS, "", &[accept]), None, "a filter between, on plain HTTP");
-    assert_eq!(judged(ANDROID, "", &[accept, encoding, tls]), None, "an application that fetches for its web view");
-    assert_eq!(judged(IPHONE, "", &[accept, encoding, tls]), None, "no version is known to send it always");
-    assert_eq!(judged(WINDOWS, "", &[Flags::PROXIED]), None, "a delivery network that drops headers");
+    assert_eq!(classified(WINDOWS, "", &[accept]), None, "a filter between, on plain HTTP");
+    assert_eq!(
+        classified(ANDROID, "", &[accept, encoding, tls]),
+        None,
+        "an application that fetches for its web view"
+    );
+    assert_eq!(classified(IPHONE, "", &[accept, encoding, tls]), None, "no version is known to send it always");
+    assert_eq!(classified(WINDOWS, "", &[Flags::PROXIED]), None, "a delivery network that drops headers");
     for old in [
         "Mozilla/5.0 (Windows NT 6.1) AppleWebKit/535.1 (KHTML, like Gecko) Chrome/14.0.835.163 Safari/535.1",
         "Mozilla/5.0 (Linux; U; Android 2.3; en) AppleWebKit/533.1 (KHTML, like Gecko) Version/4.0 Mobile Safari/533.1",
@@ -111,16 +115,16 @@ fn where_people_lose_headers_nothing_counts() {
         "Nokia6300/2.0 (07.21) Profile/MIDP-2.0 Configuration/CLDC-1.1",
         "Opera/9.80 (J2ME/MIDP; Opera Mini/9.80; U; en) Presto/2.5.25 Version/10.54",
     ] {
-        assert_eq!(judged(old, "", &[tls]), None, "{old}");
+        assert_eq!(classified(old, "", &[tls]), None, "{old}");
     }
     let early = WINDOWS.replace("131.", "79.");
-    assert_eq!(judged(&early, "", &[accept, encoding, tls]), None, "before fetch metadata");
+    assert_eq!(classified(&early, "", &[accept, encoding, tls]), None, "before fetch metadata");
     let early = FIREFOX.replace("X11; Linux x86_64", "Windows NT 10.0").replace("133.0", "89.0");
-    assert_eq!(judged(&early, "", &[accept, encoding, tls]), None, "before fetch metadata");
+    assert_eq!(classified(&early, "", &[accept, encoding, tls]), None, "before fetch metadata");
 }
 
 #[test]
-fn hints_that_name_headless_chrome_give_it_away() {
+fn hints_that_name_headless_chrome_reveal_it() {
     let of = |brands| with(WINDOWS, "en", brands, &ALL, None, None, false);
     let bot = of(r#""HeadlessChrome";v="131", "Chromium";v="131", "Not_A Brand";v="24""#).unwrap();
     assert_eq!((bot.reason, bot.class), (BotReason::Agent, Some(BotClass::Library)));
@@ -144,12 +148,12 @@ fn the_surest_evidence_is_the_reason() {
     assert_eq!(reason(&ALL, None, hosting, true), Some(BotReason::Network));
     assert_eq!(reason(&ALL, None, None, true), Some(BotReason::Behaviour));
     assert_eq!(reason(&ALL, None, None, false), None);
-    assert_eq!(reason(&ALL, None, Some(Network::Anonymizer), false), None, "people are behind these");
+    assert_eq!(reason(&ALL, None, Some(Network::Anonymizer), false), None, "humans are behind these");
 }
 
 proptest! {
     #[test]
-    fn any_request_is_judged(agent in any::<Vec<u8>>(), language in any::<Vec<u8>>(), brands in any::<Vec<u8>>(), tls: bool) {
+    fn any_request_is_classified(agent in any::<Vec<u8>>(), language in any::<Vec<u8>>(), brands in any::<Vec<u8>>(), tls: bool) {
         let texts = Texts {
             user_agent: &agent, accept_language: &language, hint_brands: &brands, ..Texts::default()
         };

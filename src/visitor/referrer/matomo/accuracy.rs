@@ -1,6 +1,6 @@
 //! How many hosts of the published lists the built-in table puts into the right category: `bench/README.md` has the
-//! figures, and how to get them. Places are split into two halves by their name: the table may be mended by what the
-//! first half shows, and the second is only counted.
+//! figures, and how to get them. Places are split into two halves by their name: the first half may be used to correct
+//! the table, and the second is only counted.
 
 use std::path::{Path, PathBuf};
 
@@ -46,7 +46,7 @@ const MAJOR: [&str; 32] = [
     "copilot",
 ];
 
-/// The addresses that an entry stands for, a few of them for a placeholder.
+/// The addresses of an entry, a few of them for a placeholder.
 fn addresses(entry: &str) -> Vec<String> {
     match (entry.contains(".{}"), entry.contains("{}.")) {
         (true, _) => ["de", "fr", "co.uk", "com.br"].map(|country| entry.replace("{}", country)).into(),
@@ -60,7 +60,7 @@ fn is_right(kind: OriginType, address: &str) -> bool {
     let (host, path) = address.split_at(address.find('/').unwrap_or(address.len()));
     let found =
         [origin::of_host(host, path.as_bytes(), &none), origin::of_app(host, &none)].map(|origin| origin.kind);
-    // Messengers are social networks to the lists, and a category of their own to us.
+    // Messengers are social networks in the lists, and a category of their own here.
     found.contains(&kind) || (kind == Social && found.contains(&Messaging))
 }
 
@@ -100,7 +100,7 @@ fn hosts_of_the_published_lists_get_their_category() {
 
 #[test]
 #[ignore = "needs the published lists: MATOMO_LISTS=folder"]
-fn the_published_lists_are_read_whole() {
+fn the_published_lists_are_read_completely() {
     let folder = PathBuf::from(std::env::var_os("MATOMO_LISTS").expect("MATOMO_LISTS names the folder of the lists"));
     let file = |name: &str| Some(folder.join(name));
     let config = crate::config::Enrich {

@@ -7,7 +7,16 @@
 //! assert_eq!(answer.status, 302);
 //! let events = edge.stop().events("all");
 //! ```
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::format_push_string, clippy::format_collect)]
+
+pub mod cli;
+pub mod clicks;
+pub mod damage;
+pub mod disk;
+pub mod feed;
+pub mod judge;
+pub mod load;
+pub mod s3;
+pub mod tls;
 
 use std::{
     fs,
@@ -21,8 +30,8 @@ use std::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// How long anything may take that should take a moment.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+/// The limit for what should take a moment.
+pub const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A link of the test catalog, with everything that an event shows of it.
 pub fn link(domain: &str, slashtag: &str, destination: &str) -> Value {
@@ -40,7 +49,7 @@ pub fn link(domain: &str, slashtag: &str, destination: &str) -> Value {
     })
 }
 
-/// Where an edge lives, through all its restarts.
+/// The folders of an edge, through all its restarts.
 struct Folders {
     work: TempDir,
     /// The rings: in memory, if this machine has a tmpfs at the usual place.
@@ -137,6 +146,11 @@ impl Builder {
         self.folders.work.path()
     }
 
+    /// The folder of its rings.
+    pub fn rings(&self) -> &Path {
+        self.folders.rings.path()
+    }
+
     pub fn bucket(&self, feed: &str) -> PathBuf {
         self.dir().join("bucket").join(feed)
     }
@@ -163,7 +177,7 @@ impl Builder {
                 Err(taken) => folders = taken,
             }
         }
-        panic!("somebody else takes every free port");
+        panic!("every free port is taken by another process");
     }
 }
 
@@ -208,7 +222,7 @@ impl Edge {
         builder.link(link("go.brand.com", "spring", "https://www.example.com/spring?utm_source=go"))
     }
 
-    /// Gives the folders back when somebody else took a port in the meantime.
+    /// Returns the folders when another process took a port in the meantime.
     fn start(
         folders: Folders,
         address: SocketAddr,
@@ -246,7 +260,7 @@ impl Edge {
 
     /// Waits until it is ready, or has ended before.
     pub fn is_ready(&mut self) -> bool {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + TIMEOUT;
         while self.try_admin("/readyz").is_none_or(|answer| answer.status != 200) {
             if self.has_ended() {
                 return false;
@@ -318,7 +332,7 @@ impl Edge {
 
     /// Waits until `condition` holds.
     pub fn wait_until(&self, what: &str, condition: impl Fn(&Self) -> bool) {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + TIMEOUT;
         while !condition(self) {
             assert!(Instant::now() < until, "still not: {what}\n{}", self.log());
             std::thread::sleep(Duration::from_millis(20));
@@ -349,7 +363,7 @@ impl Edge {
         writeln!(log, "--- {line}").unwrap();
     }
 
-    /// Writes the catalog anew.
+    /// Replaces the catalog.
     pub fn write_links(&self, links: &[Value]) {
         let text: String = links.iter().map(|link| format!("{link}\n")).collect();
         fs::write(self.dir().join("links.ndjson"), text).unwrap();
@@ -374,7 +388,7 @@ impl Edge {
 
     /// Waits until it has ended, for whatever reason.
     pub fn wait(mut self) -> Stopped {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + TIMEOUT;
         let status = loop {
             if let Some(status) = self.process.0.try_wait().unwrap() {
                 break status;
@@ -456,8 +470,8 @@ impl Answer {
 pub const CHROME: &str =
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36";
 
-/// An address on this machine that nobody listens on. Its port is none of those that are lent to outgoing connections,
-/// so that an edge finds it free again at its restart.
+/// An address on this machine without a listener. Its port is outside the range of outgoing connections, so that an
+/// edge can bind it again at its restart.
 pub fn free_address() -> SocketAddr {
     loop {
         let address = SocketAddr::from(([127, 0, 0, 1], fastrand::u16(10_000..32_000)));
@@ -504,7 +518,7 @@ pub fn events_of(object: &[u8]) -> Vec<Value> {
 /// A connection, from a given source address if need be.
 pub fn connect(source: Option<IpAddr>, to: SocketAddr) -> std::io::Result<TcpStream> {
     let stream = match source {
-        None => TcpStream::connect_timeout(&to, PATIENCE)?,
+        None => TcpStream::connect_timeout(&to, TIMEOUT)?,
         Some(source) => {
             let socket = socket2::Socket::new(socket2::Domain::for_address(to), socket2::Type::STREAM, None)?;
             socket.bind(&SocketAddr::new(source, 0).into())?;
@@ -512,13 +526,13 @@ pub fn connect(source: Option<IpAddr>, to: SocketAddr) -> std::io::Result<TcpStr
             socket.into()
         }
     };
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
     Ok(stream)
 }
 
 /// Sends bytes and reads the answer until the connection closes.
 pub fn exchange(mut stream: TcpStream, bytes: &[u8]) -> Option<Answer> {
-    // The other side may refuse and close before it has read everything.
+    // The other side may reject the request and close before it has read everything.
     let _ = stream.write_all(bytes);
     let mut text = Vec::new();
     let _ = BufReader::new(stream).read_to_end(&mut text);

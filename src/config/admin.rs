@@ -1,0 +1,43 @@
+//! `[admin]`: the listener for operators.
+
+use std::net::SocketAddr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Config, Section, findings::Findings, listeners::sockets};
+
+/// The listener for operators.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Admin {
+    /// IP address and port of `/metrics`, `/livez`, `/readyz` and `/v1/stats/`. No listener may have the same.
+    pub address: SocketAddr,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { address: SocketAddr::from(([127, 0, 0, 1], 9180)) }
+    }
+}
+
+impl Section for Admin {
+    fn rules(&self, all: &Config, findings: &mut Findings) {
+        findings.socket("admin.address", self.address, sockets(&all.listeners));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::fixture::each_is_an_error;
+
+    #[test]
+    fn the_address_is_checked() {
+        each_is_an_error(&[
+            ("admin.address", "port 0", |c| c.admin.address.set_port(0)),
+            ("admin.address", "is [::]:443, which `listeners[1].address` takes", |c| {
+                c.admin.address = c.listeners[1].address;
+            }),
+        ]);
+    }
+}

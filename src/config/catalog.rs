@@ -1,0 +1,106 @@
+//! `[catalog]`: the links, and settings of their domains.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Config, Section,
+    findings::{Findings, is_host_name},
+};
+use crate::link::{Case, Forward};
+
+/// The links that this edge knows.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Catalog {
+    /// NDJSON file with one link a line, read at the start and again on SIGHUP.
+    pub file: PathBuf,
+    /// Share of lines that may be bad, 0 to 1. Bad lines are reported and skipped; with more of them the whole file is
+    /// rejected.
+    pub max_bad_ratio: f64,
+    /// Share by which a reload may shrink the catalog, 0 to 1, compared with the largest catalog of the last 24 hours.
+    /// A smaller file is rejected as truncated. 1 accepts any size.
+    pub max_shrink_ratio: f64,
+    /// Share by which a reload may enlarge the catalog, more than 0, compared with the current one: 1 lets it double. A
+    /// larger file is rejected as suspicious. A catalog of less than 1,000 links may grow without limit.
+    pub max_growth_ratio: f64,
+    /// What happens to the query of the short link when the link has no `forwardParameters` of its own.
+    pub forward_parameters: Forward,
+    /// Settings of one branded domain, by its host name in lower case.
+    pub domains: BTreeMap<String, Domain>,
+}
+
+impl Default for Catalog {
+    fn default() -> Self {
+        Self {
+            file: "links.ndjson".into(),
+            max_bad_ratio: 0.01,
+            max_shrink_ratio: 0.1,
+            max_growth_ratio: 1.0,
+            forward_parameters: Forward::Off,
+            domains: BTreeMap::new(),
+        }
+    }
+}
+
+/// Settings of one branded domain.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Domain {
+    /// Whether `/Spring` and `/spring` are the same link.
+    pub case: Case,
+}
+
+impl Section for Catalog {
+    fn rules(&self, _all: &Config, findings: &mut Findings) {
+        findings.ratio("catalog.max_bad_ratio", self.max_bad_ratio);
+        findings.ratio("catalog.max_shrink_ratio", self.max_shrink_ratio);
+        let growth = self.max_growth_ratio;
+        if growth.is_nan() || growth <= 0.0 {
+            let remedy = "1 lets a reload double the catalog, 9 lets it grow tenfold";
+            findings.error("catalog.max_growth_ratio", format!("must be more than 0, is {growth}"), remedy);
+        }
+        for host in self.domains.keys() {
+            if !is_host_name(host) || host.chars().any(|c| c.is_ascii_uppercase()) {
+                findings.error(
+                    format!("catalog.domains.\"{host}\""),
+                    "is not a host name in lower case",
+                    "write the host alone, without scheme, port or path, such as `go.example.com`; \
+                     international names in their `xn--` form",
+                );
+            }
+        }
+    }
+
+    fn paths(&mut self) -> Vec<(String, &mut PathBuf)> {
+        vec![("catalog.file".to_owned(), &mut self.file)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Domain, fixture::each_is_an_error};
+
+    #[test]
+    fn file_shares_and_hosts_are_checked() {
+        each_is_an_error(&[
+            ("catalog.file", "is empty", |c| c.catalog.file.clear()),
+            ("catalog.max_bad_ratio", "between 0 and 1, is -0.1", |c| c.catalog.max_bad_ratio = -0.1),
+            ("catalog.max_bad_ratio", "is NaN", |c| c.catalog.max_bad_ratio = f64::NAN),
+            ("catalog.max_shrink_ratio", "is 1.01", |c| c.catalog.max_shrink_ratio = 1.01),
+            ("catalog.max_growth_ratio", "more than 0, is 0", |c| c.catalog.max_growth_ratio = 0.0),
+            ("catalog.max_growth_ratio", "is NaN", |c| c.catalog.max_growth_ratio = f64::NAN),
+            ("catalog.domains.\"https://a.b\"", "not a host name", |c| {
+                c.catalog.domains.insert("https://a.b".into(), Domain::default());
+            }),
+            ("catalog.domains.\"Go.example.com\"", "not a host name", |c| {
+                c.catalog.domains.insert("Go.example.com".into(), Domain::default());
+            }),
+            ("catalog.domains.\"\"", "not a host name", |c| {
+                c.catalog.domains.insert(String::new(), Domain::default());
+            }),
+        ]);
+    }
+}

@@ -1,0 +1,71 @@
+//! `[upstream]`: the server behind this edge.
+
+use std::net::SocketAddr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Config, Section,
+    findings::{Findings, is_host_name},
+    listeners::sockets,
+};
+
+/// Where requests go whose host is not a branded domain.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Upstream {
+    /// IP address and port. It must not be a listener of this edge.
+    pub address: SocketAddr,
+    /// Whether to connect with TLS.
+    #[serde(default)]
+    pub tls: bool,
+    /// Server name for TLS. Without it the host of the request is used.
+    #[serde(default)]
+    pub server_name: Option<String>,
+}
+
+impl Section for Option<Upstream> {
+    fn rules(&self, all: &Config, findings: &mut Findings) {
+        let Some(upstream) = self else { return };
+        if upstream.address.port() == 0 {
+            findings.error("upstream.address", "has port 0, which nothing listens on", "name the port");
+        } else if let Some((other, _)) = sockets(&all.listeners).find(|(_, address)| *address == upstream.address) {
+            findings.error(
+                "upstream.address",
+                format!("is {}, the same as `{other}`: requests would go in circles", upstream.address),
+                "name the server behind this edge",
+            );
+        }
+        let Some(name) = &upstream.server_name else { return };
+        if !upstream.tls && findings.knows("upstream.tls") {
+            findings.warning(
+                "upstream.server_name",
+                "has no effect while `upstream.tls` is false",
+                "set `tls = true`, or remove it",
+            );
+        }
+        if !is_host_name(name) {
+            findings.error("upstream.server_name", "is not a host name", "write it like `www.example.com`");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::fixture::{each_is_a_warning, each_is_an_error};
+
+    #[test]
+    fn address_and_server_name_are_checked() {
+        each_is_an_error(&[
+            ("upstream.address", "port 0", |c| c.upstream.as_mut().unwrap().address.set_port(0)),
+            ("upstream.address", "in circles", |c| {
+                c.upstream.as_mut().unwrap().address = c.listeners[0].address;
+            }),
+            ("upstream.server_name", "not a host name", |c| {
+                c.upstream.as_mut().unwrap().server_name = Some("https://x".into());
+            }),
+        ]);
+        each_is_a_warning(&[("upstream.server_name", "no effect", |c| c.upstream.as_mut().unwrap().tls = false)]);
+    }
+}

@@ -1,0 +1,61 @@
+//! The operator's manual.
+//!
+//! The chapters are the files of `src/manual/`. Their examples are tested: Rust compiles as documentation tests, and
+//! every TOML block loads as a configuration. Tables between `<!-- generated: NAME -->` and `<!-- end -->` are made
+//! from the code: `make manual` writes them, and a test fails when one is out of date.
+//!
+//! | chapter | content |
+//! |---|---|
+//! | [`configuration`] | the configuration file by topic: HTTPS, load balancers, feeds, folders |
+//! | [`catalog`] | format of links, matching, answers, reload |
+//! | [`feeds`] | objects, formats, delivery, manifests, verification, rollups |
+//! | [`statistics`] | counts, and how to query them |
+//! | [`quality`] | verdicts, bots, blocking, block lists |
+//! | [`operations`] | installation, signals, exit codes, metrics, alerts, the spool |
+//! | [`guarantees`] | what is lost, and when |
+//! | [`privacy`] | where client addresses are, sessions, the evidence |
+//! | [`embedding`] | the redirect stage inside another Pingora proxy |
+//! | [`troubleshooting`] | symptoms, causes, remedies |
+
+pub mod configuration {
+    #![doc = include_str!("manual/configuration.md")]
+}
+
+pub mod catalog {
+    #![doc = include_str!("manual/catalog.md")]
+}
+
+pub mod feeds {
+    #![doc = include_str!("manual/feeds.md")]
+}
+
+pub mod statistics {
+    #![doc = include_str!("manual/statistics.md")]
+}
+
+pub mod quality {
+    #![doc = include_str!("manual/quality.md")]
+}
+
+pub mod operations {
+    #![doc = include_str!("manual/operations.md")]
+}
+
+pub mod guarantees {
+    #![doc = include_str!("manual/guarantees.md")]
+}
+
+pub mod privacy {
+    #![doc = include_str!("manual/privacy.md")]
+}
+
+pub mod embedding {
+    #![doc = include_str!("manual/embedding.md")]
+}
+
+pub mod troubleshooting {
+    #![doc = include_str!("manual/troubleshooting.md")]
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,365 @@
+//! The operator files of an edge: which there are, how each is read, and who gets what it holds.
+//!
+//! This is the one list. Start reads it, `clickedge check` reads it, `SIGHUP` reads it again, the metrics have a series
+//! for each of its names, and the exit code is the class of the first error in its order.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+};
+
+use crate::{
+    catalog::{Catalog, CatalogStore, Report},
+    config::{self, Config, Secret, SecretError, Sink},
+    files::{Description, FileResource, Registry, ResourceError, mmdb},
+    listener::{CertificateStore, Certificates},
+    quality::{
+        self, QualityError,
+        blocklist::{Domains, Urls},
+    },
+    runtime::{Class, Classified, clock},
+    session::Sessions,
+    visitor::{
+        Sources,
+        bot::{CrawlerLists, CrawlerStore},
+        geo::{Database, GeoStore},
+        network::Networks,
+        referrer::{Places, Spammers},
+    },
+};
+
+/// What operator files hold, in the stores that the stages read, and the list of the files.
+pub struct OperatorFiles {
+    pub(super) catalog: Arc<CatalogStore>,
+    pub(super) geo: Arc<GeoStore>,
+    pub(super) quality: Arc<quality::State>,
+    pub(super) sources: Arc<Sources>,
+    pub(super) crawlers: Arc<CrawlerStore>,
+    pub(super) secret: Arc<SecretSlot>,
+    certificates: Vec<Arc<CertificateStore>>,
+    pub(super) registry: Registry,
+}
+
+/// What came of reading all files.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    pub errors: Vec<ResourceError>,
+    pub warnings: Vec<Warning>,
+}
+
+/// What is legal in a file, and probably not what was meant.
+#[derive(Debug)]
+pub struct Warning {
+    /// Key of the configuration that names the file.
+    pub key: String,
+    pub message: String,
+}
+
+/// The secret of the sessions on its way to them: it is read before they are opened.
+#[derive(Default)]
+pub(super) struct SecretSlot {
+    first: Mutex<Option<Arc<Secret>>>,
+    sessions: OnceLock<Arc<Sessions>>,
+}
+
+impl OperatorFiles {
+    /// The files that a configuration names. Reads none of them: every store is empty.
+    ///
+    /// # Errors
+    /// When what is built in does not compile, which is an internal error.
+    pub fn new(config: &Config) -> Result<Self, QualityError> {
+        let mut files = Self {
+            catalog: Arc::new(CatalogStore::of(Catalog::empty(), &config.catalog)),
+            geo: Arc::default(),
+            quality: Arc::new(quality::State::new(&config.quality)?),
+            sources: Arc::default(),
+            crawlers: Arc::default(),
+            secret: Arc::default(),
+            certificates: config.listeners.iter().map(|_| Arc::default()).collect(),
+            registry: Registry::default(),
+        };
+        files.add_catalog();
+        files.add_databases(&config.enrich);
+        files.add_visitor_lists(&config.enrich);
+        files.add_block_lists(&config.quality);
+        files.add_secret(&config.enrich);
+        files.add_certificates(&config.listeners);
+        files.add_credentials(&config.feeds);
+        Ok(files)
+    }
+
+    /// The certificates of each listener, in the order of the configuration.
+    pub fn certificates(&self) -> &[Arc<CertificateStore>] {
+        &self.certificates
+    }
+
+    /// The catalog.
+    pub fn catalog(&self) -> &Arc<CatalogStore> {
+        &self.catalog
+    }
+
+    /// Watches the configuration file as well: a change is reported as "restart required", with its keys.
+    pub fn watch_config(&mut self, file: &Path, running: &Config) {
+        let (path, running) = (file.to_owned(), running.clone());
+        self.registry.add(FileResource {
+            name: "config",
+            files: named("--config", file),
+            load: Box::new(move || {
+                let new = config::load(&path)?;
+                Ok::<_, config::ConfigError>(config::changed_keys(&running, &new))
+            }),
+            describe: |keys: &Vec<String>| {
+                let mut description = Description::of("configuration");
+                if !keys.is_empty() {
+                    description.warnings.push(format!("restart required: changed keys {}", keys.join(", ")));
+                }
+                description
+            },
+            publish: Box::new(|_| {}),
+        });
+    }
+
+    /// Reads all files, and publishes what they hold. An error of one does not keep the others from being read.
+    pub fn load(&self) -> Loaded {
+        let mut loaded = Loaded::default();
+        for read in self.registry.read() {
+            match read.result {
+                Ok(staged) => {
+                    let Description { summary, warnings } = staged.publish();
+                    tracing::info!(resource = read.name, file = read.file, summary, "loaded");
+                    let warning = |message| Warning { key: read.key.clone(), message };
+                    loaded.warnings.extend(warnings.into_iter().map(warning));
+                }
+                Err(error) => loaded.errors.push(error),
+            }
+        }
+        loaded
+    }
+
+    fn add_catalog(&mut self) {
+        let (reads, publishes) = (Arc::clone(&self.catalog), Arc::clone(&self.catalog));
+        self.registry.add(FileResource {
+            name: "catalog",
+            files: named("catalog.file", self.catalog.file()),
+            load: Box::new(move || reads.read()),
+            describe: describe_catalog,
+            publish: Box::new(move |(catalog, _): (Catalog, Report)| publishes.publish(catalog)),
+        });
+    }
+
+    fn add_databases(&mut self, config: &config::Enrich) {
+        if let Some(file) = config.geoip_file.clone() {
+            let geo = Arc::clone(&self.geo);
+            self.registry.add(FileResource {
+                name: "geoip",
+                files: named("enrich.geoip_file", &file),
+                load: Box::new(move || Database::read(&file)),
+                describe: |database: &Database| describe_database("GeoIP database", database.built_at_secs()),
+                publish: Box::new(move |database| geo.publish(database)),
+            });
+        }
+        let files = configured(&[
+            ("enrich.asn_file", &config.asn_file),
+            ("enrich.hosting_networks_file", &config.hosting_networks_file),
+            ("enrich.anonymizer_networks_file", &config.anonymizer_networks_file),
+        ]);
+        if !files.is_empty() {
+            let (config, sources) = (config.clone(), Arc::clone(&self.sources));
+            self.registry.add(FileResource {
+                name: "networks",
+                files,
+                load: Box::new(move || Networks::read(&config)),
+                describe: |networks: &Networks| {
+                    describe_database(&format!("{} networks", networks.len()), networks.asn_built_secs())
+                },
+                publish: Box::new(move |networks| sources.networks.publish(networks)),
+            });
+        }
+    }
+
+    fn add_visitor_lists(&mut self, config: &config::Enrich) {
+        let files = configured(&[
+            ("enrich.search_engines_file", &config.search_engines_file),
+            ("enrich.socials_file", &config.socials_file),
+            ("enrich.ai_assistants_file", &config.ai_assistants_file),
+        ]);
+        if !files.is_empty() {
+            let (config, sources) = (config.clone(), Arc::clone(&self.sources));
+            self.registry.add(FileResource {
+                name: "referrers",
+                files,
+                load: Box::new(move || Places::read(&config)),
+                describe: |places: &Places| Description::of(format!("{} referrers", places.len())),
+                publish: Box::new(move |places| sources.places.publish(places)),
+            });
+        }
+        if let Some(file) = config.spammers_file.clone() {
+            let sources = Arc::clone(&self.sources);
+            self.registry.add(FileResource {
+                name: "spammers",
+                files: named("enrich.spammers_file", &file),
+                load: Box::new(move || Spammers::read(Some(&file))),
+                describe: |spammers: &Spammers| Description::of(format!("{} spammers", spammers.len())),
+                publish: Box::new(move |spammers| sources.spammers.publish(spammers)),
+            });
+        }
+        if config.crawlers_file.is_some() || !config.not_crawlers.is_empty() {
+            let (file, allowed) = (config.crawlers_file.clone(), config.not_crawlers.clone());
+            let crawlers = Arc::clone(&self.crawlers);
+            let (key, path) = match &file {
+                Some(file) => ("enrich.crawlers_file", file.clone()),
+                None => ("enrich.not_crawlers", PathBuf::new()),
+            };
+            self.registry.add(FileResource {
+                name: "crawlers",
+                files: named(key, &path),
+                load: Box::new(move || CrawlerLists::read(file.as_deref(), &allowed)),
+                describe: describe_crawlers,
+                publish: Box::new(move |lists| crawlers.publish(lists)),
+            });
+        }
+    }
+
+    fn add_block_lists(&mut self, config: &config::Quality) {
+        if let Some(file) = config.blocked_domains_file.clone() {
+            let quality = Arc::clone(&self.quality);
+            self.registry.add(FileResource {
+                name: "blocked_domains",
+                files: named("quality.blocked_domains_file", &file),
+                load: Box::new(move || Domains::read(&file)),
+                describe: |domains: &Domains| Description::of(format!("{} blocked domains", domains.len())),
+                publish: Box::new(move |domains| quality.destinations.domains.publish(domains)),
+            });
+        }
+        if let Some(file) = config.blocked_urls_file.clone() {
+            let quality = Arc::clone(&self.quality);
+            self.registry.add(FileResource {
+                name: "blocked_urls",
+                files: named("quality.blocked_urls_file", &file),
+                load: Box::new(move || Urls::read(&file)),
+                describe: |urls: &Urls| Description::of(format!("{} blocked URLs", urls.len())),
+                publish: Box::new(move |urls| quality.destinations.urls.publish(urls)),
+            });
+        }
+    }
+
+    fn add_secret(&mut self, config: &config::Enrich) {
+        let Some(file) = config.session_key_file.clone() else { return };
+        let slot = Arc::clone(&self.secret);
+        self.registry.add(FileResource {
+            name: "session_key",
+            files: named("enrich.session_key_file", &file),
+            load: Box::new(move || {
+                let is_open = config::secret::is_open_to_all(&file);
+                Ok::<_, SecretError>((Secret::read(&file)?, is_open))
+            }),
+            describe: |(_, is_open): &(Secret, bool)| {
+                let mut description = Description::of("session secret");
+                if *is_open {
+                    let warning = "every user of this machine may read the secret of the sessions: chmod 0600";
+                    description.warnings.push(warning.into());
+                }
+                description
+            },
+            publish: Box::new(move |(secret, _)| slot.publish(secret)),
+        });
+    }
+
+    fn add_certificates(&mut self, listeners: &[config::Listener]) {
+        for (i, listener) in listeners.iter().enumerate().filter(|(_, listener)| !listener.tls.is_empty()) {
+            let (pairs, store) = (listener.tls.clone(), Arc::clone(&self.certificates[i]));
+            let files = pairs.iter().enumerate().flat_map(|(j, pair)| {
+                let key = |name| format!("listeners[{i}].tls[{j}].{name}");
+                [(key("certificate_file"), pair.certificate_file.clone()), (key("key_file"), pair.key_file.clone())]
+            });
+            self.registry.add(FileResource {
+                name: "certificates",
+                files: files.collect(),
+                load: Box::new(move || Certificates::load(&pairs, clock::unix_secs())),
+                describe: |certificates: &Certificates| Description {
+                    summary: format!("{} names", certificates.names()),
+                    warnings: certificates.warnings().to_vec(),
+                },
+                publish: Box::new(move |certificates| store.publish(certificates)),
+            });
+        }
+    }
+
+    /// The credentials of buckets. The client reads them itself, whenever it needs new ones.
+    fn add_credentials(&mut self, feeds: &[config::Feed]) {
+        for (i, feed) in feeds.iter().enumerate() {
+            let Sink::S3(s3) = &feed.sink else { continue };
+            let Some(file) = s3.credentials_file.clone() else { continue };
+            self.registry.add(FileResource {
+                name: "credentials",
+                files: named(&format!("feeds[{i}].sink.s3.credentials_file"), &file),
+                load: Box::new(move || read_credentials(&file)),
+                describe: |()| Description::of("credentials"),
+                publish: Box::new(|()| {}),
+            });
+        }
+    }
+}
+
+impl SecretSlot {
+    /// Where the secret goes from now on, and the one that was read first.
+    pub fn first(&self) -> Option<Arc<Secret>> {
+        self.first.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn connect(&self, sessions: &Arc<Sessions>) {
+        _ = self.sessions.set(Arc::clone(sessions));
+    }
+
+    fn publish(&self, secret: Secret) {
+        let secret = Arc::new(secret);
+        match self.sessions.get() {
+            Some(sessions) => sessions.set_secret(secret, clock::unix_micros()),
+            None => *self.first.lock().unwrap_or_else(PoisonError::into_inner) = Some(secret),
+        }
+    }
+}
+
+/// Credentials that cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read the credentials {}: {source}", file.display())]
+struct CredentialsError {
+    file: PathBuf,
+    source: std::io::Error,
+}
+
+impl Classified for CredentialsError {
+    fn class(&self) -> Class {
+        Class::of_read(&self.source)
+    }
+}
+
+fn read_credentials(file: &Path) -> Result<(), CredentialsError> {
+    std::fs::read(file).map(drop).map_err(|source| CredentialsError { file: file.to_owned(), source })
+}
+
+fn named(key: &str, file: &Path) -> Vec<(String, PathBuf)> {
+    vec![(key.to_owned(), file.to_owned())]
+}
+
+fn configured(files: &[(&str, &Option<PathBuf>)]) -> Vec<(String, PathBuf)> {
+    files.iter().filter_map(|(key, file)| Some(((*key).to_owned(), file.as_ref()?.clone()))).collect()
+}
+
+fn describe_catalog((catalog, report): &(Catalog, Report)) -> Description {
+    let (links, domains, bytes) = (catalog.links(), catalog.domains(), catalog.memory_bytes());
+    let summary = format!("{links} links, {domains} domains, {bytes} bytes, {} lines skipped", report.bad);
+    let skipped = report.problems.iter().map(|problem| format!("line {}: {}; skipped", problem.line, problem.reason));
+    Description { summary, warnings: skipped.chain(report.warnings.iter().cloned()).collect() }
+}
+
+fn describe_database(summary: &str, built_secs: u64) -> Description {
+    let warnings = if built_secs == 0 { None } else { mmdb::age_warning(built_secs, clock::unix_secs()) };
+    Description { summary: summary.into(), warnings: warnings.into_iter().collect() }
+}
+
+fn describe_crawlers(lists: &CrawlerLists) -> Description {
+    let Some(list) = lists.community() else { return Description::of("no crawler list") };
+    let skipped = list.bad().iter().map(|bad| format!("{bad}; skipped, fix or remove it"));
+    Description { summary: format!("{} crawlers", list.len()), warnings: skipped.collect() }
+}

@@ -1,0 +1,238 @@
+//! Preflight: what `serve` and `clickedge check` look at before a start, in the same order and with the same result.
+//!
+//! After the configuration itself come the operator files ([`super::files`]), then the machine (folders, file systems)
+//! and what only shows when the files are read (a feed of a workspace that no link has).
+
+use std::{io, os::unix::fs::PermissionsExt, path::Path};
+
+use super::files::OperatorFiles;
+use crate::{
+    capture,
+    config::{Config, Diagnostic, Problem, Severity, Sink, diagnostics::locate},
+    runtime::{Class, Classified, filesystem},
+};
+
+/// What a preflight found.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// Errors and warnings, each with the key of the configuration that it belongs to.
+    pub problems: Vec<Problem>,
+    /// The class of the first error.
+    pub class: Option<Class>,
+}
+
+/// Why an edge does not start: what the preflight found, all of it.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", lines(problems))]
+pub struct PreflightError {
+    class: Class,
+    /// Errors, and warnings between them.
+    pub problems: Vec<Problem>,
+}
+
+impl Classified for PreflightError {
+    fn class(&self) -> Class {
+        self.class
+    }
+}
+
+/// A [`PreflightError`] with the places in the configuration file. Its `Display` is for people and has several lines.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", blocks(diagnostics))]
+pub struct Rejection {
+    class: Class,
+    diagnostics: Vec<Diagnostic>,
+}
+
+impl Classified for Rejection {
+    fn class(&self) -> Class {
+        self.class
+    }
+}
+
+/// [`examine`] for a configuration that was read from `file`. Returns the warnings.
+///
+/// # Errors
+/// When there is an error; with it come the warnings.
+pub fn examine_file(config: &Config, files: &OperatorFiles, file: &Path) -> Result<Vec<Diagnostic>, Rejection> {
+    match examine(config, files).into_result() {
+        Ok(warnings) => Ok(locate(warnings, file)),
+        Err(PreflightError { class, problems }) => Err(Rejection { class, diagnostics: locate(problems, file) }),
+    }
+}
+
+/// Reads all operator files into their stores, and looks at the machine.
+pub fn examine(config: &Config, files: &OperatorFiles) -> Findings {
+    let mut findings = Findings::default();
+    let loaded = files.load();
+    for error in loaded.errors {
+        findings.error(error.class(), &error.key, format!("is rejected: {error}"), error.remedy());
+    }
+    for warning in loaded.warnings {
+        findings.warning(&warning.key, warning.message, "see the message");
+    }
+    rings(config, &mut findings);
+    spool(config, &mut findings);
+    sinks(config, &mut findings);
+    if findings.class.is_none() {
+        workspaces(config, files, &mut findings);
+    }
+    admin(config, &mut findings);
+    findings
+}
+
+fn rings(config: &Config, findings: &mut Findings) {
+    let dir = config.capture.dir.as_path();
+    if let Err(error) = capture::folder::inspect(dir) {
+        findings.error(
+            error.class(),
+            "capture.dir",
+            format!("is rejected: {error}"),
+            "name a private folder below /run or /dev/shm",
+        );
+        return;
+    }
+    let exists = filesystem::existing_ancestor(dir);
+    match filesystem::capacity_bytes(exists) {
+        Ok(capacity) if capacity > 0 && config.capture.ring_bytes > capacity => findings.error(
+            Class::Config,
+            "capture.ring_bytes",
+            format!(
+                "is {}, more than the file system of {} has ({capacity})",
+                config.capture.ring_bytes,
+                dir.display()
+            ),
+            "lower it, or give the tmpfs a larger size",
+        ),
+        _ => {}
+    }
+}
+
+fn spool(config: &Config, findings: &mut Findings) {
+    let dir = config.spool.dir.as_path();
+    if dir.exists() && !dir.is_dir() {
+        findings.not_a_folder("spool.dir", dir);
+        return;
+    }
+    let exists = filesystem::existing_ancestor(dir);
+    if filesystem::is_in_memory(exists).unwrap_or(false) {
+        findings.warning(
+            "spool.dir",
+            format!("names {}, which is in memory: events are lost when the machine restarts", dir.display()),
+            "name a folder on a disk",
+        );
+    } else if let Ok(capacity) = filesystem::capacity_bytes(exists)
+        && config.spool.max_bytes > capacity
+    {
+        findings.warning(
+            "spool.max_bytes",
+            format!("is {}, more than the disk of {} has ({capacity})", config.spool.max_bytes, dir.display()),
+            "lower it, so that the quota is reached before the disk is full",
+        );
+    }
+    for (i, feed) in config.feeds.iter().enumerate() {
+        if let Sink::Dir(sink) = &feed.sink
+            && dir.starts_with(&sink.path)
+        {
+            findings.warning(
+                "spool.dir",
+                format!("is inside of the folder of feed {:?} (`feeds[{i}].sink.dir.path`)", feed.name),
+                "give each a folder of its own",
+            );
+        }
+    }
+}
+
+fn sinks(config: &Config, findings: &mut Findings) {
+    for (i, feed) in config.feeds.iter().enumerate() {
+        if let Sink::Dir(sink) = &feed.sink
+            && sink.path.exists()
+            && !sink.path.is_dir()
+        {
+            findings.not_a_folder(&format!("feeds[{i}].sink.dir.path"), &sink.path);
+        }
+    }
+    for (i, listener) in config.listeners.iter().enumerate() {
+        for (j, pair) in listener.tls.iter().enumerate() {
+            if is_open_to_all(&pair.key_file).unwrap_or(false) {
+                findings.warning(
+                    &format!("listeners[{i}].tls[{j}].key_file"),
+                    format!("names {}, which every user of this machine may read", pair.key_file.display()),
+                    "let this service alone read it: chmod 0600",
+                );
+            }
+        }
+    }
+}
+
+/// Feeds of workspaces that no link has: they would stay empty.
+fn workspaces(config: &Config, files: &OperatorFiles, findings: &mut Findings) {
+    let catalog = files.catalog().load();
+    if catalog.links() == 0 {
+        return;
+    }
+    for (i, feed) in config.feeds.iter().enumerate() {
+        for (j, workspace) in feed.workspaces.iter().enumerate() {
+            if workspace != "*" && !catalog.has_workspace(workspace) {
+                findings.warning(
+                    &format!("feeds[{i}].workspaces[{j}]"),
+                    format!("names {workspace:?}, to which no link of the catalog belongs"),
+                    "correct the id, or check the export of the catalog",
+                );
+            }
+        }
+    }
+}
+
+fn admin(config: &Config, findings: &mut Findings) {
+    if config.admin.address.ip().is_unspecified() {
+        findings.warning(
+            "admin.address",
+            format!("is {}, which every network of this machine reaches", config.admin.address),
+            "listen on a loopback address, or on that of a management network",
+        );
+    }
+}
+
+fn is_open_to_all(file: &Path) -> io::Result<bool> {
+    Ok(file.metadata()?.permissions().mode() & 0o004 != 0)
+}
+
+fn blocks(diagnostics: &[Diagnostic]) -> String {
+    diagnostics.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n\n")
+}
+
+fn lines(problems: &[Problem]) -> String {
+    let line = |problem: &Problem| format!("`{}` {}; {}", problem.key, problem.message, problem.remedy);
+    problems.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+impl Findings {
+    /// The warnings, or all problems as an error if there is one.
+    ///
+    /// # Errors
+    /// When one of the problems is an error.
+    pub fn into_result(self) -> Result<Vec<Problem>, PreflightError> {
+        match self.class {
+            Some(class) => Err(PreflightError { class, problems: self.problems }),
+            None => Ok(self.problems),
+        }
+    }
+
+    fn error(&mut self, class: Class, key: &str, message: String, remedy: &str) {
+        self.class.get_or_insert(class);
+        self.push(Severity::Error, key, message, remedy);
+    }
+
+    fn warning(&mut self, key: &str, message: String, remedy: &str) {
+        self.push(Severity::Warning, key, message, remedy);
+    }
+
+    fn not_a_folder(&mut self, key: &str, path: &Path) {
+        self.error(Class::Config, key, format!("names {}, which is not a folder", path.display()), "name a folder");
+    }
+
+    fn push(&mut self, severity: Severity, key: &str, message: String, remedy: &str) {
+        self.problems.push(Problem { severity, key: key.into(), message, remedy: remedy.into() });
+    }
+}

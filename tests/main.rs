@@ -1,0 +1,33 @@
+//! The integration tests, in one binary: each module is a topic, [`common`] is the harness. `tests/README.md` says how
+//! to run them.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::format_collect, clippy::format_push_string)]
+
+mod common;
+
+mod admin;
+mod architecture;
+mod broken_inputs;
+mod cli;
+mod counts;
+mod demo_geoip;
+mod event;
+mod feeds;
+mod formats;
+mod hostile;
+mod judge;
+mod lookup;
+mod outbox;
+mod plugin;
+mod privacy;
+mod quality;
+mod redirect;
+mod reload;
+mod s3;
+mod serve;
+mod sources;
+mod spool;
+mod stop;
+mod tls;
+mod upgrade;
+mod verify;
+mod visits;
