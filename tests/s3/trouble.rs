@@ -17,7 +17,7 @@ use crate::common::{
     Builder, Edge,
     clicks::{assert_exactly_once, click, click_with, noise, of_feed, wait_until_delivered},
     events_below, objects_below,
-    s3::{Fault, REQUEST_ID, S3},
+    s3::{Fault, KEY, REQUEST_ID, S3},
 };
 
 /// The fields of the first line with this message in the edge's log.
@@ -405,7 +405,7 @@ fn a_probe_reports_what_is_missing() {
     s3.set(Fault::Healthy);
     let text = probe_one(&s3.sink_toml("later", ""), true).unwrap_err().to_string();
     assert!(text.contains("404") && text.contains("create the bucket"), "{text}");
-    s3.write_credentials(crate::KEY, "another secret");
+    s3.write_credentials(KEY, "another secret");
     let error = probe_one(&sink, true).unwrap_err();
     assert_eq!((error.error.details().status, error.lacks.as_deref()), (Some(403), None), "{error}");
     assert!(error.to_string().contains("secret access key"), "{error}");
