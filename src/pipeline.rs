@@ -35,6 +35,7 @@ use crate::{
     session::SessionError,
     spool::{Spool, SpoolError},
     stats::StatsHandle,
+    visitor::TablesError,
 };
 
 /// Why the pipeline did not start.
@@ -45,6 +46,8 @@ pub enum StartError {
     Preflight(#[from] PreflightError),
     #[error(transparent)]
     Quality(#[from] QualityError),
+    #[error(transparent)]
+    Tables(#[from] TablesError),
     #[error(transparent)]
     Capture(#[from] CaptureError),
     #[error(transparent)]
@@ -62,6 +65,7 @@ impl Classified for StartError {
         match self {
             Self::Preflight(error) => error.class(),
             Self::Quality(error) => error.class(),
+            Self::Tables(error) => error.class(),
             Self::Capture(error) => error.class(),
             Self::Sessions(error) => error.class(),
             Self::Spool(error) => error.class(),

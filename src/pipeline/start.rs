@@ -22,6 +22,7 @@ use crate::{
         StatsHandle,
         count_store::{CountStore, FileCountStore},
     },
+    visitor,
 };
 
 impl Pipeline {
@@ -40,6 +41,7 @@ impl Pipeline {
     /// # Errors
     /// See [`StartError`]. No stage runs then.
     pub fn start_with(config: &Config, files: OperatorFiles) -> Result<Self, StartError> {
+        visitor::warm_up()?;
         let mut metrics = Metrics::new();
         let panics = PanicWatch::default();
         let files = Arc::new(files);
