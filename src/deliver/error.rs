@@ -51,6 +51,11 @@ impl Details {
         Self { summary: summary.into(), ..Self::default() }
     }
 
+    /// Whether the store's answer names a permission or a key of KMS.
+    pub fn is_about_kms(&self) -> bool {
+        self.summary.contains("kms:")
+    }
+
     /// Adds the cause.
     pub fn with_source(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());

@@ -49,8 +49,8 @@ fn of_answer(status: u16, details: &Details) -> Option<Cow<'static, str>> {
                 }
             });
         }
-        (_, code) if code.starts_with("KMS.") => KMS,
-        (_, "AccessDenied") if details.summary.to_ascii_lowercase().contains("kms") => KMS,
+        (_, code) if code.starts_with("KMS") => KMS,
+        (_, "AccessDenied" | "InvalidArgument") if details.is_about_kms() => KMS,
         (_, "NoSuchBucket") | (404, _) => "create the bucket, or correct `bucket` in the feed's sink",
         (_, "InvalidBucketName") => "correct `bucket` in the feed's sink",
         (_, "InvalidAccessKeyId") => {
@@ -72,10 +72,14 @@ fn of_answer(status: u16, details: &Details) -> Option<Cow<'static, str>> {
             "use a store with conditional writes (`If-None-Match: *`); if the checksum header is what it lacks, set \
              `request_checksum_calculation = \"when_required\"`"
         }
-        (400, "BadDigest" | "IncompleteBody" | "InvalidDigest")
-        | (400, "XAmzContentChecksumMismatch" | "XAmzContentSHA256Mismatch") => {
-            "none needed: the upload is retried; if it persists, look for a proxy that changes requests"
-        }
+        (
+            400,
+            "BadDigest"
+            | "IncompleteBody"
+            | "InvalidDigest"
+            | "XAmzContentChecksumMismatch"
+            | "XAmzContentSHA256Mismatch",
+        ) => "none needed: the upload is retried; if it persists, look for a proxy that changes requests",
         (401 | 403, _) => {
             "grant s3:PutObject on the bucket and prefix to the feed's credentials, and check that no policy denies it"
         }
@@ -173,6 +177,7 @@ mod tests {
             (501, "NotImplemented", "If-None-Match"),
             (400, "InvalidArgument", "If-None-Match"),
             (400, "KMS.DisabledException", "kms:GenerateDataKey"),
+            (501, "KMSNotConfigured", "kms:GenerateDataKey"),
             (400, "ExpiredToken", "session token"),
             (400, "SomethingNew", "check bucket, region"),
         ] {

@@ -19,16 +19,15 @@ pub fn classify<E>(error: SdkError<E, HttpResponse>) -> SinkError
 where
     E: Error + ProvideErrorMetadata + Send + Sync + 'static,
 {
-    let (variant, details) = match error.raw_response() {
-        Some(response) => of_response(response, &error),
-        None => {
-            let variant: Variant = match &error {
-                error if timed_out(error) => SinkError::SlowDown,
-                error if credentials_are_wrong(error) => SinkError::Rejected,
-                _ => SinkError::Retry,
-            };
-            (variant, Details::new("no answer from the store"))
-        }
+    let (variant, details) = if let Some(response) = error.raw_response() {
+        of_response(response, &error)
+    } else {
+        let variant: Variant = match &error {
+            error if timed_out(error) => SinkError::SlowDown,
+            error if credentials_are_wrong(error) => SinkError::Rejected,
+            _ => SinkError::Retry,
+        };
+        (variant, Details::new("no answer from the store"))
     };
     variant(Box::new(details.with_source(error)))
 }

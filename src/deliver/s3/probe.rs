@@ -78,8 +78,7 @@ impl S3Sink {
         if details.status != Some(403) || details.code.as_deref().is_some_and(|code| code != "AccessDenied") {
             return None;
         }
-        let kms = details.summary.to_ascii_lowercase().contains("kms");
-        Some(if kms {
+        Some(if details.is_about_kms() {
             "the policy lacks kms:GenerateDataKey and kms:Decrypt on the KMS key of the bucket or the feed".into()
         } else {
             format!("the policy lacks s3:PutObject on `{}/{}`", self.config.bucket, self.key("*"))
