@@ -24,17 +24,16 @@ use clickedge::{
     quality,
     redirect::{Decision, Head, decide},
     runtime::clock,
-    session::{Sessions, metrics::SessionMetrics},
+    session::Sessions,
     stats::{Delta, Referrers, metrics::StatsMetrics, tally::Tally},
     telemetry::{drops::Drops, metrics::Registry},
     visitor::{
-        Sources,
         agent::{
             self,
             hints::{Hints, overlay},
         },
-        bot::{self, CrawlerLists, CrawlerStore},
-        geo::GeoStore,
+        bot,
+        geo::{Database, GeoStore},
         language,
         network::Networks,
         referrer,
@@ -227,15 +226,15 @@ fn capture(c: &mut Criterion) {
     let dir = tempfile::tempdir_in("/dev/shm").unwrap();
     let config = config::Capture { dir: dir.path().into(), ring_bytes: 4 << 20 };
     let (capture, mut inlets) = Capture::open(&config, 1, 1, &HashMap::new()).unwrap();
-    let (inlet, receipts) = (&mut inlets[0], capture.receipts());
+    let (inlet, acks) = (&mut inlets[0], capture.acks());
     let drain = |inlet: &mut clickedge::capture::Inlet| {
         let mut last = None;
-        while let Some((click, mark)) = inlet.pop() {
+        while let Some((click, position)) = inlet.pop() {
             black_box(click);
-            last = Some(mark);
+            last = Some(position);
         }
-        if let Some(mark) = last {
-            receipts.release(mark);
+        if let Some(position) = last {
+            acks.ack(position);
         }
     };
     let queue = ArrayQueue::<Wiped>::new(1_024);

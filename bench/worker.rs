@@ -27,14 +27,13 @@ use clickedge::{
     },
     quality::{self, velocity::VelocityTracker},
     runtime::clock,
-    session::{Sessions, metrics::SessionMetrics},
+    session::Sessions,
     stats::{Delta, Referrers, metrics::StatsMetrics, tally::Tally},
     telemetry::{drops::Drops, metrics::Registry},
     visitor::{
-        Sources,
         agent::{AgentCache, DEFAULT_CACHE_ENTRIES, hints::Hints},
-        bot::{self, CrawlerLists, CrawlerStore},
-        geo::{GeoStore, Locator},
+        bot,
+        geo::{Database, GeoStore, Locator},
         language, referrer,
     },
 };
@@ -58,12 +57,6 @@ const COLLECTED_BYTES: usize = 64 * 1024;
 const WAITING: usize = 200;
 /// Size at which a worker hands on a batch.
 const BATCH_BYTES: usize = 128 * 1024;
-
-fn geo(file: &Path) -> Arc<GeoStore> {
-    let geo = GeoStore::default();
-    geo.publish(Database::read(file).unwrap());
-    Arc::new(geo)
-}
 
 fn main() {
     let raw = mix::clicks(CLICKS, address);
@@ -208,7 +201,7 @@ fn shared(dir: &Path) -> Shared {
     let database = dir.join("city.mmdb");
     fs::write(&database, cities()).unwrap();
     Shared {
-        sessions: Arc::new(Sessions::open(dir, &config, clock::unix_micros()).unwrap()),
+        sessions: Arc::new(Sessions::open(dir, &config, None, clock::unix_micros()).unwrap()),
         geo: geo(&database),
         sources: Arc::default(),
         crawlers: Arc::default(),
@@ -221,6 +214,12 @@ fn shared(dir: &Path) -> Shared {
         metrics: Arc::new(EnrichMetrics::new(&registry, Drops::of_clicks(&registry))),
         stats: Arc::new(StatsMetrics::new(&registry)),
     }
+}
+
+fn geo(file: &Path) -> Arc<GeoStore> {
+    let geo = GeoStore::default();
+    geo.publish(Database::read(file).unwrap());
+    Arc::new(geo)
 }
 
 /// An address of the visitor, in one of the generated networks.

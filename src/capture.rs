@@ -1,32 +1,38 @@
 //! Capture: from the answered request to a raw click that survives this process, without a lock, a system call, an
 //! allocation or a wait.
 //!
-//! A [`RawClick`](crate::click::RawClick) holds everything the event needs of the request and of the link *as it is now*: what changes later
-//! (the catalog, the configuration) does not change it. It is written straight into a ring, which is a file on a tmpfs
-//! that this process has mapped ([`folder`], `memory`). So from the moment that [`push`](Capture::push) returns, the
-//! click is there for the next process, whatever becomes of this one; and it stays there until somebody says that it is
-//! safe elsewhere ([`Receipts`]).
+//! A [`RawClick`](crate::click::RawClick) holds everything that the event needs of the request and of the link *as it
+//! is now*: what changes later (the catalog, the configuration) does not change it. It is written straight into a ring,
+//! which is a file on a tmpfs that this process has mapped ([`folder`], `memory`). From the moment that
+//! [`push`](Capture::push) returns, the click is there for the next process, whatever happens to this one; and it stays
+//! there until it is acknowledged as safe elsewhere ([`Acks`]).
 //!
 //! ```text
-//!  listener thread ─┬─ring─► worker 0      one ring for each pair, so that each has one writer
-//!                   └─ring─► worker 1      and one reader, and nobody takes turns ([`ring`])
+//!  listener thread ─┬─ring─► worker 0      one ring for each pair, so that each has one producer
+//!                   └─ring─► worker 1      and one consumer, without contention (`ring`)
 //!  listener thread ─┬─ring─► worker 0
 //!                   └─ring─► worker 1
-//!  rings left by a process that died ─► the same workers, read first
+//!  rings left behind by a process that died ─► the same workers, read first
 //! ```
-//! Clicks of one client address always go to the same worker, so that it sees all of a visitor's clicks and needs to
-//! share nothing. Threads that nobody has foreseen get rings of their own with their first click (`claims`).
+//! Clicks of one client address always go to the same worker, so that it sees all of a visitor's clicks and shares no
+//! state with other workers. Threads that were not planned for get rings of their own with their first click
+//! (`leases`).
 //!
-//! The client address lives in the raw click and nowhere else ([`ClientAddr`](crate::click::ClientAddr)); it is wiped when the click is released.
+//! The client address lives in the raw click and nowhere else ([`ClientAddr`](crate::click::ClientAddr)); it is wiped
+//! when the click is released.
 //!
-//! A full ring never delays the redirect: the click is refused, and the caller counts it as dropped.
+//! A full ring never delays the redirect: the click is not captured, and the caller counts it as dropped.
+//!
+//! Transport only: what a click consists of is defined in [`click`](crate::click).
 
-mod claims;
+mod acks;
+mod error;
 pub mod folder;
 mod inlet;
+mod leases;
 mod memory;
 pub mod metrics;
-mod receipts;
+mod private;
 mod ring;
 
 use std::{
@@ -37,13 +43,13 @@ use std::{
     },
 };
 
-use claims::Set;
-pub use folder::CaptureError;
-use folder::{Folder, Left};
+pub use acks::{Acks, RingPosition};
+use acks::{Releasing, Ring};
+pub use error::CaptureError;
+use folder::{Folder, LeftRing};
 pub use inlet::Inlet;
-use inlet::Source;
-pub use receipts::{Mark, Receipts};
-use receipts::{Releasing, Ring};
+use inlet::RingReader;
+use leases::Producers;
 pub use ring::Pushed;
 use ring::{Consumer, Memory, Producer};
 
@@ -55,8 +61,8 @@ use crate::{
     config,
 };
 
-/// Bytes of a ring at least.
-const LEAST: u64 = 1 << 20;
+/// Minimum size of a ring, in bytes.
+const MIN_CAPACITY: u64 = 1 << 20;
 
 /// The rings between the redirect and the workers. Cheap to clone.
 #[derive(Clone)]
@@ -65,12 +71,12 @@ pub struct Capture {
 }
 
 impl Capture {
-    /// Makes rings for so many threads that capture and so many workers, and takes over those that an earlier process
-    /// has left: they are read first, and by the same workers if there are as many. `known` tells of each ring, by its uid, up to where its
-    /// clicks are safe already; they are not read again.
+    /// Creates rings for `producers` threads that capture and for `workers`, and takes over those that an earlier
+    /// process has left behind: they are read first, and by the same workers if there are as many. `known` has, by the
+    /// uid of a ring, the position up to which its clicks are safe already; they are not read again.
     ///
     /// # Errors
-    /// When the folder is in use, not in memory, or has no room.
+    /// When the folder is in use, not in memory, not private, or has no room.
     pub fn open(
         config: &config::Capture,
         producers: usize,
@@ -81,12 +87,12 @@ impl Capture {
         let rings = (producers * workers) as u64;
         let mut shared = Shared {
             folder: Folder::open(&config.dir)?,
-            capacity: (config.ring_bytes / rings / 4_096 * 4_096).max(LEAST),
+            capacity: (config.ring_bytes / rings / 4_096 * 4_096).max(MIN_CAPACITY),
             recovered: 0,
             rings: Mutex::default(),
             free: Mutex::default(),
             arrivals: Arrivals::new(workers),
-            complained: AtomicBool::new(false),
+            reported: AtomicBool::new(false),
         };
         let left = shared.take_over(known)?;
         let live = shared.fill(producers)?;
@@ -96,22 +102,22 @@ impl Capture {
         Ok((Self { shared }, inlets))
     }
 
-    /// Hands a click to the worker that owns its client address. When this says that it is captured, it survives this
-    /// process; otherwise it is gone, and the caller counts it.
+    /// Passes a click to the worker that owns its client address. A click that is [`Captured`](Pushed::Captured)
+    /// survives this process; any other is lost, and the caller counts it.
     pub fn push(&self, facts: &Facts<'_>) -> Pushed {
         let worker = facts.client.shard(self.shared.arrivals.queues.len());
-        let pushed = claims::with_producer(&self.shared, worker, |producer| {
+        let pushed = leases::with_producer(&self.shared, worker, |producer| {
             producer.push(wire::encoded_len(facts), |place| wire::encode_into(facts, place))
         });
         pushed.unwrap_or(Pushed::Full)
     }
 
-    /// What tells the rings that clicks are safe.
-    pub fn receipts(&self) -> Receipts {
-        Receipts { shared: Arc::clone(&self.shared) }
+    /// Acknowledges clicks that are safe elsewhere.
+    pub fn acks(&self) -> Acks {
+        Acks { shared: Arc::clone(&self.shared) }
     }
 
-    /// Clicks that are captured and that no worker has read.
+    /// Clicks that are captured and not read by a worker.
     pub fn depth(&self) -> u64 {
         locked(&self.shared.rings).values().map(|ring| ring.depth()).sum()
     }
@@ -126,13 +132,13 @@ impl Capture {
         locked(&self.shared.rings).values().map(|ring| ring.held()).sum()
     }
 
-    /// Clicks that were found in rings left behind.
+    /// Clicks found in rings that an earlier process has left behind.
     pub fn recovered(&self) -> u64 {
         self.shared.recovered
     }
 
-    /// Removes the rings whose every click is released, and leaves the others for the next start. Call it at the end of
-    /// a stop, when nothing is captured and nothing read any more.
+    /// Removes the rings whose clicks are all released, and leaves the others for the next start. Call it at the end of
+    /// a stop, when no click is captured or read any more.
     pub fn close(&self) {
         let mut rings = locked(&self.shared.rings);
         for (uid, ring) in rings.extract_if(|_, ring| ring.is_released()) {
@@ -140,76 +146,76 @@ impl Capture {
         }
         if !rings.is_empty() {
             let clicks: u64 = rings.values().map(|ring| ring.depth()).sum();
-            tracing::info!(rings = rings.len(), unread = clicks, "rings wait for the next start");
+            tracing::info!(rings = rings.len(), unread = clicks, "rings with clicks stay for the next start");
         }
         self.shared.folder.unlock();
     }
 }
 
-/// What all clones, inlets and receipts share.
+/// State that all clones, inlets and acknowledgements share.
 struct Shared {
     folder: Folder,
     /// Bytes of each ring.
     capacity: u64,
     recovered: u64,
-    /// All rings, by uid. Locked for a receipt, not for a click.
+    /// All rings, by uid. Locked for an acknowledgement, not for a click.
     rings: Mutex<HashMap<u64, Arc<Ring>>>,
-    /// Sets that no thread has claimed.
-    free: Mutex<Vec<Set>>,
+    /// Producers that no thread has leased.
+    free: Mutex<Vec<Producers>>,
     arrivals: Arrivals,
-    /// Somebody has been told that a thread gets no rings.
-    complained: AtomicBool,
+    /// Whether it was logged that a thread gets no rings.
+    reported: AtomicBool,
 }
 
 impl Shared {
-    /// Takes over what an earlier process has left. Returns the workers' ends, worker by worker.
-    fn take_over(&mut self, known: &HashMap<u64, u64>) -> Result<Vec<Vec<Source>>, CaptureError> {
-        let mut left = self.ends();
-        for Left { uid, version, worker, mapped } in self.folder.left_behind()? {
+    /// Takes over the rings that an earlier process has left behind. Returns the readers of each worker.
+    fn take_over(&mut self, known: &HashMap<u64, u64>) -> Result<Vec<Vec<RingReader>>, CaptureError> {
+        let mut left = self.readers();
+        for LeftRing { uid, version, worker, mapped } in self.folder.left_behind()? {
             let memory = Arc::new(mapped);
             let name = format!("{uid:016x}");
             let known = known.get(&uid).copied().unwrap_or(0);
             let Some((consumer, releaser, found)) = ring::take_over(Arc::clone(&memory), known) else {
-                tracing::error!(ring = name, "a ring's cursors are damaged; its clicks are lost");
+                tracing::error!(ring = name, "the cursors of a ring are damaged; its clicks are lost");
                 self.folder.set_aside(uid);
                 continue;
             };
             if let Some(lost) = found.lost {
-                tracing::error!(ring = name, found = found.clicks, lost, "a ring is damaged, and clicks are lost");
+                tracing::error!(ring = name, found = found.clicks, lost, "a ring is damaged; clicks are lost");
             }
             self.recovered += found.clicks;
             if found.lost.is_none() {
-                self.folder.give_back(uid, releaser.head(), found.end, memory.capacity());
+                self.folder.punch_unused(uid, releaser.head(), found.end, memory.capacity());
             }
             let ring = Arc::new(Ring::left(memory, releaser, found));
             if found.clicks == 0 {
                 self.dispose(uid, &ring);
             } else {
-                tracing::info!(ring = name, clicks = found.clicks, "clicks of an earlier process are recovered");
+                tracing::info!(ring = name, clicks = found.clicks, "recovered clicks of an earlier process");
                 locked(&self.rings).insert(uid, ring);
                 let workers = left.len();
-                left[worker as usize % workers].push(Source::new(uid, version, consumer));
+                left[worker as usize % workers].push(RingReader::new(uid, version, consumer));
             }
         }
         Ok(left)
     }
 
-    fn ends(&self) -> Vec<Vec<Source>> {
+    fn readers(&self) -> Vec<Vec<RingReader>> {
         self.arrivals.queues.iter().map(|_| Vec::new()).collect()
     }
 
-    /// Makes sets for so many threads. Returns the workers' ends, worker by worker.
-    fn fill(&self, producers: usize) -> Result<Vec<Vec<Source>>, CaptureError> {
-        let mut live = self.ends();
+    /// Creates the rings of `producers` threads. Returns the readers of each worker.
+    fn fill(&self, producers: usize) -> Result<Vec<Vec<RingReader>>, CaptureError> {
+        let mut live = self.readers();
         for _ in 0..producers {
-            match self.make_set(producers) {
-                Ok((set, sources)) => {
-                    locked(&self.free).push(set);
-                    live.iter_mut().zip(sources).for_each(|(live, source)| live.push(source));
+            match self.make_producers(producers) {
+                Ok((producers, readers)) => {
+                    locked(&self.free).push(producers);
+                    live.iter_mut().zip(readers).for_each(|(live, reader)| live.push(reader));
                 }
                 Err(error) => {
-                    for source in live.iter().flatten() {
-                        self.folder.remove(source.uid);
+                    for reader in live.iter().flatten() {
+                        self.folder.remove(reader.uid);
                     }
                     return Err(error);
                 }
@@ -218,10 +224,10 @@ impl Shared {
         Ok(live)
     }
 
-    /// Makes the rings of one thread, of `sets` that are being made: all of them, or none.
-    fn make_set(&self, sets: usize) -> Result<(Set, Vec<Source>), CaptureError> {
+    /// Creates the rings of one thread, of `threads` that are being prepared: all of them, or none.
+    fn make_producers(&self, threads: usize) -> Result<(Producers, Vec<RingReader>), CaptureError> {
         let workers = self.arrivals.queues.len();
-        let bytes = (memory::HEADER as u64 + self.capacity) * (workers * sets) as u64;
+        let bytes = (memory::HEADER as u64 + self.capacity) * (workers * threads) as u64;
         let mut made = Vec::new();
         for worker in 0..workers {
             match self.folder.make(worker as u32, self.capacity, bytes) {
@@ -235,41 +241,41 @@ impl Shared {
             }
         }
         let mut rings = locked(&self.rings);
-        let set = made.iter().map(|(_, memory)| Producer::new(Arc::clone(memory))).collect();
-        let sources = made.into_iter().map(|(uid, memory)| {
+        let producers = made.iter().map(|(_, memory)| Producer::new(Arc::clone(memory))).collect();
+        let readers = made.into_iter().map(|(uid, memory)| {
             rings.insert(uid, Arc::new(Ring::new(Arc::clone(&memory))));
-            Source::new(uid, Version::default(), Consumer::new(memory))
+            RingReader::new(uid, Version::default(), Consumer::new(memory))
         });
-        Ok((set, sources.collect()))
+        Ok((producers, readers.collect()))
     }
 
-    /// A set for a thread that has none: a free one, or a new one.
-    fn claim(&self) -> Option<Set> {
-        if let Some(set) = locked(&self.free).pop() {
-            return Some(set);
+    /// Producers for a thread that has none yet: free ones, or new ones.
+    fn lease(&self) -> Option<Producers> {
+        if let Some(producers) = locked(&self.free).pop() {
+            return Some(producers);
         }
-        match self.make_set(1) {
-            Ok((set, sources)) => {
-                self.arrivals.add(sources);
-                Some(set)
+        match self.make_producers(1) {
+            Ok((producers, readers)) => {
+                self.arrivals.add(readers);
+                Some(producers)
             }
             Err(error) => {
-                if !self.complained.swap(true, Ordering::Relaxed) {
-                    tracing::error!(%error, "a thread gets no rings; its clicks are lost and counted as ring_full");
+                if !self.reported.swap(true, Ordering::Relaxed) {
+                    tracing::error!(%error, "cannot create rings for a thread; its clicks are dropped and counted as ring_full");
                 }
                 None
             }
         }
     }
 
-    fn give_back(&self, set: Set) {
-        locked(&self.free).push(set);
+    fn end_lease(&self, producers: Producers) {
+        locked(&self.free).push(producers);
     }
 
-    /// Releases something of a ring, which goes if it was left behind and is now done with.
-    fn settle(&self, uid: u64, how: impl FnOnce(&mut Releasing)) {
+    /// Releases a part of a ring. A ring that was left behind is removed once all of it is released.
+    fn ack(&self, uid: u64, act: impl FnOnce(&mut Releasing)) {
         let Some(ring) = locked(&self.rings).get(&uid).cloned() else { return };
-        ring.settle(how);
+        ring.ack(act);
         if ring.is_left() && ring.is_released() && locked(&self.rings).remove(&uid).is_some() {
             self.dispose(uid, &ring);
         }
@@ -284,11 +290,11 @@ impl Shared {
     }
 }
 
-/// Rings on their way to the workers: those of threads that nobody had foreseen.
+/// Rings on their way to the workers: those of threads that were not planned for.
 struct Arrivals {
-    /// How many there were. Looked at for each click, and hardly ever changed.
+    /// How many there were. Read for each click, and hardly ever changed.
     count: AtomicU64,
-    queues: Box<[Mutex<Vec<Source>>]>,
+    queues: Box<[Mutex<Vec<RingReader>>]>,
 }
 
 impl Arrivals {
@@ -296,16 +302,16 @@ impl Arrivals {
         Self { count: AtomicU64::new(0), queues: (0..workers).map(|_| Mutex::default()).collect() }
     }
 
-    /// One for each worker.
-    fn add(&self, sources: Vec<Source>) {
-        for (queue, source) in self.queues.iter().zip(sources) {
-            locked(queue).push(source);
+    /// Adds one for each worker.
+    fn add(&self, readers: Vec<RingReader>) {
+        for (queue, reader) in self.queues.iter().zip(readers) {
+            locked(queue).push(reader);
         }
         self.count.fetch_add(1, Ordering::Release);
     }
 
-    /// Moves a worker's arrivals to where it keeps its rings.
-    fn take(&self, worker: usize, seen: &mut u64, to: &mut Vec<Source>) {
+    /// Moves a worker's arrivals to its other rings.
+    fn take(&self, worker: usize, seen: &mut u64, to: &mut Vec<RingReader>) {
         let count = self.count.load(Ordering::Acquire);
         if count != *seen {
             *seen = count;

@@ -2,17 +2,19 @@
 //!
 //! A [`Catalog`] is compiled from an NDJSON file (one branded link a line, [`source`]) and never changes. A reader
 //! takes the current one with [`CatalogStore::load`], which takes no lock; a reload compiles a new one in the
-//! background and swaps it in, or keeps the old one and says why.
+//! background and swaps it in. A file that is broken, unfinished, or of a suspicious size ([`limits`]) is rejected, and
+//! the current catalog stays active.
 //!
 //! Layout: all links lie one after the other in one blob ([`record`]); the index is a table of 4-byte offsets into
 //! it, hashed over domain and slashtag. What many links share (domain, creator with workspace, tags, scripts) is
 //! rendered to the event's JSON once and referred to by number. A destination is kept as the header value that the
 //! redirect answers with: a slice of the blob, shared and never copied.
 //!
-//! The catalog stands beside the flow and imports no stage.
+//! A noun next to the flow: imports no stage.
 
 pub mod compile;
 pub mod entity;
+pub mod limits;
 pub mod metrics;
 pub mod record;
 pub mod source;
@@ -23,9 +25,10 @@ mod tests;
 use std::{
     path::Path,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Instant,
 };
 
 use ahash::RandomState;
@@ -33,7 +36,8 @@ use arc_swap::{ArcSwap, Guard};
 use bytes::Bytes;
 use hashbrown::{HashMap, HashTable};
 
-pub use compile::{Problem, Report};
+pub use compile::{Problem, Report, Warning};
+use limits::{Excess, History};
 pub use record::{Link, State};
 
 use crate::{
@@ -42,7 +46,7 @@ use crate::{
         Case,
         key::{self, Host},
     },
-    runtime::clock,
+    runtime::{Class, Classified, clock},
 };
 
 /// An immutable set of links and domains.
@@ -51,7 +55,7 @@ pub struct Catalog {
     index: HashTable<u32>,
     domains: Vec<Domain>,
     domains_by_host: HashMap<Box<str>, u32, RandomState>,
-    /// Rendered JSON that links refer to by number; number 0 stands for none.
+    /// Rendered JSON that links refer to by number; number 0 is empty.
     fragments: Vec<Box<str>>,
     workspaces: Vec<Box<str>>,
     hasher: RandomState,
@@ -67,7 +71,7 @@ pub struct Domain {
 
 /// What a host and a path lead to.
 pub enum Lookup<'a> {
-    /// The host is no branded domain.
+    /// The host is not a branded domain.
     NotBranded,
     /// The domain has no such link.
     Unknown,
@@ -83,7 +87,7 @@ impl Catalog {
     /// Looks a click up. `path` is the raw request path.
     ///
     /// # Errors
-    /// When the path can be no link's: see [`key::slashtag`]. Asked only on a branded domain.
+    /// When no link can have this path: see [`key::slashtag`]. Checked on branded domains only.
     pub fn find(&self, host: &Host, path: &[u8]) -> Result<Lookup<'_>, key::BadKey> {
         let Some(&domain) = self.domains_by_host.get(host.as_str()) else {
             return Ok(Lookup::NotBranded);
@@ -115,7 +119,7 @@ impl Catalog {
         self.domains.len()
     }
 
-    /// Bytes in memory, without the allocator's own.
+    /// Bytes in memory, without the overhead of the allocator.
     pub fn memory_bytes(&self) -> usize {
         let shared = |texts: &[Box<str>]| texts.iter().map(|text| text.len() + size_of::<Box<str>>()).sum::<usize>();
         self.blob.len()
@@ -130,10 +134,10 @@ impl Catalog {
     }
 }
 
-/// Why a catalog file was not taken.
+/// Why a catalog file was not loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// The file cannot be read. Mend the path or the permissions.
+    /// The file cannot be read. Correct the path or the permissions.
     #[error("cannot read the catalog {file}: {source}")]
     Read {
         file: String,
@@ -142,22 +146,48 @@ pub enum LoadError {
     },
     /// Too many lines are bad: a half-written or foreign file.
     #[error(
-        "the catalog {file} is refused: {bad} of {lines} lines are bad, more than max_bad_ratio = {allowed} allows{first}"
+        "the catalog {file} is rejected: {bad} of {lines} lines are bad, more than catalog.max_bad_ratio = {allowed} \
+         allows{first}"
     )]
     TooManyBadLines { file: String, bad: u64, lines: u64, allowed: f64, first: String },
-    /// The new file has far fewer links than the catalog in service.
+    /// The last line is cut: a file that is still being written, or was not written to its end.
     #[error(
-        "the catalog {file} is refused: it has {new} links where {old} are in service, more than \
-         max_shrink_ratio = {allowed} lets it shrink; restart to load it all the same"
+        "the catalog {file} is rejected as truncated: line {line}, the last one, has no line feed and ends within a \
+         link; write the whole file next to it, then rename it"
     )]
-    Shrunk { file: String, old: usize, new: usize, allowed: f64 },
+    Truncated { file: String, line: u64 },
+    /// The new file has far fewer links than the largest catalog of the last day.
+    #[error(
+        "the catalog {file} is rejected: it has {new} links where the largest of the last 24 hours had {largest}, less \
+         than catalog.max_shrink_ratio = {allowed} allows; if the file is right, restart to load it, or raise the ratio"
+    )]
+    Shrunk { file: String, largest: usize, new: usize, allowed: f64 },
+    /// The new file has far more links than the current catalog.
+    #[error(
+        "the catalog {file} is rejected: it has {new} links where the current one has {current}, more than \
+         catalog.max_growth_ratio = {allowed} allows; if the file is right, restart to load it, or raise the ratio"
+    )]
+    Grown { file: String, current: usize, new: usize, allowed: f64 },
 }
 
-/// The catalog in service, and the way to put another in its place.
+impl Classified for LoadError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Read { source, .. } => Class::of_read(source),
+            Self::TooManyBadLines { .. } | Self::Truncated { .. } | Self::Shrunk { .. } | Self::Grown { .. } => {
+                Class::Data
+            }
+        }
+    }
+}
+
+/// The current catalog, and how to replace it.
 pub struct CatalogStore {
     current: ArcSwap<Catalog>,
     config: config::Catalog,
     loaded_at_secs: AtomicU64,
+    /// The sizes of earlier catalogs. Locked by reloads only.
+    history: Mutex<History>,
 }
 
 impl CatalogStore {
@@ -167,34 +197,49 @@ impl CatalogStore {
             current: ArcSwap::from_pointee(catalog),
             config: config.clone(),
             loaded_at_secs: AtomicU64::new(clock::unix_secs()),
+            history: Mutex::default(),
         }
     }
 
-    /// Reads and compiles the file, and compares it with the current catalog. Changes nothing.
+    /// Loads the file again, and checks its size against the current catalog and those of the last day.
     ///
     /// # Errors
     /// See [`LoadError`].
     pub fn read(&self) -> Result<(Catalog, Report), LoadError> {
-        let (new, report) = source::load_file(&self.config)?;
-        let old = self.load().links();
-        let allowed = self.config.max_shrink_ratio;
-        if (new.links() as f64) < old as f64 * (1.0 - allowed) {
-            let file = self.config.file.display().to_string();
-            return Err(LoadError::Shrunk { file, old, new: new.links(), allowed });
-        }
-        Ok((new, report))
+        self.read_at(clock::monotonic())
     }
 
-    /// Makes another catalog the current one.
-    pub fn publish(&self, catalog: Catalog) {
-        self.current.store(Arc::new(catalog));
+    /// Makes this the current catalog.
+    pub fn publish(&self, new: Catalog) {
+        self.publish_at(clock::monotonic(), new);
+    }
+
+    fn read_at(&self, now: Instant) -> Result<(Catalog, Report), LoadError> {
+        let (catalog, report) = source::load_file(&self.config)?;
+        let (current, new) = (self.load().links(), catalog.links());
+        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        history.check(now, current, new, &self.config).map_err(|excess| {
+            let file = self.config.file.display().to_string();
+            let (shrink, growth) = (self.config.max_shrink_ratio, self.config.max_growth_ratio);
+            match excess {
+                Excess::Shrunk { largest } => LoadError::Shrunk { file, largest, new, allowed: shrink },
+                Excess::Grown { current } => LoadError::Grown { file, current, new, allowed: growth },
+            }
+        })?;
+        Ok((catalog, report))
+    }
+
+    fn publish_at(&self, now: Instant, new: Catalog) {
+        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        history.add(now, self.load().links());
+        self.current.store(Arc::new(new));
         self.loaded_at_secs.store(clock::unix_secs(), Ordering::Relaxed);
     }
 
-    /// The names that the slashtag of a raw path has: as the catalog writes it, if it has the link, and in normal form.
+    /// The names of the slashtag of a raw path: as the catalog writes it, if it has the link, and in normal form.
     ///
     /// # Errors
-    /// When the path can be no link's: see [`key::slashtag`].
+    /// When no link can have this path: see [`key::slashtag`].
     pub fn slashtag_names(&self, host: &Host, path: &[u8]) -> Result<[String; 2], key::BadKey> {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let mut normal = key::slashtag(path)?;
@@ -210,7 +255,7 @@ impl CatalogStore {
         Ok([written, normal])
     }
 
-    /// Whose a link is, by its domain and its slashtag as the catalog writes it.
+    /// The workspace that owns a link, by its domain and its slashtag as the catalog writes it.
     pub fn workspace_of(&self, domain: &str, slashtag: &str) -> Option<Box<str>> {
         let host = Host::parse(domain.as_bytes()).ok()?;
         match self.load().find(&host, slashtag.as_bytes()).ok()? {
@@ -219,12 +264,12 @@ impl CatalogStore {
         }
     }
 
-    /// The catalog in service. Hold it for one request, not across an await.
+    /// The current catalog. Hold it for one request, not across an await.
     pub fn load(&self) -> Guard<Arc<Catalog>> {
         self.current.load()
     }
 
-    /// When the catalog in service was loaded, in seconds since the Unix epoch.
+    /// When the current catalog was loaded, in seconds since the Unix epoch.
     pub fn loaded_at_secs(&self) -> u64 {
         self.loaded_at_secs.load(Ordering::Relaxed)
     }

@@ -1,4 +1,4 @@
-//! The click as data: what was asked, what was answered, and by whom, before anything is derived from it.
+//! The click as data: request, answer and client, before anything is derived from them.
 //!
 //! [`Facts`] borrows everything that a request and its link contribute to an event, as they were at the moment of the
 //! answer. [`wire`] writes facts as one run of bytes and reads them back as a [`RawClick`], in the current version and

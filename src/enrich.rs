@@ -41,7 +41,7 @@ pub use route::Router;
 use worker::Worker;
 
 use crate::{
-    capture::{Inlet, Mark},
+    capture::{Inlet, RingPosition},
     click::EventId,
     config, quality,
     runtime::PanicWatch,
@@ -63,7 +63,7 @@ pub struct Batch {
     /// The feeds of all entries.
     feeds: Vec<u16>,
     /// How far each ring has been read with this batch, including clicks that became no event.
-    pub marks: Vec<Mark>,
+    pub ring_positions: Vec<RingPosition>,
 }
 
 /// One event.
@@ -73,7 +73,7 @@ pub struct Entry {
     /// When the click was answered, microseconds since the Unix epoch.
     pub micros: u64,
     /// Where the click lies in its ring.
-    pub mark: Mark,
+    pub ring_position: RingPosition,
     /// Where in [`Batch::text`] its tally begins, the event follows, and both end.
     start: u32,
     event: u32,
@@ -84,23 +84,30 @@ pub struct Entry {
 
 impl Batch {
     /// Adds an event whose tally was appended from `start` on, and its text from `event` on.
-    pub fn add(&mut self, id: EventId, micros: u64, mark: Mark, (start, event): (usize, usize), feeds: &[u16]) {
+    pub fn add(
+        &mut self,
+        id: EventId,
+        micros: u64,
+        ring_position: RingPosition,
+        (start, event): (usize, usize),
+        feeds: &[u16],
+    ) {
         let first = self.feeds.len() as u32;
         self.feeds.extend_from_slice(feeds);
         let (end, feeds) = (self.text.len() as u32, (first, self.feeds.len() as u32));
-        self.entries.push(Entry { id, micros, mark, start: start as u32, event: event as u32, end, feeds });
+        self.entries.push(Entry { id, micros, ring_position, start: start as u32, event: event as u32, end, feeds });
     }
 
     /// Whether it holds neither events nor positions of rings.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty() && self.marks.is_empty()
+        self.entries.is_empty() && self.ring_positions.is_empty()
     }
 
     /// Records that a ring has been read up to here.
-    pub fn read(&mut self, mark: Mark) {
-        match self.marks.iter_mut().find(|known| known.ring == mark.ring) {
-            Some(known) => known.end = mark.end,
-            None => self.marks.push(mark),
+    pub fn read(&mut self, ring_position: RingPosition) {
+        match self.ring_positions.iter_mut().find(|known| known.ring == ring_position.ring) {
+            Some(known) => known.end = ring_position.end,
+            None => self.ring_positions.push(ring_position),
         }
     }
 

@@ -1,4 +1,4 @@
-//! The sockets that answer clicks: Pingora's listeners, and certificates by server name.
+//! The listeners: sockets that answer clicks, and certificates by server name.
 
 pub mod certificates;
 mod store;
@@ -11,7 +11,7 @@ use pingora::{
     services::listening::Service,
 };
 
-pub use certificates::{CertificateError, Certificates};
+pub use certificates::{CertificateError, CertificateWarning, Certificates, Inspected};
 pub use store::CertificateStore;
 
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
     runtime::{Class, Classified},
 };
 
-/// Why the sockets cannot be opened.
+/// Why the listeners cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     #[error("cannot listen on {address}: {source}")]
@@ -41,10 +41,10 @@ impl Classified for ListenError {
     }
 }
 
-/// Proves that an address can be had. Pingora binds it later, and panics in a thread of its own when it cannot.
+/// Checks that an address is free. Pingora binds it later, and panics in a thread of its own when it cannot.
 ///
 /// # Errors
-/// When it is in use, or none of this machine's.
+/// When it is in use, or not an address of this machine.
 pub fn probe(address: std::net::SocketAddr) -> Result<(), ListenError> {
     TcpListener::bind(address).map(drop).map_err(|source| ListenError::Bind { address, source })
 }
@@ -65,7 +65,7 @@ where
     for (listener, certificates) in listeners.iter().zip(certificates) {
         let address = listener.address;
         probe(address)?;
-        // A lone `[::]` takes IPv4, too; beside an IPv4 socket of the same port it must not.
+        // A lone `[::]` takes IPv4, too; next to an IPv4 socket of the same port it must not.
         let shared = listeners.iter().any(|other| other.address.is_ipv4() && other.address.port() == address.port());
         let mut options = TcpSocketOptions::default();
         options.ipv6_only = (address.is_ipv6() && shared).then_some(true);

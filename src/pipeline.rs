@@ -7,7 +7,6 @@
 //! [`Gauges`] render the metrics, and the [`Reloader`] reads the operator files again.
 
 mod account;
-mod classes;
 mod drain;
 pub mod files;
 mod gauges;
@@ -20,6 +19,8 @@ use std::{io, sync::Arc};
 pub use account::Account;
 pub use files::OperatorFiles;
 pub use gauges::Gauges;
+#[cfg(test)]
+pub(crate) use gauges::exposition;
 pub use preflight::PreflightError;
 pub use reload::Reloader;
 
@@ -33,7 +34,8 @@ use crate::{
     runtime::{Class, Classified, PanicWatch},
     session::SessionError,
     spool::{Spool, SpoolError},
-    stats::Live,
+    stats::StatsHandle,
+    visitor::TablesError,
 };
 
 /// Why the pipeline did not start.
@@ -44,6 +46,8 @@ pub enum StartError {
     Preflight(#[from] PreflightError),
     #[error(transparent)]
     Quality(#[from] QualityError),
+    #[error(transparent)]
+    Tables(#[from] TablesError),
     #[error(transparent)]
     Capture(#[from] CaptureError),
     #[error(transparent)]
@@ -61,6 +65,7 @@ impl Classified for StartError {
         match self {
             Self::Preflight(error) => error.class(),
             Self::Quality(error) => error.class(),
+            Self::Tables(error) => error.class(),
             Self::Capture(error) => error.class(),
             Self::Sessions(error) => error.class(),
             Self::Spool(error) => error.class(),
@@ -76,7 +81,7 @@ pub struct Pipeline {
     gauges: Gauges,
     reloader: Reloader,
     catalog: Arc<CatalogStore>,
-    counts: Option<Live>,
+    counts: Option<StatsHandle>,
     panics: PanicWatch,
     capture: Capture,
     enrich: Enrich,
@@ -106,7 +111,7 @@ impl Pipeline {
     }
 
     /// The counts. `None` when clicks are not counted.
-    pub fn counts(&self) -> Option<Live> {
+    pub fn counts(&self) -> Option<StatsHandle> {
         self.counts.clone()
     }
 

@@ -1,11 +1,11 @@
-//! The folder of the rings: what makes, finds and removes them.
+//! The folder of the rings: creates, recovers and removes them.
 //!
 //! ```text
 //! {dir}/lock            held by the process that owns the folder
 //! {dir}/ring-{uid}      a ring
-//! {dir}/new-{uid}       one that is being made; worth nothing after a crash
-//! {dir}/damaged-{uid}   one that could not be read to its end, kept for a look; remove it by hand
-//! {dir}/sessions        what the workers remember of visitors: see `enrich::session::file`
+//! {dir}/new-{uid}       one that is being created; removed after a crash
+//! {dir}/damaged-{uid}   one that could not be read to its end, kept for inspection; remove it by hand
+//! {dir}/sessions        the visits that the workers know: see `session::file`
 //!
 //! offset  size  field of a ring's file (little endian)
 //!      0     8  magic
@@ -18,14 +18,14 @@
 //!    384    16  read, clicks before it
 //!   4096     …  the data: see `ring`
 //! ```
-//! It must lie on a tmpfs: client addresses never reach a disk. A tmpfs has no pages behind a new file until somebody
-//! writes there, and a full one answers that with `SIGBUS`. So a ring takes all its pages when it is made, where having
-//! none is an error that says what to do.
+//! It must lie on a tmpfs: client addresses never reach a disk. It must be private ([`inspect`]). A tmpfs has no pages
+//! behind a new file until it is written, and a full one answers that with `SIGBUS`. So a ring takes all its pages when
+//! it is created, where a lack of pages is an error with a remedy.
 
 use std::{
     fs::{self, File, TryLockError},
     io,
-    os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
 };
@@ -35,68 +35,29 @@ use rustix::{
     io::Errno,
 };
 
-use super::memory::{HEADER, Mapped};
+use super::{
+    CaptureError,
+    memory::{HEADER, Mapped},
+    private,
+};
 use crate::{
     click::wire::Version,
-    runtime::{
-        Class, Classified,
-        filesystem::{existing_ancestor, is_in_memory},
-    },
+    runtime::filesystem::{existing_ancestor, is_in_memory},
 };
 
 const MAGIC: [u8; 8] = *b"clkring\n";
 
-/// Bytes of the header that are more than zeros when a ring is made.
+/// Bytes of the header that are set when a ring is created.
 const FIXED: usize = 32;
 
-/// Why clicks cannot be captured.
-#[derive(Debug, thiserror::Error)]
-pub enum CaptureError {
-    #[error("cannot use the rings' folder {dir}: {source}")]
-    Io {
-        dir: String,
-        #[source]
-        source: io::Error,
-    },
-    /// Two processes would read each other's clicks.
-    #[error("the rings in {dir} are in use by another process; give each process a capture.dir of its own")]
-    Locked { dir: String },
-    /// Client addresses would reach the disk.
-    #[error(
-        "{dir} is not on a tmpfs; clicks hold client addresses, which stay in memory: set capture.dir to a folder below /run or /dev/shm"
-    )]
-    NotMemory { dir: String },
-    /// Others could read client addresses, or put rings of theirs there.
-    #[error("{path} {problem}; it holds client addresses: {remedy}")]
-    NotPrivate { path: String, problem: String, remedy: &'static str },
-    #[error(
-        "{dir} has no room for rings of {bytes} bytes; lower capture.ring_bytes, or give its tmpfs a larger size"
-    )]
-    NoRoom { dir: String, bytes: u64 },
-}
-
-impl Classified for CaptureError {
-    fn class(&self) -> Class {
-        match self {
-            Self::Locked { .. } => Class::Unavailable,
-            Self::NotMemory { .. } | Self::NotPrivate { .. } => Class::Config,
-            Self::Io { .. } | Self::NoRoom { .. } => Class::Io,
-        }
-    }
-}
-
-/// Checks a folder for rings without changing anything: that it is in memory, and that it belongs to this user alone.
-/// A folder that does not exist yet is checked by the one in which it will be made.
+/// Checks a folder for rings without creating or locking anything: it is private, and on a tmpfs. A missing folder
+/// passes if it would be created on a tmpfs.
 ///
 /// # Errors
-/// When the rings would be rejected at start.
+/// See [`CaptureError`].
 pub fn inspect(dir: &Path) -> Result<(), CaptureError> {
+    private::check(dir)?;
     let io = |source| CaptureError::Io { dir: dir.display().to_string(), source };
-    match dir.symlink_metadata() {
-        Ok(found) => check_private(dir, &found)?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(io(error)),
-    }
     if is_in_memory(existing_ancestor(dir)).map_err(io)? {
         Ok(())
     } else {
@@ -104,28 +65,8 @@ pub fn inspect(dir: &Path) -> Result<(), CaptureError> {
     }
 }
 
-fn is_private(path: &Path) -> bool {
-    path.symlink_metadata().is_ok_and(|found| check_private(path, &found).is_ok())
-}
-
-/// Rejects what is a symbolic link, belongs to another user, or is open to others.
-fn check_private(path: &Path, found: &fs::Metadata) -> Result<(), CaptureError> {
-    let reject =
-        |problem: String, remedy| Err(CaptureError::NotPrivate { path: path.display().to_string(), problem, remedy });
-    let (user, mode) = (rustix::process::geteuid().as_raw(), found.mode() & 0o7777);
-    if found.is_symlink() {
-        reject("is a symbolic link".into(), "name the folder itself")
-    } else if found.uid() != user {
-        reject(format!("belongs to user {}, not to {user}", found.uid()), "chown it to the user of this service")
-    } else if mode & 0o077 != 0 {
-        reject(format!("is open to other users (mode {mode:04o})"), "chmod it to 0700, and its files to 0600")
-    } else {
-        Ok(())
-    }
-}
-
-/// A ring that an earlier process has left.
-pub(super) struct Left {
+/// A ring that an earlier process has left behind.
+pub(super) struct LeftRing {
     pub uid: u64,
     pub version: Version,
     /// The number of the worker that read it.
@@ -137,15 +78,17 @@ pub(super) struct Left {
 pub(super) struct Folder {
     dir: PathBuf,
     lock: File,
-    /// Somebody has been told that memory cannot be locked.
+    /// Whether it was logged that memory cannot be locked.
     warned: AtomicBool,
 }
 
 impl Folder {
-    /// Makes the folder if need be, and locks it.
+    /// Creates the folder if it is missing, and locks it.
     pub fn open(dir: &Path) -> Result<Self, CaptureError> {
         let io = |source| CaptureError::Io { dir: dir.display().to_string(), source };
+        inspect(dir)?;
         fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io)?;
+        // Again: another user may have created it meanwhile.
         inspect(dir)?;
         let lock = options().open(dir.join("lock")).map_err(io)?;
         match lock.try_lock() {
@@ -155,14 +98,14 @@ impl Folder {
         }
     }
 
-    /// Gives the folder to whoever wants it.
+    /// Releases the folder for another process.
     pub fn unlock(&self) {
         if let Err(error) = self.lock.unlock() {
-            tracing::warn!(%error, "the rings' folder stays locked until this process ends");
+            tracing::warn!(%error, "the folder of the rings stays locked until this process ends");
         }
     }
 
-    /// Makes a ring for a worker. `of` is how many bytes all rings that are being made need, for the error message.
+    /// Creates a ring for a worker. `of` is the size of all rings that are being created, for the error message.
     pub fn make(&self, worker: u32, capacity: u64, of: u64) -> Result<(u64, Mapped), CaptureError> {
         let io = |source| CaptureError::Io { dir: self.dir.display().to_string(), source };
         let uid = getrandom::u64().map_err(|error| io(io::Error::other(error)))?;
@@ -188,9 +131,9 @@ impl Folder {
         }
     }
 
-    /// The rings that earlier processes have left, with their worker's number. What is no ring that this release can read is
-    /// said, and dealt with.
-    pub fn left_behind(&self) -> Result<Vec<Left>, CaptureError> {
+    /// The rings that earlier processes have left behind. Files that this release cannot read are logged; damaged ones
+    /// are set aside.
+    pub fn left_behind(&self) -> Result<Vec<LeftRing>, CaptureError> {
         let io = |source| CaptureError::Io { dir: self.dir.display().to_string(), source };
         let mut rings = Vec::new();
         for entry in fs::read_dir(&self.dir).map_err(io)? {
@@ -200,26 +143,22 @@ impl Folder {
             let file = self.dir.join(&name).display().to_string();
             match kind {
                 "new" => _ = fs::remove_file(&file),
-                "damaged" => tracing::warn!(file, "a damaged ring is still there; remove it when you have seen it"),
-                "ring" if !is_private(&self.path("ring", uid)) => tracing::error!(
-                    file,
-                    "ring rejected: it is a symbolic link, belongs to another user, or is open to others; remove it"
-                ),
+                "damaged" => tracing::warn!(file, "a damaged ring is still there; remove the file after inspection"),
                 "ring" => match read_ring(&self.path("ring", uid), uid) {
                     Ok(left) => {
                         self.warn_once(left.mapped.keep_left_private());
                         rings.push(left);
                     }
-                    Err(Refused::Version(version)) => tracing::error!(
+                    Err(Unreadable::Version(version)) => tracing::error!(
                         file,
                         version,
-                        "clicks in a ring of another release stay there; start that release again, or remove the file"
+                        "a ring of another release was not read; start that release again, or remove the file"
                     ),
-                    Err(Refused::Io(error)) => {
-                        tracing::error!(file, %error, "clicks in a ring that cannot be read stay there");
+                    Err(Unreadable::Io(error)) => {
+                        tracing::error!(file, %error, "cannot read a ring; its clicks stay there");
                     }
-                    Err(Refused::Damaged) => {
-                        tracing::error!(file, "a ring's header is damaged; its clicks are lost");
+                    Err(Unreadable::Damaged) => {
+                        tracing::error!(file, "the header of a ring is damaged; its clicks are lost");
                         self.set_aside(uid);
                     }
                 },
@@ -232,13 +171,13 @@ impl Folder {
     pub fn remove(&self, uid: u64) {
         let file = self.path("ring", uid);
         if let Err(error) = fs::remove_file(&file) {
-            tracing::warn!(file = %file.display(), %error, "cannot remove a ring that is done with");
+            tracing::warn!(file = %file.display(), %error, "cannot remove a ring whose clicks are all released");
         }
     }
 
-    /// Gives back the memory of a ring outside of these positions, so that rings of several deaths in a row need no more
-    /// than the clicks in them.
-    pub fn give_back(&self, uid: u64, from: u64, to: u64, capacity: u64) {
+    /// Returns the memory of a ring outside of these positions to the system, so that rings of several crashes in a row
+    /// need no more than the clicks in them.
+    pub fn punch_unused(&self, uid: u64, from: u64, to: u64, capacity: u64) {
         let (start, end) = (from % capacity, to % capacity);
         let unused = match to - from {
             0 => vec![(0, capacity)],
@@ -253,12 +192,12 @@ impl Folder {
             Ok(unused.into_iter().filter(|(start, end)| start < end).try_for_each(punch)?)
         });
         if let Err(error) = punched {
-            tracing::warn!(file = %path.display(), %error, "cannot give back the memory of an old ring");
+            tracing::warn!(file = %path.display(), %error, "cannot return the unused memory of a ring");
         }
     }
 
-    /// Gives a damaged ring another name, so that an operator hears of it at each start, and wipes what is in it: nobody
-    /// can use it, and there are client addresses.
+    /// Renames a damaged ring, so that it is logged at each start, and wipes its data: it is of no use any more, and
+    /// holds client addresses.
     pub fn set_aside(&self, uid: u64) {
         let file = self.path("damaged", uid);
         let wiped = File::options().write(true).open(self.path("ring", uid)).and_then(|ring| {
@@ -267,7 +206,7 @@ impl Folder {
             if bytes > 0 { Ok(fallocate(&ring, how, HEADER as u64, bytes)?) } else { Ok(()) }
         });
         if let Err(error) = wiped {
-            tracing::error!(file = %file.display(), %error, "a damaged ring cannot be wiped; it holds client addresses");
+            tracing::error!(file = %file.display(), %error, "cannot wipe a damaged ring, which holds client addresses; remove the file");
         }
         if let Err(error) = fs::rename(self.path("ring", uid), &file) {
             tracing::warn!(file = %file.display(), %error, "cannot set a damaged ring aside");
@@ -284,7 +223,7 @@ impl Folder {
         {
             tracing::warn!(
                 %error,
-                "the rings cannot be locked in memory and may be swapped; set LimitMEMLOCK=infinity, or switch swap off"
+                "cannot lock the rings in memory, so that they may be swapped; set LimitMEMLOCK=infinity, or switch swap off"
             );
         }
     }
@@ -300,7 +239,7 @@ fn write_ring(path: &Path, uid: u64, worker: u32, capacity: u64) -> io::Result<M
     let file = options().create_new(true).open(path)?;
     let bytes = HEADER as u64 + capacity;
     match fallocate(&file, FallocateFlags::empty(), 0, bytes) {
-        // A ramfs, which cannot be full.
+        // A ramfs, which is never full.
         Err(Errno::OPNOTSUPP) => file.set_len(bytes)?,
         done => done?,
     }
@@ -318,40 +257,40 @@ fn fixed(uid: u64, version: Version, worker: u32, capacity: u64) -> [u8; FIXED] 
     header
 }
 
-/// Why a file is not read.
-enum Refused {
+/// Why a ring is not read.
+enum Unreadable {
     Version(u32),
     Damaged,
     Io(io::Error),
 }
 
-impl From<io::Error> for Refused {
+impl From<io::Error> for Unreadable {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
     }
 }
 
-fn read_ring(path: &Path, uid: u64) -> Result<Left, Refused> {
+fn read_ring(path: &Path, uid: u64) -> Result<LeftRing, Unreadable> {
     let file = File::options().read(true).write(true).open(path)?;
     let bytes = file.metadata()?.len();
     let mut header = [0; FIXED];
     match file.read_exact_at(&mut header, 0) {
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(Refused::Damaged),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(Unreadable::Damaged),
         done => done?,
     }
     let number = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
     let (version, worker) = (number(8), number(12));
     let version = match Version::from_number(version) {
         Some(version) => version,
-        None if header[..8] == MAGIC => return Err(Refused::Version(version)),
-        None => return Err(Refused::Damaged),
+        None if header[..8] == MAGIC => return Err(Unreadable::Version(version)),
+        None => return Err(Unreadable::Damaged),
     };
     match bytes.checked_sub(HEADER as u64) {
         Some(capacity) if header == fixed(uid, version, worker, capacity) => match Mapped::new(&file) {
-            Ok(mapped) => Ok(Left { uid, version, worker, mapped }),
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(Refused::Damaged),
-            Err(error) => Err(Refused::Io(error)),
+            Ok(mapped) => Ok(LeftRing { uid, version, worker, mapped }),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(Unreadable::Damaged),
+            Err(error) => Err(Unreadable::Io(error)),
         },
-        _ => Err(Refused::Damaged),
+        _ => Err(Unreadable::Damaged),
     }
 }

@@ -1,11 +1,11 @@
-//! The inlet: one worker's end of the rings.
+//! The inlet: a worker's end of the rings.
 
 use std::sync::Arc;
 
 use zeroize::Zeroize;
 
 use super::{
-    Mark, Shared,
+    RingPosition, Shared,
     memory::Mapped,
     ring::{Consumer, Popped},
 };
@@ -14,120 +14,120 @@ use crate::click::{
     wire::{ADDRESS, MICROS, VISIT, Version},
 };
 
-/// How often a click may be passed over in favour of older ones: more often than there are clicks in all rings. A click
-/// that comes from a clock that was wrong is not held back for longer.
-const PASSED: u32 = 1 << 17;
+/// How often a click may be passed over in favour of older ones: more often than there are clicks in all rings. It
+/// bounds how long a click from a wrong clock waits.
+const MAX_PASSED: u32 = 1 << 17;
 
-/// One ring of an inlet.
-pub(super) struct Source {
+/// The consumer's end of one ring.
+pub(super) struct RingReader {
     pub uid: u64,
-    /// How its clicks are written.
+    /// The version of its clicks.
     version: Version,
     consumer: Consumer<Arc<Mapped>>,
-    /// When the next click was answered, if it has been looked at.
+    /// When the next click was answered, if it is known.
     next: Option<u64>,
-    /// How often that one was passed over.
+    /// How often the next click was passed over.
     passed: u32,
 }
 
-impl Source {
+impl RingReader {
     pub fn new(uid: u64, version: Version, consumer: Consumer<Arc<Mapped>>) -> Self {
         Self { uid, version, consumer, next: None, passed: 0 }
     }
 }
 
-/// The clicks of one worker, from as many rings as there are threads that capture. First come those that an earlier
-/// process has left. Within each of the two groups the oldest click comes first, so that a worker sees the clicks of one
-/// visitor in their order, whichever threads answered them.
+/// The clicks of one worker, from as many rings as there are threads that capture. Those that an earlier process has
+/// left behind come first. Within each of the two groups the oldest click comes first, so that a worker sees the clicks
+/// of one visitor in their order, whichever threads answered them.
 pub struct Inlet {
     shared: Arc<Shared>,
     worker: usize,
-    left: Vec<Source>,
-    live: Vec<Source>,
-    /// How many of the arrivals that the shared part counts were looked at.
+    left: Vec<RingReader>,
+    live: Vec<RingReader>,
+    /// Arrivals that were taken, of those that the shared part counts.
     arrived: u64,
-    /// The click that was handed out last: out of the ring, so that nothing changes it any more.
+    /// Copy of the click that was returned last, so that it cannot change between check and use.
     click: Vec<u8>,
-    /// How it is written.
+    /// The version of that click.
     version: Version,
     damaged: u64,
 }
 
 impl Inlet {
-    pub(super) fn new(shared: Arc<Shared>, worker: usize, left: Vec<Source>, live: Vec<Source>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, worker: usize, left: Vec<RingReader>, live: Vec<RingReader>) -> Self {
         Self { shared, worker, left, live, arrived: 0, click: Vec::new(), version: Version::default(), damaged: 0 }
     }
 
-    /// The next click, and the mark to release when this click, and every one before it from the same ring, is safe.
-    /// Until then the click stays in its ring.
-    pub fn pop(&mut self) -> Option<(RawClick<'_>, Mark)> {
-        let mark = self.advance()?;
-        Some((RawClick::parse(&self.click, self.version)?, mark))
+    /// The next click, and the position to acknowledge when this click, and every one before it from the same ring, is
+    /// safe. Until then the click stays in its ring.
+    pub fn pop(&mut self) -> Option<(RawClick<'_>, RingPosition)> {
+        let position = self.advance()?;
+        Some((RawClick::parse(&self.click, self.version)?, position))
     }
 
-    /// Notes in its ring which visit the click belongs to that was handed out last, with this mark. Call it before the mark
-    /// is released.
-    pub fn note(&mut self, mark: Mark, visit: Visit) {
-        let mut sources = self.left.iter_mut().chain(&mut self.live);
-        if let Some(source) = sources.find(|source| source.uid == mark.ring && source.consumer.position() == mark.end)
-        {
-            source.consumer.note(VISIT.start, visit.encode());
+    /// Notes the visit of the click that was returned last, with this position, in its ring. Call it before the
+    /// position is acknowledged.
+    pub fn note(&mut self, position: RingPosition, visit: Visit) {
+        let mut readers = self.left.iter_mut().chain(&mut self.live);
+        let found = readers.find(|reader| reader.uid == position.ring && reader.consumer.position() == position.end);
+        if let Some(reader) = found {
+            reader.consumer.note(VISIT.start, visit.encode());
         }
     }
 
-    /// How many clicks were met that could not be read, since the last time this was asked. They are lost.
+    /// Clicks that could not be read, and are lost, since the last call.
     pub fn take_damaged(&mut self) -> u64 {
         std::mem::take(&mut self.damaged)
     }
 
-    fn advance(&mut self) -> Option<Mark> {
+    fn advance(&mut self) -> Option<RingPosition> {
         self.wipe();
         if !self.left.is_empty() {
-            // Taken out, as one of them and the rest of the inlet are changed together.
+            // Taken out, because one of them and the rest of the inlet change together.
             let mut left = std::mem::take(&mut self.left);
-            let mark = self.pop_oldest(&mut left);
-            if mark.is_some() {
+            let position = self.pop_oldest(&mut left);
+            if position.is_some() {
                 self.left = left;
-                return mark;
+                return position;
             }
         }
         self.shared.arrivals.take(self.worker, &mut self.arrived, &mut self.live);
         let mut live = std::mem::take(&mut self.live);
-        let mark = self.pop_oldest(&mut live);
+        let position = self.pop_oldest(&mut live);
         self.live = live;
-        mark
+        position
     }
 
-    fn pop_oldest(&mut self, sources: &mut [Source]) -> Option<Mark> {
-        while let Some(at) = oldest(sources) {
-            let mark = self.pop_from(&mut sources[at]);
-            if mark.is_some() {
-                return mark;
+    fn pop_oldest(&mut self, readers: &mut [RingReader]) -> Option<RingPosition> {
+        while let Some(at) = oldest(readers) {
+            let position = self.pop_from(&mut readers[at]);
+            if position.is_some() {
+                return position;
             }
         }
         None
     }
 
     /// The next click of one ring, into `click`.
-    fn pop_from(&mut self, source: &mut Source) -> Option<Mark> {
-        (source.next, source.passed) = (None, 0);
-        self.version = source.version;
+    fn pop_from(&mut self, reader: &mut RingReader) -> Option<RingPosition> {
+        (reader.next, reader.passed) = (None, 0);
+        self.version = reader.version;
         loop {
-            let from = source.consumer.position();
-            let lost = match source.consumer.pop(&mut self.click) {
+            let from = reader.consumer.position();
+            let lost = match reader.consumer.pop(&mut self.click) {
                 Popped::Empty => return None,
                 Popped::Record(end) if RawClick::parse(&self.click, self.version).is_some() => {
-                    return Some(Mark { ring: source.uid, end });
+                    return Some(RingPosition { ring: reader.uid, end });
                 }
                 Popped::Record(_) => 1,
                 Popped::Damaged(lost) => lost,
             };
             self.wipe();
             self.damaged += lost;
-            let ring = format!("{:016x}", source.uid);
-            tracing::error!(ring, clicks = lost, "a ring is damaged, and clicks are lost");
-            let to = source.consumer.position();
-            self.shared.settle(source.uid, |releasing| releasing.spoil(from, to));
+            let ring = format!("{:016x}", reader.uid);
+            tracing::error!(ring, clicks = lost, "a ring is damaged; clicks are lost");
+            let to = reader.consumer.position();
+            self.shared.ack(reader.uid, |releasing| releasing.skip(from, to));
         }
     }
 
@@ -138,24 +138,24 @@ impl Inlet {
     }
 }
 
-/// Which ring has the oldest click.
-fn oldest(sources: &mut [Source]) -> Option<usize> {
-    // Until there is nothing new: a visitor may have clicked by way of a ring that was empty when it was looked at, and
-    // then by way of one that was looked at later.
-    let look = |source: &mut Source| {
-        let new = source.next.is_none();
+/// The ring with the oldest click.
+fn oldest(readers: &mut [RingReader]) -> Option<usize> {
+    // Until nothing new appears: a visitor may have clicked through a ring that was empty when it was polled, and then
+    // through one that was polled later.
+    let poll = |reader: &mut RingReader| {
+        let new = reader.next.is_none();
         if new {
-            source.next = source.consumer.peek(MICROS.start).map(u64::from_le_bytes);
+            reader.next = reader.consumer.peek(MICROS.start).map(u64::from_le_bytes);
         }
-        new && source.next.is_some()
+        new && reader.next.is_some()
     };
-    while sources.iter_mut().filter_map(|source| look(source).then_some(())).count() > 0 {}
-    let waiting = || sources.iter().enumerate().filter_map(|(at, source)| Some((at, source.next?, source.passed)));
+    while readers.iter_mut().filter_map(|reader| poll(reader).then_some(())).count() > 0 {}
+    let waiting = || readers.iter().enumerate().filter_map(|(at, reader)| Some((at, reader.next?, reader.passed)));
     let (at, ..) = waiting()
-        .find(|&(_, _, passed)| passed >= PASSED)
+        .find(|&(_, _, passed)| passed >= MAX_PASSED)
         .or_else(|| waiting().min_by_key(|&(_, micros, _)| micros))?;
-    for source in sources.iter_mut().filter(|source| source.next.is_some()) {
-        source.passed += 1;
+    for reader in readers.iter_mut().filter(|reader| reader.next.is_some()) {
+        reader.passed += 1;
     }
     Some(at)
 }

@@ -1,26 +1,26 @@
 //! Rings that are mapped into memory. Here and in [`crate::runtime::words`] is the only unsafe code of the project.
 //!
 //! **Why nothing is lost when the process dies.** The mapping is shared, so a store goes into the page of the tmpfs
-//! file itself: there is no copy that somebody would have to write back, and the page belongs to the file, which
+//! file itself: there is no copy that would have to be written back, and the page belongs to the file, which
 //! outlives the process. `SIGKILL` stops each thread between two instructions: what was executed has happened, what
 //! was not has not. A click therefore needs one instant at which it begins to exist, and that is the store of
 //! [`Cell::Tail`]: with release ordering no store that comes before it, the click's own bytes above all, can become
-//! visible after it. Whoever loads the cell with acquire ordering, a worker or the next process, sees all of the click
-//! or none of it. (A loss of power takes the tmpfs along. That is outside of this promise.)
+//! visible after it. A reader that loads the cell with acquire ordering, a worker or the next process, sees all of the
+//! click or none of it. (A loss of power takes the tmpfs along. That is outside of this promise.)
 //!
 //! **Why this is sound.** Cells are only ever touched as atomics. Data are touched through raw pointers, in ranges that
 //! are checked against the length of *this* mapping, which is private and never changes. Two threads never touch the
 //! same range at once: [`super::ring`] has one producer that writes where nothing is published, one consumer that
-//! reads what is published and not released, and writes into what it has read and told nobody of, and one releaser that
-//! writes behind the consumer. Only those three types use the trait; a test with loom goes through their
+//! reads what is published and not released, and writes into what it has read and not yet passed on, and one releaser
+//! that writes behind the consumer. Only those three types use the trait; a test with loom goes through their
 //! interleavings.
 //!
 //! **What a foreign writer can do.** The files are readable and writable for this user only. A process of this user
-//! that writes into a ring all the same can spoil clicks, but cannot lead us out of the mapping: cursors and lengths
-//! that come out of it are checked before use, and the bytes of a click are copied out before they are looked at, so
+//! that writes into a ring all the same can damage clicks, but cannot lead us out of the mapping: cursors and lengths
+//! that are read from it are checked before use, and the bytes of a click are copied out before they are parsed, so
 //! that they cannot change between check and use. (It could also truncate the file, which is a `SIGBUS`; but then it
 //! could as well send a signal.)
-#![allow(unsafe_code, reason = "shared memory cannot be had without it; see the header")]
+#![allow(unsafe_code, reason = "shared memory needs it; see the header")]
 
 use std::{
     fs::File,
@@ -42,7 +42,7 @@ pub(super) const HEADER: usize = 4_096;
 /// A mapped ring.
 pub(super) struct Mapped {
     map: MmapRaw,
-    /// Bytes of data. Never read from the file, which others might change.
+    /// Bytes of data. Never read from the file, which another process might change.
     capacity: usize,
 }
 
@@ -56,14 +56,14 @@ impl Mapped {
         }
     }
 
-    /// Keeps client addresses out of core dumps and, if the system lets us, out of swap. Also brings the pages in, so
+    /// Keeps client addresses out of core dumps and, if the system allows it, out of swap. Also brings the pages in, so
     /// that the first clicks meet no page fault.
     pub fn keep_private(&self) -> io::Result<()> {
         self.map.advise(Advice::DontDump)?;
         self.map.lock().inspect_err(|_| _ = self.map.advise(Advice::PopulateWrite))
     }
 
-    /// The same for a ring that an earlier process has left: only pages that somebody touches are brought in.
+    /// The same for a ring that an earlier process has left behind: only pages that are touched are brought in.
     pub fn keep_left_private(&self) -> io::Result<()> {
         self.map.advise(Advice::DontDump)?;
         // SAFETY: the range is the mapping, which lives as long as `self`; locking changes none of its bytes.
@@ -110,17 +110,17 @@ impl Memory for Arc<Mapped> {
 
     fn read(&self, at: u64, into: &mut [u8]) {
         let place = self.place(at, into.len());
-        // SAFETY: `place` is valid for this many bytes and does not overlap with private memory. Nobody writes there:
-        // only the consumer and the releaser read, behind the tail and before the head, and the consumer writes there only
-        // before the releaser knows.
+        // SAFETY: `place` is valid for this many bytes and does not overlap with private memory. No thread writes
+        // there: only the consumer and the releaser read, behind the tail and before the head, and the consumer writes
+        // there only before the releaser knows.
         unsafe { ptr::copy_nonoverlapping(place, into.as_mut_ptr(), into.len()) }
     }
 
     fn write(&self, at: u64, len: usize, fill: impl FnOnce(&mut [u8])) {
         let place = self.place(at, len);
-        // SAFETY: `place` is valid for this many bytes, which are initialised as every byte of a file is. Nobody else
-        // touches them meanwhile: the producer writes where nothing is published, the consumer what nobody but it may
-        // release yet, the releaser behind the consumer.
+        // SAFETY: `place` is valid for this many bytes, which are initialised as every byte of a file is. No other
+        // thread touches them meanwhile: the producer writes where nothing is published, the consumer what it has not
+        // yet passed on for release, the releaser behind the consumer.
         fill(unsafe { slice::from_raw_parts_mut(place, len) });
     }
 }
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_that_leaves_the_ring_is_refused() {
+    fn a_range_that_leaves_the_ring_panics() {
         let ring = Arc::new(mapped(HEADER as u64 + 64).1.unwrap());
         for (at, len) in [(0, 65), (57, 8), (64, 1), (65, 0), (u64::MAX, 2), (8, usize::MAX)] {
             let write = std::panic::AssertUnwindSafe(|| ring.write(at, len, |_| ()));
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_holds_no_ring_is_refused() {
+    fn a_file_that_is_no_ring_is_rejected() {
         for bytes in [0, 1, HEADER as u64 - 1, HEADER as u64, HEADER as u64 + 63] {
             assert!(mapped(bytes).1.is_err(), "{bytes}");
         }

@@ -1,37 +1,37 @@
-//! The ring: one thread writes records of bytes, another reads them, a third says which are done with.
+//! The ring: one thread writes records of bytes, another reads them, a third releases them.
 //!
 //! ```text
 //!          head            read              tail
 //!   ─────────┼───────────────┼─────────────────┼──────────► positions, which only grow
 //!   free     │ read, but not │ published, not  │ free, or being
-//!            │ done with     │ read            │ written
+//!            │ released      │ read            │ written
 //!            releaser         consumer          producer
 //!
 //! position p lies at byte p % capacity of the data
 //! record:  length u32 | stamp u32 | bytes | 0 to 7 bytes of padding     (little endian)
 //! ```
 //! A record is one run of bytes: one that would reach over the end of the data begins at their start instead, and a
-//! record of length [`SKIP`] says so. The stamp ties a length to its position: what an earlier lap has left there, or a
-//! damaged length, is not taken for a record.
+//! record of length [`SKIP`] marks that. The stamp ties a length to its position: what an earlier lap has left there,
+//! or a damaged length, is not taken for a record.
 //!
 //! Invariants: `head <= read <= tail <= head + capacity`, all at the edge of a record. Each cursor is stored by one
 //! thread only. A record exists from the one store of `tail` on; its room is free again from the one store of `head`
-//! on. Counts of clicks stand beside the cursors and are stored before them; they tell depth, and decide nothing.
+//! on. Counts of clicks lie next to the cursors and are stored before them; they show the depth, and decide nothing.
 //!
-//! What is read out of the memory is never trusted: it may have been written by a process that died, or by nobody.
-//! The algorithm knows memory through [`Memory`] only, so that tests can let it be loom's, or die amid a step.
+//! What is read from the memory is never trusted: it may come from a process that died, or from damage. The algorithm
+//! accesses memory through [`Memory`] only, so that tests can replace it by loom's, or by one that dies during a step.
 
 use std::ops::Range;
 
 use crate::click::wire::ADDRESS;
 
-/// Length of the record that says: the next one is at the start of the data.
+/// Length of the record that means: the next one is at the start of the data.
 const SKIP: u32 = u32::MAX;
 
-/// Bytes of length and stamp.
-const MARK: u64 = 8;
+/// Bytes of length and stamp, before each record.
+const PREFIX: u64 = 8;
 
-/// The numbers that the threads tell each other.
+/// The numbers that the threads share.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Cell {
     /// Everything before is released. Stored by the releaser.
@@ -60,15 +60,15 @@ pub(super) trait Memory {
     fn write(&self, at: u64, len: usize, fill: impl FnOnce(&mut [u8]));
 }
 
-/// What came of a push.
+/// The result of a push.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[must_use]
 pub enum Pushed {
     /// The click is captured: it survives this process.
     Captured,
-    /// There is no room for it now.
+    /// The ring has no room now.
     Full,
-    /// There never is room for a click of this size.
+    /// A click of this size never fits.
     TooLarge,
 }
 
@@ -78,12 +78,12 @@ pub(super) struct Producer<M> {
     capacity: u64,
     tail: u64,
     pushed: u64,
-    /// The head as last seen. Loading it again takes its cache line from the releaser, so it waits until need be.
+    /// The head as last loaded. Loading it again takes its cache line from the releaser, so it waits until needed.
     head: u64,
 }
 
 impl<M: Memory> Producer<M> {
-    /// The producer of a ring that nobody has used yet.
+    /// The producer of a new ring.
     pub fn new(memory: M) -> Self {
         Self { capacity: memory.capacity(), memory, tail: 0, pushed: 0, head: 0 }
     }
@@ -104,12 +104,12 @@ impl<M: Memory> Producer<M> {
             }
         }
         if skipped > 0 {
-            self.memory.write(at, MARK as usize, |mark| mark.copy_from_slice(&mark_of(self.tail, SKIP)));
+            self.memory.write(at, PREFIX as usize, |prefix| prefix.copy_from_slice(&prefix_of(self.tail, SKIP)));
         }
         let start = self.tail + skipped;
-        self.memory.write(start % self.capacity, MARK as usize + len, |record| {
-            let (mark, bytes) = record.split_at_mut(MARK as usize);
-            mark.copy_from_slice(&mark_of(start, len as u32));
+        self.memory.write(start % self.capacity, PREFIX as usize + len, |record| {
+            let (prefix, bytes) = record.split_at_mut(PREFIX as usize);
+            prefix.copy_from_slice(&prefix_of(start, len as u32));
             fill(bytes);
         });
         self.pushed += 1;
@@ -120,13 +120,13 @@ impl<M: Memory> Producer<M> {
     }
 }
 
-/// What the consumer met.
+/// The result of a pop.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Popped {
     /// A record; it ends at this position.
     Record(u64),
     Empty,
-    /// What stood next was no record. Everything that was published is skipped: about so many clicks.
+    /// What came next is not a record. Everything published is skipped: about this many clicks.
     Damaged(u64),
 }
 
@@ -135,16 +135,16 @@ pub(super) struct Consumer<M> {
     memory: M,
     read: u64,
     clicks: u64,
-    /// The tail as last seen.
+    /// The tail as last loaded.
     tail: u64,
-    /// Nobody publishes any more: the tail is the end.
+    /// There is no producer any more: the tail is the end.
     sealed: bool,
-    /// Where the bytes of the record are that was read last.
+    /// The bytes of the record that was read last.
     last: Range<u64>,
 }
 
 impl<M: Memory> Consumer<M> {
-    /// The consumer of a ring that nobody has used yet.
+    /// The consumer of a new ring.
     pub fn new(memory: M) -> Self {
         Self { memory, read: 0, clicks: 0, tail: 0, sealed: false, last: 0..0 }
     }
@@ -152,12 +152,13 @@ impl<M: Memory> Consumer<M> {
     /// Copies the next record into `buffer`, which it then fills exactly. The record's room stays taken until it is
     /// released.
     pub fn pop(&mut self, buffer: &mut Vec<u8>) -> Popped {
-        if self.read == self.tail && !self.look() {
+        if self.read == self.tail && !self.load_tail() {
             return Popped::Empty;
         }
         let Some(record) = record(&self.memory, self.read, self.tail) else {
-            // The tail is where the producer goes on: beyond it everything is sound again.
-            let lost = self.memory.load(Cell::Pushed).saturating_sub(self.clicks).min((self.tail - self.read) / MARK);
+            // The producer continues at the tail: what follows it is sound again.
+            let lost =
+                self.memory.load(Cell::Pushed).saturating_sub(self.clicks).min((self.tail - self.read) / PREFIX);
             self.step(self.tail, self.clicks + lost);
             return Popped::Damaged(lost);
         };
@@ -168,8 +169,7 @@ impl<M: Memory> Consumer<M> {
         Popped::Record(record.end)
     }
 
-    /// Writes something into the record that was read last, for the next process. Call it before anybody hears that the
-    /// record may be released.
+    /// Writes into the record that was read last, for the next process. Call it before the record may be released.
     pub fn note(&mut self, at: usize, bytes: [u8; 8]) {
         let at = self.last.start + at as u64;
         if at + 8 <= self.last.end {
@@ -177,10 +177,10 @@ impl<M: Memory> Consumer<M> {
         }
     }
 
-    /// Some bytes of the next record, which stays the next. Zeros if there is none that is long enough; `None` if
-    /// there is nothing at all.
+    /// Some bytes of the next record, which stays the next. Zeros if the record is too short or damaged; `None` if
+    /// there is no next one.
     pub fn peek<const N: usize>(&mut self, at: usize) -> Option<[u8; N]> {
-        if self.read == self.tail && !self.look() {
+        if self.read == self.tail && !self.load_tail() {
             return None;
         }
         let mut bytes = [0; N];
@@ -192,19 +192,19 @@ impl<M: Memory> Consumer<M> {
         Some(bytes)
     }
 
-    /// Up to where everything is read.
+    /// The position up to which everything is read.
     pub fn position(&self) -> u64 {
         self.read
     }
 
-    /// Whether something has been published meanwhile.
-    fn look(&mut self) -> bool {
+    /// Loads the tail. Returns whether there is something to read.
+    fn load_tail(&mut self) -> bool {
         if self.sealed {
             return false;
         }
         let tail = self.memory.load(Cell::Tail);
-        // A tail that cannot be is none; the producer's next store mends it.
-        let sound = tail.is_multiple_of(MARK)
+        // An impossible tail is ignored; the producer's next store replaces it.
+        let sound = tail.is_multiple_of(PREFIX)
             && tail.checked_sub(self.read).is_some_and(|bytes| bytes <= self.memory.capacity());
         if sound {
             self.tail = tail;
@@ -227,7 +227,7 @@ pub(super) struct Releaser<M> {
 }
 
 impl<M: Memory> Releaser<M> {
-    /// The releaser of a ring that nobody has used yet.
+    /// The releaser of a new ring.
     pub fn new(memory: M) -> Self {
         Self { memory, head: 0, released: 0 }
     }
@@ -241,7 +241,7 @@ impl<M: Memory> Releaser<M> {
         let mut position = self.head;
         while position < end {
             let Some(record) = record(&self.memory, position, end) else {
-                // Where the addresses are cannot be told any more.
+                // Where the addresses are is unknown now.
                 self.wipe(position, end);
                 break;
             };
@@ -269,28 +269,28 @@ impl<M: Memory> Releaser<M> {
         }
     }
 
-    /// Up to where everything is released.
+    /// The position up to which everything is released.
     pub fn head(&self) -> u64 {
         self.head
     }
 }
 
-/// What was found in a ring that another process has left.
+/// What was found in a ring that another process has left behind.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Found {
-    /// Clicks that are there to be read.
+    /// Clicks that can be read.
     pub clicks: u64,
-    /// The ring is done with when everything up to here is released.
+    /// The ring can be removed when everything up to here is released.
     pub end: u64,
-    /// What follows that is no record: about so many clicks are lost.
+    /// What follows is not a record: about this many clicks are lost.
     pub lost: Option<u64>,
 }
 
-/// Takes over a ring whose producer is gone. What lies before `known` is released, and not read again. `None` when the cursors
-/// cannot be.
+/// Takes over a ring whose producer has died. What lies before `known` is released, and not read again. `None` when the
+/// cursors are impossible.
 pub(super) fn take_over<M: Memory + Clone>(memory: M, known: u64) -> Option<(Consumer<M>, Releaser<M>, Found)> {
     let (head, tail) = (memory.load(Cell::Head), memory.load(Cell::Tail));
-    if tail.checked_sub(head)? > memory.capacity() || !head.is_multiple_of(MARK) || !tail.is_multiple_of(MARK) {
+    if tail.checked_sub(head)? > memory.capacity() || !head.is_multiple_of(PREFIX) || !tail.is_multiple_of(PREFIX) {
         return None;
     }
     let (mut position, mut read, mut passed, mut clicks) = (head, head, 0, 0);
@@ -303,69 +303,73 @@ pub(super) fn take_over<M: Memory + Clone>(memory: M, known: u64) -> Option<(Con
         position = record.end;
     }
     // Counts may be damaged, too: a click takes room.
-    let released = memory.load(Cell::Released).min(head / MARK);
+    let released = memory.load(Cell::Released).min(head / PREFIX);
     let before = released + passed;
-    let lost = memory.load(Cell::Pushed).saturating_sub(before + clicks).min((tail - position) / MARK);
+    let lost = memory.load(Cell::Pushed).saturating_sub(before + clicks).min((tail - position) / PREFIX);
     let lost = (position < tail).then_some(lost);
-    // The process that died may have counted a click that it did not publish any more.
+    // The process that died may have counted a click that it did not publish.
     memory.store(Cell::Pushed, before + clicks);
     let mut consumer =
         Consumer { memory: memory.clone(), read, clicks: before, tail: position, sealed: true, last: 0..0 };
     consumer.step(read, before);
     let mut releaser = Releaser { memory, head, released };
-    // Whoever knows them may forget that it does, and this process may die, too.
+    // Released at once: the journal's knowledge of them may be removed before this process dies, too.
     releaser.release(read);
     Some((consumer, releaser, Found { clicks, end: position, lost }))
 }
 
-/// A record, as it lies in the data.
+/// A record in the data.
 struct Record {
-    /// Where its bytes are.
+    /// Offset of its bytes.
     at: u64,
     len: u64,
     /// Position behind it.
     end: u64,
 }
 
-/// The record at a position, or `None` when there is none that ends before `tail`.
+/// The record at a position, or `None` when no record starts there that ends before `tail`.
 fn record<M: Memory>(memory: &M, position: u64, tail: u64) -> Option<Record> {
     let capacity = memory.capacity();
     let at = position % capacity;
-    let (position, at, len) = match mark_at(memory, position, tail)? {
+    let (position, at, len) = match prefix_at(memory, position, tail)? {
         SKIP => {
             let start = position.checked_add(capacity - at)?;
-            (start, 0, mark_at(memory, start, tail)?)
+            (start, 0, prefix_at(memory, start, tail)?)
         }
         len => (position, at, len),
     };
     let (len, size) = (u64::from(len), size(len.into()));
     let end = position.checked_add(size)?;
-    (size <= largest(capacity) && size <= capacity - at && end <= tail).then_some(Record { at: at + MARK, len, end })
+    (size <= largest(capacity) && size <= capacity - at && end <= tail).then_some(Record {
+        at: at + PREFIX,
+        len,
+        end,
+    })
 }
 
 /// The length at a position, if it was written for this position.
-fn mark_at<M: Memory>(memory: &M, position: u64, tail: u64) -> Option<u32> {
-    if !position.is_multiple_of(MARK) || tail.checked_sub(position)? < MARK {
+fn prefix_at<M: Memory>(memory: &M, position: u64, tail: u64) -> Option<u32> {
+    if !position.is_multiple_of(PREFIX) || tail.checked_sub(position)? < PREFIX {
         return None;
     }
-    let mut mark = [0; MARK as usize];
-    memory.read(position % memory.capacity(), &mut mark);
-    let len = u32::from_le_bytes([mark[0], mark[1], mark[2], mark[3]]);
-    (mark == mark_of(position, len)).then_some(len)
+    let mut prefix = [0; PREFIX as usize];
+    memory.read(position % memory.capacity(), &mut prefix);
+    let len = u32::from_le_bytes([prefix[0], prefix[1], prefix[2], prefix[3]]);
+    (prefix == prefix_of(position, len)).then_some(len)
 }
 
-fn mark_of(position: u64, len: u32) -> [u8; MARK as usize] {
+fn prefix_of(position: u64, len: u32) -> [u8; PREFIX as usize] {
     // The constant keeps a run of zeros from being a record.
-    let stamp = len.rotate_left(16) ^ (position / MARK) as u32 ^ 0x9e37_79b9;
+    let stamp = len.rotate_left(16) ^ (position / PREFIX) as u32 ^ 0x9e37_79b9;
     (u64::from(stamp) << 32 | u64::from(len)).to_le_bytes()
 }
 
 /// Bytes that a record of `len` bytes takes.
 fn size(len: u64) -> u64 {
-    (MARK + len).next_multiple_of(8)
+    (PREFIX + len).next_multiple_of(8)
 }
 
-/// The largest record. A larger one might find the ring empty, and yet no run of bytes that is long enough.
+/// The largest record. A larger one might meet an empty ring, and yet no run of bytes that is long enough.
 fn largest(capacity: u64) -> u64 {
     (capacity / 2).min(1 << 30)
 }

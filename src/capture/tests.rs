@@ -45,20 +45,20 @@ fn clicks(capture: &Capture, numbers: impl IntoIterator<Item = u32>) {
     }
 }
 
-fn release(capture: &Capture, marks: HashMap<u64, Mark>) {
-    for mark in marks.into_values() {
-        capture.receipts().release(mark);
+fn release(capture: &Capture, positions: HashMap<u64, RingPosition>) {
+    for position in positions.into_values() {
+        capture.acks().ack(position);
     }
 }
 
 /// Reads everything there is.
-fn drain(inlet: &mut Inlet) -> (Vec<u32>, HashMap<u64, Mark>) {
-    let (mut numbers, mut marks) = (Vec::new(), HashMap::new());
-    while let Some((click, mark)) = inlet.pop() {
+fn drain(inlet: &mut Inlet) -> (Vec<u32>, HashMap<u64, RingPosition>) {
+    let (mut numbers, mut positions) = (Vec::new(), HashMap::new());
+    while let Some((click, position)) = inlet.pop() {
         numbers.push(u32::from_le_bytes(click.facts().texts.query.try_into().unwrap()));
-        marks.insert(mark.ring, mark);
+        positions.insert(position.ring, position);
     }
-    (numbers, marks)
+    (numbers, positions)
 }
 
 fn open(config: &config::Capture, known: &HashMap<u64, u64>) -> (Capture, Inlet) {
@@ -87,32 +87,34 @@ fn clicks_outlive_the_process_that_captured_them_and_are_read_once() {
     let (_dir, config) = folder();
     let (capture, mut inlet) = open(&config, &HashMap::new());
     clicks(&capture, 0..10);
-    let (click, third) =
-        (0..3).map(|_| inlet.pop().map(|(click, mark)| (click.facts().micros, mark)).unwrap()).last().unwrap();
+    let (click, third) = (0..3)
+        .map(|_| inlet.pop().map(|(click, position)| (click.facts().micros, position)).unwrap())
+        .last()
+        .unwrap();
     assert_eq!(click, START + 2);
-    capture.receipts().release(third);
+    capture.acks().ack(third);
     let fifth = (0..2).map(|_| inlet.pop().unwrap().1).last().unwrap();
     assert_eq!(capture.depth(), 5);
-    // The process dies: nothing is closed. What was released is gone, what the journal knows is not read again.
+    // The process dies: nothing is closed. What was released is not there, what the journal knows is not read again.
     drop((capture, inlet));
     let (capture, mut inlet) = open(&config, &HashMap::from([(fifth.ring, fifth.end)]));
     assert_eq!((capture.recovered(), capture.depth()), (5, 5));
     clicks(&capture, 10..12);
-    let (numbers, marks) = drain(&mut inlet);
+    let (numbers, positions) = drain(&mut inlet);
     assert_eq!(numbers, (5..12).collect::<Vec<_>>(), "those of the dead first");
     assert_eq!((files(&config, "ring").len(), capture.depth()), (2, 0));
-    capture.receipts().release(marks[&fifth.ring]);
-    assert_eq!(files(&config, "ring").len(), 1, "a ring that was left goes with its last click");
-    capture.receipts().release(*marks.values().find(|mark| mark.ring != fifth.ring).unwrap());
+    capture.acks().ack(positions[&fifth.ring]);
+    assert_eq!(files(&config, "ring").len(), 1, "a ring that was left behind is removed with its last click");
+    capture.acks().ack(*positions.values().find(|position| position.ring != fifth.ring).unwrap());
     capture.close();
     assert_eq!(files(&config, "ring").len(), 0);
-    // Another one may have the folder now, although this one is still there.
+    // Another process may use the folder now, although this value still exists.
     let (capture, _inlet) = open(&config, &HashMap::new());
     assert_eq!(capture.recovered(), 0);
 }
 
 #[test]
-fn without_a_receipt_a_clean_stop_leaves_the_clicks_for_the_next_start() {
+fn without_acknowledgement_a_clean_stop_leaves_the_clicks_for_the_next_start() {
     let (_dir, config) = folder();
     let (capture, mut inlet) = open(&config, &HashMap::new());
     clicks(&capture, 0..3);
@@ -123,7 +125,7 @@ fn without_a_receipt_a_clean_stop_leaves_the_clicks_for_the_next_start() {
 }
 
 #[test]
-fn an_address_is_gone_from_the_ring_once_its_click_is_released() {
+fn an_address_is_wiped_from_the_ring_once_its_click_is_released() {
     let (_dir, config) = folder();
     let (capture, mut inlet) = open(&config, &HashMap::new());
     clicks(&capture, [0x00ab_cdef, 0x0012_3456]);
@@ -134,18 +136,18 @@ fn an_address_is_gone_from_the_ring_once_its_click_is_released() {
     };
     let first = inlet.pop().unwrap().1;
     assert_eq!(addresses(&ring), [true, true]);
-    capture.receipts().release(first);
+    capture.acks().ack(first);
     assert_eq!(addresses(&ring), [false, true]);
     assert_eq!(fs::metadata(&ring).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(fs::metadata(&config.dir).unwrap().permissions().mode() & 0o777, 0o700);
 }
 
 #[test]
-fn every_thread_has_rings_of_its_own_and_hands_them_on_when_it_ends() {
+fn every_thread_leases_rings_of_its_own_and_returns_them_when_it_ends() {
     let (_dir, config) = folder();
     let (capture, mut inlets) = Capture::open(&config, 2, 2, &HashMap::new()).unwrap();
     assert_eq!((files(&config, "ring").len(), capture.capacity_bytes()), (4, 4 << 20));
-    // All at once: more threads than anybody has foreseen.
+    // All at once: more threads than were planned for.
     let started = std::sync::Barrier::new(5);
     thread::scope(|scope| {
         for thread in 0..5 {
@@ -158,7 +160,7 @@ fn every_thread_has_rings_of_its_own_and_hands_them_on_when_it_ends() {
         }
     });
     assert_eq!(files(&config, "ring").len(), 10);
-    // One after the other: none needs new ones.
+    // One after the other: no thread needs new rings.
     for thread in 0..5 {
         let capture = capture.clone();
         thread::spawn(move || clicks(&capture, [1_000 + thread])).join().unwrap();
@@ -166,10 +168,10 @@ fn every_thread_has_rings_of_its_own_and_hands_them_on_when_it_ends() {
     assert_eq!((files(&config, "ring").len(), capture.depth()), (10, 1_005));
     let mut all = BTreeSet::new();
     for inlet in &mut inlets {
-        let (numbers, marks) = drain(inlet);
+        let (numbers, positions) = drain(inlet);
         assert!(numbers.len() > 300, "both workers have their share");
         all.extend(numbers);
-        release(&capture, marks);
+        release(&capture, positions);
     }
     assert_eq!(all, (0..1_005).collect());
     capture.close();
@@ -218,9 +220,9 @@ fn a_click_from_a_clock_that_was_wrong_is_not_held_back_for_ever() {
         clicks(&capture, [1]);
         busy += 1;
         assert!(busy < 1 << 18, "it is still held back");
-        let (click, mark) = inlets[0].pop().unwrap();
+        let (click, position) = inlets[0].pop().unwrap();
         found = click.facts().micros == START + u64::from(u32::MAX);
-        capture.receipts().release(mark);
+        capture.acks().ack(position);
     }
     assert!(busy > 1_000, "the older ones came first");
 }
@@ -238,15 +240,15 @@ fn rings_that_were_left_go_to_the_workers_that_know_their_visitors() {
 }
 
 #[test]
-fn a_full_ring_refuses_clicks_until_some_are_released() {
+fn a_full_ring_takes_no_clicks_until_some_are_released() {
     let (_dir, config) = folder();
     let (capture, mut inlet) = open(&config, &HashMap::new());
     let long = vec![b'x'; wire::MAX_QUERY];
     let taken = (0..1_000).take_while(|_| capture.push(&facts(1, &long)) == Pushed::Captured).count();
     assert!(taken > 100 && capture.depth() == taken as u64);
-    let mark = inlet.pop().unwrap().1;
+    let position = inlet.pop().unwrap().1;
     assert_eq!(capture.push(&facts(1, &long)), Pushed::Full, "reading frees nothing");
-    capture.receipts().release(mark);
+    capture.acks().ack(position);
     assert_eq!(capture.push(&facts(1, &long)), Pushed::Captured);
     let endless = vec![b'x'; 600_000];
     let mut large = facts(1, b"");
@@ -255,7 +257,7 @@ fn a_full_ring_refuses_clicks_until_some_are_released() {
 }
 
 #[test]
-fn a_folder_that_is_in_use_on_a_disk_or_too_small_is_refused_with_a_remedy() {
+fn a_folder_that_is_in_use_on_a_disk_or_too_small_is_rejected_with_a_remedy() {
     let (_dir, config) = folder();
     let (_capture, _inlet) = open(&config, &HashMap::new());
     let error = ring_error(&config);
@@ -275,7 +277,7 @@ fn a_folder_that_is_in_use_on_a_disk_or_too_small_is_refused_with_a_remedy() {
 }
 
 #[test]
-fn what_is_no_ring_of_this_release_is_set_aside_or_left_alone() {
+fn a_file_that_is_no_ring_of_this_release_is_set_aside_or_left_alone() {
     let damage = |act: fn(&File)| {
         let (dir, config) = folder();
         let (capture, inlet) = open(&config, &HashMap::new());
@@ -286,9 +288,9 @@ fn what_is_no_ring_of_this_release_is_set_aside_or_left_alone() {
         fs::write(config.dir.join("new-00"), "half").unwrap();
         let (capture, mut inlet) = open(&config, &HashMap::new());
         assert_eq!(files(&config, "new").len(), 0);
-        let (numbers, marks) = drain(&mut inlet);
+        let (numbers, positions) = drain(&mut inlet);
         assert_eq!(numbers.len() as u64 + inlet.take_damaged(), capture.recovered());
-        release(&capture, marks);
+        release(&capture, positions);
         let aside = files(&config, "damaged").iter().any(|path| uid_of(path) == uid_of(&ring));
         let result = (numbers, aside, ring.exists());
         drop(dir);
@@ -301,19 +303,19 @@ fn what_is_no_ring_of_this_release_is_set_aside_or_left_alone() {
     assert_eq!(damage(|file| file.write_all_at(&[0; 8], 24).unwrap()), (vec![], true, false));
     assert_eq!(damage(|file| file.set_len(5_000).unwrap()), (vec![], true, false));
     assert_eq!(damage(|file| file.set_len(0).unwrap()), (vec![], true, false));
-    // Head after tail, tail beyond the ring, tail amid a record.
+    // Head after tail, tail beyond the ring, tail within a record.
     assert_eq!(damage(|file| file.write_all_at(&u64::MAX.to_le_bytes(), 128).unwrap()), (vec![], true, false));
     assert_eq!(damage(|file| file.write_all_at(&u64::MAX.to_le_bytes(), 256).unwrap()), (vec![], true, false));
     assert_eq!(damage(|file| file.write_all_at(&[8, 0], 256).unwrap()), (vec![], true, false));
-    // The mark of the second record: what stands before it is read.
+    // The prefix of the second record: what comes before it is read.
     assert_eq!(damage(|file| file.write_all_at(&[0xff], 4_096 + 144).unwrap()), (vec![0], true, false));
-    // A length within the last click: the ring is sound, and the click is none.
+    // A length within the last click: the ring is sound, and the click is not.
     let last = |file: &File| file.write_all_at(&[0xff], 4_096 + 3 * 144 + 8 + 52).unwrap();
     assert_eq!(damage(last), (vec![0, 1, 2], false, false));
 }
 
 #[test]
-fn a_ring_that_is_written_into_by_somebody_else_loses_clicks_and_goes_on() {
+fn a_ring_that_another_process_writes_into_loses_clicks_and_continues() {
     let (_dir, config) = folder();
     let (capture, mut inlet) = open(&config, &HashMap::new());
     clicks(&capture, 0..3);
@@ -321,29 +323,29 @@ fn a_ring_that_is_written_into_by_somebody_else_loses_clicks_and_goes_on() {
     ring.write_all_at(&[0xff], 4_096 + 144).unwrap();
     assert_eq!(drain(&mut inlet).0, [0]);
     clicks(&capture, 3..5);
-    let (numbers, marks) = drain(&mut inlet);
+    let (numbers, positions) = drain(&mut inlet);
     assert_eq!((numbers, inlet.take_damaged(), inlet.take_damaged()), (vec![3, 4], 2, 0));
-    release(&capture, marks);
+    release(&capture, positions);
     capture.close();
     assert_eq!(files(&config, "ring").len(), 0, "everything is released, also what was lost");
 }
 
 #[test]
-fn a_click_that_is_none_at_the_end_does_not_keep_its_ring() {
+fn a_broken_click_at_the_end_does_not_keep_its_ring() {
     let (_dir, config) = folder();
     let (capture, mut inlet) = open(&config, &HashMap::new());
     clicks(&capture, 0..2);
     let ring = File::options().write(true).open(files(&config, "ring").pop().unwrap()).unwrap();
     ring.write_all_at(&[0xff], 4_096 + 144 + 8 + 52).unwrap();
-    let (numbers, marks) = drain(&mut inlet);
+    let (numbers, positions) = drain(&mut inlet);
     assert_eq!(numbers, [0]);
-    release(&capture, marks);
+    release(&capture, positions);
     capture.close();
     assert_eq!(files(&config, "ring").len(), 0);
 }
 
 #[test]
-fn a_ring_that_was_left_keeps_its_clicks_and_gives_its_memory_back() {
+fn a_ring_that_was_left_keeps_its_clicks_and_returns_its_memory() {
     use std::os::unix::fs::MetadataExt;
     // As the ring is new; after it went round; and with the clicks at both ends.
     for rounds in [0, 3, 7] {
@@ -371,10 +373,10 @@ fn a_noted_visit_is_there_for_the_next_process() {
     clicks(&capture, 0..3);
     let visit = |n: u32| Visit { started: START + u64::from(n), first: n == 0 };
     for n in 0..2 {
-        let (click, mark) = inlet.pop().unwrap();
+        let (click, position) = inlet.pop().unwrap();
         assert_eq!(click.visit(), None);
-        inlet.note(mark, visit(n));
-        inlet.note(Mark { end: mark.end + 8, ..mark }, visit(7));
+        inlet.note(position, visit(n));
+        inlet.note(RingPosition { end: position.end + 8, ..position }, visit(7));
     }
     drop((capture, inlet));
     for _ in 0..2 {

@@ -17,13 +17,13 @@ use crate::{
     link::{Case, key},
 };
 
-/// Bad lines that are kept with their reason; beyond it they are only counted.
+/// Maximum number of bad lines that are kept with their reason; further ones are only counted.
 pub const KEPT_PROBLEMS: usize = 20;
 
-/// Longest destination, in bytes: what browsers and proxies are sure to take in a header.
+/// Maximum length of a destination, in bytes: what all browsers and proxies accept in a header.
 pub const MAX_DESTINATION: usize = 8 * 1024;
 
-/// What loading a file came to.
+/// The result of loading a file.
 #[derive(Debug, Default)]
 pub struct Report {
     /// Lines that were not empty.
@@ -32,8 +32,43 @@ pub struct Report {
     pub bad: u64,
     /// The first [`KEPT_PROBLEMS`] of them.
     pub problems: Vec<Problem>,
-    /// What is legal, and probably not what was meant.
-    pub warnings: Vec<String>,
+    /// The last line, if it has no line feed and is not complete JSON. It counts as bad, too.
+    pub unfinished: Option<u64>,
+    /// What is right by itself, and probably not what was meant.
+    pub warnings: Vec<Warning>,
+}
+
+/// A catalog that loads, and answers less than its owner expects.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Warning {
+    /// It has no links.
+    Empty,
+    /// None of its links is active.
+    NoneActive {
+        /// Number of links.
+        links: usize,
+    },
+    /// The configuration has settings for a domain that no link has.
+    UnusedDomain {
+        /// The host name in `catalog.domains`.
+        host: String,
+    },
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("the catalog has no links: every request is answered with 404"),
+            Self::NoneActive { links } => write!(
+                f,
+                "none of the {links} links is active: every request is answered with 404 or 410; a link is active \
+                 without `status` or with `\"status\": \"active\"`"
+            ),
+            Self::UnusedDomain { host } => {
+                write!(f, "catalog.domains.\"{host}\" has settings, and no link has this domain; correct the name")
+            }
+        }
+    }
 }
 
 /// A bad line.
@@ -60,6 +95,8 @@ pub struct Compiler<'a> {
     domains_by_host: HashMap<Box<str>, u32, RandomState>,
     fragments: Interned,
     workspaces: Interned,
+    /// Number of active links.
+    active: usize,
     report: Report,
 }
 
@@ -74,11 +111,12 @@ impl<'a> Compiler<'a> {
             domains_by_host: HashMap::default(),
             fragments: Interned::default(),
             workspaces: Interned::default(),
+            active: 0,
             report: Report::default(),
         }
     }
 
-    /// Takes the link of line `number`, or reports why it cannot.
+    /// Adds the link of line `number`, or reports why it is bad.
     pub fn add(&mut self, number: u64, link: &LinkEntity) {
         match self.try_add(link) {
             Ok(()) => self.report.lines += 1,
@@ -95,8 +133,14 @@ impl<'a> Compiler<'a> {
         }
     }
 
+    /// Notes that the last line is unfinished.
+    pub fn unfinished(&mut self, number: u64) {
+        self.report.unfinished = Some(number);
+    }
+
     pub fn finish(mut self) -> (Catalog, Report) {
         self.blob.shrink_to_fit();
+        self.report.warnings = self.warnings();
         let catalog = Catalog {
             blob: self.blob.into(),
             index: self.index,
@@ -107,6 +151,17 @@ impl<'a> Compiler<'a> {
             hasher: self.hasher,
         };
         (catalog, self.report)
+    }
+
+    fn warnings(&self) -> Vec<Warning> {
+        let links = self.index.len();
+        let activity = match (links, self.active) {
+            (0, _) => Some(Warning::Empty),
+            (_, 0) => Some(Warning::NoneActive { links }),
+            _ => None,
+        };
+        let unused = self.config.domains.keys().filter(|host| !self.domains_by_host.contains_key(host.as_str()));
+        activity.into_iter().chain(unused.map(|host| Warning::UnusedDomain { host: host.clone() })).collect()
     }
 
     fn try_add(&mut self, link: &LinkEntity) -> Result<(), String> {
@@ -164,6 +219,7 @@ impl<'a> Compiler<'a> {
         };
         let offset = record::append(blob, parts).ok_or("a field is too long, or the catalog is over 32 GiB")?;
         slot.insert(offset);
+        self.active += usize::from(parts.state == State::Active);
         Ok(())
     }
 
@@ -220,7 +276,7 @@ impl Interned {
     }
 }
 
-/// Checks a destination and returns it as it will stand in `Location`: an absolute URL in ASCII.
+/// Checks a destination and returns it as `Location` will have it: an absolute URL in ASCII.
 fn destination(raw: &str) -> Result<String, String> {
     if raw.chars().any(char::is_control) {
         return Err(format!("`destination` {raw:?} holds a control character"));
@@ -241,7 +297,7 @@ fn destination(raw: &str) -> Result<String, String> {
     Ok(url.into())
 }
 
-/// The event's `route.creator`; empty when the link tells neither creator nor workspace.
+/// The event's `route.creator`; empty when the link has neither creator nor workspace.
 fn creator_json(link: &LinkEntity) -> String {
     let mut creator = serde_json::Map::new();
     if let Some(entity) = &link.creator {

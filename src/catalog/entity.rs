@@ -1,4 +1,4 @@
-//! A branded link as its REST entity has it: the fields that this edge reads. All others are ignored.
+//! A branded link in the form of its REST entity: the fields that this edge reads. All others are ignored.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ pub struct LinkEntity {
     pub scripts: Vec<NamedEntity>,
     #[serde(default)]
     pub forward_parameters: Option<ForwardEntity>,
-    /// `active` (the default), `expired`, or any other word for a link that is switched off.
+    /// `active` (the default), `expired`, or any other word for a disabled link.
     #[serde(default)]
     pub status: Option<String>,
     /// Status of the answer: 301, 302 (the default), 307 or 308.
@@ -58,7 +58,7 @@ pub struct WorkspaceEntity {
     pub name: Option<String>,
 }
 
-/// A tag or a script. A script's body (`value`, `uri`) is not read: it never stands in an event.
+/// A tag or a script. A script's body (`value`, `uri`) is not read: it is never part of an event.
 #[derive(Deserialize)]
 pub struct NamedEntity {
     pub id: String,

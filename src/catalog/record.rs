@@ -3,16 +3,16 @@
 //! ```text
 //! offset  size  field (little endian; records start at multiples of 8)
 //!      0     4  domain, number
-//!      4     4  creator, fragment number (0: none)
-//!      8     4  tags, fragment number (0: none)
-//!     12     4  scripts, fragment number (0: none)
+//!      4     4  creator, fragment number (0: absent)
+//!      8     4  tags, fragment number (0: absent)
+//!     12     4  scripts, fragment number (0: absent)
 //!     16     4  workspace, number
 //!     20     2  status of the answer
 //!     22     1  state          23  1  query forwarding
 //!     24     2  length of the key (slashtag in normal form)
 //!     26     2  length of the slashtag as written (0: the same as the key)
 //!     28     2  length of the id
-//!     30     2  length of createdAt (0: none)
+//!     30     2  length of createdAt (0: absent)
 //!     32     4  length of the destination
 //!     36        key, slashtag, id, createdAt, destination
 //! ```
@@ -25,17 +25,17 @@ use crate::link::Forward;
 const HEAD: usize = 36;
 const ALIGN: usize = 8;
 
-/// Whether a link answers.
+/// Whether a link is answered with its destination.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum State {
     Active,
-    /// Switched off: answers as if it did not exist.
+    /// Switched off: answered as if it did not exist.
     Disabled,
-    /// Over: answers 410.
+    /// Expired: answered with 410.
     Expired,
 }
 
-/// What a record is made of.
+/// The fields of a record.
 pub struct Parts<'a> {
     pub domain: u32,
     pub creator: u32,
@@ -52,7 +52,7 @@ pub struct Parts<'a> {
     pub destination: &'a str,
 }
 
-/// Appends a record. `None` when the blob is full (32 GiB) or a field is longer than its length can say.
+/// Appends a record. `None` when the blob is full (32 GiB) or a field is too long for its length.
 pub fn append(blob: &mut Vec<u8>, parts: &Parts<'_>) -> Option<u32> {
     let slashtag = if parts.slashtag.as_bytes() == parts.key { "" } else { parts.slashtag };
     let short = |text: &[u8]| u16::try_from(text.len()).ok();
@@ -162,22 +162,22 @@ impl<'a> Link<'a> {
         &self.catalog.domains[u32_at(self.record, 0) as usize].json
     }
 
-    /// The event's `route.creator`; empty for none.
+    /// The event's `route.creator`; empty if absent.
     pub fn creator_json(&self) -> &'a str {
         self.fragment(4)
     }
 
-    /// The event's `route.tags`; empty for none.
+    /// The event's `route.tags`; empty if absent.
     pub fn tags_json(&self) -> &'a str {
         self.fragment(8)
     }
 
-    /// The event's `route.scripts`; empty for none.
+    /// The event's `route.scripts`; empty if absent.
     pub fn scripts_json(&self) -> &'a str {
         self.fragment(12)
     }
 
-    /// Id of the workspace that owns the link; empty for none.
+    /// Id of the workspace that owns the link; empty if absent.
     pub fn workspace(&self) -> &'a str {
         &self.catalog.workspaces[u32_at(self.record, 16) as usize]
     }

@@ -1,4 +1,4 @@
-use std::{collections::HashMap, fs};
+use std::{collections::HashMap, fs, time::Duration};
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -31,7 +31,20 @@ fn found<'a>(catalog: &'a Catalog, name: &str, path: &str) -> Option<Link<'a>> {
     }
 }
 
-/// The reason for which a line is refused.
+/// A store that has loaded its file.
+fn open(config: &config::Catalog) -> (CatalogStore, Report) {
+    let store = CatalogStore::of(Catalog::empty(), config);
+    let report = reload(&store).unwrap();
+    (store, report)
+}
+
+fn reload(store: &CatalogStore) -> Result<Report, LoadError> {
+    let (catalog, report) = store.read()?;
+    store.publish(catalog);
+    Ok(report)
+}
+
+/// The reason why a line is rejected.
 fn reason(link: Value) -> String {
     let (catalog, report) = load(&[link]);
     assert_eq!((catalog.links(), report.lines, report.bad), (0, 1, 1));
@@ -113,14 +126,14 @@ fn bad_lines_are_skipped_and_reported_with_number_and_reason() {
 }
 
 #[test]
-fn an_endless_line_is_skipped_and_the_next_one_is_read() {
+fn a_line_that_is_too_long_is_skipped_and_the_next_one_is_read() {
     let text = format!("{}\n\n{}", "x".repeat(source::MAX_LINE + 5), line("good", "https://a.example/"));
     let (catalog, report) = source::load(text.as_bytes(), &config::Catalog::default()).unwrap();
     assert_eq!((catalog.links(), report.lines, report.bad), (1, 2, 1));
 }
 
 #[test]
-fn the_case_policy_is_the_domains() {
+fn each_domain_has_its_case_policy() {
     let mut config = config::Catalog::default();
     config.domains.insert("go.brand.com".into(), config::Domain { case: Case::Insensitive });
     let (catalog, _) = load_with(&[line("Été", "https://a.example/")], &config);
@@ -142,39 +155,131 @@ fn one_slashtag_on_two_domains_is_two_links() {
 }
 
 #[test]
-fn a_file_with_too_many_bad_lines_or_far_fewer_links_is_refused_and_the_old_one_stays() {
+fn a_file_with_too_many_bad_lines_or_far_fewer_links_is_rejected_and_the_current_one_stays() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("links.ndjson");
     let write = |good: usize, bad: usize| {
-        let lines = (0..good).map(|n| line(&n.to_string(), "https://a.example/").to_string());
-        fs::write(&file, lines.chain((0..bad).map(|_| "broken".into())).collect::<Vec<_>>().join("\n")).unwrap();
+        let lines = (0..good).map(|n| format!("{}\n", line(&n.to_string(), "https://a.example/")));
+        fs::write(&file, lines.chain((0..bad).map(|_| "broken\n".into())).collect::<String>()).unwrap();
     };
-    let config = config::Catalog { file: file.clone(), max_shrink_ratio: 0.5, ..config::Catalog::default() };
+    let config = config::Catalog { file: file.clone(), ..config::Catalog::default() };
     write(99, 1);
-    let store = CatalogStore::of(Catalog::empty(), &config);
-    let reload = || {
-        store.read().map(|(catalog, report)| {
-            store.publish(catalog);
-            report
-        })
-    };
-    let report = reload().unwrap();
+    let (store, report) = open(&config);
     assert_eq!((store.load().links(), report.bad), (99, 1));
     write(98, 2);
-    let refused = reload().unwrap_err().to_string();
-    assert!(refused.contains("2 of 100 lines are bad") && refused.contains("line 99"), "{refused}");
-    write(49, 0);
-    assert!(matches!(reload(), Err(LoadError::Shrunk { old: 99, new: 49, .. })));
+    let error = reload(&store).unwrap_err();
+    assert_eq!(error.class(), Class::Data);
+    let error = error.to_string();
+    assert!(error.contains("2 of 100 lines are bad") && error.contains("line 99"), "{error}");
+    write(89, 0);
+    assert!(matches!(reload(&store), Err(LoadError::Shrunk { largest: 99, new: 89, .. })));
     fs::remove_file(&file).unwrap();
-    assert!(matches!(reload(), Err(LoadError::Read { .. })));
+    let error = reload(&store).unwrap_err();
+    assert!(matches!(error, LoadError::Read { .. }) && error.class() == Class::NoInput);
     assert_eq!(store.load().links(), 99);
-    write(50, 0);
-    reload().unwrap();
-    assert_eq!(store.load().links(), 50);
+    write(90, 0);
+    reload(&store).unwrap();
+    assert_eq!(store.load().links(), 90);
+    write(85, 0);
+    let error = reload(&store).unwrap_err().to_string();
+    for part in
+        ["it has 85 links", "the last 24 hours had 99", "catalog.max_shrink_ratio = 0.1", "restart to load it"]
+    {
+        assert!(error.contains(part), "{error}");
+    }
+    let (catalog, _) = store.read_at(clock::monotonic() + Duration::from_hours(25)).unwrap();
+    store.publish(catalog);
+    assert_eq!(store.load().links(), 85, "a day later only the one before counts");
+}
+
+#[test]
+fn a_file_that_has_more_than_doubled_is_rejected() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("links.ndjson");
+    let write = |links: usize| {
+        let lines = (0..links).map(|n| format!("{}\n", line(&n.to_string(), "https://a.example/")));
+        fs::write(&file, lines.collect::<String>()).unwrap();
+    };
+    let config = config::Catalog { file: file.clone(), ..config::Catalog::default() };
+    write(1);
+    let (store, _) = open(&config);
+    write(1_000);
+    reload(&store).unwrap();
+    write(2_001);
+    let error = reload(&store).unwrap_err();
+    assert_eq!(error.class(), Class::Data);
+    let error = error.to_string();
+    for part in
+        ["it has 2001 links", "the current one has 1000", "catalog.max_growth_ratio = 1 ", "restart to load it"]
+    {
+        assert!(error.contains(part), "{error}");
+    }
+    assert_eq!(store.load().links(), 1_000);
+    write(2_000);
+    reload(&store).unwrap();
+}
+
+/// Loads these bytes as a file, with the default limits.
+fn load_bytes(bytes: &[u8]) -> Result<(Catalog, Report), LoadError> {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config::Catalog { file: dir.path().join("links.ndjson"), ..config::Catalog::default() };
+    fs::write(&config.file, bytes).unwrap();
+    source::load_file(&config)
+}
+
+#[test]
+fn an_unfinished_last_line_rejects_the_file() {
+    let lines: Vec<_> = (0..200).map(|n| line(&n.to_string(), "https://a.example/").to_string()).collect();
+    let text = lines.join("\n");
+    assert_eq!(load_bytes(text.as_bytes()).unwrap().0.links(), 200, "a line feed at the end is not needed");
+    let last = text.rfind('\n').unwrap() + 1;
+    for end in [last + 1, last + 20, text.len() - 1] {
+        let error = load_bytes(&text.as_bytes()[..end]).err().unwrap();
+        assert!(matches!(error, LoadError::Truncated { line: 200, .. }), "{error}");
+        assert!(error.to_string().contains("rejected as truncated: line 200"), "{error}");
+        assert_eq!(error.class(), Class::Data);
+    }
+    assert_eq!(load_bytes(&text.as_bytes()[..last]).unwrap().0.links(), 199, "cut between two lines");
+    let error = load_bytes(&text.as_bytes()[..10]).err().unwrap();
+    assert!(matches!(error, LoadError::Truncated { line: 1, .. }), "{error}");
+    // A last line that is whole JSON, but not a link, is a bad line like any other.
+    let (catalog, report) = load_bytes(format!("{text}\n{{\"id\": \"x\"}}").as_bytes()).unwrap();
+    assert_eq!((catalog.links(), report.bad, report.unfinished), (200, 1, None));
+}
+
+#[test]
+fn the_reason_names_the_encoding_of_a_file_that_is_not_utf_8() {
+    let text = format!("{}\n", line("good", "https://a.example/"));
+    let utf_16: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    for bytes in [utf_16.clone(), [&[0xff, 0xfe], &utf_16[..]].concat(), utf_16[..utf_16.len() - 2].to_vec()] {
+        let error = load_bytes(&bytes).err().unwrap().to_string();
+        assert!(error.contains("line 1: the line holds NUL bytes, as text in UTF-16 does"), "{error}");
+    }
+    let error = load_bytes(b"{\"id\": \"caf\xe9\"}\n").err().unwrap().to_string();
+    assert!(error.contains("line 1: the line is not text in UTF-8"), "{error}");
+}
+
+#[test]
+fn a_catalog_that_answers_nothing_and_settings_of_an_unknown_domain_are_warned_of() {
+    let warnings = |lines: &[Value], config: &config::Catalog| load_with(lines, config).1.warnings;
+    let mut config = config::Catalog::default();
+    let good = line("good", "https://a.example/");
+    assert_eq!(warnings(&[], &config), [Warning::Empty]);
+    assert_eq!(warnings(&[good.clone()], &config), []);
+    let off = ["ACTIVE", "paused", "expired"]
+        .map(|status| with(line(status, "https://a.example/"), "status", json!(status)));
+    assert_eq!(warnings(&off, &config), [Warning::NoneActive { links: 3 }]);
+    assert_eq!(warnings(&[&off[..], &[good.clone()]].concat(), &config), []);
+    for host in ["go.brand.com", "go.brand.example"] {
+        config.domains.insert(host.into(), config::Domain::default());
+    }
+    let unused = warnings(&[good], &config);
+    assert_eq!(unused, [Warning::UnusedDomain { host: "go.brand.example".into() }]);
+    assert!(unused[0].to_string().contains("catalog.domains.\"go.brand.example\""));
 }
 
 proptest! {
-    /// The compiled index against the plainest one there is.
+    /// The compiled index against a plain map as the model.
     #[test]
     fn the_catalog_finds_what_a_map_finds(
         links in proptest::collection::vec(("[a-c]{1,3}", "[a-z]{0,8}", 0_u8..3), 0..60),

@@ -2,7 +2,7 @@
 //!
 //! It can be compared with a network, turned into a location and into a keyed hash, and nothing else: it implements
 //! neither `Debug`, `Display` nor `Serialize`, so that no log line, error or event can hold it by accident.
-//! The compiler sees to that: the end of this file refuses to build otherwise.
+//! The compiler enforces that: the end of this file does not build otherwise.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -33,7 +33,7 @@ impl ClientAddr {
         Ipv6Addr::from(self.0).to_canonical()
     }
 
-    /// For the keyed hash only: the bytes that tell one visitor's connection from another's. Of an IPv6 address the
+    /// For the keyed hash only: the bytes that distinguish visitors. Of an IPv6 address the
     /// first 64 bits, as the rest changes within one household by the hour.
     pub(crate) fn hash_input(&self) -> &[u8] {
         let mapped = self.0[..12] == [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
@@ -60,9 +60,9 @@ impl Drop for ClientAddr {
     }
 }
 
-/// Refuses to compile when a type that holds an address can be printed, serialised, hashed without a key or taken for
+/// Does not compile when a type that holds an address can be printed, serialised, hashed without a key or taken for
 /// bytes: then it is not clear which `HOLDS` is meant.
-macro_rules! assert_cannot_be_told {
+macro_rules! assert_cannot_leak {
     ($type:ty) => {
         const _: () = {
             trait Cannot<Which> {
@@ -80,9 +80,9 @@ macro_rules! assert_cannot_be_told {
     };
 }
 
-assert_cannot_be_told!(ClientAddr);
-assert_cannot_be_told!(super::Facts<'static>);
-assert_cannot_be_told!(super::RawClick<'static>);
+assert_cannot_leak!(ClientAddr);
+assert_cannot_leak!(super::Facts<'static>);
+assert_cannot_leak!(super::RawClick<'static>);
 
 #[cfg(test)]
 mod tests {

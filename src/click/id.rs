@@ -2,8 +2,8 @@
 //!
 //! 48 bits of milliseconds, 12 bits of the fraction of that millisecond (RFC 9562, method 3) and 62 random bits: ids
 //! sort by time to a quarter of a microsecond, and two edges would have to draw the same 62 bits within one such
-//! quarter to collide. The random bits come from a per-thread generator that the operating system seeds; they tell
-//! events apart and protect nothing.
+//! quarter to collide. The random bits come from a per-thread generator that the operating system seeds; they
+//! make ids distinct and protect nothing.
 
 use std::{cell::RefCell, fmt, str};
 

@@ -158,7 +158,7 @@ impl<'a> RawClick<'a> {
         lengths.chunks_exact(4).map(|length| u32::from_le_bytes(array(length)).into())
     }
 
-    /// The visit that a worker has found for this click, if one has. The process then died before the click was released.
+    /// The visit that a worker has noted, if one has: the process died before the click was released.
     pub fn visit(&self) -> Option<Visit> {
         Visit::decode(u64::from_le_bytes(array(&self.head[VISIT])))
     }
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_click_that_is_cut_or_has_a_tail_is_none() {
+    fn a_click_that_is_cut_or_has_a_tail_is_rejected() {
         let facts = Facts {
             id: EventId::at(0),
             micros: 0,
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn endless_headers_are_cut() {
+    fn long_headers_are_cut() {
         let long = vec![b'x'; 100_000];
         let facts = Facts {
             id: EventId::at(0),

@@ -17,7 +17,7 @@ use super::{
     text,
 };
 use crate::{
-    capture::{Inlet, Mark},
+    capture::{Inlet, RingPosition},
     click::{RawClick, Visit},
     event::MAX_EVENT,
     runtime::{clock, failpoint::fail_point},
@@ -49,14 +49,14 @@ impl Worker {
         loop {
             // Read before the rings, so that every click that was pushed before the flag was set is seen.
             let last_round = stopping.load(Ordering::Acquire);
-            while let Some((click, mark)) = inlet.pop() {
+            while let Some((click, position)) = inlet.pop() {
                 if self.batch.is_empty() {
                     batch_began = Instant::now();
                 }
-                let visit = self.take(&click, mark);
-                self.batch.read(mark);
+                let visit = self.take(&click, position);
+                self.batch.read(position);
                 if let Some(visit) = visit {
-                    inlet.note(mark, visit);
+                    inlet.note(position, visit);
                 }
                 if self.batch.text.len() >= BATCH_BYTES || batch_began.elapsed() >= BATCH_AGE {
                     self.flush();
@@ -74,7 +74,7 @@ impl Worker {
     }
 
     /// Makes an event of a click. Returns the visit that the click belongs to, if any.
-    fn take(&mut self, click: &RawClick<'_>, mark: Mark) -> Option<Visit> {
+    fn take(&mut self, click: &RawClick<'_>, position: RingPosition) -> Option<Visit> {
         let facts = click.facts();
         let feeds = self.shared.router.feeds(text(facts.texts.workspace));
         let wanted = Wanted { tally: self.shared.counts, event: !feeds.is_empty() };
@@ -100,7 +100,7 @@ impl Worker {
             for &feed in feeds {
                 self.shared.feeds[usize::from(feed)].inc();
             }
-            self.batch.add(facts.id, facts.micros, mark, (start, event), feeds);
+            self.batch.add(facts.id, facts.micros, position, (start, event), feeds);
             let metrics = &self.shared.metrics;
             metrics.enriched.inc();
             metrics.unfed.inc_by(feeds.is_empty().into());

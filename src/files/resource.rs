@@ -6,8 +6,8 @@ use crate::runtime::{Class, Classified};
 
 /// An operator file, or several that are read together as one value.
 ///
-/// The registry ([`super::Registry`]) walks all of them: at start, in `clickedge check`, on `SIGHUP`, in the metrics and
-/// for the exit code. So what one of these finds, all of them find.
+/// The registry ([`super::Registry`]) walks all of them: at start, in `clickedge check`, on `SIGHUP`, in the metrics
+/// and for the exit code. So what one of these finds, all of them find.
 pub trait Resource: Send + Sync {
     /// What the file holds, once read.
     type Value: Send;

@@ -1,26 +1,26 @@
-//! The normal form of a click's address: host as a lower-case A-label, slashtag decoded and composed.
+//! The normal form of a short link: host as a lower-case A-label, slashtag decoded and composed.
 //!
-//! The catalog's keys and the requests' paths go through the same functions, so that they meet. The common case
-//! (plain ASCII) is copied into the caller's buffer and allocates nothing.
+//! The keys of the catalog and the paths of requests pass through the same functions, so that they match. The common
+//! case (plain ASCII) is copied into the caller's buffer and allocates nothing.
 
 use std::borrow::Cow;
 
 use percent_encoding::percent_decode;
 use unicode_normalization::UnicodeNormalization;
 
-/// Longest host name that DNS allows, in bytes.
+/// Maximum length of a host name in DNS, in bytes.
 pub const MAX_HOST: usize = 253;
 
-/// Longest slashtag that a link may have and that a request is looked up with, in bytes.
+/// Maximum length of the slashtag of a link, and of a path that is looked up, in bytes.
 pub const MAX_SLASHTAG: usize = 1024;
 
-/// A host or a path that no branded link can have.
+/// Why a host or a path cannot be that of a branded link.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum BadKey {
     /// The host is empty.
     #[error("the host is empty")]
     EmptyHost,
-    /// The host is no valid name.
+    /// The host is not a valid name.
     #[error("the host is not a valid domain name")]
     InvalidHost,
     /// The path holds a control character, plain or percent-encoded.
@@ -41,7 +41,7 @@ impl Host {
     /// Reads a `Host` header or an authority. Port and one trailing dot are dropped.
     ///
     /// # Errors
-    /// When it is empty, too long, or holds what a domain name cannot hold.
+    /// When it is empty, too long, or not a domain name.
     pub fn parse(raw: &[u8]) -> Result<Self, BadKey> {
         let name = strip_port(raw)?;
         let name = name.strip_suffix(b".").unwrap_or(name);
@@ -91,7 +91,7 @@ impl Host {
     }
 }
 
-/// Drops `:port`. A bracketed IPv6 address is a valid host, but never a domain: it keeps its brackets and is refused.
+/// Drops `:port`. A bracketed IPv6 address is a valid host, but never a domain: it keeps its brackets and is rejected.
 fn strip_port(raw: &[u8]) -> Result<&[u8], BadKey> {
     match memchr::memrchr(b':', raw) {
         None => Ok(raw),
@@ -101,7 +101,7 @@ fn strip_port(raw: &[u8]) -> Result<&[u8], BadKey> {
 }
 
 /// The normal form of a request path or of a link's slashtag: percent-decoded, Unicode composed (NFC), without the
-/// leading slash and without one trailing slash. Bytes that are no UTF-8 are kept as they are: they match nothing.
+/// leading slash and without one trailing slash. Bytes that are not UTF-8 are kept as they are: they match no link.
 ///
 /// # Errors
 /// When it is too long or holds a control character.
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_host_is_refused() {
+    fn what_is_not_a_host_is_rejected() {
         for bad in
             ["", ".", ":80", "a b", "a/b", "a..b", "a..", ".a", "a@b", "[::1]", "[::1]:80", "a:b", "a\0", "a%41"]
         {
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn control_characters_and_endless_paths_are_refused() {
+    fn control_characters_and_long_paths_are_rejected() {
         for bad in ["/a%00", "/a%0d%0ab", "/%7f", "/a\u{1}", "/a%C2%85"] {
             assert_eq!(slashtag(bad.as_bytes()).unwrap_err(), BadKey::ControlCharacter, "{bad:?}");
         }

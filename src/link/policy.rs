@@ -1,4 +1,4 @@
-//! What a link may say about how it is matched and where it leads.
+//! Policies of links and domains: how a link is matched, and what is forwarded to its destination.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ pub enum Case {
     Insensitive,
 }
 
-/// What happens to the query of the short link.
+/// Forwarding of the query of the short link.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Forward {

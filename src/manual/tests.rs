@@ -2,13 +2,11 @@
 
 use std::{collections::BTreeSet, env, fs, path::Path};
 
-use clap::CommandFactory;
-
 use crate::{
-    cli::{CONFIG, Cli, DATA, IO, NO_INPUT, SOFTWARE, UNAVAILABLE, USAGE},
     config::diagnostics,
     event::{BotClass, BotReason, Reason, Verdict},
-    telemetry::metrics::{Metrics, Reload},
+    pipeline::exposition,
+    runtime::Class,
 };
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/manual");
@@ -69,7 +67,10 @@ fn generated_tables_are_current() {
             continue;
         }
         if env::var_os("UPDATE_MANUAL").is_some() {
-            fs::write(&file, current).unwrap();
+            // Whole at any moment: other tests read it.
+            let draft = file.with_extension("md.new");
+            fs::write(&draft, current).unwrap();
+            fs::rename(&draft, &file).unwrap();
         } else {
             outdated.push(format!("{name} in {chapter}"));
         }
@@ -213,24 +214,11 @@ fn bot_classes() -> String {
     table(&["`agent.bot.class`", "meaning"], rows)
 }
 
-/// From the help, which lists them.
 fn exit_codes() -> String {
-    let help = Cli::command().render_long_help().to_string();
-    let (_, listed) = help.split_once("Exit codes:\n").expect("the help lists the exit codes");
-    let lines = listed.lines().take_while(|line| !line.trim().is_empty());
-    // A long line is wrapped; its rest has no number.
-    let mut codes: Vec<(u8, String)> = Vec::new();
-    for line in lines {
-        let (first, rest) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));
-        match (first.parse(), codes.last_mut()) {
-            (Ok(code), _) => codes.push((code, rest.trim().to_owned())),
-            (Err(_), Some((_, meaning))) => *meaning = format!("{meaning} {}", line.trim()),
-            (Err(_), None) => panic!("not an exit code: {line}"),
-        }
-    }
-    let known = [0, USAGE, DATA, NO_INPUT, UNAVAILABLE, SOFTWARE, IO, CONFIG];
-    assert_eq!(codes.iter().map(|(code, _)| *code).collect::<Vec<_>>(), known, "the codes in the help");
-    table(&["code", "meaning"], codes.into_iter().map(|(code, meaning)| vec![code.to_string(), meaning]))
+    let done = vec!["0".to_owned(), "done".to_owned()];
+    let classes =
+        Class::ALL.map(|class| vec![class.exit_code().to_string(), format!("{}: {}", class.name(), class.meaning())]);
+    table(&["code", "meaning"], [done].into_iter().chain(classes))
 }
 
 fn metrics() -> String {
@@ -261,12 +249,4 @@ fn labels(exposition: &str, name: &str) -> String {
     };
     let labels = sample.split('"').step_by(2).filter_map(|part| part.strip_suffix('='));
     labels.map(|label| format!("`{}`", label.trim_start_matches(','))).collect::<Vec<_>>().join(", ")
-}
-
-/// All metrics, with a value for each label. A metric whose labels have no value yet is not in it.
-fn exposition() -> String {
-    let metrics = Metrics::new();
-    metrics.feed("brand");
-    metrics.reloaded(Reload::Catalog, true);
-    metrics.text()
 }

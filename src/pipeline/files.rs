@@ -275,10 +275,10 @@ impl OperatorFiles {
             self.registry.add(FileResource {
                 name: "certificates",
                 files: files.collect(),
-                load: Box::new(move || Certificates::load(&pairs, clock::unix_secs())),
+                load: Box::new(move || Certificates::load(&pairs, clock::now())),
                 describe: |certificates: &Certificates| Description {
                     summary: format!("{} names", certificates.names()),
-                    warnings: certificates.warnings().to_vec(),
+                    warnings: certificates.warnings().iter().map(ToString::to_string).collect(),
                 },
                 publish: Box::new(move |certificates| store.publish(certificates)),
             });
@@ -350,7 +350,7 @@ fn describe_catalog((catalog, report): &(Catalog, Report)) -> Description {
     let (links, domains, bytes) = (catalog.links(), catalog.domains(), catalog.memory_bytes());
     let summary = format!("{links} links, {domains} domains, {bytes} bytes, {} lines skipped", report.bad);
     let skipped = report.problems.iter().map(|problem| format!("line {}: {}; skipped", problem.line, problem.reason));
-    Description { summary, warnings: skipped.chain(report.warnings.iter().cloned()).collect() }
+    Description { summary, warnings: skipped.chain(report.warnings.iter().map(ToString::to_string)).collect() }
 }
 
 fn describe_database(summary: &str, built_secs: u64) -> Description {

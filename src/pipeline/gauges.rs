@@ -131,3 +131,14 @@ impl Gauges {
         self.0.metrics.account()
     }
 }
+
+/// All metrics, with a value for each label: what the manual lists.
+#[cfg(test)]
+pub(crate) fn exposition() -> String {
+    let mut metrics = Metrics::new();
+    metrics.feed("brand");
+    metrics.open_accounts();
+    metrics.accounts.update();
+    super::reload::ReloadMetrics::new(&["catalog"], &metrics.registry);
+    metrics.registry.text()
+}

@@ -3,7 +3,7 @@
 //! After the configuration itself come the operator files ([`super::files`]), then the machine (folders, file systems)
 //! and what only shows when the files are read (a feed of a workspace that no link has).
 
-use std::{io, os::unix::fs::PermissionsExt, path::Path};
+use std::path::Path;
 
 use super::files::OperatorFiles;
 use crate::{
@@ -152,17 +152,6 @@ fn sinks(config: &Config, findings: &mut Findings) {
             findings.not_a_folder(&format!("feeds[{i}].sink.dir.path"), &sink.path);
         }
     }
-    for (i, listener) in config.listeners.iter().enumerate() {
-        for (j, pair) in listener.tls.iter().enumerate() {
-            if is_open_to_all(&pair.key_file).unwrap_or(false) {
-                findings.warning(
-                    &format!("listeners[{i}].tls[{j}].key_file"),
-                    format!("names {}, which every user of this machine may read", pair.key_file.display()),
-                    "let this service alone read it: chmod 0600",
-                );
-            }
-        }
-    }
 }
 
 /// Feeds of workspaces that no link has: they would stay empty.
@@ -192,10 +181,6 @@ fn admin(config: &Config, findings: &mut Findings) {
             "listen on a loopback address, or on that of a management network",
         );
     }
-}
-
-fn is_open_to_all(file: &Path) -> io::Result<bool> {
-    Ok(file.metadata()?.permissions().mode() & 0o004 != 0)
 }
 
 fn blocks(diagnostics: &[Diagnostic]) -> String {

@@ -1,7 +1,7 @@
 //! Reload: reads the operator files again. A file that is rejected leaves the previous version active.
 //!
-//! Each resource has its series from the start: a rate over a series that appears with the first failure would miss
-//! that failure. `config_last_reload_successful` is for all of them together, as monitoring knows it from other servers.
+//! Each resource has its series from the start: `increase()` over a series that appears with the first failure would
+//! miss that failure. `config_last_reload_successful` is for all of them together.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -22,7 +22,7 @@ pub struct Reloader {
 }
 
 /// What came of the last reload, together and for each resource.
-struct ReloadMetrics {
+pub(super) struct ReloadMetrics {
     successful: IntGauge,
     successful_at: IntGauge,
     resources: BTreeMap<&'static str, ResourceMetrics>,
@@ -71,7 +71,7 @@ impl Reloader {
 }
 
 impl ReloadMetrics {
-    fn new(resources: &[&'static str], registry: &Registry) -> Self {
+    pub fn new(resources: &[&'static str], registry: &Registry) -> Self {
         let reloads = registry.counters("reloads_total", "Reloads by resource and result.", &["what", "result"]);
         let successful = registry.gauges(
             "resource_last_reload_successful",

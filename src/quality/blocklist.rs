@@ -91,12 +91,12 @@ impl Domains {
         Ok(Self(domains))
     }
 
-    /// How many domains there are.
+    /// The number of domains.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there are none.
+    /// Whether the list is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -152,12 +152,12 @@ impl Urls {
         Ok(Self(hashes))
     }
 
-    /// How many URLs there are.
+    /// The number of URLs.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there are none.
+    /// Whether the list is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -1,7 +1,7 @@
 //! Failpoints: named places at which a test kills the process, as a loss of power would, or lets a thread panic.
 //!
-//! `CLICKEDGE_DIE_AT=journal_written:3` sends `SIGKILL` to this process when it reaches that place for the third time,
-//! `CLICKEDGE_PANIC_AT=enriched:3` panics there. Only builds with debug assertions look: in a release [`fail_point`]
+//! `CLICKEDGE_DIE_AT=journal_written:3` sends `SIGKILL` to this process when it passes that place for the third time,
+//! `CLICKEDGE_PANIC_AT=enriched:3` panics there. Only builds with debug assertions do this: in a release [`fail_point`]
 //! is empty. (`enrich/leak.rs` holds what a test leaks on purpose.)
 
 /// The places, in the order in which a click passes them.

@@ -11,7 +11,7 @@ const HOUR_MICROS: u64 = 3_600_000_000;
 #[serde(try_from = "String", into = "String")]
 pub struct Hour(u64);
 
-/// A text that is no hour.
+/// A text that is not an hour.
 #[derive(Debug, thiserror::Error)]
 #[error("write an hour in UTC like 2026-11-23T09")]
 pub struct NoHour;

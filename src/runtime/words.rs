@@ -29,7 +29,7 @@ impl Words {
         self.map.len() / 8
     }
 
-    /// Keeps the words out of core dumps and, if the system lets us, out of swap, and brings the pages in.
+    /// Keeps the words out of core dumps and, if the system allows it, out of swap, and brings the pages in.
     pub fn keep_private(&self) -> io::Result<()> {
         self.map.advise(Advice::DontDump)?;
         self.map.lock().inspect_err(|_| _ = self.map.advise(Advice::PopulateWrite))

@@ -54,7 +54,7 @@ impl GeoStore {
 }
 
 impl Database {
-    /// Reads a database, whole and once.
+    /// Reads a database as a whole.
     ///
     /// # Errors
     /// See [`DatabaseError`].
@@ -166,13 +166,13 @@ mod tests {
 
     use super::*;
 
-    /// What a database of this type tells of its only network.
     fn store(file: &Path) -> Result<Arc<GeoStore>, DatabaseError> {
         let store = GeoStore::default();
         store.publish(Database::read(file)?);
         Ok(Arc::new(store))
     }
 
+    /// The location that a database of this type has of its only network.
     fn located(kind: &str, record: &Value) -> Result<Option<Location>, DatabaseError> {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("geoip.mmdb");

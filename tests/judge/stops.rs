@@ -174,6 +174,6 @@ fn the_judge_reports_what_is_wrong() {
     let verdict = judge::judge("itself", &ledger, &[Bucket::new("all", dir.path())]);
     assert_eq!(verdict.lost["all"].iter().collect::<Vec<_>>(), ["lost"]);
     // The second event of `twice` has another id than the first: that is reported separately.
-    let found = [verdict.duplicated, verdict.invented, verdict.astray, verdict.broken, verdict.delivered["all"]];
+    let found = [verdict.duplicated, verdict.invented, verdict.unanswered, verdict.broken, verdict.delivered["all"]];
     assert_eq!(found, [1, 1, 1, 2, 4], "{verdict}");
 }

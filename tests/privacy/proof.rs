@@ -150,7 +150,7 @@ fn no_client_address_is_left_anywhere() {
     assert!(!s3.objects("clicks").is_empty());
     assert!(
         !stopped.log().contains("library log lines suppressed"),
-        "the log left lines out, which nobody could search"
+        "the log left lines out, which cannot be searched"
     );
 
     let search = Search::new(cast.all());

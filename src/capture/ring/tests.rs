@@ -8,8 +8,8 @@ use proptest::{collection::vec, prelude::*};
 
 use super::*;
 
-/// Memory that dies after so many steps, as if somebody had pulled the plug: what comes then has no effect any more.
-/// A copy that is under way gets as far as its first half.
+/// Memory that dies after so many steps, as in a loss of power: later steps have no effect.
+/// A copy in progress writes its first half.
 #[derive(Clone)]
 struct Mortal(Rc<Inner>);
 
@@ -112,7 +112,7 @@ fn capacities() -> impl Strategy<Value = usize> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
-    /// Against a queue that everybody trusts: sizes from nothing to too large, full rings, many laps.
+    /// Against a plain queue as the model: sizes from nothing to too large, full rings, many laps.
     #[test]
     fn a_ring_is_a_queue(capacity in capacities(), acts in acts()) {
         let memory = Mortal::new(capacity);
@@ -160,7 +160,7 @@ proptest! {
         }
     }
 
-    /// The promise: what was captured and is not safe elsewhere is read by the next process, once, and nothing else.
+    /// The guarantee: what was captured and is not safe elsewhere is read by the next process, once, and nothing else.
     #[test]
     fn what_was_captured_survives_a_death_at_any_step(
         capacity in capacities(),
@@ -173,8 +173,9 @@ proptest! {
         let mut producer = Producer::new(memory.clone());
         let mut consumer = Consumer::new(memory.clone());
         let mut releaser = Releaser::new(memory.clone());
-        // Captured clicks that are not safe elsewhere, those read with their marks; and one that may be captured or not.
-        let (mut open, mut read, mut amid) = (VecDeque::new(), VecDeque::new(), None);
+        // Captured clicks that are not safe elsewhere, those read with where they end; and one that may be captured or
+        // not.
+        let (mut open, mut read, mut interrupted) = (VecDeque::new(), VecDeque::new(), None);
         let (mut known, mut number, mut buffer) = (0, 0, Vec::new());
         for act in acts {
             if memory.is_dead() {
@@ -185,7 +186,7 @@ proptest! {
                     let record = bytes(number, len);
                     let captured = producer.push(record.len(), |place| place.copy_from_slice(&record));
                     if memory.is_dead() {
-                        amid = Some(record);
+                        interrupted = Some(record);
                     } else if captured == Pushed::Captured {
                         number += 1;
                         open.push_back(record);
@@ -219,13 +220,13 @@ proptest! {
         }
         prop_assert_eq!(recovered.len() as u64, found.clicks);
         if recovered.len() > open.len() {
-            prop_assert_eq!(recovered.pop(), amid, "only what was being captured may come on top");
+            prop_assert_eq!(recovered.pop(), interrupted, "only the click that was being captured may be there, too");
         }
         prop_assert_eq!(recovered, Vec::from(open));
         prop_assert!(found.clicks == 0 || releaser.head() == found.end);
     }
 
-    /// Bytes that nobody has written as a ring: every way through comes to an end within the ring.
+    /// Bytes that were not written as a ring: every way through ends within the ring.
     #[test]
     fn a_damaged_ring_is_read_to_an_end(
         capacity in capacities(),
@@ -236,7 +237,7 @@ proptest! {
         after in vec((any::<usize>(), 1_u8..), 0..6),
         known in prop_oneof![0_u64..2_000, any::<u64>()],
         forged in vec((0_u64..40, prop_oneof![0_u32..1_200, Just(SKIP)]), 0..8),
-        marks in vec(prop_oneof![0_u64..1_000, any::<u64>()], 0..6),
+        ends in vec(prop_oneof![0_u64..1_000, any::<u64>()], 0..6),
     ) {
         let memory = Mortal::new(capacity);
         let mut producer = Producer::new(memory.clone());
@@ -264,12 +265,12 @@ proptest! {
         if zero {
             memory.0.data.borrow_mut().fill(0);
         }
-        // Somebody who knows the layout.
+        // An attacker who knows the layout.
         let head = memory.load(Cell::Head) / 8;
         for (word, len) in forged {
             let position = head.wrapping_add(word).wrapping_mul(8);
             let place = position as usize % capacity;
-            memory.0.data.borrow_mut()[place..][..8].copy_from_slice(&mark_of(position, len));
+            memory.0.data.borrow_mut()[place..][..8].copy_from_slice(&prefix_of(position, len));
         }
         if let Some((mut consumer, mut releaser, found)) = take_over(memory.clone(), known) {
             damage(&after);
@@ -284,7 +285,7 @@ proptest! {
                 prop_assert!(buffer.len() <= capacity / 2 && last <= found.end);
                 prop_assert!(popped <= found.clicks.max(1));
             }
-            for end in marks.into_iter().map(|mark| releaser.head().wrapping_add(mark)).collect::<Vec<_>>() {
+            for end in ends.into_iter().map(|end| releaser.head().wrapping_add(end)).collect::<Vec<_>>() {
                 releaser.release(end);
             }
             releaser.release(last);
@@ -314,7 +315,7 @@ fn a_released_record_keeps_its_bytes_and_loses_its_address() {
 }
 
 #[test]
-fn a_reader_that_meets_damage_goes_on_with_what_is_written_then() {
+fn a_reader_continues_after_damage_with_what_is_written_next() {
     let memory = Mortal::new(1_024);
     let (mut producer, mut consumer) = (Producer::new(memory.clone()), Consumer::new(memory.clone()));
     let mut buffer = Vec::new();
@@ -342,24 +343,24 @@ mod every_interleaving {
 
     use super::*;
 
-    /// Memory that loom watches: it fails when two threads touch the same eight bytes at once.
-    struct Watched {
+    /// Memory that loom checks: it fails when two threads touch the same eight bytes at once.
+    struct Checked {
         cells: [AtomicU64; 6],
         words: Vec<UnsafeCell<[u8; 8]>>,
     }
 
-    // SAFETY: none is needed for data that loom watches; it panics where a race would be.
+    // SAFETY: not needed for data that loom checks; it panics where a race would be.
     #[allow(unsafe_code)]
-    unsafe impl Sync for Watched {}
+    unsafe impl Sync for Checked {}
 
-    impl Watched {
+    impl Checked {
         fn new(words: usize) -> Arc<Self> {
             let cells = [(); 6].map(|()| AtomicU64::new(0));
             Arc::new(Self { cells, words: (0..words).map(|_| UnsafeCell::new([0; 8])).collect() })
         }
     }
 
-    impl Memory for Arc<Watched> {
+    impl Memory for Arc<Checked> {
         fn capacity(&self) -> u64 {
             self.words.len() as u64 * 8
         }
@@ -376,7 +377,7 @@ mod every_interleaving {
         fn read(&self, at: u64, into: &mut [u8]) {
             assert!(at.is_multiple_of(8));
             for (word, into) in self.words[at as usize / 8..].iter().zip(into.chunks_mut(8)) {
-                // SAFETY: loom has checked that nobody writes meanwhile.
+                // SAFETY: loom has checked that no thread writes meanwhile.
                 word.with(|word| into.copy_from_slice(unsafe { &(&(*word))[..into.len()] }));
             }
         }
@@ -387,7 +388,7 @@ mod every_interleaving {
             let mut bytes = vec![0; len];
             fill(&mut bytes);
             for (word, from) in self.words[at as usize / 8..].iter().zip(bytes.chunks(8)) {
-                // SAFETY: loom has checked that nobody reads or writes meanwhile.
+                // SAFETY: loom has checked that no thread reads or writes meanwhile.
                 word.with_mut(|word| unsafe { (&mut (*word))[..from.len()].copy_from_slice(from) });
             }
         }
@@ -404,7 +405,7 @@ mod every_interleaving {
     #[test]
     fn a_record_is_seen_whole_and_its_room_is_reused_only_after_its_release() {
         explore(|| {
-            let memory = Watched::new(14);
+            let memory = Checked::new(14);
             let mut producer = Producer::new(Arc::clone(&memory));
             let mut consumer = Consumer::new(Arc::clone(&memory));
             let mut releaser = Releaser::new(Arc::clone(&memory));

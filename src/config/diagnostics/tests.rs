@@ -286,18 +286,6 @@ fn a_file_that_is_not_utf_8_is_rejected_at_the_first_bad_byte() {
 }
 
 #[test]
-fn files_that_are_named_are_looked_for_only_on_demand() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("x.toml");
-    fs::write(&file, SOUND).unwrap();
-    assert_eq!(inspect(&file, false).unwrap(), []);
-    let error = inspect(&file, true).unwrap_err().to_string();
-    assert!(error.contains("x.toml:1:1: `catalog.file` names "), "{error}");
-    fs::write(folder.path().join("links.ndjson"), "").unwrap();
-    assert_eq!(inspect(&file, true).unwrap(), []);
-}
-
-#[test]
 fn no_prefix_of_a_file_causes_a_panic() {
     let text = crate::config::generate::default_toml() + "é = \"\u{1f600}\"";
     // Every prefix of the first part, and then a sample: parsing them all takes too long.

@@ -1,4 +1,4 @@
-//! Receipts: what says that a click is safe elsewhere, so that its ring can forget it.
+//! Acknowledgements: a click that is safe elsewhere is released from its ring.
 
 use std::sync::{Arc, Mutex};
 
@@ -8,54 +8,54 @@ use super::{
     ring::{Cell, Found, Memory, Releaser},
 };
 
-/// A place in a ring: behind the click that it came with.
+/// A position in a ring: behind the click that it came with.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Mark {
+pub struct RingPosition {
     /// Uid of the ring.
     pub ring: u64,
     /// Position behind the click.
     pub end: u64,
 }
 
-/// Releases clicks, from whichever thread knows that they are safe.
+/// Acknowledges clicks, from any thread that knows that they are safe.
 #[derive(Clone)]
-pub struct Receipts {
+pub struct Acks {
     pub(super) shared: Arc<Shared>,
 }
 
-impl Receipts {
-    /// Everything in the mark's ring up to the mark is safe: addresses are wiped, and the room is free again. A ring
-    /// that an earlier process has left goes when its last click is released.
-    pub fn release(&self, mark: Mark) {
-        self.shared.settle(mark.ring, |releasing| releasing.releaser.release(mark.end));
+impl Acks {
+    /// Everything in this ring up to this position is safe: addresses are wiped, and the room is free again. A ring
+    /// that an earlier process has left behind is removed when its last click is acknowledged.
+    pub fn ack(&self, position: RingPosition) {
+        self.shared.ack(position.ring, |releasing| releasing.releaser.release(position.end));
     }
 }
 
-/// A ring as everybody but its producer and its consumer sees it.
+/// A ring as all but its producer and its consumer see it.
 pub(super) struct Ring {
     memory: Arc<Mapped>,
     releasing: Mutex<Releasing>,
-    /// What was found, of a ring that an earlier process has left.
+    /// What was found, of a ring that an earlier process has left behind.
     left: Option<Found>,
 }
 
 pub(super) struct Releasing {
     releaser: Releaser<Arc<Mapped>>,
-    /// Ranges that are read and hold no click, so that no mark comes for them.
-    spoilt: Vec<(u64, u64)>,
+    /// Ranges that are read and hold no click, so that no acknowledgement comes for them.
+    skipped: Vec<(u64, u64)>,
 }
 
 impl Ring {
     pub fn new(memory: Arc<Mapped>) -> Self {
         let releaser = Releaser::new(Arc::clone(&memory));
-        Self { memory, releasing: Mutex::new(Releasing { releaser, spoilt: Vec::new() }), left: None }
+        Self { memory, releasing: Mutex::new(Releasing { releaser, skipped: Vec::new() }), left: None }
     }
 
     pub fn left(memory: Arc<Mapped>, releaser: Releaser<Arc<Mapped>>, found: Found) -> Self {
-        Self { memory, releasing: Mutex::new(Releasing { releaser, spoilt: Vec::new() }), left: Some(found) }
+        Self { memory, releasing: Mutex::new(Releasing { releaser, skipped: Vec::new() }), left: Some(found) }
     }
 
-    /// Clicks that nobody has read.
+    /// Clicks that no worker has read.
     pub fn depth(&self) -> u64 {
         let clicks = self.memory.load(Cell::Clicks);
         self.memory.load(Cell::Pushed).saturating_sub(clicks)
@@ -86,27 +86,28 @@ impl Ring {
         self.held() == 0
     }
 
-    pub fn settle(&self, how: impl FnOnce(&mut Releasing)) {
+    /// Runs `act`, then releases the skipped ranges that follow.
+    pub fn ack(&self, act: impl FnOnce(&mut Releasing)) {
         let mut releasing = locked(&self.releasing);
-        how(&mut releasing);
-        releasing.pass_spoilt();
+        act(&mut releasing);
+        releasing.release_skipped();
     }
 }
 
 impl Releasing {
-    /// Notes a range that no mark will come for.
-    pub fn spoil(&mut self, from: u64, to: u64) {
-        self.spoilt.push((from, to));
+    /// Notes a range that no acknowledgement will come for.
+    pub fn skip(&mut self, from: u64, to: u64) {
+        self.skipped.push((from, to));
     }
 
-    fn pass_spoilt(&mut self) {
-        while let Some(&(_, to)) = self.spoilt.iter().find(|(from, _)| *from == self.releaser.head()) {
+    fn release_skipped(&mut self) {
+        while let Some(&(_, to)) = self.skipped.iter().find(|(from, _)| *from == self.releaser.head()) {
             self.releaser.release(to);
             if self.releaser.head() != to {
                 break;
             }
         }
         let head = self.releaser.head();
-        self.spoilt.retain(|&(from, _)| from >= head);
+        self.skipped.retain(|&(from, _)| from >= head);
     }
 }
