@@ -74,8 +74,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "capture", "click", "config", "event", "files", "listener", "object", "pipeline", "quality", "runtime",
-            "server", "session", "spool", "stats", "verify",
+            "capture", "click", "config", "deliver", "event", "files", "listener", "object", "pipeline", "quality",
+            "runtime", "server", "session", "spool", "stats", "verify",
         ],
     ),
     ("manual", &[]),
