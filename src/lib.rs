@@ -34,7 +34,7 @@
 //!   an indirect call.
 //! - `enrich` sends to the spool through a channel that the spool owns; the batch type is `enrich`'s, so that the
 //!   arrow still points to the right.
-//! - What the journal has synced is acknowledged to the rings, against the arrow: `pipeline` passes the spool a closure,
+//! - What the journal has synced is acknowledged to the rings, against the arrow: `pipeline` gives the spool a closure,
 //!   so that neither knows the other.
 //! - Each frame of the journal names the click and the ring that it came from: after a crash, that alone shows which
 //!   clicks of the rings are in the journal already. Frames name feeds by a number, and the header of their segment

@@ -36,12 +36,15 @@ pub use error::StoreError;
 pub use reader::{Counted, Covered, Order, Reader, Row, Scope, Snapshot, Step};
 pub use retention::Retention;
 pub use sql::Position;
-use sql::{ADD, SINCE, SUMMED, VERSION, connect, mark, signed, unsigned};
+use sql::{ADD, SINCE, SUMMED, connect, mark, signed, unsigned};
 
 use super::counts::Delta;
 use crate::runtime::{Hour, clock};
 
 /// Identifies files of clickedge: "clke".
+/// Version of the layout of the tables. Increase it with every change.
+const VERSION: i64 = 1;
+
 const APPLICATION: i64 = 0x636c_6b65;
 
 /// Pages that the writer keeps in memory, in KiB.

@@ -233,6 +233,11 @@ fn tabs_and_letters_of_several_bytes_do_not_move_the_caret() {
     assert_eq!(
         rejection("\tedge = { pop = \"zürich\", threads = -1 }\r\n"),
         "\
+error: conf/x.toml:1:17: `edge.pop` must be 1 to 63 lower-case letters, digits and inner `-`, is \"zürich\"
+  |
+1 | \tedge = { pop = \"zürich\", threads = -1 }
+  | \t               ^^^^^^^^ write it like `ams1`
+
 error: conf/x.toml:1:37: `edge.threads` must be a whole number from 0, is -1
   |
 1 | \tedge = { pop = \"zürich\", threads = -1 }

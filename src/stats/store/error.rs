@@ -7,7 +7,7 @@ use std::{
 
 use rusqlite::ErrorCode;
 
-use super::sql::VERSION;
+use super::VERSION;
 use crate::runtime::{Class, Classified};
 
 /// Why the store of counts fails.

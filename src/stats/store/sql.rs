@@ -10,9 +10,6 @@ use crate::runtime::Hour;
 /// A position in the journal: the number of a segment, and an offset in it.
 pub type Position = (u64, u64);
 
-/// Version of the layout of the tables. Increase it with every change.
-pub const VERSION: i64 = 1;
-
 /// Time limit of waiting for another connection that opens or recovers the file.
 const BUSY: Duration = Duration::from_secs(5);
 
