@@ -11,7 +11,7 @@ use std::{
 use clickedge::{
     runtime::Hour,
     stats::{
-        Counts, Delta, Key, Kind,
+        Counts, Delta, Key, SubjectKind,
         store::{Order, Retention, Scope, Snapshot, Step, Store},
     },
 };
@@ -100,15 +100,15 @@ fn clicks(random: &mut fastrand::Rng, hour: u64, count: u64, popular: bool) -> D
             let key = Key { kind, scope: scope.into(), name: name.into() };
             delta.entry((Hour::of_micros(at), key)).or_default().add(&counts);
         };
-        add(Kind::Link, &domain, &format!("s{:x}", link / DOMAINS));
-        add(Kind::Domain, &workspace, &domain);
-        add(Kind::Workspace, &workspace, "");
-        add(Kind::Creator, &workspace, &format!("{:032x}", link % 7));
-        add(Kind::Country, &workspace, ["de", "fr", "us", "br", "in"][random.usize(..5)]);
-        add(Kind::Referrer, &workspace, ["", "", "www.facebook.com", "www.google.com"][random.usize(..4)]);
-        add(Kind::Device, &workspace, ["smartphone", "pc", "tablet"][random.usize(..3)]);
-        add(Kind::Browser, &workspace, ["chrome", "safari", "firefox"][random.usize(..3)]);
-        add(Kind::Os, &workspace, ["android", "ios", "windows"][random.usize(..3)]);
+        add(SubjectKind::Link, &domain, &format!("s{:x}", link / DOMAINS));
+        add(SubjectKind::Domain, &workspace, &domain);
+        add(SubjectKind::Workspace, &workspace, "");
+        add(SubjectKind::Creator, &workspace, &format!("{:032x}", link % 7));
+        add(SubjectKind::Country, &workspace, ["de", "fr", "us", "br", "in"][random.usize(..5)]);
+        add(SubjectKind::Referrer, &workspace, ["", "", "www.facebook.com", "www.google.com"][random.usize(..4)]);
+        add(SubjectKind::Device, &workspace, ["smartphone", "pc", "tablet"][random.usize(..3)]);
+        add(SubjectKind::Browser, &workspace, ["chrome", "safari", "firefox"][random.usize(..3)]);
+        add(SubjectKind::Os, &workspace, ["android", "ios", "windows"][random.usize(..3)]);
     }
     delta
 }
@@ -127,13 +127,13 @@ fn queries(snapshot: &Snapshot<'_>, hours: u64) {
     time("link: series", &|| snapshot.series(link, &all, Step::Hour).unwrap().len());
     time("domain: totals", &|| snapshot.totals(Scope::Domain(domain), &all).map(|_| 1).unwrap());
     time("workspace: series", &|| snapshot.series(Scope::Workspace(&workspace), &all, Step::Day).unwrap().len());
-    let links = Scope::All(Kind::Link, domain);
+    let links = Scope::All(SubjectKind::Link, domain);
     time("domain: top 10 links", &|| snapshot.top(links, &all, Order::Clicks, 10).unwrap().len());
     time("domain: top 10 links, an hour", &|| snapshot.top(links, &last, Order::Clicks, 10).unwrap().len());
     time("workspace: top 10 links", &|| {
         snapshot.top_links_of(&workspace, &all, Order::Clicks, 10, &|_, _| None).unwrap().len()
     });
-    let countries = Scope::All(Kind::Country, &workspace);
+    let countries = Scope::All(SubjectKind::Country, &workspace);
     time("workspace: top 10 countries", &|| snapshot.top(countries, &all, Order::Clicks, 10).unwrap().len());
     time("unknown workspace", &|| usize::from(snapshot.knows(Scope::Workspace("unknown")).unwrap()));
 }

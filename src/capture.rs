@@ -26,6 +26,7 @@
 //! Transport only: what a click consists of is defined in [`click`](crate::click).
 
 mod acks;
+mod error;
 pub mod folder;
 mod inlet;
 mod leases;
@@ -44,7 +45,7 @@ use std::{
 
 pub use acks::{Acks, RingPosition};
 use acks::{Releasing, Ring};
-pub use folder::CaptureError;
+pub use error::CaptureError;
 use folder::{Folder, LeftRing};
 pub use inlet::Inlet;
 use inlet::RingReader;

@@ -1,8 +1,8 @@
-//! Objects: the files of events, manifests and rollups as they lie in the outbox and in the customer's bucket.
+//! Objects: the files of events, manifests and rollups in the outbox and in the customer's bucket.
 //!
-//! One file for each part of the format: [`key`] (where an object lies), [`writer`] and [`reader`] (what is in it),
-//! [`digest`] (checksums), [`manifest`] (the list of an hour's objects). The spool makes objects, the delivery uploads
-//! them, and `clickedge feed verify` reads them back from a bucket.
+//! One file for each part of the format: [`key`] (names), [`writer`] and [`reader`] (content), [`digest`] (checksums),
+//! [`manifest`] (the list of an hour's objects), [`rollup`] (the counts of an hour). The spool makes objects, the
+//! delivery uploads them, and `clickedge feed verify` reads them back from a bucket.
 //!
 //! A noun next to the flow: imports no stage.
 
@@ -10,6 +10,7 @@ pub mod digest;
 pub mod key;
 pub mod manifest;
 pub mod reader;
+pub mod rollup;
 pub mod writer;
 
 use std::path::PathBuf;
@@ -17,21 +18,21 @@ use std::path::PathBuf;
 pub use key::{ManifestKey, ObjectKey, RollupKey, manifest_key, object_key, rollup_key};
 pub use reader::Summary;
 
-/// Start of the keys of objects that an operator has sent again.
+/// Prefix of the keys of replayed objects.
 pub const REPLAY: &str = "replay/";
 
 /// A finished object in the outbox.
 #[derive(Clone, Debug)]
 pub struct Object {
-    /// Where it goes in the sink, below the sink's prefix.
+    /// Its key in the sink, below the sink's prefix.
     pub key: String,
-    /// Where it lies.
+    /// Its file in the outbox.
     pub path: PathBuf,
     pub bytes: u64,
     pub kind: ObjectKind,
-    /// `None` when nothing is recorded of it: then only its content tells.
+    /// `None` when it is not recorded: then it is read from the object's content.
     pub summary: Option<Summary>,
-    /// When it was finished, in seconds since the Unix epoch.
+    /// Time when it was finished, in seconds since the Unix epoch.
     pub finished_at: u64,
 }
 
@@ -42,12 +43,12 @@ pub enum ObjectKind {
     Manifest,
     /// The counts of an hour.
     Rollup,
-    /// Events that were delivered before, and are sent again because an operator said so.
+    /// Events that were delivered before, and that an operator sends again.
     Replay,
 }
 
 impl ObjectKind {
-    /// By its key; `None` for a foreign file.
+    /// The kind of an object, from its key. `None` for any other file.
     pub fn of(key: &str) -> Option<Self> {
         if let Some(rest) = key.strip_prefix(REPLAY) {
             return ObjectKey::parse(rest.split_once('/')?.1).map(|_| Self::Replay);

@@ -7,7 +7,6 @@
 //! [`Gauges`] render the metrics, and the [`Reloader`] reads the operator files again.
 
 mod account;
-mod classes;
 mod drain;
 pub mod files;
 mod gauges;
@@ -35,7 +34,7 @@ use crate::{
     runtime::{Class, Classified, PanicWatch},
     session::SessionError,
     spool::{Spool, SpoolError},
-    stats::Live,
+    stats::StatsHandle,
     visitor::TablesError,
 };
 
@@ -82,7 +81,7 @@ pub struct Pipeline {
     gauges: Gauges,
     reloader: Reloader,
     catalog: Arc<CatalogStore>,
-    counts: Option<Live>,
+    counts: Option<StatsHandle>,
     panics: PanicWatch,
     capture: Capture,
     enrich: Enrich,
@@ -112,7 +111,7 @@ impl Pipeline {
     }
 
     /// The counts. `None` when clicks are not counted.
-    pub fn counts(&self) -> Option<Live> {
+    pub fn counts(&self) -> Option<StatsHandle> {
         self.counts.clone()
     }
 

@@ -1,49 +1,11 @@
 //! The redirect: answers a click on a branded link, and captures it before the answer is written.
 //!
-//! The stage is a plugin. Any Pingora proxy calls it from its own `request_filter`:
+//! The stage is a plugin: any Pingora proxy calls [`Redirector::handle`] from its own `request_filter`. The manual's
+//! chapter [embedding](crate::manual::embedding) has a whole example.
 //!
-//! ```no_run
-//! use async_trait::async_trait;
-//! use clickedge::{Pipeline, Redirector, config};
-//! use pingora::prelude::*;
-//!
-//! struct MyProxy {
-//!     links: Redirector,
-//! }
-//!
-//! #[async_trait]
-//! impl ProxyHttp for MyProxy {
-//!     type CTX = ();
-//!     fn new_ctx(&self) {}
-//!
-//!     async fn request_filter(&self, session: &mut Session, _: &mut ()) -> Result<bool> {
-//!         // True when the request was for a branded domain and is answered; false leaves it untouched.
-//!         self.links.handle(session).await
-//!     }
-//!
-//!     async fn upstream_peer(&self, _: &mut Session, _: &mut ()) -> Result<Box<HttpPeer>> {
-//!         Ok(Box::new(HttpPeer::new("127.0.0.1:3000", false, String::new())))
-//!     }
-//! }
-//!
-//! # fn main() -> anyhow::Result<()> {
-//! let config = config::load("/etc/clickedge/clickedge.toml".as_ref())?;
-//! let pipeline = Pipeline::start(&config)?;
-//! let mut server = Server::new(None)?;
-//! let mut service = http_proxy_service(&server.configuration, MyProxy { links: pipeline.redirector() });
-//! service.add_tcp("0.0.0.0:80");
-//! server.add_service(service);
-//! server.bootstrap();
-//! server.run(RunArgs::default()); // Not `run_forever`, which exits before the last clicks are delivered.
-//! pipeline.drain(std::time::Duration::from_secs(20));
-//! # Ok(())
-//! # }
-//! # use pingora::server::RunArgs;
-//! ```
-//!
-//! What a request gets is decided by [`decide`], without any input or output. [`Redirector::answer`] adds what an answer
-//! does on the way: the block policy and the capture of the click. Both work on neutral types, [`Head`] and [`Answer`];
-//! an adapter ([`proxy`]) reads the one from a connection and writes the other to it. The path from the head into the
+//! What a request gets is decided by [`decide()`], without any input or output. [`Redirector::answer`] adds what an
+//! answer does on the way: the block policy and the capture of the click. Both work on neutral types, [`Head`] and
+//! [`Answer`]; an adapter ([`proxy`]) reads the one from a connection and writes the other to it. The path from the head into the
 //! ring takes no lock and makes no allocation.
 
 pub mod answer;

@@ -1,8 +1,8 @@
 //! The walls of the house: which room may import which, as one table, and no import circle between files.
 //!
-//! A room is a file or folder at the top of `src`. The rooms stand in the order of the table: a room imports rooms above
-//! it only, and of those only the ones that its line names. An import against that order is an exception, and its reason
-//! stands next to it. Tests inside the rooms (`#[cfg(test)]`, `tests.rs`) are free.
+//! A room is a file or folder at the top of `src`. The rooms stand in the order of the table: a room imports rooms
+//! above it only, and of those only the ones that its line names. An import against that order is an exception, and its
+//! reason stands next to it. Tests inside the rooms (`#[cfg(test)]`, `tests.rs`) are free.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,7 +26,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("visitor", &["click", "config", "event", "files", "quality", "runtime", "telemetry"]),
     ("session", &["click", "config", "runtime", "telemetry", "visitor"]),
     ("catalog", &["config", "link", "runtime", "telemetry"]),
-    ("stats", &["config", "runtime", "telemetry"]),
+    ("stats", &["config", "object", "runtime", "telemetry"]),
     ("listener", &["config", "files", "runtime"]),
     ("redirect", &["catalog", "click", "config", "event", "link", "quality", "runtime", "telemetry", "visitor"]),
     ("capture", &["click", "config", "runtime", "telemetry"]),
@@ -69,13 +69,13 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("verify", &["config", "deliver", "object", "runtime"]),
-    ("admin", &["catalog", "link", "pipeline", "runtime", "stats"]),
+    ("admin", &["catalog", "link", "object", "pipeline", "runtime", "stats"]),
     ("server", &["admin", "config", "listener", "pipeline", "redirect", "runtime", "telemetry"]),
     (
         "cli",
         &[
-            "capture", "click", "config", "event", "files", "listener", "object", "pipeline", "quality", "runtime",
-            "server", "session", "spool", "stats", "verify",
+            "capture", "click", "config", "deliver", "event", "files", "listener", "object", "pipeline", "quality",
+            "runtime", "server", "session", "spool", "verify",
         ],
     ),
     ("manual", &[]),
@@ -223,7 +223,7 @@ impl Files {
 }
 
 fn without_tests_and_comments(text: &str) -> String {
-    let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+    let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
     code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
 }
 

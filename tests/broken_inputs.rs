@@ -142,7 +142,7 @@ fn check_and_serve_agree_on_every_broken_input() {
 
 #[test]
 fn the_good_configuration_of_the_table_is_good() {
-    let mut setup = Setup::new();
+    let setup = Setup::new();
     setup.finish();
     let (code, text) = setup.run(&["check", "x.toml"]);
     assert_eq!((code, &*text), (0, "x.toml: ok\n"));

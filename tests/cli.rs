@@ -51,7 +51,9 @@ fn a_crawler_list_is_checked_entry_by_entry() {
     let out = answer.stdout;
     assert!(answer.code == Some(0) && out.starts_with("x.toml: ok\nwarning: "), "{out}");
     assert!(
-        out.ends_with("crawlers.json: skipped; fix or remove it: entry 21, pattern \"Mozilla\": it matches a common browser\n"),
+        out.ends_with(
+            "crawlers.json: skipped; fix or remove it: entry 21, pattern \"Mozilla\": it matches a common browser\n"
+        ),
         "{out}"
     );
 

@@ -18,7 +18,7 @@ use clickedge::{
     object::reader::summarize_stream,
     runtime::Hour,
     stats::{
-        Counts, Kind, Live,
+        Counts, StatsHandle, SubjectKind,
         store::{Reader, Scope},
     },
 };
@@ -202,7 +202,7 @@ struct Domain {
     raw: String,
 }
 
-type Expected = HashMap<(u64, Kind, String, String), Counts>;
+type Expected = HashMap<(u64, SubjectKind, String, String), Counts>;
 
 /// The counts by the delivered events, read one by one, and the number of these events.
 fn expected(bucket: &Path) -> (Expected, u64) {
@@ -237,21 +237,25 @@ fn count(event: &Event, expected: &mut Expected) {
     let mut add = |kind, scope: &str, name: String| {
         expected.entry((micros / 3_600_000_000, kind, scope.to_owned(), name)).or_default().add(&one);
     };
-    add(Kind::Link, &route.domain.raw, route.slashtag.clone());
-    add(Kind::Domain, workspace, route.domain.raw.clone());
-    add(Kind::Workspace, workspace, String::new());
+    add(SubjectKind::Link, &route.domain.raw, route.slashtag.clone());
+    add(SubjectKind::Domain, workspace, route.domain.raw.clone());
+    add(SubjectKind::Workspace, workspace, String::new());
     for tag in route.tags.iter().flat_map(BTreeMap::keys) {
-        add(Kind::Tag, workspace, tag.clone());
+        add(SubjectKind::Tag, workspace, tag.clone());
     }
     if let Some(id) = &creator.id {
-        add(Kind::Creator, workspace, id.clone());
+        add(SubjectKind::Creator, workspace, id.clone());
     }
     let country = client.location.as_ref().and_then(|location| location.country.clone());
-    add(Kind::Country, workspace, country.unwrap_or_default());
-    add(Kind::Referrer, workspace, referral.as_ref().map_or(String::new(), |referral| referral.hostname.clone()));
-    add(Kind::Device, workspace, name(&client.agent.device));
-    add(Kind::Browser, workspace, name(&client.agent.browser));
-    add(Kind::Os, workspace, name(&client.agent.os));
+    add(SubjectKind::Country, workspace, country.unwrap_or_default());
+    add(
+        SubjectKind::Referrer,
+        workspace,
+        referral.as_ref().map_or(String::new(), |referral| referral.hostname.clone()),
+    );
+    add(SubjectKind::Device, workspace, name(&client.agent.device));
+    add(SubjectKind::Browser, workspace, name(&client.agent.browser));
+    add(SubjectKind::Os, workspace, name(&client.agent.os));
 }
 
 /// Everything that the store has of these hours.
@@ -259,7 +263,7 @@ fn counted(stopped: &Stopped, hours: &BTreeSet<u64>) -> Expected {
     let mut reader = counts(stopped);
     let snapshot = reader.snapshot(TIMEOUT).unwrap();
     let mut counted = Expected::new();
-    for (hour, kind) in hours.iter().flat_map(|hour| Kind::ALL.map(|kind| (*hour, kind))) {
+    for (hour, kind) in hours.iter().flat_map(|hour| SubjectKind::ALL.map(|kind| (*hour, kind))) {
         let see = |scope: &str, name: &str, counts: &Counts| {
             counted.insert((hour, kind, scope.to_owned(), name.to_owned()), *counts);
             Ok(())
@@ -270,7 +274,7 @@ fn counted(stopped: &Stopped, hours: &BTreeSet<u64>) -> Expected {
 }
 
 fn counts(stopped: &Stopped) -> Reader {
-    Live::new(&stopped.dir().join("spool")).reader().unwrap()
+    StatsHandle::new(&stopped.dir().join("spool")).reader().unwrap()
 }
 
 /// The counts in the store are those of the delivered events, for every key. Returns the number of events.
@@ -278,7 +282,7 @@ fn counts(stopped: &Stopped) -> Reader {
 fn assert_counts_are_exact(stopped: &Stopped) -> u64 {
     let (expected, events) = expected(&stopped.dir().join("bucket/all"));
     let counted = counted(stopped, &expected.keys().map(|(hour, ..)| *hour).collect());
-    let mut kinds: BTreeMap<Kind, usize> = BTreeMap::new();
+    let mut kinds: BTreeMap<SubjectKind, usize> = BTreeMap::new();
     let mut wrong = Vec::new();
     for ((at, kind, scope, name), counts) in &expected {
         let found = counted.get(&(*at, *kind, scope.clone(), name.clone()));
@@ -441,7 +445,7 @@ fn a_damaged_file_of_counts_is_moved_aside_and_costs_no_event() {
     let edge = stopped.restart();
     clicks_on(&edge, 10);
     let stopped = edge.stop();
-    assert!(stopped.log().contains("counts are moved aside"), "{}", stopped.log());
+    assert!(stopped.log().contains("damaged counts moved aside"), "{}", stopped.log());
     assert_eq!(fs::read(spool.join("stats.damaged-1")).unwrap(), vec![0x5a; 16_384]);
     assert_eq!((stopped.events("all").len(), total(&stopped)), (30, 10));
 }

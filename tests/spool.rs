@@ -243,12 +243,12 @@ fn inspect_reads_every_format_and_finds_what_is_not_whole() {
     let contents = inspect(rollup).json();
     assert_eq!((&contents["kind"], &contents["events"]), (&json!("rollup"), &json!(0)));
     fs::write(dir.path().join(rollup), &gzip(&text)[..99]).unwrap();
-    inspect(rollup).fails(65, "it is no whole object");
+    inspect(rollup).fails(65, "not a whole object");
 
     for key in &world.objects {
         let body = &world.files.0[key];
         fs::write(dir.path().join(key), &body[..body.len() - 9]).unwrap();
-        inspect(key).fails(65, "it is no whole object");
+        inspect(key).fails(65, "not a whole object");
     }
     fs::write(dir.path().join(&world.manifests[0]), "{}").unwrap();
     inspect(&world.manifests[0]).fails(65, "missing field");
@@ -513,7 +513,7 @@ fn a_damaged_kept_object_sends_nothing() {
     objects.sort_by_key(|path| path.file_name().unwrap().to_owned());
     flip_byte(&objects[1], 60);
     let said = replay(edge.dir(), &["--feed", "all"]);
-    said.fails(65, &format!("nothing was sent: {}: it is no whole object", objects[1].display()));
+    said.fails(65, &format!("nothing was sent: {}: not a whole object", objects[1].display()));
     assert!(edge.dir().join("spool/replay").read_dir().unwrap().next().is_none(), "nothing is left behind");
     assert_account(&edge, "all", 10, 0);
 }

@@ -37,7 +37,7 @@ use crate::{
     link::key::Host,
     runtime::{Class, Classified, clock},
     stats::{
-        Counts, Kind, Live,
+        Counts, StatsHandle, SubjectKind,
         store::{Covered, Order, Row, Scope, Snapshot, Step, StoreError},
     },
 };
@@ -107,7 +107,7 @@ impl From<StoreError> for QueryError {
 #[derive(Clone)]
 pub struct Stats {
     /// `None` if counts are disabled.
-    live: Option<Live>,
+    live: Option<StatsHandle>,
     catalog: Arc<CatalogStore>,
     running: Arc<Semaphore>,
 }
@@ -120,7 +120,7 @@ enum Subject {
 }
 
 impl Stats {
-    pub fn new(live: Option<Live>, catalog: Arc<CatalogStore>) -> Self {
+    pub fn new(live: Option<StatsHandle>, catalog: Arc<CatalogStore>) -> Self {
         Self { live, catalog, running: Arc::new(Semaphore::new(QUERIES)) }
     }
 
@@ -155,7 +155,7 @@ impl Stats {
         if totals.clicks == 0 && !snapshot.knows(subject.scope())? {
             return Err(QueryError::Unknown(format!("no click on {} was ever counted", subject.describe())));
         }
-        let mut answer = Answer::new(&subject, &covered, live.counted_until(snapshot.counted()?), &totals);
+        let mut answer = Answer::new(&subject, &covered, live.complete_until(snapshot.counted()?), &totals);
         if let Some(by) = params.by {
             answer.top(by, &self.top(&snapshot, &subject, by, &covered, &params)?);
         } else {

@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::folder::CaptureError;
+use super::CaptureError;
 
 /// Where systemd keeps the runtime directories of dynamic users, closed to all but root. `/run/clickedge` is then a
 /// symbolic link to a folder in it, the only link that is accepted.

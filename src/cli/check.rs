@@ -17,8 +17,9 @@ use super::{
 };
 use crate::{
     config::{Config, Diagnostic, diagnostics::inspect},
+    deliver::probe::{Probe, probe},
     pipeline::{OperatorFiles, preflight::examine_file},
-    runtime::Class,
+    runtime::{Class, Classified},
 };
 
 /// Arguments of `check`.
@@ -30,13 +31,19 @@ pub struct Check {
     /// Skip the files that a configuration names, such as certificates: for a check on another machine than the edge.
     #[arg(long)]
     pub without_files: bool,
+    /// Ask each sink as well whether deliveries would succeed: a `HEAD` of the bucket, a temporary file in the folder.
+    #[arg(long, conflicts_with = "without_files")]
+    pub probe: bool,
+    /// With `--probe`: also store a tiny object below `_test/` in each bucket, the way deliveries do. It stays there.
+    #[arg(long, requires = "probe")]
+    pub probe_put: bool,
 }
 
 pub(super) fn run(check: &Check) -> ExitCode {
     let mut first: Option<Class> = None;
     for file in &check.files {
         match examine(file, check.without_files) {
-            Ok((_, warnings)) => {
+            Ok((config, warnings)) => {
                 let mut text = format!("{}: ok\n", file.display());
                 for warning in warnings {
                     // Writing into a string cannot fail.
@@ -44,6 +51,9 @@ pub(super) fn run(check: &Check) -> ExitCode {
                 }
                 if let Err(code) = print(&text) {
                     return code;
+                }
+                if check.probe {
+                    first = first.or(probe_sinks(file, &config, check.probe_put));
                 }
             }
             Err(error) => {
@@ -56,6 +66,29 @@ pub(super) fn run(check: &Check) -> ExitCode {
         }
     }
     first.map_or(ExitCode::SUCCESS, exit::code)
+}
+
+/// Prints what each sink answers. The class of the first failure.
+fn probe_sinks(file: &Path, config: &Config, dry_put: bool) -> Option<Class> {
+    let probes = match probe(&config.feeds, dry_put) {
+        Ok(probes) => probes,
+        Err(error) => {
+            print_error(&format!("error: cannot probe the sinks: {error}"));
+            return Some(Class::Io);
+        }
+    };
+    let mut first = None;
+    for Probe { feed, sink, outcome } in probes {
+        let name = file.display();
+        match outcome {
+            Ok(note) => _ = print(&format!("{name}: feed {feed}: {sink}: {note}\n")),
+            Err(error) => {
+                print_error(&format!("error: {name}: feed {feed}: {sink}: {error}"));
+                first.get_or_insert(error.class());
+            }
+        }
+    }
+    first
 }
 
 /// The configuration and its warnings.

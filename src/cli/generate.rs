@@ -14,7 +14,12 @@ use super::{
     Cli,
     output::{failed, print},
 };
-use crate::{config::generate::default_toml, event, object::manifest, runtime::Class, stats::rollup};
+use crate::{
+    config::generate::default_toml,
+    event,
+    object::{manifest, rollup},
+    runtime::Class,
+};
 
 /// Arguments of `generate`.
 #[derive(Args, Debug)]

@@ -24,7 +24,7 @@ use crate::{
     runtime::Class,
     spool::{
         disk::{Disk, RealDisk},
-        survey,
+        inspect::knows,
     },
 };
 
@@ -91,7 +91,7 @@ fn time(from: Option<Timestamp>, to: Option<Timestamp>) -> Result<Range<u64>, Ex
 fn known(config: &Config, disk: &dyn Disk, feed: &str) -> Result<(), ExitCode> {
     let dir = &config.spool.dir;
     if config.feeds.iter().any(|known| known.name == feed)
-        || survey::knows(disk, dir, feed).map_err(|error| spool_failed(dir, &error))?
+        || knows(disk, dir, feed).map_err(|error| spool_failed(dir, &error))?
     {
         return Ok(());
     }

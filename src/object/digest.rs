@@ -19,7 +19,7 @@ pub fn sha256(path: &Path) -> io::Result<String> {
     copy_hashing(&mut File::open(path)?, &mut io::sink())
 }
 
-/// Copies everything, and tells its SHA-256 in lower-case hex.
+/// Copies all bytes, and returns their SHA-256 in lower-case hex.
 ///
 /// # Errors
 /// Those of the two sides.
@@ -32,7 +32,7 @@ pub fn copy_hashing(from: &mut impl Read, to: &mut impl Write) -> io::Result<Str
     Ok(hex(&hasher.finalize()))
 }
 
-/// CRC32 of a file, which is then at its beginning again.
+/// CRC32 of a file. The file is rewound afterwards.
 ///
 /// # Errors
 /// Those of the file system.
@@ -53,12 +53,12 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
-fn each_chunk(from: &mut impl Read, mut see: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+fn each_chunk(from: &mut impl Read, mut visit: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
     let mut buffer = vec![0; CHUNK];
     loop {
         match from.read(&mut buffer) {
             Ok(0) => return Ok(()),
-            Ok(read) => see(&buffer[..read])?,
+            Ok(read) => visit(&buffer[..read])?,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn checksums_are_those_that_everybody_knows() {
+    fn checksums_equal_published_values() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("object");
         std::fs::write(&path, "123456789").unwrap();

@@ -1,17 +1,17 @@
-//! The keys of objects, manifests and rollups, and the hour that all begin with.
+//! The keys of objects, manifests and rollups.
 //!
 //! ```text
 //! dt=2026-11-23/hour=09/{feed}-{pop}-{first event id}-{seq}.ndjson.gz
 //! _manifest/dt=2026-11-23/hour=09/{feed}-{pop}-{seq}.json
 //! _rollups/dt=2026-11-23/hour=09/{feed}-{pop}-v{version}.ndjson.gz
 //! ```
-//! Engines that read folders as partitions skip those that begin with `_`. Names of feeds and edges may hold a `-`:
-//! a key is read from its right end, and feed and edge stay together as one string, the *series*, unless a manifest
-//! tells them apart. Parsing is total and strict: what parses renders to the same key.
+//! Engines that read folders as partitions skip those that begin with `_`. Names of feeds and edges may contain a `-`:
+//! a key is parsed from its right end, and feed and edge stay together as one string, the *series*. A manifest has them
+//! as separate fields. Parsing is total and strict: a key that parses renders to the same key.
 
 use crate::runtime::Hour;
 
-/// Extensions of objects: what is inside, and how it is compressed.
+/// Extensions of objects: format and compression.
 const EXTENSIONS: [&str; 6] = ["ndjson.gz", "ndjson.zst", "ndjson", "json.gz", "json.zst", "json"];
 
 const ID_LENGTH: usize = 36;
@@ -31,7 +31,7 @@ pub fn rollup_key(hour: Hour, feed: &str, pop: &str, version: u32) -> String {
     format!("_rollups/{}/{feed}-{pop}-v{version}.ndjson.gz", hour.partition())
 }
 
-/// What an object's key tells.
+/// The parts of an object's key.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ObjectKey<'a> {
     pub hour: Hour,
@@ -40,12 +40,12 @@ pub struct ObjectKey<'a> {
     /// Event id of the first event.
     pub first: &'a str,
     pub seq: u64,
-    /// `ndjson.gz`.
+    /// Such as `ndjson.gz`.
     pub extension: &'a str,
 }
 
 impl<'a> ObjectKey<'a> {
-    /// Reads a key. `None` when it is none of an object.
+    /// Parses a key. `None` when it is not one of an object.
     pub fn parse(key: &'a str) -> Option<Self> {
         let (hour, name) = hour_and_name(key)?;
         let extension = EXTENSIONS
@@ -62,7 +62,7 @@ impl<'a> ObjectKey<'a> {
     }
 }
 
-/// What a manifest's key tells.
+/// The parts of a manifest's key.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ManifestKey<'a> {
     pub hour: Hour,
@@ -73,7 +73,7 @@ pub struct ManifestKey<'a> {
 }
 
 impl<'a> ManifestKey<'a> {
-    /// Reads a key. `None` when it is none of a manifest.
+    /// Parses a key. `None` when it is not one of a manifest.
     pub fn parse(key: &'a str) -> Option<Self> {
         let (hour, name) = hour_and_name(key.strip_prefix("_manifest/")?)?;
         let (series, seq) = name.strip_suffix(".json")?.rsplit_once('-')?;
@@ -81,7 +81,7 @@ impl<'a> ManifestKey<'a> {
     }
 }
 
-/// What a rollup's key tells.
+/// The parts of a rollup's key.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct RollupKey<'a> {
     pub hour: Hour,
@@ -92,7 +92,7 @@ pub struct RollupKey<'a> {
 }
 
 impl<'a> RollupKey<'a> {
-    /// Reads a key. `None` when it is none of a rollup.
+    /// Parses a key. `None` when it is not one of a rollup.
     pub fn parse(key: &'a str) -> Option<Self> {
         let (hour, name) = hour_and_name(key.strip_prefix("_rollups/")?)?;
         let (series, digits) = name.strip_suffix(".ndjson.gz")?.rsplit_once("-v")?;
@@ -107,13 +107,13 @@ fn hour_and_name(key: &str) -> Option<(Hour, &str)> {
     Some((Hour::of_partition(partition)?, name))
 }
 
-/// Reads a number as `{:08}` writes it.
+/// Parses a number that was written with `{:08}`.
 fn seq_of(digits: &str) -> Option<u64> {
     let seq = digits.parse().ok()?;
     (format!("{seq:08}") == digits).then_some(seq)
 }
 
-/// A feed and an edge, each of one character at least.
+/// A feed and an edge, each of at least one character.
 fn series_of(series: &str) -> Option<&str> {
     series.get(1..series.len().checked_sub(1)?)?.contains('-').then_some(series)
 }
@@ -127,7 +127,7 @@ mod tests {
     const KEY: &str = "dt=2026-11-23/hour=09/my-brand-fra-1-01a2085b-d4e1-7645-b01b-77c6bdce7f10-00000042.ndjson.gz";
 
     #[test]
-    fn an_object_key_is_read_from_its_right_end() {
+    fn an_object_key_is_parsed_from_its_right_end() {
         let key = ObjectKey::parse(KEY).unwrap();
         assert_eq!(key.hour.to_string(), "2026-11-23T09");
         assert_eq!(key.series, "my-brand-fra-1");
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_exactly_a_key_is_none() {
+    fn text_that_is_not_exactly_a_key_is_rejected() {
         for (from, to) in [
             ("dt=", "DT="),
             ("11-23", "11-31"),
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_manifest_key_tells_hour_series_and_number() {
+    fn a_manifest_key_has_hour_series_and_number() {
         let key = ManifestKey::parse("_manifest/dt=2026-11-23/hour=09/my-brand-fra-1-123456789.json").unwrap();
         assert_eq!(
             (key.hour.to_string().as_str(), key.series, key.seq),
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rollup_key_tells_hour_series_and_version() {
+    fn a_rollup_key_has_hour_series_and_version() {
         let key = "_rollups/dt=2026-11-23/hour=09/my-brand-fra-1-v12.ndjson.gz";
         let parsed = RollupKey::parse(key).unwrap();
         assert_eq!(
@@ -199,7 +199,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_read_without_a_panic(text in ".*", part in 0..KEY.len(), cut in 0..KEY.len()) {
+        fn any_text_is_parsed_without_a_panic(text in ".*", part in 0..KEY.len(), cut in 0..KEY.len()) {
             let mangled = format!("{}{text}{}", &KEY[..part], &KEY[cut..]);
             for key in [&text, &mangled, &format!("_manifest/{mangled}")] {
                 if let Some(parsed) = ObjectKey::parse(key) {
@@ -214,7 +214,7 @@ mod tests {
         }
 
         #[test]
-        fn rendered_keys_are_read_back(
+        fn rendered_keys_are_parsed_back(
             feed in name(), pop in name(), hour in 0..2_000_000_u64, seq: u64, id: u128, extension in 0..6_usize,
         ) {
             let hour = Hour::of_micros(hour * 3_600_000_000);

@@ -1,20 +1,20 @@
-//! The manifest: the second public contract with every customer (`conf/manifest.schema.json`).
+//! The manifest: the second public contract with customers (`conf/manifest.schema.json`).
 //!
 //! A manifest lists the objects that one edge has made of one feed for one hour, with counts, sizes and checksums, so
-//! that a customer can prove that nothing is missing. It is cumulative: each version of an hour lists everything that
-//! the version before it listed, and what came late. Its key ends with the largest object number in it, so that a new
-//! version is a new object, and nothing is ever overwritten.
+//! that a customer can prove that no event is missing. It is cumulative: each version of an hour lists all objects of
+//! the version before it, and those that came late. Its key ends with the largest object number in it, so that a new
+//! version is a new object, and no object is ever overwritten.
 //!
 //! The numbers of a feed's objects at an edge have no gap: 1, 2, 3, ... over all hours. That proves what a manifest
-//! alone cannot: that there is no object which no manifest lists.
+//! alone cannot: that every object is listed in a manifest.
 //!
-//! The rules are those of the event: additive changes only, times are RFC 3339 in UTC with `Z`. Readers ignore fields
-//! that they do not know, so that manifests of later versions stay readable. [`key`] has the keys of all.
+//! The rules are those of the event: additive changes only, times are RFC 3339 in UTC with `Z`. Readers ignore unknown
+//! fields, so that manifests of later versions stay readable. [`super::key`] has the keys.
 
 use serde::{Deserialize, Serialize};
 
 use super::{ObjectKey, manifest_key, object_key};
-use crate::runtime::Hour;
+use crate::runtime::{Class, Classified, Hour};
 
 /// The value of `schema` in every manifest of this major version.
 pub const SCHEMA: &str = "manifest/1";
@@ -34,7 +34,7 @@ pub struct Manifest {
     pub hour: Hour,
     /// 1 for the first manifest of the hour, larger for each later one.
     pub version: u32,
-    /// When this version was made, RFC 3339 UTC.
+    /// Time when this version was made, RFC 3339 UTC.
     pub written: String,
     /// All objects of the hour so far, by number.
     pub objects: Vec<Entry>,
@@ -47,12 +47,12 @@ pub struct Manifest {
 /// One object.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Entry {
-    /// Below the feed's prefix, as the manifest's own key.
+    /// Below the feed's prefix, like the manifest's own key.
     pub key: String,
     /// The object's number among all of the feed's objects at the edge.
     pub seq: u64,
     pub events: u64,
-    /// Size as stored, that is compressed.
+    /// Size as stored, compressed.
     pub bytes: u64,
     /// SHA-256 of the object as stored, in lower-case hex.
     pub sha256: String,
@@ -62,15 +62,21 @@ pub struct Entry {
     pub last: String,
 }
 
-/// Why a manifest cannot be believed.
+/// Why a manifest is rejected.
 #[derive(Debug, Eq, PartialEq, thiserror::Error)]
 pub enum ManifestError {
-    #[error("no manifest: {0}")]
+    #[error("invalid JSON: {0}")]
     Json(String),
-    #[error("a manifest of schema `{0}`")]
+    #[error("schema `{0}`")]
     Schema(String),
-    #[error("{what} {found} where {expected} would agree with the rest")]
+    #[error("{what} {found} instead of {expected}")]
     Contradiction { what: &'static str, expected: String, found: String },
+}
+
+impl Classified for ManifestError {
+    fn class(&self) -> Class {
+        Class::Data
+    }
 }
 
 impl Manifest {
@@ -91,7 +97,7 @@ impl Manifest {
         }
     }
 
-    /// Where it lies, below the feed's prefix.
+    /// Its key, below the feed's prefix.
     pub fn key(&self) -> String {
         manifest_key(self.hour, &self.feed, &self.pop, self.last_seq())
     }
@@ -101,35 +107,35 @@ impl Manifest {
         self.objects.iter().map(|entry| entry.seq).max().unwrap_or_default()
     }
 
-    /// As it is stored.
+    /// The stored form.
     ///
     /// # Errors
-    /// None that a manifest can cause.
+    /// Never for a manifest.
     pub fn to_json(&self) -> serde_json::Result<Vec<u8>> {
         let mut text = serde_json::to_vec(self)?;
         text.push(b'\n');
         Ok(text)
     }
 
-    /// Reads a manifest and makes sure that it agrees with itself.
+    /// Parses a manifest and checks that it is consistent.
     ///
     /// # Errors
-    /// When it is none, or contradicts itself.
+    /// When it is not a manifest, or inconsistent.
     pub fn parse(text: &[u8]) -> Result<Self, ManifestError> {
         let manifest: Self = serde_json::from_slice(text).map_err(|error| ManifestError::Json(error.to_string()))?;
         if manifest.schema != SCHEMA {
             return Err(ManifestError::Schema(manifest.schema));
         }
-        manifest.agrees_with_itself()?;
+        manifest.check_consistency()?;
         Ok(manifest)
     }
 
-    fn agrees_with_itself(&self) -> Result<(), ManifestError> {
+    fn check_consistency(&self) -> Result<(), ManifestError> {
         let agree = |what, expected: &dyn ToString, found: &dyn ToString| {
             let (expected, found) = (expected.to_string(), found.to_string());
             if expected == found { Ok(()) } else { Err(ManifestError::Contradiction { what, expected, found }) }
         };
-        // Numbers from outside: a sum that overflows is as wrong as any other.
+        // Numbers from outside: a sum that overflows is inconsistent, too.
         let sum = |field: fn(&Entry) -> u64| self.objects.iter().map(field).fold(0, u64::saturating_add);
         if self.version == 0 {
             return agree("version", &"1 or more", &0);
@@ -173,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_manifest_sums_up_and_names_itself_after_its_largest_number() {
+    fn a_manifest_has_sums_and_a_key_with_its_largest_number() {
         let manifest = manifest();
         assert_eq!((manifest.events, manifest.bytes), (3, 42));
         assert_eq!(manifest.objects[0].seq, 3);
@@ -199,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_of_later_versions_are_ignored() {
+    fn unknown_fields_are_ignored() {
         let mut value = serde_json::to_value(manifest()).unwrap();
         value["colour"] = json!("red");
         value["objects"][0]["smell"] = json!(1);
@@ -207,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_manifest_that_contradicts_itself_is_refused() {
+    fn an_inconsistent_manifest_is_rejected() {
         for (pointer, wrong) in [
             ("/schema", json!("manifest/2")),
             ("/events", json!(4)),

@@ -1,7 +1,7 @@
-//! Reads finished objects, of every format and compression, event by event and in constant memory.
+//! Reads finished objects of every format and compression, event by event, in constant memory.
 //!
-//! Whatever the format, each event stands on a line of its own, which [`super::writer`] sees to: as it is in `ndjson`,
-//! followed by a comma in the others. So a line that begins like an event is one.
+//! In every format, [`super::writer`] puts each event on a line of its own, followed by a comma in all formats but
+//! `ndjson`. So a line that begins like an event is one.
 
 use std::{
     fs::File,
@@ -15,11 +15,11 @@ use sha2::{Digest, Sha256};
 use super::digest::hex;
 use crate::event::MAX_EVENT;
 
-/// How every event begins.
+/// The beginning of every event.
 const EVENT: &[u8] = b"{\"id\":\"";
 const ID_LENGTH: usize = 36;
 
-/// What only an object's content tells.
+/// What is known of an object's content.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Summary {
     pub events: u64,
@@ -27,27 +27,28 @@ pub struct Summary {
     pub first: String,
     /// Event id of the last event.
     pub last: String,
-    /// SHA-256 of the object as it is stored, in lower-case hex.
+    /// SHA-256 of the object as stored, in lower-case hex.
     pub sha256: String,
 }
 
-/// Reads a file as it lies in the outbox, whose name tells how it is compressed.
+/// Reads a file. The extension of its name is that of its compression.
 ///
 /// # Errors
-/// When it cannot be read, or is not whole.
+/// When it cannot be read, or is truncated or damaged.
 pub fn summarize(path: &Path) -> io::Result<Summary> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     summarize_stream(File::open(path)?, &name, |_, _| {})
 }
 
-/// Reads an object from a stream and shows each event's id and text (without comma or line feed).
+/// Reads an object from a stream, and calls `visit` with the id and the text of each event (without comma or line
+/// feed).
 ///
 /// # Errors
-/// When it cannot be read, or is not whole.
-pub fn summarize_stream(input: impl Read, name: &str, mut see: impl FnMut(&str, &[u8])) -> io::Result<Summary> {
+/// When it cannot be read, or is truncated or damaged.
+pub fn summarize_stream(input: impl Read, name: &str, mut visit: impl FnMut(&str, &[u8])) -> io::Result<Summary> {
     summarize_lines(input, name, |line| {
         if let Line::Event { id, text, .. } = line {
-            see(id, text);
+            visit(id, text);
         }
     })
 }
@@ -57,15 +58,15 @@ pub fn summarize_stream(input: impl Read, name: &str, mut see: impl FnMut(&str, 
 pub enum Line<'a> {
     /// An event, without the comma that may follow it.
     Event { id: &'a str, text: &'a [u8], comma: bool },
-    /// What stands before the first event and after the last, or is damage.
+    /// The start or the end of an object, or damage.
     Other(&'a [u8]),
 }
 
-/// Reads an object from a stream and shows every line of it.
+/// Reads an object from a stream, and calls `visit` with each line.
 ///
 /// # Errors
-/// When it cannot be read, or is not whole.
-pub fn summarize_lines(input: impl Read, name: &str, mut see: impl FnMut(Line<'_>)) -> io::Result<Summary> {
+/// When it cannot be read, or is truncated or damaged.
+pub fn summarize_lines(input: impl Read, name: &str, mut visit: impl FnMut(Line<'_>)) -> io::Result<Summary> {
     let mut hashing = Hashing { input, hasher: Sha256::new() };
     let mut summary = Summary::default();
     {
@@ -80,10 +81,10 @@ pub fn summarize_lines(input: impl Read, name: &str, mut see: impl FnMut(Line<'_
                 id.clone_into(&mut summary.last);
                 summary.events += 1;
             }
-            see(line);
+            visit(line);
         }
     }
-    // What follows the compressed data belongs to the object, too.
+    // Bytes after the compressed data belong to the object, too.
     io::copy(&mut hashing, &mut io::sink())?;
     summary.sha256 = hex(&hashing.hasher.finalize());
     Ok(summary)
@@ -100,14 +101,14 @@ fn decompressed<'a>(input: impl BufRead + 'a, name: &str) -> io::Result<Box<dyn 
     })
 }
 
-/// Reads a line, which no attacker makes longer than an event may be.
+/// Reads a line. Its length is limited to that of an event.
 fn next_line(input: &mut dyn BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
     line.clear();
     input.take(MAX_EVENT as u64 + 16).read_until(b'\n', line)?;
     match line.last() {
         None => Ok(false),
         Some(b'\n') => Ok(true),
-        Some(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "a line without an end, or one that is too long")),
+        Some(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "a line has no end or is too long")),
     }
 }
 
@@ -125,7 +126,7 @@ impl<'a> Line<'a> {
     }
 }
 
-/// Sees every byte on its way.
+/// Hashes every byte that is read.
 struct Hashing<R> {
     input: R,
     hasher: Sha256,

@@ -1,12 +1,12 @@
-//! Writes an object: events in, a compressed file out, of the format and compression that the feed asks for.
+//! Writes objects: compressed files of events, in the format and compression of a feed.
 //!
-//! | format | what it looks like |
+//! | format | content |
 //! |---|---|
 //! | `ndjson` | an event, line feed, an event, line feed |
 //! | `json` | `[`, line feed, events with comma and line feed between them, line feed, `]` |
 //! | `envelope` | `{"data":[`, line feed, events likewise, line feed, `],"key":"dt=…"}` |
 //!
-//! Each event has a line of its own in all of them, so that line-based tools and [`super::reader`] take every format.
+//! In every format each event has a line of its own, so that line-based tools and [`super::reader`] read all formats.
 //! An object is never empty.
 
 use std::io::{self, BufWriter, IntoInnerError, Write};
@@ -20,11 +20,11 @@ use crate::{
     config::{self, Format},
 };
 
-/// Bytes that are collected before they are written. Text is collected before it is compressed, too: a compressor that is
-/// called for every event, and once more for its line end, takes 7 % longer.
+/// Size of the buffers before the file and before the compressor. A compressor that is called for every event, and
+/// again for its line end, takes 7 % longer.
 const WRITE_BYTES: usize = 64 * 1024;
 
-/// An object that grows.
+/// An object that is being written.
 pub struct ObjectWriter<F: Write> {
     encoder: BufWriter<Encoder<F>>,
     format: Format,
@@ -33,7 +33,7 @@ pub struct ObjectWriter<F: Write> {
     last: Option<EventId>,
 }
 
-/// An object that is complete, if not on the disk yet.
+/// An object that is complete. It may not be synced yet.
 pub struct Written<F> {
     pub summary: Summary,
     pub bytes: u64,
@@ -47,8 +47,10 @@ enum Encoder<F: Write> {
 }
 
 impl<F: Write> ObjectWriter<F> {
+    /// Begins an object in this file.
+    ///
     /// # Errors
-    /// When the compressor cannot be made.
+    /// When the compressor cannot be created.
     pub fn new(file: F, format: Format, compression: config::Compression) -> io::Result<Self> {
         let out = Out { file, buffer: Vec::with_capacity(WRITE_BYTES), hasher: Sha256::new(), bytes: 0 };
         let encoder = match compression {
@@ -85,7 +87,7 @@ impl<F: Write> ObjectWriter<F> {
         Ok(())
     }
 
-    /// For what is no event: the lines of a rollup.
+    /// Writes text other than events: the lines of a rollup.
     pub fn text(&mut self) -> &mut dyn Write {
         &mut self.encoder
     }
@@ -95,13 +97,13 @@ impl<F: Write> ObjectWriter<F> {
         self.first
     }
 
-    /// Compressed bytes so far, but for what the compressor still holds and what it has not got yet.
+    /// Compressed bytes so far, without those in the buffers.
     pub fn bytes(&self) -> u64 {
         let out = self.encoder.get_ref().out();
         out.bytes + out.buffer.len() as u64
     }
 
-    /// Completes the object that will have this key.
+    /// Completes the object, which will have this key.
     ///
     /// # Errors
     /// Those of the file system.
@@ -155,7 +157,7 @@ impl<F: Write> Encoder<F> {
     }
 }
 
-/// The end of an object's name.
+/// The extension of an object's key.
 pub fn extension(format: Format, compression: config::Compression) -> &'static str {
     let ndjson = format == Format::Ndjson;
     match compression {
@@ -168,7 +170,7 @@ pub fn extension(format: Format, compression: config::Compression) -> &'static s
     }
 }
 
-/// The file behind the compressor.
+/// The file that the compressor writes to.
 struct Out<F> {
     file: F,
     buffer: Vec<u8>,
@@ -236,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_object_is_no_whole_one() {
+    fn a_truncated_object_is_rejected() {
         let dir = tempfile::tempdir().unwrap();
         for compression in [config::Compression::Gzip { level: 3 }, config::Compression::Zstd { level: 3 }] {
             let name = format!("object.{}", extension(Format::Ndjson, compression));

@@ -1,7 +1,7 @@
 //! Reload: reads the operator files again. A file that is rejected leaves the previous version active.
 //!
-//! Each resource has its series from the start: a rate over a series that appears with the first failure would miss
-//! that failure. `config_last_reload_successful` is for all of them together, as monitoring knows it from other servers.
+//! Each resource has its series from the start: `increase()` over a series that appears with the first failure would
+//! miss that failure. `config_last_reload_successful` is for all of them together.
 
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -17,10 +17,10 @@ use crate::{
     redirect::{Redirector, TrustedProxies},
     runtime::{PanicWatch, clock},
     session::Sessions,
-    spool::{FeedSpec, Opened, rollups},
+    spool::{FeedSpec, RecoveredSpool, SpoolBuilder, pack::source::RollupSource},
     stats::{
-        Live,
-        book::{Book, FileBook},
+        StatsHandle,
+        count_store::{CountStore, FileCountStore},
     },
     visitor,
 };
@@ -46,12 +46,12 @@ impl Pipeline {
         let panics = PanicWatch::default();
         let files = Arc::new(files);
         let trusted = TrustedProxies::new(&config.client_address)?;
-        let counts = config.stats.enabled.then(|| Live::new(&config.spool.dir));
-        let opened = open_spool(config, counts.as_ref(), &files.catalog, &metrics)?;
+        let counts = config.stats.enabled.then(|| StatsHandle::new(&config.spool.dir));
+        let recovered = open_spool(config, counts.as_ref(), &files.catalog, &metrics)?;
         metrics.open_accounts();
-        let outbox = opened.outbox();
+        let outbox = recovered.outbox();
         let (capture, inlets) =
-            Capture::open(&config.capture, config.listener_threads(), config.workers(), opened.known())?;
+            Capture::open(&config.capture, config.listener_threads(), config.workers(), recovered.ring_positions())?;
         metrics.capture.recovered.inc_by(capture.recovered());
         // After the rings: their folder is locked now.
         let (dir, now) = (&config.capture.dir, clock::unix_micros());
@@ -60,7 +60,7 @@ impl Pipeline {
         let feeds = config.feeds.iter().map(|feed| metrics.feed(&feed.name)).collect();
         let deliver = Deliver::start(&config.feeds, &outbox, feeds, &panics)?;
         let acks = capture.acks();
-        let (spool, batches) = opened.start(move |position| acks.ack(position), deliver.intake(), &panics)?;
+        let (spool, batches) = recovered.start(move |position| acks.ack(position), deliver.intake(), &panics)?;
         let shared = shared(config, &files, &sessions, &metrics);
         let enrich = Enrich::start(shared, inlets, &batches, &panics)?;
         let redirector = Redirector::new(
@@ -81,20 +81,22 @@ impl Pipeline {
 
 fn open_spool(
     config: &Config,
-    counts: Option<&Live>,
+    counts: Option<&StatsHandle>,
     catalog: &Arc<CatalogStore>,
     metrics: &Metrics,
-) -> Result<Opened, StartError> {
-    let book = counts.map(|live| -> Box<dyn Book> { Box::new(FileBook::new(live.clone(), (&config.stats).into())) });
+) -> Result<RecoveredSpool, StartError> {
+    let count_store = counts
+        .map(|stats| -> Box<dyn CountStore> { Box::new(FileCountStore::new(stats.clone(), (&config.stats).into())) });
     let pop = &config.edge.pop;
     let specs = config.feeds.iter().map(|feed| FeedSpec::new(feed, pop, metrics.spool.feed(&feed.name))).collect();
-    let mut opened = Opened::open(&config.spool, pop, specs, book, Arc::clone(&metrics.spool))?;
+    let builder = SpoolBuilder::new(&config.spool, pop, specs, Arc::clone(&metrics.spool));
+    let mut recovered = builder.counts(count_store).open()?;
     if let Some(counts) = counts {
         let catalog = Arc::clone(catalog);
         let owner = Arc::new(move |domain: &str, slashtag: &str| catalog.workspace_of(domain, slashtag));
-        opened.count_from(rollups::Source::new(counts.clone(), owner));
+        recovered.rollups_from(RollupSource::new(counts.clone(), owner));
     }
-    Ok(opened)
+    Ok(recovered)
 }
 
 fn shared(config: &Config, files: &OperatorFiles, sessions: &Arc<Sessions>, metrics: &Metrics) -> Shared {

@@ -1,11 +1,11 @@
-//! The disk as the spool sees it: a trait, so that a model of a disk that fails and loses its power can stand in.
+//! The disk as the spool sees it: a trait, so that tests can use a model of a disk that fails and loses its power.
 //!
-//! What the spool relies on, and nothing else:
+//! The spool relies on these guarantees, and on no others:
 //! - a file's bytes survive a loss of power once [`DiskFile::sync`] or [`Disk::sync_all`] has returned;
-//! - a new name does once its folder was synced;
-//! - a rename is atomic: afterwards the file has one of the two names, and syncing either folder makes it last, and
-//!   every earlier rename out of that folder with it (the metadata journals of ext4 and XFS, the trees of btrfs);
-//! - a sync that failed has lost what it should have written, and no later one brings it back.
+//! - a new name survives it once its folder was synced;
+//! - a rename is atomic: afterwards the file has one of the two names. Syncing either folder makes it durable, together
+//!   with every earlier rename out of that folder (metadata journals of ext4 and XFS, trees of btrfs);
+//! - a sync that failed has lost the bytes that it should have written, and no later sync restores them.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -17,37 +17,37 @@ use std::{
 
 /// A disk.
 pub trait Disk: Send + Sync {
-    /// A new, empty file that only this service can read; one of that name is emptied.
+    /// Creates an empty file that only this service can read. An existing file is emptied.
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
 
-    /// A file to add to; made if it is missing.
+    /// Opens a file to append to, and creates it if it is missing.
     fn append(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
 
-    /// A file to read.
+    /// Opens a file to read.
     fn open(&self, path: &Path) -> io::Result<Box<dyn ReadAt>>;
 
-    /// All files below a folder; none when there is no such folder.
-    fn files_below(&self, dir: &Path) -> io::Result<Vec<Found>>;
+    /// All files below a folder. Empty if the folder does not exist.
+    fn files_below(&self, dir: &Path) -> io::Result<Vec<FileEntry>>;
 
     /// Makes a folder, and those above it.
     fn make_dir(&self, dir: &Path) -> io::Result<()>;
 
-    /// Gives a file another name, in a folder that exists.
+    /// Renames a file. The target folder exists.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
-    /// Removes a folder and those above it, below `top`, as long as they are empty.
+    /// Removes a folder and those above it, below `top`, while they are empty.
     fn tidy(&self, dir: Option<&Path>, top: &Path);
 
-    /// Brings the names in a folder to the disk.
+    /// Syncs the names in a folder.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 
-    /// Brings everything to the disk, at about the cost of a single file.
+    /// Syncs all files, at about the cost of a single one.
     fn sync_all(&self) -> io::Result<()>;
 
-    /// Whether there is such a file.
+    /// Whether a file exists.
     fn exists(&self, path: &Path) -> io::Result<bool> {
         match self.open(path) {
             Ok(_) => Ok(true),
@@ -56,7 +56,7 @@ pub trait Disk: Send + Sync {
         }
     }
 
-    /// The whole of a small file.
+    /// The content of a small file.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         let file = self.open(path)?;
         let mut bytes = vec![0; file.bytes()? as usize];
@@ -74,10 +74,10 @@ pub trait Disk: Send + Sync {
 
 /// A file that is written from its beginning to its end.
 pub trait DiskFile: Write + Send {
-    /// Brings the bytes to the disk.
+    /// Syncs the bytes.
     fn sync(&mut self) -> io::Result<()>;
 
-    /// Gives back what lies behind the first `bytes`.
+    /// Truncates the file to `bytes`.
     fn cut(&mut self, bytes: u64) -> io::Result<()>;
 }
 
@@ -90,22 +90,24 @@ pub trait ReadAt: Send {
     fn bytes(&self) -> io::Result<u64>;
 }
 
-/// A file that was found.
+/// A file in a listing.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Found {
+pub struct FileEntry {
     pub path: PathBuf,
     pub bytes: u64,
-    /// When it was written last, in seconds since the Unix epoch.
+    /// Time of the last write, in seconds since the Unix epoch.
     pub modified: u64,
 }
 
 /// The real disk below one folder.
 pub struct RealDisk {
-    /// Held open so that a failed write-back since the start is reported to us ([`Disk::sync_all`]).
+    /// Kept open so that [`Disk::sync_all`] reports every write-back that has failed since the start.
     root: File,
 }
 
 impl RealDisk {
+    /// The disk of this folder.
+    ///
     /// # Errors
     /// When the folder cannot be opened.
     pub fn new(root: &Path) -> io::Result<Self> {
@@ -127,7 +129,7 @@ impl Disk for RealDisk {
         Ok(Box::new(File::open(path)?))
     }
 
-    fn files_below(&self, dir: &Path) -> io::Result<Vec<Found>> {
+    fn files_below(&self, dir: &Path) -> io::Result<Vec<FileEntry>> {
         let mut found = Vec::new();
         let mut folders = vec![dir.to_path_buf()];
         while let Some(folder) = folders.pop() {
@@ -142,10 +144,10 @@ impl Disk for RealDisk {
                     folders.push(entry.path());
                     continue;
                 }
-                // What vanishes meanwhile was delivered.
+                // A file that vanishes meanwhile was delivered.
                 let Ok(metadata) = entry.metadata() else { continue };
                 let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-                found.push(Found {
+                found.push(FileEntry {
                     path: entry.path(),
                     bytes: metadata.len(),
                     modified: modified.map_or(0, |age| age.as_secs()),

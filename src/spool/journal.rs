@@ -1,21 +1,26 @@
-//! The journal: events on the disk, in the order in which the workers made them, until every feed has its part.
+//! The journal: events on the disk, in the order in which the workers made them, until every feed has them in an
+//! object.
 //!
 //! ```text
-//! {dir}/journal/{number}.journal        segments; their frames are described in `frame`
+//! {dir}/journal/{number}.journal        segments ([`segment`]) of frames ([`frame`])
 //! ```
-//! One thread owns it. It gathers events into a group, and every [`Setup::sync_interval`] it writes the group, brings it
-//! to the disk with one fsync for all, and only then lets go of the clicks in the rings. So a click is in a ring, in
-//! the journal, or in both, and each frame says which click of which ring it is: after a crash, what the journal
-//! holds is skipped in the rings.
+//! One thread owns it. It gathers events into a group. Every [`Setup::sync_interval`] it writes the group, syncs it
+//! with one fsync for all, and only then releases the clicks in the rings. So a click is in a ring, in the journal, or
+//! in both. Each frame names its click's ring and position: after a crash, clicks that the journal holds are skipped in
+//! the rings ([`reader`]).
 //!
-//! A write or an fsync that failed is never repeated: the segment is abandoned at the last group that reached the
-//! disk, and the group is written anew into the next segment, whose header says where the abandoned one ends (`cuts`).
-//! While the disk does not take it, the group waits, the workers wait for the journal, and the rings fill up.
+//! A write or an fsync that failed is never repeated: the segment is abandoned at the end of the last group that was
+//! synced, and the group is written again into the next segment, whose header states where the abandoned one ends
+//! (`cuts`). While the disk does not take it, the group waits, the workers wait for the journal, and the rings fill up.
+
+pub mod frame;
+pub mod reader;
+pub mod segment;
 
 use std::{
     collections::HashMap,
     io,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -24,11 +29,11 @@ use std::{
 };
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-use serde::{Deserialize, Serialize};
+
+pub use segment::{Header, Run, Span, Synced, segment_number, segment_path};
 
 use super::{
     disk::{Disk, DiskFile},
-    frame,
     metrics::SpoolMetrics,
 };
 use crate::{
@@ -40,67 +45,30 @@ use crate::{
 /// A group is committed early when it has grown to this many bytes.
 const GROUP_BYTES: usize = 4 << 20;
 
-/// A segment is followed by the next one when it has grown to this many bytes.
+/// A segment that has grown to this many bytes is closed, and the next one is begun.
 const SEGMENT_BYTES: u64 = 64 << 20;
 
-/// Events of one feed and hour that lie one behind the other in a segment. Events of others may lie between them.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Run {
-    pub segment: u64,
-    pub start: u64,
-    pub end: u64,
-    /// The hour of the clicks.
-    pub hour: Hour,
-    pub events: u64,
-}
-
-/// A part of a segment in which events with tallies lie, among others.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Span {
-    pub segment: u64,
-    pub start: u64,
-    pub end: u64,
-    /// How many have a tally.
-    pub tallies: u64,
-}
-
-/// Events that have reached the disk.
-pub struct Synced {
-    /// By feed.
-    pub runs: Vec<(u16, Run)>,
-    /// All of them; its end is the segment's length with them.
-    pub span: Span,
-}
-
-/// What a segment's header says.
-#[derive(Debug, Default, Deserialize, Serialize)]
-pub struct Header {
-    /// The feeds that frames name by their position here.
-    pub feeds: Vec<String>,
-    /// Earlier segments that were abandoned, and up to which offset they count.
-    pub cuts: Vec<(u64, u64)>,
-}
-
-/// What the journal is made with.
+/// What the journal needs.
 pub struct Setup {
     pub dir: PathBuf,
     pub disk: Arc<dyn Disk>,
     /// In the order of the configuration.
     pub feeds: Vec<String>,
-    /// Number of the first segment; none of it or above may be there.
+    /// Number of the first segment. No segment with this number or above exists.
     pub first: u64,
     pub max_bytes: u64,
     pub sync_interval: Duration,
-    /// Bytes of all segments, which whoever removes them subtracts from.
+    /// Bytes of all segments. The packer subtracts those that it removes.
     pub size: Arc<AtomicU64>,
     pub retry: RetryUntil,
     pub metrics: Arc<SpoolMetrics>,
-    /// Becomes true when everything is on the disk and let go of in the rings, and nothing more will come.
+    /// Becomes true when all events are on the disk, their clicks are released, and no more will come.
     pub ended: Arc<AtomicBool>,
-    /// Is told what the journal holds of the rings.
+    /// Called with the position in a ring up to which the journal holds its clicks.
     pub release: Box<dyn FnMut(RingPosition) + Send>,
 }
 
+/// The journal's writer.
 pub struct Journal {
     setup: Setup,
     segment: Option<Segment>,
@@ -113,9 +81,9 @@ pub struct Journal {
 struct Segment {
     number: u64,
     file: Box<dyn DiskFile>,
-    /// Bytes that have reached the disk.
+    /// Bytes that are synced.
     bytes: u64,
-    /// Bytes of its header.
+    /// Bytes of the header.
     header: u64,
 }
 
@@ -126,22 +94,12 @@ struct Group {
     clicks: u64,
     /// Clicks that have a tally.
     tallies: u64,
-    /// Offsets count from the group's beginning.
+    /// Offsets are relative to the start of the group.
     runs: Vec<(u16, Run)>,
     /// The last run of each feed.
     last: HashMap<u16, usize>,
     ring_positions: HashMap<u64, u64>,
     began: Option<Instant>,
-}
-
-/// Path of a segment.
-pub fn segment_path(dir: &Path, number: u64) -> PathBuf {
-    dir.join(format!("{number:010}.journal"))
-}
-
-/// The number of a segment, by its path.
-pub fn segment_number(path: &Path) -> Option<u64> {
-    path.file_name()?.to_str()?.strip_suffix(".journal")?.parse().ok()
 }
 
 impl Journal {
@@ -150,7 +108,7 @@ impl Journal {
         Self { setup, segment: None, next, cuts: Vec::new(), group: Group::default(), synced }
     }
 
-    /// Takes batches until their senders are gone. When the disk has not taken a group until the deadline, its clicks
+    /// Writes batches until all senders are dropped. When the disk has not taken a group by the deadline, its clicks
     /// stay in the rings.
     pub fn run(mut self, batches: &Receiver<Batch>) {
         loop {
@@ -163,8 +121,8 @@ impl Journal {
             if (due || ended)
                 && let Err(error) = self.commit()
             {
-                tracing::error!(%error, "the journal cannot be written; its clicks wait in memory for the next start");
-                // The workers hand over what they have, and nothing is released.
+                tracing::error!(%error, "journal not written; its clicks wait in memory for the next start");
+                // The workers hand over their events, and no click is released.
                 return for _ in batches {};
             }
             if ended {
@@ -179,10 +137,10 @@ impl Journal {
         self.group.frames.len() >= GROUP_BYTES
     }
 
-    /// Brings the group to the disk and lets go of its clicks.
+    /// Writes and syncs the group, and releases its clicks.
     ///
     /// # Errors
-    /// When the disk has not taken it until the deadline.
+    /// When the disk has not taken it by the deadline.
     pub(super) fn commit(&mut self) -> io::Result<()> {
         let clicks = std::mem::take(&mut self.group.clicks);
         if !self.group.frames.is_empty() {
@@ -201,7 +159,10 @@ impl Journal {
     fn write(&mut self) -> io::Result<()> {
         let size = self.setup.size.load(Ordering::Acquire);
         if size + self.group.frames.len() as u64 > self.setup.max_bytes {
-            return Err(io::Error::new(io::ErrorKind::QuotaExceeded, "the journal is as large as it may be"));
+            return Err(io::Error::new(
+                io::ErrorKind::QuotaExceeded,
+                "the journal has reached spool.journal_max_bytes",
+            ));
         }
         let limit = SEGMENT_BYTES.min(self.setup.max_bytes / 8);
         if self.segment.as_ref().is_some_and(|segment| segment.bytes >= limit) {
@@ -228,28 +189,28 @@ impl Journal {
         Ok(())
     }
 
-    /// Leaves a segment at the end of what has reached the disk.
+    /// Abandons a segment at the end of what is synced.
     fn abandon(&mut self, mut segment: Segment, error: &io::Error) {
         let (number, valid) = (segment.number, segment.bytes);
         self.cuts.push((number, valid));
         if valid > segment.header {
-            // On a full disk its room is wanted; if this fails, too, the cut says what counts.
+            // A full disk needs the space. If this fails, too, the next header's cut marks the end.
             let _ = segment.file.cut(valid);
-            tracing::error!(%error, segment = number, valid, "a segment of the journal is abandoned");
+            tracing::error!(%error, segment = number, valid, "journal segment abandoned");
         } else if self.setup.disk.remove(&segment_path(&self.setup.dir, number)).is_ok() {
-            // It holds no event, and nobody else knows it.
+            // It holds no event, and no other part of the spool knows it.
             self.setup.size.fetch_sub(segment.header, Ordering::AcqRel);
         }
     }
 
-    /// Begins the next segment: what is on the disk when this returns is its header alone.
+    /// Begins the next segment. When this returns, its header is on the disk.
     fn begin(&mut self) -> io::Result<Segment> {
         let number = self.next;
         let path = segment_path(&self.setup.dir, number);
         let header = Header { feeds: self.setup.feeds.clone(), cuts: self.cuts.clone() };
         let json = serde_json::to_vec(&header)?;
         let mut bytes = Vec::new();
-        // Twice: without it, nobody knows which feeds the segment's events go to.
+        // Twice: without a header, the feeds of the segment's events are unknown.
         frame::write_header(&mut bytes, &json);
         frame::write_header(&mut bytes, &json);
         let begun = self.setup.disk.create(&path).and_then(|mut file| {
@@ -266,7 +227,7 @@ impl Journal {
                 Ok(Segment { number, file, bytes: header, header })
             }
             Err(error) => {
-                // It holds no event. The next try empties it, if it is there.
+                // It holds no event. If it remains, the next attempt empties it.
                 let _ = self.setup.disk.remove(&path);
                 Err(error)
             }
@@ -318,31 +279,5 @@ impl Group {
             run.end += base;
         }
         runs
-    }
-}
-
-impl Span {
-    /// Adds a later part of the same segment. False when it is of another.
-    pub fn extend(&mut self, next: &Self) -> bool {
-        let same = self.segment == next.segment;
-        if same {
-            self.end = next.end;
-            self.tallies += next.tallies;
-        }
-        same
-    }
-}
-
-impl Run {
-    /// Adds a run that follows directly, or, if it may be `loose`, one with other feeds' events between them. False when
-    /// it is neither.
-    pub fn extend(&mut self, next: &Run, loose: bool) -> bool {
-        let near = self.end == next.start || (loose && self.end < next.start);
-        let follows = self.segment == next.segment && near && self.hour == next.hour;
-        if follows {
-            self.end = next.end;
-            self.events += next.events;
-        }
-        follows
     }
 }

@@ -1,7 +1,12 @@
-//! The outbox: finished objects that wait for delivery, as plain files that an operator can look at, count, or copy.
+//! The outbox: finished objects that wait for delivery, as plain files that an operator can read, count, or copy.
 //!
-//! A delivered object is kept for a while in `delivered/{hour of the delivery}/{feed}/{key}`, so that an operator can
-//! send it again. Those copies make way, oldest hour first, when they are old or the spool needs the room.
+//! ```text
+//! {dir}/outbox/{feed}/{key}                                  waits for delivery
+//! {dir}/delivered/{hour of the delivery}/{feed}/{key}        delivered, kept for `spool.retain_secs`
+//! {dir}/quarantine/{feed}/{key}                              damaged
+//! ```
+//! Delivered objects are kept so that an operator can replay them. They are removed, oldest hour first, when they are
+//! old or the spool needs the space.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -13,7 +18,7 @@ use std::{
     },
 };
 
-use super::disk::{Disk, Found};
+use super::disk::{Disk, FileEntry};
 use crate::{
     object::{ManifestKey, Object, ObjectKey, ObjectKind, RollupKey, Summary},
     runtime::{Hour, clock},
@@ -26,14 +31,14 @@ pub struct Outbox {
     max_bytes: u64,
     retain_secs: u64,
     bytes: AtomicU64,
-    /// Bytes of what was delivered, by hour of the delivery.
+    /// Bytes of delivered objects that are kept, by hour of the delivery.
     delivered: Mutex<BTreeMap<Hour, u64>>,
-    /// What is known of objects that an earlier process has made, by feed and key.
-    known: Mutex<HashMap<(String, String), Summary>>,
+    /// Recorded summaries of objects that an earlier process has made, by feed and key.
+    summaries: Mutex<HashMap<(String, String), Summary>>,
 }
 
 impl Outbox {
-    /// Measures what is in the outbox, and what was kept of what was delivered.
+    /// Opens the outbox, and measures the objects that wait and those that are kept.
     ///
     /// # Errors
     /// Those of the file system.
@@ -52,31 +57,31 @@ impl Outbox {
             retain_secs,
             bytes: AtomicU64::new(bytes),
             delivered: Mutex::new(delivered),
-            known: Mutex::default(),
+            summaries: Mutex::default(),
         })
     }
 
-    /// Bytes that all objects that wait take on the disk.
+    /// Disk space of all objects that wait, in bytes.
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Bytes that may wait.
+    /// Limit of [`Outbox::bytes`].
     pub fn max_bytes(&self) -> u64 {
         self.max_bytes
     }
 
-    /// Whether as much waits as may wait.
+    /// Whether the limit is reached.
     pub fn is_full(&self) -> bool {
         self.bytes() >= self.max_bytes
     }
 
-    /// Where an object lies.
+    /// Path of an object.
     pub fn path(&self, feed: &str, key: &str) -> PathBuf {
         self.dir.join("outbox").join(feed).join(key)
     }
 
-    /// Moves a finished file in. Doing it again does no harm.
+    /// Moves a finished file in. It can be repeated.
     ///
     /// # Errors
     /// Those of the file system.
@@ -89,16 +94,16 @@ impl Outbox {
             Err(error) => return Err(error),
         }
         self.bytes.fetch_add(on_disk(object.bytes), Ordering::Relaxed);
-        tracing::debug!(feed, key = object.key, bytes = object.bytes, "finished an object");
+        tracing::debug!(feed, key = object.key, bytes = object.bytes, "object finished");
         Ok(())
     }
 
-    /// Notes what is recorded of an object that [`Outbox::waiting`] will find.
-    pub fn know(&self, feed: &str, key: &str, summary: Summary) {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert((feed.into(), key.into()), summary);
+    /// Sets the recorded summary of an object, for [`Outbox::waiting`].
+    pub fn restore_summary(&self, feed: &str, key: &str, summary: Summary) {
+        self.summaries.lock().unwrap_or_else(PoisonError::into_inner).insert((feed.into(), key.into()), summary);
     }
 
-    /// Feeds and keys of everything that waits.
+    /// Feeds and keys of all objects that wait.
     ///
     /// # Errors
     /// Those of the file system.
@@ -108,22 +113,21 @@ impl Outbox {
         Ok(files.iter().filter_map(|file| feed_and_key(&outbox, &file.path)).collect())
     }
 
-    /// The objects of a feed that wait, in the order in which they were made. Files that are no objects of ours stay
-    /// where they are.
+    /// The objects of a feed that wait, in the order in which they were made. Other files are ignored.
     ///
     /// # Errors
     /// Those of the file system.
     pub fn waiting(&self, feed: &str) -> io::Result<Vec<Object>> {
         let dir = self.dir.join("outbox").join(feed);
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut summaries = self.summaries.lock().unwrap_or_else(PoisonError::into_inner);
         let mut objects = Vec::new();
-        for Found { path, bytes, modified } in self.disk.files_below(&dir)? {
+        for FileEntry { path, bytes, modified } in self.disk.files_below(&dir)? {
             let key = path.strip_prefix(&dir).unwrap_or(&path).to_string_lossy().into_owned();
             let Some(kind) = ObjectKind::of(&key) else {
-                tracing::warn!(path = %path.display(), "a foreign file in the outbox is left alone");
+                tracing::warn!(path = %path.display(), "unknown file in the outbox ignored");
                 continue;
             };
-            let summary = known.remove(&(feed.to_owned(), key.clone()));
+            let summary = summaries.remove(&(feed.to_owned(), key.clone()));
             objects.push(Object { key, path, bytes, kind, summary, finished_at: modified });
         }
         objects.sort_by_cached_key(|object| {
@@ -132,7 +136,7 @@ impl Outbox {
         Ok(objects)
     }
 
-    /// Takes a delivered object out. After a loss of power it may be there again, and is sent again under its key.
+    /// Removes a delivered object. After a loss of power it may reappear, and is sent again under the same key.
     ///
     /// # Errors
     /// Those of the file system.
@@ -148,7 +152,7 @@ impl Outbox {
                     let mut delivered = self.delivered.lock().unwrap_or_else(PoisonError::into_inner);
                     *delivered.entry(hour).or_default() += on_disk(object.bytes);
                 } else {
-                    // A full disk has no room for a folder, either.
+                    // A full disk has no space for a folder, either.
                     self.disk.remove(&object.path)?;
                 }
             }
@@ -158,7 +162,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// Removes what was delivered long ago, or for which there is no room.
+    /// Removes delivered objects that are old, or for which there is no space.
     pub fn purge_delivered(&self) {
         let now = clock::unix_secs();
         loop {
@@ -174,7 +178,7 @@ impl Outbox {
         }
     }
 
-    /// Removes the oldest hour of what was delivered, because the disk is full.
+    /// Removes the oldest hour of delivered objects, because the disk is full.
     pub fn make_room(&self) {
         let oldest = self.delivered.lock().unwrap_or_else(PoisonError::into_inner).keys().next().copied();
         if let Some(hour) = oldest {
@@ -193,17 +197,17 @@ impl Outbox {
             })
         });
         match removed {
-            Ok(()) => tracing::info!(%hour, "removed what was delivered and kept"),
-            Err(error) => tracing::warn!(%hour, %error, "cannot remove what was delivered and kept"),
+            Ok(()) => tracing::info!(%hour, "kept objects removed"),
+            Err(error) => tracing::warn!(%hour, %error, "cannot remove kept objects"),
         }
     }
 
-    /// Counts an object no more that somebody else took out.
+    /// Stops counting an object that was removed in another way.
     pub fn forget(&self, object: &Object) {
         self.bytes.fetch_sub(on_disk(object.bytes).min(self.bytes()), Ordering::Relaxed);
     }
 
-    /// Moves a damaged object aside, so that it delays no other; somebody must look at it. Returns where it went.
+    /// Moves a damaged object aside, so that it delays no other. The operator must inspect it. Returns its new path.
     ///
     /// # Errors
     /// Those of the file system.
@@ -217,7 +221,7 @@ impl Outbox {
 
     fn move_to(&self, from: &Path, to: &Path) -> io::Result<()> {
         let dir = to.parent().unwrap_or(&self.dir);
-        // Delivery removes empty folders: ours may vanish between the making and the move.
+        // Delivery removes empty folders: this one may vanish before the move.
         for _ in 0..3 {
             self.disk.make_dir(dir)?;
             match self.disk.rename(from, to) {
@@ -229,18 +233,18 @@ impl Outbox {
     }
 }
 
-/// What a file of so many bytes takes on the disk: many small ones take more than they hold.
+/// Disk space of a file with this many bytes: small files take more than they hold.
 fn on_disk(bytes: u64) -> u64 {
     bytes.next_multiple_of(4_096)
 }
 
-/// The number in a key.
+/// The object's number in a key.
 pub fn seq_of(key: &str) -> Option<u64> {
     let name = key.rsplit_once('/').map_or(key, |(_, name)| name);
     name.split('.').next()?.rsplit_once('-')?.1.parse().ok()
 }
 
-/// The hour of the clicks in an object, by its key.
+/// The hour of the clicks in an object, from its key.
 pub fn hour_of(key: &str) -> Option<Hour> {
     let events = ObjectKey::parse(key).map(|key| key.hour);
     let manifest = || ManifestKey::parse(key).map(|key| key.hour);

@@ -1,24 +1,33 @@
-//! Records: what is known of each object that was made, so that its hour's manifest can list it, and its rollup follow.
+//! Records: what is known of each object that was made, for the manifest and the rollup of its hour.
 //!
-//! The files `{dir}/records/2026-11-23T09.{part}.records` have a line for each object, manifest and rollup of that hour,
-//! of all feeds. The lines of the last round stand in the spool's state as well; they are written here after the round
-//! was committed, and come from there again at the next start. Each process writes parts of its own, and begins
-//! another one when a sync has failed: what such a file shows may not be on the disk. Each line is a CRC32C in hex, a
-//! space, and JSON.
+//! ```text
+//! {dir}/records/2026-11-23T09.{part}.records    a line for each object, manifest and rollup of that hour, of all feeds
+//! line                                          CRC32C of the JSON in hex, a space, JSON ([`Record`])
+//! ```
+//! The records of the last round are also in the spool's state: they are written here after the round was committed,
+//! and once more by the next start. Each process writes parts of its own, and begins another part when a sync has
+//! failed, because the bytes of that file may not be on the disk.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     io::{self, Write},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
 
 use super::disk::Disk;
 use crate::{
-    object::{ObjectKind, reader::Summary},
+    object::{ManifestKey, ObjectKey, ObjectKind, RollupKey, Summary},
     runtime::Hour,
 };
+
+/// Time that late objects are collected for, before the next version of a manifest or a rollup includes them.
+pub const LATE: Duration = Duration::from_secs(60);
+
+/// Hours for which records are kept. A manifest of objects that come later lists those alone.
+pub const KEPT_HOURS: u64 = 48;
 
 /// An object, a manifest or a rollup that was made.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -27,22 +36,23 @@ pub struct Record {
     /// The hour of the clicks.
     pub hour: Hour,
     pub key: String,
-    /// The feed's number of this object; of a manifest, that of the last object that it lists.
+    /// The object's number within its feed; for a manifest, that of the last object that it lists.
     pub seq: u64,
     pub events: u64,
     pub bytes: u64,
     pub sha256: String,
     pub first: String,
     pub last: String,
-    /// Of a manifest: its version. Its `events` are 0.
+    /// The version of a manifest. Its `events` are 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest: Option<u32>,
-    /// Of a rollup: its version. Its `seq` and its `events` are 0.
+    /// The version of a rollup. Its `seq` and its `events` are 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollup: Option<u32>,
 }
 
 impl Record {
+    /// What the object holds.
     pub fn kind(&self) -> ObjectKind {
         match (self.manifest, self.rollup) {
             (Some(_), _) => ObjectKind::Manifest,
@@ -61,6 +71,15 @@ impl Record {
         format!("{}.{}.{:08}{end}", self.feed, self.hour, self.seq)
     }
 
+    /// Whether the object was made under these names of a feed and an edge.
+    pub fn belongs_to(&self, feed: &str, pop: &str) -> bool {
+        let series = ObjectKey::parse(&self.key).map(|key| key.series);
+        let series = series.or_else(|| ManifestKey::parse(&self.key).map(|key| key.series));
+        let series = series.or_else(|| RollupKey::parse(&self.key).map(|key| key.series));
+        series.and_then(|series| series.strip_prefix(feed)?.strip_prefix('-')) == Some(pop)
+    }
+
+    /// The summary of the object's content.
     pub fn summary(&self) -> Summary {
         Summary {
             events: self.events,
@@ -74,11 +93,13 @@ impl Record {
 /// The files of a spool's records.
 pub struct Records {
     dir: PathBuf,
-    /// The part that is written.
+    /// The part that this process writes.
     part: u32,
 }
 
 impl Records {
+    /// Opens the records of a spool.
+    ///
     /// # Errors
     /// Those of the file system.
     pub fn open(disk: &dyn Disk, spool: &Path) -> io::Result<Self> {
@@ -97,7 +118,7 @@ impl Records {
         Ok(hours)
     }
 
-    /// The records of an hour. Lines that a crash has cut are left out: they stand in the state.
+    /// The records of an hour. Lines that a crash has cut are left out: the state has them.
     ///
     /// # Errors
     /// Those of the file system.
@@ -116,14 +137,14 @@ impl Records {
         Ok(records)
     }
 
-    /// Adds records, each to its hour, and brings them to the disk.
+    /// Adds records, each to its hour, and syncs them.
     ///
     /// # Errors
-    /// Those of the file system; doing it again does no harm.
+    /// Those of the file system. It can be repeated: duplicates are ignored.
     pub fn add(&mut self, disk: &dyn Disk, records: &[Record]) -> io::Result<()> {
         let mut by_hour: HashMap<Hour, Vec<u8>> = HashMap::new();
         for record in records {
-            // What a crash has cut must not run into the new line.
+            // Ends a line that a crash has cut.
             let text = by_hour.entry(record.hour).or_insert_with(|| vec![b'\n']);
             let json = serde_json::to_string(record)?;
             writeln!(text, "{:08x} {json}", crc32c::crc32c(json.as_bytes()))?;
@@ -160,7 +181,7 @@ impl Records {
     }
 }
 
-/// Reads a line. `None` when it is not whole.
+/// Parses a line. `None` when it is cut or damaged.
 fn parse(line: &[u8]) -> Option<Record> {
     let (crc, json) = line.split_at_checked(9)?;
     let whole = crc == format!("{:08x} ", crc32c::crc32c(json)).as_bytes();

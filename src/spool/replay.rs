@@ -1,9 +1,9 @@
-//! Sends events again that were delivered before: a time range of a feed, in new objects under new keys.
+//! Replays events that were delivered before, for the operator: a time range of a feed, in new objects under new keys.
 //!
-//! The objects are made in `{spool}/replay/.making-{id}/`, which then becomes `{spool}/replay/{feed}/replay/{id}/` with
-//! one rename: all of them are sent, or none. The process that owns the spool, or the next one, takes them up there.
-//! Their keys say what they are: `replay/{id}/dt=2026-11-23/hour=09/{feed}-{pop}-{first}-{seq}.ndjson.gz`, and they are
-//! in no manifest. The events have the ids that they had.
+//! The objects are made in `{spool}/replay/.making-{id}/`. One rename moves all of them, or none, to
+//! `{spool}/replay/{feed}/replay/{id}/`. There, the process that owns the spool, or the next one, takes them up. Their
+//! keys are `replay/{id}/dt=2026-11-23/hour=09/{feed}-{pop}-{first}-{seq}.ndjson.gz`. No manifest lists them. The
+//! events keep their ids.
 
 use std::{
     fs, io,
@@ -14,7 +14,7 @@ use std::{
 
 use super::{
     disk::{Disk, DiskFile},
-    survey::{ObjectFile, ReadError},
+    stored::{ReadError, StoredObject},
 };
 use crate::{
     click::EventId,
@@ -23,21 +23,21 @@ use crate::{
         REPLAY, object_key,
         writer::{ObjectWriter, extension},
     },
-    runtime::Hour,
+    runtime::{Class, Classified, Hour},
 };
 
-/// What is sent again, and how.
+/// What is replayed, and how.
 pub struct Replay<'a> {
     pub spool: &'a Path,
     pub pop: &'a str,
     pub feed: &'a config::Feed,
-    /// Tells this replay from others: `20261124T091500Z`.
+    /// Unique name of the replay, such as `20261124T091500Z`.
     pub id: &'a str,
-    /// Of which time, in milliseconds since the Unix epoch.
+    /// Time range of the clicks, in milliseconds since the Unix epoch.
     pub time: Range<u64>,
 }
 
-/// What came of it.
+/// Result of a replay.
 #[derive(Debug, Default, serde::Serialize)]
 pub struct Replayed {
     pub id: String,
@@ -45,7 +45,7 @@ pub struct Replayed {
     pub keys: Vec<String>,
 }
 
-/// Why nothing was sent.
+/// Why no event is replayed.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
     #[error("{path}: {source}; move it away, or leave out its hour")]
@@ -58,7 +58,16 @@ pub enum ReplayError {
     Io(#[from] io::Error),
 }
 
-struct Making<'a> {
+impl Classified for ReplayError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Object { source, .. } => source.class(),
+            Self::Io(error) => Class::of_io(error),
+        }
+    }
+}
+
+struct ReplayWriter<'a> {
     disk: &'a dyn Disk,
     replay: &'a Replay<'a>,
     dir: PathBuf,
@@ -68,24 +77,24 @@ struct Making<'a> {
 }
 
 impl Replay<'_> {
-    /// Makes the objects of the events in these, which are sorted by hour, and sends them.
+    /// Replays the events of these objects, which are sorted by hour.
     ///
     /// # Errors
-    /// When an object is not whole, or the spool cannot be written; then nothing is sent.
-    pub fn run(&self, disk: &dyn Disk, objects: &[ObjectFile]) -> Result<Replayed, ReplayError> {
+    /// When an object is damaged, or the spool cannot be written. Then no event is replayed.
+    pub fn run(&self, disk: &dyn Disk, objects: &[StoredObject]) -> Result<Replayed, ReplayError> {
         let dir = self.spool.join("replay").join(format!(".making-{}", self.id));
-        let mut making = Making { disk, replay: self, dir, open: None, keys: Vec::new(), events: 0 };
-        let made = making.make(objects).and_then(|()| Ok(making.hand_over()?));
-        if made.is_err() || making.events == 0 {
-            let _ = fs::remove_dir_all(&making.dir);
+        let mut writer = ReplayWriter { disk, replay: self, dir, open: None, keys: Vec::new(), events: 0 };
+        let written = writer.write(objects).and_then(|()| Ok(writer.hand_over()?));
+        if written.is_err() || writer.events == 0 {
+            let _ = fs::remove_dir_all(&writer.dir);
         }
-        made?;
-        Ok(Replayed { id: self.id.to_owned(), events: making.events, keys: making.keys })
+        written?;
+        Ok(Replayed { id: self.id.to_owned(), events: writer.events, keys: writer.keys })
     }
 }
 
-impl Making<'_> {
-    fn make(&mut self, objects: &[ObjectFile]) -> Result<(), ReplayError> {
+impl ReplayWriter<'_> {
+    fn write(&mut self, objects: &[StoredObject]) -> Result<(), ReplayError> {
         self.make_dir(&self.dir)?;
         let time = self.replay.time.clone();
         for object in objects.iter().filter(|object| object.may_hold(&time)) {
@@ -123,7 +132,7 @@ impl Making<'_> {
         writer.add(id, event)
     }
 
-    /// The open object: its name follows from its first event.
+    /// Path of the open object. Its key follows from its first event.
     fn unnamed(&self) -> PathBuf {
         self.dir.join("object")
     }
@@ -140,7 +149,7 @@ impl Making<'_> {
         let path = self.dir.join(below);
         self.make_dir(path.parent().unwrap_or(&self.dir))?;
         self.disk.rename(&self.unnamed(), &path)?;
-        self.give_away(&path);
+        self.give_to_owner(&path);
         self.keys.push(key);
         Ok(())
     }
@@ -151,7 +160,7 @@ impl Making<'_> {
         }
         let replay = self.replay;
         let ready = replay.spool.join("replay").join(&replay.feed.name).join(REPLAY);
-        // Whoever takes objects up removes empty folders: ours may vanish between the making and the move.
+        // A running process removes empty folders: this one may vanish before the move.
         for _ in 0..3 {
             self.make_dir(&ready)?;
             match self.disk.rename(&self.dir, &ready.join(replay.id)) {
@@ -166,13 +175,13 @@ impl Making<'_> {
     fn make_dir(&self, dir: &Path) -> io::Result<()> {
         self.disk.make_dir(dir)?;
         let top = self.replay.spool.join("replay");
-        dir.ancestors().take_while(|folder| folder.starts_with(&top)).for_each(|folder| self.give_away(folder));
+        dir.ancestors().take_while(|folder| folder.starts_with(&top)).for_each(|folder| self.give_to_owner(folder));
         Ok(())
     }
 
-    /// Gives something to the owner of the spool: root may run this, and the service reads it as somebody else.
-    /// Anybody else owns it already. A link that somebody put there is given away itself, not what it leads to.
-    fn give_away(&self, path: &Path) {
+    /// Changes the owner to that of the spool: root may run this, and the service runs as another user. Without root,
+    /// it has that owner already. A symbolic link is changed itself, not its target.
+    fn give_to_owner(&self, path: &Path) {
         if let Ok(owner) = fs::metadata(self.replay.spool) {
             let _ = lchown(path, Some(owner.uid()), Some(owner.gid()));
         }

@@ -1,14 +1,13 @@
-//! The spool's state: how far each feed's part of the journal has been packed into objects, and the objects of the
-//! last round.
+//! The state of the spool: how far the journal is packed into objects for each feed, and the objects of the last round.
 //!
-//! `{dir}/state` is replaced as a whole by a rename, and that rename commits a round of packing: all of its objects
-//! come to be with it, and the journal up to their ends is packed. A crash before it leaves nothing but files in
-//! `build/` that nobody knows; after it, the next start moves the objects into the outbox that are not there yet.
+//! `{dir}/state` is replaced as a whole by a rename. That rename commits a round of packing: all of its objects exist
+//! from then on, and the journal up to their ends is packed. A crash before it leaves only files in `build/` that no
+//! state names. After a crash behind it, the next start moves the objects that are still in `build/` into the outbox.
 //! ```json
 //! {"crc":"9ae0daaf","state":{"round":12,"feeds":{"brand":{"packed":[3,81920],"seq":17}},"objects":[]}}
 //! ```
-//! `packed` is a segment's number and an offset in it: everything of the feed before it is in objects. `seq` is the
-//! number of the feed's next object.
+//! `packed` is the number of a segment and an offset in it: all events of the feed before it are in objects. `seq` is
+//! the number of the feed's next object. `crc` is the CRC32C of the text of `state`, in hex.
 
 use std::{
     collections::BTreeMap,
@@ -21,20 +20,20 @@ use serde_json::value::RawValue;
 
 use super::{disk::Disk, record::Record};
 
-/// A place in the journal: a segment's number, and an offset in it.
+/// A position in the journal: the number of a segment, and an offset in it.
 pub type Position = (u64, u64);
 
 /// See the module.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct State {
-    /// Rounds that were committed.
+    /// Number of committed rounds.
     pub round: u64,
     pub feeds: BTreeMap<String, FeedState>,
     /// The objects of the last round.
     pub objects: Vec<Record>,
 }
 
-/// What the state knows of a feed.
+/// The state of a feed.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct FeedState {
     pub packed: Position,
@@ -55,10 +54,10 @@ struct Sealed<'a> {
 }
 
 impl State {
-    /// Reads the state of a spool; a new one where there is none.
+    /// Reads the state of a spool. A spool without one gets the default.
     ///
     /// # Errors
-    /// When it cannot be read, or is damaged: then nobody knows what was delivered, and somebody must decide.
+    /// When it cannot be read, or is damaged: then it is unknown what was delivered, and the operator must decide.
     pub fn load(disk: &dyn Disk, dir: &Path) -> io::Result<Self> {
         let bytes = match disk.read(&dir.join("state")) {
             Ok(bytes) => bytes,
@@ -72,8 +71,8 @@ impl State {
         })
     }
 
-    /// Replaces the state. When it returns, the new one survives a loss of power; when it fails, nobody knows which
-    /// one does, and it must be called again.
+    /// Replaces the state. When it returns, the new state survives a loss of power. When it fails, either state may,
+    /// and it must be called again.
     ///
     /// # Errors
     /// Those of the file system.
@@ -104,7 +103,7 @@ mod tests {
     use crate::spool::disk::RealDisk;
 
     #[test]
-    fn what_is_committed_is_loaded_and_damage_is_refused() {
+    fn a_committed_state_is_loaded_and_a_damaged_one_is_rejected() {
         let dir = tempfile::tempdir().unwrap();
         let disk = RealDisk::new(dir.path()).unwrap();
         assert_eq!(State::load(&disk, dir.path()).unwrap(), State::default());
@@ -120,7 +119,7 @@ mod tests {
             damaged[at] ^= 1;
             std::fs::write(&path, &damaged).unwrap();
             match State::load(&disk, dir.path()) {
-                Ok(loaded) => assert_eq!(loaded, state, "byte {at} matters not"),
+                Ok(loaded) => assert_eq!(loaded, state, "byte {at} does not matter"),
                 Err(error) => assert!(error.to_string().contains("damaged"), "{error}"),
             }
         }

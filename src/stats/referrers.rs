@@ -1,27 +1,26 @@
-//! Referrers that are counted by name: at most [`MAX_NAMES`] for each workspace and hour.
+//! Bounds the referrers that are counted by name: at most [`MAX_NAMES`] for each workspace and hour.
 //!
-//! Anybody can send any `Referer`. Without a bound, a stranger fills the store with names of his own making. What comes
-//! beyond the bound counts under [`OTHER`].
+//! Any client can send any `Referer`. Without a bound, one client could fill the store with invented names. Names
+//! beyond the bound count under [`OTHER`].
 //!
-//! Only hashes are kept, of the last [`MAX_HOURS`] hours and at most [`MAX_ALL`] of them in all: about 16 MB. What is
-//! forgotten begins anew, and so does everything with a new process: an hour with a restart in it may have twice as
-//! many names.
+//! Only hashes are kept, of the last [`MAX_HOURS`] hours and at most [`MAX_ALL`] in total: about 16 MB. A new process
+//! starts without them, so an hour with a restart in it may have twice as many names.
 
 use ahash::RandomState;
 use hashbrown::{HashMap, HashSet, hash_map::EntryRef};
 
 use crate::runtime::Hour;
 
-/// Names of each workspace and hour.
+/// Limit of names for each workspace and hour.
 pub const MAX_NAMES: usize = 1_000;
 
-/// Where the rest is counted.
+/// Name under which all other referrers count.
 pub const OTHER: &str = "(other)";
 
-/// Hours that are remembered.
+/// Hours in memory.
 const MAX_HOURS: usize = 4;
 
-/// Names that are remembered, of all workspaces and hours.
+/// Names in memory, of all workspaces and hours.
 const MAX_ALL: usize = 1 << 20;
 
 /// See the module.
@@ -91,7 +90,7 @@ mod tests {
                 assert_eq!(referrers.name(hour(1), "w", name), expected);
             }
         }
-        assert_eq!(referrers.name(hour(1), "w", ""), "", "direct clicks are always told");
+        assert_eq!(referrers.name(hour(1), "w", ""), "", "direct clicks always keep their name");
         assert_eq!(referrers.name(hour(1), "v", "new.example"), "new.example");
         assert_eq!(referrers.name(hour(2), "w", "new.example"), "new.example");
         assert_eq!(referrers.names, MAX_NAMES + 2);

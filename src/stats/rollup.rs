@@ -1,33 +1,27 @@
-//! The rollup: the third public contract with every customer (`conf/rollup.schema.json`).
+//! Writes rollups from the store of counts: see [`crate::object::rollup`] for their format.
 //!
-//! A rollup has the counts of one hour of the workspaces of a feed, one line of JSON for each thing that was clicked. It
-//! is made of one moment of the store, that is of exactly the events up to one place in the journal. It is cumulative:
-//! a later version of an hour has all that the one before it had, and what came late.
+//! A rollup is written from one snapshot of the store, so it has the counts of exactly the events up to one position in
+//! the journal.
 //!
-//! A link's counts do not say whose it is: its domain does. Where several workspaces have clicks on a domain in that
-//! hour, the catalog must tell; a link that it does not know, or no longer, is left out, unless the feed has all
-//! workspaces.
+//! The counts of a link do not have its workspace; those of its domain do. Where several workspaces have clicks on a
+//! domain in that hour, the catalog decides. A link that the catalog does not know, or no longer knows, is left out,
+//! unless the feed takes all workspaces.
 
 use std::{
     collections::BTreeSet,
     io::{self, Write},
 };
 
-use serde::Serialize;
-
 use super::{
-    Counts, Kind,
+    counts::{Counts, SubjectKind},
     store::{Snapshot, reader::Owner},
 };
-use crate::runtime::Hour;
+use crate::{
+    object::rollup::{RollupLine, SCHEMA, hour_start, timestamp},
+    runtime::Hour,
+};
 
-/// The value of `schema` in every line of this major version.
-pub const SCHEMA: &str = "rollup/1";
-
-/// The JSON schema of a line, as shipped in `conf/`.
-pub const JSON_SCHEMA: &str = include_str!("../../conf/rollup.schema.json");
-
-/// Whose counts a feed gets.
+/// The workspaces whose counts a feed takes.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Workspaces {
     All,
@@ -35,7 +29,7 @@ pub enum Workspaces {
 }
 
 impl Workspaces {
-    /// As a feed names them: by their ids, or all with `*`.
+    /// From the ids in a feed's configuration. `*` takes all workspaces.
     pub fn new(ids: &[String]) -> Self {
         if ids.iter().any(|id| id == "*") { Self::All } else { Self::These(ids.iter().cloned().collect()) }
     }
@@ -48,34 +42,10 @@ impl Workspaces {
     }
 }
 
-/// A line.
-#[derive(Serialize)]
-struct Line<'a> {
-    schema: &'static str,
-    hour: &'a str,
-    kind: &'static str,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    workspace: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    domain: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    slashtag: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<&'a str>,
-    clicks: u64,
-    humans: u64,
-    bots: u64,
-    sessions: u64,
-    first: String,
-    last: String,
-}
-
 /// Writes the counts of an hour of these workspaces, and returns the number of lines.
 ///
 /// # Errors
-/// Those of the store, and of what is written to.
+/// Those of the store and of `out`.
 pub fn write(
     snapshot: &Snapshot<'_>,
     hour: Hour,
@@ -86,17 +56,17 @@ pub fn write(
     let mut writer = Writer { snapshot, hour, start: hour_start(hour), workspaces, owner, out, lines: 0 };
     writer.links()?;
     for kind in [
-        Kind::Domain,
-        Kind::Workspace,
-        Kind::Tag,
-        Kind::Creator,
-        Kind::Country,
-        Kind::Referrer,
-        Kind::Device,
-        Kind::Browser,
-        Kind::Os,
+        SubjectKind::Domain,
+        SubjectKind::Workspace,
+        SubjectKind::Tag,
+        SubjectKind::Creator,
+        SubjectKind::Country,
+        SubjectKind::Referrer,
+        SubjectKind::Device,
+        SubjectKind::Browser,
+        SubjectKind::Os,
     ] {
-        writer.things(kind)?;
+        writer.subjects(kind)?;
     }
     Ok(writer.lines)
 }
@@ -115,7 +85,7 @@ impl Writer<'_> {
     fn links(&mut self) -> io::Result<()> {
         let (snapshot, hour) = (self.snapshot, self.hour);
         let (mut of, mut owners) = (String::new(), Vec::new());
-        let mut see = |writer: &mut Self, domain: &str, slashtag: &str, counts: &Counts| {
+        let mut visit = |writer: &mut Self, domain: &str, slashtag: &str, counts: &Counts| {
             if of != domain {
                 domain.clone_into(&mut of);
                 owners = snapshot.workspaces_of(domain, hour)?;
@@ -123,20 +93,20 @@ impl Writer<'_> {
             writer.link(&owners, domain, slashtag, counts)
         };
         match self.workspaces {
-            Workspaces::All => {
-                snapshot.each(hour, Kind::Link, None, |domain, slashtag, counts| see(self, domain, slashtag, counts))
-            }
+            Workspaces::All => snapshot.each(hour, SubjectKind::Link, None, |domain, slashtag, counts| {
+                visit(self, domain, slashtag, counts)
+            }),
             Workspaces::These(ids) => {
                 let mut domains = BTreeSet::new();
                 for id in ids {
-                    snapshot.each(hour, Kind::Domain, Some(id), |_, domain, _| {
+                    snapshot.each(hour, SubjectKind::Domain, Some(id), |_, domain, _| {
                         domains.insert(domain.to_owned());
                         Ok(())
                     })?;
                 }
                 domains.iter().try_for_each(|domain| {
-                    snapshot.each(hour, Kind::Link, Some(domain), |domain, slashtag, counts| {
-                        see(self, domain, slashtag, counts)
+                    snapshot.each(hour, SubjectKind::Link, Some(domain), |domain, slashtag, counts| {
+                        visit(self, domain, slashtag, counts)
                     })
                 })
             }
@@ -144,36 +114,49 @@ impl Writer<'_> {
     }
 
     fn link(&mut self, owners: &[String], domain: &str, slashtag: &str, counts: &Counts) -> io::Result<()> {
-        let asked;
+        let looked_up;
         let workspace = if let [only] = owners {
             Some(only.as_str())
         } else {
-            asked = (self.owner)(domain, slashtag);
-            asked.as_deref().filter(|workspace| owners.iter().any(|owner| owner == workspace))
+            looked_up = (self.owner)(domain, slashtag);
+            looked_up.as_deref().filter(|workspace| owners.iter().any(|owner| owner == workspace))
         };
         match workspace {
             Some(workspace) if !self.workspaces.holds(workspace) => return Ok(()),
             None if *self.workspaces != Workspaces::All => return Ok(()),
             _ => {}
         }
-        self.put(Kind::Link, workspace.unwrap_or_default(), domain, slashtag, counts)
+        self.put(SubjectKind::Link, workspace.unwrap_or_default(), domain, slashtag, counts)
     }
 
-    fn things(&mut self, kind: Kind) -> io::Result<()> {
+    fn subjects(&mut self, kind: SubjectKind) -> io::Result<()> {
         let (snapshot, hour, workspaces) = (self.snapshot, self.hour, self.workspaces);
-        let mut see = |workspace: &str, name: &str, counts: &Counts| self.put(kind, workspace, "", name, counts);
+        let mut visit = |workspace: &str, name: &str, counts: &Counts| self.put(kind, workspace, "", name, counts);
         match workspaces {
-            Workspaces::All => snapshot.each(hour, kind, None, see),
-            Workspaces::These(ids) => ids.iter().try_for_each(|id| snapshot.each(hour, kind, Some(id), &mut see)),
+            Workspaces::All => snapshot.each(hour, kind, None, visit),
+            Workspaces::These(ids) => ids.iter().try_for_each(|id| snapshot.each(hour, kind, Some(id), &mut visit)),
         }
     }
 
-    fn put(&mut self, kind: Kind, workspace: &str, domain: &str, name: &str, counts: &Counts) -> io::Result<()> {
-        let of = |kinds: &[Kind]| kinds.contains(&kind).then_some(name);
-        let (slashtag, id) = (of(&[Kind::Link]), of(&[Kind::Tag, Kind::Creator]));
-        let domain = if kind == Kind::Link { Some(domain) } else { of(&[Kind::Domain]) };
-        let named = of(&[Kind::Country, Kind::Referrer, Kind::Device, Kind::Browser, Kind::Os]);
-        let line = Line {
+    fn put(
+        &mut self,
+        kind: SubjectKind,
+        workspace: &str,
+        domain: &str,
+        name: &str,
+        counts: &Counts,
+    ) -> io::Result<()> {
+        let of = |kinds: &[SubjectKind]| kinds.contains(&kind).then_some(name);
+        let (slashtag, id) = (of(&[SubjectKind::Link]), of(&[SubjectKind::Tag, SubjectKind::Creator]));
+        let domain = if kind == SubjectKind::Link { Some(domain) } else { of(&[SubjectKind::Domain]) };
+        let named = of(&[
+            SubjectKind::Country,
+            SubjectKind::Referrer,
+            SubjectKind::Device,
+            SubjectKind::Browser,
+            SubjectKind::Os,
+        ]);
+        let line = RollupLine {
             schema: SCHEMA,
             hour: &self.start,
             kind: label(kind),
@@ -195,30 +178,19 @@ impl Writer<'_> {
     }
 }
 
-fn label(kind: Kind) -> &'static str {
+fn label(kind: SubjectKind) -> &'static str {
     match kind {
-        Kind::Link => "link",
-        Kind::Domain => "domain",
-        Kind::Workspace => "workspace",
-        Kind::Tag => "tag",
-        Kind::Creator => "creator",
-        Kind::Country => "country",
-        Kind::Referrer => "referrer",
-        Kind::Device => "device",
-        Kind::Browser => "browser",
-        Kind::Os => "os",
+        SubjectKind::Link => "link",
+        SubjectKind::Domain => "domain",
+        SubjectKind::Workspace => "workspace",
+        SubjectKind::Tag => "tag",
+        SubjectKind::Creator => "creator",
+        SubjectKind::Country => "country",
+        SubjectKind::Referrer => "referrer",
+        SubjectKind::Device => "device",
+        SubjectKind::Browser => "browser",
+        SubjectKind::Os => "os",
     }
-}
-
-/// When an hour begins, RFC 3339 UTC.
-pub fn hour_start(hour: Hour) -> String {
-    format!("{hour}:00:00Z")
-}
-
-/// RFC 3339 UTC with microseconds.
-pub fn timestamp(micros: u64) -> String {
-    let time = i64::try_from(micros).ok().and_then(|micros| jiff::Timestamp::from_microsecond(micros).ok());
-    format!("{:.6}", time.unwrap_or_default())
 }
 
 #[cfg(test)]

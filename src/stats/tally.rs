@@ -1,7 +1,7 @@
 //! Tallies: what an event counts for, in few bytes.
 //!
-//! A worker has every fact at hand when it writes an event, and writes its tally beside it; the journal carries both, and
-//! whoever counts reads the tally there. So no event is parsed to be counted.
+//! A worker knows all facts when it writes an event, and writes the tally next to it. The journal holds both, and the
+//! aggregator reads the tally there. So no event is parsed to be counted.
 //!
 //! ```text
 //! size  field
@@ -10,22 +10,25 @@
 //!       referrer, device, browser, system
 //!       ids of the tags, each like a text, up to the end
 //! ```
-//! Reading is total: any bytes are either a tally or none. A tally is bounded: texts longer than [`MAX_TEXT`] are cut,
-//! which no slashtag and no host is, and of a link with too many tags those beyond [`MAX_TAGS`] or [`MAX_IDS`] are not
-//! counted. The bounds also see to it that no length looks like the beginning of a frame in the journal (FF 43).
+//! Parsing is total: any bytes are either a tally or rejected. A tally is bounded: texts longer than [`MAX_TEXT`] are
+//! cut, which slashtags and hosts never are, and tags of a link beyond [`MAX_TAGS`] or [`MAX_IDS`] are not counted. The
+//! bounds also ensure that no length looks like the beginning of a frame in the journal (FF 43).
 
 use hashbrown::{Equivalent, hash_map::EntryRef};
 
-use super::{Counts, Delta, Key, Kind, Referrers};
+use super::{
+    counts::{Counts, Delta, Key, SubjectKind},
+    referrers::Referrers,
+};
 use crate::runtime::Hour;
 
 /// Longest text, in bytes. A slashtag may be as long, hosts are shorter.
 pub const MAX_TEXT: usize = 1_024;
 
-/// Tags of a link that are counted.
+/// Limit of the tags of a link that are counted.
 pub const MAX_TAGS: usize = 100;
 
-/// Bytes of the ids of all tags together.
+/// Limit of the bytes of all tag ids together.
 pub const MAX_IDS: usize = 6_000;
 
 /// Longest tally.
@@ -35,7 +38,7 @@ const TEXTS: usize = 9;
 const HUMAN: u8 = 1;
 const SESSION: u8 = 2;
 
-/// What an event counts for. Names that are unknown are empty.
+/// What an event counts for. Unknown names are empty.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Tally<'a> {
     /// The event's `agent.type` is `human`.
@@ -77,7 +80,7 @@ impl<'a> Tally<'a> {
         out.extend_from_slice(self.tags.0);
     }
 
-    /// Reads a tally, or tells that these bytes are none.
+    /// Parses a tally. `None` if the bytes are not one.
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
         let (&flags, mut rest) = bytes.split_first()?;
         if flags & !(HUMAN | SESSION) != 0 || bytes.len() > MAX_TALLY {
@@ -105,8 +108,8 @@ impl<'a> Tally<'a> {
         })
     }
 
-    /// Counts the event, which happened at `micros` since the Unix epoch. A link without creator or tags counts for
-    /// none; a link without workspace counts for the workspace without a name.
+    /// Adds the event, which happened at `micros` since the Unix epoch, to `delta`. A link without a creator or tags
+    /// does not count for any; a link without a workspace counts for the workspace with the empty name.
     pub fn fold(&self, micros: u64, delta: &mut Delta, referrers: &mut Referrers) {
         let hour = Hour::of_micros(micros);
         let one = Counts {
@@ -118,38 +121,38 @@ impl<'a> Tally<'a> {
             last: micros,
         };
         let mut count = |kind, scope, name| {
-            let place = Place { hour, kind, scope, name };
-            match delta.entry_ref(&place) {
+            let key = BorrowedKey { hour, kind, scope, name };
+            match delta.entry_ref(&key) {
                 EntryRef::Occupied(known) => known.into_mut().add(&one),
-                EntryRef::Vacant(new) => _ = new.insert_with_key(place.to_key(), one),
+                EntryRef::Vacant(new) => _ = new.insert_with_key(key.to_key(), one),
             }
         };
         let workspace = self.workspace;
-        count(Kind::Link, self.domain, self.slashtag);
-        count(Kind::Domain, workspace, self.domain);
-        count(Kind::Workspace, workspace, "");
-        self.tags.iter().for_each(|tag| count(Kind::Tag, workspace, tag));
+        count(SubjectKind::Link, self.domain, self.slashtag);
+        count(SubjectKind::Domain, workspace, self.domain);
+        count(SubjectKind::Workspace, workspace, "");
+        self.tags.iter().for_each(|tag| count(SubjectKind::Tag, workspace, tag));
         if !self.creator.is_empty() {
-            count(Kind::Creator, workspace, self.creator);
+            count(SubjectKind::Creator, workspace, self.creator);
         }
-        count(Kind::Country, workspace, self.country);
-        count(Kind::Referrer, workspace, referrers.name(hour, workspace, self.referrer));
-        count(Kind::Device, workspace, self.device);
-        count(Kind::Browser, workspace, self.browser);
-        count(Kind::Os, workspace, self.os);
+        count(SubjectKind::Country, workspace, self.country);
+        count(SubjectKind::Referrer, workspace, referrers.name(hour, workspace, self.referrer));
+        count(SubjectKind::Device, workspace, self.device);
+        count(SubjectKind::Browser, workspace, self.browser);
+        count(SubjectKind::Os, workspace, self.os);
     }
 }
 
-/// Ids, each once, as they stand in a tally.
+/// Ids, as encoded in a tally.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Ids<'a>(&'a [u8]);
 
-/// Ids that are written down once for many tallies.
+/// Ids that are encoded once for many tallies.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct IdList(Box<[u8]>);
 
 impl IdList {
-    /// What is beyond the bounds is left out.
+    /// Encodes ids. Those beyond the bounds are left out.
     pub fn new<'t>(ids: impl IntoIterator<Item = &'t str>) -> Self {
         let mut out = Vec::new();
         for id in ids.into_iter().take(MAX_TAGS) {
@@ -163,6 +166,7 @@ impl IdList {
         Self(out.into())
     }
 
+    /// The encoded ids.
     pub fn ids(&self) -> Ids<'_> {
         Ids(&self.0)
     }
@@ -201,22 +205,22 @@ fn read_text(bytes: &[u8]) -> Option<(&str, &[u8])> {
     Some((std::str::from_utf8(text).ok().filter(|_| length <= MAX_TEXT)?, rest))
 }
 
-/// A key of a [`Delta`], not yet owned: most of what is counted is in the delta already.
+/// A borrowed key of a [`Delta`]: most keys are in the delta already.
 #[derive(Hash)]
-struct Place<'a> {
+struct BorrowedKey<'a> {
     hour: Hour,
-    kind: Kind,
+    kind: SubjectKind,
     scope: &'a str,
     name: &'a str,
 }
 
-impl Equivalent<(Hour, Key)> for Place<'_> {
+impl Equivalent<(Hour, Key)> for BorrowedKey<'_> {
     fn equivalent(&self, (hour, key): &(Hour, Key)) -> bool {
         self.hour == *hour && self.kind == key.kind && *self.name == *key.name && *self.scope == *key.scope
     }
 }
 
-impl Place<'_> {
+impl BorrowedKey<'_> {
     fn to_key(&self) -> (Hour, Key) {
         (self.hour, Key { kind: self.kind, scope: self.scope.into(), name: self.name.into() })
     }
@@ -236,12 +240,12 @@ mod tests {
         out
     }
 
-    fn key(kind: Kind, scope: &str, name: &str) -> (Hour, Key) {
+    fn key(kind: SubjectKind, scope: &str, name: &str) -> (Hour, Key) {
         (Hour::of_micros(NOON), Key { kind, scope: scope.into(), name: name.into() })
     }
 
     #[test]
-    fn an_event_counts_for_all_that_it_is_about() {
+    fn an_event_counts_for_all_of_its_subjects() {
         let tags = IdList::new(["t-1", "t-2"]);
         let tally = Tally {
             human: true,
@@ -267,19 +271,19 @@ mod tests {
         let both = Counts { clicks: 2, humans: 1, bots: 1, sessions: 1, first: NOON, last: NOON + 7 };
         let one = Counts { clicks: 1, humans: 1, bots: 0, sessions: 1, first: NOON + 7, last: NOON + 7 };
         let mut expected: Delta = [
-            (Kind::Link, "go.brand.com", "spring"),
-            (Kind::Domain, "w-1", "go.brand.com"),
-            (Kind::Workspace, "w-1", ""),
-            (Kind::Country, "w-1", "de"),
-            (Kind::Referrer, "w-1", ""),
-            (Kind::Device, "w-1", "pc"),
-            (Kind::Browser, "w-1", "chrome"),
-            (Kind::Os, "w-1", ""),
+            (SubjectKind::Link, "go.brand.com", "spring"),
+            (SubjectKind::Domain, "w-1", "go.brand.com"),
+            (SubjectKind::Workspace, "w-1", ""),
+            (SubjectKind::Country, "w-1", "de"),
+            (SubjectKind::Referrer, "w-1", ""),
+            (SubjectKind::Device, "w-1", "pc"),
+            (SubjectKind::Browser, "w-1", "chrome"),
+            (SubjectKind::Os, "w-1", ""),
         ]
         .map(|(kind, scope, name)| (key(kind, scope, name), both))
         .into_iter()
         .collect();
-        for (kind, name) in [(Kind::Tag, "t-1"), (Kind::Tag, "t-2"), (Kind::Creator, "u-1")] {
+        for (kind, name) in [(SubjectKind::Tag, "t-1"), (SubjectKind::Tag, "t-2"), (SubjectKind::Creator, "u-1")] {
             expected.insert(key(kind, "w-1", name), one);
         }
         assert_eq!(delta, expected);
@@ -317,7 +321,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_encoded_is_parsed(
+        fn an_encoded_tally_is_parsed(
             texts in proptest::array::uniform9("\\PC{0,40}"),
             tags in proptest::collection::vec("\\PC{0,40}", 0..20),
             human: bool,
@@ -339,7 +343,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_a_tally_or_none(
+        fn any_bytes_are_a_tally_or_rejected(
             bytes in proptest::collection::vec(prop_oneof![6 => Just(0), 3 => 0_u8..4, 1 => any::<u8>()], 0..100),
         ) {
             if let Some(tally) = Tally::parse(&bytes) {

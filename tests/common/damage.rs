@@ -78,14 +78,12 @@ pub const DAMAGES: [(&str, Damage, &[&str]); 22] = [
     (
         "a sum is wrong",
         |w| text(w, "\"events\":6", "\"events\":7"),
-        &[
-            "manifest: KEY: expected a manifest that agrees with itself and its key, found events 7 where 6 would agree",
-        ],
+        &["manifest: KEY: expected a manifest that agrees with itself and its key, found events 7 instead of 6"],
     ),
     (
         "a manifest is cut short",
         |w| cut(w, 2),
-        &["manifest: KEY: expected a manifest that agrees with itself and its key, found no manifest: EOF"],
+        &["manifest: KEY: expected a manifest that agrees with itself and its key, found invalid JSON: EOF"],
     ),
     (
         "a manifest lies under another key",

@@ -4,8 +4,8 @@ use serde::Serialize;
 
 use super::{By, Counts, Covered, Row, Step, Subject};
 use crate::{
+    object::rollup::{hour_start, timestamp},
     runtime::Hour,
-    stats::rollup::{hour_start, timestamp},
 };
 
 #[derive(Serialize)]

@@ -4,7 +4,7 @@ use std::{fmt::Display, ops::Range};
 
 use url::form_urlencoded;
 
-use super::{Covered, Kind, Order, Step, Subject};
+use super::{Covered, Order, Step, Subject, SubjectKind};
 use crate::{runtime::Hour, stats::store::reader::MAX_ROWS};
 
 const HOUR: u64 = 3_600_000_000;
@@ -42,17 +42,17 @@ impl By {
         ("os", Self::Os),
     ];
 
-    pub fn kind(self) -> Kind {
+    pub fn kind(self) -> SubjectKind {
         match self {
-            Self::Links => Kind::Link,
-            Self::Domains => Kind::Domain,
-            Self::Tags => Kind::Tag,
-            Self::Creators => Kind::Creator,
-            Self::Countries => Kind::Country,
-            Self::Referrers => Kind::Referrer,
-            Self::Devices => Kind::Device,
-            Self::Browsers => Kind::Browser,
-            Self::Os => Kind::Os,
+            Self::Links => SubjectKind::Link,
+            Self::Domains => SubjectKind::Domain,
+            Self::Tags => SubjectKind::Tag,
+            Self::Creators => SubjectKind::Creator,
+            Self::Countries => SubjectKind::Country,
+            Self::Referrers => SubjectKind::Referrer,
+            Self::Devices => SubjectKind::Device,
+            Self::Browsers => SubjectKind::Browser,
+            Self::Os => SubjectKind::Os,
         }
     }
 

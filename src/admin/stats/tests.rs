@@ -52,7 +52,7 @@ impl World {
     /// Clicks of the last hours and of thirty days ago, which are summed into days.
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let live = Live::new(dir.path());
+        let live = StatsHandle::new(dir.path());
         let mut store = Store::open(live.file()).unwrap();
         let mut delta = Delta::default();
         let mut count = |hours_ago: u64, kind, scope: &str, name: &str, clicks| {
@@ -63,22 +63,22 @@ impl World {
             delta.entry((Hour::of_micros(at), key)).or_default().add(&counts);
         };
         for hours_ago in [0, 1, 5, 720] {
-            count(hours_ago, Kind::Link, "go.brand.com", "spring", 4);
-            count(hours_ago, Kind::Domain, "w-1", "go.brand.com", 5);
-            count(hours_ago, Kind::Workspace, "w-1", "", 9);
+            count(hours_ago, SubjectKind::Link, "go.brand.com", "spring", 4);
+            count(hours_ago, SubjectKind::Domain, "w-1", "go.brand.com", 5);
+            count(hours_ago, SubjectKind::Workspace, "w-1", "", 9);
         }
-        count(1, Kind::Link, "go.brand.com", "a/b", 1);
-        count(1, Kind::Link, "go.brand.com", "caf\u{e9}", 2);
-        count(1, Kind::Link, "go.brand.com", "", 3);
-        count(1, Kind::Link, "loud.brand.com", "Summer", 6);
-        count(1, Kind::Link, "shared.example", "mine", 8);
-        count(1, Kind::Link, "shared.example", "theirs", 7);
-        count(1, Kind::Domain, "w-1", "shared.example", 8);
-        count(1, Kind::Domain, "w-2", "shared.example", 7);
-        count(1, Kind::Workspace, "w-2", "", 7);
-        count(1, Kind::Country, "w-1", "de", 9);
-        count(1, Kind::Country, "w-1", "", 12);
-        count(1, Kind::Tag, "w-1", "t-1", 2);
+        count(1, SubjectKind::Link, "go.brand.com", "a/b", 1);
+        count(1, SubjectKind::Link, "go.brand.com", "caf\u{e9}", 2);
+        count(1, SubjectKind::Link, "go.brand.com", "", 3);
+        count(1, SubjectKind::Link, "loud.brand.com", "Summer", 6);
+        count(1, SubjectKind::Link, "shared.example", "mine", 8);
+        count(1, SubjectKind::Link, "shared.example", "theirs", 7);
+        count(1, SubjectKind::Domain, "w-1", "shared.example", 8);
+        count(1, SubjectKind::Domain, "w-2", "shared.example", 7);
+        count(1, SubjectKind::Workspace, "w-2", "", 7);
+        count(1, SubjectKind::Country, "w-1", "de", 9);
+        count(1, SubjectKind::Country, "w-1", "", 12);
+        count(1, SubjectKind::Tag, "w-1", "t-1", 2);
         store.commit(&delta, (1, 1)).unwrap();
         let now = Hour::of_micros(NOW);
         while store.retain(Retention { hours_days: 3, days: 400 }, now).unwrap() {}
@@ -279,8 +279,8 @@ fn a_quiet_edge_is_as_fresh_as_its_aggregator_reports() {
         answer["countedUntil"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap().as_microsecond() as u64
     };
     let committed = until(&world);
-    live.caught_up(committed + 5);
-    live.caught_up(7);
+    live.set_complete_until(committed + 5);
+    live.set_complete_until(7);
     assert_eq!(until(&world), committed + 5);
 }
 

@@ -16,7 +16,7 @@ use crate::{
     },
     click::EventId,
     runtime::Class,
-    spool::survey::{self, Part},
+    spool::export::{Part, events},
 };
 
 /// Arguments of `spool export`.
@@ -45,7 +45,7 @@ pub(super) fn run(args: &Export) -> Outcome {
     let part = if args.delivered { Part::Kept } else { Part::Waiting };
     let dir = &config.spool.dir;
     let mut out = io::BufWriter::new(io::stdout().lock());
-    let seen = survey::events(&disk, dir, &args.feed, part, &time, |_: EventId, event| {
+    let seen = events(&disk, dir, &args.feed, part, &time, |_: EventId, event| {
         out.write_all(event)?;
         out.write_all(b"\n")
     });

@@ -26,9 +26,12 @@ use crate::{
     },
     runtime::Class,
     spool::{
-        frame::{Frames, Piece},
-        journal::{Header, segment_number},
-        survey::ReadError,
+        journal::{
+            Header,
+            frame::{Frames, Piece},
+            segment_number,
+        },
+        stored::ReadError,
     },
 };
 

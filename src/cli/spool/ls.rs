@@ -7,7 +7,7 @@ use clap::Args;
 use super::{Outcome, Which, open, spool_failed};
 use crate::{
     cli::output::{count, json, print},
-    spool::survey::{self, Survey},
+    spool::inspect::{Overview, overview},
 };
 
 /// Arguments of `spool ls`.
@@ -23,7 +23,7 @@ pub struct Ls {
 pub(super) fn run(args: &Ls) -> Outcome {
     let (config, disk) = open(&args.which)?;
     let dir = &config.spool.dir;
-    let mut survey = survey::survey(&disk, dir).map_err(|error| spool_failed(dir, &error))?;
+    let mut survey = overview(&disk, dir).map_err(|error| spool_failed(dir, &error))?;
     for feed in config.feeds {
         survey.feeds.entry(feed.name).or_default();
     }
@@ -31,7 +31,7 @@ pub(super) fn run(args: &Ls) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-fn table(survey: &Survey) -> String {
+fn table(survey: &Overview) -> String {
     let mut rows =
         vec![["FEED", "IN JOURNAL", "OBJECTS", "EVENTS", "BYTES", "OLDEST", "KEPT"].map(str::to_owned).to_vec()];
     for (name, feed) in &survey.feeds {

@@ -11,7 +11,7 @@ use crate::{
     runtime::Class,
     spool::{
         replay::{Replay, ReplayError},
-        survey::{self, ReadError},
+        stored::{ReadError, kept, objects_below},
     },
 };
 
@@ -54,11 +54,11 @@ pub(super) fn run(args: &ReplayArgs) -> Outcome {
         }
         Some(source) => {
             let names: Vec<_> = config.feeds.iter().map(|feed| feed.name.as_str()).collect();
-            survey::objects_below(&disk, source, &args.feed, &names)
+            objects_below(&disk, source, &args.feed, &names)
         }
         None => {
             known(&config, &disk, &args.feed)?;
-            survey::kept(&disk, dir, &args.feed)
+            kept(&disk, dir, &args.feed)
         }
     };
     let objects = objects.map_err(|error| failed(Class::Io, &error.to_string()))?;

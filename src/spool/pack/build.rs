@@ -1,11 +1,17 @@
-//! A round's first half: from the journal to files in `build/`, of which nobody knows yet.
+//! The first half of a round: builds files in `build/` from the journal. No state names them yet.
+
+mod rollups;
 
 use std::{
     collections::BTreeMap,
     io::{self, Write},
 };
 
-use super::{Packer, Round, Setup};
+use super::{
+    Packer, Setup,
+    round::{Round, UnreadableSegment},
+    schedule::manifests::BuiltManifest,
+};
 use crate::{
     click::EventId,
     object::{
@@ -14,54 +20,42 @@ use crate::{
     },
     runtime::{Hour, clock},
     spool::{
-        FeedSpec,
         disk::DiskFile,
-        frame::{Frames, Piece},
-        journal::{Run, segment_path},
+        feed::FeedSpec,
+        journal::{
+            Run,
+            frame::{Frames, Piece},
+            segment_path,
+        },
         record::Record,
     },
     telemetry::drops::DropReason,
 };
 
-/// Up to this many files are synced one by one; of more, everything is at once.
+/// Up to this many files are synced one by one. Beyond that, the whole file system is synced once.
 const SYNC_EACH: usize = 16;
 
-/// How often the journal is tried to be read before what cannot be read is given up: about five seconds.
+/// Attempts to read the journal, about five seconds, before an unreadable part is skipped.
 const READ_TRIES: u32 = 25;
 
-/// The journal could not be read.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot read {path}: {source}")]
-pub(super) struct Unreadable {
-    path: String,
-    source: io::Error,
-}
-
-impl Unreadable {
-    /// Whether it is the cause of an error.
-    pub fn is(error: &io::Error) -> bool {
-        error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<Self>)
-    }
-}
-
 impl Packer {
-    /// Makes the round's objects, manifests and rollups, and brings them to the disk.
+    /// Builds the objects, manifests and rollups of a round, and syncs them.
     pub(super) fn build(&mut self, due: &[u16]) -> io::Result<Round> {
         let mut round = Round::default();
         let each = due.len() <= SYNC_EACH;
         for feed in due {
-            // At a stop the rest waits for the next start.
+            // During a stop the rest waits for the next start.
             if round.feeds > 0 && self.setup.retry.has_passed() {
                 break;
             }
             self.build_feed(*feed, each, &mut round)?;
             round.feeds += 1;
         }
-        let Setup { disk, records, feeds, dir, hours, .. } = &self.setup;
-        let manifests = hours.manifests(feeds, &**disk, records, &round.records, clock::monotonic())?;
+        let Setup { disk, records, feeds, dir, schedule, .. } = &self.setup;
+        let manifests = schedule.manifests.build(feeds, &**disk, records, &round.records, clock::monotonic())?;
         let rollups = self.rollups_due();
         let each = each && manifests.len() + rollups.values().map(Vec::len).sum::<usize>() <= SYNC_EACH;
-        for (feed, record, text) in manifests {
+        for BuiltManifest { feed, record, text } in manifests {
             let mut file = disk.create(&dir.join("build").join(record.build_name()))?;
             file.write_all(&text)?;
             if each {
@@ -77,15 +71,16 @@ impl Packer {
         if !each {
             self.setup.disk.sync_all()?;
         }
-        // The renames out of it that the last round has made last with this, too: from now on no state tells of them.
+        // This also makes the last round's renames out of the folder durable: the next state no longer names its
+        // objects.
         self.setup.disk.sync_dir(&self.setup.dir.join("build"))?;
         Ok(round)
     }
 
     fn build_feed(&self, feed: u16, sync: bool, round: &mut Round) -> io::Result<()> {
         let (pending, spec) = (&self.feeds[usize::from(feed)], &self.setup.feeds[usize::from(feed)]);
-        // Beyond the quota only feeds with more than their share lose events: the backlog of one whose sink refuses
-        // costs no other feed anything.
+        // Over the quota, only feeds with more than their share drop events: the backlog of a feed whose sink rejects
+        // uploads costs no other feed an event.
         let outbox = &self.setup.outbox;
         let share = outbox.max_bytes() / self.setup.feeds.len().max(1) as u64;
         if outbox.is_full() && spec.metrics.waiting_bytes() >= share {
@@ -99,7 +94,7 @@ impl Packer {
         let mut seq = self.setup.state.feeds.get(&spec.name).map_or(1, |state| state.seq);
         let (mut packed, mut bytes) = (0, 0);
         for (hour, runs) in by_hour {
-            let mut builder = Builder { setup: &self.setup, spec, hour, sync, writer: None, seq: &mut seq };
+            let mut builder = ObjectBuilder { setup: &self.setup, spec, hour, sync, writer: None, seq: &mut seq };
             let mut records = Vec::new();
             self.read(feed, &runs, |id, event| {
                 records.extend(builder.add(id, event)?);
@@ -111,7 +106,7 @@ impl Packer {
             round.records.extend(records.into_iter().map(|record| (feed, record)));
         }
         if packed < pending.events {
-            // What was whole when it was written, or found, is damaged now.
+            // Frames that were valid when they were written or recovered are damaged now.
             round.dropped.push((feed, DropReason::Damaged, pending.events - packed));
         }
         if pending.bytes > 0 && bytes > 0 {
@@ -120,12 +115,12 @@ impl Packer {
         Ok(())
     }
 
-    /// Reads a feed's events in runs, which lie in the order of the journal.
+    /// Reads a feed's events in runs, which are in the order of the journal.
     fn read(
         &self,
         feed: u16,
         runs: &[&Run],
-        mut see: impl FnMut(EventId, &[u8]) -> io::Result<()>,
+        mut visit: impl FnMut(EventId, &[u8]) -> io::Result<()>,
     ) -> io::Result<()> {
         let journal = self.setup.dir.join("journal");
         for of_segment in runs.chunk_by(|a, b| a.segment == b.segment) {
@@ -138,12 +133,12 @@ impl Packer {
             };
             let unreadable = |source: io::Error| {
                 let kind = source.kind();
-                io::Error::new(kind, Unreadable { path: path.display().to_string(), source })
+                io::Error::new(kind, UnreadableSegment { path: path.display().to_string(), source })
             };
             let file = match self.setup.disk.open(&path) {
                 Ok(file) => file,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    tracing::error!(path = %path.display(), "a segment of the journal was taken away");
+                    tracing::error!(path = %path.display(), "journal segment is missing; its events are lost");
                     continue;
                 }
                 Err(error) => return Err(unreadable(error)),
@@ -158,16 +153,16 @@ impl Packer {
                         Err(error) => {
                             let (start, end) = frames.skip_unreadable();
                             let path = path.display();
-                            tracing::error!(%path, start, end, %error, "a part of the journal cannot be read");
+                            tracing::error!(%path, start, end, %error, "unreadable part of the journal; its events are lost");
                             continue;
                         }
                     };
-                    // Events of other feeds and hours lie in a loose run, too.
+                    // A loose run has events of other feeds and hours, too.
                     if let Piece::Event(event) = piece
                         && event.feeds().any(ours)
                         && Hour::of_micros(event.micros) == run.hour
                     {
-                        see(event.id, event.event)?;
+                        visit(event.id, event.event)?;
                     }
                 }
             }
@@ -175,6 +170,7 @@ impl Packer {
         Ok(())
     }
 
+    /// Removes all files of a round that failed.
     pub(super) fn remove_builds(&self) {
         let build = self.setup.dir.join("build");
         for file in self.setup.disk.files_below(&build).unwrap_or_default() {
@@ -183,8 +179,8 @@ impl Packer {
     }
 }
 
-/// Makes the objects of one feed and hour.
-struct Builder<'a> {
+/// Builds the objects of one feed and hour.
+struct ObjectBuilder<'a> {
     setup: &'a Setup,
     spec: &'a FeedSpec,
     hour: Hour,
@@ -193,8 +189,8 @@ struct Builder<'a> {
     seq: &'a mut u64,
 }
 
-impl Builder<'_> {
-    /// Adds an event; returns the object that is full with it.
+impl ObjectBuilder<'_> {
+    /// Adds an event. Returns the object if it is full.
     fn add(&mut self, id: EventId, event: &[u8]) -> io::Result<Option<Record>> {
         let writer = if let Some(writer) = &mut self.writer {
             writer

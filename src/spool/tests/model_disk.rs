@@ -1,8 +1,8 @@
-//! A disk in memory that loses its power, loses what it was told to keep, runs full, and stops in the middle.
+//! A disk in memory that loses its power, loses writes whose sync has failed, runs full, and stops at any operation.
 //!
-//! Names and bytes are kept twice: as the process sees them, and as they lie on the disk. Changes of names reach the
-//! disk in their order, as a file system with a metadata journal does it; bytes reach it when they are synced, or by
-//! chance, in any part.
+//! Names and bytes are kept twice: as the process sees them, and as they are on the disk. Changes of names reach the
+//! disk in their order, as on a file system with a metadata journal. Bytes reach it when they are synced, or at random,
+//! in any part.
 
 use std::{
     collections::BTreeMap,
@@ -14,13 +14,13 @@ use std::{
 
 use crate::{
     runtime::retry::RetryUntil,
-    spool::disk::{Disk, DiskFile, Found, ReadAt},
+    spool::disk::{Disk, DiskFile, FileEntry, ReadAt},
 };
 
-/// What goes wrong.
+/// A fault.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Fault {
-    /// This many operations fail: a full disk, a broken one.
+    /// This many operations fail, as on a full or broken disk.
     Fails(io::ErrorKind, u32),
     /// The process dies.
     Dies,
@@ -45,7 +45,7 @@ struct Inner {
 struct Inode {
     bytes: Vec<u8>,
     durable: Vec<u8>,
-    /// A sync has failed: what it should have written never reaches the disk, and the next sync calls that a success.
+    /// A sync has failed: its bytes never reach the disk, and the next sync reports success.
     lost: bool,
 }
 
@@ -56,14 +56,14 @@ enum Change {
 }
 
 impl ModelDisk {
-    /// After `after` more operations, this goes wrong.
+    /// Injects a fault after `after` more operations.
     pub fn plan(&self, after: u32, fault: Fault, retry: RetryUntil) {
         let mut inner = self.0.lock().unwrap();
         inner.fault = Some((after, fault));
         inner.dead = Some(retry);
     }
 
-    /// Nothing goes wrong any more.
+    /// Nothing fails any more.
     pub fn heal(&self) {
         let mut inner = self.0.lock().unwrap();
         inner.fault = None;
@@ -71,7 +71,7 @@ impl ModelDisk {
         inner.dead = None;
     }
 
-    /// The power fails: what was not synced is there as far as `luck` has it.
+    /// The power fails: of the bytes that were not synced, a random part is on the disk.
     pub fn lose_power(&self, luck: &mut fastrand::Rng) {
         let mut inner = self.0.lock().unwrap();
         let reached = luck.usize(0..=inner.changes.len());
@@ -103,7 +103,7 @@ impl ModelDisk {
         inner.names.iter().map(|(path, inode)| (path.clone(), inner.inodes[*inode].bytes.clone())).collect()
     }
 
-    /// Changes a file behind everybody's back.
+    /// Changes a file from outside.
     pub fn scribble(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
         let mut inner = self.0.lock().unwrap();
         let inode = inner.names[path];
@@ -111,7 +111,7 @@ impl ModelDisk {
         inner.inodes[inode].durable = inner.inodes[inode].bytes.clone();
     }
 
-    /// An operation of somebody else on this disk.
+    /// An operation of another user of this disk.
     pub fn touch(&self) -> io::Result<()> {
         self.step().map(drop)
     }
@@ -191,10 +191,10 @@ impl Disk for ModelDisk {
         Ok(Box::new(File(self.clone(), inode)))
     }
 
-    fn files_below(&self, dir: &Path) -> io::Result<Vec<Found>> {
+    fn files_below(&self, dir: &Path) -> io::Result<Vec<FileEntry>> {
         let inner = self.step()?;
         let below = inner.names.iter().filter(|(path, _)| path.starts_with(dir));
-        let found = below.map(|(path, inode)| Found {
+        let found = below.map(|(path, inode)| FileEntry {
             path: path.clone(),
             bytes: inner.inodes[*inode].bytes.len() as u64,
             modified: 0,
@@ -249,7 +249,7 @@ struct File(ModelDisk, usize);
 
 impl Write for File {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // A disk that runs full takes a part.
+        // A disk that runs full takes a part of the bytes.
         match self.0.step() {
             Ok(mut inner) => {
                 inner.inodes[self.1].bytes.extend_from_slice(bytes);

@@ -1,6 +1,6 @@
-//! The contract: a whole rollup, byte for byte, in `tests/golden/rollup.ndjson`, and the schema.
+//! The contract: a rollup, byte for byte as in `tests/golden/rollup.ndjson`, and its schema.
 //!
-//! After a wanted change of the rollup: `UPDATE_GOLDEN=1 cargo test --lib rollup`.
+//! After an intended change: `UPDATE_GOLDEN=1 cargo test --lib rollup`.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -8,7 +8,10 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
-use crate::stats::{Delta, Key, store::Store};
+use crate::{
+    object::rollup::JSON_SCHEMA,
+    stats::{Delta, Key, store::Store},
+};
 
 const HOUR: u64 = 498_729;
 
@@ -18,24 +21,24 @@ fn store() -> (TempDir, Store) {
     let mut delta = Delta::default();
     let start = HOUR * 3_600_000_000;
     let rows = [
-        (Kind::Link, "go.brand.com", "spring", 4),
-        (Kind::Link, "go.brand.com", "", 1),
-        (Kind::Link, "go.shared.com", "mine", 2),
-        (Kind::Link, "go.shared.com", "theirs", 3),
-        (Kind::Link, "go.shared.com", "gone", 1),
-        (Kind::Domain, "w-1", "go.brand.com", 5),
-        (Kind::Domain, "w-1", "go.shared.com", 2),
-        (Kind::Domain, "w-2", "go.shared.com", 4),
-        (Kind::Workspace, "w-1", "", 7),
-        (Kind::Workspace, "w-2", "", 4),
-        (Kind::Tag, "w-1", "t-1", 4),
-        (Kind::Creator, "w-1", "u-1", 7),
-        (Kind::Country, "w-1", "de", 6),
-        (Kind::Country, "w-1", "", 1),
-        (Kind::Referrer, "w-1", "www.\"quoted\".example", 7),
-        (Kind::Device, "w-1", "smartphone", 7),
-        (Kind::Browser, "w-2", "chrome", 4),
-        (Kind::Os, "w-1", "android", 7),
+        (SubjectKind::Link, "go.brand.com", "spring", 4),
+        (SubjectKind::Link, "go.brand.com", "", 1),
+        (SubjectKind::Link, "go.shared.com", "mine", 2),
+        (SubjectKind::Link, "go.shared.com", "theirs", 3),
+        (SubjectKind::Link, "go.shared.com", "gone", 1),
+        (SubjectKind::Domain, "w-1", "go.brand.com", 5),
+        (SubjectKind::Domain, "w-1", "go.shared.com", 2),
+        (SubjectKind::Domain, "w-2", "go.shared.com", 4),
+        (SubjectKind::Workspace, "w-1", "", 7),
+        (SubjectKind::Workspace, "w-2", "", 4),
+        (SubjectKind::Tag, "w-1", "t-1", 4),
+        (SubjectKind::Creator, "w-1", "u-1", 7),
+        (SubjectKind::Country, "w-1", "de", 6),
+        (SubjectKind::Country, "w-1", "", 1),
+        (SubjectKind::Referrer, "w-1", "www.\"quoted\".example", 7),
+        (SubjectKind::Device, "w-1", "smartphone", 7),
+        (SubjectKind::Browser, "w-2", "chrome", 4),
+        (SubjectKind::Os, "w-1", "android", 7),
     ];
     for (kind, scope, name, clicks) in rows {
         let counts = Counts {
@@ -48,7 +51,7 @@ fn store() -> (TempDir, Store) {
         };
         let key = Key { kind, scope: scope.into(), name: name.into() };
         delta.insert((Hour::of_micros(start), key.clone()), counts);
-        // Another hour is none of this one's business.
+        // Counts of another hour do not belong in the rollup.
         delta.insert((Hour::of_micros(start + 3_600_000_000), key), counts);
     }
     store.commit(&delta, (1, 1)).unwrap();
@@ -60,7 +63,7 @@ fn rollup(workspaces: &[&str]) -> String {
     let owner = |_: &str, slashtag: &str| match slashtag {
         "mine" => Some("w-1".into()),
         "theirs" => Some("w-2".into()),
-        // Moved since, to somebody who had no click on the domain.
+        // Moved since, to a workspace without clicks on the domain.
         "gone" => Some("w-3".into()),
         _ => None,
     };
@@ -80,7 +83,7 @@ fn lines(text: &str) -> Vec<Value> {
 }
 
 #[test]
-fn a_rollup_is_what_the_golden_file_says() {
+fn a_rollup_equals_the_golden_file() {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/rollup.ndjson");
     let text = rollup(&["w-1"]);
     if std::env::var_os("UPDATE_GOLDEN").is_some() {

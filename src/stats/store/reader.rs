@@ -1,5 +1,5 @@
-//! Queries. Each is bounded in its rows ([`MAX_ROWS`]), in its memory (what does not fit is sorted on the disk) and in
-//! its time.
+//! Queries on the store of counts. Each is bounded in rows ([`MAX_ROWS`]), in memory (larger sorts use the disk) and in
+//! time.
 
 use std::{
     collections::HashMap,
@@ -12,39 +12,43 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, ToSql, Transaction, params, params_from_iter};
 
-use super::{Position, SINCE, SUMMED, StoreError, connect, hour, marked, signed, unsigned};
+use super::{
+    error::StoreError,
+    sql::{Position, SINCE, SUMMED, connect, hour, marked, signed, unsigned},
+};
 use crate::{
     runtime::Hour,
-    stats::{Counts, Kind},
+    stats::{Counts, SubjectKind},
 };
 
-/// Rows of one answer at the most.
+/// Limit of the rows of one answer.
 pub const MAX_ROWS: usize = 1_000;
 
 /// Memory for pages and for sorting, in KiB.
 const CACHE_KIB: i64 = 8 << 10;
 
-/// Instructions of the database between two looks at the clock.
+/// Instructions of the database between two checks of the deadline.
 const CHECK_EVERY: i32 = 4_096;
 
-/// All hours that there can be.
-const ALWAYS: Range<u64> = 0..1 << 40;
+/// All possible hours.
+const ALL_HOURS: Range<u64> = 0..1 << 40;
 
 const SUMS: &str = "SUM(clicks), SUM(humans), SUM(bots), SUM(sessions), MIN(first), MAX(last)";
 const COUNTS: &str = "t.clicks, t.humans, t.bots, t.sessions, t.first, t.last";
 
-/// Tells whose a link is, by domain and slashtag, where the counts do not: on a domain that several workspaces have.
+/// Returns the workspace that owns a link, by domain and slashtag. Used where counts do not identify it: on a domain
+/// that several workspaces share.
 pub type Owner<'a> = &'a dyn Fn(&str, &str) -> Option<Box<str>>;
 
 /// A connection that reads.
 pub struct Reader {
     connection: Connection,
     file: PathBuf,
-    /// When the query under way is given up.
+    /// When the current query is interrupted.
     deadline: Arc<Mutex<Option<Instant>>>,
 }
 
-/// How far the journal is counted.
+/// The position up to which the journal is counted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Counted {
     pub position: Position,
@@ -52,31 +56,31 @@ pub struct Counted {
     pub at: u64,
 }
 
-/// What is asked for.
+/// The subject of a query.
 #[derive(Clone, Copy, Debug)]
 pub enum Scope<'a> {
-    /// A link under the names that its slashtag has: as written, and in normal form.
+    /// A link by both names of its slashtag: as written, and in normal form.
     Link {
         domain: &'a str,
         names: [&'a str; 2],
     },
-    /// A domain, of all workspaces together.
+    /// A domain, for all workspaces together.
     Domain(&'a str),
     Workspace(&'a str),
-    /// All things of a kind in a scope, one row each.
-    All(Kind, &'a str),
-    /// All links of a workspace's domains, one row each.
+    /// All subjects of a kind in a scope, one row each.
+    All(SubjectKind, &'a str),
+    /// All links on the domains of a workspace, one row each.
     LinksOf(&'a str),
 }
 
-/// What a series has a row for.
+/// Resolution of a series.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Step {
     Hour,
     Day,
 }
 
-/// What the largest are the largest of.
+/// The count that rows are ranked by.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Order {
     Clicks,
@@ -84,7 +88,7 @@ pub enum Order {
     Sessions,
 }
 
-/// One of the largest.
+/// A ranked row.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Row {
     pub scope: String,
@@ -92,20 +96,20 @@ pub struct Row {
     pub counts: Counts,
 }
 
-/// The hours that an answer is about: those asked for, and the rest of each day that was summed up.
+/// The hours that an answer covers: those of the query, and the rest of each day that is summed up.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Covered {
     /// Hours since the Unix epoch.
     pub hours: Range<u64>,
-    /// The hour before which there are whole days only, if that touches these.
+    /// The hour before which there are only whole days, if the answer covers such hours.
     pub whole_days_before: Option<Hour>,
 }
 
 impl Reader {
-    /// Opens a store that is there.
+    /// Opens an existing store.
     ///
     /// # Errors
-    /// When it is not, or cannot be read.
+    /// When it is missing or cannot be read.
     pub fn open(file: &Path) -> Result<Self, StoreError> {
         let mut connection = connect(file, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         let deadline: Arc<Mutex<Option<Instant>>> = Arc::default();
@@ -121,7 +125,7 @@ impl Reader {
         Ok(Self { connection, file: file.to_owned(), deadline })
     }
 
-    /// The store as it is at this moment, to be looked at for so long.
+    /// A snapshot of the store. Queries on it fail after the time limit.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -130,14 +134,14 @@ impl Reader {
         let file = self.file.as_path();
         let failed = |error| StoreError::of(file, &error);
         let transaction = self.connection.transaction().map_err(failed)?;
-        // The first read is what fixes the moment.
+        // The first read fixes the snapshot.
         let since = marked(&transaction, SINCE).map_err(failed)?;
         let summed = marked(&transaction, SUMMED).map_err(failed)?;
         Ok(Snapshot { transaction, file, since, summed })
     }
 }
 
-/// One moment of the store.
+/// A consistent view of the store.
 pub struct Snapshot<'a> {
     transaction: Transaction<'a>,
     file: &'a Path,
@@ -146,7 +150,7 @@ pub struct Snapshot<'a> {
 }
 
 impl Snapshot<'_> {
-    /// Up to where the journal is counted. `None` when nothing was counted yet.
+    /// The position up to which the journal is counted. `None` when nothing was counted yet.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -158,13 +162,13 @@ impl Snapshot<'_> {
         self.checked(counted.optional())
     }
 
-    /// Since when everything is counted, microseconds since the Unix epoch. Of an hour that began before, something may
-    /// have been counted elsewhere.
+    /// Since when all clicks are counted, microseconds since the Unix epoch. Counts of hours that began before may be
+    /// incomplete.
     pub fn since(&self) -> u64 {
         self.since
     }
 
-    /// The hours that an answer about these is about.
+    /// The hours that an answer about these hours covers.
     pub fn cover(&self, hours: Range<u64>) -> Covered {
         let Range { start, end } = hours;
         if start >= self.summed {
@@ -174,25 +178,25 @@ impl Snapshot<'_> {
         Covered { hours: start / 24 * 24..end, whole_days_before: Some(hour(self.summed)) }
     }
 
-    /// What is counted of something in these hours together.
+    /// The counts of a subject in all of these hours together.
     ///
     /// # Errors
-    /// When the store cannot be read, or it takes too long; as with all that follow.
+    /// When the store cannot be read, or at the time limit. The same for all queries below.
     pub fn totals(&self, of: Scope<'_>, covered: &Covered) -> Result<Counts, StoreError> {
         let query = Query::new(of, &covered.hours);
         let sql = format!("{} SELECT {SUMS} FROM r", query.rows);
         self.checked(self.transaction.query_row(&sql, query.params(), |row| counts(row, 0)))
     }
 
-    /// Whether anything was ever counted of it, and is still kept.
+    /// Whether the store has any counts of a subject.
     pub fn knows(&self, of: Scope<'_>) -> Result<bool, StoreError> {
-        let query = Query::new(of, &ALWAYS);
+        let query = Query::new(of, &ALL_HOURS);
         let sql = format!("{} SELECT 1 FROM r LIMIT 1", query.rows);
         let row = self.transaction.query_row(&sql, query.params(), |_| Ok(()));
         self.checked(row.optional()).map(|row| row.is_some())
     }
 
-    /// What is counted of something hour by hour or day by day: the first [`MAX_ROWS`] that have clicks.
+    /// The counts of a subject by the hour or by the day: the first [`MAX_ROWS`] rows with clicks.
     pub fn series(&self, of: Scope<'_>, covered: &Covered, step: Step) -> Result<Vec<(Hour, Counts)>, StoreError> {
         let query = Query::new(of, &covered.hours);
         let time = match step {
@@ -203,12 +207,12 @@ impl Snapshot<'_> {
         self.rows(&sql, query.params(), |row| Ok((hour(unsigned(row.get(0)?)), counts(row, 1)?)))
     }
 
-    /// The largest, at most [`MAX_ROWS`], largest first, and by name where they are as large.
+    /// The largest subjects, at most [`MAX_ROWS`], largest first, and by name where counts are equal.
     pub fn top(&self, of: Scope<'_>, covered: &Covered, by: Order, most: usize) -> Result<Vec<Row>, StoreError> {
         self.top_where(of, covered, by, most, |_, _| Ok(true))
     }
 
-    /// The largest links of a workspace. Where it shares a domain with another, `owner` tells which are its own.
+    /// The largest links of a workspace. On a domain that it shares with another, `owner` decides which links it owns.
     pub fn top_links_of(
         &self,
         workspace: &str,
@@ -226,16 +230,16 @@ impl Snapshot<'_> {
         })
     }
 
-    /// Shows all things of a kind of an hour, of one scope or of all, in the order of scope and name.
+    /// Calls `visit` with all subjects of a kind in an hour, of one scope or of all, in the order of scope and name.
     ///
     /// # Errors
-    /// Those of the store, and of whoever looks.
+    /// Those of the store and of `visit`.
     pub fn each(
         &self,
         hour: Hour,
-        kind: Kind,
+        kind: SubjectKind,
         scope: Option<&str>,
-        mut see: impl FnMut(&str, &str, &Counts) -> io::Result<()>,
+        mut visit: impl FnMut(&str, &str, &Counts) -> io::Result<()>,
     ) -> io::Result<()> {
         let filter = if scope.is_some() { "AND scope = ?3" } else { "AND ?3 IS NULL" };
         let sql = format!(
@@ -246,7 +250,7 @@ impl Snapshot<'_> {
         let mut rows = statement.query(params![signed(hour.since_epoch()), kind as u8, scope]).map_err(failed)?;
         while let Some(row) = rows.next().map_err(failed)? {
             let text = |column| row.get_ref(column).and_then(|text| Ok(text.as_str()?)).map_err(failed);
-            see(text(0)?, text(1)?, &counts(row, 2).map_err(failed)?)?;
+            visit(text(0)?, text(1)?, &counts(row, 2).map_err(failed)?)?;
         }
         Ok(())
     }
@@ -315,7 +319,7 @@ impl Snapshot<'_> {
     }
 }
 
-/// The rows of something in some hours, as a table `r` that the rest of the query sums up.
+/// The rows of a subject in some hours, as a table `r` that the rest of the query sums up.
 struct Query<'a> {
     rows: String,
     params: Vec<Box<dyn ToSql + 'a>>,
@@ -329,7 +333,7 @@ impl<'a> Query<'a> {
             Scope::Link { domain, names: [one, other] } => [domain, one, other].into_iter().for_each(&mut param),
             Scope::Domain(name) | Scope::Workspace(name) | Scope::All(_, name) | Scope::LinksOf(name) => param(name),
         }
-        // Each hour that there is, found with one seek; and in each, what is wanted, with another.
+        // Finds each existing hour with one seek, and the rows of the subject in it with another.
         let times = |table, time, from, until| {
             format!(
                 "(at) AS (SELECT MIN({time}) FROM {table} WHERE {time} >= {from} AND {time} < {until} UNION ALL
@@ -355,15 +359,15 @@ impl<'a> Query<'a> {
 }
 
 fn source(of: Scope<'_>, table: &str, time: &str) -> String {
-    let things = |index: &str, filter: &str| {
+    let subjects = |index: &str, filter: &str| {
         format!("{table}_at CROSS JOIN {table} AS t {index} ON t.{time} = at WHERE {filter}")
     };
     match of {
-        Scope::Link { .. } => things("", "t.kind = 1 AND t.scope = ?3 AND t.name IN (?4, ?5)"),
-        // Left alone, it would take the other key, and read all domains.
-        Scope::Domain(_) => things(&format!("INDEXED BY {table}_domain"), "t.kind = 2 AND t.name = ?3"),
-        Scope::Workspace(_) => things("", "t.kind = 3 AND t.scope = ?3 AND t.name = ''"),
-        Scope::All(kind, _) => things("", &format!("t.kind = {} AND t.scope = ?3", kind as u8)),
+        Scope::Link { .. } => subjects("", "t.kind = 1 AND t.scope = ?3 AND t.name IN (?4, ?5)"),
+        // Without this, the planner uses the primary key, and reads all domains.
+        Scope::Domain(_) => subjects(&format!("INDEXED BY {table}_domain"), "t.kind = 2 AND t.name = ?3"),
+        Scope::Workspace(_) => subjects("", "t.kind = 3 AND t.scope = ?3 AND t.name = ''"),
+        Scope::All(kind, _) => subjects("", &format!("t.kind = {} AND t.scope = ?3", kind as u8)),
         Scope::LinksOf(_) => format!(
             "{table}_at CROSS JOIN {table} AS w ON w.{time} = at AND w.kind = 2 AND w.scope = ?3
              CROSS JOIN {table} AS t ON t.{time} = at AND t.kind = 1 AND t.scope = w.name"
@@ -371,7 +375,7 @@ fn source(of: Scope<'_>, table: &str, time: &str) -> String {
     }
 }
 
-/// Six columns from this one on. Without rows they are `NULL`.
+/// Six columns, from `first` on. Without rows they are `NULL`.
 fn counts(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result<Counts> {
     let number = |column| Ok::<_, rusqlite::Error>(unsigned(row.get::<_, Option<i64>>(first + column)?.unwrap_or(0)));
     Ok(Counts {

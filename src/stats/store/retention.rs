@@ -1,25 +1,25 @@
-//! How long counts are kept: by the hour for some weeks, then by the day for about a year.
+//! Retention of counts: by the hour for some weeks, then by the day for about a year.
 //!
 //! The writer does it in bounded steps, one transaction each, between two commits. A step moves some rows of the oldest
-//! hour into its day, or removes some of the oldest day; after a crash the next step goes on where the last has ended.
-//! From the first step on, the whole day counts as summed: whoever reads adds up both tables, so that half a day that
-//! was moved already is neither missed nor counted twice. What comes late for a summed day goes into its hour, and from
-//! there into the day, as all else.
+//! hour into its day, or removes some of the oldest day; after a crash the next step continues where the last one
+//! ended. From the first step on, the whole day counts as summed: readers add up both tables, so that half a day that
+//! was moved already is neither missed nor counted twice. Late counts for a summed day go into their hour, and from
+//! there into the day, like all others.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{ADD, SUMMED, Store, StoreError, mark, marked, signed, unsigned};
-use crate::{config, runtime::Hour};
+use super::sql::{ADD, SUMMED, mark, marked, signed, unsigned};
+use crate::config;
 
 /// Rows that a step moves or removes: some tens of milliseconds.
-const STEP: i64 = 5_000;
+pub(super) const ROWS: i64 = 5_000;
 
-/// For how long counts are kept.
+/// How long counts are kept.
 #[derive(Clone, Copy, Debug)]
 pub struct Retention {
-    /// Days for which hours are kept.
+    /// Days for which counts are kept by the hour.
     pub hours_days: u64,
-    /// Days for which days are kept.
+    /// Days for which counts are kept by the day.
     pub days: u64,
 }
 
@@ -29,39 +29,34 @@ impl From<&config::Stats> for Retention {
     }
 }
 
-impl Store {
-    /// Takes one step, and says whether there is another to take.
-    ///
-    /// # Errors
-    /// When the store did not take it. Nothing is changed then.
-    pub fn retain(&mut self, retention: Retention, now: Hour) -> Result<bool, StoreError> {
-        let stepped = self.try_retain(retention, now.since_epoch() / 24, STEP);
-        stepped.map_err(|error| self.error(&error))
-    }
-
-    pub(super) fn try_retain(&mut self, retention: Retention, today: u64, step: i64) -> rusqlite::Result<bool> {
-        let Retention { hours_days, days } = retention;
-        let transaction = self.connection.transaction()?;
-        // Once summed, a day stays summed, even if somebody wants hours for longer now.
-        let marked = marked(&transaction, SUMMED)?;
-        let summed = marked.max(today.saturating_sub(hours_days) * 24);
-        let dropped = today.saturating_sub(days);
-        let oldest = |table, time| oldest(&transaction, table, time);
-        if summed > marked {
-            mark(&transaction, SUMMED, summed)?;
-        } else if let Some(day) = oldest("days", "day")?.filter(|day| *day < dropped) {
-            remove(&transaction, "days", "day", day, step)?;
-        } else if let Some(hour) = oldest("hours", "hour")?.filter(|hour| *hour < summed) {
-            if hour / 24 >= dropped {
-                sum_up(&transaction, hour, step)?;
-            }
-            remove(&transaction, "hours", "hour", hour, step)?;
-        } else {
-            return Ok(false);
+/// Takes one step, of at most `rows` rows. True if there is another one to take.
+pub(super) fn step(
+    connection: &mut Connection,
+    retention: Retention,
+    today: u64,
+    rows: i64,
+) -> rusqlite::Result<bool> {
+    let Retention { hours_days, days } = retention;
+    let transaction = connection.transaction()?;
+    // Once summed, a day stays summed, even if the configuration keeps hours for longer now.
+    let marked = marked(&transaction, SUMMED)?;
+    let summed = marked.max(today.saturating_sub(hours_days) * 24);
+    let dropped = today.saturating_sub(days);
+    let oldest = |table, time| oldest(&transaction, table, time);
+    if summed > marked {
+        mark(&transaction, SUMMED, summed)?;
+    } else if let Some(day) = oldest("days", "day")?.filter(|day| *day < dropped) {
+        remove(&transaction, "days", "day", day, rows)?;
+    } else if let Some(hour) = oldest("hours", "hour")?.filter(|hour| *hour < summed) {
+        if hour / 24 >= dropped {
+            sum_up(&transaction, hour, rows)?;
         }
-        transaction.commit()?;
-        Ok(true)
+        remove(&transaction, "hours", "hour", hour, rows)?;
+    } else {
+        return Ok(false);
     }
+    transaction.commit()?;
+    Ok(true)
 }
 
 fn oldest(connection: &Connection, table: &str, time: &str) -> rusqlite::Result<Option<u64>> {

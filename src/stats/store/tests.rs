@@ -1,18 +1,18 @@
-//! The store beside a plain map: commits, late events, retention, and a start in between, in any order.
+//! The store against a plain map as its model: commits, late events, retention and restarts, in any order.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use proptest::prelude::*;
 
-use super::{reader::Scope, *};
-use crate::stats::{Counts, Key, Kind};
+use super::{reader::Scope, sql::hour, *};
+use crate::stats::{Counts, Key, SubjectKind};
 
 const LIMIT: Duration = Duration::from_secs(60);
 const KEEP: Retention = Retention { hours_days: 2, days: 5 };
 /// 2026-11-23T00.
 const DAY_ONE: u64 = 20_780;
 
-fn key(kind: Kind, scope: &str, name: &str) -> Key {
+fn key(kind: SubjectKind, scope: &str, name: &str) -> Key {
     Key { kind, scope: scope.into(), name: name.into() }
 }
 
@@ -31,7 +31,7 @@ fn open(dir: &Path) -> Store {
     Store::open(&dir.join("stats.sqlite")).unwrap()
 }
 
-/// What a plain map has of everything.
+/// The model: a plain map.
 #[derive(Default)]
 struct Model {
     rows: BTreeMap<(u64, Key), Counts>,
@@ -51,7 +51,7 @@ impl Model {
         self.summed = self.summed.max(today.saturating_sub(KEEP.hours_days) * 24);
     }
 
-    /// What is there of these in these hours, and in the rest of each day that was summed.
+    /// Sums by group in these hours, and in the rest of each day that was summed up.
     fn sum<K: Ord>(&self, hours: &std::ops::Range<u64>, of: impl Fn(u64, &Key) -> Option<K>) -> BTreeMap<K, Counts> {
         let inside = |hour: u64| {
             let day = hour / 24 * 24;
@@ -95,9 +95,9 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
 fn key_of(which: u8, scope: u8, name: u8) -> Key {
     let (scope, name) = (format!("s{scope}"), format!("n{name}"));
     match which {
-        0 => key(Kind::Link, &scope, &name),
-        1 => key(Kind::Domain, &format!("w{name}"), &scope),
-        _ => key(Kind::Workspace, &format!("w{name}"), ""),
+        0 => key(SubjectKind::Link, &scope, &name),
+        1 => key(SubjectKind::Domain, &format!("w{name}"), &scope),
+        _ => key(SubjectKind::Workspace, &format!("w{name}"), ""),
     }
 }
 
@@ -110,27 +110,28 @@ fn compare(store: &Store, model: &Model, today: u64) {
         let is_summed = range.start < model.summed;
         assert_eq!(covered.whole_days_before.is_some(), is_summed);
 
-        let sums =
-            model.sum(&range, |_, key| (key.kind == Kind::Link).then(|| (key.scope.clone(), key.name.clone())));
+        let sums = model
+            .sum(&range, |_, key| (key.kind == SubjectKind::Link).then(|| (key.scope.clone(), key.name.clone())));
         for scope in ["s0", "s1", "s2"] {
             let mut expected: Vec<_> =
                 sums.iter().filter(|((of, _), counts)| &**of == scope && counts.clicks > 0).collect();
             expected.sort_by(|a, b| (b.1.humans, &a.0).cmp(&(a.1.humans, &b.0)));
             let expected: Vec<_> =
                 expected.into_iter().take(3).map(|((_, name), counts)| (name.to_string(), *counts)).collect();
-            let top = snapshot.top(Scope::All(Kind::Link, scope), &covered, Order::Humans, 3).unwrap();
+            let top = snapshot.top(Scope::All(SubjectKind::Link, scope), &covered, Order::Humans, 3).unwrap();
             assert_eq!(top.into_iter().map(|row| (row.name, row.counts)).collect::<Vec<_>>(), expected);
         }
         let link = Scope::Link { domain: "s1", names: ["n2", "n2"] };
         let expected = sums.get(&("s1".into(), "n2".into())).copied().unwrap_or_default();
         assert_eq!(snapshot.totals(link, &covered).unwrap(), expected);
 
-        let sums = model.sum(&range, |_, key| (key.kind == Kind::Domain).then(|| key.name.clone()));
+        let sums = model.sum(&range, |_, key| (key.kind == SubjectKind::Domain).then(|| key.name.clone()));
         let expected = sums.get("s2").copied().unwrap_or_default();
         assert_eq!(snapshot.totals(Scope::Domain("s2"), &covered).unwrap(), expected);
 
-        let sums =
-            model.sum(&range, |hour, key| (key.kind == Kind::Workspace && &*key.scope == "wn1").then_some(hour / 24));
+        let sums = model.sum(&range, |hour, key| {
+            (key.kind == SubjectKind::Workspace && &*key.scope == "wn1").then_some(hour / 24)
+        });
         let expected: Vec<_> = sums
             .into_iter()
             .filter(|(_, counts)| counts.clicks > 0)
@@ -146,7 +147,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     #[test]
-    fn it_answers_as_a_plain_map_does(actions in actions()) {
+    fn queries_answer_as_a_plain_map_does(actions in actions()) {
         let dir = tempfile::tempdir().unwrap();
         let (mut store, mut model) = (open(dir.path()), Model::default());
         let (mut today, mut place) = (DAY_ONE, 0);
@@ -167,11 +168,11 @@ proptest! {
                 Action::Step { steps, rows } => {
                     let mut more = true;
                     for _ in 0..steps {
-                        more = store.try_retain(KEEP, today, rows).unwrap();
+                        more = retention::step(&mut store.connection, KEEP, today, rows).unwrap();
                     }
-                    // Half a retention changes nothing but what is summed; the rest comes before the next look.
+                    // Partial retention changes no answer but those on summed days; the rest is done before comparing.
                     while more {
-                        more = store.try_retain(KEEP, today, 1_000).unwrap();
+                        more = retention::step(&mut store.connection, KEEP, today, 1_000).unwrap();
                     }
                     model.retain(today);
                 }
@@ -187,12 +188,15 @@ proptest! {
 }
 
 #[test]
-fn half_a_day_that_was_summed_is_neither_missed_nor_counted_twice() {
+fn a_day_that_is_partly_summed_is_neither_missed_nor_counted_twice() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path());
     let mut delta = Delta::default();
     for n in 0..40 {
-        delta.insert((hour(DAY_ONE * 24 + n % 24), key(Kind::Link, "go.brand.com", &n.to_string())), clicks(10, 1));
+        delta.insert(
+            (hour(DAY_ONE * 24 + n % 24), key(SubjectKind::Link, "go.brand.com", &n.to_string())),
+            clicks(10, 1),
+        );
     }
     store.commit(&delta, (1, 1)).unwrap();
     let mut steps = 0;
@@ -200,16 +204,16 @@ fn half_a_day_that_was_summed_is_neither_missed_nor_counted_twice() {
         let mut reader = store.reader().unwrap();
         let snapshot = reader.snapshot(LIMIT).unwrap();
         let covered = snapshot.cover(DAY_ONE * 24..DAY_ONE * 24 + 24);
-        let top = snapshot.top(Scope::All(Kind::Link, "go.brand.com"), &covered, Order::Clicks, 99).unwrap();
+        let top = snapshot.top(Scope::All(SubjectKind::Link, "go.brand.com"), &covered, Order::Clicks, 99).unwrap();
         assert_eq!((top.len(), top.iter().map(|row| row.counts.clicks).sum::<u64>()), (40, 400));
         drop(snapshot);
-        if !store.try_retain(KEEP, DAY_ONE + 3, 1).unwrap() {
+        if !retention::step(&mut store.connection, KEEP, DAY_ONE + 3, 1).unwrap() {
             break;
         }
         steps += 1;
     }
     assert_eq!(steps, 41, "a row a step");
-    while store.try_retain(KEEP, DAY_ONE + 9, 7).unwrap() {}
+    while retention::step(&mut store.connection, KEEP, DAY_ONE + 9, 7).unwrap() {}
     let left = ["hours", "days"].map(|table| {
         store.connection.query_row(&format!("SELECT COUNT(*) FROM {table}"), [], |row| row.get::<_, i64>(0)).unwrap()
     });
@@ -217,10 +221,10 @@ fn half_a_day_that_was_summed_is_neither_missed_nor_counted_twice() {
 }
 
 #[test]
-fn a_reader_sees_one_moment() {
+fn a_snapshot_does_not_change() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path());
-    let one = Delta::from_iter([((hour(480_000), key(Kind::Workspace, "w", "")), clicks(1, 5))]);
+    let one = Delta::from_iter([((hour(480_000), key(SubjectKind::Workspace, "w", "")), clicks(1, 5))]);
     store.commit(&one, (1, 10)).unwrap();
     let mut reader = store.reader().unwrap();
     let snapshot = reader.snapshot(LIMIT).unwrap();
@@ -235,36 +239,37 @@ fn a_reader_sees_one_moment() {
 }
 
 #[test]
-fn a_query_ends_when_its_time_is_over() {
+fn a_query_ends_at_its_time_limit() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path());
     let links =
-        (0..20_000).map(|n| ((hour(480_000), key(Kind::Link, "go.brand.com", &format!("{n}"))), clicks(1, 5)));
+        (0..20_000).map(|n| ((hour(480_000), key(SubjectKind::Link, "go.brand.com", &format!("{n}"))), clicks(1, 5)));
     store.commit(&links.collect(), (1, 10)).unwrap();
     let mut reader = store.reader().unwrap();
     let snapshot = reader.snapshot(Duration::ZERO).unwrap();
     let covered = snapshot.cover(480_000..480_001);
-    let late = snapshot.top(Scope::All(Kind::Link, "go.brand.com"), &covered, Order::Clicks, 10);
+    let late = snapshot.top(Scope::All(SubjectKind::Link, "go.brand.com"), &covered, Order::Clicks, 10);
     assert!(matches!(late, Err(StoreError::TooLong)), "{late:?}");
     drop(snapshot);
     let snapshot = reader.snapshot(LIMIT).unwrap();
-    let top = snapshot.top(Scope::All(Kind::Link, "go.brand.com"), &covered, Order::Clicks, usize::MAX).unwrap();
+    let top =
+        snapshot.top(Scope::All(SubjectKind::Link, "go.brand.com"), &covered, Order::Clicks, usize::MAX).unwrap();
     assert_eq!(top.len(), reader::MAX_ROWS);
 }
 
 #[test]
-fn the_links_of_a_shared_domain_belong_to_whom_the_catalog_says() {
+fn the_catalog_decides_who_owns_a_link_on_a_shared_domain() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path());
     let at = hour(480_000);
     let rows = [
-        (key(Kind::Domain, "w-1", "own.example"), 5),
-        (key(Kind::Link, "own.example", "a"), 5),
-        (key(Kind::Domain, "w-1", "shared.example"), 3),
-        (key(Kind::Domain, "w-2", "shared.example"), 9),
-        (key(Kind::Link, "shared.example", "mine"), 3),
-        (key(Kind::Link, "shared.example", "theirs"), 8),
-        (key(Kind::Link, "shared.example", "unknown"), 1),
+        (key(SubjectKind::Domain, "w-1", "own.example"), 5),
+        (key(SubjectKind::Link, "own.example", "a"), 5),
+        (key(SubjectKind::Domain, "w-1", "shared.example"), 3),
+        (key(SubjectKind::Domain, "w-2", "shared.example"), 9),
+        (key(SubjectKind::Link, "shared.example", "mine"), 3),
+        (key(SubjectKind::Link, "shared.example", "theirs"), 8),
+        (key(SubjectKind::Link, "shared.example", "unknown"), 1),
     ];
     store.commit(&rows.into_iter().map(|(key, count)| ((at, key), clicks(count, 1))).collect(), (1, 1)).unwrap();
     let owner = |_: &str, slashtag: &str| match slashtag {
@@ -279,14 +284,14 @@ fn the_links_of_a_shared_domain_belong_to_whom_the_catalog_says() {
         let top = snapshot.top_links_of(workspace, &covered, Order::Clicks, 10, &owner).unwrap();
         top.into_iter().map(|row| row.name).collect::<Vec<_>>()
     };
-    // The domain that nobody shares tells by itself, whatever became of the link since.
+    // A domain of one workspace identifies the owner, even if the link has moved since.
     assert_eq!(links("w-1"), ["a", "mine"]);
     assert_eq!(links("w-2"), ["theirs"]);
     assert_eq!(snapshot.workspaces_of("shared.example", at).unwrap(), ["w-1", "w-2"]);
 }
 
 #[test]
-fn the_file_is_private_and_a_foreign_later_or_damaged_one_is_told_apart() {
+fn the_file_is_private_and_a_foreign_later_or_damaged_one_is_rejected() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("stats.sqlite");
     let mut store = open(dir.path());
@@ -317,12 +322,12 @@ fn a_damaged_page_is_an_error_and_never_a_panic() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("stats.sqlite");
     let mut store = open(dir.path());
-    let links =
-        (0..2_000).map(|n| ((hour(480_000), key(Kind::Link, "go.brand.com", &format!("{n:032}"))), clicks(1, 5)));
+    let links = (0..2_000)
+        .map(|n| ((hour(480_000), key(SubjectKind::Link, "go.brand.com", &format!("{n:032}"))), clicks(1, 5)));
     store.commit(&links.collect(), (1, 10)).unwrap();
     drop(store);
     let whole = fs::read(&file).unwrap();
-    let mut told = 0;
+    let mut reported = 0;
     for page in 0..whole.len() / 4096 {
         let mut damaged = whole.clone();
         damaged[page * 4096..page * 4096 + 600].fill(0x5a);
@@ -331,20 +336,20 @@ fn a_damaged_page_is_an_error_and_never_a_panic() {
             let mut reader = store.reader()?;
             let snapshot = reader.snapshot(LIMIT)?;
             let covered = snapshot.cover(480_000..480_001);
-            snapshot.top(Scope::All(Kind::Link, "go.brand.com"), &covered, Order::Clicks, 1)
+            snapshot.top(Scope::All(SubjectKind::Link, "go.brand.com"), &covered, Order::Clicks, 1)
         });
-        told += usize::from(matches!(result, Err(StoreError::Damaged { .. })));
+        reported += usize::from(matches!(result, Err(StoreError::Damaged { .. })));
     }
-    assert!(told > 10, "{told}");
+    assert!(reported > 10, "{reported}");
 }
 
 #[test]
-fn a_store_has_everything_since_it_was_made_or_from_the_start() {
+fn a_store_is_complete_since_it_was_made_or_from_the_start() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path());
     let since = |store: &Store| store.reader().unwrap().snapshot(LIMIT).unwrap().since();
     let age = clock::unix_micros() - since(&store);
     assert!(age < 60_000_000, "{age}");
-    store.has_counted_all().unwrap();
+    store.mark_complete().unwrap();
     assert_eq!(since(&store), 0);
 }

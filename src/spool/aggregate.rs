@@ -1,10 +1,11 @@
-//! Counting: the second reader of the journal. It reads the tallies of all events once, in the order in which they lie
-//! there, and adds them up in the book, together with how far it has read. A crash before that commit leaves the tallies
-//! for the next start, which begins where the book says; a crash after it finds them counted.
+//! The aggregator: the second reader of the journal. It reads the tally of each event once, in the order of the
+//! journal, and adds it to the store of counts, together with the position up to which it has read. After a crash
+//! before that commit, the next start begins at the position in the store; after a crash behind it, the tallies are
+//! counted.
 //!
-//! The packer's thread does it between two rounds, a bounded part at a time. Counts never cost an event: a book that fails
-//! is left alone for a while, and tried again; what waits for it keeps its segments of the journal, but no more of them than
-//! half of the bytes that the journal may have. What is beyond is given up, told and counted.
+//! The packer's thread runs it between two rounds, a bounded part at a time. Counts never cost an event: a store that
+//! fails is retried after a pause. Clicks that wait for it keep their segments of the journal, up to half of
+//! `spool.journal_max_bytes`; beyond that they are given up, logged and counted as lost.
 //!
 //! Memory is bounded: a part has at most `MAX_KEYS` keys, and what waits is one [`Span`] a segment.
 
@@ -18,34 +19,38 @@ use std::{
 
 use super::{
     disk::Disk,
-    frame::{Frames, Piece},
-    journal::{Span, segment_path},
+    journal::{
+        Span,
+        frame::{Frames, Piece},
+        segment_path,
+    },
     state::Position,
 };
 use crate::{
-    runtime::{clock, failpoint::fail_point},
+    runtime::{Class, Classified, clock, failpoint::fail_point},
     stats::{
         Delta, Referrers,
-        book::Book,
+        count_store::CountStore,
         metrics::{Lost, StatsMetrics},
         store::StoreError,
         tally::Tally,
     },
 };
 
-/// A tally is counted when it has waited for this long.
+/// Time after which a waiting tally is counted.
 const MAX_AGE: Duration = Duration::from_secs(2);
 
-/// Tallies that are counted without waiting, and the most that are counted at a time: the packer waits meanwhile.
+/// Tallies that are counted without waiting, and the most that are counted at a time, because the packer waits
+/// meanwhile.
 const PART: u64 = if cfg!(test) { 3 } else { 200_000 };
 
 /// Keys of a part.
 const MAX_KEYS: usize = 250_000;
 
-/// How long a book that has failed is left alone.
-const PAUSE: Duration = Duration::from_secs(if cfg!(test) { 0 } else { 5 });
+/// Pause after the store has failed.
+const RETRY_PAUSE: Duration = Duration::from_secs(if cfg!(test) { 0 } else { 5 });
 
-/// How often the journal is tried to be read before what cannot be read is given up.
+/// Attempts to read the journal before an unreadable part is skipped.
 const READ_TRIES: u32 = 10;
 
 /// Why nothing was counted.
@@ -57,9 +62,18 @@ pub enum CountError {
     Journal(#[from] io::Error),
 }
 
+impl Classified for CountError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Store(error) => error.class(),
+            Self::Journal(error) => Class::of_io(error),
+        }
+    }
+}
+
 /// See the module.
-pub struct Counting {
-    book: Box<dyn Book>,
+pub struct Aggregator {
+    store: Box<dyn CountStore>,
     journal: PathBuf,
     disk: Arc<dyn Disk>,
     metrics: Arc<StatsMetrics>,
@@ -68,32 +82,38 @@ pub struct Counting {
     tallies: u64,
     since: Option<Instant>,
     referrers: Referrers,
-    /// What the book says. `None` while it must be asked: at the start, and after it has failed.
+    /// Position up to which the store has counted. `None` while it must be read: at the start, and after a failure.
     counted: Option<Position>,
-    /// A book that has failed is not asked before.
+    /// The store has failed, and is not used before.
     wait_until: Option<Instant>,
     unreadable: u32,
 }
 
-/// What a part has come to.
+/// Tallies that are counted with one commit.
 struct Part {
     delta: Delta,
-    /// How far it has read.
+    /// Position up to which it has read.
     end: Position,
-    /// Tallies that are in the book with it.
+    /// Tallies that the store has with it.
     counted: u64,
-    /// Spans that it has read to their ends, and tallies that were not found there any more.
+    /// Spans that it has read to their ends.
     spans: usize,
+    /// Tallies of these spans that are missing from the journal.
     damaged: u64,
-    /// Of the span in which it ends: tallies that it has read, and up to where.
+    /// In the span in which it ends: tallies that it has read, and the offset up to which it has read.
     begun: (u64, u64),
 }
 
-impl Counting {
+impl Aggregator {
     /// `journal` is the folder of the segments.
-    pub fn new(book: Box<dyn Book>, journal: PathBuf, disk: Arc<dyn Disk>, metrics: Arc<StatsMetrics>) -> Self {
+    pub fn new(
+        store: Box<dyn CountStore>,
+        journal: PathBuf,
+        disk: Arc<dyn Disk>,
+        metrics: Arc<StatsMetrics>,
+    ) -> Self {
         Self {
-            book,
+            store,
             journal,
             disk,
             metrics,
@@ -107,32 +127,32 @@ impl Counting {
         }
     }
 
-    /// How far an earlier process has counted, if the book tells.
+    /// The position up to which an earlier process has counted. `None` if the store fails.
     pub fn counted(&mut self) -> Option<Position> {
-        self.ask().inspect_err(|error| self.fail(error)).ok()
+        self.position().inspect_err(|error| self.fail(error)).ok()
     }
 
-    /// Says that nothing was counted before the book was begun.
-    pub fn begin_whole(&mut self) {
-        if let Err(error) = self.book.begin_whole() {
+    /// Marks the store as complete: no clicks were counted before it was begun.
+    pub fn mark_complete(&mut self) {
+        if let Err(error) = self.store.mark_complete() {
             self.fail(&error.into());
         }
     }
 
-    /// Takes what an earlier process has left, of which the oldest was clicked at `oldest`.
+    /// Takes over the spans that an earlier process has left. `oldest` is the time of the oldest click.
     pub fn begin(&mut self, spans: Vec<Span>, oldest: Option<u64>) {
         for span in spans {
             self.metrics.recovered.inc_by(span.tallies);
             self.note(span);
         }
-        // They have waited already: a process that dies again and again must still come to count them.
+        // Their waiting time continues: a process that is killed again and again must still count them.
         if let Some(micros) = oldest {
             let (now, age) = (clock::monotonic(), clock::unix_micros().saturating_sub(micros));
             self.since = Some(now.checked_sub(Duration::from_micros(age)).unwrap_or(now));
         }
     }
 
-    /// Notes what has reached the disk.
+    /// Takes note of events that are on the disk.
     pub fn note(&mut self, span: Span) {
         if span.tallies == 0 {
             return;
@@ -144,8 +164,8 @@ impl Counting {
         }
     }
 
-    /// The oldest segment that it needs.
-    pub fn needs(&self) -> Option<u64> {
+    /// The oldest segment that has clicks to count.
+    pub fn first_segment(&self) -> Option<u64> {
         self.spans.front().map(|span| span.segment)
     }
 
@@ -154,33 +174,33 @@ impl Counting {
         let now = clock::monotonic();
         let old = self.since.is_some_and(|since| now.duration_since(since) >= MAX_AGE);
         if self.tallies == 0 {
-            self.book.idle(clock::unix_micros());
+            self.store.idle(clock::unix_micros());
         } else if (old || self.tallies >= PART) && self.wait_until.is_none_or(|until| until <= now) {
             self.count_part();
         }
     }
 
-    /// Clicks that wait.
+    /// Clicks that wait to be counted.
     #[cfg(test)]
     pub fn waiting(&self) -> u64 {
         self.tallies
     }
 
-    /// Counts all that waits, unless the book fails or `passed` says that it is late.
+    /// Counts all clicks that wait, until the store fails or `passed` returns true.
     pub fn count_all(&mut self, passed: impl Fn() -> bool) {
         while !self.spans.is_empty() && !passed() && self.count_part() {}
         if self.tallies > 0 {
-            tracing::error!(clicks = self.tallies, "clicks wait in the journal to be counted after the next start");
+            tracing::error!(clicks = self.tallies, "clicks not counted; they wait in the journal for the next start");
         }
     }
 
-    /// Counts a part. False when it could not.
+    /// Counts a part. False if that failed.
     fn count_part(&mut self) -> bool {
         match self.read().and_then(|part| self.commit(&part)) {
             Ok(()) => {
                 if self.wait_until.take().is_some() {
                     self.metrics.failing.set(0);
-                    tracing::info!("clicks are counted again");
+                    tracing::info!("store of counts recovered; clicks are counted again");
                 }
                 true
             }
@@ -193,35 +213,32 @@ impl Counting {
 
     fn fail(&mut self, error: &CountError) {
         if self.wait_until.is_none() {
-            tracing::error!(%error, "clicks cannot be counted, and wait in the journal; events go on");
+            tracing::error!(%error, "clicks not counted; they wait in the journal while delivery continues");
         }
         self.metrics.failing.set(1);
-        self.wait_until = Some(clock::monotonic() + PAUSE);
+        self.wait_until = Some(clock::monotonic() + RETRY_PAUSE);
         if matches!(error, CountError::Store(_)) {
             self.counted = None;
         }
     }
 
-    /// What the book says.
-    fn ask(&mut self) -> Result<Position, CountError> {
+    /// The position up to which the store has counted.
+    fn position(&mut self) -> Result<Position, CountError> {
         match self.counted {
             Some(counted) => Ok(counted),
-            None => Ok(*self.counted.insert(self.book.counted()?.unwrap_or_default())),
+            None => Ok(*self.counted.insert(self.store.counted()?.unwrap_or_default())),
         }
     }
 
     fn read(&mut self) -> Result<Part, CountError> {
-        let counted = self.ask()?;
+        let counted = self.position()?;
         let mut part =
             Part { delta: Delta::default(), end: counted, counted: 0, spans: 0, damaged: 0, begun: (0, 0) };
         for span in &self.spans {
             let file = match self.disk.open(&segment_path(&self.journal, span.segment)) {
                 Ok(file) => file,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    tracing::error!(
-                        segment = span.segment,
-                        "a segment of the journal was taken away before it was counted"
-                    );
+                    tracing::error!(segment = span.segment, "journal segment is missing; its clicks are not counted");
                     part.close(span);
                     continue;
                 }
@@ -239,14 +256,15 @@ impl Counting {
                     }
                     Err(error) => {
                         let (start, end) = frames.skip_unreadable();
-                        tracing::error!(segment = span.segment, start, end, %error, "the journal cannot be read there");
+                        let segment = span.segment;
+                        tracing::error!(segment, start, end, %error, "unreadable part of the journal is not counted");
                         continue;
                     }
                 };
                 match Tally::parse(event.tally) {
                     Some(_) if (span.segment, start) < counted => {}
                     Some(tally) => tally.fold(event.micros, &mut part.delta, &mut self.referrers),
-                    // Whole, but of a version that we do not know.
+                    // Valid, but of an unknown version.
                     None => continue,
                 }
                 part.counted += 1;
@@ -263,7 +281,7 @@ impl Counting {
 
     fn commit(&mut self, part: &Part) -> Result<(), CountError> {
         fail_point("counting");
-        self.book.commit(&part.delta, part.end)?;
+        self.store.commit(&part.delta, part.end)?;
         fail_point("counted");
         (self.counted, self.unreadable) = (Some(part.end), 0);
         self.spans.drain(..part.spans);
@@ -276,15 +294,15 @@ impl Counting {
         self.metrics.counted.inc_by(part.counted);
         self.metrics.lose(Lost::Damaged, part.damaged);
         if part.damaged > 0 {
-            tracing::error!(clicks = part.damaged, "clicks are not counted: the journal is damaged where they stood");
+            tracing::error!(clicks = part.damaged, "clicks not counted: their part of the journal is damaged");
         }
         Ok(())
     }
 
-    /// Gives up what keeps more than `most` bytes of the journal that nobody else needs; others need the segments from
-    /// `others` on.
+    /// Gives up clicks that keep more than `most` bytes of the journal. Only the segments before `others` count: those
+    /// from there on have events that are not packed.
     pub fn give_up_beyond(&mut self, most: u64, segments: &BTreeMap<u64, u64>, others: u64) {
-        while let Some(first) = self.needs()
+        while let Some(first) = self.first_segment()
             && first < others
             && segments.range(first..others).map(|(_, bytes)| bytes).sum::<u64>() > most
             && let Some(span) = self.spans.pop_front()
@@ -292,7 +310,7 @@ impl Counting {
             self.tallies -= span.tallies;
             self.metrics.lose(Lost::JournalFull, span.tallies);
             let (segment, clicks) = (span.segment, span.tallies);
-            tracing::error!(segment, clicks, "clicks are not counted: their events would have filled the journal");
+            tracing::error!(segment, clicks, "clicks not counted: the store fails, and they would fill the journal");
         }
     }
 }

@@ -1,16 +1,18 @@
-//! The rollups of a round.
+//! Builds the rollups of a round.
 
 use std::{
     collections::BTreeMap,
     io::{self, BufWriter, Write},
 };
 
-use super::{Packer, Round};
 use crate::{
     config::{Compression, Format},
     object::{rollup_key, writer::ObjectWriter},
     runtime::{Hour, clock},
-    spool::{record::Record, rollups::Source},
+    spool::{
+        pack::{Packer, round::Round, source::RollupSource},
+        record::Record,
+    },
     stats::{
         rollup,
         store::{Snapshot, StoreError},
@@ -19,15 +21,15 @@ use crate::{
 
 impl Packer {
     /// Feeds whose rollups are due, by hour.
-    pub(super) fn rollups_due(&self) -> BTreeMap<Hour, Vec<u16>> {
+    pub(in crate::spool::pack) fn rollups_due(&self) -> BTreeMap<Hour, Vec<u16>> {
         let source = self.setup.rollups.as_ref();
         source.map_or_else(BTreeMap::new, |source| {
-            self.setup.hours.rollups.due(&self.setup.feeds, source, clock::monotonic())
+            self.setup.schedule.rollups.due(&self.setup.feeds, source, clock::monotonic())
         })
     }
 
-    /// Makes the rollups that are due, of feeds all of whose packed events are counted: `packed` are those whose events
-    /// this round packs. What the store does not give now, it gives later, and no object waits for it.
+    /// Builds the rollups that are due, for feeds all of whose packed events are counted. `packed` are the feeds that
+    /// this round packs. If the store of counts fails, rollups wait and objects do not.
     ///
     /// # Errors
     /// Those of the spool's disk.
@@ -39,11 +41,11 @@ impl Packer {
         round: &mut Round,
     ) -> io::Result<()> {
         let Some(source) = self.setup.rollups.as_ref().filter(|_| !due.is_empty()) else { return Ok(()) };
-        let made = self.try_rollups(source, due, packed, sync, round);
-        made.or_else(|error| {
+        let built = self.try_rollups(source, due, packed, sync, round);
+        built.or_else(|error| {
             if error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<StoreError>) {
-                tracing::warn!(%error, "rollups wait for the counts");
-                source.wait(true);
+                tracing::warn!(%error, "counts cannot be read; rollups are retried");
+                source.retry_later(true);
                 return Ok(());
             }
             Err(error)
@@ -52,17 +54,17 @@ impl Packer {
 
     fn try_rollups(
         &self,
-        source: &Source,
+        source: &RollupSource,
         due: &BTreeMap<Hour, Vec<u16>>,
         packed: &[u16],
         sync: bool,
         round: &mut Round,
     ) -> io::Result<()> {
-        // One moment for all of them.
+        // One snapshot for all of them.
         let mut reader = source.reader()?;
         let snapshot = source.snapshot(&mut reader)?;
         let counted = snapshot.counted()?.map(|counted| counted.position).unwrap_or_default();
-        for (hour, feeds) in due.iter().filter(|(hour, _)| source.has_all_of(**hour)) {
+        for (hour, feeds) in due.iter().filter(|(hour, _)| source.is_complete(**hour)) {
             for feed in feeds {
                 if self.setup.retry.has_passed() {
                     return Ok(());
@@ -71,7 +73,7 @@ impl Packer {
                 let needed = state.map(|state| state.packed).unwrap_or_default();
                 let needed = if packed.contains(feed) { self.known } else { needed };
                 if counted < needed {
-                    source.wait(false);
+                    source.retry_later(false);
                     continue;
                 }
                 let record = self.build_rollup(source, &snapshot, *feed, *hour, sync)?;
@@ -83,14 +85,14 @@ impl Packer {
 
     fn build_rollup(
         &self,
-        source: &Source,
+        source: &RollupSource,
         snapshot: &Snapshot<'_>,
         feed: u16,
         hour: Hour,
         sync: bool,
     ) -> io::Result<Record> {
         let spec = &self.setup.feeds[usize::from(feed)];
-        let version = self.setup.hours.rollups.next_version(feed, hour);
+        let version = self.setup.schedule.rollups.next_version(feed, hour);
         let mut record = Record {
             feed: spec.name.clone(),
             hour,
@@ -110,13 +112,13 @@ impl Packer {
             let mut object = ObjectWriter::new(file, Format::Ndjson, Compression::default())?;
             let mut text = BufWriter::with_capacity(64 << 10, object.text());
             if let Some(workspaces) = &spec.rollups {
-                rollup::write(snapshot, hour, workspaces, &*source.owner, &mut text)?;
+                rollup::write(snapshot, hour, workspaces, source.owner(), &mut text)?;
             }
             text.flush()?;
             drop(text);
             object.finish(&record.key)
         };
-        // Half a file that no record names must not stay.
+        // A partial file that no record names must not remain.
         let mut written = write().inspect_err(|_| _ = self.setup.disk.remove(&path))?;
         if sync {
             written.file.sync()?;

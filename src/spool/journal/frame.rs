@@ -1,31 +1,31 @@
-//! Frames: how events lie in a journal segment, and how they are found again in one that is damaged.
+//! Frames: the format of events in a journal segment, and how they are recovered from a damaged one.
 //!
 //! ```text
 //! offset  size  field (little endian)
-//!      0     4  magic: FF 43 45 F2; FF 43 45 F0 for the segment's first frame, which holds its header as JSON
+//!      0     4  magic: FF 43 45 F2 for an event; FF 43 45 F0 for the header of the segment, as JSON
 //!      4     4  length of the body
 //!      8     4  CRC32C of length and body
 //!     12        the body of an event:
 //!            8    ring that the click came from
-//!            8    position behind the click in that ring
+//!            8    position after the click in that ring
 //!            8    time of the click, microseconds since the Unix epoch
 //!           16    event id
 //!            2    number of feeds
 //!            2    length of the tally
-//!          2*n    feeds, as positions in the header's list
-//!                 the tally, which says what the event counts for; none if nobody counts (crate::stats::tally)
-//!                 the event as JSON; none if no feed takes it
+//!          2*n    feeds, as indices into the header's list
+//!                 the tally (crate::stats::tally); empty if clicks are not counted
+//!                 the event as JSON; empty if no feed takes it
 //! ```
-//! No text that is UTF-8 holds a byte FF: what a visitor sends never looks like a frame. Journals of the time before the
-//! tallies have F1 in the magic, and are not read.
+//! A segment begins with its header, twice. UTF-8 never contains the byte FF, so nothing that a visitor sends looks
+//! like a frame. Journals before the tallies have F1 in the magic, and are not read.
 
 use std::io;
 
-use super::disk::ReadAt;
 use crate::{
     capture::RingPosition,
     click::EventId,
     enrich::{Batch, Entry},
+    spool::disk::ReadAt,
 };
 
 /// Bytes before the body.
@@ -38,29 +38,29 @@ const EVENT: [u8; 4] = [0xff, 0x43, 0x45, 0xf2];
 const HEADER: [u8; 4] = [0xff, 0x43, 0x45, 0xf0];
 const FIXED: usize = 44;
 
-/// What a disk that cannot read leaves out at least.
+/// Smallest part that is skipped where the disk cannot read.
 const BLOCK: u64 = 4_096;
 
 /// Bytes that are read at a time, unless a frame is longer.
 const CHUNK: usize = 256 * 1024;
 
-/// An event as it lies in the journal.
+/// An event in the journal.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Frame<'a> {
-    /// Where the click came from.
+    /// Ring and position of the click.
     pub ring_position: RingPosition,
     /// When the click was answered, microseconds since the Unix epoch.
     pub micros: u64,
     pub id: EventId,
     feeds: &'a [u8],
-    /// What the event counts for; empty if nobody counts.
+    /// What the event counts for. Empty if clicks are not counted.
     pub tally: &'a [u8],
-    /// JSON, without a line feed; empty if no feed takes it.
+    /// JSON, without a line feed. Empty if no feed takes it.
     pub event: &'a [u8],
 }
 
 impl<'a> Frame<'a> {
-    /// Feeds, as positions in the segment's list.
+    /// Feeds, as indices into the segment's list.
     pub fn feeds(&self) -> impl Iterator<Item = u16> + use<'a> {
         self.feeds.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]))
     }
@@ -126,11 +126,11 @@ fn checksum(length: [u8; 4], body: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&length), body)
 }
 
-/// What stands at a place in a segment.
+/// A part of a segment.
 pub enum Piece<'a> {
     Header(&'a [u8]),
     Event(Frame<'a>),
-    /// Bytes that are no frame.
+    /// Bytes that are not a frame.
     Damage,
 }
 
@@ -152,7 +152,7 @@ enum Look {
 }
 
 impl<'a> Frames<'a> {
-    /// The pieces from `start` to `end`, which lie at the edges of frames.
+    /// The pieces from `start` to `end`, both of which are boundaries of frames.
     pub fn new(file: &'a dyn ReadAt, start: u64, end: u64) -> Self {
         Self { file, buffer: Vec::new(), base: start, at: 0, end }
     }
@@ -162,10 +162,10 @@ impl<'a> Frames<'a> {
         self.base + self.at as u64
     }
 
-    /// The next piece and the range that it fills; none at the end. Neighbouring damage may come in several pieces.
+    /// The next piece and its range. `None` at the end. Adjacent damage may come in several pieces.
     ///
     /// # Errors
-    /// When the file cannot be read. Asking again tries again.
+    /// When the file cannot be read. It can be called again.
     pub fn read(&mut self) -> io::Result<Option<(u64, u64, Piece<'_>)>> {
         let offset = self.offset();
         if offset >= self.end {
@@ -189,7 +189,7 @@ impl<'a> Frames<'a> {
         let piece = if head.starts_with(&HEADER) {
             Piece::Header(body)
         } else {
-            // A body that is whole but too short was never written by us.
+            // A body with a valid checksum that is too short: clickedge never writes one.
             Frame::parse(body).map_or(Piece::Damage, Piece::Event)
         };
         Ok(Some((offset, offset + length as u64, piece)))
@@ -216,8 +216,7 @@ impl<'a> Frames<'a> {
         }
     }
 
-    /// Moves on behind a place that the disk cannot read. Returns the range that is left out, which [`Frames::read`] does
-    /// not show.
+    /// Skips a part that the disk cannot read. Returns its range, which [`Frames::read`] does not report.
     pub fn skip_unreadable(&mut self) -> (u64, u64) {
         let start = self.offset();
         let bad = self.base + self.buffer.len() as u64;
@@ -226,19 +225,19 @@ impl<'a> Frames<'a> {
         (start, self.base)
     }
 
-    /// Moves on to the next byte that a frame may begin with, or as far as the buffer tells.
+    /// Skips to the next byte that a frame may begin with, or to the end of the buffer.
     fn skip_damage(&mut self) -> io::Result<()> {
         self.need(HEAD + 1)?;
         let rest = &self.buffer[self.at..];
         let skip = memchr::memmem::find(rest.get(1..).unwrap_or_default(), &EVENT[..3]).map(|found| found + 1);
-        // The last two bytes may be the beginning of a magic that the buffer cuts.
+        // The last two bytes may be the beginning of a magic.
         let known = self.base + self.buffer.len() as u64;
         let all = if known >= self.end { rest.len() } else { rest.len().saturating_sub(2).max(1) };
         self.at += skip.unwrap_or(all);
         Ok(())
     }
 
-    /// Sees to it that `bytes` from here are in the buffer. False when the range ends before.
+    /// Reads until `bytes` from here are in the buffer. False if the range ends before.
     fn need(&mut self, bytes: usize) -> io::Result<bool> {
         if self.buffer.len() - self.at >= bytes {
             return Ok(true);
@@ -252,7 +251,7 @@ impl<'a> Frames<'a> {
         while filled < want {
             match self.file.read_at(&mut self.buffer[filled..], self.base + filled as u64) {
                 Ok(0) => {
-                    // Shorter than it was said to be.
+                    // The file is shorter than expected.
                     self.end = self.base + filled as u64;
                     break;
                 }

@@ -1,26 +1,33 @@
-//! Rollups as the packer makes them, with a store that the test fills in the place of whoever counts.
+//! Rollups as the packer makes them, from a store of counts that the test fills in place of the aggregator.
 
 use std::{
     collections::BTreeMap,
     fs::File,
     io,
     path::{Path, PathBuf},
-    sync::Mutex,
+    sync::{Arc, Mutex},
 };
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::*;
+use super::world::spool_metrics;
 use crate::{
     capture::RingPosition,
     click::EventId,
     config,
     enrich::Batch,
-    object::Object,
-    spool::{Assembled, Opened, disk::RealDisk, metrics::SpoolMetrics, state::Position},
-    stats::{Counts, Delta, Key, metrics::StatsMetrics, rollup::Workspaces, store::Store},
-    telemetry::metrics::Registry,
+    object::{Object, ObjectKind},
+    runtime::{Hour, clock},
+    spool::{
+        FeedSpec, SpoolBuilder,
+        builder::SpoolParts,
+        disk::{Disk, RealDisk},
+        metrics::SpoolMetrics,
+        pack::source::RollupSource,
+        state::Position,
+    },
+    stats::{Counts, Delta, Key, StatsHandle, SubjectKind, rollup::Workspaces, store::Store},
 };
 
 const FEEDS: [&str; 2] = ["brand", "all"];
@@ -28,7 +35,7 @@ const FEEDS: [&str; 2] = ["brand", "all"];
 /// An edge whose clicks are counted when the test says so.
 struct World {
     dir: TempDir,
-    parts: Assembled,
+    parts: SpoolParts,
     store: Store,
     /// Clicks that are in the journal and not counted.
     uncounted: Delta,
@@ -39,7 +46,7 @@ struct World {
 
 fn specs(metrics: &SpoolMetrics) -> Vec<FeedSpec> {
     let spec = |name: &&str| {
-        let mut spec = FeedSpec::forgotten(name, "test", metrics.feed(name));
+        let mut spec = FeedSpec::unconfigured(name, "test", metrics.feed(name));
         spec.configured = true;
         let workspaces = if *name == "brand" { "w-1" } else { "*" };
         spec.rollups = Some(Workspaces::new(&[workspaces.into()]));
@@ -48,20 +55,20 @@ fn specs(metrics: &SpoolMetrics) -> Vec<FeedSpec> {
     FEEDS.iter().map(spec).collect()
 }
 
-fn start(dir: &Path, waiting: &Arc<Mutex<Vec<(usize, Object)>>>) -> Assembled {
-    let registry = Registry::new();
-    let metrics = Arc::new(SpoolMetrics::new(&registry, Arc::new(StatsMetrics::new(&registry))));
+fn start(dir: &Path, waiting: &Arc<Mutex<Vec<(usize, Object)>>>) -> SpoolParts {
+    let metrics = spool_metrics();
     let config = config::Spool { dir: dir.into(), retain_secs: 0, ..config::Spool::default() };
     let disk = Arc::new(RealDisk::new(dir).unwrap());
     let lock = File::open("/dev/null").unwrap();
-    let mut opened = Opened::recover(&config, "test", specs(&metrics), None, metrics, disk, lock).unwrap();
-    opened.count_from(Source::new(Live::new(dir), Arc::new(|_, _| None)).impatient());
+    let builder = SpoolBuilder::new(&config, "test", specs(&metrics), metrics);
+    let mut recovered = builder.recover(disk, lock).unwrap();
+    recovered.rollups_from(RollupSource::new(StatsHandle::new(dir), Arc::new(|_, _| None)).without_delays());
     let waiting = Arc::clone(waiting);
     let finished = move |feed, object| waiting.lock().unwrap().push((feed, object));
-    opened.assemble(Box::new(|_| {}), Box::new(finished))
+    recovered.assemble(Box::new(|_| {}), Box::new(finished))
 }
 
-/// So many hours ago; at least two, so that its hour is over.
+/// The hour this long ago. From 2 on, it is over.
 fn hours_ago(hours: u64) -> Hour {
     Hour::of_micros(clock::unix_micros() - hours * 3_600_000_000)
 }
@@ -69,8 +76,8 @@ fn hours_ago(hours: u64) -> Hour {
 impl World {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let mut store = Store::open(Live::new(dir.path()).file()).unwrap();
-        store.has_counted_all().unwrap();
+        let mut store = Store::open(StatsHandle::new(dir.path()).file()).unwrap();
+        store.mark_complete().unwrap();
         let waiting = Arc::default();
         let parts = start(dir.path(), &waiting);
         Self { dir, parts, store, uncounted: Delta::default(), known: (0, 0), ring: 0, waiting }
@@ -92,10 +99,9 @@ impl World {
             self.parts.packer.take(synced);
         }
         let counts = Counts { clicks: 1, humans: 1, bots: 0, sessions: 1, first: micros, last: micros };
-        for (kind, scope, name) in [
-            (crate::stats::Kind::Link, "go.brand.com", slashtag),
-            (crate::stats::Kind::Domain, "w-1", "go.brand.com"),
-        ] {
+        for (kind, scope, name) in
+            [(SubjectKind::Link, "go.brand.com", slashtag), (SubjectKind::Domain, "w-1", "go.brand.com")]
+        {
             let key = Key { kind, scope: scope.into(), name: name.into() };
             self.uncounted.entry((hour, key)).or_default().add(&counts);
         }
@@ -110,17 +116,17 @@ impl World {
         self.parts.packer.pack(&due)
     }
 
-    /// The process ends, after a clean round or not, and another one starts.
+    /// The process ends, after a finished round or not, and another one starts.
     fn restart(&mut self) {
         self.parts = start(self.dir.path(), &self.waiting);
         self.ring += 1_000;
     }
 
-    /// Clicks by rollup and slashtag, of everything that waits for delivery.
+    /// Clicks by rollup and slashtag, in all rollups that wait for delivery.
     fn rollups(&self, feed: &str) -> BTreeMap<String, BTreeMap<String, u64>> {
         let outbox = self.dir.path().join("outbox").join(feed);
         let disk = RealDisk::new(self.dir.path()).unwrap();
-        let files = crate::spool::disk::Disk::files_below(&disk, &outbox).unwrap();
+        let files = disk.files_below(&outbox).unwrap();
         let key = |path: &PathBuf| path.strip_prefix(&outbox).unwrap().to_str().unwrap().to_owned();
         let files = files.into_iter().filter(|file| ObjectKind::of(&key(&file.path)) == Some(ObjectKind::Rollup));
         let clicks = |path: &Path| {
@@ -144,7 +150,7 @@ fn expected(rollups: &[(&str, &[(&str, u64)])]) -> BTreeMap<String, BTreeMap<Str
 }
 
 #[test]
-fn a_rollup_follows_when_all_that_is_packed_is_counted_and_again_when_clicks_come_late() {
+fn a_rollup_follows_when_all_packed_events_are_counted_and_again_when_clicks_come_late() {
     let mut world = World::new();
     let hour = hours_ago(3);
     world.click(hour, "spring");
@@ -160,7 +166,7 @@ fn a_rollup_follows_when_all_that_is_packed_is_counted_and_again_when_clicks_com
     assert_eq!(world.rollups("brand"), expected(&[first]));
     assert_eq!(world.rollups("all"), expected(&[first]));
 
-    // Counted before it is packed: the rollup waits for the packed object, and has it.
+    // Counted before it is packed: the rollup waits for the object, and includes the click.
     world.click(hour, "late");
     world.count();
     world.pack().unwrap();
@@ -168,7 +174,7 @@ fn a_rollup_follows_when_all_that_is_packed_is_counted_and_again_when_clicks_com
     let second = ("v2", &[("late", 1), ("spring", 2)][..]);
     assert_eq!(world.rollups("brand"), expected(&[first, second]));
 
-    // Packed in the round in which a rollup is due that does not count it.
+    // Packed in a round in which a rollup without it is due.
     world.click(hour, "a");
     world.pack().unwrap();
     world.count();
@@ -180,11 +186,11 @@ fn a_rollup_follows_when_all_that_is_packed_is_counted_and_again_when_clicks_com
     let third = ("v3", &[("a", 1), ("b", 1), ("late", 1), ("spring", 2)][..]);
     assert_eq!(world.rollups("brand"), expected(&[first, second, third]));
     let keys = world.waiting.lock().unwrap().iter().filter(|(_, object)| object.kind == ObjectKind::Rollup).count();
-    assert_eq!(keys, 6, "each was handed to the delivery once");
+    assert_eq!(keys, 6, "each was passed to delivery once");
 }
 
 #[test]
-fn versions_go_on_after_a_restart_and_what_was_due_is_still_due() {
+fn versions_continue_after_a_restart_and_a_due_rollup_stays_due() {
     let mut world = World::new();
     let hour = hours_ago(2);
     world.click(hour, "spring");
@@ -214,8 +220,8 @@ fn an_hour_gets_no_rollup_while_it_lasts_or_when_it_is_long_over_or_older_than_t
     world.pack().unwrap();
     assert_eq!(world.rollups("all"), expected(&[]));
 
-    // A store that was made anew has not counted what was before it.
-    let file = Live::new(world.dir.path()).file().to_owned();
+    // A new store lacks earlier counts.
+    let file = StatsHandle::new(world.dir.path()).file().to_owned();
     for end in ["", "-wal", "-shm"] {
         let _ = std::fs::remove_file(format!("{}{end}", file.display()));
     }
@@ -233,11 +239,11 @@ fn objects_do_not_wait_for_a_store_that_fails() {
     world.click(hours_ago(3), "spring");
     world.count();
     world.pack().unwrap();
-    std::fs::write(Live::new(world.dir.path()).file(), "damaged".repeat(99)).unwrap();
+    std::fs::write(StatsHandle::new(world.dir.path()).file(), "damaged".repeat(99)).unwrap();
     world.click(hours_ago(3), "spring");
     world.pack().unwrap();
     let events = world.waiting.lock().unwrap().iter().filter(|(_, object)| object.kind == ObjectKind::Events).count();
     assert_eq!((events, world.rollups("all").len()), (4, 0));
     let left = std::fs::read_dir(world.dir.path().join("build")).unwrap().count();
-    assert_eq!(left, 0, "nothing unknown is left");
+    assert_eq!(left, 0, "no unknown file is left");
 }

@@ -1,0 +1,308 @@
+//! Starts a spool, in three steps, each a type of its own:
+//!
+//! ```text
+//! SpoolBuilder    what is configured          ── open ──►  locks the folder, recovers what an earlier process left
+//! RecoveredSpool  what was recovered          ── start ─►  starts the journal's thread and the packer's
+//! Spool           the running threads         ── drain ─►  packs the rest
+//! ```
+//! Between the second and the third, the rings are opened: the spool reports the clicks that its journal already holds.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    fs::{self, File},
+    io,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64},
+    },
+    time::Duration,
+};
+
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+
+use super::{
+    aggregate::Aggregator,
+    disk::{Disk, RealDisk},
+    error::SpoolError,
+    feed::FeedSpec,
+    journal::{
+        self, Journal, Synced,
+        reader::{Recovered, read_journal},
+    },
+    metrics::SpoolMetrics,
+    outbox::{self, Outbox},
+    pack::{self, Packer, round::finish_last_round, schedule::Schedule, source::RollupSource},
+    record::Records,
+    recovery::repair,
+    running::Spool,
+    state::State,
+};
+use crate::{
+    capture::RingPosition,
+    config,
+    enrich::Batch,
+    object::Object,
+    runtime::{PanicWatch, clock, retry::RetryUntil},
+    stats::count_store::CountStore,
+};
+
+/// Batches that wait for the journal before the workers do.
+const WAITING_BATCHES: usize = 32;
+
+/// A spool that is not open yet.
+pub struct SpoolBuilder<'a> {
+    config: &'a config::Spool,
+    pop: &'a str,
+    feeds: Vec<FeedSpec>,
+    counts: Option<Box<dyn CountStore>>,
+    metrics: Arc<SpoolMetrics>,
+}
+
+impl<'a> SpoolBuilder<'a> {
+    /// The spool of an edge with these feeds.
+    pub fn new(config: &'a config::Spool, pop: &'a str, feeds: Vec<FeedSpec>, metrics: Arc<SpoolMetrics>) -> Self {
+        Self { config, pop, feeds, counts: None, metrics }
+    }
+
+    /// Counts clicks in this store. Without one, no clicks are counted.
+    #[must_use]
+    pub fn counts(mut self, counts: Option<Box<dyn CountStore>>) -> Self {
+        self.counts = counts;
+        self
+    }
+
+    /// Opens and locks the spool on the real disk, and recovers what an earlier process has left.
+    ///
+    /// # Errors
+    /// When the folder cannot be made or written, its state is damaged, or another process has locked it.
+    pub fn open(self) -> Result<RecoveredSpool, SpoolError> {
+        let dir = self.config.dir.clone();
+        let io = |source| SpoolError::Io { dir: dir.display().to_string(), source };
+        make_private(&dir).map_err(io)?;
+        let lock = File::create(dir.join("lock")).map_err(io)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => {
+                return Err(SpoolError::Locked { dir: dir.display().to_string() });
+            }
+            Err(fs::TryLockError::Error(source)) => return Err(io(source)),
+        }
+        let disk = Arc::new(RealDisk::new(&dir).map_err(io)?);
+        self.recover(disk, lock).map_err(io)
+    }
+
+    /// Recovers a spool on any disk.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub(super) fn recover(self, disk: Arc<dyn Disk>, lock: File) -> io::Result<RecoveredSpool> {
+        let Self { config, pop, mut feeds, counts, metrics } = self;
+        let dir = config.dir.clone();
+        for part in ["journal", "build", "outbox", "records", "replay"] {
+            disk.make_dir(&dir.join(part))?;
+        }
+        disk.sync_dir(&dir)?;
+        let mut state = State::load(&*disk, &dir)?;
+        let mut records = Records::open(&*disk, &dir)?;
+        let outbox = Arc::new(Outbox::open(Arc::clone(&disk), &dir, config.max_bytes, config.retain_secs)?);
+        finish_last_round(&*disk, &dir, &outbox, &state, &mut records)?;
+
+        let mut numbers: HashMap<String, u16> = feeds.iter().map(|feed| feed.name.clone()).zip(0..).collect();
+        let mut aggregator = counts.map(|counts| {
+            Aggregator::new(counts, dir.join("journal"), Arc::clone(&disk), Arc::clone(&metrics.stats))
+        });
+        // A store that fails is asked again later: until then, the whole journal waits to be counted.
+        let counted = aggregator.as_mut().map(Aggregator::counted);
+        let mut recovered = read_journal(&*disk, &dir, &state, counted.map(Option::unwrap_or_default), |name| {
+            *numbers.entry(name.to_owned()).or_insert_with(|| {
+                tracing::warn!(feed = name, "the journal has events of a feed that is not configured");
+                feeds.push(FeedSpec::unconfigured(name, pop, metrics.feed(name)));
+                feeds.len() as u16 - 1
+            })
+        })?;
+        if counted == Some(None) && recovered.segments.is_empty() {
+            // Segments of any number may have been counted. None is as large as this one.
+            recovered.next = recovered.next.max(clock::unix_secs());
+            if state == State::default()
+                && let Some(aggregator) = &mut aggregator
+            {
+                // The spool is new, too.
+                aggregator.mark_complete();
+            }
+        }
+        repair(&*disk, &dir, &recovered)?;
+        metrics.journal_damaged.inc_by(recovered.damages.iter().map(|damage| damage.end - damage.start).sum());
+        let schedule = Schedule::load(&*disk, &records, |record| {
+            // Objects that were made under another name of this edge are not continued.
+            let number = numbers.get(&record.feed).copied()?;
+            let feed = &feeds[usize::from(number)];
+            record.belongs_to(&feed.name, &feed.pop).then_some(number)
+        })?;
+        // Numbers continue even if the state is lost.
+        for (number, seq) in schedule.last_seqs() {
+            let feed = state.feeds.entry(feeds[usize::from(number)].name.clone()).or_default();
+            feed.seq = feed.seq.max(seq + 1);
+        }
+        restore_summaries(&*disk, &outbox, &records)?;
+        let segments = recovered.segments.len();
+        if segments > 0 {
+            let events = recovered.runs.iter().map(|(_, run)| run.events).sum::<u64>();
+            tracing::info!(segments, events, "journal recovered");
+        }
+        Ok(RecoveredSpool {
+            dir,
+            config: config.clone(),
+            disk,
+            outbox,
+            feeds,
+            state,
+            schedule,
+            records,
+            recovered,
+            aggregator,
+            rollups: None,
+            metrics,
+            lock,
+        })
+    }
+}
+
+/// A spool that is open, locked and recovered, and does not run yet.
+pub struct RecoveredSpool {
+    dir: PathBuf,
+    config: config::Spool,
+    disk: Arc<dyn Disk>,
+    outbox: Arc<Outbox>,
+    feeds: Vec<FeedSpec>,
+    state: State,
+    schedule: Schedule,
+    records: Records,
+    recovered: Recovered,
+    aggregator: Option<Aggregator>,
+    rollups: Option<RollupSource>,
+    metrics: Arc<SpoolMetrics>,
+    lock: File,
+}
+
+impl RecoveredSpool {
+    /// Makes rollups from these counts. Without a source there are no rollups.
+    pub fn rollups_from(&mut self, source: RollupSource) {
+        self.rollups = Some(source);
+    }
+
+    /// The finished objects.
+    pub fn outbox(&self) -> Arc<Outbox> {
+        Arc::clone(&self.outbox)
+    }
+
+    /// The position in each ring up to which the journal holds its clicks.
+    pub fn ring_positions(&self) -> &HashMap<u64, u64> {
+        &self.recovered.known
+    }
+
+    /// Starts the threads, and returns the sender for batches. `release` gets the position in a ring up to which the
+    /// journal holds its clicks; `finished` gets each finished object with the number of its feed.
+    ///
+    /// # Errors
+    /// When the system cannot start a thread.
+    pub fn start(
+        self,
+        release: impl FnMut(RingPosition) + Send + 'static,
+        finished: impl FnMut(usize, Object) + Send + 'static,
+        panics: &PanicWatch,
+    ) -> io::Result<(Spool, Sender<Batch>)> {
+        let (batches, from_workers) = bounded(WAITING_BATCHES);
+        let SpoolParts { journal, packer, from_journal, retry, size, lock } =
+            self.assemble(Box::new(release), Box::new(finished));
+        let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
+            let guard = panics.guard();
+            std::thread::Builder::new().name(name.into()).spawn(move || {
+                let _guard = guard;
+                run();
+            })
+        };
+        let packer = spawn("pack", Box::new(move || packer.run(&from_journal)))?;
+        let journal = spawn("journal", Box::new(move || journal.run(&from_workers)))?;
+        Ok((Spool { journal, packer, retry, size, lock }, batches))
+    }
+
+    pub(super) fn assemble(
+        self,
+        release: Box<dyn FnMut(RingPosition) + Send>,
+        mut finished: Box<dyn FnMut(usize, Object) + Send>,
+    ) -> SpoolParts {
+        // The size of the journal bounds what waits in it.
+        let (synced, from_journal) = unbounded();
+        let (retry, ended) = (RetryUntil::default(), Arc::new(AtomicBool::new(false)));
+        let size = Arc::new(AtomicU64::new(self.recovered.segments.iter().map(|(_, bytes)| bytes).sum()));
+        let configured = self.feeds.iter().filter(|feed| feed.configured).count();
+        let journal = journal::Setup {
+            dir: self.dir.join("journal"),
+            disk: Arc::clone(&self.disk),
+            feeds: self.feeds.iter().take(configured).map(|feed| feed.name.clone()).collect(),
+            first: self.recovered.next,
+            max_bytes: self.config.journal_max_bytes,
+            sync_interval: Duration::from_millis(self.config.sync_interval_millis),
+            size: Arc::clone(&size),
+            retry: retry.clone(),
+            metrics: Arc::clone(&self.metrics),
+            ended: Arc::clone(&ended),
+            release,
+        };
+        let packer = pack::Setup {
+            records: self.records,
+            dir: self.dir,
+            disk: self.disk,
+            outbox: self.outbox,
+            feeds: self.feeds,
+            state: self.state,
+            schedule: self.schedule,
+            rollups: self.rollups,
+            segments: self.recovered.segments.iter().copied().collect(),
+            aggregator: self.aggregator,
+            journal_size: Arc::clone(&size),
+            journal_max_bytes: self.config.journal_max_bytes,
+            retry: retry.clone(),
+            metrics: self.metrics,
+            journal_ended: ended,
+            finished: Box::new(move |feed, object| {
+                if feed < configured {
+                    finished(feed, object);
+                }
+            }),
+        };
+        let packer = Packer::new(packer, self.recovered);
+        SpoolParts { journal: Journal::new(journal, synced), packer, from_journal, retry, size, lock: self.lock }
+    }
+}
+
+/// The parts of a spool before its threads start.
+pub(super) struct SpoolParts {
+    pub journal: Journal,
+    pub packer: Packer,
+    pub from_journal: Receiver<Synced>,
+    pub retry: RetryUntil,
+    pub size: Arc<AtomicU64>,
+    pub lock: File,
+}
+
+/// Gives the outbox the recorded summaries of the objects that wait in it.
+fn restore_summaries(disk: &dyn Disk, outbox: &Outbox, records: &Records) -> io::Result<()> {
+    let waiting = outbox.keys()?;
+    let hours: BTreeSet<_> = waiting.iter().filter_map(|(_, key)| outbox::hour_of(key)).collect();
+    for hour in hours {
+        for record in records.read(disk, hour)? {
+            if waiting.contains(&(record.feed.clone(), record.key.clone())) {
+                outbox.restore_summary(&record.feed, &record.key, record.summary());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Makes a folder, and those above it, that only this service can read.
+fn make_private(dir: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}

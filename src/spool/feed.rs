@@ -1,0 +1,67 @@
+//! A feed as the spool knows it: how its objects are made, and when.
+
+use std::{sync::Arc, time::Duration};
+
+use super::metrics::BacklogMetrics;
+use crate::{
+    config::{self, Format},
+    stats::rollup::Workspaces,
+};
+
+/// A feed of the configuration, or one that only the journal names.
+pub struct FeedSpec {
+    pub name: String,
+    pub pop: String,
+    pub format: Format,
+    pub compression: config::Compression,
+    pub max_age: Duration,
+    pub max_bytes: u64,
+    pub min_bytes: u64,
+    /// At least `max_age`.
+    pub hold_back: Duration,
+    /// Interval of manifests while their hour lasts. `None` for no manifests.
+    pub manifest_every: Option<Duration>,
+    /// The workspaces whose counts are delivered. `None` for no rollups.
+    pub rollups: Option<Workspaces>,
+    /// False for a feed that only an earlier configuration had: its objects are made, and stay in the outbox.
+    pub configured: bool,
+    pub metrics: Arc<BacklogMetrics>,
+}
+
+impl FeedSpec {
+    /// A feed of the configuration.
+    pub fn new(feed: &config::Feed, pop: &str, metrics: Arc<BacklogMetrics>) -> Self {
+        Self {
+            name: feed.name.clone(),
+            pop: pop.to_owned(),
+            format: feed.format,
+            compression: feed.compression,
+            max_age: Duration::from_secs(feed.max_age_secs),
+            max_bytes: feed.max_bytes,
+            min_bytes: feed.min_bytes,
+            hold_back: Duration::from_secs(feed.hold_back_secs.max(feed.max_age_secs)),
+            manifest_every: (feed.manifest_secs > 0).then(|| Duration::from_secs(feed.manifest_secs)),
+            rollups: feed.rollups.then(|| Workspaces::new(&feed.workspaces)),
+            configured: true,
+            metrics,
+        }
+    }
+
+    /// A feed that the configuration no longer has.
+    pub(super) fn unconfigured(name: &str, pop: &str, metrics: Arc<BacklogMetrics>) -> Self {
+        Self {
+            name: name.to_owned(),
+            pop: pop.to_owned(),
+            format: Format::default(),
+            compression: config::Compression::default(),
+            max_age: Duration::ZERO,
+            max_bytes: 16 << 20,
+            min_bytes: 0,
+            hold_back: Duration::ZERO,
+            manifest_every: None,
+            rollups: None,
+            configured: false,
+            metrics,
+        }
+    }
+}

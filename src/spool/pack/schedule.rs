@@ -1,0 +1,82 @@
+//! The schedule of what follows objects: manifests and rollups of their hours. Built from
+//! [records](crate::spool::record) at the start of a process, and kept up to date by every round.
+
+pub mod manifests;
+pub mod rollups;
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    io,
+    time::Instant,
+};
+
+use manifests::ManifestSchedule;
+use rollups::RollupSchedule;
+
+use crate::{
+    runtime::{Hour, clock},
+    spool::{
+        disk::Disk,
+        feed::FeedSpec,
+        record::{KEPT_HOURS, Record, Records},
+    },
+};
+
+/// See the module.
+#[derive(Default)]
+pub struct Schedule {
+    pub manifests: ManifestSchedule,
+    pub rollups: RollupSchedule,
+    /// All hours that have records.
+    known: BTreeSet<Hour>,
+    /// The largest number of an object, by feed.
+    seqs: HashMap<u16, u64>,
+}
+
+impl Schedule {
+    /// Reads what an earlier process has recorded. `number_of` returns the number of the feed that a record belongs to,
+    /// or `None` for a record of another edge or feed.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn load(disk: &dyn Disk, records: &Records, number_of: impl Fn(&Record) -> Option<u16>) -> io::Result<Self> {
+        let mut schedule = Self::default();
+        for hour in records.hours(disk)? {
+            schedule.known.insert(hour);
+            for record in records.read(disk, hour)? {
+                if let Some(feed) = number_of(&record) {
+                    schedule.note(feed, &record, clock::monotonic());
+                }
+            }
+        }
+        Ok(schedule)
+    }
+
+    /// Takes note of an object, a manifest or a rollup that was made.
+    pub fn note(&mut self, feed: u16, record: &Record, now: Instant) {
+        let seq = self.seqs.entry(feed).or_default();
+        *seq = record.seq.max(*seq);
+        self.known.insert(record.hour);
+        self.manifests.note(feed, record, now);
+        self.rollups.note(feed, record, now);
+    }
+
+    /// The largest known number of an object of each feed.
+    pub fn last_seqs(&self) -> impl Iterator<Item = (u16, u64)> {
+        self.seqs.iter().map(|(feed, seq)| (*feed, *seq))
+    }
+
+    /// Hours that ended more than [`KEPT_HOURS`] ago, all of whose objects are listed.
+    pub fn old(&self, feeds: &[FeedSpec], now: Hour) -> Vec<Hour> {
+        let open = self.manifests.open_hours(feeds);
+        let old = |hour: &&Hour| hour.since_epoch() + KEPT_HOURS < now.since_epoch() && !open.contains(hour);
+        self.known.iter().filter(old).copied().collect()
+    }
+
+    /// Forgets an hour.
+    pub fn forget(&mut self, hour: Hour) {
+        self.known.remove(&hour);
+        self.manifests.forget(hour);
+        self.rollups.forget(hour);
+    }
+}

@@ -1,0 +1,335 @@
+//! A model of one spool and all around it. Its threads are replaced by calls, so that every test decides their order.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fs::File,
+    io,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
+
+use super::{
+    model_count_store::ModelCountStore,
+    model_disk::{Fault, ModelDisk},
+};
+use crate::{
+    capture::RingPosition,
+    click::EventId,
+    config,
+    enrich::Batch,
+    object::{Object, ObjectKind, manifest::Manifest, reader::summarize_stream},
+    spool::{FeedSpec, Outbox, SpoolBuilder, builder::SpoolParts, disk::Disk, metrics::SpoolMetrics},
+    stats::{metrics::StatsMetrics, tally::Tally},
+    telemetry::metrics::Registry,
+};
+
+const FEEDS: [&str; 3] = ["brand", "small", "both"];
+pub const RINGS: u64 = 2;
+
+/// A ring of clicks. It outlives the process, but not a loss of power.
+#[derive(Default)]
+pub struct Ring {
+    pub clicks: Vec<(EventId, u8)>,
+    /// Position up to which clicks are released.
+    pub released: u64,
+    /// Position up to which the process has read.
+    pub read: u64,
+    /// Position up to which clicks were lost with the power.
+    pub lost: u64,
+}
+
+/// One spool, and all around it: rings, disk, store of counts, sinks.
+pub struct World {
+    pub disk: ModelDisk,
+    pub counts: ModelCountStore,
+    /// Bytes of the journal were changed.
+    pub scribbled: bool,
+    pub journal_max_bytes: u64,
+    pub rings: HashMap<u64, Ring>,
+    pub released: Arc<Mutex<HashMap<u64, u64>>>,
+    pub outbox: Arc<Mutex<Vec<(usize, Object)>>>,
+    /// The content of the sinks, by feed and key. No object is overwritten.
+    pub sinks: BTreeMap<(String, String), Vec<u8>>,
+    /// Clicks that must arrive, by feed: durable, or in a ring.
+    pub owed: Vec<(EventId, u8)>,
+    /// Clicks that may have been lost with the power.
+    pub excused: BTreeSet<EventId>,
+    pub process: Option<Process>,
+    pub time: u64,
+    pub epoch: u64,
+}
+
+/// The parts of a spool that its threads would run.
+pub struct Process {
+    pub metrics: Arc<SpoolMetrics>,
+    pub parts: SpoolParts,
+    pub outbox: Arc<Outbox>,
+}
+
+pub fn spool_metrics() -> Arc<SpoolMetrics> {
+    let registry = Registry::new();
+    Arc::new(SpoolMetrics::new(&registry, Arc::new(StatsMetrics::new(&registry))))
+}
+
+fn specs(metrics: &SpoolMetrics) -> Vec<FeedSpec> {
+    let spec = |name: &&str| {
+        let mut spec = FeedSpec::unconfigured(name, "test", metrics.feed(name));
+        spec.configured = true;
+        // The manifest of a round lists the objects of the round before.
+        spec.manifest_every = (*name == "brand").then_some(std::time::Duration::ZERO);
+        spec
+    };
+    FEEDS.iter().map(spec).collect()
+}
+
+impl World {
+    pub fn new() -> Self {
+        let disk = ModelDisk::default();
+        let mut world = Self {
+            counts: ModelCountStore::on(&disk),
+            disk,
+            scribbled: false,
+            journal_max_bytes: 4 << 30,
+            rings: HashMap::new(),
+            released: Arc::default(),
+            outbox: Arc::default(),
+            sinks: BTreeMap::new(),
+            owed: Vec::new(),
+            excused: BTreeSet::new(),
+            process: None,
+            time: 1_795_424_400_000_000,
+            epoch: 0,
+        };
+        world.start().unwrap();
+        world
+    }
+
+    pub fn start(&mut self) -> io::Result<()> {
+        let metrics = spool_metrics();
+        let lock = File::open("/dev/null").unwrap();
+        let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
+        let (dir, journal_max_bytes) = (PathBuf::from("/spool"), self.journal_max_bytes);
+        let config = config::Spool { dir, journal_max_bytes, retain_secs: 0, ..config::Spool::default() };
+        let builder = SpoolBuilder::new(&config, "test", specs(&metrics), Arc::clone(&metrics));
+        let recovered = builder.counts(Some(Box::new(self.counts.clone()))).recover(disk, lock)?;
+        for (number, ring) in &mut self.rings {
+            let known = recovered.ring_positions().get(number).copied().unwrap_or_default();
+            ring.released = known.max(ring.released);
+            ring.read = ring.released;
+        }
+        let outbox = recovered.outbox();
+        let waiting = Arc::new(Mutex::new(Vec::new()));
+        for (number, feed) in FEEDS.iter().enumerate() {
+            waiting.lock().unwrap().extend(outbox.waiting(feed)?.into_iter().map(|object| (number, object)));
+        }
+        self.outbox = Arc::clone(&waiting);
+        let released: Arc<Mutex<HashMap<u64, u64>>> = Arc::default();
+        self.released = Arc::clone(&released);
+        let release = move |position: RingPosition| _ = released.lock().unwrap().insert(position.ring, position.end);
+        let finished = move |feed, object| waiting.lock().unwrap().push((feed, object));
+        let parts = recovered.assemble(Box::new(release), Box::new(finished));
+        self.process = Some(Process { metrics, parts, outbox });
+        Ok(())
+    }
+
+    pub fn click(&mut self, ring: u64, feeds: u8) {
+        // Some clicks come in the next hour.
+        self.time += if self.time.is_multiple_of(7) { 3_600_000_000 } else { 1 };
+        let id = EventId::at(self.time);
+        self.rings.entry(self.epoch * RINGS + ring).or_default().clicks.push((id, feeds));
+        self.owed.push((id, feeds));
+    }
+
+    /// The workers read the rings, and the journal commits.
+    pub fn commit(&mut self) -> io::Result<()> {
+        let Some(process) = &mut self.process else { return Ok(()) };
+        let mut batch = Batch::default();
+        for (number, ring) in &mut self.rings {
+            for at in ring.read.max(ring.lost)..ring.clicks.len() as u64 {
+                let (id, feeds) = ring.clicks[at as usize];
+                let position = RingPosition { ring: *number, end: at + 1 };
+                let start = batch.text.len();
+                let slashtag = id.to_string();
+                Tally { domain: "go.brand.com", slashtag: &slashtag, ..Tally::default() }.encode(&mut batch.text);
+                let event = batch.text.len();
+                if feeds > 0 {
+                    batch.text.extend_from_slice(format!("{{\"id\":\"{id}\",\"n\":{at}}}").as_bytes());
+                }
+                let feeds: Vec<u16> = (0..3).filter(|feed| feeds >> feed & 1 == 1).collect();
+                batch.add(id, micros(id), position, (start, event), &feeds);
+                batch.read(position);
+                ring.read = at + 1;
+            }
+        }
+        process.parts.journal.add(&batch);
+        let result = process.parts.journal.commit();
+        for (ring, end) in self.released.lock().unwrap().drain() {
+            if let Some(ring) = self.rings.get_mut(&ring) {
+                ring.released = end;
+            }
+        }
+        while let Ok(synced) = process.parts.from_journal.try_recv() {
+            process.parts.packer.take(synced);
+        }
+        result
+    }
+
+    /// A clean stop: all events are packed, and no segment is left.
+    pub fn stop(&mut self) -> io::Result<()> {
+        self.commit()?;
+        self.pack(0xff)?;
+        // Clicks that cannot be counted wait for the next start.
+        let _ = self.count();
+        if let Some(process) = &mut self.process {
+            process.parts.packer.free(u64::MAX);
+        }
+        self.die();
+        self.restart();
+        Ok(())
+    }
+
+    pub fn pack(&mut self, feeds: u8) -> io::Result<()> {
+        let Some(process) = &mut self.process else { return Ok(()) };
+        let due: Vec<u16> =
+            process.parts.packer.waiting().into_iter().filter(|feed| feeds >> feed & 1 == 1).collect();
+        let result = process.parts.packer.pack(&due);
+        if result.is_ok() {
+            process.parts.packer.free_unneeded();
+        }
+        result
+    }
+
+    pub fn count(&mut self) -> io::Result<()> {
+        let Some(process) = &mut self.process else { return Ok(()) };
+        process.parts.packer.count_all();
+        process.parts.packer.free_unneeded();
+        if process.parts.packer.uncounted() == 0 {
+            Ok(())
+        } else {
+            Err(io::Error::other("the store of counts fails"))
+        }
+    }
+
+    pub fn deliver(&mut self, forget: bool) {
+        let Some(process) = &self.process else { return };
+        if self.outbox.lock().unwrap().is_empty() {
+            return;
+        }
+        let (feed, object) = self.outbox.lock().unwrap().remove(0);
+        let Ok(body) = self.disk.read(&object.path) else { return };
+        let place = (FEEDS[feed].to_owned(), object.key.clone());
+        let there = self.sinks.entry(place).or_insert_with(|| body.clone());
+        assert!(*there == body, "{} is sent again with the same bytes", object.key);
+        if let Some(summary) = &object.summary {
+            let read = summarize_stream(&body[..], &object.key, |_, _| {}).unwrap();
+            assert_eq!(read.sha256, summary.sha256);
+            if object.kind == ObjectKind::Events {
+                assert_eq!(&read, summary);
+            }
+        }
+        if !forget {
+            let _ = process.outbox.remove(&object);
+        }
+    }
+
+    pub fn die(&mut self) {
+        self.process = None;
+        self.disk.heal();
+        for ring in self.rings.values_mut() {
+            ring.read = ring.released;
+        }
+    }
+
+    pub fn lose_power(&mut self, luck: u64) {
+        self.die();
+        self.disk.lose_power(&mut fastrand::Rng::with_seed(luck));
+        for ring in self.rings.values_mut() {
+            // Rings are memory. Released clicks must be on the disk.
+            for (id, _) in &ring.clicks[ring.released as usize..] {
+                self.excused.insert(*id);
+            }
+            ring.lost = ring.clicks.len() as u64;
+        }
+        // The next process has new rings.
+        self.epoch += 1;
+    }
+
+    pub fn plan(&self, after: u32, fault: Fault) {
+        if let Some(process) = &self.process {
+            self.disk.plan(after, fault, process.parts.retry.clone());
+        }
+    }
+
+    pub fn restart(&mut self) {
+        while self.start().is_err() {
+            self.die();
+        }
+    }
+
+    /// Nothing fails any more: all clicks arrive.
+    pub fn deliver_all(&mut self) {
+        self.disk.heal();
+        self.counts.fail(0);
+        if self.process.is_none() {
+            self.start().unwrap();
+        }
+        self.commit().unwrap();
+        self.pack(0xff).unwrap();
+        // Objects that were sent and not removed are sent again after the next start.
+        self.die();
+        self.start().unwrap();
+        self.pack(0xff).unwrap();
+        self.count().unwrap();
+        while !self.outbox.lock().unwrap().is_empty() {
+            self.deliver(false);
+        }
+    }
+
+    /// Checks that every click is where it must be, and counted once.
+    pub fn check(&self) {
+        let mut arrived: BTreeMap<(usize, String), u32> = BTreeMap::new();
+        let mut listed: BTreeMap<String, u64> = BTreeMap::new();
+        let mut objects: BTreeMap<String, u64> = BTreeMap::new();
+        for ((feed, key), body) in &self.sinks {
+            if ObjectKind::of(key) == Some(ObjectKind::Manifest) {
+                let manifest = Manifest::parse(body).unwrap();
+                listed.extend(manifest.objects.into_iter().map(|entry| (entry.key, entry.events)));
+                continue;
+            }
+            let number = FEEDS.iter().position(|name| name == feed).unwrap();
+            let summary = summarize_stream(&body[..], key, |id, _| {
+                *arrived.entry((number, id.to_owned())).or_default() += 1;
+            });
+            if feed == "brand" {
+                objects.insert(key.clone(), summary.unwrap().events);
+            }
+        }
+        let mut counted = self.counts.links();
+        for (id, feeds) in &self.owed {
+            let times = counted.remove(&id.to_string()).unwrap_or_default();
+            match arrived.iter().find(|((_, arrived), _)| *arrived == id.to_string()) {
+                _ if self.scribbled && self.excused.contains(id) => {
+                    assert!(times <= 1, "{id} is counted {times} times");
+                }
+                None if self.excused.contains(id) => assert!(times <= u64::from(*feeds == 0), "{id} is only counted"),
+                _ => assert_eq!(times, 1, "{id} is counted as often as it arrived"),
+            }
+            for feed in (0..3).filter(|feed| feeds >> feed & 1 == 1) {
+                match arrived.remove(&(feed, id.to_string())) {
+                    Some(1) => {}
+                    Some(times) => panic!("{id} arrived {times} times in {}", FEEDS[feed]),
+                    None => assert!(self.excused.contains(id), "{id} is lost to {}", FEEDS[feed]),
+                }
+            }
+        }
+        assert!(arrived.is_empty(), "no such click: {arrived:?}");
+        assert!(counted.is_empty(), "no such click: {counted:?}");
+        assert_eq!(listed, objects, "the manifests list every object");
+    }
+}
+
+fn micros(id: EventId) -> u64 {
+    let bytes = id.as_bytes();
+    let millis = bytes[..6].iter().fold(0_u64, |millis, byte| millis << 8 | u64::from(*byte));
+    millis * 1_000
+}
