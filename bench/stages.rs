@@ -224,7 +224,7 @@ fn encode(facts: &Facts<'_>) -> Vec<u8> {
 
 fn capture(c: &mut Criterion) {
     let dir = tempfile::tempdir_in("/dev/shm").unwrap();
-    let config = config::Capture { dir: dir.path().into(), ring_bytes: 4 << 20 };
+    let config = config::Capture { dir: dir.path().join("rings"), ring_bytes: 4 << 20 };
     let (capture, mut inlets) = Capture::open(&config, 1, 1, &HashMap::new()).unwrap();
     let (inlet, acks) = (&mut inlets[0], capture.acks());
     let drain = |inlet: &mut clickedge::capture::Inlet| {

@@ -1,9 +1,10 @@
-//! The process: Pingora's server around the pipeline, its start and its stop. [`signals`] lists what each signal does.
+//! The process: Pingora's server around the pipeline, its start and its stop. `signals` lists what each signal does.
 
+mod proxy;
+mod shutdown;
 mod signals;
 
 use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::Path,
     sync::{
         Arc,
@@ -13,32 +14,24 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use async_trait::async_trait;
 use pingora::{
-    modules::http::HttpModules,
-    prelude::HttpPeer,
-    server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, configuration::ServerConf},
+    server::{RunArgs, Server, configuration::ServerConf},
     services::listening::Service,
 };
-use pingora_proxy::{ProxyHttp, Session, http_proxy_service_with_name};
+use pingora_proxy::http_proxy_service_with_name;
 use rustix::process::DumpableBehavior;
 use tokio::sync::Notify;
+
+use proxy::EdgeProxy;
+use shutdown::{OPENING, Shutdown};
 
 use crate::{
     admin::{Admin, Readiness},
     config::{self, Config},
     listener::{self, CertificateStore},
     pipeline::{OperatorFiles, Pipeline, preflight},
-    redirect::Redirector,
-    runtime::{PanicWatch, systemd},
     telemetry::logs,
 };
-
-/// How long the listeners may take to open.
-const OPENING: Duration = Duration::from_secs(10);
-
-/// Time between two checks of whether a thread has failed.
-const HEALTH: Duration = Duration::from_millis(500);
 
 /// Answers clicks until a signal says stop, then drains.
 ///
@@ -75,7 +68,7 @@ pub fn serve(file: &Path) -> anyhow::Result<()> {
     signals::watch(signals, pipeline.reloader(), Arc::clone(&stop))?;
     let addresses = config.listeners.iter().map(|listener| listener.address).chain([config.admin.address]);
     let never_opened = Arc::new(AtomicBool::new(false));
-    let shutdown_signal = Box::new(Stop {
+    let shutdown_signal = Box::new(Shutdown {
         wanted: stop,
         readiness,
         panics: pipeline.panics(),
@@ -136,121 +129,4 @@ fn server_conf(config: &Config) -> ServerConf {
         graceful_shutdown_timeout_seconds: Some(1),
         ..ServerConf::default()
     }
-}
-
-/// The proxy around the redirect stage: requests for other than branded domains go to the upstream.
-struct EdgeProxy {
-    redirector: Redirector,
-    upstream: Option<config::Upstream>,
-}
-
-#[async_trait]
-impl ProxyHttp for EdgeProxy {
-    type CTX = ();
-
-    fn new_ctx(&self) {}
-
-    /// No modules: the default ones compress, which answers without a body do not need.
-    fn init_downstream_modules(&self, _: &mut HttpModules) {}
-
-    async fn request_filter(&self, session: &mut Session, (): &mut ()) -> pingora::Result<bool> {
-        if self.redirector.handle(session).await? {
-            return Ok(true);
-        }
-        if self.upstream.is_none() {
-            self.redirector.reject(session).await?;
-            return Ok(true);
-        }
-        self.redirector.limit_idle(session);
-        Ok(false)
-    }
-
-    async fn upstream_peer(&self, session: &mut Session, (): &mut ()) -> pingora::Result<Box<HttpPeer>> {
-        let Some(upstream) = &self.upstream else {
-            return pingora::Error::e_explain(pingora::ErrorType::InternalError, "no upstream is configured");
-        };
-        let host = || {
-            let host = session.req_header().headers.get(http::header::HOST)?.to_str().ok()?;
-            Some(host.rsplit_once(':').map_or(host, |(name, _)| name).to_owned())
-        };
-        let name = upstream.server_name.clone().or_else(host).unwrap_or_default();
-        Ok(Box::new(HttpPeer::new(upstream.address, upstream.tls, name)))
-    }
-
-    /// Errors name the method only, because path and query come from the visitor.
-    fn request_summary(&self, session: &Session, (): &()) -> String {
-        session.req_header().method.to_string()
-    }
-}
-
-/// Signals Pingora when to stop, and reports to operators when clicks are answered and when no more are accepted.
-struct Stop {
-    wanted: Arc<Notify>,
-    readiness: Readiness,
-    panics: PanicWatch,
-    addresses: Vec<SocketAddr>,
-    never_opened: Arc<AtomicBool>,
-}
-
-#[async_trait]
-impl ShutdownSignalWatch for Stop {
-    async fn recv(&self) -> ShutdownSignal {
-        tokio::select! {
-            opened = self.opened() => {
-                if !opened {
-                    tracing::error!("listeners did not open; stopping");
-                    self.never_opened.store(true, Ordering::Release);
-                    return ShutdownSignal::GracefulTerminate;
-                }
-                self.readiness.set(true);
-                systemd::ready();
-                for address in &self.addresses {
-                    tracing::info!(%address, "listening");
-                }
-                tokio::select! {
-                    () = self.wanted.notified() => {}
-                    () = self.failed() => tracing::error!(
-                        "internal error: a thread has failed; stopping so that another process takes over; \
-                         please report this bug"
-                    ),
-                }
-            }
-            () = self.wanted.notified() => {}
-        }
-        self.readiness.set(false);
-        systemd::stopping();
-        tracing::info!("stopping");
-        ShutdownSignal::GracefulTerminate
-    }
-}
-
-impl Stop {
-    /// Returns when a thread of the pipeline has panicked.
-    async fn failed(&self) {
-        while !self.panics.has_panicked() {
-            tokio::time::sleep(HEALTH).await;
-        }
-    }
-
-    /// Whether every address accepts connections; returns as soon as all do.
-    async fn opened(&self) -> bool {
-        let all = async {
-            for address in &self.addresses {
-                while tokio::net::TcpStream::connect(reachable(*address)).await.is_err() {
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                }
-            }
-        };
-        tokio::time::timeout(OPENING, all).await.is_ok()
-    }
-}
-
-/// An address that a client on this machine can connect to.
-fn reachable(mut address: SocketAddr) -> SocketAddr {
-    match address.ip() {
-        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => address.set_ip(Ipv4Addr::LOCALHOST.into()),
-        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => address.set_ip(Ipv6Addr::LOCALHOST.into()),
-        _ => {}
-    }
-    address
 }

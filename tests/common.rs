@@ -22,6 +22,7 @@ use std::{
     fs,
     io::{BufReader, Read, Write},
     net::{IpAddr, SocketAddr, TcpListener, TcpStream},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
@@ -62,7 +63,8 @@ impl Folders {
     fn new() -> Self {
         let work = TempDir::new().unwrap();
         let mut name = tempfile::Builder::new();
-        name.prefix("clickedge-");
+        // Rings hold client addresses: a folder that others may enter is rejected.
+        name.prefix("clickedge-").permissions(fs::Permissions::from_mode(0o700));
         let rings = name.tempdir_in("/dev/shm").or_else(|_| name.tempdir()).unwrap();
         Self { work, rings, through: Vec::new() }
     }

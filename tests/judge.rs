@@ -50,7 +50,7 @@ fn finish_with(case: &str, edge: Edge, ledger: &mut Ledger, buckets: &[Bucket]) 
     let stopped = edge.stop();
     assert!(stopped.status.success(), "{case}: {}\n{}", stopped.status, judge::last_lines(&stopped.log()));
     let panics = stopped.log().lines().filter(|line| line.contains("panicked")).count();
-    let meant = stopped.log().matches("a test wants a panic here").count();
+    let meant = stopped.log().matches("a test asks for a panic here").count();
     assert!(panics <= meant, "{case}: a thread panicked, see {}", stopped.dir().display());
     let left = outbox(stopped.dir());
     assert!(left.is_empty(), "{case}: a clean stop left objects in the outbox: {left:?}");

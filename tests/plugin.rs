@@ -110,7 +110,7 @@ fn a_foreign_proxy_answers_links_delivers_their_clicks_and_keeps_its_own_traffic
     // The listener is for `clickedge serve`; here their own proxy listens.
     let text = format!(
         "[edge]\npop = \"theirs\"\n[[listeners]]\naddress = \"127.0.0.1:8080\"\n[catalog]\nfile = \"links.ndjson\"\n\
-         [capture]\ndir = '{}'\nring_bytes = 4194304\n\
+         [capture]\ndir = '{}/rings'\nring_bytes = 4194304\n\
          [spool]\ndir = \"spool\"\n[[feeds]]\nname = \"all\"\nworkspaces = [\"*\"]\nsink.dir.path = \"bucket\"\n",
         rings.path().display()
     );

@@ -56,13 +56,11 @@ const FIXED: usize = 32;
 /// # Errors
 /// See [`CaptureError`].
 pub fn inspect(dir: &Path) -> Result<(), CaptureError> {
-    private::check(dir)?;
     let io = |source| CaptureError::Io { dir: dir.display().to_string(), source };
-    if is_in_memory(existing_ancestor(dir)).map_err(io)? {
-        Ok(())
-    } else {
-        Err(CaptureError::NotMemory { dir: dir.display().to_string() })
+    if !is_in_memory(existing_ancestor(dir)).map_err(io)? {
+        return Err(CaptureError::NotMemory { dir: dir.display().to_string() });
     }
+    private::check(dir)
 }
 
 /// A ring that an earlier process has left behind.

@@ -22,6 +22,12 @@ fn folder() -> (TempDir, config::Capture) {
 
 const START: u64 = 1_795_000_000_000_000;
 
+/// Bytes of a click of [`facts`] with a query of 4 bytes in its ring.
+const RECORD: u64 = 160;
+
+/// Where the lengths of the texts are in a record.
+const LENGTHS: u64 = 8 + 56;
+
 /// A click of the host, so many microseconds after the start.
 fn facts(host: u32, query: &[u8]) -> Facts<'_> {
     Facts {
@@ -308,9 +314,9 @@ fn a_file_that_is_no_ring_of_this_release_is_set_aside_or_left_alone() {
     assert_eq!(damage(|file| file.write_all_at(&u64::MAX.to_le_bytes(), 256).unwrap()), (vec![], true, false));
     assert_eq!(damage(|file| file.write_all_at(&[8, 0], 256).unwrap()), (vec![], true, false));
     // The prefix of the second record: what comes before it is read.
-    assert_eq!(damage(|file| file.write_all_at(&[0xff], 4_096 + 144).unwrap()), (vec![0], true, false));
+    assert_eq!(damage(|file| file.write_all_at(&[0xff], 4_096 + RECORD).unwrap()), (vec![0], true, false));
     // A length within the last click: the ring is sound, and the click is not.
-    let last = |file: &File| file.write_all_at(&[0xff], 4_096 + 3 * 144 + 8 + 52).unwrap();
+    let last = |file: &File| file.write_all_at(&[0xff], 4_096 + 3 * RECORD + LENGTHS).unwrap();
     assert_eq!(damage(last), (vec![0, 1, 2], false, false));
 }
 
@@ -320,7 +326,7 @@ fn a_ring_that_another_process_writes_into_loses_clicks_and_continues() {
     let (capture, mut inlet) = open(&config, &HashMap::new());
     clicks(&capture, 0..3);
     let ring = File::options().write(true).open(files(&config, "ring").pop().unwrap()).unwrap();
-    ring.write_all_at(&[0xff], 4_096 + 144).unwrap();
+    ring.write_all_at(&[0xff], 4_096 + RECORD).unwrap();
     assert_eq!(drain(&mut inlet).0, [0]);
     clicks(&capture, 3..5);
     let (numbers, positions) = drain(&mut inlet);
@@ -336,7 +342,7 @@ fn a_broken_click_at_the_end_does_not_keep_its_ring() {
     let (capture, mut inlet) = open(&config, &HashMap::new());
     clicks(&capture, 0..2);
     let ring = File::options().write(true).open(files(&config, "ring").pop().unwrap()).unwrap();
-    ring.write_all_at(&[0xff], 4_096 + 144 + 8 + 52).unwrap();
+    ring.write_all_at(&[0xff], 4_096 + RECORD + LENGTHS).unwrap();
     let (numbers, positions) = drain(&mut inlet);
     assert_eq!(numbers, [0]);
     release(&capture, positions);
