@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 /// Raw clicks are allocated on one thread and freed on another, which jemalloc keeps cheap.
+#[cfg(feature = "jemalloc")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

@@ -25,6 +25,7 @@ impl Words {
         if map.len().is_multiple_of(8) { Ok(Self { map }) } else { Err(io::ErrorKind::InvalidData.into()) }
     }
 
+    #[allow(clippy::len_without_is_empty, reason = "a mapping is never empty")]
     pub fn len(&self) -> usize {
         self.map.len() / 8
     }
