@@ -116,7 +116,7 @@ impl Deliver {
                         && let Some((feed, metrics)) = feeds.get(&failure.id())
                     {
                         metrics.parked.set(1);
-                        tracing::error!(feed, %failure, "delivery of the feed panicked; its objects stay in the outbox until the next start");
+                        tracing::error!(feed, %failure, "delivery of the feed failed; its objects stay in the outbox until the next start");
                     }
                 }
             });
@@ -143,7 +143,7 @@ impl Deliver {
         stop.send_replace(Some(deadline));
         drop(queues);
         if thread.join().is_err() {
-            tracing::error!("delivery thread panicked; objects stay in the outbox until the next start");
+            tracing::error!("delivery thread failed; objects stay in the outbox until the next start");
         }
     }
 }

@@ -22,7 +22,7 @@ pub use list::ListError;
 pub use mmdb::DatabaseError;
 pub use registry::Registry;
 pub use reloadable::{Cached, Reloadable};
-pub use resource::{Description, FileResource, Resource, ResourceError};
+pub use resource::{Description, FileResource, Resource, ResourceError, Warning};
 
 /// Reads a file as a whole.
 ///

@@ -52,7 +52,7 @@ pub fn serve(file: &Path) -> anyhow::Result<()> {
     let mut files = OperatorFiles::new(&config)?;
     files.watch_config(file, &config);
     for warning in preflight::examine_file(&config, &files, file)? {
-        tracing::warn!(line = warning.line, remedy = warning.remedy, "{}", warning.message);
+        tracing::warn!(config_line = warning.line, remedy = warning.remedy, "{}", warning.message);
     }
     let certificates = files.certificates().to_vec();
     let pipeline = Pipeline::start_with(&config, files)?;

@@ -36,7 +36,12 @@ fn check_and_serve_agree_on_every_broken_input() {
         ("an unknown key", |setup| setup.section("[edge]\npops = \"a\"\n"), CONFIG, "unknown key `pops`"),
         ("a wrong type", |setup| setup.section("[edge]\nthreads = \"2\"\n"), CONFIG, "`edge.threads` must be"),
         ("a wrong value", |setup| setup.section("[edge]\npop = \"Ams\"\n"), CONFIG, "`edge.pop` must be"),
-        ("one folder for spool and rings", |setup| setup.section_of("spool", "dir = 'RINGS'"), CONFIG, "`spool.dir`"),
+        (
+            "one folder for spool and rings",
+            |setup| setup.section_of("spool", "dir = 'RINGS/rings'"),
+            CONFIG,
+            "`spool.dir`",
+        ),
         ("no catalog", |setup| setup.remove("links.ndjson"), NO_INPUT, "links.ndjson"),
         (
             "a catalog that is a folder",

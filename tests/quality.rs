@@ -378,14 +378,14 @@ fn a_broken_list_fails_the_start_and_check_reports_it_first() {
         let quality = format!("{key} = 'list'");
         let files = [("list", &*format!("# ours\n{text}\n"))];
         let (code, said) = run(&["check"], &quality, &files);
-        assert_eq!(code, Some(78), "{said}");
-        let wanted = format!("`quality.{key}` names ");
-        assert!(said.contains(&wanted) && said.contains(&format!("where line 2 is wrong: `{text}` is no")), "{said}");
-        let (code, said) = run(&["serve", "--config"], &quality, &files);
-        assert!(code.is_some_and(|code| code != 0), "{said}");
-        assert!(said.contains(&format!("list, line 2: `{text}` is no")) && said.contains("; write "), "{said}");
-        let (_, said) = run(&["check"], &quality, &[]);
-        assert!(said.contains(&wanted) && said.contains("cannot be read"), "{said}");
+        assert_eq!(code, Some(65), "{said}");
+        let wanted = format!("`quality.{key}` is rejected: ");
+        assert!(said.contains(&wanted) && said.contains(&format!("list, line 2: `{text}` is no")), "{said}");
+        let (code, serve) = run(&["serve", "--config"], &quality, &files);
+        assert_eq!(code, Some(65), "{serve}");
+        assert!(serve.contains(&format!("list, line 2: `{text}` is no")) && serve.contains("; write "), "{serve}");
+        let (code, said) = run(&["check"], &quality, &[]);
+        assert!(code == Some(66) && said.contains(&wanted) && said.contains("cannot read the list"), "{said}");
     }
 }
 

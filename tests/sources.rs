@@ -254,6 +254,6 @@ fn a_broken_list_fails_the_start_and_the_check() {
     fs::write(dir.join("spammers.txt"), "spam.example\nspam\n").unwrap();
     let message = "spammers.txt, line 2: `spam` is no host name below a domain; write one host a line";
     let (code, text) = run(&["check"]);
-    assert!(code == Some(78) && text.starts_with("error: ") && text.contains(message), "{code:?}: {text}");
+    assert!(code == Some(65) && text.starts_with("error: ") && text.contains(message), "{code:?}: {text}");
     assert_eq!(run(&["check", "--without-files"]).0, Some(0));
 }

@@ -83,10 +83,10 @@ impl DatabaseKind {
     }
 }
 
-/// A warning about a database that is old. `built_secs` and `now_secs` are in seconds since the Unix epoch.
-pub fn age_warning(built_secs: u64, now_secs: u64) -> Option<String> {
+/// A warning about a database that is old. Times are in seconds since the Unix epoch.
+pub fn age_warning(what: &str, built_secs: u64, now_secs: u64) -> Option<String> {
     let days = days_too_old(built_secs, now_secs)?;
-    Some(format!("the database is {days} days old (limit {OLD_DAYS}); put a newer one in its place and send SIGHUP"))
+    Some(format!("the {what} database is old ({days} days, limit {OLD_DAYS}); replace it and send SIGHUP"))
 }
 
 /// The age in days of a database that is too old.

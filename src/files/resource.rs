@@ -39,7 +39,31 @@ pub struct Description {
     /// What it holds, for the log: `1200 links, 3 domains`.
     pub summary: String,
     /// What is legal, and probably not what was meant.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
+}
+
+/// What is legal in a file, and probably not what was meant.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Warning {
+    /// Counted from 1; 0 for the file as a whole.
+    pub line: u64,
+    pub message: String,
+}
+
+impl Warning {
+    /// A warning about the file as a whole.
+    pub fn of_file(message: impl Into<String>) -> Self {
+        Self { line: 0, message: message.into() }
+    }
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.line > 0 {
+            write!(f, "line {}: ", self.line)?;
+        }
+        f.write_str(&self.message)
+    }
 }
 
 impl Description {

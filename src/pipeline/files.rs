@@ -11,7 +11,7 @@ use std::{
 use crate::{
     catalog::{Catalog, CatalogStore, Report},
     config::{self, Config, Secret, SecretError, Sink},
-    files::{Description, FileResource, Registry, ResourceError, mmdb},
+    files::{Description, FileResource, Registry, ResourceError, Warning, mmdb},
     listener::{CertificateStore, Certificates},
     quality::{
         self, QualityError,
@@ -44,15 +44,16 @@ pub struct OperatorFiles {
 #[derive(Debug, Default)]
 pub struct Loaded {
     pub errors: Vec<ResourceError>,
-    pub warnings: Vec<Warning>,
+    pub warnings: Vec<FileWarning>,
 }
 
-/// What is legal in a file, and probably not what was meant.
+/// A warning about one of the files.
 #[derive(Debug)]
-pub struct Warning {
+pub struct FileWarning {
     /// Key of the configuration that names the file.
     pub key: String,
-    pub message: String,
+    pub file: String,
+    pub warning: Warning,
 }
 
 /// The secret of the sessions on its way to them: it is read before they are opened.
@@ -111,7 +112,8 @@ impl OperatorFiles {
             describe: |keys: &Vec<String>| {
                 let mut description = Description::of("configuration");
                 if !keys.is_empty() {
-                    description.warnings.push(format!("restart required: changed keys {}", keys.join(", ")));
+                    let changed = format!("restart required: changed keys {}", keys.join(", "));
+                    description.warnings.push(Warning::of_file(changed));
                 }
                 description
             },
@@ -127,7 +129,7 @@ impl OperatorFiles {
                 Ok(staged) => {
                     let Description { summary, warnings } = staged.publish();
                     tracing::info!(resource = read.name, file = read.file, summary, "loaded");
-                    let warning = |message| Warning { key: read.key.clone(), message };
+                    let warning = |warning| FileWarning { key: read.key.clone(), file: read.file.clone(), warning };
                     loaded.warnings.extend(warnings.into_iter().map(warning));
                 }
                 Err(error) => loaded.errors.push(error),
@@ -154,7 +156,9 @@ impl OperatorFiles {
                 name: "geoip",
                 files: named("enrich.geoip_file", &file),
                 load: Box::new(move || Database::read(&file)),
-                describe: |database: &Database| describe_database("GeoIP database", database.built_at_secs()),
+                describe: |database: &Database| {
+                    describe_database("GeoIP", "GeoIP database", database.built_at_secs())
+                },
                 publish: Box::new(move |database| geo.publish(database)),
             });
         }
@@ -170,7 +174,7 @@ impl OperatorFiles {
                 files,
                 load: Box::new(move || Networks::read(&config)),
                 describe: |networks: &Networks| {
-                    describe_database(&format!("{} networks", networks.len()), networks.asn_built_secs())
+                    describe_database("ASN", &format!("{} networks", networks.len()), networks.asn_built_secs())
                 },
                 publish: Box::new(move |networks| sources.networks.publish(networks)),
             });
@@ -257,7 +261,7 @@ impl OperatorFiles {
                 let mut description = Description::of("session secret");
                 if *is_open {
                     let warning = "every user of this machine may read the secret of the sessions: chmod 0600";
-                    description.warnings.push(warning.into());
+                    description.warnings.push(Warning::of_file(warning));
                 }
                 description
             },
@@ -278,7 +282,11 @@ impl OperatorFiles {
                 load: Box::new(move || Certificates::load(&pairs, clock::now())),
                 describe: |certificates: &Certificates| Description {
                     summary: format!("{} names", certificates.names()),
-                    warnings: certificates.warnings().iter().map(ToString::to_string).collect(),
+                    warnings: certificates
+                        .warnings()
+                        .iter()
+                        .map(|warning| Warning::of_file(warning.to_string()))
+                        .collect(),
                 },
                 publish: Box::new(move |certificates| store.publish(certificates)),
             });
@@ -349,17 +357,25 @@ fn configured(files: &[(&str, &Option<PathBuf>)]) -> Vec<(String, PathBuf)> {
 fn describe_catalog((catalog, report): &(Catalog, Report)) -> Description {
     let (links, domains, bytes) = (catalog.links(), catalog.domains(), catalog.memory_bytes());
     let summary = format!("{links} links, {domains} domains, {bytes} bytes, {} lines skipped", report.bad);
-    let skipped = report.problems.iter().map(|problem| format!("line {}: {}; skipped", problem.line, problem.reason));
-    Description { summary, warnings: skipped.chain(report.warnings.iter().map(ToString::to_string)).collect() }
+    let skipped = report
+        .problems
+        .iter()
+        .map(|problem| Warning { line: problem.line, message: format!("{}; link skipped", problem.reason) });
+    Description {
+        summary,
+        warnings: skipped
+            .chain(report.warnings.iter().map(|warning| Warning::of_file(warning.to_string())))
+            .collect(),
+    }
 }
 
-fn describe_database(summary: &str, built_secs: u64) -> Description {
-    let warnings = if built_secs == 0 { None } else { mmdb::age_warning(built_secs, clock::unix_secs()) };
-    Description { summary: summary.into(), warnings: warnings.into_iter().collect() }
+fn describe_database(what: &str, summary: &str, built_secs: u64) -> Description {
+    let warnings = if built_secs == 0 { None } else { mmdb::age_warning(what, built_secs, clock::unix_secs()) };
+    Description { summary: summary.into(), warnings: warnings.into_iter().map(Warning::of_file).collect() }
 }
 
 fn describe_crawlers(lists: &CrawlerLists) -> Description {
     let Some(list) = lists.community() else { return Description::of("no crawler list") };
-    let skipped = list.bad().iter().map(|bad| format!("{bad}; skipped, fix or remove it"));
+    let skipped = list.bad().iter().map(|bad| Warning::of_file(format!("{bad}; skipped, fix or remove it")));
     Description { summary: format!("{} crawlers", list.len()), warnings: skipped.collect() }
 }

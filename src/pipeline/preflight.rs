@@ -69,7 +69,8 @@ pub fn examine(config: &Config, files: &OperatorFiles) -> Findings {
         findings.error(error.class(), &error.key, format!("is rejected: {error}"), error.remedy());
     }
     for warning in loaded.warnings {
-        findings.warning(&warning.key, warning.message, "see the message");
+        let message = format!("names {}: {}", warning.file, warning.warning);
+        findings.warning(&warning.key, message, "correct the file, unless this is intended");
     }
     rings(config, &mut findings);
     spool(config, &mut findings);
@@ -78,6 +79,8 @@ pub fn examine(config: &Config, files: &OperatorFiles) -> Findings {
         workspaces(config, files, &mut findings);
     }
     admin(config, &mut findings);
+    // Errors first; each kind keeps its order.
+    findings.problems.sort_by_key(|problem| problem.severity != Severity::Error);
     findings
 }
 

@@ -9,7 +9,7 @@ use prometheus::{IntCounter, IntGauge};
 
 use super::files::OperatorFiles;
 use crate::{
-    files::Description,
+    files::{Description, Warning},
     runtime::{Classified, clock},
     telemetry::metrics::Registry,
 };
@@ -53,8 +53,8 @@ impl Reloader {
                 Ok(staged) => {
                     let Description { summary, warnings } = staged.publish();
                     tracing::info!(resource, file, summary, "reloaded");
-                    for warning in warnings {
-                        tracing::warn!(resource, file, "{warning}");
+                    for Warning { line, message } in warnings {
+                        tracing::warn!(resource, file, line = (line > 0).then_some(line), "{message}");
                     }
                 }
                 Err(error) => {

@@ -34,7 +34,7 @@ impl Spool {
     pub fn drain(self) -> File {
         for (thread, name) in [(self.journal, "journal"), (self.packer, "packer")] {
             if thread.join().is_err() {
-                tracing::error!(thread = name, "spool thread panicked; its events wait for the next start");
+                tracing::error!(thread = name, "spool thread failed; its events wait for the next start");
             }
         }
         self.lock

@@ -7,6 +7,7 @@ use std::{
     collections::HashSet,
     fs,
     ops::Range,
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     thread,
     time::Duration,
@@ -226,7 +227,7 @@ fn rings(dir: &Path) -> Vec<PathBuf> {
 const RINGS: [(&str, Surgery); 5] = [
     ("no rings, as after a reboot", |dir, clicks| {
         fs::remove_dir_all(dir).unwrap();
-        fs::create_dir(dir).unwrap();
+        fs::DirBuilder::new().mode(0o700).create(dir).unwrap();
         Damage::of(clicks.iter().cloned().collect(), Report::Nothing)
     }),
     ("rings cut in half", |dir, clicks| {
