@@ -44,6 +44,7 @@ use nix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
 /// The binary's.
+#[cfg(feature = "jemalloc")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

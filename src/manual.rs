@@ -37,6 +37,7 @@ pub mod quality {
     #![doc = include_str!("manual/quality.md")]
 }
 
+#[allow(clippy::doc_markdown, reason = "the help of metrics is text for Prometheus, without backticks")]
 pub mod operations {
     #![doc = include_str!("manual/operations.md")]
 }

@@ -158,7 +158,7 @@ fn rooms() -> BTreeMap<String, BTreeMap<String, PathBuf>> {
         let imported = rooms.entry(room.clone()).or_default();
         for path in imports(source, module) {
             if let Some(other) = path.first().filter(|other| *other != room && files.is_room(other)) {
-                imported.entry(other.clone()).or_insert_with(|| files.path_of(module));
+                imported.entry(other.clone()).or_insert_with(|| path_of(module));
             }
         }
     }
@@ -216,10 +216,10 @@ impl Files {
         let parts = (1..=path.len()).rev().map(|length| &path[..length]);
         parts.into_iter().find(|part| self.sources.contains_key(*part)).unwrap_or_default().to_vec()
     }
+}
 
-    fn path_of(&self, module: &[String]) -> PathBuf {
-        Path::new("src").join(module.join("/")).with_extension("rs")
-    }
+fn path_of(module: &[String]) -> PathBuf {
+    Path::new("src").join(module.join("/")).with_extension("rs")
 }
 
 fn without_tests_and_comments(text: &str) -> String {

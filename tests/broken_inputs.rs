@@ -27,7 +27,11 @@ struct Setup {
 /// Breaks something, the exit code of both commands, and what both say.
 type Case = (&'static str, fn(&mut Setup), i32, &'static str);
 
+/// Changes something, and what the warning says.
+type Warning = (&'static str, fn(&mut Setup), &'static str);
+
 #[test]
+#[allow(clippy::too_many_lines, reason = "one table")]
 fn check_and_serve_agree_on_every_broken_input() {
     let cases: &[Case] = &[
         ("no configuration", |setup| setup.remove("x.toml"), NO_INPUT, "x.toml: cannot be read"),
@@ -156,12 +160,12 @@ fn the_good_configuration_of_the_table_is_good() {
 
 #[test]
 fn what_is_legal_and_probably_not_meant_is_a_warning() {
-    let cases: &[(&str, fn(&mut Setup), &str)] = &[
+    let cases: &[Warning] = &[
         ("an empty catalog", |setup| setup.write("links.ndjson", b""), "catalog"),
         (
             "a domain that the catalog lacks",
             |setup| {
-                setup.section_of("catalog", "file = \"links.ndjson\"\ndomains.\"no.example\".case = \"insensitive\"")
+                setup.section_of("catalog", "file = \"links.ndjson\"\ndomains.\"no.example\".case = \"insensitive\"");
             },
             "no.example",
         ),

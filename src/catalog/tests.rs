@@ -265,11 +265,11 @@ fn a_catalog_that_answers_nothing_and_settings_of_an_unknown_domain_are_warned_o
     let mut config = config::Catalog::default();
     let good = line("good", "https://a.example/");
     assert_eq!(warnings(&[], &config), [Warning::Empty]);
-    assert_eq!(warnings(&[good.clone()], &config), []);
+    assert_eq!(warnings(std::slice::from_ref(&good), &config), []);
     let off = ["ACTIVE", "paused", "expired"]
         .map(|status| with(line(status, "https://a.example/"), "status", json!(status)));
     assert_eq!(warnings(&off, &config), [Warning::NoneActive { links: 3 }]);
-    assert_eq!(warnings(&[&off[..], &[good.clone()]].concat(), &config), []);
+    assert_eq!(warnings(&[&off[..], std::slice::from_ref(&good)].concat(), &config), []);
     for host in ["go.brand.com", "go.brand.example"] {
         config.domains.insert(host.into(), config::Domain::default());
     }

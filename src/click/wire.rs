@@ -345,15 +345,19 @@ mod tests {
     }
 
     /// A click as version 3 wrote it: the layout is written out here, because no code writes it any more.
-    fn version_3(flags: u16, texts: [&[u8]; 20]) -> Vec<u8> {
+    fn version_3(flags: u16, texts: &[&[u8]; 20]) -> Vec<u8> {
         let mut bytes = EventId::at(7).as_bytes().to_vec();
         bytes.extend(7_u64.to_le_bytes());
         bytes.extend([9; 16]);
         bytes.extend(Visit { started: 5, first: true }.encode());
         bytes.extend(302_u16.to_le_bytes());
         bytes.extend(flags.to_le_bytes());
-        texts.iter().for_each(|text| bytes.extend((text.len() as u32).to_le_bytes()));
-        texts.iter().for_each(|text| bytes.extend(*text));
+        for text in texts {
+            bytes.extend((text.len() as u32).to_le_bytes());
+        }
+        for text in texts {
+            bytes.extend(*text);
+        }
         bytes
     }
 
@@ -361,7 +365,7 @@ mod tests {
     fn a_click_of_the_version_before_is_read() {
         let mut texts = [&b""[..]; 20];
         (texts[0], texts[19]) = (b"some agent", b"[]");
-        let bytes = version_3(1 << 10 | 1 << 13 | 1, texts);
+        let bytes = version_3(1 << 10 | 1 << 13 | 1, &texts);
         let click = RawClick::parse(&bytes, Version::V3).unwrap();
         let facts = click.facts();
         assert_eq!(click.visit(), Some(Visit { started: 5, first: true }));
@@ -379,7 +383,7 @@ mod tests {
     #[test]
     fn the_protocol_of_the_version_before_was_in_its_flags() {
         let of = |flags| {
-            let bytes = version_3(flags, [b""; 20]);
+            let bytes = version_3(flags, &[b""; 20]);
             RawClick::parse(&bytes, Version::V3).unwrap().facts().protocol
         };
         let [http_1_0, http_2, proxied] = [1 << 9, 1 << 10, 1 << 14];
