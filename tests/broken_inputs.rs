@@ -3,17 +3,19 @@
 
 use std::{
     fs,
+    net::TcpListener,
     os::unix::fs::{PermissionsExt, symlink},
     process::{Command, Output},
 };
 
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 
-use crate::common::free_address;
+use crate::common::{Edge, free_address};
 
 const USAGE: i32 = 64;
 const DATA: i32 = 65;
 const NO_INPUT: i32 = 66;
+const UNAVAILABLE: i32 = 69;
 const CONFIG: i32 = 78;
 
 /// A folder with a configuration that is good, until a case breaks something.
@@ -201,6 +203,26 @@ fn what_is_legal_and_probably_not_meant_is_a_warning() {
         let warning = text.split("warning: ").skip(1).any(|warning| warning.contains(says));
         assert!(warning, "{name}: no warning has {says:?}\n{text}");
     }
+}
+
+#[test]
+fn what_only_a_start_finds_has_a_code_as_well() {
+    let setup = Setup::new();
+    setup.finish();
+    let text = fs::read_to_string(setup.path("x.toml")).unwrap();
+    let address = text.split('"').nth(1).unwrap();
+    let taken = TcpListener::bind(address).unwrap();
+    let (code, text) = setup.run(&["serve", "--config", "x.toml"]);
+    assert_eq!(code, UNAVAILABLE, "{text}");
+    assert!(text.contains(&format!("cannot listen on {address}")), "{text}");
+    drop(taken);
+
+    let edge = Edge::builder().feed("all", &["*"]).start();
+    let config = edge.dir().join("clickedge.toml");
+    let (code, text) = setup.run(&["serve", "--config", config.to_str().unwrap()]);
+    assert_eq!(code, UNAVAILABLE, "{text}");
+    assert!(text.contains("in use by another process"), "{text}");
+    assert_eq!(edge.get("go.brand.com", "/spring").status, 302, "the first process goes on");
 }
 
 impl Setup {
