@@ -159,13 +159,13 @@ pub enum LoadError {
     /// The new file has far fewer links than the largest catalog of the last day.
     #[error(
         "the catalog {file} is rejected: it has {new} links where the largest of the last 24 hours had {largest}, less \
-         than catalog.max_shrink_ratio = {allowed} allows; if the file is right, restart to load it, or raise the ratio"
+         than catalog.max_shrink_ratio = {allowed} allows; if the file is right, restart to load it"
     )]
     Shrunk { file: String, largest: usize, new: usize, allowed: f64 },
     /// The new file has far more links than the current catalog.
     #[error(
         "the catalog {file} is rejected: it has {new} links where the current one has {current}, more than \
-         catalog.max_growth_ratio = {allowed} allows; if the file is right, restart to load it, or raise the ratio"
+         catalog.max_growth_ratio = {allowed} allows; if the file is right, restart to load it"
     )]
     Grown { file: String, current: usize, new: usize, allowed: f64 },
 }

@@ -43,7 +43,8 @@ pub enum Command {
     /// Validate configuration files.
     ///
     /// Prints `FILE: ok` for each valid file, and its warnings. Otherwise prints every problem with file, line, column
-    /// and remedy, and exits with 78, or with 66 when the only problem is that a file cannot be read.
+    /// and remedy, and exits with the code of the first error: 78 for the configuration, 65 for the content of a file
+    /// that it names, 66 for a file that cannot be read. Opens no socket and not the spool.
     Check(check::Check),
     /// Print the default configuration, schemas, shell completions or man pages.
     Generate(generate::Generate),

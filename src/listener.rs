@@ -11,7 +11,7 @@ use pingora::{
     services::listening::Service,
 };
 
-pub use certificates::{CertificateError, CertificateWarning, Certificates, Inspected};
+pub use certificates::{CertificateError, CertificateWarning, Certificates, Inspected, Pair};
 pub use store::CertificateStore;
 
 use crate::{
@@ -35,6 +35,8 @@ pub enum ListenError {
 impl Classified for ListenError {
     fn class(&self) -> Class {
         match self {
+            // No restart opens a port below 1024.
+            Self::Bind { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => Class::Config,
             Self::Bind { source, .. } => Class::of_io(source),
             Self::Tls { .. } => Class::Internal,
         }

@@ -33,8 +33,8 @@ pub enum CaptureError {
     Symlink { path: String },
     /// Its owner can read and replace what is in it.
     #[error(
-        "{path} is owned by user {owner}, and this process runs as user {user}; rings hold client addresses: \
-         chown -R {user} {path}, or run clickedge as the owner"
+        "{path} is owned by user {owner}, and this process runs as user {user}; rings hold client addresses: run \
+         clickedge as their owner, or give it a folder of its own"
     )]
     Owner { path: String, owner: u32, user: u32 },
     /// Other users can read or replace what is in it.
@@ -48,6 +48,12 @@ impl Classified for CaptureError {
     fn class(&self) -> Class {
         match self {
             Self::Locked { .. } => Class::Unavailable,
+            // No restart cures these.
+            Self::Io { source, .. }
+                if matches!(source.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory) =>
+            {
+                Class::Config
+            }
             Self::Io { .. } | Self::NoRoom { .. } => Class::Io,
             Self::NotMemory { .. } | Self::Symlink { .. } | Self::Owner { .. } | Self::Shared { .. } => Class::Config,
         }

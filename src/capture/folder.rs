@@ -4,7 +4,7 @@
 //! {dir}/lock            held by the process that owns the folder
 //! {dir}/ring-{uid}      a ring
 //! {dir}/new-{uid}       one that is being created; removed after a crash
-//! {dir}/damaged-{uid}   one that could not be read to its end, kept for inspection; remove it by hand
+//! {dir}/damaged-{uid}   a damaged ring, its data wiped; logged at each start until it is removed by hand
 //! {dir}/sessions        the visits that the workers know: see `session::file`
 //!
 //! offset  size  field of a ring's file (little endian)
@@ -141,7 +141,7 @@ impl Folder {
             let file = self.dir.join(&name).display().to_string();
             match kind {
                 "new" => _ = fs::remove_file(&file),
-                "damaged" => tracing::warn!(file, "a damaged ring is still there; remove the file after inspection"),
+                "damaged" => tracing::warn!(file, "marker of a damaged ring found; remove the file"),
                 "ring" => match read_ring(&self.path("ring", uid), uid) {
                     Ok(left) => {
                         self.warn_once(left.mapped.keep_left_private());

@@ -278,15 +278,16 @@ impl Interned {
 
 /// Checks a destination and returns it as `Location` will have it: an absolute URL in ASCII.
 fn destination(raw: &str) -> Result<String, String> {
+    let shown = without_user(raw);
     if raw.chars().any(char::is_control) {
-        return Err(format!("`destination` {raw:?} holds a control character"));
+        return Err(format!("`destination` {shown:?} holds a control character"));
     }
-    let url = Url::parse(raw.trim()).map_err(|error| format!("`destination` {raw:?}: {error}"))?;
+    let url = Url::parse(raw.trim()).map_err(|error| format!("`destination` {shown:?}: {error}"))?;
     if !matches!(url.scheme(), "http" | "https") {
-        return Err(format!("`destination` {raw:?} is not http or https"));
+        return Err(format!("`destination` {shown:?} is not http or https"));
     }
     if !url.has_host() {
-        return Err(format!("`destination` {raw:?} has no host"));
+        return Err(format!("`destination` {shown:?} has no host"));
     }
     if !url.username().is_empty() || url.password().is_some() {
         return Err(format!("`destination` of {} holds a user name or password", url.host_str().unwrap_or_default()));
@@ -295,6 +296,11 @@ fn destination(raw: &str) -> Result<String, String> {
         return Err(format!("`destination` is longer than {MAX_DESTINATION} bytes"));
     }
     Ok(url.into())
+}
+
+/// A destination for a message: without anything before the last `@`, which may be a password.
+fn without_user(raw: &str) -> &str {
+    raw.rsplit_once('@').map_or(raw, |(_, rest)| rest)
 }
 
 /// The event's `route.creator`; empty when the link has neither creator nor workspace.

@@ -18,6 +18,9 @@ const WINDOW: Duration = Duration::from_hours(24);
 /// needs no restart. Doubling a catalog of this size costs no memory worth limiting.
 const GROWTH_EXEMPT: usize = 1_000;
 
+/// Links that a reload may always take away, so that a small catalog can lose one.
+const SHRINK_EXEMPT: usize = 10;
+
 /// The sizes of the catalogs that were replaced within the last day.
 ///
 /// Only those that can still be the largest are kept: from old to new, each is smaller than the one before.
@@ -55,7 +58,8 @@ impl History {
     ) -> Result<(), Excess> {
         self.forget(now);
         let largest = self.replaced.front().map_or(current, |&(_, links)| links.max(current));
-        if (new as f64) < largest as f64 * (1.0 - config.max_shrink_ratio) {
+        let is_small_step = new > 0 && largest.saturating_sub(new) <= SHRINK_EXEMPT;
+        if !is_small_step && (new as f64) < largest as f64 * (1.0 - config.max_shrink_ratio) {
             return Err(Excess::Shrunk { largest });
         }
         if current >= GROWTH_EXEMPT && new as f64 > current as f64 * (1.0 + config.max_growth_ratio) {
@@ -98,6 +102,13 @@ mod tests {
         assert_eq!(reloads(1_000, &[899]), [Err(Excess::Shrunk { largest: 1_000 })]);
         assert_eq!(reloads(1_000, &[0]), [Err(Excess::Shrunk { largest: 1_000 })]);
         assert_eq!(reloads(0, &[0, 5]), [Ok(()), Ok(())]);
+    }
+
+    #[test]
+    fn a_small_catalog_may_lose_a_link() {
+        assert_eq!(reloads(5, &[4, 3]), [Ok(()), Ok(())]);
+        assert_eq!(reloads(30, &[20, 19]), [Ok(()), Err(Excess::Shrunk { largest: 30 })]);
+        assert_eq!(reloads(5, &[0]), [Err(Excess::Shrunk { largest: 5 })]);
     }
 
     #[test]

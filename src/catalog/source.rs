@@ -72,12 +72,18 @@ pub fn load(mut input: impl BufRead, config: &config::Catalog) -> std::io::Resul
 
 /// Whether a last line without line feed is a part of a line. A whole one is JSON, even if it is not a link.
 fn is_unfinished(text: &[u8]) -> bool {
-    !text.contains(&0) && serde_json::from_slice::<IgnoredAny>(text).is_err()
+    !is_utf_16(text) && serde_json::from_slice::<IgnoredAny>(text).is_err()
+}
+
+/// Whether a line looks like text in UTF-16: a mark, or a 0 among its first two bytes. A tail of zeros is not: a crash
+/// leaves it in a file that was being written.
+fn is_utf_16(text: &[u8]) -> bool {
+    text.starts_with(&[0xff, 0xfe]) || text.starts_with(&[0xfe, 0xff]) || text.iter().take(2).any(|byte| *byte == 0)
 }
 
 /// Why a line is not a link. Names the encoding where that is the problem: a parser's words would hide it.
 fn reason(text: &[u8], error: &serde_json::Error) -> String {
-    if text.contains(&0) {
+    if is_utf_16(text) || text.contains(&0) {
         return "the line holds NUL bytes, as text in UTF-16 does; write the file in UTF-8".into();
     }
     match std::str::from_utf8(text) {

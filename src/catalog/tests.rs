@@ -171,8 +171,8 @@ fn a_file_with_too_many_bad_lines_or_far_fewer_links_is_rejected_and_the_current
     assert_eq!(error.class(), Class::Data);
     let error = error.to_string();
     assert!(error.contains("2 of 100 lines are bad") && error.contains("line 99"), "{error}");
-    write(89, 0);
-    assert!(matches!(reload(&store), Err(LoadError::Shrunk { largest: 99, new: 89, .. })));
+    write(88, 0);
+    assert!(matches!(reload(&store), Err(LoadError::Shrunk { largest: 99, new: 88, .. })));
     fs::remove_file(&file).unwrap();
     let error = reload(&store).unwrap_err();
     assert!(matches!(error, LoadError::Read { .. }) && error.class() == Class::NoInput);
@@ -304,5 +304,25 @@ proptest! {
     #[test]
     fn no_bytes_break_the_reader(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
         source::load(&bytes[..], &config::Catalog::default()).unwrap();
+    }
+}
+
+#[test]
+fn a_tail_of_zeros_is_a_truncated_line() {
+    let good = line("a", "https://a.example/").to_string();
+    let read = |tail: &[u8]| {
+        let bytes = [good.as_bytes(), b"\n", tail].concat();
+        source::load(&bytes[..], &config::Catalog::default()).unwrap().1
+    };
+    assert!(read(b"{\"id\":\"y\",\"slash\0\0\0\0").unfinished.is_some());
+    assert!(read(b"{\0\"\0i\0").unfinished.is_none(), "text in UTF-16");
+}
+
+#[test]
+fn a_message_shows_no_password() {
+    for destination in ["ftp://user:s3cret@a.example/", "https://user:s3cret@a.example/\u{1}", "user:s3cret@"] {
+        let (_, report) = load(&[line("a", destination)]);
+        let reason = &report.problems[0].reason;
+        assert!(!reason.contains("s3cret") && !reason.contains("user:"), "{reason}");
     }
 }

@@ -16,8 +16,8 @@ Examples:
   clickedge spool ls                            list what is pending on this edge, with its age
 
 Signals of `serve`:
-  SIGTERM, SIGINT   stop: finish requests, drain the queues, deliver; see [shutdown]
-  SIGHUP            read the catalog, the databases, the lists and the secret of the sessions again
+  SIGTERM, SIGINT, SIGQUIT   stop: finish requests, drain the queues, deliver; see [shutdown]
+  SIGHUP                     reload all operator files: catalog, certificates, databases, lists
 
 Exit codes:
    0   success

@@ -25,8 +25,21 @@ pub(super) fn report(error: &anyhow::Error) {
     } else if let Some(rejection) = error.downcast_ref::<Rejection>() {
         print_error(rejection);
     } else {
-        print_error(&format!("error: {error:#}"));
+        print_error(&format!("error: {}", one_line(error)));
     }
+}
+
+/// An error and its causes, without those whose text is in what comes before.
+fn one_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if line.is_empty() {
+            line = cause;
+        } else if !line.contains(&cause) {
+            line = format!("{line}: {cause}");
+        }
+    }
+    line
 }
 
 /// Writes to standard error. If that is closed, the exit code still reports the failure.

@@ -35,7 +35,7 @@ mod tests {
     fn the_address_is_checked() {
         each_is_an_error(&[
             ("admin.address", "port 0", |c| c.admin.address.set_port(0)),
-            ("admin.address", "is [::]:443, which `listeners[1].address` takes", |c| {
+            ("admin.address", "is [::]:443, which `listeners[1].address` already uses", |c| {
                 c.admin.address = c.listeners[1].address;
             }),
         ]);

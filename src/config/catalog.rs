@@ -21,10 +21,10 @@ pub struct Catalog {
     /// rejected.
     pub max_bad_ratio: f64,
     /// Share by which a reload may shrink the catalog, 0 to 1, compared with the largest catalog of the last 24 hours.
-    /// A smaller file is rejected as truncated. 1 accepts any size.
+    /// A smaller file is rejected as truncated. 1 accepts any size, and up to 10 links may always go.
     pub max_shrink_ratio: f64,
-    /// Share by which a reload may enlarge the catalog, more than 0, compared with the current one: 1 lets it double. A
-    /// larger file is rejected as suspicious. A catalog of less than 1,000 links may grow without limit.
+    /// Share by which a reload may enlarge the catalog, more than 0, compared with the current one: at 1 it may double.
+    /// A larger file is rejected as suspicious. A catalog of less than 1,000 links may grow without limit.
     pub max_growth_ratio: f64,
     /// What happens to the query of the short link when the link has no `forwardParameters` of its own.
     pub forward_parameters: Forward,

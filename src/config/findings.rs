@@ -134,7 +134,7 @@ impl Findings {
         } else if let Some((other, _)) = others.find(|(_, other)| *other == address) {
             self.error(
                 key,
-                format!("is {address}, which `{other}` takes already"),
+                format!("is {address}, which `{other}` already uses"),
                 "give each socket an address or a port of its own",
             );
         }

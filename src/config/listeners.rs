@@ -11,7 +11,7 @@ use super::{Config, Section, findings::Findings};
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Listener {
-    /// IP address and port, `0.0.0.0:80` or `[::]:443`. No other socket may have the same.
+    /// IP address and port, `0.0.0.0:80` or `[::]:443`. Must be unique.
     pub address: SocketAddr,
     /// Certificates. With them the socket accepts TLS only and selects the certificate by server name (SNI); the first
     /// one is for clients that send no name.
@@ -69,7 +69,7 @@ mod tests {
     fn sockets_and_certificates_are_checked() {
         each_is_an_error(&[
             ("listeners", "is empty", |c| c.listeners.clear()),
-            ("listeners[1].address", "is 0.0.0.0:80, which `listeners[0].address` takes", |c| {
+            ("listeners[1].address", "is 0.0.0.0:80, which `listeners[0].address` already uses", |c| {
                 c.listeners[1].address = c.listeners[0].address;
             }),
             ("listeners[0].address", "port 0", |c| c.listeners[0].address.set_port(0)),

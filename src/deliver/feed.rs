@@ -55,7 +55,9 @@ impl FeedTask {
             tokio::select! {
                 () = &mut stop => {
                     let waiting = queue.len() + intake.len();
-                    tracing::warn!(feed = self.name, waiting, "shutdown timeout passed; objects stay in the outbox");
+                    if waiting > 0 {
+                        tracing::warn!(feed = self.name, waiting, "shutdown timeout passed; objects stay in the outbox");
+                    }
                     return;
                 }
                 object = intake.recv(), if open => match object {

@@ -23,10 +23,10 @@ impl EnrichMetrics {
                 .counter("clicks_enriched_total", "Clicks that became an event for a feed, or are only counted."),
             unfed: registry.counter(
                 "clicks_unfed_total",
-                "Enriched clicks that no feed takes: they are only counted, for the statistics.",
+                "Enriched clicks of workspaces without a feed, counted for the statistics only.",
             ),
             dropped,
-            routed: registry.counters("events_routed_total", "Events made for the feed.", &["feed"]),
+            routed: registry.counters("events_routed_total", "Events routed to the feed.", &["feed"]),
         }
     }
 

@@ -126,7 +126,9 @@ impl ResourceError {
     /// The key is that of the file that the error names, else that of the first one.
     pub(super) fn new(name: &'static str, files: &[(String, PathBuf)], source: impl ClassifiedError) -> Self {
         let text = source.to_string();
-        let named = files.iter().find(|(_, path)| text.contains(&*path.to_string_lossy()));
+        // The longest one: a path may begin with another.
+        let named = files.iter().filter(|(_, path)| text.contains(&*path.to_string_lossy()));
+        let named = named.max_by_key(|(_, path)| path.as_os_str().len());
         let key = named.or(files.first()).map(|(key, _)| key.clone()).unwrap_or_default();
         Self { name, key, source: Box::new(source) }
     }
@@ -135,7 +137,7 @@ impl ResourceError {
     pub fn remedy(&self) -> &'static str {
         match self.class() {
             Class::NoInput => "put the file there, let this user read it, or correct the path",
-            Class::Data => "correct the file, or put the previous version back",
+            Class::Data => "fix the file, or restore the previous version",
             _ => "see the message",
         }
     }

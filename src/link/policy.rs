@@ -18,11 +18,11 @@ pub enum Case {
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Forward {
-    /// It is left behind.
+    /// The query is not forwarded.
     #[default]
     Off,
-    /// It is added to the destination; where both have a key, the visitor's values stand.
+    /// It is added to the destination; where both have a key, the visitor's values win.
     Incoming,
-    /// It is added to the destination; where both have a key, the destination's values stand.
+    /// It is added to the destination; where both have a key, the destination's values win.
     Destination,
 }

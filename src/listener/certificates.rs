@@ -9,7 +9,7 @@ pub mod pair;
 use std::{collections::HashMap, sync::Arc};
 
 use jiff::Timestamp;
-pub use pair::{CertificateError, CertificateWarning, Inspected};
+pub use pair::{CertificateError, CertificateWarning, Inspected, Pair};
 use rustls::{
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
@@ -31,17 +31,21 @@ impl Certificates {
     /// # Errors
     /// See [`CertificateError`].
     pub fn load(configured: &[config::Certificate], now: Timestamp) -> Result<Self, CertificateError> {
+        let pairs = configured.iter().map(|pair| pair::read(pair, now)).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self::of(&pairs))
+    }
+
+    /// The certificates of these pairs. Where two carry the same name, the first one serves it.
+    pub fn of<'a>(pairs: impl IntoIterator<Item = &'a Pair>) -> Self {
         let mut certificates = Self::default();
-        for pair in configured {
-            let (certified, inspected) = pair::read(pair, now)?;
-            certificates.warnings.extend(inspected.warnings);
-            let certified = Arc::new(certified);
-            for name in inspected.names {
-                certificates.by_name.entry(name).or_insert_with(|| Arc::clone(&certified));
+        for Pair { certified, inspected } in pairs {
+            certificates.warnings.extend(inspected.warnings.iter().cloned());
+            for name in &inspected.names {
+                certificates.by_name.entry(name.clone()).or_insert_with(|| Arc::clone(certified));
             }
-            certificates.first.get_or_insert(certified);
+            certificates.first.get_or_insert_with(|| Arc::clone(certified));
         }
-        Ok(certificates)
+        certificates
     }
 
     /// Reads and checks a chain and its key, as [`load`](Self::load) does, at this time.
@@ -49,7 +53,7 @@ impl Certificates {
     /// # Errors
     /// See [`CertificateError`].
     pub fn inspect(pair: &config::Certificate, now: Timestamp) -> Result<Inspected, CertificateError> {
-        pair::read(pair, now).map(|(_, inspected)| inspected)
+        pair::read(pair, now).map(|pair| pair.inspected)
     }
 
     /// Number of DNS names.

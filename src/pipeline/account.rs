@@ -43,7 +43,7 @@ struct FeedAccount {
 
 impl FeedAccounts {
     pub fn new(registry: &Registry) -> Self {
-        let help = "Events on their way: with a worker, in open objects, in the outbox.";
+        let help = "Events not yet delivered: with a worker, in open objects, in the outbox.";
         Self { pending: registry.gauges("events_pending", help, "feed"), feeds: Vec::new() }
     }
 

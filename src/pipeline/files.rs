@@ -12,7 +12,7 @@ use crate::{
     catalog::{Catalog, CatalogStore, Report},
     config::{self, Config, Secret, SecretError, Sink},
     files::{Description, FileResource, Registry, ResourceError, Warning, mmdb},
-    listener::{CertificateStore, Certificates},
+    listener::{CertificateStore, Pair, certificates::pair},
     quality::{
         self, QualityError,
         blocklist::{Domains, Urls},
@@ -76,7 +76,7 @@ impl OperatorFiles {
             sources: Arc::default(),
             crawlers: Arc::default(),
             secret: Arc::default(),
-            certificates: config.listeners.iter().map(|_| Arc::default()).collect(),
+            certificates: config.listeners.iter().map(certificate_store).collect(),
             registry: Registry::default(),
         };
         files.add_catalog();
@@ -193,7 +193,7 @@ impl OperatorFiles {
                 name: "referrers",
                 files,
                 load: Box::new(move || Places::read(&config)),
-                describe: |places: &Places| Description::of(format!("{} referrers", places.len())),
+                describe: |places: &Places| describe_list("referrers", places.len()),
                 publish: Box::new(move |places| sources.places.publish(places)),
             });
         }
@@ -203,7 +203,7 @@ impl OperatorFiles {
                 name: "spammers",
                 files: named("enrich.spammers_file", &file),
                 load: Box::new(move || Spammers::read(Some(&file))),
-                describe: |spammers: &Spammers| Description::of(format!("{} spammers", spammers.len())),
+                describe: |spammers: &Spammers| describe_list("spammers", spammers.len()),
                 publish: Box::new(move |spammers| sources.spammers.publish(spammers)),
             });
         }
@@ -231,7 +231,7 @@ impl OperatorFiles {
                 name: "blocked_domains",
                 files: named("quality.blocked_domains_file", &file),
                 load: Box::new(move || Domains::read(&file)),
-                describe: |domains: &Domains| Description::of(format!("{} blocked domains", domains.len())),
+                describe: |domains: &Domains| describe_list("blocked domains", domains.len()),
                 publish: Box::new(move |domains| quality.destinations.domains.publish(domains)),
             });
         }
@@ -241,7 +241,7 @@ impl OperatorFiles {
                 name: "blocked_urls",
                 files: named("quality.blocked_urls_file", &file),
                 load: Box::new(move || Urls::read(&file)),
-                describe: |urls: &Urls| Description::of(format!("{} blocked URLs", urls.len())),
+                describe: |urls: &Urls| describe_list("blocked URLs", urls.len()),
                 publish: Box::new(move |urls| quality.destinations.urls.publish(urls)),
             });
         }
@@ -260,7 +260,7 @@ impl OperatorFiles {
             describe: |(_, is_open): &(Secret, bool)| {
                 let mut description = Description::of("session secret");
                 if *is_open {
-                    let warning = "every user of this machine may read the secret of the sessions: chmod 0600";
+                    let warning = "the session secret is readable by every user of this machine: chmod 0600";
                     description.warnings.push(Warning::of_file(warning));
                 }
                 description
@@ -269,27 +269,29 @@ impl OperatorFiles {
         });
     }
 
+    /// Each pair by itself: one that is rejected at a reload keeps no other from being renewed.
     fn add_certificates(&mut self, listeners: &[config::Listener]) {
-        for (i, listener) in listeners.iter().enumerate().filter(|(_, listener)| !listener.tls.is_empty()) {
-            let (pairs, store) = (listener.tls.clone(), Arc::clone(&self.certificates[i]));
-            let files = pairs.iter().enumerate().flat_map(|(j, pair)| {
+        for (i, listener) in listeners.iter().enumerate() {
+            for (j, pair) in listener.tls.iter().cloned().enumerate() {
+                let store = Arc::clone(&self.certificates[i]);
                 let key = |name| format!("listeners[{i}].tls[{j}].{name}");
-                [(key("certificate_file"), pair.certificate_file.clone()), (key("key_file"), pair.key_file.clone())]
-            });
-            self.registry.add(FileResource {
-                name: "certificates",
-                files: files.collect(),
-                load: Box::new(move || Certificates::load(&pairs, clock::now())),
-                describe: |certificates: &Certificates| Description {
-                    summary: format!("{} names", certificates.names()),
-                    warnings: certificates
-                        .warnings()
-                        .iter()
-                        .map(|warning| Warning::of_file(warning.to_string()))
-                        .collect(),
-                },
-                publish: Box::new(move |certificates| store.publish(certificates)),
-            });
+                self.registry.add(FileResource {
+                    name: "certificates",
+                    files: vec![
+                        (key("certificate_file"), pair.certificate_file.clone()),
+                        (key("key_file"), pair.key_file.clone()),
+                    ],
+                    load: Box::new(move || pair::read(&pair, jiff::Timestamp::now())),
+                    describe: |pair: &Pair| {
+                        let warnings = pair.inspected.warnings.iter();
+                        Description {
+                            summary: pair.inspected.names.join(", "),
+                            warnings: warnings.map(|warning| Warning::of_file(warning.to_string())).collect(),
+                        }
+                    },
+                    publish: Box::new(move |pair| store.publish(j, pair)),
+                });
+            }
         }
     }
 
@@ -302,8 +304,12 @@ impl OperatorFiles {
                 name: "credentials",
                 files: named(&format!("feeds[{i}].sink.s3.credentials_file"), &file),
                 load: Box::new(move || read_credentials(&file)),
-                describe: |()| Description::of("credentials"),
-                publish: Box::new(|()| {}),
+                describe: |is_open: &bool| {
+                    let warning = "the credentials are readable by every user of this machine: chmod 0600";
+                    let warnings = is_open.then(|| Warning::of_file(warning));
+                    Description { summary: "credentials".into(), warnings: warnings.into_iter().collect() }
+                },
+                publish: Box::new(|_| {}),
             });
         }
     }
@@ -317,6 +323,8 @@ impl SecretSlot {
 
     pub fn connect(&self, sessions: &Arc<Sessions>) {
         _ = self.sessions.set(Arc::clone(sessions));
+        // The sessions own it from here on, and wipe it when another replaces it.
+        *self.first.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     fn publish(&self, secret: Secret) {
@@ -342,8 +350,19 @@ impl Classified for CredentialsError {
     }
 }
 
-fn read_credentials(file: &Path) -> Result<(), CredentialsError> {
-    std::fs::read(file).map(drop).map_err(|source| CredentialsError { file: file.to_owned(), source })
+/// Only looks whether they can be read: the secret keys in them are the client's business.
+fn read_credentials(file: &Path) -> Result<bool, CredentialsError> {
+    let failed = |source| CredentialsError { file: file.to_owned(), source };
+    // Asked before it is opened: opening a pipe would wait for a writer.
+    if !file.metadata().map_err(failed)?.is_file() {
+        return Err(failed(std::io::Error::other("it is not a regular file")));
+    }
+    std::fs::File::open(file).map_err(failed)?;
+    Ok(config::secret::is_open_to_all(file))
+}
+
+fn certificate_store(listener: &config::Listener) -> Arc<CertificateStore> {
+    Arc::new(CertificateStore::new(listener.tls.len()))
 }
 
 fn named(key: &str, file: &Path) -> Vec<(String, PathBuf)> {
@@ -367,6 +386,12 @@ fn describe_catalog((catalog, report): &(Catalog, Report)) -> Description {
             .chain(report.warnings.iter().map(|warning| Warning::of_file(warning.to_string())))
             .collect(),
     }
+}
+
+/// A list without an entry is legal, and probably a file that is still being written.
+fn describe_list(noun: &str, entries: usize) -> Description {
+    let warning = (entries == 0).then(|| Warning::of_file("the list is empty"));
+    Description { summary: format!("{entries} {noun}"), warnings: warning.into_iter().collect() }
 }
 
 fn describe_database(what: &str, summary: &str, built_secs: u64) -> Description {

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::files::OperatorFiles;
 use crate::{
-    capture,
+    capture::{self, CaptureError},
     config::{Config, Diagnostic, Problem, Severity, Sink, diagnostics::locate},
     runtime::{Class, Classified, filesystem},
 };
@@ -87,6 +87,11 @@ pub fn examine(config: &Config, files: &OperatorFiles) -> Findings {
 fn rings(config: &Config, findings: &mut Findings) {
     let dir = config.capture.dir.as_path();
     if let Err(error) = capture::folder::inspect(dir) {
+        // `check` by root on a machine whose service runs as another user. `serve` by root is rejected all the same.
+        if matches!(error, CaptureError::Owner { .. }) && rustix::process::geteuid().is_root() {
+            let message = format!("cannot be checked by root: {error}");
+            return findings.warning("capture.dir", message, "run the check as the user of the service");
+        }
         findings.error(
             error.class(),
             "capture.dir",
@@ -168,7 +173,7 @@ fn workspaces(config: &Config, files: &OperatorFiles, findings: &mut Findings) {
             if workspace != "*" && !catalog.has_workspace(workspace) {
                 findings.warning(
                     &format!("feeds[{i}].workspaces[{j}]"),
-                    format!("names {workspace:?}, to which no link of the catalog belongs"),
+                    format!("names workspace {workspace:?}, which has no links in the catalog"),
                     "correct the id, or check the export of the catalog",
                 );
             }
@@ -180,7 +185,7 @@ fn admin(config: &Config, findings: &mut Findings) {
     if config.admin.address.ip().is_unspecified() {
         findings.warning(
             "admin.address",
-            format!("is {}, which every network of this machine reaches", config.admin.address),
+            format!("is {}, which is reachable from every network", config.admin.address),
             "listen on a loopback address, or on that of a management network",
         );
     }

@@ -3,7 +3,10 @@
 //! Each resource has its series from the start: `increase()` over a series that appears with the first failure would
 //! miss that failure. `config_last_reload_successful` is for all of them together.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use prometheus::{IntCounter, IntGauge};
 
@@ -18,6 +21,8 @@ use crate::{
 #[derive(Clone)]
 pub struct Reloader {
     files: Arc<OperatorFiles>,
+    /// One reload at a time: the later one publishes last.
+    turn: Arc<Mutex<()>>,
     metrics: Arc<ReloadMetrics>,
 }
 
@@ -39,12 +44,13 @@ impl Reloader {
     /// For files that were all read without an error just now.
     pub(super) fn new(files: Arc<OperatorFiles>, registry: &Registry) -> Self {
         let metrics = Arc::new(ReloadMetrics::new(&files.registry.names(), registry));
-        Self { files, metrics }
+        Self { files, turn: Arc::default(), metrics }
     }
 
     /// Reads everything again, one resource after the other. A failure of one does not affect the others. Returns
     /// whether all succeeded.
     pub fn reload(&self) -> bool {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let mut results: BTreeMap<&'static str, bool> = BTreeMap::new();
         for read in self.files.registry.read() {
             let (resource, file) = (read.name, read.file);

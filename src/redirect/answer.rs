@@ -16,12 +16,12 @@ const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const ALLOWED: HeaderValue = HeaderValue::from_static("GET, HEAD");
 
 /// The page for a blocked request; no byte of it comes from the request.
-const BLOCKED: &str = "<!DOCTYPE html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>Refused</title>\n\
-    <h1>This request was refused</h1>\n\
+const BLOCKED: &str = "<!DOCTYPE html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>Blocked</title>\n\
+    <h1>This request was blocked</h1>\n\
     <p>It looks like an attack or like automated traffic, so this link was not followed.</p>\n</html>\n";
 
 /// The page for a link whose destination is on a block list.
-const BLOCKED_DESTINATION: &str = "<!DOCTYPE html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>Refused</title>\n\
+const BLOCKED_DESTINATION: &str = "<!DOCTYPE html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>Blocked</title>\n\
     <h1>This link was not followed</h1>\n\
     <p>Its destination is on a block list, because it may be harmful.</p>\n</html>\n";
 

@@ -71,12 +71,12 @@ impl RedirectMetrics {
             requests: Outcome::ALL.map(|outcome| requests.with_label_values(&[outcome.label()])),
             duration: registry.histogram(
                 "request_duration_seconds",
-                "Time from a read request header to a written answer.",
+                "Time from the request header to the end of the response, in seconds.",
                 buckets,
             ),
             blocked: Reason::ALL.map(|reason| blocked.with_label_values(&[reason.slug()])),
             answered: registry.counter("clicks_answered_total", "Clicks that were answered with a redirect."),
-            captured: registry.counter("clicks_captured_total", "Answered clicks that a ring took."),
+            captured: registry.counter("clicks_captured_total", "Answered clicks written to a ring."),
             dropped,
         }
     }

@@ -61,10 +61,10 @@ impl Class {
         match self {
             Self::Usage => "the command line is wrong",
             Self::Data => {
-                "a file was read and its content rejected: catalog, database, list, certificate, feed, spool"
+                "a file was read and its content rejected: catalog, database, list, certificate, secret, feed, spool"
             }
             Self::NoInput => "a file, a folder or a bucket cannot be read",
-            Self::Unavailable => "an address, the spool or the rings are in use by another process",
+            Self::Unavailable => "an address cannot be used, or the spool or the rings are in use by another process",
             Self::Internal => "internal error; please report this bug",
             Self::Io => "reading or writing failed, of the spool or the rings for example",
             Self::Config => "the configuration was rejected; the message names line, column and remedy",

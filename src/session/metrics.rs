@@ -17,12 +17,12 @@ impl SessionMetrics {
     pub fn new(registry: &Registry) -> Self {
         Self {
             visitors: registry
-                .gauge("session_visitors", "Visitors that are remembered, some with a visit that has ended."),
+                .gauge("session_visitors", "Visitors in the session table, including those whose visit has ended."),
             restored: registry
                 .gauge("session_restored", "Visits of an earlier process that had not ended at the start."),
             evictions: registry.counter(
                 "session_evictions_total",
-                "Visitors forgotten during their visit to make room for others: raise enrich.session_visitors.",
+                "Visitors evicted during their visit because the session table is full; raise enrich.session_visitors.",
             ),
         }
     }

@@ -68,8 +68,7 @@ impl SpoolMetrics {
             stats,
             journal_bytes: registry.gauge("journal_bytes", "Bytes of the journal."),
             outbox_bytes: registry.gauge("spool_bytes", "Bytes of finished objects in the outbox."),
-            stalled: registry
-                .gauge("spool_stalled", "Threads of the spool that cannot write and try again; 0 is healthy."),
+            stalled: registry.gauge("spool_stalled", "Spool threads that retry a failed write; 0 is healthy."),
             feeds: FeedSeries {
                 recovered: counters(
                     "events_recovered_total",

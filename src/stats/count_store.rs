@@ -2,7 +2,7 @@
 //! [file](super::store) fails.
 //!
 //! A store that fails is closed, and opened again by the next call. A damaged one is moved aside, to `stats.damaged-1`
-//! and so on, and a new one is begun: old counts are worth less than new ones.
+//! and so on, and a new one is created: current counts take precedence over old ones.
 
 use std::{
     ffi::OsString,

@@ -59,8 +59,11 @@ pub struct Drops([IntCounter; DropReason::ALL.len()]);
 impl Drops {
     /// Clicks that became no event. The redirect and the workers share it.
     pub fn of_clicks(registry: &Registry) -> Self {
-        let clicks =
-            registry.counters("clicks_dropped_total", "Clicks that became no event, by reason.", &["reason"]);
+        let clicks = registry.counters(
+            "clicks_dropped_total",
+            "Clicks dropped before they became an event, by reason.",
+            &["reason"],
+        );
         Self(DropReason::ALL.map(|reason| clicks.with_label_values(&[reason.label()])))
     }
 

@@ -1,6 +1,6 @@
 //! A certificate chain and its private key: reads both, and checks that clients will accept them.
 
-use std::{fmt, fs, io, os::unix::fs::MetadataExt, path::Path};
+use std::{fmt, fs, io, os::unix::fs::MetadataExt, path::Path, sync::Arc};
 
 use jiff::Timestamp;
 use rustls::{
@@ -53,6 +53,13 @@ impl Classified for CertificateError {
     }
 }
 
+/// A certificate chain with its private key, valid now.
+#[derive(Debug)]
+pub struct Pair {
+    pub(super) certified: Arc<CertifiedKey>,
+    pub inspected: Inspected,
+}
+
 /// What is known of a certificate that is valid now.
 #[derive(Clone, Debug)]
 pub struct Inspected {
@@ -98,10 +105,10 @@ impl fmt::Display for CertificateWarning {
 }
 
 /// Reads a chain and its key, and checks them at this time.
-pub(super) fn read(
-    pair: &config::Certificate,
-    now: Timestamp,
-) -> Result<(CertifiedKey, Inspected), CertificateError> {
+///
+/// # Errors
+/// See [`CertificateError`].
+pub fn read(pair: &config::Certificate, now: Timestamp) -> Result<Pair, CertificateError> {
     let (certificate, key) = (pair.certificate_file.display().to_string(), pair.key_file.display().to_string());
     let chain: Vec<_> = CertificateDer::pem_slice_iter(&read_file(&pair.certificate_file)?)
         .collect::<Result<_, _>>()
@@ -132,7 +139,8 @@ pub(super) fn read(
     if fs::metadata(&pair.key_file).is_ok_and(|metadata| metadata.mode() & READABLE_BY_ALL != 0) {
         warnings.push(CertificateWarning::ReadableKey { file: pair.key_file.display().to_string() });
     }
-    Ok((certified, Inspected { names, not_before, not_after, warnings }))
+    let inspected = Inspected { names, not_before, not_after, warnings };
+    Ok(Pair { certified: Arc::new(certified), inspected })
 }
 
 fn read_file(file: &Path) -> Result<Vec<u8>, CertificateError> {
@@ -187,7 +195,7 @@ mod tests {
     }
 
     fn inspect(pair: &config::Certificate, time: &str) -> Result<Inspected, CertificateError> {
-        read(pair, at(time)).map(|(_, inspected)| inspected)
+        read(pair, at(time)).map(|pair| pair.inspected)
     }
 
     #[test]
