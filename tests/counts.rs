@@ -309,8 +309,14 @@ fn assert_counts_are_exact(stopped: &Stopped) -> u64 {
 fn settle(edge: &Edge) {
     let (mut best, mut until) = (i64::MAX, Instant::now() + TIMEOUT);
     loop {
-        let left = ["ring_clicks", "events_pending{feed=\"all\"}", "stats_pending"];
-        let left: i64 = left.iter().map(|name| edge.metric(&format!("clickedge_{name}"))).sum();
+        let metric = |name: &str| edge.metric(&format!("clickedge_{name}"));
+        let dropped = ["ring_full", "too_large", "damaged", "no_feed", "worker_failed"];
+        let dropped = dropped.map(|reason| metric(&format!("clicks_dropped_total{{reason=\"{reason}\"}}")));
+        // Clicks in the rings, and those that a worker has taken out and not accounted for yet.
+        let on_the_way = metric("clicks_answered_total") + metric("clicks_recovered_total")
+            - metric("clicks_enriched_total")
+            - dropped.iter().sum::<i64>();
+        let left = on_the_way.max(0) + metric("events_pending{feed=\"all\"}") + metric("stats_pending");
         if left == 0 {
             return;
         }

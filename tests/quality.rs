@@ -211,7 +211,7 @@ fn a_blocked_request_gets_403_and_makes_no_event() {
         assert_eq!(answer.header("cache-control"), Some("private, no-store"));
         assert_eq!(answer.header("content-type"), Some("text/html; charset=utf-8"));
         assert_eq!(answer.header("location"), None);
-        assert!(answer.body.starts_with("<!DOCTYPE html>") && answer.body.contains("was refused"));
+        assert!(answer.body.starts_with("<!DOCTYPE html>") && answer.body.contains("was blocked"));
         assert!(attack.is_empty() || !answer.body.contains(attack), "nothing of the request is in the answer");
     }
     let blocked = |edge: &Edge, reason: &str| edge.metric(&format!("clickedge_blocked_total{{reason=\"{reason}\"}}"));

@@ -21,7 +21,7 @@ pub struct Catalog {
     /// rejected.
     pub max_bad_ratio: f64,
     /// Share by which a reload may shrink the catalog, 0 to 1, compared with the largest catalog of the last 24 hours.
-    /// A smaller file is rejected as truncated. 1 accepts any size, and up to 10 links may always go.
+    /// A smaller file is rejected as truncated, unless at most 10 links go and half of them stay. 1 accepts any size.
     pub max_shrink_ratio: f64,
     /// Share by which a reload may enlarge the catalog, more than 0, compared with the current one: at 1 it may double.
     /// A larger file is rejected as suspicious. A catalog of less than 1,000 links may grow without limit.
