@@ -276,7 +276,7 @@ fn a_secret_is_read_again_and_splits_no_visit() {
     let key = builder.dir().join("key");
     fs::write(&key, "a secret of thirty-two bytes, at least\n").unwrap();
     let edge = builder.start();
-    assert!(edge.log().contains("every user of this machine may read"));
+    assert!(edge.log().contains("readable by every user of this machine"));
     click(&edge, "", "/one", &[]);
     for (secret, result) in [("another secret of thirty-two bytes\n", "ok"), ("too short", "failed")] {
         fs::write(&key, secret).unwrap();
