@@ -281,7 +281,7 @@ impl OperatorFiles {
                         (key("certificate_file"), pair.certificate_file.clone()),
                         (key("key_file"), pair.key_file.clone()),
                     ],
-                    load: Box::new(move || pair::read(&pair, jiff::Timestamp::now())),
+                    load: Box::new(move || pair::read(&pair, clock::now())),
                     describe: |pair: &Pair| {
                         let warnings = pair.inspected.warnings.iter();
                         Description {
