@@ -11,7 +11,7 @@ impl Flags {
     pub const PREFETCH: Self = Self(1 << 1);
     /// The client announced a preview.
     pub const PREVIEW: Self = Self(1 << 2);
-    /// The visitor sent `Sec-GPC: 1` or `DNT: 1`.
+    /// The visitor sent `Sec-GPC: 1` or `DNT: 1`. Which of them, [`Self::GPC`] and [`Self::DNT`] say.
     pub const OPTED_OUT: Self = Self(1 << 3);
     /// There was an `Accept` header.
     pub const ACCEPT: Self = Self(1 << 4);
@@ -33,6 +33,10 @@ impl Flags {
     pub const ENUMERATION: Self = Self(1 << 13);
     /// It came through a trusted proxy, which may have changed its headers.
     pub const PROXIED: Self = Self(1 << 14);
+    /// The visitor sent `Sec-GPC: 1`.
+    pub const GPC: Self = Self(1 << 16);
+    /// The visitor sent `DNT: 1`.
+    pub const DNT: Self = Self(1 << 17);
 
     /// Whether all of these are set.
     pub fn has(self, flags: Self) -> bool {

@@ -96,7 +96,7 @@ impl<'a> Head<'a> {
             header::ACCEPT_LANGUAGE => self.accept_language = value,
             header::ACCEPT => self.flags.set(Flags::ACCEPT, true),
             header::ACCEPT_ENCODING => self.flags.set(Flags::ACCEPT_ENCODING, true),
-            header::DNT => self.flags.set(Flags::OPTED_OUT, value == b"1"),
+            header::DNT => self.opt_out(Flags::DNT, value),
             // No other header of interest is a standard one.
             _ => self.read_rare(name.as_str(), value),
         }
@@ -118,7 +118,7 @@ impl<'a> Head<'a> {
                     self.flags.set(Flags::MOBILE, value == b"?1");
                     self.flags.set(Flags::NOT_MOBILE, value == b"?0");
                 }
-                "gpc" => self.flags.set(Flags::OPTED_OUT, value == b"1"),
+                "gpc" => self.opt_out(Flags::GPC, value),
                 "purpose" => self.purpose(value),
                 _ => {}
             }
@@ -130,6 +130,12 @@ impl<'a> Head<'a> {
             }
         } else if name == "purpose" {
             self.purpose(value);
+        }
+    }
+
+    fn opt_out(&mut self, signal: Flags, value: &[u8]) {
+        for flag in [Flags::OPTED_OUT, signal] {
+            self.flags.set(flag, value == b"1");
         }
     }
 
@@ -261,6 +267,20 @@ mod tests {
         assert_eq!(of("DNT", "1"), (false, false, true));
         assert_eq!(of("DNT", "0"), (false, false, false));
         assert_eq!(of("Sec-Fetch-Mode", "navigate"), (false, false, false));
+    }
+
+    #[test]
+    fn the_two_signals_of_an_opt_out_are_kept_apart() {
+        let of = |sent: &[(&'static str, &'static str)]| {
+            let headers = headers(&[&[("Host", "a.b")], sent].concat());
+            let flags = head("/", &headers).flags;
+            [Flags::OPTED_OUT, Flags::GPC, Flags::DNT].map(|flag| flags.has(flag))
+        };
+        assert_eq!(of(&[("Sec-GPC", "1")]), [true, true, false]);
+        assert_eq!(of(&[("DNT", "1")]), [true, false, true]);
+        assert_eq!(of(&[("DNT", "1"), ("Sec-GPC", "1")]), [true, true, true]);
+        assert_eq!(of(&[("Sec-GPC", "1"), ("DNT", "0")]), [true, true, false]);
+        assert_eq!(of(&[("DNT", "null")]), [false, false, false]);
     }
 
     #[test]

@@ -50,12 +50,20 @@ struct Route {
 
 #[derive(Deserialize)]
 struct Params {
-    query: Query,
+    query: Vec<Parameter>,
 }
 
 #[derive(Deserialize)]
-struct Query {
-    n: Vec<String>,
+struct Parameter {
+    name: String,
+    value: String,
+}
+
+impl Event {
+    fn nonce(&mut self) -> Option<String> {
+        let mut query = std::mem::take(&mut self.route.params.query).into_iter();
+        query.find(|parameter| parameter.name == "n").map(|parameter| parameter.value)
+    }
 }
 
 /// The result of a case.
@@ -200,8 +208,9 @@ fn read_bucket(
                 continue;
             }
         };
-        for Event { id, timestamp, route } in events {
-            let nonce = route.params.query.n.into_iter().next().unwrap_or_default();
+        for mut event in events {
+            let nonce = event.nonce().unwrap_or_default();
+            let Event { id, timestamp, .. } = event;
             let round = ledger.clicks.get(&nonce).map(|click| click.round);
             let what = || format!("{nonce} of round {round:?}, event {id}, in {key} of {}", bucket.feed);
             if round.is_none() {
@@ -272,7 +281,7 @@ fn read_object(path: &Path) -> Result<Vec<Event>, String> {
 /// The nonces of the events in an object; none if it cannot be read.
 pub fn nonces_of(object: &Path) -> HashSet<String> {
     let events = read_object(object).unwrap_or_default();
-    events.into_iter().filter_map(|event| event.route.params.query.n.into_iter().next()).collect()
+    events.into_iter().filter_map(|mut event| event.nonce()).collect()
 }
 
 /// The numbers of a running edge, all of one moment.

@@ -419,7 +419,8 @@ fn a_held_back_journal_is_delivered_by_a_later_start() {
 fn what_is_at_risk_is_what_stood_in_the_damaged_bytes_and_a_margin() {
     let dir = tempfile::tempdir().unwrap();
     let clicks: Vec<_> = (0..30).map(|number| format!("n-{number}")).collect();
-    let records = clicks.iter().map(|nonce| format!("\u{7}{{\"n\":[\"{nonce}\"]{}}}", " ".repeat(4_000)));
+    let records =
+        clicks.iter().map(|nonce| format!("\u{7}[{{\"name\":\"n\",\"value\":\"{nonce}\"{}}}]", " ".repeat(4_000)));
     let journal = dir.path().join("spool/journal");
     fs::create_dir_all(&journal).unwrap();
     let segment = journal.join("0000000001.journal");
