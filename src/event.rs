@@ -9,13 +9,17 @@
 //! The structs borrow from the raw click and from the catalog's pre-rendered JSON, so that writing an event
 //! ([`ClickEvent::write`]) copies each byte once. They are written, never read: a customer's reader is a JSON parser.
 
+mod clickstream;
 mod destination;
+pub mod fields;
 pub mod query;
 mod reason;
+mod render;
 mod text;
 mod timestamp;
 
 pub use reason::{Invalid, Reason, Reasons};
+pub use render::{Rendering, Shape};
 pub use text::AgentText;
 pub use timestamp::Timestamp;
 

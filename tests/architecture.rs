@@ -46,7 +46,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "visitor",
         ],
     ),
-    ("spool", &["capture", "click", "config", "enrich", "object", "runtime", "stats", "telemetry"]),
+    ("spool", &["capture", "click", "config", "enrich", "event", "object", "runtime", "stats", "telemetry"]),
     ("deliver", &["config", "object", "runtime", "spool", "telemetry"]),
     (
         "pipeline",

@@ -25,6 +25,7 @@ mod redirect;
 mod reload;
 mod s3;
 mod serve;
+mod shapes;
 mod sources;
 mod spool;
 mod stop;

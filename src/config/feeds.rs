@@ -1,5 +1,6 @@
 //! `[[feeds]]`: which clicks go where, and how they are packed.
 
+pub mod events;
 pub mod s3;
 
 use std::{
@@ -12,6 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Config, Section, findings::Findings};
 
+pub use crate::event::Shape;
+pub use events::{Fields, Only};
 pub use s3::{AssumeRole, ChecksumCalculation, Encryption, S3};
 
 /// Feeds of one edge at the most: events name theirs with 16 bits.
@@ -26,6 +29,12 @@ pub struct Feed {
     pub name: String,
     /// Ids of the workspaces whose clicks go to this feed; `["*"]` means all of them.
     pub workspaces: Vec<String>,
+    /// Which of these clicks go to this feed; absent, all of them. Counts and rollups always count all.
+    #[serde(default)]
+    pub only: Option<Only>,
+    /// Shape of the events.
+    #[serde(default)]
+    pub shape: Shape,
     /// Format of the content of an object.
     #[serde(default)]
     pub format: Format,
@@ -56,6 +65,9 @@ pub struct Feed {
     /// operating system. Needs `stats.enabled`.
     #[serde(default)]
     pub rollups: bool,
+    /// What the events of this feed leave out.
+    #[serde(default)]
+    pub fields: Fields,
     /// Where objects go.
     pub sink: Sink,
 }
@@ -89,7 +101,8 @@ pub enum Format {
     Ndjson,
     /// One array of events.
     Json,
-    /// One object: `{"data": [...], "key": "..."}`, with the events and the object's own key.
+    /// One object: `{"data": [...], "key": "..."}`, with the events and the object's own key; in the shape
+    /// `clickstream` the key is the feed's name.
     Envelope,
 }
 
@@ -194,6 +207,7 @@ impl Feed {
     fn rules(&self, key: &str, findings: &mut Findings) {
         findings.name(format!("{key}.name"), &self.name, "all-clicks");
         workspaces(key, &self.workspaces, findings);
+        self.fields.rules(key, findings);
         match self.compression {
             Compression::Gzip { level } => {
                 let remedy = "1 is fast, 9 is small, 3 suits most";
@@ -266,6 +280,10 @@ mod tests {
     use super::*;
     use crate::config::fixture::{each_is_a_warning, each_is_an_error};
 
+    fn omit(config: &mut Config, path: &str) {
+        config.feeds[0].fields.omit = vec![path.to_owned()];
+    }
+
     #[test]
     fn feeds_are_checked() {
         each_is_an_error(&[
@@ -290,6 +308,10 @@ mod tests {
                 c.stats.enabled = false;
                 c.feeds[1].rollups = true;
             }),
+            ("feeds[0].fields.omit[0]", "every event has `id`", |c| omit(c, "id")),
+            ("feeds[0].fields.omit[0]", "every `client.session` has", |c| omit(c, "client.session.first")),
+            ("feeds[0].fields.omit[0]", "several fields end so", |c| omit(c, "params")),
+            ("feeds[0].fields.omit[0]", "no such field", |c| omit(c, "client.locaton")),
             ("feeds[0].sink.dir.path", "is empty", |c| {
                 c.feeds[0].sink = Sink::Dir(Dir { path: "".into() });
             }),

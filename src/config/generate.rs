@@ -54,6 +54,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("quality.blocked_urls_file", r#""/var/lib/clickedge/blocked-urls.txt""#),
     ("feeds.name", r#""all-clicks""#),
     ("feeds.workspaces", r#"["*"]"#),
+    ("feeds.only", r#""human""#),
     ("feeds.sink.dir.path", r#""/var/lib/clickedge/feeds""#),
     ("feeds.sink.s3.bucket", r#""example-clicks""#),
     ("feeds.sink.s3.prefix", r#""clicks/brand""#),

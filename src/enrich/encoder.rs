@@ -8,6 +8,7 @@ use super::{
     Shared,
     fragments::{self, Fragments},
     privacy::{self, Policies},
+    route::Traffic,
     text,
 };
 use crate::{
@@ -50,6 +51,8 @@ pub struct Encoded {
     pub event: usize,
     /// The visit that the click belongs to, if any.
     pub visit: Option<Visit>,
+    /// What feeds choose by.
+    pub traffic: Traffic,
 }
 
 /// Turns facts into events, and keeps what is needed from click to click.
@@ -179,7 +182,8 @@ impl Enricher {
         if wanted.event {
             event.write(out);
         }
-        Ok(Encoded { event: start, visit })
+        let traffic = Traffic { is_bot: bot.is_some(), is_invalid: event.quality.invalid.is_some() };
+        Ok(Encoded { event: start, visit, traffic })
     }
 }
 

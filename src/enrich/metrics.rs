@@ -23,7 +23,7 @@ impl EnrichMetrics {
                 .counter("clicks_enriched_total", "Clicks that became an event for a feed, or are only counted."),
             unfed: registry.counter(
                 "clicks_unfed_total",
-                "Enriched clicks of workspaces without a feed, counted for the statistics only.",
+                "Enriched clicks that no feed takes, counted for the statistics only.",
             ),
             dropped,
             routed: registry.counters("events_routed_total", "Events routed to the feed.", &["feed"]),

@@ -18,6 +18,8 @@ use crate::event::MAX_EVENT;
 /// The beginning of every event.
 const EVENT: &[u8] = b"{\"id\":\"";
 const ID_LENGTH: usize = 36;
+/// A line end, a comma, and what the shape of a feed adds to an event at the most: a slug.
+const MARGIN: usize = 64;
 
 /// What is known of an object's content.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -104,7 +106,7 @@ fn decompressed<'a>(input: impl BufRead + 'a, name: &str) -> io::Result<Box<dyn 
 /// Reads a line. Its length is limited to that of an event.
 fn next_line(input: &mut dyn BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
     line.clear();
-    input.take(MAX_EVENT as u64 + 16).read_until(b'\n', line)?;
+    input.take((MAX_EVENT + MARGIN) as u64).read_until(b'\n', line)?;
     match line.last() {
         None => Ok(false),
         Some(b'\n') => Ok(true),

@@ -3,7 +3,7 @@
 //! The objects are made in `{spool}/replay/.making-{id}/`. One rename moves all of them, or none, to
 //! `{spool}/replay/{feed}/replay/{id}/`. There, the process that owns the spool, or the next one, takes them up. Their
 //! keys are `replay/{id}/dt=2026-11-23/hour=09/{feed}-{pop}-{first}-{seq}.ndjson.gz`. No manifest lists them. The
-//! events keep their ids.
+//! events keep their ids. They are rendered as the feed asks for it now: what it leaves out since then is left out.
 
 use std::{
     fs, io,
@@ -14,11 +14,13 @@ use std::{
 
 use super::{
     disk::{Disk, DiskFile},
+    feed,
     stored::{ReadError, StoredObject},
 };
 use crate::{
     click::EventId,
     config,
+    event::Rendering,
     object::{
         REPLAY, object_key,
         writer::{ObjectWriter, extension},
@@ -71,6 +73,9 @@ struct ReplayWriter<'a> {
     disk: &'a dyn Disk,
     replay: &'a Replay<'a>,
     dir: PathBuf,
+    rendering: Rendering,
+    /// The event as the feed asks for it.
+    buffer: Vec<u8>,
     open: Option<(Hour, ObjectWriter<Box<dyn DiskFile>>)>,
     keys: Vec<String>,
     events: u64,
@@ -83,7 +88,16 @@ impl Replay<'_> {
     /// When an object is damaged, or the spool cannot be written. Then no event is replayed.
     pub fn run(&self, disk: &dyn Disk, objects: &[StoredObject]) -> Result<Replayed, ReplayError> {
         let dir = self.spool.join("replay").join(format!(".making-{}", self.id));
-        let mut writer = ReplayWriter { disk, replay: self, dir, open: None, keys: Vec::new(), events: 0 };
+        let mut writer = ReplayWriter {
+            disk,
+            replay: self,
+            dir,
+            rendering: feed::rendering(self.feed),
+            buffer: Vec::new(),
+            open: None,
+            keys: Vec::new(),
+            events: 0,
+        };
         let written = writer.write(objects).and_then(|()| Ok(writer.hand_over()?));
         if written.is_err() || writer.events == 0 {
             let _ = fs::remove_dir_all(&writer.dir);
@@ -129,7 +143,7 @@ impl ReplayWriter<'_> {
             self.open.insert((hour, ObjectWriter::new(file, feed.format, feed.compression)?))
         };
         self.events += 1;
-        writer.add(id, event)
+        writer.add(id, feed::rendered(&self.rendering, id, event, &mut self.buffer))
     }
 
     /// Path of the open object. Its key follows from its first event.
@@ -145,7 +159,7 @@ impl ReplayWriter<'_> {
         let end = extension(feed.format, feed.compression);
         let below = object_key(hour, &feed.name, pop, &first, number, end);
         let key = format!("{REPLAY}{id}/{below}");
-        writer.finish(&key)?.file.sync()?;
+        writer.finish(feed::envelope_key(feed).as_ref().unwrap_or(&key))?.file.sync()?;
         let path = self.dir.join(below);
         self.make_dir(path.parent().unwrap_or(&self.dir))?;
         self.disk.rename(&self.unnamed(), &path)?;

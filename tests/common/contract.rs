@@ -1,8 +1,8 @@
 //! The published schema of the event, and its strict twin.
 //!
 //! The published schema accepts fields and values that later releases add; so it cannot show that an event has one too
-//! many, or lacks one. The twin is derived from it: no other fields, of open vocabularies only the values that are known
-//! today, and everything that is in every whole event. Both marks are `$comment`s.
+//! many, or lacks one. The twin is derived from it: no other fields, of open vocabularies only the values that are
+//! known today, and everything that is in every whole event. Both marks are `$comment`s.
 
 use jsonschema::Validator;
 use serde_json::{Value, json};

@@ -21,7 +21,7 @@ use crate::{
     runtime::{Hour, clock},
     spool::{
         disk::DiskFile,
-        feed::FeedSpec,
+        feed::{FeedSpec, rendered},
         journal::{
             Run,
             frame::{Frames, Piece},
@@ -94,7 +94,15 @@ impl Packer {
         let mut seq = self.setup.state.feeds.get(&spec.name).map_or(1, |state| state.seq);
         let (mut packed, mut bytes) = (0, 0);
         for (hour, runs) in by_hour {
-            let mut builder = ObjectBuilder { setup: &self.setup, spec, hour, sync, writer: None, seq: &mut seq };
+            let mut builder = ObjectBuilder {
+                setup: &self.setup,
+                spec,
+                hour,
+                sync,
+                writer: None,
+                buffer: Vec::new(),
+                seq: &mut seq,
+            };
             let mut records = Vec::new();
             self.read(feed, &runs, |id, event| {
                 records.extend(builder.add(id, event)?);
@@ -186,6 +194,8 @@ struct ObjectBuilder<'a> {
     hour: Hour,
     sync: bool,
     writer: Option<ObjectWriter<Box<dyn DiskFile>>>,
+    /// The event as the feed asks for it.
+    buffer: Vec<u8>,
     seq: &'a mut u64,
 }
 
@@ -199,7 +209,7 @@ impl ObjectBuilder<'_> {
             let file = self.setup.disk.create(&self.setup.dir.join("build").join(name))?;
             self.writer.insert(ObjectWriter::new(file, self.spec.format, self.spec.compression)?)
         };
-        writer.add(id, event)?;
+        writer.add(id, rendered(&self.spec.rendering, id, event, &mut self.buffer))?;
         if writer.bytes() >= self.spec.max_bytes { self.finish() } else { Ok(None) }
     }
 
@@ -208,7 +218,7 @@ impl ObjectBuilder<'_> {
         let first = writer.first().map(|id| id.to_string()).unwrap_or_default();
         let end = extension(self.spec.format, self.spec.compression);
         let key = object_key(self.hour, &self.spec.name, &self.spec.pop, &first, *self.seq, end);
-        let mut written = writer.finish(&key)?;
+        let mut written = writer.finish(self.spec.envelope_key.as_ref().unwrap_or(&key))?;
         if self.sync {
             written.file.sync()?;
         }

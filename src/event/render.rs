@@ -1,0 +1,248 @@
+//! Renders an event of the journal as one feed asks for it: without some fields, or in the older shape.
+//!
+//! The journal holds every event once, in the form that [`ClickEvent::write`](super::ClickEvent::write) gives it. A feed
+//! that asks for something else pays for it when its objects are made; all others copy. This is a scanner of our own
+//! canonical JSON, not a parser: it enters only the objects on the way to a field that changes, and copies the rest as
+//! it is. Events of the previous release, which hold maps already, pass through it.
+//!
+//! Invariants: rendering what was rendered changes nothing; any bytes give an event or `None`, and `None` leaves the
+//! event to be delivered as it is: none is lost for its shape.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::clickstream;
+
+/// Shape of events.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Shape {
+    /// `click/1`, as `clickedge generate schema` describes it.
+    #[default]
+    Click,
+    /// An older shape: queries, tags and scripts are objects keyed by name or id, and `os.version` is a slug such as
+    /// `android-10`. For receivers that parse it already. Names in it come from visitors: most table engines cannot
+    /// read all of it.
+    Clickstream,
+}
+
+/// How the events of a feed differ from those of the journal.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Rendering {
+    plan: Plan,
+}
+
+/// What to do with the members of an object; those that it does not name are copied.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+struct Plan(Vec<(Box<str>, Step)>);
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Step {
+    Omit,
+    /// Enter the object. It is left out when nothing remains of it.
+    Enter(Plan),
+    Change(Change),
+}
+
+/// A change of one value.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Change {
+    /// `[{"name":"a","value":"1"},{"name":"a","value":"2"}]` to `{"a":["1","2"]}`.
+    Parameters,
+    /// `[{"id":"t-1","name":"Print"}]` to `{"t-1":{"value":"Print"}}`.
+    Labels,
+    /// `"10"` to `"android-10"`, where the object's name is `android`.
+    Slug,
+}
+
+impl Rendering {
+    /// `omitted` are paths of fields, such as `client.location`.
+    pub fn new(shape: Shape, omitted: &[String]) -> Self {
+        let mut plan = Plan::default();
+        if shape == Shape::Clickstream {
+            clickstream::CHANGES.iter().for_each(|(path, change)| plan.add(path, Step::Change(*change)));
+        }
+        omitted.iter().for_each(|path| plan.add(path, Step::Omit));
+        Self { plan }
+    }
+
+    /// The event as the feed asks for it: itself, or what is in `buffer` afterwards. `None` when these bytes are no
+    /// event.
+    pub fn apply<'b>(&self, event: &'b [u8], buffer: &'b mut Vec<u8>) -> Option<&'b [u8]> {
+        if self.plan.0.is_empty() {
+            return Some(event);
+        }
+        buffer.clear();
+        let mut scanner = Scanner { text: event, at: 0 };
+        scanner.object(&self.plan, buffer)?;
+        (scanner.at == event.len()).then_some(&buffer[..])
+    }
+}
+
+impl Plan {
+    /// Adds a step at a path. What is omitted already stays so.
+    fn add(&mut self, path: &str, step: Step) {
+        let (name, below) = path.split_once('.').map_or((path, None), |(name, below)| (name, Some(below)));
+        let known = self.0.iter_mut().find(|(known, _)| **known == *name).map(|(_, step)| step);
+        match (known, below) {
+            (Some(Step::Enter(plan)), Some(below)) => plan.add(below, step),
+            (Some(Step::Omit), _) | (Some(Step::Change(_)), Some(_)) => {}
+            (Some(known), None) => *known = step,
+            (None, None) => self.0.push((name.into(), step)),
+            (None, Some(below)) => {
+                let mut plan = Self::default();
+                plan.add(below, step);
+                self.0.push((name.into(), Step::Enter(plan)));
+            }
+        }
+    }
+
+    /// The step for a member, by its key between quotes.
+    fn step(&self, key: &[u8]) -> Option<&Step> {
+        let key = key.get(1..key.len().saturating_sub(1))?;
+        self.0.iter().find(|(name, _)| name.as_bytes() == key).map(|(_, step)| step)
+    }
+}
+
+/// Reads JSON without white space.
+pub(super) struct Scanner<'a> {
+    text: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Scanner<'a> {
+    /// Copies an object by a plan.
+    fn object(&mut self, plan: &Plan, out: &mut Vec<u8>) -> Option<()> {
+        self.expect(b'{')?;
+        let mut separator = b'{';
+        let mut name: &[u8] = b"";
+        while self.peek()? != b'}' {
+            let key = self.string()?;
+            self.expect(b':')?;
+            let before = out.len();
+            out.push(separator);
+            out.extend_from_slice(key);
+            out.push(b':');
+            let start = out.len();
+            match (plan.step(key), self.peek()?) {
+                (Some(Step::Omit), _) => {
+                    self.value()?;
+                    out.truncate(before);
+                }
+                (Some(Step::Enter(plan)), b'{') => {
+                    self.object(plan, out)?;
+                    if out[start..] == *b"{}" {
+                        out.truncate(before);
+                    }
+                }
+                (Some(Step::Change(Change::Parameters)), b'[') => clickstream::parameters(self, out)?,
+                (Some(Step::Change(Change::Labels)), b'[') => clickstream::labels(self, out)?,
+                (Some(Step::Change(Change::Slug)), b'"') => clickstream::slug(name, self.string()?, out),
+                _ => {
+                    let value = self.value()?;
+                    out.extend_from_slice(value);
+                    if key == b"\"name\"" {
+                        name = value;
+                    }
+                }
+            }
+            if out.len() > before {
+                separator = b',';
+            }
+            self.comma(b'}')?;
+        }
+        self.at += 1;
+        if separator == b'{' {
+            out.push(b'{');
+        }
+        out.push(b'}');
+        Some(())
+    }
+
+    /// The values of two members, of each object of a list, as they stand. Other members are passed over.
+    pub(super) fn pairs(&mut self, first: &[u8], second: &[u8]) -> Option<Vec<(&'a [u8], &'a [u8])>> {
+        let mut pairs = Vec::new();
+        self.expect(b'[')?;
+        while self.peek()? != b']' {
+            self.expect(b'{')?;
+            let mut pair: (&[u8], &[u8]) = (b"\"\"", b"\"\"");
+            while self.peek()? != b'}' {
+                let key = self.string()?;
+                self.expect(b':')?;
+                let value = if self.peek()? == b'"' { self.string()? } else { self.value().map(|_| &b"\"\""[..])? };
+                if key == first {
+                    pair.0 = value;
+                } else if key == second {
+                    pair.1 = value;
+                }
+                self.comma(b'}')?;
+            }
+            self.at += 1;
+            pairs.push(pair);
+            self.comma(b']')?;
+        }
+        self.at += 1;
+        Some(pairs)
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.text.get(self.at).copied()
+    }
+
+    fn expect(&mut self, byte: u8) -> Option<()> {
+        (self.peek()? == byte).then(|| self.at += 1)
+    }
+
+    /// Passes over a comma that another element follows; before `end` there is none.
+    fn comma(&mut self, end: u8) -> Option<()> {
+        match self.peek()? {
+            b',' if self.text.get(self.at + 1).is_some_and(|next| *next != end) => {
+                self.at += 1;
+                Some(())
+            }
+            byte => (byte == end).then_some(()),
+        }
+    }
+
+    /// A string, with its quotes.
+    fn string(&mut self) -> Option<&'a [u8]> {
+        let start = self.at;
+        self.expect(b'"')?;
+        loop {
+            self.at += memchr::memchr2(b'"', b'\\', self.text.get(self.at..)?)? + 1;
+            if self.text[self.at - 1] == b'"' {
+                return self.text.get(start..self.at);
+            }
+            // The escaped character.
+            self.at += 1;
+        }
+    }
+
+    /// Any value, as it stands.
+    fn value(&mut self) -> Option<&'a [u8]> {
+        let start = self.at;
+        let mut depth = 0_usize;
+        loop {
+            match self.peek()? {
+                b'"' => _ = self.string()?,
+                b'{' | b'[' => {
+                    depth += 1;
+                    self.at += 1;
+                }
+                b'}' | b']' | b',' if depth == 0 => break,
+                b'}' | b']' => {
+                    depth -= 1;
+                    self.at += 1;
+                }
+                _ => self.at += 1,
+            }
+            if depth == 0 && matches!(self.peek()?, b',' | b'}' | b']') {
+                break;
+            }
+        }
+        self.text.get(start..self.at).filter(|value| !value.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests;
