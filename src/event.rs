@@ -15,6 +15,7 @@ pub mod fields;
 pub mod query;
 mod reason;
 mod render;
+mod scan;
 mod text;
 mod timestamp;
 

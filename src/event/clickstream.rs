@@ -1,13 +1,24 @@
 //! The older shape of events, for receivers that parse it already ([`Shape::Clickstream`](super::Shape)).
 //!
-//! It differs from `click/1` in the places of [`CHANGES`], and nowhere else. Its names come from visitors and customers,
-//! so that a table engine that makes columns of them may fail: on names that differ only in case, on an empty name, on
+//! It differs from `click/1` in the places of [`CHANGES`], and nowhere else. Its names come from visitors and
+//! customers, so that a table engine that makes columns of them may fail: on names that differ only in case, on an empty name, on
 //! thousands of names. That is for the receiver to deal with; those that cannot take `click/1`.
 
-use super::render::{Change, Scanner};
+use super::scan::Scanner;
+
+/// A change of one value.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Change {
+    /// `[{"name":"a","value":"1"},{"name":"a","value":"2"}]` to `{"a":["1","2"]}`.
+    Parameters,
+    /// `[{"id":"t-1","name":"Print"}]` to `{"t-1":{"value":"Print"}}`.
+    Labels,
+    /// `"10"` to `"android-10"`, where the object's name is `android`.
+    Slug,
+}
 
 /// Where the shape differs.
-pub(super) const CHANGES: &[(&str, Change)] = &[
+pub const CHANGES: &[(&str, Change)] = &[
     ("client.agent.os.version", Change::Slug),
     ("route.params.query", Change::Parameters),
     ("route.destination.params.query", Change::Parameters),
@@ -16,7 +27,7 @@ pub(super) const CHANGES: &[(&str, Change)] = &[
 ];
 
 /// Values by name, names in the order of their first appearance. The event's writer bounds the number of pairs.
-pub(super) fn parameters(scanner: &mut Scanner<'_>, out: &mut Vec<u8>) -> Option<()> {
+pub fn parameters(scanner: &mut Scanner<'_>, out: &mut Vec<u8>) -> Option<()> {
     let pairs = scanner.pairs(b"\"name\"", b"\"value\"")?;
     out.push(b'{');
     let mut separator: &[u8] = b"";
@@ -42,7 +53,7 @@ pub(super) fn parameters(scanner: &mut Scanner<'_>, out: &mut Vec<u8>) -> Option
 }
 
 /// Names by id.
-pub(super) fn labels(scanner: &mut Scanner<'_>, out: &mut Vec<u8>) -> Option<()> {
+pub fn labels(scanner: &mut Scanner<'_>, out: &mut Vec<u8>) -> Option<()> {
     let pairs = scanner.pairs(b"\"id\"", b"\"name\"")?;
     let mut separator: &[u8] = b"{";
     for (id, name) in &pairs {
@@ -56,7 +67,7 @@ pub(super) fn labels(scanner: &mut Scanner<'_>, out: &mut Vec<u8>) -> Option<()>
 }
 
 /// A version with the name before it, unless it is there. Both are slugs between quotes.
-pub(super) fn slug(name: &[u8], version: &[u8], out: &mut Vec<u8>) {
+pub fn slug(name: &[u8], version: &[u8], out: &mut Vec<u8>) {
     let name = name.strip_suffix(b"\"").filter(|name| !name.is_empty());
     let bare = version.strip_prefix(b"\"");
     let is_there = |name: &[u8]| version.strip_prefix(name).is_some_and(|rest| rest.first() == Some(&b'-'));

@@ -1,7 +1,7 @@
 //! Renders an event of the journal as one feed asks for it: without some fields, or in the older shape.
 //!
-//! The journal holds every event once, in the form that [`ClickEvent::write`](super::ClickEvent::write) gives it. A feed
-//! that asks for something else pays for it when its objects are made; all others copy. This is a scanner of our own
+//! The journal holds every event once, in the form that [`ClickEvent::write`](super::ClickEvent::write) gives it. A
+//! feed that asks for something else pays for it when its objects are made; all others copy. This is a scanner of our own
 //! canonical JSON, not a parser: it enters only the objects on the way to a field that changes, and copies the rest as
 //! it is. Events of the previous release, which hold maps already, pass through it.
 //!
@@ -11,7 +11,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::clickstream;
+use super::{
+    clickstream::{self, Change},
+    scan::Scanner,
+};
 
 /// Shape of events.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
@@ -44,17 +47,6 @@ enum Step {
     Change(Change),
 }
 
-/// A change of one value.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Change {
-    /// `[{"name":"a","value":"1"},{"name":"a","value":"2"}]` to `{"a":["1","2"]}`.
-    Parameters,
-    /// `[{"id":"t-1","name":"Print"}]` to `{"t-1":{"value":"Print"}}`.
-    Labels,
-    /// `"10"` to `"android-10"`, where the object's name is `android`.
-    Slug,
-}
-
 impl Rendering {
     /// `omitted` are paths of fields, such as `client.location`.
     pub fn new(shape: Shape, omitted: &[String]) -> Self {
@@ -73,9 +65,9 @@ impl Rendering {
             return Some(event);
         }
         buffer.clear();
-        let mut scanner = Scanner { text: event, at: 0 };
-        scanner.object(&self.plan, buffer)?;
-        (scanner.at == event.len()).then_some(&buffer[..])
+        let mut scanner = Scanner::new(event);
+        object(&mut scanner, &self.plan, buffer)?;
+        scanner.is_at_end().then_some(&buffer[..])
     }
 }
 
@@ -104,144 +96,52 @@ impl Plan {
     }
 }
 
-/// Reads JSON without white space.
-pub(super) struct Scanner<'a> {
-    text: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Scanner<'a> {
-    /// Copies an object by a plan.
-    fn object(&mut self, plan: &Plan, out: &mut Vec<u8>) -> Option<()> {
-        self.expect(b'{')?;
-        let mut separator = b'{';
-        let mut name: &[u8] = b"";
-        while self.peek()? != b'}' {
-            let key = self.string()?;
-            self.expect(b':')?;
-            let before = out.len();
-            out.push(separator);
-            out.extend_from_slice(key);
-            out.push(b':');
-            let start = out.len();
-            match (plan.step(key), self.peek()?) {
-                (Some(Step::Omit), _) => {
-                    self.value()?;
+/// Copies an object by a plan.
+fn object(scanner: &mut Scanner<'_>, plan: &Plan, out: &mut Vec<u8>) -> Option<()> {
+    scanner.expect(b'{')?;
+    let mut separator = b'{';
+    let mut name: &[u8] = b"";
+    while scanner.peek()? != b'}' {
+        let key = scanner.string()?;
+        scanner.expect(b':')?;
+        let before = out.len();
+        out.push(separator);
+        out.extend_from_slice(key);
+        out.push(b':');
+        let start = out.len();
+        match (plan.step(key), scanner.peek()?) {
+            (Some(Step::Omit), _) => {
+                scanner.value()?;
+                out.truncate(before);
+            }
+            (Some(Step::Enter(plan)), b'{') => {
+                object(scanner, plan, out)?;
+                if out[start..] == *b"{}" {
                     out.truncate(before);
                 }
-                (Some(Step::Enter(plan)), b'{') => {
-                    self.object(plan, out)?;
-                    if out[start..] == *b"{}" {
-                        out.truncate(before);
-                    }
-                }
-                (Some(Step::Change(Change::Parameters)), b'[') => clickstream::parameters(self, out)?,
-                (Some(Step::Change(Change::Labels)), b'[') => clickstream::labels(self, out)?,
-                (Some(Step::Change(Change::Slug)), b'"') => clickstream::slug(name, self.string()?, out),
-                _ => {
-                    let value = self.value()?;
-                    out.extend_from_slice(value);
-                    if key == b"\"name\"" {
-                        name = value;
-                    }
+            }
+            (Some(Step::Change(Change::Parameters)), b'[') => clickstream::parameters(scanner, out)?,
+            (Some(Step::Change(Change::Labels)), b'[') => clickstream::labels(scanner, out)?,
+            (Some(Step::Change(Change::Slug)), b'"') => clickstream::slug(name, scanner.string()?, out),
+            _ => {
+                let value = scanner.value()?;
+                out.extend_from_slice(value);
+                if key == b"\"name\"" {
+                    name = value;
                 }
             }
-            if out.len() > before {
-                separator = b',';
-            }
-            self.comma(b'}')?;
         }
-        self.at += 1;
-        if separator == b'{' {
-            out.push(b'{');
+        if out.len() > before {
+            separator = b',';
         }
-        out.push(b'}');
-        Some(())
+        scanner.comma(b'}')?;
     }
-
-    /// The values of two members, of each object of a list, as they stand. Other members are passed over.
-    pub(super) fn pairs(&mut self, first: &[u8], second: &[u8]) -> Option<Vec<(&'a [u8], &'a [u8])>> {
-        let mut pairs = Vec::new();
-        self.expect(b'[')?;
-        while self.peek()? != b']' {
-            self.expect(b'{')?;
-            let mut pair: (&[u8], &[u8]) = (b"\"\"", b"\"\"");
-            while self.peek()? != b'}' {
-                let key = self.string()?;
-                self.expect(b':')?;
-                let value = if self.peek()? == b'"' { self.string()? } else { self.value().map(|_| &b"\"\""[..])? };
-                if key == first {
-                    pair.0 = value;
-                } else if key == second {
-                    pair.1 = value;
-                }
-                self.comma(b'}')?;
-            }
-            self.at += 1;
-            pairs.push(pair);
-            self.comma(b']')?;
-        }
-        self.at += 1;
-        Some(pairs)
+    scanner.pass();
+    if separator == b'{' {
+        out.push(b'{');
     }
-
-    fn peek(&self) -> Option<u8> {
-        self.text.get(self.at).copied()
-    }
-
-    fn expect(&mut self, byte: u8) -> Option<()> {
-        (self.peek()? == byte).then(|| self.at += 1)
-    }
-
-    /// Passes over a comma that another element follows; before `end` there is none.
-    fn comma(&mut self, end: u8) -> Option<()> {
-        match self.peek()? {
-            b',' if self.text.get(self.at + 1).is_some_and(|next| *next != end) => {
-                self.at += 1;
-                Some(())
-            }
-            byte => (byte == end).then_some(()),
-        }
-    }
-
-    /// A string, with its quotes.
-    fn string(&mut self) -> Option<&'a [u8]> {
-        let start = self.at;
-        self.expect(b'"')?;
-        loop {
-            self.at += memchr::memchr2(b'"', b'\\', self.text.get(self.at..)?)? + 1;
-            if self.text[self.at - 1] == b'"' {
-                return self.text.get(start..self.at);
-            }
-            // The escaped character.
-            self.at += 1;
-        }
-    }
-
-    /// Any value, as it stands.
-    fn value(&mut self) -> Option<&'a [u8]> {
-        let start = self.at;
-        let mut depth = 0_usize;
-        loop {
-            match self.peek()? {
-                b'"' => _ = self.string()?,
-                b'{' | b'[' => {
-                    depth += 1;
-                    self.at += 1;
-                }
-                b'}' | b']' | b',' if depth == 0 => break,
-                b'}' | b']' => {
-                    depth -= 1;
-                    self.at += 1;
-                }
-                _ => self.at += 1,
-            }
-            if depth == 0 && matches!(self.peek()?, b',' | b'}' | b']') {
-                break;
-            }
-        }
-        self.text.get(start..self.at).filter(|value| !value.is_empty())
-    }
+    out.push(b'}');
+    Some(())
 }
 
 #[cfg(test)]
