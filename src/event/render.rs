@@ -1,9 +1,9 @@
 //! Renders an event of the journal as one feed asks for it: without some fields, or in the older shape.
 //!
 //! The journal holds every event once, in the form that [`ClickEvent::write`](super::ClickEvent::write) gives it. A
-//! feed that asks for something else pays for it when its objects are made; all others copy. This is a scanner of our own
-//! canonical JSON, not a parser: it enters only the objects on the way to a field that changes, and copies the rest as
-//! it is. Events of the previous release, which hold maps already, pass through it.
+//! feed that asks for something else pays for it when its objects are made; all others copy. This enters only the
+//! objects on the way to a field that changes, and copies the rest as it is. Events of the previous release, which hold
+//! maps already, pass through it.
 //!
 //! Invariants: rendering what was rendered changes nothing; any bytes give an event or `None`, and `None` leaves the
 //! event to be delivered as it is: none is lost for its shape.
@@ -52,9 +52,13 @@ impl Rendering {
     pub fn new(shape: Shape, omitted: &[String]) -> Self {
         let mut plan = Plan::default();
         if shape == Shape::Clickstream {
-            clickstream::CHANGES.iter().for_each(|(path, change)| plan.add(path, Step::Change(*change)));
+            for (path, change) in clickstream::CHANGES {
+                plan.add(path, Step::Change(*change));
+            }
         }
-        omitted.iter().for_each(|path| plan.add(path, Step::Omit));
+        for path in omitted {
+            plan.add(path, Step::Omit);
+        }
         Self { plan }
     }
 
