@@ -1,8 +1,8 @@
 //! The older shape of events, for receivers that parse it already ([`Shape::Clickstream`](super::Shape)).
 //!
 //! It differs from `click/1` in the places of [`CHANGES`], and nowhere else. Its names come from visitors and
-//! customers, so that a table engine that makes columns of them may fail: on names that differ only in case, on an empty
-//! name, on thousands of names. The receiver has to deal with these, or take `click/1`.
+//! customers, so that a table engine that makes columns of them may fail: on names that differ only in case, on an
+//! empty name, on thousands of names. The receiver has to deal with these, or take `click/1`.
 
 use super::scan::Scanner;
 

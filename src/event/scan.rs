@@ -55,7 +55,7 @@ impl<'a> Scanner<'a> {
         (self.peek()? == byte).then(|| self.at += 1)
     }
 
-    /// Passes over a comma that another element follows; before `end` there is none.
+    /// Passes over a comma that another element follows; none may precede `end`.
     pub fn comma(&mut self, end: u8) -> Option<()> {
         match self.peek()? {
             b',' if self.text.get(self.at + 1).is_some_and(|next| *next != end) => {
