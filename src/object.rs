@@ -15,11 +15,11 @@ pub mod writer;
 
 use std::path::PathBuf;
 
-pub use key::{ManifestKey, ObjectKey, RollupKey, manifest_key, object_key, rollup_key};
+pub use key::{KeyPlace, Maker, ManifestKey, ObjectKey, RollupKey};
 pub use reader::Summary;
 
 /// Prefix of the keys of replayed objects.
-pub const REPLAY: &str = "replay/";
+pub const REPLAY: &str = "_replay/";
 
 /// A finished object in the outbox.
 #[derive(Clone, Debug)]
@@ -55,6 +55,8 @@ impl ObjectKind {
         }
         let events = ObjectKey::parse(key).map(|_| Self::Events);
         let manifest = || ManifestKey::parse(key).map(|_| Self::Manifest);
-        events.or_else(manifest).or_else(|| RollupKey::parse(key).map(|_| Self::Rollup))
+        let rollup = || RollupKey::parse(key).map(|_| Self::Rollup);
+        let earlier = || key::earlier::kind_and_hour(key).map(|(kind, _)| kind);
+        events.or_else(manifest).or_else(rollup).or_else(earlier)
     }
 }

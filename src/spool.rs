@@ -4,6 +4,7 @@
 //! workers ─► journal ─► packer ─► outbox ─► (delivery)
 //!
 //! {dir}/lock                           locked by the process that owns the spool                (builder)
+//! {dir}/identity                       part of all keys that the spool makes                    (identity)
 //! {dir}/journal/{number}.journal       events, until all of their feeds have packed them        (journal)
 //! {dir}/state                          how far each feed is packed; objects of the last round   (state)
 //! {dir}/build/                         objects of the round in progress                         (pack)
@@ -33,6 +34,7 @@ pub mod disk;
 mod error;
 pub mod export;
 mod feed;
+pub mod identity;
 pub mod inspect;
 pub mod journal;
 pub mod metrics;

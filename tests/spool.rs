@@ -236,7 +236,7 @@ fn inspect_reads_every_format_and_finds_what_is_not_whole() {
     let manifest = inspect(&world.manifests[1]).json();
     assert_eq!((&manifest["kind"], &manifest["events"]), (&json!("manifest"), &json!(15)));
 
-    let rollup = "_rollups/dt=2026-11-23/hour=09/all-fra1-v1.ndjson.gz";
+    let rollup = "_rollups/dt=2026-11-23/hour=09/all-fra1-k3j9x0ab-v1.ndjson.gz";
     let text = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/rollup.ndjson")).unwrap();
     fs::create_dir_all(dir.path().join(rollup).parent().unwrap()).unwrap();
     fs::write(dir.path().join(rollup), gzip(&text)).unwrap();
@@ -396,17 +396,17 @@ fn a_replay_sends_the_same_events_under_new_keys_and_the_account_balances() {
         let root = if feed == "local" { edge.dir().join("bucket/local") } else { s3.bucket("clicks") };
         for key in replayed["keys"].as_array().unwrap() {
             let key = key.as_str().unwrap();
-            assert!(key.starts_with(&format!("replay/{id}/dt=")), "{key}");
+            assert!(key.starts_with(&format!("_replay/{id}/dt=")), "{key}");
             assert!(root.join(key).is_file(), "{key}");
         }
-        assert_eq!(ids(&events_below(&root.join("replay"))), ids(&before));
-        assert_exactly_once(&events_below(&root.join("replay")), &clicks);
+        assert_eq!(ids(&events_below(&root.join("_replay"))), ids(&before));
+        assert_exactly_once(&events_below(&root.join("_replay")), &clicks);
     }
     let puts = s3.puts();
-    let replays: Vec<_> = puts.iter().filter(|put| put.path.starts_with("/clicks/replay/")).collect();
+    let replays: Vec<_> = puts.iter().filter(|put| put.path.starts_with("/clicks/_replay/")).collect();
     assert!(!replays.is_empty() && replays.iter().all(|put| put.header("x-amz-meta-replay") == Some("true")));
     assert!(
-        puts.iter().all(|put| put.path.starts_with("/clicks/replay/") || put.header("x-amz-meta-replay").is_none())
+        puts.iter().all(|put| put.path.starts_with("/clicks/_replay/") || put.header("x-amz-meta-replay").is_none())
     );
     verified(&edge, &s3);
     let replay = edge.dir().join("spool/replay");
@@ -423,10 +423,10 @@ fn a_replay_of_a_time_sends_its_events_alone_and_goes_to_any_feed() {
     wait_until_delivered(&edge, "cloud", 35);
     let arguments = ["--feed", "local", "--into", "cloud", "--from", &between, "--to", "2200-01-01T00:00:00Z"];
     let said = spool(edge.dir(), "replay", &arguments).ok();
-    assert!(said.starts_with("10 events in 1 object go to cloud, below replay/"), "{said}");
+    assert!(said.starts_with("10 events in 1 object go to cloud, below _replay/"), "{said}");
     assert_account(&edge, "cloud", 35, 10);
-    assert_exactly_once(&events_below(&s3.bucket("clicks").join("replay")), &later);
-    assert!(!edge.dir().join("bucket/local/replay").exists());
+    assert_exactly_once(&events_below(&s3.bucket("clicks").join("_replay")), &later);
+    assert!(!edge.dir().join("bucket/local/_replay").exists());
     verified(&edge, &s3);
 }
 
@@ -444,7 +444,7 @@ fn a_replay_from_a_folder_takes_the_objects_of_that_feed_and_of_no_other() {
     }
     let copied: Vec<_> = files.0.keys().filter(|key| key.starts_with("dt=")).cloned().collect();
     for key in copied {
-        files.0.insert(format!("replay/earlier/{key}"), files.0[&key].clone());
+        files.0.insert(format!("_replay/earlier/{key}"), files.0[&key].clone());
     }
     files.write_to(&source);
     let from = |feed: &str, from: u64, to: u64| {
@@ -497,7 +497,7 @@ fn a_replay_that_waits_in_the_outbox_survives_a_kill() {
     s3.set(Fault::Healthy);
     let edge = stopped.restart();
     assert_account(&edge, "all", 0, 10);
-    assert_exactly_once(&events_below(&s3.bucket("clicks").join("replay")), &clicks);
+    assert_exactly_once(&events_below(&s3.bucket("clicks").join("_replay")), &clicks);
 }
 
 #[test]

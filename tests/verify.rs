@@ -48,9 +48,12 @@ fn a_whole_feed_is_proven() {
     assert_eq!((answer.code, answer.stderr.as_str()), (0, ""));
     let lines: Vec<_> = answer.stdout.lines().collect();
     let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-    assert_eq!(words(lines[0]), ["FEED-EDGE", "HOURS", "OBJECTS", "NUMBERS", "EVENTS", "BYTES", "MANIFESTS", "OPEN"]);
+    assert_eq!(
+        words(lines[0]),
+        ["FEED-EDGE-SPOOL", "HOURS", "OBJECTS", "NUMBERS", "EVENTS", "BYTES", "MANIFESTS", "OPEN"]
+    );
     let row = words(lines[1]);
-    assert_eq!(row[..5], ["all-fra1", "3", "8", "1-8", "24"]);
+    assert_eq!(row[..5], ["all-fra1-k3j9x0ab", "3", "8", "1-8", "24"]);
     assert_eq!(row[6..], ["3", "1"]);
     assert_eq!(
         lines[2..],
@@ -82,7 +85,7 @@ fn the_report_for_programs_has_the_same_facts() {
     assert_eq!((&report["from"], &report["to"]), (&json!("2026-11-23T09"), &json!("2026-11-23T11")));
     let row = &report["feeds"][0];
     for (field, value) in [
-        ("name", json!("all-fra1")),
+        ("name", json!("all-fra1-k3j9x0ab")),
         ("feed", json!("all")),
         ("pop", json!("fra1")),
         ("hours", json!(2)),
@@ -159,7 +162,7 @@ fn numbers_of_hours_that_were_not_asked_for_are_no_gap() {
         let answer = verify(&world.files, &[&hours[..], &["--quiet"]].concat());
         assert_eq!(answer.code, 65);
         assert!(
-            answer.stdout.starts_with("gap: all-fra1: expected an object with number 00000008, "),
+            answer.stdout.starts_with("gap: all-fra1-k3j9x0ab: expected an object with number 00000008, "),
             "{}",
             answer.stdout
         );
@@ -169,7 +172,7 @@ fn numbers_of_hours_that_were_not_asked_for_are_no_gap() {
 #[test]
 fn rollups_are_left_out_of_the_verification() {
     let mut files = World::new().files;
-    files.0.insert("_rollups/dt=2026-11-23/hour=09/all-fra1-v1.ndjson.gz".into(), b"x".to_vec());
+    files.0.insert("_rollups/dt=2026-11-23/hour=09/all-fra1-k3j9x0ab-v1.ndjson.gz".into(), b"x".to_vec());
     let report = report(&files, &[]);
     assert_eq!((&report["proven"], &report["problems"]), (&json!(true), &json!([])));
     assert_eq!((&report["feeds"][0]["objects"], &report["foreign_count"]), (&json!(8), &json!(0)));
@@ -178,7 +181,7 @@ fn rollups_are_left_out_of_the_verification() {
 #[test]
 fn replays_and_foreign_files_are_reported_and_left_alone() {
     let World { mut files, objects, .. } = World::new();
-    files.0.insert(format!("replay/r1/{}", objects[0]), files.0[&objects[0]].clone());
+    files.0.insert(format!("_replay/r1/{}", objects[0]), files.0[&objects[0]].clone());
     for foreign in
         ["notes.txt", "dt=2026-11-23/hour=09/all.csv", "_manifest/x.json", "other/x", "dt=2026-11-23/hour=09/x/y"]
     {
@@ -188,7 +191,7 @@ fn replays_and_foreign_files_are_reported_and_left_alone() {
     assert_eq!(answer.code, 0, "{}", answer.stdout);
     for line in [
         "warning: ignored 5 files of no feed, such as notes.txt\n",
-        "note: ignored 1 object below replay/, as replays repeat events\n",
+        "note: ignored 1 object below _replay/, as replays repeat events\n",
         "\nproven: 24 events in 8 objects, each once, none missing\n",
     ] {
         assert!(answer.stdout.contains(line), "{}", answer.stdout);
@@ -288,13 +291,13 @@ fn a_bucket_is_verified_like_a_folder() {
     let (first, body) = (world.object(1), world.files.0[&world.object(1)].clone());
     // More than one page of a listing.
     for n in 0..1_100 {
-        world.files.0.insert(format!("replay/r1/{first}.{n}"), body.clone());
+        world.files.0.insert(format!("_replay/r1/{first}.{n}"), body.clone());
     }
     let root = s3.root().join("clicks");
     world.files.write_to(&root.join("brand"));
     let answer = verify_s3(&s3, "clicks", &[]);
     assert_eq!((answer.code, answer.stderr.as_str()), (0, ""), "{}", answer.stdout);
-    assert!(answer.stdout.contains("note: ignored 1100 objects below replay/, "), "{}", answer.stdout);
+    assert!(answer.stdout.contains("note: ignored 1100 objects below _replay/, "), "{}", answer.stdout);
     assert!(
         answer.stdout.ends_with("\nproven: 24 events in 8 objects, each once, none missing\n"),
         "{}",

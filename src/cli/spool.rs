@@ -48,7 +48,7 @@ pub enum What {
     /// Exits with 65 when a part of it is damaged. After a crash the end of the last segment is often torn: the process
     /// died while it wrote. Its clicks were still in the rings, and nothing is lost.
     Inspect(inspect::Inspect),
-    /// Send events of a time range again, in new objects below `replay/`.
+    /// Send events of a time range again, in new objects below `_replay/`.
     ///
     /// Takes them from the delivered objects that are retained (`spool.retain_secs`), or from a folder with objects of
     /// the feed. A running edge delivers the new objects within a second; otherwise the next start does. The events

@@ -1,5 +1,6 @@
 //! `[[feeds]]`: which clicks go where, and how they are packed.
 
+mod place;
 pub mod s3;
 
 use std::{
@@ -29,6 +30,9 @@ pub struct Feed {
     /// Format of the content of an object.
     #[serde(default)]
     pub format: Format,
+    /// Order of the objects' keys.
+    #[serde(default)]
+    pub layout: Layout,
     /// Compression of objects.
     #[serde(default)]
     pub compression: Compression,
@@ -93,6 +97,18 @@ pub enum Format {
     Envelope,
 }
 
+/// Order of the objects' keys.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Layout {
+    /// By the hour of the clicks, in folders that table engines read as partitions.
+    #[default]
+    Hive,
+    /// In the order of arrival, one folder for each edge, and uploaded in that order, one at a time: for loaders that
+    /// remember the last key that they have read. The feed needs a folder or a prefix of its own.
+    Sequence,
+}
+
 /// Compression of objects.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -152,6 +168,7 @@ impl Section for Vec<Feed> {
                 "spread them over several edges",
             );
         }
+        place::rules(self, findings);
         let mut names = BTreeMap::new();
         for (i, feed) in self.iter().enumerate() {
             let key = format!("feeds[{i}]");

@@ -38,13 +38,14 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::config::{Compression, Dir, Format, Sink};
+    use crate::config::{Compression, Dir, Format, Sink, feeds::Layout};
 
     fn feed(workspaces: &[&str]) -> Feed {
         Feed {
             name: String::new(),
             workspaces: workspaces.iter().map(ToString::to_string).collect(),
             format: Format::default(),
+            layout: Layout::default(),
             compression: Compression::default(),
             max_age_secs: 1,
             max_bytes: 1,

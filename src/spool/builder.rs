@@ -27,6 +27,7 @@ use super::{
     disk::{Disk, RealDisk},
     error::SpoolError,
     feed::FeedSpec,
+    identity,
     journal::{
         self, Journal, Synced,
         reader::{Recovered, read_journal},
@@ -109,6 +110,11 @@ impl<'a> SpoolBuilder<'a> {
         let outbox = Arc::new(Outbox::open(Arc::clone(&disk), &dir, config.max_bytes, config.retain_secs)?);
         finish_last_round(&*disk, &dir, &outbox, &state, &mut records)?;
 
+        let waiting = outbox.keys()?;
+        let unused = state.feeds.is_empty() && waiting.is_empty() && records.hours(&*disk)?.is_empty();
+        let known = waiting.iter().map(|(feed, key)| (feed.as_str(), key.as_str()));
+        let identity = identity::read_or_make(&*disk, &dir, pop, &records, known, unused)?;
+
         let mut numbers: HashMap<String, u16> = feeds.iter().map(|feed| feed.name.clone()).zip(0..).collect();
         let mut aggregator = counts.map(|counts| {
             Aggregator::new(counts, dir.join("journal"), Arc::clone(&disk), Arc::clone(&metrics.stats))
@@ -137,13 +143,16 @@ impl<'a> SpoolBuilder<'a> {
         let schedule = Schedule::load(&*disk, &records, |record| {
             // Objects that were made under another name of this edge are not continued.
             let number = numbers.get(&record.feed).copied()?;
-            let feed = &feeds[usize::from(number)];
-            record.belongs_to(&feed.name, &feed.pop).then_some(number)
+            record.belongs_to(feeds[usize::from(number)].maker(&identity)).then_some(number)
         })?;
         // Numbers continue even if the state is lost.
         for (number, seq) in schedule.last_seqs() {
             let feed = state.feeds.entry(feeds[usize::from(number)].name.clone()).or_default();
             feed.seq = feed.seq.max(seq + 1);
+        }
+        for (number, last) in schedule.manifests.last() {
+            let feed = state.feeds.entry(feeds[usize::from(number)].name.clone()).or_default();
+            feed.continue_chain(last, &identity);
         }
         restore_summaries(&*disk, &outbox, &records)?;
         let segments = recovered.segments.len();
@@ -157,6 +166,7 @@ impl<'a> SpoolBuilder<'a> {
             disk,
             outbox,
             feeds,
+            identity,
             state,
             schedule,
             records,
@@ -176,6 +186,7 @@ pub struct RecoveredSpool {
     disk: Arc<dyn Disk>,
     outbox: Arc<Outbox>,
     feeds: Vec<FeedSpec>,
+    identity: String,
     state: State,
     schedule: Schedule,
     records: Records,
@@ -195,6 +206,11 @@ impl RecoveredSpool {
     /// The finished objects.
     pub fn outbox(&self) -> Arc<Outbox> {
         Arc::clone(&self.outbox)
+    }
+
+    /// The spool's identity, which is part of the keys of its objects.
+    pub fn identity(&self) -> &str {
+        &self.identity
     }
 
     /// The position in each ring up to which the journal holds its clicks.
@@ -257,6 +273,7 @@ impl RecoveredSpool {
             disk: self.disk,
             outbox: self.outbox,
             feeds: self.feeds,
+            identity: self.identity,
             state: self.state,
             schedule: self.schedule,
             rollups: self.rollups,
@@ -291,7 +308,11 @@ pub(super) struct SpoolParts {
 /// Gives the outbox the recorded summaries of the objects that wait in it.
 fn restore_summaries(disk: &dyn Disk, outbox: &Outbox, records: &Records) -> io::Result<()> {
     let waiting = outbox.keys()?;
-    let hours: BTreeSet<_> = waiting.iter().filter_map(|(_, key)| outbox::hour_of(key)).collect();
+    let mut hours: BTreeSet<_> = waiting.iter().filter_map(|(_, key)| outbox::hour_of(key)).collect();
+    if waiting.iter().any(|(_, key)| outbox::hour_of(key).is_none()) {
+        // Keys of a sequence do not have the hour.
+        hours.extend(records.hours(disk)?);
+    }
     for hour in hours {
         for record in records.read(disk, hour)? {
             if waiting.contains(&(record.feed.clone(), record.key.clone())) {

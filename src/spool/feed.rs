@@ -4,7 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use super::metrics::BacklogMetrics;
 use crate::{
-    config::{self, Format},
+    config::{self, Format, feeds::Layout},
+    object::Maker,
     stats::rollup::Workspaces,
 };
 
@@ -13,6 +14,7 @@ pub struct FeedSpec {
     pub name: String,
     pub pop: String,
     pub format: Format,
+    pub layout: Layout,
     pub compression: config::Compression,
     pub max_age: Duration,
     pub max_bytes: u64,
@@ -35,6 +37,7 @@ impl FeedSpec {
             name: feed.name.clone(),
             pop: pop.to_owned(),
             format: feed.format,
+            layout: feed.layout,
             compression: feed.compression,
             max_age: Duration::from_secs(feed.max_age_secs),
             max_bytes: feed.max_bytes,
@@ -47,12 +50,18 @@ impl FeedSpec {
         }
     }
 
+    /// The names in the keys of its objects, in a spool with this identity.
+    pub fn maker<'a>(&'a self, spool: &'a str) -> Maker<'a> {
+        Maker { feed: &self.name, pop: &self.pop, spool }
+    }
+
     /// A feed that the configuration no longer has.
     pub(super) fn unconfigured(name: &str, pop: &str, metrics: Arc<BacklogMetrics>) -> Self {
         Self {
             name: name.to_owned(),
             pop: pop.to_owned(),
             format: Format::default(),
+            layout: Layout::default(),
             compression: config::Compression::default(),
             max_age: Duration::ZERO,
             max_bytes: 16 << 20,

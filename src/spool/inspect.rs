@@ -15,9 +15,10 @@ use serde::Serialize;
 
 use super::{
     disk::{Disk, FileEntry},
+    identity,
     journal::reader::{Damage, read_journal},
     outbox::hour_of,
-    record::Records,
+    record::{Record, Records},
     state::State,
 };
 use crate::{
@@ -32,6 +33,9 @@ const TRIES: u32 = 5;
 #[derive(Debug, Default, Serialize)]
 pub struct Overview {
     pub dir: PathBuf,
+    /// The spool's identity, which is part of the keys of its objects.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
     pub journal: JournalOverview,
     pub feeds: BTreeMap<String, FeedOverview>,
     /// Damaged files that were moved aside.
@@ -98,7 +102,7 @@ pub(super) fn between_rounds<T>(
 }
 
 fn try_overview(disk: &dyn Disk, dir: &Path, state: &State) -> io::Result<Overview> {
-    let mut overview = Overview { dir: dir.into(), ..Overview::default() };
+    let mut overview = Overview { dir: dir.into(), identity: identity::read(disk, dir)?, ..Overview::default() };
     let now = clock::unix_secs();
     let mut names: Vec<String> = Vec::new();
     let recovered = read_journal(disk, dir, state, None, |name| number_of(&mut names, name))?;
@@ -119,16 +123,21 @@ fn try_overview(disk: &dyn Disk, dir: &Path, state: &State) -> io::Result<Overvi
         damages: recovered.damages,
     };
     let records = Records::open(disk, dir)?;
-    let mut known: BTreeMap<Hour, BTreeMap<String, u64>> = BTreeMap::new();
-    for Waiting { feed, key, file } in waiting(disk, dir, state)? {
-        let hour = hour_of(&key);
-        if let Some(hour) = hour
-            && !known.contains_key(&hour)
-        {
-            let of_hour = records.read(disk, hour)?.into_iter().chain(state.objects.iter().cloned());
-            known.insert(hour, of_hour.map(|record| (record.key, record.events)).collect());
-        }
-        let recorded = hour.and_then(|hour| known.get(&hour)?.get(&key).copied());
+    let waiting = waiting(disk, dir, state)?;
+    let mut hours: BTreeSet<Hour> = waiting.iter().filter_map(|waiting| hour_of(&waiting.key)).collect();
+    if waiting.iter().any(|waiting| hour_of(&waiting.key).is_none()) {
+        // Keys of a sequence do not have the hour.
+        hours.extend(records.hours(disk)?);
+    }
+    let of_feed = |record: &Record| ((record.feed.clone(), record.key.clone()), record.events);
+    let mut known: BTreeMap<(String, String), u64> = state.objects.iter().map(of_feed).collect();
+    for hour in hours {
+        known.extend(records.read(disk, hour)?.iter().map(of_feed));
+    }
+    for Waiting { feed, key, file } in waiting {
+        let place = (feed, key);
+        let recorded = known.get(&place).copied();
+        let feed = place.0;
         let events = recorded.map_or_else(|| summarize(&file.path).map(|summary| summary.events), Ok);
         if events.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
             continue;

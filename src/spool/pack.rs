@@ -67,6 +67,8 @@ pub struct Setup {
     pub disk: Arc<dyn Disk>,
     pub outbox: Arc<Outbox>,
     pub feeds: Vec<FeedSpec>,
+    /// The spool's identity.
+    pub identity: String,
     pub state: State,
     pub records: Records,
     pub schedule: Schedule,

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::disk::Disk;
 use crate::{
-    object::{ManifestKey, ObjectKey, ObjectKind, RollupKey, Summary},
+    object::{KeyPlace, Maker, ManifestKey, ObjectKey, ObjectKind, RollupKey, Summary},
     runtime::Hour,
 };
 
@@ -30,7 +30,7 @@ pub const LATE: Duration = Duration::from_secs(60);
 pub const KEPT_HOURS: u64 = 48;
 
 /// An object, a manifest or a rollup that was made.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Record {
     pub feed: String,
     /// The hour of the clicks.
@@ -46,6 +46,9 @@ pub struct Record {
     /// The version of a manifest. Its `events` are 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest: Option<u32>,
+    /// Whether a manifest is the last one of its hour.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub closed: bool,
     /// The version of a rollup. Its `seq` and its `events` are 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollup: Option<u32>,
@@ -71,12 +74,9 @@ impl Record {
         format!("{}.{}.{:08}{end}", self.feed, self.hour, self.seq)
     }
 
-    /// Whether the object was made under these names of a feed and an edge.
-    pub fn belongs_to(&self, feed: &str, pop: &str) -> bool {
-        let series = ObjectKey::parse(&self.key).map(|key| key.series);
-        let series = series.or_else(|| ManifestKey::parse(&self.key).map(|key| key.series));
-        let series = series.or_else(|| RollupKey::parse(&self.key).map(|key| key.series));
-        series.and_then(|series| series.strip_prefix(feed)?.strip_prefix('-')) == Some(pop)
+    /// Whether the object was made under these names of a feed, an edge and a spool.
+    pub fn belongs_to(&self, maker: Maker<'_>) -> bool {
+        self.feed == maker.feed && spool_of(&self.key, maker.feed, maker.pop) == Some(maker.spool)
     }
 
     /// The summary of the object's content.
@@ -179,6 +179,18 @@ impl Records {
         parts.sort();
         Ok(parts.into_iter().map(|(_, path)| path).collect())
     }
+}
+
+/// The identity of the spool in a key that was made under these names of a feed and an edge.
+pub fn spool_of<'a>(key: &'a str, feed: &str, pop: &str) -> Option<&'a str> {
+    let is_ours = |series: &str| series.strip_prefix(feed).and_then(|rest| rest.strip_prefix('-')) == Some(pop);
+    let object = ObjectKey::parse(key).map(|key| match key.place {
+        KeyPlace::Hive { series, .. } => (is_ours(series), key.spool),
+        KeyPlace::Sequence { pop: of } => (of == pop, key.spool),
+    });
+    let object = object.or_else(|| ManifestKey::parse(key).map(|key| (is_ours(key.series), key.spool)));
+    let object = object.or_else(|| RollupKey::parse(key).map(|key| (is_ours(key.series), key.spool)));
+    object.filter(|(ours, _)| *ours).map(|(_, spool)| spool)
 }
 
 /// Parses a line. `None` when it is cut or damaged.

@@ -1,9 +1,9 @@
 //! Replays events that were delivered before, for the operator: a time range of a feed, in new objects under new keys.
 //!
 //! The objects are made in `{spool}/replay/.making-{id}/`. One rename moves all of them, or none, to
-//! `{spool}/replay/{feed}/replay/{id}/`. There, the process that owns the spool, or the next one, takes them up. Their
-//! keys are `replay/{id}/dt=2026-11-23/hour=09/{feed}-{pop}-{first}-{seq}.ndjson.gz`. No manifest lists them. The
-//! events keep their ids.
+//! `{spool}/replay/{feed}/_replay/{id}/`. There, the process that owns the spool, or the next one, takes them up. Their
+//! keys are `_replay/{id}/dt=2026-11-23/hour=09/{feed}-{pop}-{spool}-{first}-{seq}.ndjson.gz`, whatever the layout of the
+//! feed. No manifest lists them. The events keep their ids.
 
 use std::{
     fs, io,
@@ -20,7 +20,7 @@ use crate::{
     click::EventId,
     config,
     object::{
-        REPLAY, object_key,
+        Maker, REPLAY,
         writer::{ObjectWriter, extension},
     },
     runtime::{Class, Classified, Hour},
@@ -30,6 +30,8 @@ use crate::{
 pub struct Replay<'a> {
     pub spool: &'a Path,
     pub pop: &'a str,
+    /// Identity of the spool.
+    pub identity: &'a str,
     pub feed: &'a config::Feed,
     /// Unique name of the replay, such as `20261124T091500Z`.
     pub id: &'a str,
@@ -139,11 +141,11 @@ impl ReplayWriter<'_> {
 
     fn finish(&mut self) -> io::Result<()> {
         let Some((hour, writer)) = self.open.take() else { return Ok(()) };
-        let Replay { feed, pop, id, .. } = self.replay;
+        let Replay { feed, pop, identity, id, .. } = self.replay;
         let first = writer.first().map(|id| id.to_string()).unwrap_or_default();
         let number = self.keys.len() as u64 + 1;
         let end = extension(feed.format, feed.compression);
-        let below = object_key(hour, &feed.name, pop, &first, number, end);
+        let below = Maker { feed: &feed.name, pop, spool: identity }.hive_key(hour, &first, number, end);
         let key = format!("{REPLAY}{id}/{below}");
         writer.finish(&key)?.file.sync()?;
         let path = self.dir.join(below);

@@ -7,7 +7,7 @@
 //! {"crc":"9ae0daaf","state":{"round":12,"feeds":{"brand":{"packed":[3,81920],"seq":17}},"objects":[]}}
 //! ```
 //! `packed` is the number of a segment and an offset in it: all events of the feed before it are in objects. `seq` is
-//! the number of the feed's next object. `crc` is the CRC32C of the text of `state`, in hex.
+//! the number of the feed's next object; `manifest` is the feed's last manifest, with its checksum. `crc` is the CRC32C of the text of `state`, in hex.
 
 use std::{
     collections::BTreeMap,
@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::{disk::Disk, record::Record};
+use crate::object::manifest::Previous;
 
 /// A position in the journal: the number of a segment, and an offset in it.
 pub type Position = (u64, u64);
@@ -38,11 +39,25 @@ pub struct State {
 pub struct FeedState {
     pub packed: Position,
     pub seq: u64,
+    /// The last manifest, which the next one continues.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<Previous>,
 }
 
 impl Default for FeedState {
     fn default() -> Self {
-        Self { packed: (0, 0), seq: 1 }
+        Self { packed: (0, 0), seq: 1, manifest: None }
+    }
+}
+
+impl FeedState {
+    /// Continues the chain of manifests after this one, if no later one of this spool is known.
+    pub fn continue_chain(&mut self, last: &Previous, spool: &str) {
+        let is_ours = |known: &&Previous| known.spool() == Some(spool);
+        let known = self.manifest.as_ref().filter(is_ours).and_then(Previous::number);
+        if last.number() > known {
+            self.manifest = Some(last.clone());
+        }
     }
 }
 
@@ -108,7 +123,7 @@ mod tests {
         let disk = RealDisk::new(dir.path()).unwrap();
         assert_eq!(State::load(&disk, dir.path()).unwrap(), State::default());
         let mut state = State { round: 7, ..State::default() };
-        state.feeds.insert("brand".into(), FeedState { packed: (3, 81_920), seq: 17 });
+        state.feeds.insert("brand".into(), FeedState { packed: (3, 81_920), seq: 17, manifest: None });
         state.commit(&disk, dir.path()).unwrap();
         assert_eq!(State::load(&disk, dir.path()).unwrap(), state);
 

@@ -94,12 +94,12 @@ pub const DAMAGES: [(&str, Damage, &[&str]); 22] = [
     (
         "a number is left out",
         gap,
-        &["gap: all-fra1: expected an object with number 00000009, found none; lost, unless "],
+        &["gap: all-fra1-k3j9x0ab: expected an object with number 00000009, found none; lost, unless "],
     ),
     (
         "numbers are left out",
         gaps,
-        &["gap: all-fra1: expected objects with numbers 00000009 to 00000011, found none"],
+        &["gap: all-fra1-k3j9x0ab: expected objects with numbers 00000009 to 00000011, found none"],
     ),
     (
         "an object is not listed",
@@ -143,7 +143,7 @@ pub fn cut(world: &mut World, manifest: usize) -> String {
 }
 
 pub fn misplace(world: &mut World) -> String {
-    let key = world.manifests[2].replace("00000007", "00000006");
+    let key = world.manifests[2].replace("-00000007-", "-00000006-");
     let body = world.files.0.remove(&world.manifests[2]).unwrap();
     world.files.0.insert(key.clone(), body);
     key

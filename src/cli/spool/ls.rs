@@ -56,6 +56,9 @@ fn table(survey: &Overview) -> String {
         _ = write!(text, ", {} (see `clickedge spool inspect`)", count(damaged, "damaged place"));
     }
     text.push('\n');
+    if let Some(identity) = &survey.identity {
+        _ = writeln!(text, "identity: {identity}, in the keys of its objects");
+    }
     let unreadable: u64 = survey.feeds.values().map(|feed| feed.unreadable_objects).sum();
     if unreadable > 0 {
         _ = writeln!(

@@ -14,10 +14,8 @@ use super::{
 };
 use crate::{
     click::EventId,
-    object::{
-        object_key,
-        writer::{ObjectWriter, extension},
-    },
+    config::feeds::Layout,
+    object::writer::{ObjectWriter, extension},
     runtime::{Hour, clock},
     spool::{
         disk::DiskFile,
@@ -51,8 +49,8 @@ impl Packer {
             self.build_feed(*feed, each, &mut round)?;
             round.feeds += 1;
         }
-        let Setup { disk, records, feeds, dir, schedule, .. } = &self.setup;
-        let manifests = schedule.manifests.build(feeds, &**disk, records, &round.records, clock::monotonic())?;
+        let Setup { disk, dir, schedule, .. } = &self.setup;
+        let manifests = schedule.manifests.build(&self.setup, &round.records, clock::monotonic())?;
         let rollups = self.rollups_due();
         let each = each && manifests.len() + rollups.values().map(Vec::len).sum::<usize>() <= SYNC_EACH;
         for BuiltManifest { feed, record, text } in manifests {
@@ -207,7 +205,11 @@ impl ObjectBuilder<'_> {
         let Some(writer) = self.writer.take() else { return Ok(None) };
         let first = writer.first().map(|id| id.to_string()).unwrap_or_default();
         let end = extension(self.spec.format, self.spec.compression);
-        let key = object_key(self.hour, &self.spec.name, &self.spec.pop, &first, *self.seq, end);
+        let maker = self.spec.maker(&self.setup.identity);
+        let key = match self.spec.layout {
+            Layout::Hive => maker.hive_key(self.hour, &first, *self.seq, end),
+            Layout::Sequence => maker.sequence_key(*self.seq, end),
+        };
         let mut written = writer.finish(&key)?;
         if self.sync {
             written.file.sync()?;
@@ -223,8 +225,7 @@ impl ObjectBuilder<'_> {
             sha256: summary.sha256,
             first: summary.first,
             last: summary.last,
-            manifest: None,
-            rollup: None,
+            ..Record::default()
         };
         *self.seq += 1;
         Ok(Some(record))

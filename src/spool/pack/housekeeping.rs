@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeSet, io, sync::atomic::Ordering};
 
-use super::Packer;
+use super::{Packer, Setup};
 use crate::{
     object::{Object, ObjectKind},
     runtime::{Hour, clock},
-    spool::{journal::segment_path, outbox::hour_of},
+    spool::{journal::segment_path, outbox::hour_of, record::Record},
 };
 
 impl Packer {
@@ -78,6 +78,14 @@ impl Packer {
         let Ok(keys) = self.setup.outbox.keys() else { return };
         let unpacked: BTreeSet<Hour> = self.feeds.iter().flat_map(|feed| &feed.runs).map(|run| run.hour).collect();
         let waiting: BTreeSet<Hour> = keys.iter().filter_map(|(_, key)| hour_of(key)).collect();
+        // Keys of a sequence do not have the hour: the records do.
+        let unknown = keys.iter().any(|(_, key)| hour_of(key).is_none());
+        let Setup { records, disk, .. } = &self.setup;
+        let is_waiting = |hour: Hour| {
+            let waits = |record: Record| keys.contains(&(record.feed, record.key));
+            unknown && records.read(&**disk, hour).map_or(true, |records| records.into_iter().any(waits))
+        };
+        let old: Vec<_> = old.into_iter().filter(|hour| !is_waiting(*hour)).collect();
         for hour in old {
             if waiting.contains(&hour)
                 || unpacked.contains(&hour)

@@ -4,7 +4,7 @@ use std::{io, path::Path, sync::Arc};
 
 use super::{Packer, Setup};
 use crate::{
-    object::{Object, ObjectKind},
+    object::{Object, ObjectKind, manifest::Previous},
     runtime::{clock, failpoint::fail_point},
     spool::{
         disk::Disk,
@@ -76,9 +76,15 @@ impl Packer {
             let name = &self.setup.feeds[usize::from(*feed)].name;
             state.feeds.entry(name.clone()).or_default().packed = self.known;
         }
-        for (feed, record) in records.iter().filter(|(_, record)| record.kind() == ObjectKind::Events) {
-            let name = &self.setup.feeds[usize::from(*feed)].name;
-            state.feeds.entry(name.clone()).or_default().seq = record.seq + 1;
+        for (feed, record) in &records {
+            let feed = state.feeds.entry(self.setup.feeds[usize::from(*feed)].name.clone()).or_default();
+            match record.kind() {
+                ObjectKind::Events => feed.seq = record.seq + 1,
+                ObjectKind::Manifest => {
+                    feed.manifest = Some(Previous { key: record.key.clone(), sha256: record.sha256.clone() });
+                }
+                ObjectKind::Rollup | ObjectKind::Replay => {}
+            }
         }
         state.objects = records.iter().map(|(_, record)| record.clone()).collect();
         let (retry, metrics) = (self.setup.retry.clone(), Arc::clone(&self.setup.metrics));

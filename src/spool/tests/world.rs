@@ -8,6 +8,8 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use sha2::{Digest, Sha256};
+
 use super::{
     model_count_store::ModelCountStore,
     model_disk::{Fault, ModelDisk},
@@ -17,7 +19,12 @@ use crate::{
     click::EventId,
     config,
     enrich::Batch,
-    object::{Object, ObjectKind, manifest::Manifest, reader::summarize_stream},
+    object::{
+        Object, ObjectKind,
+        digest::hex,
+        manifest::{Manifest, Previous},
+        reader::summarize_stream,
+    },
     spool::{FeedSpec, Outbox, SpoolBuilder, builder::SpoolParts, disk::Disk, metrics::SpoolMetrics},
     stats::{metrics::StatsMetrics, tally::Tally},
     telemetry::metrics::Registry,
@@ -77,6 +84,9 @@ fn specs(metrics: &SpoolMetrics) -> Vec<FeedSpec> {
         spec.configured = true;
         // The manifest of a round lists the objects of the round before.
         spec.manifest_every = (*name == "brand").then_some(std::time::Duration::ZERO);
+        if *name == "small" {
+            spec.layout = config::feeds::Layout::Sequence;
+        }
         spec
     };
     FEEDS.iter().map(spec).collect()
@@ -325,6 +335,23 @@ impl World {
         assert!(arrived.is_empty(), "no such click: {arrived:?}");
         assert!(counted.is_empty(), "no such click: {counted:?}");
         assert_eq!(listed, objects, "the manifests list every object");
+        self.check_chain();
+    }
+
+    /// Checks that every manifest names the one before it, and that the hour of the last one is closed.
+    fn check_chain(&self) {
+        let manifests = self.sinks.iter().filter(|((_, key), _)| ObjectKind::of(key) == Some(ObjectKind::Manifest));
+        let mut manifests: Vec<_> =
+            manifests.map(|((_, key), body)| (key, body, Manifest::parse(body).unwrap())).collect();
+        manifests.sort_by_key(|(_, _, manifest)| manifest.number);
+        let mut before: Option<Previous> = None;
+        for (number, (key, body, manifest)) in (1..).zip(&manifests) {
+            assert_eq!((manifest.number, &manifest.previous), (number, &before), "{key}");
+            assert!(manifest.closed, "its hour was over long before");
+            before = Some(Previous { key: (*key).clone(), sha256: hex(&Sha256::digest(body)) });
+        }
+        let spools: BTreeSet<_> = manifests.iter().map(|(_, _, manifest)| &manifest.spool).collect();
+        assert!(spools.len() <= 1, "one spool has one identity: {spools:?}");
     }
 }
 

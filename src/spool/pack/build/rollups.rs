@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     config::{Compression, Format},
-    object::{rollup_key, writer::ObjectWriter},
+    object::writer::ObjectWriter,
     runtime::{Hour, clock},
     spool::{
         pack::{Packer, round::Round, source::RollupSource},
@@ -96,15 +96,9 @@ impl Packer {
         let mut record = Record {
             feed: spec.name.clone(),
             hour,
-            key: rollup_key(hour, &spec.name, &spec.pop, version),
-            seq: 0,
-            events: 0,
-            bytes: 0,
-            sha256: String::new(),
-            first: String::new(),
-            last: String::new(),
-            manifest: None,
+            key: spec.maker(&self.setup.identity).rollup_key(hour, version),
             rollup: Some(version),
+            ..Record::default()
         };
         let path = self.setup.dir.join("build").join(record.build_name());
         let write = || {
