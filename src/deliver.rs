@@ -15,6 +15,7 @@ pub mod error;
 pub mod feed;
 pub mod limit;
 pub mod metrics;
+pub mod neighbours;
 pub mod pace;
 pub mod probe;
 pub mod queue;
@@ -32,17 +33,23 @@ use std::{
 };
 
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Semaphore, mpsc, watch},
     task::JoinSet,
 };
 
 pub use error::SinkError;
 pub use sink::{Sink, Stored};
 
-use crate::{config, object::Object, runtime::PanicWatch, spool::Outbox};
+use crate::{
+    config::{self, feeds::Layout},
+    object::Object,
+    runtime::PanicWatch,
+    spool::Outbox,
+};
 use dir::DirSink;
 use feed::FeedTask;
 use metrics::FeedMetrics;
+use neighbours::Names;
 use s3::S3Sink;
 
 /// Threads that write into folders and read files, for all feeds.
@@ -58,12 +65,13 @@ pub struct Deliver {
 
 impl Deliver {
     /// Starts one task for each feed, with the objects that already wait in the outbox. `metrics` are those of the
-    /// feeds, in their order.
+    /// feeds, in their order; `pop` and `spool` are the names of the edge and of its spool in keys.
     ///
     /// # Errors
     /// When the outbox cannot be read, or the system provides no thread.
     pub fn start(
         feeds: &[config::Feed],
+        (pop, spool): (&str, &str),
         outbox: &Arc<Outbox>,
         metrics: Vec<Arc<FeedMetrics>>,
         panics: &PanicWatch,
@@ -86,11 +94,15 @@ impl Deliver {
                 metrics: Arc::clone(metrics),
                 stopping: stopping.clone(),
                 uploads: match &feed.sink {
+                    // The next object only after the one before is acknowledged.
+                    _ if feed.layout == Layout::Sequence => 1,
                     config::Sink::Dir(_) => 1,
                     config::Sink::S3(config) => config.uploads,
                 },
             };
-            tasks.push((task, feed.sink.clone(), objects));
+            let names = Names { feed: feed.name.clone(), pop: pop.to_owned(), spool: spool.to_owned() };
+            let names = (feed.manifest_secs > 0).then_some(names);
+            tasks.push((task, feed.sink.clone(), objects, names));
         }
         let runtime = tokio::runtime::Builder::new_current_thread()
             // For folder sinks. Thousands of feeds become due together; their files need not be open together.
@@ -103,10 +115,15 @@ impl Deliver {
             runtime.block_on(async {
                 let mut running = JoinSet::new();
                 let mut feeds = HashMap::new();
-                for (task, sink, objects) in tasks {
+                let looking = Arc::new(Semaphore::new(neighbours::CONCURRENT));
+                for (task, sink, objects, names) in tasks {
                     let feed = (task.name.clone(), Arc::clone(&task.metrics));
+                    let looking = Arc::clone(&looking);
                     let handle = running.spawn(async move {
                         let sink = open(&task.name, &sink).await;
+                        if let Some(names) = names {
+                            tokio::spawn(neighbours::report(names, Arc::clone(&sink), looking));
+                        }
                         task.run(sink, objects).await;
                     });
                     feeds.insert(handle.id(), feed);

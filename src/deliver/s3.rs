@@ -17,6 +17,7 @@
 pub mod body;
 pub mod classify;
 pub mod client;
+mod list;
 pub mod probe;
 
 use std::{
@@ -188,6 +189,10 @@ impl Sink for S3Sink {
             Ok(stored) => stored,
             Err(_) => Err(SinkError::slow_down(format!("the upload took longer than {timeout:?}"))),
         }
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<String>, SinkError> {
+        self.list_page(prefix).await
     }
 }
 

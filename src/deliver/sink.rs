@@ -17,6 +17,16 @@ pub trait Sink: Send + Sync {
     /// # Errors
     /// See [`SinkError`]: whether a retry helps.
     async fn put(&self, object: &Object) -> Result<Stored, SinkError>;
+
+    /// Lists keys that begin with `prefix`, up to the last `/` of which it is a folder. Bounded: some may be left out.
+    /// A sink that has no listings returns none.
+    ///
+    /// # Errors
+    /// When the sink cannot be read, or denies it.
+    async fn list(&self, prefix: &str) -> Result<Vec<String>, SinkError> {
+        let _ = prefix;
+        Ok(Vec::new())
+    }
 }
 
 /// How an object came to be in the sink.
