@@ -14,6 +14,7 @@ mod event;
 mod feeds;
 mod formats;
 mod hostile;
+mod identity;
 mod judge;
 mod lookup;
 mod outbox;

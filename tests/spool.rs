@@ -128,10 +128,11 @@ fn ls_shows_what_waits_where_while_the_edge_runs_and_after_a_kill() {
         let lines: Vec<Vec<_>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(lines[0], ["FEED", "IN", "JOURNAL", "OBJECTS", "EVENTS", "BYTES", "OLDEST", "KEPT"]);
         assert_eq!(lines[1][..5], ["held", "10", "0", "0", "0"]);
-        assert_eq!((lines[2][0], lines[3][0], lines.len()), ("local", "stuck", 5));
+        assert_eq!((lines[2][0], lines[3][0], lines.len()), ("local", "stuck", 6));
         let (objects, bytes) = (waiting.len().to_string(), bytes.to_string());
         assert_eq!(lines[3][..5], ["stuck", "0", objects.as_str(), "10", bytes.as_str()]);
         assert_eq!(lines[4][..3], ["journal:", "1", "segment,"]);
+        assert_eq!(lines[5][..2], ["identity:", &format!("{},", survey["identity"].as_str().unwrap())]);
     };
     check(edge.dir());
     let stopped = edge.kill();
@@ -464,7 +465,7 @@ fn a_replay_from_a_folder_takes_the_objects_of_that_feed_and_of_no_other() {
         .fails(66, &format!("there are no events of \"all\" of that time range in {}", source.display()));
     assert_account(&edge, "all", 0, 20);
     assert_account(&edge, "all-more", 0, 12);
-    assert_eq!(ids(&events_below(&edge.dir().join("bucket/all/replay"))).len(), 12);
+    assert_eq!(ids(&events_below(&edge.dir().join("bucket/all/_replay"))).len(), 12);
 
     let nowhere = source.join("none");
     replay(edge.dir(), &["--feed", "all", "--source", nowhere.to_str().unwrap()])
@@ -480,7 +481,7 @@ fn a_replay_without_a_running_edge_is_sent_by_the_next_start() {
     replay(stopped.dir(), &["--feed", "all"]).ok();
     let edge = stopped.restart();
     assert_account(&edge, "all", 0, 10);
-    assert_exactly_once(&events_below(&edge.dir().join("bucket/all/replay")), &clicks);
+    assert_exactly_once(&events_below(&edge.dir().join("bucket/all/_replay")), &clicks);
 }
 
 #[test]

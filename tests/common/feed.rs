@@ -97,7 +97,7 @@ impl Files {
     }
 }
 
-/// The identity of an edge's spool, unless a test names another one.
+/// The identity of the spool of the edge `fra1`, unless a test names another one.
 pub const SPOOL: &str = "k3j9x0ab";
 
 /// One feed in one spool of one edge, that numbers its objects.
@@ -112,12 +112,14 @@ pub struct Series {
     events: u64,
     hours: BTreeMap<u64, (u32, Vec<Entry>)>,
     last: Option<Previous>,
+    before_last: Option<Previous>,
 }
 
 impl Series {
     pub fn new(feed: &'static str, pop: &'static str) -> Self {
-        let (hours, last) = (BTreeMap::new(), None);
-        Self { feed, pop, spool: SPOOL, sequence: false, seq: 0, events: 0, hours, last }
+        let spool = if pop == "fra1" { SPOOL } else { "q8w7e6r5" };
+        let (hours, last, before_last) = (BTreeMap::new(), None, None);
+        Self { feed, pop, spool, sequence: false, seq: 0, events: 0, hours, last, before_last }
     }
 
     /// Another spool of the same edge.
@@ -180,11 +182,20 @@ impl Series {
         self.manifest_at(files, hour, hour + 1, true)
     }
 
+    /// Delivers the last manifest again, of another content.
+    pub fn replace_manifest(&mut self, files: &mut Files, hour: u64) -> String {
+        files.0.remove(&self.last.take().unwrap().key);
+        self.last = self.before_last.take();
+        self.hours.get_mut(&hour).unwrap().0 -= 1;
+        self.manifest(files, hour)
+    }
+
     fn manifest_at(&mut self, files: &mut Files, hour: u64, written: u64, closed: bool) -> String {
         let maker = self.maker();
         let (version, entries) = self.hours.get_mut(&hour).unwrap();
         *version += 1;
         let micros = (DAY_SECS + written * 3_600) * 1_000_000;
+        self.before_last = self.last.clone();
         let previous = self.last.take();
         let manifest = Manifest {
             number: previous.as_ref().map_or(1, |previous| previous.number().unwrap() + 1),

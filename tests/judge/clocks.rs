@@ -18,15 +18,32 @@ const LIBRARIES: [&str; 3] = [
 ];
 
 /// What the library shares between processes outlives one that is killed.
-fn tidy_up_after(pid: u32) {
+pub fn tidy_up_after(pid: u32) {
     for name in ["faketime_shm_", "sem.faketime_sem_"] {
         let _ = fs::remove_file(format!("/dev/shm/{name}{pid}"));
     }
 }
 
+/// The library, if it is installed.
+pub fn library() -> Option<&'static str> {
+    LIBRARIES.into_iter().find(|path| Path::new(path).exists())
+}
+
+/// The environment of an edge whose time of day is off by what a file says. Only the time of day jumps: no system lets
+/// the monotonic clock do so.
+pub fn env<'a>(library: &'a str, offset_file: &'a str) -> [(&'a str, &'a str); 5] {
+    [
+        ("LD_PRELOAD", library),
+        ("FAKETIME_TIMESTAMP_FILE", offset_file),
+        ("FAKETIME_CACHE_DURATION", "1"),
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+        ("DONT_FAKE_MONOTONIC", "1"),
+    ]
+}
+
 #[test]
 fn a_clock_that_jumps_costs_no_click_and_doubles_none() {
-    let Some(library) = LIBRARIES.iter().find(|path| Path::new(path).exists()) else {
+    let Some(library) = library() else {
         return eprintln!("skipped: libfaketime is not installed (apt-get install faketime)");
     };
     let s3 = S3::start();
@@ -36,14 +53,7 @@ fn a_clock_that_jumps_costs_no_click_and_doubles_none() {
     let clock = builder.dir().join("clock");
     let set = |offset: &str| fs::write(&clock, offset).unwrap();
     let path = clock.display().to_string();
-    // Only the time of day jumps: no system lets the monotonic clock do so.
-    let env = [
-        ("LD_PRELOAD", *library),
-        ("FAKETIME_TIMESTAMP_FILE", &path),
-        ("FAKETIME_CACHE_DURATION", "1"),
-        ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
-        ("DONT_FAKE_MONOTONIC", "1"),
-    ];
+    let env = env(library, &path);
     set("+0");
     let mut edge = env.iter().fold(builder, |builder, (key, value)| builder.env(key, value)).start();
     let load = Load::start(edge.address, "clock", LIGHT);
