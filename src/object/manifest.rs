@@ -7,8 +7,8 @@
 //!
 //! Three things prove what a manifest alone cannot, for each spool of each feed:
 //! - the numbers of objects have no gap: 1, 2, 3, ... over all hours, so every object is listed in a manifest;
-//! - manifests are a chain: each has a number without a gap over all hours, and the SHA-256 of the one before it, so none
-//!   can be changed or removed later without a trace, by the operator included;
+//! - manifests are a chain: each has a number without a gap over all hours, and the SHA-256 of the one before it, so
+//!   none can be changed or removed later without a trace, by the operator included;
 //! - the last manifest of an hour is `closed`: it was written after the hour and all waiting times had ended. Objects
 //!   that come later still make one more version.
 //!

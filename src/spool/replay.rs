@@ -2,8 +2,8 @@
 //!
 //! The objects are made in `{spool}/replay/.making-{id}/`. One rename moves all of them, or none, to
 //! `{spool}/replay/{feed}/_replay/{id}/`. There, the process that owns the spool, or the next one, takes them up. Their
-//! keys are `_replay/{id}/dt=2026-11-23/hour=09/{feed}-{pop}-{spool}-{first}-{seq}.ndjson.gz`, whatever the layout of the
-//! feed. No manifest lists them. The events keep their ids.
+//! keys are `_replay/{id}/dt=2026-11-23/hour=09/{feed}-{pop}-{spool}-{first}-{seq}.ndjson.gz`, whatever the layout of
+//! the feed. No manifest lists them. The events keep their ids.
 
 use std::{
     fs, io,

@@ -7,7 +7,8 @@
 //! {"crc":"9ae0daaf","state":{"round":12,"feeds":{"brand":{"packed":[3,81920],"seq":17}},"objects":[]}}
 //! ```
 //! `packed` is the number of a segment and an offset in it: all events of the feed before it are in objects. `seq` is
-//! the number of the feed's next object; `manifest` is the feed's last manifest, with its checksum. `crc` is the CRC32C of the text of `state`, in hex.
+//! the number of the feed's next object; `manifest` is the feed's last manifest, with its checksum. `crc` is the CRC32C
+//! of the text of `state`, in hex.
 
 use std::{
     collections::BTreeMap,

@@ -1,5 +1,5 @@
-//! Objects in the layout `sequence`: their keys have neither the feed nor the hour of their events. Manifests have both;
-//! an object that is too new for a manifest has the hour in its events.
+//! Objects in the layout `sequence`: their keys have neither the feed nor the hour of their events. Manifests have
+//! both; an object that is too new for a manifest has the hour in its events.
 //!
 //! As for hours, manifests are read before the objects are listed: what is written meanwhile is then an object without
 //! a manifest, not the opposite.

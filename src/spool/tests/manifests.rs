@@ -67,6 +67,8 @@ fn the_manifest_of_an_hour_that_lasts_is_open_and_the_chain_survives_a_kill() {
         world.click(0, 1);
         world.commit().unwrap();
         world.pack(1).unwrap();
+        // A round lists what was made before it.
+        world.pack(1).unwrap();
         while !world.outbox.lock().unwrap().is_empty() {
             world.deliver(round == 1);
         }

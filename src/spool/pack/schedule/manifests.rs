@@ -1,8 +1,8 @@
 //! The schedule of manifests: which objects no manifest lists yet, and when the next manifest is due.
 //!
-//! While objects are added, a manifest follows every [`FeedSpec::manifest_every`]. When the hour has ended and held-back
-//! events are packed, the last one closes the hour, also if it lists nothing new; objects that come late make a further
-//! one, which is closed, too.
+//! While objects are added, a manifest follows every [`FeedSpec::manifest_every`]. When the hour has ended and
+//! held-back events are packed, the last one closes the hour, also if it lists nothing new; objects that come late make
+//! a further one, which is closed, too.
 //!
 //! Each manifest names the one before it. The state of the spool holds the last one of each feed, so that the commit of
 //! a round commits the chain, too; records have it once more.
