@@ -33,9 +33,8 @@ pub struct Names {
 pub async fn report(names: Names, sink: Arc<dyn Sink>, limit: Arc<Semaphore>) {
     let _permit = limit.acquire().await;
     let Names { feed, pop, spool } = &names;
-    let others = match tokio::time::timeout(TIMEOUT, find(&names, &*sink)).await {
-        Ok(others) => others,
-        Err(_) => return tracing::debug!(feed, "no answer to a listing; edges of the same name are not looked for"),
+    let Ok(others) = tokio::time::timeout(TIMEOUT, find(&names, &*sink)).await else {
+        return tracing::debug!(feed, "no answer to a listing; edges of the same name are not looked for");
     };
     if !others.is_empty() {
         let others = others.into_iter().collect::<Vec<_>>().join(", ");
