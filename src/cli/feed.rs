@@ -22,8 +22,8 @@ pub enum What {
     /// Reads a folder or a bucket as a feed was delivered into it. Checks that every object in the manifests is
     /// present with its size, SHA-256, number of events and first and last id; that the numbers of objects have no gap;
     /// that every manifest names the one before it with its SHA-256; that every event is valid, is in the partition of
-    /// its hour, and occurs once. Objects that are too new for a manifest are no problem. Replays, below `_replay/`, are
-    /// left out.
+    /// its hour, and occurs once. Objects that are too new for a manifest are no problem. Replays, below `_replay/`,
+    /// are left out.
     ///
     /// Exits with 0 when the feed is complete, with 65 when there is a problem, and with 66 when SOURCE cannot be read
     /// or has no objects of a feed.
