@@ -8,7 +8,7 @@
 //! Between the second and the third, the rings are opened: the spool reports the clicks that its journal already holds.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs::{self, File},
     io,
     os::unix::fs::DirBuilderExt,
@@ -37,7 +37,10 @@ use super::{
     record::Records,
     recovery::repair,
     running::Spool,
-    state::State,
+    state::{
+        Generations, State,
+        rebuild::{self, Rebuilt},
+    },
 };
 use crate::{
     capture::RingPosition,
@@ -76,7 +79,7 @@ impl<'a> SpoolBuilder<'a> {
     /// Opens and locks the spool on the real disk, and recovers what an earlier process has left.
     ///
     /// # Errors
-    /// When the folder cannot be made or written, its state is damaged, or another process has locked it.
+    /// When the folder cannot be made or written, or another process has locked it.
     pub fn open(self) -> Result<RecoveredSpool, SpoolError> {
         let dir = self.config.dir.clone();
         let io = |source| SpoolError::Io { dir: dir.display().to_string(), source };
@@ -104,8 +107,9 @@ impl<'a> SpoolBuilder<'a> {
             disk.make_dir(&dir.join(part))?;
         }
         disk.sync_dir(&dir)?;
-        let mut state = State::load(&*disk, &dir)?;
         let mut records = Records::open(&*disk, &dir)?;
+        let restored = restore_state(&*disk, &dir, &records, &metrics)?;
+        let state = restored.state.clone();
         let outbox = Arc::new(Outbox::open(Arc::clone(&disk), &dir, config.max_bytes, config.retain_secs)?);
         finish_last_round(&*disk, &dir, &outbox, &state, &mut records)?;
 
@@ -132,6 +136,7 @@ impl<'a> SpoolBuilder<'a> {
                 aggregator.mark_complete();
             }
         }
+        report_doubts(&restored, &recovered, &feeds);
         repair(&*disk, &dir, &recovered)?;
         metrics.journal_damaged.inc_by(recovered.damages.iter().map(|damage| damage.end - damage.start).sum());
         let schedule = Schedule::load(&*disk, &records, |record| {
@@ -140,11 +145,6 @@ impl<'a> SpoolBuilder<'a> {
             let feed = &feeds[usize::from(number)];
             record.belongs_to(&feed.name, &feed.pop).then_some(number)
         })?;
-        // Numbers continue even if the state is lost.
-        for (number, seq) in schedule.last_seqs() {
-            let feed = state.feeds.entry(feeds[usize::from(number)].name.clone()).or_default();
-            feed.seq = feed.seq.max(seq + 1);
-        }
         restore_summaries(&*disk, &outbox, &records)?;
         let segments = recovered.segments.len();
         if segments > 0 {
@@ -286,6 +286,66 @@ pub(super) struct SpoolParts {
     pub retry: RetryUntil,
     pub size: Arc<AtomicU64>,
     pub lock: File,
+}
+
+/// Reads the state of the last process, or rebuilds it. It fails only with the disk: a damaged state is moved aside.
+fn restore_state(disk: &dyn Disk, dir: &Path, records: &Records, metrics: &SpoolMetrics) -> io::Result<Rebuilt> {
+    let found = Generations::read(disk, dir);
+    let is_new = found.newest.is_none() && found.damaged.is_empty() && is_unused(disk, dir)?;
+    for (path, reason) in found.damaged {
+        metrics.state_damaged.inc();
+        let file = path.display();
+        match rebuild::set_aside(disk, dir, &path).as_ref().map(|aside| aside.display()) {
+            Ok(aside) => tracing::error!(%file, reason, %aside, "damaged state of the spool moved aside"),
+            Err(error) => tracing::error!(%file, reason, %error, "cannot move a damaged state of the spool aside"),
+        }
+    }
+    let known = found.newest.as_ref().map(|state| state.round);
+    let restored = rebuild::rebuild(disk, dir, records, found.newest)?;
+    restored.roll_back(disk, records)?;
+    if restored.is_changed && !is_new {
+        let round = restored.state.round;
+        tracing::warn!(known, round, "state of the spool was missing or old; rebuilt from records and keys");
+    }
+    if restored.is_changed || !found.is_current {
+        // From now on a missing state means that it was lost. If this fails, the first round commits it.
+        if let Err(error) = restored.state.commit(disk, dir) {
+            tracing::warn!(%error, "restored state of the spool not written yet");
+        }
+    }
+    Ok(restored)
+}
+
+/// Whether no process has used the spool before.
+fn is_unused(disk: &dyn Disk, dir: &Path) -> io::Result<bool> {
+    for part in ["journal", "records", "outbox", "delivered"] {
+        if !disk.files_below(&dir.join(part))?.is_empty() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Reports which events may be delivered twice, if what was delivered is not known any more.
+fn report_doubts(restored: &Rebuilt, recovered: &Recovered, feeds: &[FeedSpec]) {
+    let mut doubtful: BTreeMap<&str, u64> = BTreeMap::new();
+    for (number, run) in &recovered.runs {
+        let spec = &feeds[usize::from(*number)];
+        if restored.is_doubtful(&spec.name) {
+            spec.metrics.doubtful.inc_by(run.events);
+            *doubtful.entry(&spec.name).or_default() += run.events;
+        }
+    }
+    if !doubtful.is_empty() {
+        let events: u64 = doubtful.values().sum();
+        let feeds = doubtful.iter().map(|(feed, events)| format!("{feed}: {events}")).collect::<Vec<_>>().join(", ");
+        tracing::error!(
+            events,
+            feeds,
+            "state and records of the spool are lost; these events of the journal may be delivered twice, with the \
+             same ids; ask consumers to deduplicate by id"
+        );
+    }
 }
 
 /// Gives the outbox the recorded summaries of the objects that wait in it.

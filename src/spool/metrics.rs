@@ -22,6 +22,8 @@ pub struct SpoolMetrics {
     pub journaled: IntCounter,
     /// Bytes of the journal that were damaged at the start.
     pub journal_damaged: IntCounter,
+    /// Damaged files of the state that were found at the start.
+    pub state_damaged: IntCounter,
     /// 1 while the spool waits because its disk is full.
     pub disk_full: IntGauge,
     /// What becomes of the tallies in the journal.
@@ -36,6 +38,7 @@ pub struct SpoolMetrics {
 /// The series of all feeds.
 struct FeedSeries {
     recovered: IntCounterVec,
+    doubtful: IntCounterVec,
     spooled: IntCounterVec,
     dropped: IntCounterVec,
     objects: IntGaugeVec,
@@ -46,6 +49,8 @@ struct FeedSeries {
 pub struct BacklogMetrics {
     /// Events found in the journal or the outbox that an earlier run left there.
     pub recovered: IntCounter,
+    /// Events among these that may have been delivered before, because the state and the records were lost.
+    pub doubtful: IntCounter,
     /// Events in finished objects.
     pub spooled: IntCounter,
     /// Events that will not be delivered.
@@ -64,6 +69,10 @@ impl SpoolMetrics {
                 "journal_damaged_bytes_total",
                 "Damaged bytes that were found in the journal at the start, a torn end included.",
             ),
+            state_damaged: registry.counter(
+                "spool_state_damaged_total",
+                "Damaged files of the spool's state that were moved to quarantine at the start.",
+            ),
             disk_full: registry.gauge("spool_disk_full", "1 while the spool waits because its disk is full."),
             stats,
             journal_bytes: registry.gauge("journal_bytes", "Bytes of the journal."),
@@ -73,6 +82,10 @@ impl SpoolMetrics {
                 recovered: counters(
                     "events_recovered_total",
                     "Events that an earlier run left in the journal or the outbox.",
+                ),
+                doubtful: counters(
+                    "events_doubtful_total",
+                    "Recovered events that may be delivered twice, because the state of the spool and its records were lost.",
                 ),
                 spooled: counters("events_spooled_total", "Events in finished objects."),
                 dropped: registry.counters(
@@ -126,6 +139,7 @@ impl FeedSeries {
         let label = &[feed];
         BacklogMetrics {
             recovered: self.recovered.with_label_values(label),
+            doubtful: self.doubtful.with_label_values(label),
             spooled: self.spooled.with_label_values(label),
             dropped: Drops::of_feed(&self.dropped, feed),
             objects: self.objects.with_label_values(label),

@@ -17,7 +17,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::disk::Disk;
+use super::{disk::Disk, state::Position};
 use crate::{
     object::{ManifestKey, ObjectKey, ObjectKind, RollupKey, Summary},
     runtime::Hour,
@@ -49,6 +49,21 @@ pub struct Record {
     /// The version of a rollup. Its `seq` and its `events` are 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollup: Option<u32>,
+    /// The round that made it. Absent until the round is committed, and in records of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub committed: Option<Committed>,
+}
+
+/// What a record knows of its round, so that a state that is lost can be rebuilt from records.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Committed {
+    /// Number of the round.
+    pub round: u64,
+    /// Number of the round's records: with fewer, a crash has cut their list, and none of its objects was moved.
+    pub records: u64,
+    /// Position up to which the feed is packed, for objects of events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packed: Option<Position>,
 }
 
 impl Record {
@@ -61,12 +76,13 @@ impl Record {
         }
     }
 
-    /// Name of the file in `build/`.
+    /// Name of the file in `build/`. No two records have the same: a file there may be of a round that the state does
+    /// not know.
     pub fn build_name(&self) -> String {
-        let end = match self.kind() {
-            ObjectKind::Manifest => ".manifest",
-            ObjectKind::Rollup => ".rollup",
-            ObjectKind::Events | ObjectKind::Replay => "",
+        let end = match (self.manifest, self.rollup) {
+            (Some(version), _) => format!(".{version}.manifest"),
+            (None, Some(version)) => format!(".{version}.rollup"),
+            (None, None) => String::new(),
         };
         format!("{}.{}.{:08}{end}", self.feed, self.hour, self.seq)
     }
@@ -159,6 +175,32 @@ impl Records {
             file.sync()
         });
         written.and_then(|()| disk.sync_dir(&self.dir)).inspect_err(|_| self.part += 1)
+    }
+
+    /// Removes the records of a round, if any. After a crash it can be repeated.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn remove_round(&self, disk: &dyn Disk, round: u64) -> io::Result<()> {
+        let of_round = |line: &[u8]| {
+            parse(line).and_then(|record| record.committed).is_some_and(|committed| committed.round == round)
+        };
+        for hour in self.hours(disk)? {
+            for path in self.parts(disk, hour)? {
+                let bytes = disk.read(&path)?;
+                let lines = bytes.split(|byte| *byte == b'\n');
+                if !lines.clone().any(of_round) {
+                    continue;
+                }
+                let kept: Vec<_> = lines.filter(|line| !of_round(line)).collect();
+                let copy = path.with_extension("kept");
+                let mut file = disk.create(&copy)?;
+                file.write_all(&kept.join(&b'\n'))?;
+                file.sync()?;
+                disk.rename(&copy, &path)?;
+            }
+        }
+        disk.sync_dir(&self.dir)
     }
 
     /// Forgets an hour.

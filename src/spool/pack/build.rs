@@ -225,6 +225,7 @@ impl ObjectBuilder<'_> {
             last: summary.last,
             manifest: None,
             rollup: None,
+            committed: None,
         };
         *self.seq += 1;
         Ok(Some(record))

@@ -70,7 +70,7 @@ impl Packer {
     }
 
     /// Forgets the records of hours that are over, listed and delivered.
-    pub(super) fn forget_old_hours(&mut self) {
+    pub(in crate::spool) fn forget_old_hours(&mut self) {
         let old = self.setup.schedule.old(&self.setup.feeds, Hour::of_micros(clock::unix_micros()));
         if old.is_empty() {
             return;

@@ -9,7 +9,7 @@ use crate::{
     spool::{
         disk::Disk,
         outbox::Outbox,
-        record::{Record, Records},
+        record::{Committed, Record, Records},
         state::State,
     },
     telemetry::drops::DropReason,
@@ -74,13 +74,14 @@ impl Packer {
         state.round += 1;
         for feed in due {
             let name = &self.setup.feeds[usize::from(*feed)].name;
-            state.feeds.entry(name.clone()).or_default().packed = self.known;
+            let feed = state.feeds.entry(name.clone()).or_default();
+            feed.packed = self.known.max(feed.packed);
         }
         for (feed, record) in records.iter().filter(|(_, record)| record.kind() == ObjectKind::Events) {
             let name = &self.setup.feeds[usize::from(*feed)].name;
             state.feeds.entry(name.clone()).or_default().seq = record.seq + 1;
         }
-        state.objects = records.iter().map(|(_, record)| record.clone()).collect();
+        state.objects = committed(&state, &records);
         let (retry, metrics) = (self.setup.retry.clone(), Arc::clone(&self.setup.metrics));
         let Setup { disk, dir, records: known, .. } = &mut self.setup;
         retry.retry("commit objects", &*metrics, || state.commit(&**disk, dir))?;
@@ -130,6 +131,15 @@ impl Packer {
     }
 }
 
+/// The records of a round with what they know of it. `state` is that of the round.
+fn committed(state: &State, records: &[(u16, Record)]) -> Vec<Record> {
+    let committed = |record: &Record| {
+        let feed = state.feeds.get(&record.feed).filter(|_| record.kind() == ObjectKind::Events);
+        Some(Committed { round: state.round, records: records.len() as u64, packed: feed.map(|feed| feed.packed) })
+    };
+    records.iter().map(|(_, record)| Record { committed: committed(record), ..record.clone() }).collect()
+}
+
 /// The object of a record, as it waits in the outbox.
 fn object_of(outbox: &Outbox, record: &Record) -> Object {
     Object {
@@ -154,6 +164,8 @@ pub(in crate::spool) fn finish_last_round(
     state: &State,
     records: &mut Records,
 ) -> io::Result<()> {
+    // First: no object is in the outbox without a record.
+    records.add(disk, &state.objects)?;
     let build = dir.join("build");
     for record in &state.objects {
         let from = build.join(record.build_name());
@@ -164,5 +176,5 @@ pub(in crate::spool) fn finish_last_round(
     for file in disk.files_below(&build)? {
         disk.remove(&file.path)?;
     }
-    records.add(disk, &state.objects)
+    Ok(())
 }

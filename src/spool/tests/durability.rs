@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::{
     model_disk::Fault,
-    world::{RINGS, World},
+    world::{RINGS, StateDamage, World},
 };
 use crate::{object::ObjectKind, runtime::retry::RetryUntil, spool::disk::Disk};
 
@@ -47,6 +47,10 @@ enum Action {
         after: u32,
         kind: u8,
     },
+    /// Files of the state are damaged when the process dies next.
+    DamageState {
+        damage: StateDamage,
+    },
     /// The power fails.
     LosePower {
         luck: u64,
@@ -70,6 +74,8 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
         2 => (0_u32..40).prop_map(|after| Action::Die { after }),
         1 => Just(Action::Stop),
         1 => (0_u32..60, 0_u8..4).prop_map(|(after, kind)| Action::DieAndFail { after, kind }),
+        2 => (1_u8..4, 0..StateDamage::WAYS, 0_usize..2_000)
+            .prop_map(|(files, how, at)| Action::DamageState { damage: StateDamage { files, how, at } }),
         1 => any::<u64>().prop_map(|luck| Action::LosePower { luck }),
         1 => (0_u32..25, 0_u8..3, 1_u32..4).prop_map(|(after, kind, times)| Action::Fail { after, kind, times }),
     ];
@@ -96,6 +102,10 @@ impl World {
                 self.disk.plan(after, fault, RetryUntil::default());
                 self.restart();
                 return self.disk.heal();
+            }
+            Action::DamageState { damage } => {
+                self.state_damage = Some(damage);
+                return;
             }
             Action::Die { after: 0 } => Err(io::Error::other("dead")),
             Action::Die { after } => return self.plan(after, Fault::Dies),

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fs::File,
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex},
 };
 
@@ -55,6 +55,8 @@ pub struct World {
     /// Clicks that may have been lost with the power.
     pub excused: BTreeSet<EventId>,
     pub process: Option<Process>,
+    /// What happens to the files of the state when the process dies next.
+    pub state_damage: Option<StateDamage>,
     pub time: u64,
     pub epoch: u64,
 }
@@ -64,6 +66,41 @@ pub struct Process {
     pub metrics: Arc<SpoolMetrics>,
     pub parts: SpoolParts,
     pub outbox: Arc<Outbox>,
+}
+
+/// Damage to files of the state.
+#[derive(Clone, Copy, Debug)]
+pub struct StateDamage {
+    /// Bit 0: the current generation; bit 1: the one before.
+    pub files: u8,
+    pub how: u8,
+    pub at: usize,
+}
+
+impl StateDamage {
+    /// Number of ways to damage a file.
+    pub const WAYS: u8 = 5;
+
+    fn apply(self, disk: &ModelDisk) {
+        for (bit, name) in ["/spool/state", "/spool/state.previous"].into_iter().enumerate() {
+            let path = Path::new(name);
+            if self.files >> bit & 1 == 0 || !disk.files().iter().any(|(found, _)| found == path) {
+                continue;
+            }
+            match self.how {
+                0 => disk.remove(path).unwrap(),
+                how => disk.scribble(path, |bytes| {
+                    let at = self.at % bytes.len().max(1);
+                    match how {
+                        1 => bytes.truncate(at),
+                        2 => bytes.clear(),
+                        3 => bytes.fill(0),
+                        _ => bytes.iter_mut().skip(at).take(1).for_each(|byte| *byte ^= 1 << (self.at % 8)),
+                    }
+                }),
+            }
+        }
+    }
 }
 
 pub fn spool_metrics() -> Arc<SpoolMetrics> {
@@ -97,6 +134,7 @@ impl World {
             owed: Vec::new(),
             excused: BTreeSet::new(),
             process: None,
+            state_damage: None,
             time: 1_795_424_400_000_000,
             epoch: 0,
         };
@@ -235,6 +273,9 @@ impl World {
     pub fn die(&mut self) {
         self.process = None;
         self.disk.heal();
+        if let Some(damage) = self.state_damage.take() {
+            damage.apply(&self.disk);
+        }
         for ring in self.rings.values_mut() {
             ring.read = ring.released;
         }

@@ -105,6 +105,7 @@ impl Packer {
             last: String::new(),
             manifest: None,
             rollup: Some(version),
+            committed: None,
         };
         let path = self.setup.dir.join("build").join(record.build_name());
         let write = || {

@@ -153,5 +153,6 @@ fn record_of(manifest: &Manifest, text: &[u8]) -> Record {
         last: String::new(),
         manifest: Some(manifest.version),
         rollup: None,
+        committed: None,
     }
 }
