@@ -16,6 +16,9 @@
 //! its time and a part of its id, and it is the first of the visit when it is seen again. So each click belongs to the
 //! same visit as if no process had died.
 //!
+//! **A clock that jumps ahead** ends no visit and wipes no key: both go by the [trusted time](clock::trusted_micros),
+//! and a click that is ahead of it belongs to the visit of its trusted time.
+//!
 //! What is forgotten all the same: a visit is lost with its key, in an outage that outlasts rotation and idle time.
 //! While no process runs nothing is wiped; the next start does so before it answers a click.
 
@@ -26,7 +29,10 @@ mod table;
 
 use std::{
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use arc_swap::ArcSwap;
@@ -39,9 +45,12 @@ use table::{Memory, Moment, VisitTable};
 use crate::{
     click::{Facts, Visit},
     config::{self, Secret},
-    runtime::Words,
+    runtime::{Words, clock},
     visitor::agent::AgentDigest,
 };
+
+/// How far the time of a click may be ahead of the trusted time, in microseconds.
+const AHEAD: u64 = 60_000_000;
 
 /// The visits that this edge remembers.
 pub struct Sessions {
@@ -85,7 +94,7 @@ impl Sessions {
         self.visits.click(facts, agent, decided)
     }
 
-    /// Replaces and wipes keys whose time is up. Call it often, with the time of day.
+    /// Replaces and wipes keys whose time is up. Call it often, with the trusted time.
     pub fn tick(&self, now: u64) {
         self.visits.tick(now);
     }
@@ -118,15 +127,23 @@ struct Visits<M> {
     keys: ArcSwap<Keys>,
     keyring: Mutex<Keyring<M>>,
     idle: u64,
+    /// Trusted time of the last tick.
+    now: AtomicU64,
 }
 
 impl<M: Memory> Visits<M> {
     fn new(keyring: Keyring<M>, table: VisitTable<M>, idle: u64) -> Self {
-        Self { table, keys: ArcSwap::from_pointee(keyring.keys()), keyring: Mutex::new(keyring), idle }
+        Self {
+            table,
+            keys: ArcSwap::from_pointee(keyring.keys()),
+            keyring: Mutex::new(keyring),
+            idle,
+            now: AtomicU64::new(0),
+        }
     }
 
     fn click(&self, facts: &Facts<'_>, agent: &AgentDigest, decided: Option<Visit>) -> Visit {
-        let moment = Moment::of(facts.micros, &facts.id);
+        let moment = Moment::of(self.plausible(facts.micros), &facts.id);
         let mut keys = self.keys.load();
         if keys.are_due(moment.micros()) {
             drop(keys);
@@ -145,7 +162,18 @@ impl<M: Memory> Visits<M> {
         }
     }
 
+    /// The time of a click, or the trusted time if the clock was ahead of it: it ends no visit and no key.
+    fn plausible(&self, micros: u64) -> u64 {
+        if micros <= self.now.load(Ordering::Relaxed) + AHEAD {
+            return micros;
+        }
+        let trusted = clock::trusted_micros();
+        self.now.store(trusted, Ordering::Relaxed);
+        if micros > trusted + AHEAD { trusted } else { micros }
+    }
+
     fn tick(&self, now: u64) {
+        self.now.store(now, Ordering::Relaxed);
         let keys = self.keys.load();
         if keys.are_due(now) || keys.are_from_the_future(now, self.idle) {
             drop(keys);

@@ -5,13 +5,14 @@
 //!
 //! {dir}/lock                           locked by the process that owns the spool                (builder)
 //! {dir}/journal/{number}.journal       events, until all of their feeds have packed them        (journal)
-//! {dir}/state                          how far each feed is packed; objects of the last round   (state)
+//! {dir}/state, state.previous          how far each feed is packed; objects of the last round   (state)
 //! {dir}/build/                         objects of the round in progress                         (pack)
 //! {dir}/outbox/{feed}/{key}            finished objects, byte for byte as in the sink           (outbox)
 //! {dir}/delivered/{hour}/{feed}/…      delivered objects, for `spool.retain_secs`               (outbox)
 //! {dir}/records/{hour}.{part}.records  what manifests and rollups need to know of objects       (record)
 //! {dir}/replay/{feed}/{key}            objects that an operator sends again                     (replay)
 //! {dir}/quarantine/                    damaged parts of the journal, damaged objects            (recovery, outbox)
+//! {dir}/time                           up to when the clock is trusted                               (time)
 //! {dir}/stats.sqlite                   counts, and how far the journal is counted               (crate::stats)
 //! ```
 //! Two threads own it. The journal's thread writes the events of about 100 milliseconds at a time to the disk, and then
@@ -44,6 +45,7 @@ pub mod replay;
 mod running;
 pub mod state;
 pub mod stored;
+mod time;
 
 pub use builder::{RecoveredSpool, SpoolBuilder};
 pub use error::SpoolError;

@@ -109,6 +109,25 @@ fn clicks_within_the_idle_time_are_one_visit() {
 }
 
 #[test]
+fn a_clock_two_years_ahead_and_back_ends_no_visit_and_wipes_no_key() {
+    let now = clock::trusted_micros();
+    // The rotation is half a day away.
+    let schedule = Schedule { hour: ((now / (60 * MINUTE) + 12) % 24) as u8, ..SCHEDULE };
+    let visits = begin(&Mortal::new(50), 50, schedule, now);
+    let key = *visits.keys.load().current.bytes();
+    visits.tick(now);
+    assert_eq!(click(&visits, now, "w", "192.0.2.1", "a"), (now, true));
+    let ahead = now + 730 * DAY;
+    for second in 0..3 {
+        assert_eq!(click(&visits, ahead + second * 1_000_000, "w", "192.0.2.1", "a"), (now, false));
+    }
+    let (started, first) = click(&visits, ahead, "w", "192.0.2.2", "a");
+    assert!(first && started < now + IDLE, "a visit that begins meanwhile begins now");
+    assert_eq!(click(&visits, now + MINUTE, "w", "192.0.2.1", "a"), (now, false));
+    assert_eq!(*visits.keys.load().current.bytes(), key);
+}
+
+#[test]
 fn another_workspace_address_or_agent_is_another_visitor() {
     let visits = visits(100);
     assert!(click(&visits, NOON, "w", "192.0.2.1", "a").1);

@@ -41,6 +41,7 @@ use super::{
         Generations, State,
         rebuild::{self, Rebuilt},
     },
+    time,
 };
 use crate::{
     capture::RingPosition,
@@ -107,6 +108,7 @@ impl<'a> SpoolBuilder<'a> {
             disk.make_dir(&dir.join(part))?;
         }
         disk.sync_dir(&dir)?;
+        time::resume(&*disk, &dir);
         let mut records = Records::open(&*disk, &dir)?;
         let restored = restore_state(&*disk, &dir, &records, &metrics)?;
         let state = restored.state.clone();
@@ -138,7 +140,9 @@ impl<'a> SpoolBuilder<'a> {
         }
         report_doubts(&restored, &recovered, &feeds);
         repair(&*disk, &dir, &recovered)?;
-        metrics.journal_damaged.inc_by(recovered.damages.iter().map(|damage| damage.end - damage.start).sum());
+        let damaged: u64 = recovered.damages.iter().map(|damage| damage.end - damage.start).sum();
+        metrics.journal_damaged.inc_by(damaged + recovered.losses.iter().map(|loss| loss.bytes).sum::<u64>());
+        metrics.journal_lost.inc_by(recovered.losses.iter().map(|loss| loss.events).sum());
         let schedule = Schedule::load(&*disk, &records, |record| {
             // Objects that were made under another name of this edge are not continued.
             let number = numbers.get(&record.feed).copied()?;
@@ -243,6 +247,7 @@ impl RecoveredSpool {
             disk: Arc::clone(&self.disk),
             feeds: self.feeds.iter().take(configured).map(|feed| feed.name.clone()).collect(),
             first: self.recovered.next,
+            before: self.recovered.last,
             max_bytes: self.config.journal_max_bytes,
             sync_interval: Duration::from_millis(self.config.sync_interval_millis),
             size: Arc::clone(&size),

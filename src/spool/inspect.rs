@@ -44,6 +44,8 @@ pub struct JournalOverview {
     pub segments: u64,
     pub bytes: u64,
     pub damages: Vec<Damage>,
+    /// Events that segments are known to have held, and do not hold any more. Some may be packed already.
+    pub lost_events: u64,
 }
 
 /// What a spool holds of one feed.
@@ -117,6 +119,7 @@ fn try_overview(disk: &dyn Disk, dir: &Path, state: &State) -> io::Result<Overvi
         segments: recovered.segments.len() as u64,
         bytes: recovered.segments.iter().map(|(_, bytes)| bytes).sum(),
         damages: recovered.damages,
+        lost_events: recovered.losses.iter().map(|loss| loss.events).sum(),
     };
     let records = Records::open(disk, dir)?;
     let mut known: BTreeMap<Hour, BTreeMap<String, u64>> = BTreeMap::new();

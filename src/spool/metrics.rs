@@ -22,6 +22,8 @@ pub struct SpoolMetrics {
     pub journaled: IntCounter,
     /// Bytes of the journal that were damaged at the start.
     pub journal_damaged: IntCounter,
+    /// Events that segments of the journal held, and do not hold any more.
+    pub journal_lost: IntCounter,
     /// Damaged files of the state that were found at the start.
     pub state_damaged: IntCounter,
     /// 1 while the spool waits because its disk is full.
@@ -68,6 +70,10 @@ impl SpoolMetrics {
             journal_damaged: registry.counter(
                 "journal_damaged_bytes_total",
                 "Damaged bytes that were found in the journal at the start, a torn end included.",
+            ),
+            journal_lost: registry.counter(
+                "journal_damaged_events_total",
+                "Events missing from damaged or emptied segments of the journal at the start; some may be packed already.",
             ),
             state_damaged: registry.counter(
                 "spool_state_damaged_total",

@@ -146,7 +146,7 @@ impl Outbox {
         match place.filter(|_| object.kind == ObjectKind::Events) {
             None => self.disk.remove(&object.path)?,
             Some((feed, key)) => {
-                let hour = Hour::of_micros(clock::unix_micros());
+                let hour = Hour::of_micros(clock::trusted_micros());
                 let kept = self.dir.join("delivered").join(hour.to_string()).join(feed).join(key);
                 if self.move_to(&object.path, &kept).is_ok() {
                     let mut delivered = self.delivered.lock().unwrap_or_else(PoisonError::into_inner);
@@ -164,7 +164,7 @@ impl Outbox {
 
     /// Removes delivered objects that are old, or for which there is no space.
     pub fn purge_delivered(&self) {
-        let now = clock::unix_secs();
+        let now = clock::trusted_micros() / 1_000_000;
         loop {
             let delivered = self.delivered.lock().unwrap_or_else(PoisonError::into_inner);
             let kept: u64 = delivered.values().sum();

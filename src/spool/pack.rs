@@ -43,6 +43,7 @@ use super::{
     outbox::Outbox,
     record::Records,
     state::{Position, State},
+    time,
 };
 use crate::{
     object::Object,
@@ -60,6 +61,9 @@ const MAX_RUNS: usize = 2_000_000;
 
 /// Interval of removing delivered objects that are no longer kept.
 const PURGE_EVERY: Duration = Duration::from_secs(30);
+
+/// Interval of noting the trusted time.
+const NOTE_EVERY: Duration = Duration::from_secs(600);
 
 /// What the packer needs.
 pub struct Setup {
@@ -101,6 +105,7 @@ pub struct Packer {
     unreadable: u32,
     quota_warned: bool,
     purged: Instant,
+    noted: Instant,
 }
 
 /// What waits in the journal for one feed.
@@ -128,6 +133,7 @@ impl Packer {
             unreadable: 0,
             quota_warned: false,
             purged: Instant::now(),
+            noted: Instant::now(),
         };
         for (feed, run) in recovered.runs {
             packer.setup.feeds[usize::from(feed)].metrics.recovered.inc_by(run.events);
@@ -227,6 +233,10 @@ impl Packer {
             self.purged = now;
             self.setup.outbox.purge_delivered();
             self.forget_old_hours();
+        }
+        if now.duration_since(self.noted) >= NOTE_EVERY {
+            self.noted = now;
+            time::note(&*self.setup.disk, &self.setup.dir);
         }
         Ok(())
     }

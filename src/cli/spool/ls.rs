@@ -55,6 +55,9 @@ fn table(survey: &Overview) -> String {
     if damaged > 0 {
         _ = write!(text, ", {} (see `clickedge spool inspect`)", count(damaged, "damaged place"));
     }
+    if journal.lost_events > 0 {
+        _ = write!(text, ", {} lost to damage", count(journal.lost_events, "event"));
+    }
     text.push('\n');
     let unreadable: u64 = survey.feeds.values().map(|feed| feed.unreadable_objects).sum();
     if unreadable > 0 {

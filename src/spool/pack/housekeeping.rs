@@ -6,7 +6,10 @@ use super::Packer;
 use crate::{
     object::{Object, ObjectKind},
     runtime::{Hour, clock},
-    spool::{journal::segment_path, outbox::hour_of},
+    spool::{
+        journal::{note::note_path, segment_path},
+        outbox::hour_of,
+    },
 };
 
 impl Packer {
@@ -17,6 +20,10 @@ impl Packer {
 
     /// Removes the segments before `open` that are no longer needed, oldest first.
     pub(in crate::spool) fn free(&mut self, open: u64) {
+        if open == u64::MAX {
+            // First: a note on a segment that is missing means that it was lost.
+            let _ = self.setup.disk.remove(&note_path(&self.setup.dir.join("journal")));
+        }
         let needed = self.feeds.iter().filter_map(|pending| pending.runs.first()).map(|run| run.segment).min();
         let mut needed = needed.unwrap_or(u64::MAX).min(open);
         if let Some(aggregator) = &mut self.setup.aggregator {
@@ -71,7 +78,7 @@ impl Packer {
 
     /// Forgets the records of hours that are over, listed and delivered.
     pub(in crate::spool) fn forget_old_hours(&mut self) {
-        let old = self.setup.schedule.old(&self.setup.feeds, Hour::of_micros(clock::unix_micros()));
+        let old = self.setup.schedule.old(&self.setup.feeds, Hour::of_micros(clock::trusted_micros()));
         if old.is_empty() {
             return;
         }

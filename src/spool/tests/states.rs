@@ -219,6 +219,7 @@ fn new_events_are_not_taken_for_packed_ones_when_the_journal_is_emptied() {
     for file in world.disk.files_below(Path::new("/spool/journal")).unwrap() {
         world.disk.remove(&file.path).unwrap();
     }
+    world.scribbled = true;
     world.state_damage = Some(StateDamage { files: 3, how: 0, at: 0 });
     world.die();
     world.start().unwrap();

@@ -150,6 +150,7 @@ impl World {
         let config = config::Spool { dir, journal_max_bytes, retain_secs: 0, ..config::Spool::default() };
         let builder = SpoolBuilder::new(&config, "test", specs(&metrics), Arc::clone(&metrics));
         let recovered = builder.counts(Some(Box::new(self.counts.clone()))).recover(disk, lock)?;
+        assert!(self.scribbled || metrics.journal_lost.get() == 0, "no segment was changed");
         for (number, ring) in &mut self.rings {
             let known = recovered.ring_positions().get(number).copied().unwrap_or_default();
             ring.released = known.max(ring.released);
