@@ -41,7 +41,7 @@ use super::{
         Generations, State,
         rebuild::{self, Rebuilt},
     },
-    time,
+    time, unclaimed,
 };
 use crate::{
     capture::RingPosition,
@@ -104,7 +104,7 @@ impl<'a> SpoolBuilder<'a> {
     pub(super) fn recover(self, disk: Arc<dyn Disk>, lock: File) -> io::Result<RecoveredSpool> {
         let Self { config, pop, mut feeds, counts, metrics } = self;
         let dir = config.dir.clone();
-        for part in ["journal", "build", "outbox", "records", "replay"] {
+        for part in ["journal", "build", "outbox", "records", "replay", "drop"] {
             disk.make_dir(&dir.join(part))?;
         }
         disk.sync_dir(&dir)?;
@@ -150,6 +150,7 @@ impl<'a> SpoolBuilder<'a> {
             record.belongs_to(&feed.name, &feed.pop).then_some(number)
         })?;
         restore_summaries(&*disk, &outbox, &records)?;
+        unclaimed::report(&outbox, &feeds, &metrics)?;
         let segments = recovered.segments.len();
         if segments > 0 {
             let events = recovered.runs.iter().map(|(_, run)| run.events).sum::<u64>();

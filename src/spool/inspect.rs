@@ -18,7 +18,7 @@ use super::{
     journal::reader::{Damage, read_journal},
     outbox::hour_of,
     record::Records,
-    state::State,
+    state::{Generations, State},
 };
 use crate::{
     object::{ObjectKind, reader::summarize},
@@ -36,6 +36,8 @@ pub struct Overview {
     pub feeds: BTreeMap<String, FeedOverview>,
     /// Damaged files that were moved aside.
     pub quarantined_files: u64,
+    /// Damaged files of the state, which the next start moves aside and rebuilds.
+    pub damaged_states: u64,
 }
 
 /// The journal, of all feeds.
@@ -65,6 +67,8 @@ pub struct FeedOverview {
     /// Delivered objects that are kept for replays.
     pub kept_objects: u64,
     pub kept_bytes: u64,
+    /// Objects wait, and the configuration does not have the feed.
+    pub unclaimed: bool,
 }
 
 impl FeedOverview {
@@ -76,7 +80,7 @@ impl FeedOverview {
 /// Reads what a spool holds.
 ///
 /// # Errors
-/// Those of the file system, or when the state is damaged.
+/// Those of the file system.
 pub fn overview(disk: &dyn Disk, dir: &Path) -> io::Result<Overview> {
     between_rounds(disk, dir, |state| try_overview(disk, dir, state))
 }
@@ -157,6 +161,7 @@ fn try_overview(disk: &dyn Disk, dir: &Path, state: &State) -> io::Result<Overvi
         }
     }
     overview.quarantined_files = disk.files_below(&dir.join("quarantine"))?.len() as u64;
+    overview.damaged_states = Generations::read(disk, dir).damaged.len() as u64;
     Ok(overview)
 }
 

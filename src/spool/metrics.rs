@@ -33,6 +33,7 @@ pub struct SpoolMetrics {
     journal_bytes: IntGauge,
     outbox_bytes: IntGauge,
     stalled: IntGauge,
+    unclaimed: IntGaugeVec,
     feeds: FeedSeries,
     by_name: Mutex<BTreeMap<String, Arc<BacklogMetrics>>>,
 }
@@ -84,6 +85,11 @@ impl SpoolMetrics {
             journal_bytes: registry.gauge("journal_bytes", "Bytes of the journal."),
             outbox_bytes: registry.gauge("spool_bytes", "Bytes of finished objects in the outbox."),
             stalled: registry.gauge("spool_stalled", "Spool threads that retry a failed write; 0 is healthy."),
+            unclaimed: registry.gauges(
+                "outbox_unclaimed_objects",
+                "Objects that wait for a feed that is not configured; configure it again, or drop them.",
+                "feed",
+            ),
             feeds: FeedSeries {
                 recovered: counters(
                     "events_recovered_total",
@@ -110,6 +116,11 @@ impl SpoolMetrics {
     pub fn feed(&self, name: &str) -> Arc<BacklogMetrics> {
         let mut by_name = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
         by_name.entry(name.to_owned()).or_insert_with(|| Arc::new(self.feeds.of(name))).clone()
+    }
+
+    /// The number of objects that wait for a feed that is not configured.
+    pub fn unclaimed(&self, feed: &str) -> IntGauge {
+        self.unclaimed.with_label_values(&[feed])
     }
 
     /// All feeds, those that only the journal names included.

@@ -251,7 +251,8 @@ pub fn hour_of(key: &str) -> Option<Hour> {
     events.or_else(manifest).or_else(|| RollupKey::parse(key).map(|key| key.hour))
 }
 
-fn feed_and_key(outbox: &Path, path: &Path) -> Option<(String, String)> {
+/// Splits the path of an object below the folder of the outbox.
+pub(super) fn feed_and_key(outbox: &Path, path: &Path) -> Option<(String, String)> {
     let below = path.strip_prefix(outbox).ok()?.to_str()?;
     below.split_once('/').map(|(feed, key)| (feed.to_owned(), key.to_owned()))
 }

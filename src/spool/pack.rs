@@ -43,7 +43,7 @@ use super::{
     outbox::Outbox,
     record::Records,
     state::{Position, State},
-    time,
+    time, unclaimed,
 };
 use crate::{
     object::Object,
@@ -217,6 +217,8 @@ impl Packer {
             self.setup.outbox.make_room();
         }
         self.take_replays();
+        let Setup { disk, dir, outbox, feeds, metrics, .. } = &self.setup;
+        unclaimed::drop_asked(&**disk, dir, outbox, feeds, metrics);
         let now = clock::monotonic();
         let due = self.due(now);
         if !due.is_empty()

@@ -116,6 +116,9 @@ impl Packer {
         retry.retry("move an object", &**metrics, || outbox.take_in(&from, &spec.name, &object))?;
         fail_point("renamed");
         spec.metrics.spooled.inc_by(record.events);
+        if !spec.configured {
+            metrics.unclaimed(&spec.name).inc();
+        }
         (self.setup.finished)(usize::from(feed), object);
         Ok(())
     }
