@@ -16,8 +16,8 @@
 //! its time and a part of its id, and it is the first of the visit when it is seen again. So each click belongs to the
 //! same visit as if no process had died.
 //!
-//! **A clock that jumps ahead** ends no visit and wipes no key: both go by the [trusted time](clock::trusted_micros),
-//! and a click that is ahead of it belongs to the visit of its trusted time.
+//! **A clock that jumps ahead** ends no visit and wipes no key: both go by a [trusted time](clock::trusted), which is
+//! in the file, too, and a click that is ahead of it belongs to the visit of the trusted time.
 //!
 //! What is forgotten all the same: a visit is lost with its key, in an outage that outlasts rotation and idle time.
 //! While no process runs nothing is wiped; the next start does so before it answers a click.
@@ -45,7 +45,10 @@ use table::{Memory, Moment, VisitTable};
 use crate::{
     click::{Facts, Visit},
     config::{self, Secret},
-    runtime::{Words, clock},
+    runtime::{
+        Words,
+        clock::{self, trusted::TrustedTime},
+    },
     visitor::agent::AgentDigest,
 };
 
@@ -56,11 +59,15 @@ const AHEAD: u64 = 60_000_000;
 pub struct Sessions {
     visits: Visits<Arc<Words>>,
     restored: u64,
+    memory: Arc<Words>,
+    time: Mutex<TrustedTime>,
+    /// Trusted time of the last tick.
+    now: AtomicU64,
 }
 
 impl Sessions {
-    /// Takes over the sessions that an earlier process has left in a folder, or starts without any. Call it while the
-    /// folder is locked. Keys are derived from `secret`, or are random without one.
+    /// Takes over the sessions that an earlier process has left in a folder, or starts without any, at this time of day.
+    /// Call it while the folder is locked. Keys are derived from `secret`, or are random without one.
     ///
     /// # Errors
     /// When the folder is not in memory or has no room.
@@ -79,29 +86,32 @@ impl Sessions {
             now,
         };
         let (keyring, table) = opening.open()?;
+        let memory = Arc::clone(keyring.memory());
+        let mut time = file::trusted_time(&memory, now);
+        let now = time.read(now, clock::up_micros());
         let visits = Visits::new(keyring, table, idle);
         visits.tick(now);
         let restored = visits.table.clicked_since(now.saturating_sub(idle));
         if restored > 0 {
             tracing::info!(visits = restored, "visits of an earlier process restored");
         }
-        Ok(Self { visits, restored })
+        Ok(Self { visits, restored, memory, time: Mutex::new(time), now: AtomicU64::new(now) })
     }
 
     /// The visit that a click with this agent belongs to. `decided` is the visit that was noted when the click was seen
     /// before.
     pub fn click(&self, facts: &Facts<'_>, agent: &AgentDigest, decided: Option<Visit>) -> Visit {
-        self.visits.click(facts, agent, decided)
+        self.visits.click(facts, self.plausible(facts.micros), agent, decided)
     }
 
-    /// Replaces and wipes keys whose time is up. Call it often, with the trusted time.
-    pub fn tick(&self, now: u64) {
-        self.visits.tick(now);
+    /// Replaces and wipes keys whose time is up. Call it often, with the time of day.
+    pub fn tick(&self, wall: u64) {
+        self.visits.tick(self.trusted(wall));
     }
 
     /// Derives keys from another secret from now on.
-    pub fn set_secret(&self, secret: Arc<Secret>, now: u64) {
-        self.visits.set_secret(secret, now);
+    pub fn set_secret(&self, secret: Arc<Secret>, wall: u64) {
+        self.visits.set_secret(secret, self.trusted(wall));
     }
 
     /// Visitors that are remembered, among them those whose visit has ended and whose slot is still free.
@@ -118,6 +128,24 @@ impl Sessions {
     pub fn evictions(&self) -> u64 {
         self.visits.table.evicted()
     }
+
+    /// The trusted part of the time of day.
+    fn trusted(&self, wall: u64) -> u64 {
+        let mut time = self.time.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = time.read(wall, clock::up_micros());
+        file::note_time(&self.memory, time.note());
+        self.now.store(now, Ordering::Relaxed);
+        now
+    }
+
+    /// The time of a click, or the trusted time if the clock was ahead of it: such a click ends no visit and no key.
+    fn plausible(&self, micros: u64) -> u64 {
+        if micros <= self.now.load(Ordering::Relaxed) + AHEAD {
+            return micros;
+        }
+        let trusted = self.trusted(clock::unix_micros());
+        if micros > trusted + AHEAD { trusted } else { micros }
+    }
 }
 
 /// Table and keys, in any memory.
@@ -127,23 +155,16 @@ struct Visits<M> {
     keys: ArcSwap<Keys>,
     keyring: Mutex<Keyring<M>>,
     idle: u64,
-    /// Trusted time of the last tick.
-    now: AtomicU64,
 }
 
 impl<M: Memory> Visits<M> {
     fn new(keyring: Keyring<M>, table: VisitTable<M>, idle: u64) -> Self {
-        Self {
-            table,
-            keys: ArcSwap::from_pointee(keyring.keys()),
-            keyring: Mutex::new(keyring),
-            idle,
-            now: AtomicU64::new(0),
-        }
+        Self { table, keys: ArcSwap::from_pointee(keyring.keys()), keyring: Mutex::new(keyring), idle }
     }
 
-    fn click(&self, facts: &Facts<'_>, agent: &AgentDigest, decided: Option<Visit>) -> Visit {
-        let moment = Moment::of(self.plausible(facts.micros), &facts.id);
+    /// `micros` is the time of the click, as far as it is plausible.
+    fn click(&self, facts: &Facts<'_>, micros: u64, agent: &AgentDigest, decided: Option<Visit>) -> Visit {
+        let moment = Moment::of(micros, &facts.id);
         let mut keys = self.keys.load();
         if keys.are_due(moment.micros()) {
             drop(keys);
@@ -162,18 +183,7 @@ impl<M: Memory> Visits<M> {
         }
     }
 
-    /// The time of a click, or the trusted time if the clock was ahead of it: it ends no visit and no key.
-    fn plausible(&self, micros: u64) -> u64 {
-        if micros <= self.now.load(Ordering::Relaxed) + AHEAD {
-            return micros;
-        }
-        let trusted = clock::trusted_micros();
-        self.now.store(trusted, Ordering::Relaxed);
-        if micros > trusted + AHEAD { trusted } else { micros }
-    }
-
     fn tick(&self, now: u64) {
-        self.now.store(now, Ordering::Relaxed);
         let keys = self.keys.load();
         if keys.are_due(now) || keys.are_from_the_future(now, self.idle) {
             drop(keys);

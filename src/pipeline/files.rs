@@ -330,7 +330,7 @@ impl SecretSlot {
     fn publish(&self, secret: Secret) {
         let secret = Arc::new(secret);
         match self.sessions.get() {
-            Some(sessions) => sessions.set_secret(secret, clock::trusted_micros()),
+            Some(sessions) => sessions.set_secret(secret, clock::unix_micros()),
             None => *self.first.lock().unwrap_or_else(PoisonError::into_inner) = Some(secret),
         }
     }

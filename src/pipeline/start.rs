@@ -54,7 +54,7 @@ impl Pipeline {
             Capture::open(&config.capture, config.listener_threads(), config.workers(), recovered.ring_positions())?;
         metrics.capture.recovered.inc_by(capture.recovered());
         // After the rings: their folder is locked now.
-        let (dir, now) = (&config.capture.dir, clock::trusted_micros());
+        let (dir, now) = (&config.capture.dir, clock::unix_micros());
         let sessions = Arc::new(Sessions::open(dir, &config.enrich, files.secret.first(), now)?);
         files.secret.connect(&sessions);
         let feeds = config.feeds.iter().map(|feed| metrics.feed(&feed.name)).collect();

@@ -62,7 +62,7 @@ fn with_trusted<T>(read: impl FnOnce(&mut TrustedTime, u64, u64) -> T) -> T {
 }
 
 /// Microseconds since the machine was started, time asleep included. No setting of the clock changes it.
-fn up_micros() -> u64 {
+pub fn up_micros() -> u64 {
     clock_gettime(ClockId::CLOCK_BOOTTIME)
         .map_or(0, |up| up.tv_sec() as u64 * 1_000_000 + up.tv_nsec() as u64 / 1_000)
 }

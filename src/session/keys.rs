@@ -189,6 +189,10 @@ impl<M: Memory> Keyring<M> {
         Some(ring)
     }
 
+    pub fn memory(&self) -> &M {
+        &self.memory
+    }
+
     pub fn keys(&self) -> Keys {
         self.keys.clone()
     }

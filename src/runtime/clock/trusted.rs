@@ -8,7 +8,7 @@
 //!   comes back with it at once: deleting later is never wrong;
 //! - a clock that goes back is trusted at once, and again when it returns.
 //!
-//! The limit and the uptime are noted in the spool, so that a restart during the jump trusts the clock no more than the
+//! The limit and the uptime are noted in the spool, and for sessions in their file, so that a restart during the jump trusts the clock no more than the
 //! process before. The uptime counts time without a process, too. After a restart of the machine it begins at zero: of
 //! the time that the machine was off, the uptime since is the part that is known to have passed, and the limit follows
 //! the rest at its rate.
@@ -32,9 +32,9 @@ pub struct TrustedTime(Note);
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Note {
     /// The latest time that is trusted, since the Unix epoch.
-    limit: u64,
+    pub limit: u64,
     /// Since the machine was started.
-    up: u64,
+    pub up: u64,
 }
 
 impl Note {
