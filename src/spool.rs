@@ -12,7 +12,7 @@
 //! {dir}/delivered/{hour}/{feed}/…      delivered objects, for `spool.retain_secs`               (outbox)
 //! {dir}/records/{hour}.{part}.records  what manifests and rollups need to know of objects       (record)
 //! {dir}/replay/{feed}/{key}            objects that an operator sends again                     (replay)
-//! {dir}/quarantine/                    damaged parts of the journal, damaged objects            (recovery, outbox)
+//! {dir}/quarantine/                    damaged parts of the journal, states and objects         (recovery, outbox)
 //! {dir}/drop/{feed}                    asks to drop the objects of a feed without configuration (unclaimed)
 //! {dir}/time                           up to when the clock is trusted                          (time)
 //! {dir}/stats.sqlite                   counts, and how far the journal is counted               (crate::stats)

@@ -17,7 +17,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{disk::Disk, state::Position};
+use super::disk::Disk;
 use crate::{
     object::{ManifestKey, ObjectKey, ObjectKind, RollupKey, Summary},
     runtime::Hour,
@@ -28,6 +28,9 @@ pub const LATE: Duration = Duration::from_secs(60);
 
 /// Hours for which records are kept. A manifest of objects that come later lists those alone.
 pub const KEPT_HOURS: u64 = 48;
+
+/// A position in the journal: the number of a segment, and an offset in it.
+pub type Position = (u64, u64);
 
 /// An object, a manifest or a rollup that was made.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]

@@ -24,13 +24,11 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+pub use super::record::Position;
 use super::{disk::Disk, record::Record};
 
 const CURRENT: &str = "state";
 const PREVIOUS: &str = "state.previous";
-
-/// A position in the journal: the number of a segment, and an offset in it.
-pub type Position = (u64, u64);
 
 /// See the module.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]

@@ -28,7 +28,7 @@ fn tidy_up_after(pid: u32) {
 }
 
 /// Makes a clock that a file sets, and the environment of processes that read it. `None` without the library.
-fn bent_clock(dir: &Path) -> Option<(impl Fn(&str), [(&'static str, String); 5])> {
+fn bent_clock(dir: &Path) -> Option<(impl Fn(&str) + use<>, [(&'static str, String); 5])> {
     let Some(library) = LIBRARIES.iter().find(|path| Path::new(path).exists()) else {
         eprintln!("skipped: libfaketime is not installed (apt-get install faketime)");
         return None;
