@@ -66,8 +66,8 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    /// Takes over the sessions that an earlier process has left in a folder, or starts without any, at this time of day.
-    /// Call it while the folder is locked. Keys are derived from `secret`, or are random without one.
+    /// Takes over the sessions that an earlier process has left in a folder, or starts without any. `now` is the time
+    /// of day. Call it while the folder is locked. Keys are derived from `secret`, or are random without one.
     ///
     /// # Errors
     /// When the folder is not in memory or has no room.

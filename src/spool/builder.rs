@@ -110,7 +110,7 @@ impl<'a> SpoolBuilder<'a> {
         disk.sync_dir(&dir)?;
         time::resume(&*disk, &dir);
         let mut records = Records::open(&*disk, &dir)?;
-        let restored = restore_state(&*disk, &dir, &records, &metrics)?;
+        let restored = restore_state(&*disk, &dir, &records, &feeds, &metrics)?;
         let state = restored.state.clone();
         let outbox = Arc::new(Outbox::open(Arc::clone(&disk), &dir, config.max_bytes, config.retain_secs)?);
         finish_last_round(&*disk, &dir, &outbox, &state, &mut records)?;
@@ -295,7 +295,13 @@ pub(super) struct SpoolParts {
 }
 
 /// Reads the state of the last process, or rebuilds it. It fails only with the disk: a damaged state is moved aside.
-fn restore_state(disk: &dyn Disk, dir: &Path, records: &Records, metrics: &SpoolMetrics) -> io::Result<Rebuilt> {
+fn restore_state(
+    disk: &dyn Disk,
+    dir: &Path,
+    records: &Records,
+    feeds: &[FeedSpec],
+    metrics: &SpoolMetrics,
+) -> io::Result<Rebuilt> {
     let found = Generations::read(disk, dir);
     let is_new = found.newest.is_none() && found.damaged.is_empty() && is_unused(disk, dir)?;
     for (path, reason) in found.damaged {
@@ -307,7 +313,13 @@ fn restore_state(disk: &dyn Disk, dir: &Path, records: &Records, metrics: &Spool
         }
     }
     let known = found.newest.as_ref().map(|state| state.round);
-    let restored = rebuild::rebuild(disk, dir, records, found.newest)?;
+    let mut restored = rebuild::rebuild(disk, dir, records, found.newest)?;
+    if restored.has_unknown_numbers() && !is_new {
+        for spec in feeds {
+            let feed = restored.state.feeds.entry(spec.name.clone()).or_default();
+            feed.seq = feed.seq.max(clock::unix_secs());
+        }
+    }
     restored.roll_back(disk, records)?;
     if restored.is_changed && !is_new {
         let round = restored.state.round;

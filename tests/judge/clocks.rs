@@ -98,7 +98,8 @@ fn a_clock_two_years_ahead_for_some_seconds_makes_nothing_old() {
     };
     let counts = |edge: &Edge, query: &str| -> Option<Value> {
         let answer = edge.admin(&format!("/v1/stats/workspaces/w-1?step=hour&{query}"));
-        assert!(answer.status == 200 || answer.status == 503, "{answer:?}");
+        // Nothing is counted yet, or a query took too long on a busy machine.
+        assert!([200, 404, 503].contains(&answer.status), "{answer:?}");
         serde_json::from_str(&answer.body).ok()
     };
     let counted = |edge: &Edge, query: &str, clicks: u64| {

@@ -53,7 +53,8 @@ impl Damage {
 
     /// All of these are lost, and the log says how many.
     fn counted(lost: HashSet<String>) -> Self {
-        let report = Report::Logged(format!("\"events\":{},\"message\":\"journal segment holds less", lost.len()));
+        let report = format!("\"events\":{},\"target\":\"clickedge::spool::recovery\"", lost.len());
+        let report = Report::Logged(report);
         Self::of(lost, report)
     }
 

@@ -8,10 +8,10 @@
 //!   comes back with it at once: deleting later is never wrong;
 //! - a clock that goes back is trusted at once, and again when it returns.
 //!
-//! The limit and the uptime are noted in the spool, and for sessions in their file, so that a restart during the jump trusts the clock no more than the
-//! process before. The uptime counts time without a process, too. After a restart of the machine it begins at zero: of
-//! the time that the machine was off, the uptime since is the part that is known to have passed, and the limit follows
-//! the rest at its rate.
+//! The limit and the uptime are noted in the spool, and for sessions in their file, so that a restart during the jump
+//! trusts the clock no more than the process before. The uptime counts time without a process, too. After a restart of
+//! the machine it begins at zero: of the time that the machine was off, the uptime since is the part that is known to
+//! have passed, and the limit follows the rest at its rate.
 
 use serde::{Deserialize, Serialize};
 

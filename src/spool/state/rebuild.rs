@@ -11,9 +11,11 @@
 //! A round whose records are not all there, and of which nothing has left `build/`, was committed at the moment of a
 //! crash. Without its state it is rolled back: its events are still in the journal, and are packed again.
 //!
-//! Without any state and without records, events of the journal may have been delivered before. The edge starts all the
-//! same, because lost events cannot be repaired and doubled ones can: consumers deduplicate by id. How many events of
-//! which feeds are affected is logged and counted ([`Rebuilt::is_doubtful`]).
+//! Without any state and without records, numbers of objects are unknown, too. They continue from the time of day, as
+//! large as none before: the first object would otherwise have the key of one that was delivered, and other events.
+//! Events of the journal may have been delivered before. The edge starts all the same, because lost events cannot be
+//! repaired and doubled ones can: consumers deduplicate by id. How many events of which feeds are affected is logged
+//! and counted ([`Rebuilt::is_doubtful`]).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -51,6 +53,11 @@ impl Rebuilt {
             Some(feeds) => feeds.contains(feed),
             None => self.state.feeds.get(feed).is_none_or(|state| state.packed == Position::default()),
         }
+    }
+
+    /// Whether nothing says which numbers objects have had.
+    pub fn has_unknown_numbers(&self) -> bool {
+        self.doubtful.is_none()
     }
 
     /// Removes what was rolled back from the records.
