@@ -7,9 +7,11 @@
 //!
 //! An object's key and bytes never change, and sinks never overwrite: an upload that is repeated, because an answer was
 //! lost or the process died, never makes a second object. A manifest is delivered after every object of its feed before
-//! it, so that it never lists an object that is not there.
+//! it, so that it never lists an object that is not there. The trouble of a manifest or rollup delays no events
+//! ([`companions`]).
 
 pub mod backoff;
+pub mod companions;
 pub mod dir;
 pub mod error;
 pub mod feed;

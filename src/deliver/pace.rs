@@ -51,6 +51,11 @@ impl Pace {
         self.suspended
     }
 
+    /// Whether the last upload that counts has failed.
+    pub fn is_failing(&self) -> bool {
+        self.backoff.failures() > 0
+    }
+
     /// End of the wait after a failure.
     pub fn resume(&self) -> Option<Instant> {
         self.resume
