@@ -10,6 +10,7 @@
 //! it, so that it never lists an object that is not there. The trouble of a manifest or rollup delays no events
 //! ([`companions`]).
 
+pub mod answer;
 pub mod backoff;
 pub mod companions;
 pub mod dir;

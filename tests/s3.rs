@@ -1,5 +1,6 @@
 //! Delivery into a bucket: what an upload looks like, and with whose keys it is signed.
 
+mod answers;
 mod trouble;
 
 use std::fs;

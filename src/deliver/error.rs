@@ -9,7 +9,7 @@ use std::{
     io,
 };
 
-use super::metrics::UploadResult;
+use super::{answer::Answer, metrics::UploadResult};
 use crate::runtime::{Class, Classified};
 
 /// Why an object was not stored, by what has to happen next.
@@ -42,6 +42,8 @@ pub struct Details {
     pub request_id: Option<String>,
     /// Region of the bucket, when the store names it because the configured one is another.
     pub region: Option<String>,
+    /// What answered, when that is no store.
+    pub answer: Option<Answer>,
     /// The error of the SDK or the operating system.
     pub source: Option<Box<dyn Error + Send + Sync>>,
 }
@@ -108,7 +110,7 @@ impl SinkError {
         details
     }
 
-    fn details_mut(&mut self) -> &mut Details {
+    pub(super) fn details_mut(&mut self) -> &mut Details {
         let (Self::Retry(details)
         | Self::SlowDown(details)
         | Self::Rejected(details)

@@ -41,12 +41,16 @@ pub struct FeedTask {
 macro_rules! log_failure {
     ($task:expr, $object:expr, $error:expr, $failures:expr, $level:ident, $($message:tt)+) => {{
         let details = $error.details();
+        let answer = details.answer.as_ref();
         tracing::$level!(
             feed = $task.name,
             key = $object.key,
             status = details.status,
             code = details.code,
             request_id = details.request_id,
+            content_type = answer.and_then(|answer| answer.content_type.as_deref()),
+            server = answer.and_then(|answer| answer.server.as_deref()),
+            body = answer.map(|answer| answer.body.as_str()),
             failures = $failures,
             remedy = %$error.remedy(),
             error = $error.chain(),

@@ -6,7 +6,7 @@ use aws_sdk_s3::primitives::ByteStream;
 use flate2::Crc;
 use sha2::{Digest, Sha256};
 
-use super::{S3Sink, Sign, classify::classify};
+use super::{S3Sink, judge::Judge};
 use crate::{
     config::feeds::ChecksumCalculation,
     deliver::{error::SinkError, probe::error::ProbeError, sink::TEST},
@@ -21,9 +21,12 @@ impl S3Sink {
     /// permission for the `HEAD`: if the object is accepted, a 403 to the `HEAD` is only noted.
     pub async fn probe(&self, dry_put: bool) -> Result<String, ProbeError> {
         let bucket = &self.config.bucket;
-        let head = self.client.load_full().head_bucket().bucket(bucket).send().await;
-        let listable = match head.map_err(|error| classify(error).with_context("HEAD of the bucket")) {
-            Ok(_) => true,
+        let judge = Judge::of_bucket();
+        let head = self.client.load_full().head_bucket().bucket(bucket);
+        let head = head.customize().interceptor(judge.clone()).send().await;
+        let head = head.map_err(|error| self.classify(error)).and_then(|_| judge.verdict());
+        let listable = match head.map_err(|error| error.with_context("HEAD of the bucket")) {
+            Ok(()) => true,
             Err(error) if dry_put && error.details().status == Some(403) => false,
             Err(error) => {
                 let lacks = (error.details().status == Some(403)).then(|| {
@@ -66,10 +69,8 @@ impl S3Sink {
             aws_smithy_types::base64::encode(crc.sum().to_be_bytes())
         });
         let put = self.put_object(&object, &summary).set_checksum_crc32(crc32).body(ByteStream::from_static(CONTENT));
-        match put.customize().interceptor(Sign(summary.sha256)).send().await {
-            Ok(_) => Ok(self.key(&object.key)),
-            Err(error) => Err(classify(error)),
-        }
+        self.send(put, &summary.sha256).await?;
+        Ok(self.key(&object.key))
     }
 
     fn missing_permission(&self, error: &SinkError) -> Option<String> {
