@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Config, Section, findings::Findings};
 
-pub use s3::{AssumeRole, ChecksumCalculation, Encryption, S3};
+pub use s3::{Acl, AssumeRole, ChecksumCalculation, ConditionalWrites, Encryption, S3};
 
 /// Feeds of one edge at the most: events name theirs with 16 bits.
 const MAX_FEEDS: usize = 65_535;

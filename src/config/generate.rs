@@ -63,6 +63,10 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("feeds.sink.s3.credentials_file", r#""/etc/clickedge/credentials""#),
     ("feeds.sink.s3.profile", r#""clicks""#),
     ("feeds.sink.s3.encryption", r#"{ kms = { key_id = "alias/clicks" } }"#),
+    ("feeds.sink.s3.acl", r#""bucket-owner-full-control""#),
+    ("feeds.sink.s3.storage_class", r#""STANDARD_IA""#),
+    ("feeds.sink.s3.tags", r#"{ source = "clickedge" }"#),
+    ("feeds.sink.s3.expected_bucket_owner", r#""123456789012""#),
     ("feeds.sink.s3.assume_role.role_arn", r#""arn:aws:iam::123456789012:role/clicks""#),
     ("feeds.sink.s3.assume_role.external_id", r#""a-long-id-that-the-customer-chose""#),
     ("feeds.sink.s3.assume_role.sts_endpoint", r#""https://minio.example.com:9000""#),
@@ -194,8 +198,9 @@ impl<'a> Writer<'a> {
         if schema["properties"].is_object() {
             return Shape::Section(schema);
         }
-        if schema["additionalProperties"].is_object() {
-            return Shape::Named(self.resolve(&schema["additionalProperties"]));
+        let named = self.resolve(&schema["additionalProperties"]);
+        if named["properties"].is_object() {
+            return Shape::Named(named);
         }
         let items = self.resolve(&schema["items"]);
         if items["properties"].is_object() {
@@ -267,6 +272,7 @@ fn literal(value: &Value) -> String {
         Value::Number(number) => number.as_u64().map_or_else(|| number.to_string(), grouped),
         Value::String(text) => toml::Value::from(text.as_str()).to_string(),
         Value::Array(items) => format!("[{}]", items.iter().map(literal).collect::<Vec<_>>().join(", ")),
+        Value::Object(entries) if entries.is_empty() => "{}".to_owned(),
         Value::Object(entries) => {
             let entries: Vec<String> =
                 entries.iter().map(|(key, value)| format!("{key} = {}", literal(value))).collect();

@@ -8,7 +8,9 @@
 //! CRC32, that it receives what was finished; an object that changed on the disk is detected at its first upload.
 //!
 //! **Exactly once.** An upload has the header `If-None-Match: *`, so that a repeated one is answered with 412 and never
-//! makes a second version. The SHA-256 in `x-amz-meta-sha256` shows whether the existing object is ours.
+//! makes a second version. The SHA-256 in `x-amz-meta-sha256` shows whether the existing object is ours. With
+//! `conditional_writes = "off"` a `HEAD` looks for the object first; an upload that was stored and not answered may
+//! then be stored again, with the same bytes.
 //!
 //! **Delivered** is only what a store has answered: a success with an ETag ([`judge`]), or a 412 for an object that is
 //! ours.
@@ -44,7 +46,7 @@ use aws_sdk_s3::{
     },
     error::{BoxError, ProvideErrorMetadata, SdkError},
     operation::put_object::builders::PutObjectFluentBuilder,
-    types::ServerSideEncryption,
+    types::{ObjectCannedAcl, ServerSideEncryption, StorageClass},
 };
 use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
 
@@ -53,7 +55,10 @@ use super::{
     sink::{Sink, Stored},
 };
 use crate::{
-    config::{self, Encryption, feeds::ChecksumCalculation},
+    config::{
+        self, Encryption,
+        feeds::{ChecksumCalculation, ConditionalWrites},
+    },
     object::{
         Object,
         digest::{crc32, sha256},
@@ -62,7 +67,7 @@ use crate::{
 };
 use classify::classify;
 use client::client;
-use headers::{SHA256, content_type, metadata};
+use headers::{SHA256, content_type, metadata, tagging};
 use judge::Judge;
 
 const CANNOT_COMPARE: &str = "cannot compare with the object that exists under this key";
@@ -93,6 +98,17 @@ impl S3Sink {
     }
 
     async fn upload(&self, object: &Object, summary: &Summary) -> Result<Stored, SinkError> {
+        if self.config.conditional_writes == ConditionalWrites::Off {
+            match self.existing(object, summary).await? {
+                Existing::Ours => return Ok(Stored::Before),
+                Existing::Absent(error) if error.is_retryable() => return Err(error),
+                // The answer to the upload has the reason.
+                Existing::Absent(_) => {}
+                Existing::Hidden(_) => {
+                    self.cannot_compare(&object.key, "cannot look whether an object exists; it is replaced");
+                }
+            }
+        }
         let file = ObjectFile::open(object, self.config.request_checksum_calculation).await?;
         let (body, progress) = body::stream(file.file, object.bytes);
         let put = self.put_object(object, summary).set_checksum_crc32(file.crc32).body(body);
@@ -151,7 +167,13 @@ impl S3Sink {
             .put_object()
             .bucket(&self.config.bucket)
             .key(self.key(&object.key))
-            .if_none_match("*")
+            .set_if_none_match(
+                (self.config.conditional_writes == ConditionalWrites::Required).then(|| "*".to_owned()),
+            )
+            .set_acl(self.config.acl.map(|acl| ObjectCannedAcl::from(acl.name())))
+            .set_storage_class(self.config.storage_class.as_deref().map(StorageClass::from))
+            .set_tagging(tagging(&self.config.tags))
+            .set_expected_bucket_owner(self.config.expected_bucket_owner.clone())
             .content_type(content_type(&object.key))
             .content_length(object.bytes as i64);
         for (name, value) in metadata(object.kind, summary) {
@@ -202,6 +224,7 @@ impl S3Sink {
     async fn existing(&self, object: &Object, summary: &Summary) -> Result<Existing, SinkError> {
         let (key, judge) = (self.key(&object.key), Judge::of_object());
         let head = self.client.load_full().head_object().bucket(&self.config.bucket).key(&key);
+        let head = head.set_expected_bucket_owner(self.config.expected_bucket_owner.clone());
         let head = head.customize().interceptor(judge.clone()).send();
         let there = match tokio::time::timeout(Duration::from_secs(self.config.read_timeout_secs), head).await {
             Ok(Ok(there)) => there,

@@ -176,3 +176,74 @@ fn the_log_names_the_region_to_configure_whatever_the_answer() {
     let remedy = suspended(&edge)["remedy"].as_str().unwrap().to_owned();
     assert!(remedy.contains("s3:PutObject"), "the region is the configured one: {remedy}");
 }
+
+#[test]
+fn a_store_without_conditional_writes_suspends_the_feed_until_they_are_off() {
+    for status in [501, 400] {
+        let s3 = S3::start();
+        s3.set(Fault::Unconditional(status));
+        let edge = edge(&s3, "").start();
+        let mut clicks = click(&edge, "a", 5);
+        let line = suspended(&edge);
+        assert_eq!((&line["status"], &line["code"]), (&json!(status), &json!("NotImplemented")));
+        assert!(line["remedy"].as_str().unwrap().contains("set `conditional_writes = \"off\"`"), "{line}");
+        let stopped = edge.stop();
+        stopped.reconfigure(|config| {
+            config.replace("bucket = \"clicks\"", "bucket = \"clicks\"\nconditional_writes = \"off\"")
+        });
+        let edge = stopped.restart();
+        clicks.extend(click(&edge, "b", 5));
+        assert_delivers(&edge, &s3, clicks);
+        let after = s3.seen().into_iter().rev().take_while(|seen| !seen.headers.contains_key("if-none-match"));
+        let methods: Vec<_> = after.map(|seen| seen.method).collect();
+        assert!(methods.iter().filter(|method| *method == "HEAD").count() >= 2, "it looks first: {methods:?}");
+    }
+}
+
+#[test]
+fn without_conditions_a_lost_answer_stores_no_second_content() {
+    let s3 = S3::start();
+    s3.set(Fault::LostAnswer);
+    let edge = edge(&s3, "conditional_writes = \"off\"").start();
+    let clicks = click(&edge, "a", 5);
+    wait_until_delivered(&edge, "all", 5);
+    let stored = s3.objects("clicks");
+    for key in &stored {
+        let puts = s3.puts().into_iter().filter(|put| put.path.ends_with(key.as_str())).count();
+        assert_eq!(puts, 1, "the look finds what was stored");
+    }
+    s3.set(Fault::Healthy);
+    assert_delivers(&edge, &s3, clicks);
+}
+
+#[test]
+fn without_conditions_and_without_the_right_to_look_the_same_bytes_may_be_stored_again() {
+    let s3 = S3::start();
+    s3.set(Fault::Blind);
+    let edge = edge(&s3, "conditional_writes = \"off\"").start();
+    let clicks = click(&edge, "a", 5);
+    edge.wait_until("it was sent twice", |_| s3.puts().len() >= 2);
+    s3.set(Fault::Healthy);
+    assert_delivers(&edge, &s3, clicks);
+    let sums: std::collections::BTreeSet<_> =
+        s3.puts().iter().map(|put| (put.path.clone(), put.header("x-amz-meta-sha256").unwrap().to_owned())).collect();
+    let keys: std::collections::BTreeSet<_> = s3.puts().iter().map(|put| put.path.clone()).collect();
+    assert_eq!(sums.len(), keys.len(), "one content a key");
+    assert_eq!(edge.log().matches("cannot look whether an object exists").count(), 1, "once");
+}
+
+#[test]
+fn without_conditions_a_foreign_object_still_suspends_the_feed() {
+    let s3 = S3::start();
+    s3.set(Fault::Unavailable);
+    let edge = edge(&s3, "conditional_writes = \"off\"").start();
+    let clicks = click(&edge, "a", 5);
+    edge.wait_until("an object waits", |_| !waiting(&edge).is_empty());
+    let key = waiting(&edge)[0].clone();
+    s3.write("clicks", &key, b"other content");
+    s3.set(Fault::Healthy);
+    let line = suspended(&edge);
+    assert!(line["error"].as_str().unwrap().contains("exists in clicks with other content"), "{line}");
+    s3.remove("clicks", &key);
+    assert_delivers(&edge, &s3, clicks);
+}

@@ -1,5 +1,9 @@
 //! The headers of an upload that follow from the object and the configuration.
 
+use std::collections::BTreeMap;
+
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
 use crate::object::{ObjectKind, reader::Summary};
 
 /// Metadata in which an object keeps its own SHA-256: `x-amz-meta-sha256`.
@@ -15,6 +19,13 @@ pub(super) fn content_type(key: &str) -> &'static str {
         "json" => "application/json",
         _ => "application/octet-stream",
     }
+}
+
+/// The value of the header `x-amz-tagging`.
+pub(super) fn tagging(tags: &BTreeMap<String, String>) -> Option<String> {
+    let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+    let pairs: Vec<_> = tags.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
+    (!pairs.is_empty()).then(|| pairs.join("&"))
 }
 
 /// The object's `x-amz-meta-` headers.
@@ -46,6 +57,16 @@ mod tests {
         ] {
             assert_eq!(content_type(key), expected, "{key}");
         }
+    }
+
+    #[test]
+    fn tags_are_encoded_for_the_header() {
+        let tags = |tags: &[(&str, &str)]| {
+            tagging(&tags.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+        };
+        assert_eq!(tags(&[]), None);
+        assert_eq!(tags(&[("source", "clickedge")]).as_deref(), Some("source=clickedge"));
+        assert_eq!(tags(&[("a b", "ü+"), ("c", "")]).as_deref(), Some("a%20b=%C3%BC%2B&c="));
     }
 
     #[test]

@@ -23,6 +23,7 @@ impl S3Sink {
         let bucket = &self.config.bucket;
         let judge = Judge::of_bucket();
         let head = self.client.load_full().head_bucket().bucket(bucket);
+        let head = head.set_expected_bucket_owner(self.config.expected_bucket_owner.clone());
         let head = head.customize().interceptor(judge.clone()).send().await;
         let head = head.map_err(|error| self.classify(error)).and_then(|_| judge.verdict());
         let listable = match head.map_err(|error| error.with_context("HEAD of the bucket")) {
