@@ -24,6 +24,7 @@ pub mod queue;
 pub mod remedy;
 pub mod s3;
 pub mod sink;
+pub mod trial;
 pub mod upload;
 
 use std::{

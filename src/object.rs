@@ -45,6 +45,8 @@ pub enum ObjectKind {
     Rollup,
     /// Events that were delivered before, and that an operator sends again.
     Replay,
+    /// Sample events of `clickedge feed test`. Never in an outbox.
+    Test,
 }
 
 impl ObjectKind {

@@ -11,6 +11,7 @@ mod cli;
 mod counts;
 mod demo_geoip;
 mod event;
+mod feed_commands;
 mod feeds;
 mod formats;
 mod hostile;

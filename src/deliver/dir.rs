@@ -42,6 +42,21 @@ impl Sink for DirSink {
             }
         }
     }
+
+    async fn read_back(&self, key: &str) -> Result<Option<Vec<u8>>, SinkError> {
+        let path = self.root.join(key);
+        let read = tokio::task::spawn_blocking(move || {
+            fs::read(&path).map_err(|error| {
+                let denied = error.kind() == io::ErrorKind::PermissionDenied;
+                let details = Details::new(format!("cannot read {}", path.display())).with_source(error);
+                if denied { SinkError::rejected(details) } else { SinkError::retry(details) }
+            })
+        });
+        match read.await {
+            Ok(read) => read.map(Some),
+            Err(failure) => Err(SinkError::retry(Details::new("reading the folder panicked").with_source(failure))),
+        }
+    }
 }
 
 /// Maps an error of the file system below `root`.

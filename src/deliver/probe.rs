@@ -68,11 +68,16 @@ pub fn probe(feeds: &[Feed], dry_put: bool) -> io::Result<Vec<Probe>> {
     Ok(probes.into_iter().map(|(_, probe)| probe).collect())
 }
 
-async fn probe_feed(feed: &Feed, dry_put: bool) -> Probe {
-    let sink = match &feed.sink {
+/// Where a sink delivers: a folder, or `s3://bucket/prefix`.
+pub fn place(sink: &Sink) -> String {
+    match sink {
         Sink::Dir(config) => config.path.display().to_string(),
         Sink::S3(config) => format!("s3://{}/{}", config.bucket, config.prefix),
-    };
+    }
+}
+
+async fn probe_feed(feed: &Feed, dry_put: bool) -> Probe {
+    let sink = place(&feed.sink);
     let outcome = match tokio::time::timeout(TIMEOUT, probe_sink(feed, dry_put)).await {
         Ok(outcome) => outcome,
         Err(_) => Err(SinkError::slow_down(format!("no answer within {TIMEOUT:?}")).into()),

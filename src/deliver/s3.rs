@@ -24,6 +24,7 @@ pub mod classify;
 pub mod client;
 mod headers;
 pub mod judge;
+pub mod policy;
 pub mod probe;
 
 use std::{
@@ -71,6 +72,9 @@ use headers::{SHA256, content_type, metadata, tagging};
 use judge::Judge;
 
 const CANNOT_COMPARE: &str = "cannot compare with the object that exists under this key";
+
+/// Most bytes that are read back.
+const MAX_READ_BACK: usize = 16 << 20;
 
 const READ_PANICKED: &str = "reading the object's file panicked";
 
@@ -283,6 +287,31 @@ impl Sink for S3Sink {
         match tokio::time::timeout(timeout, self.upload(object, summary)).await {
             Ok(stored) => stored,
             Err(_) => Err(SinkError::slow_down(format!("the upload took longer than {timeout:?}"))),
+        }
+    }
+
+    async fn read_back(&self, key: &str) -> Result<Option<Vec<u8>>, SinkError> {
+        let judge = Judge::of_object();
+        let get = self.client.load_full().get_object().bucket(&self.config.bucket).key(self.key(key));
+        let get = get.set_expected_bucket_owner(self.config.expected_bucket_owner.clone());
+        let read = async {
+            let there =
+                get.customize().interceptor(judge.clone()).send().await.map_err(|error| self.classify(error))?;
+            judge.verdict()?;
+            let (mut body, mut bytes) = (there.body, Vec::new());
+            let broke = |error| SinkError::retry(Details::new("the answer broke off").with_source(error));
+            while let Some(piece) = body.try_next().await.map_err(broke)? {
+                bytes.extend_from_slice(&piece);
+                if bytes.len() > MAX_READ_BACK {
+                    break;
+                }
+            }
+            Ok(Some(bytes))
+        };
+        let timeout = Duration::from_secs(self.config.operation_timeout_secs);
+        match tokio::time::timeout(timeout, read).await {
+            Ok(read) => read,
+            Err(_) => Err(SinkError::slow_down(format!("reading took longer than {timeout:?}"))),
         }
     }
 }

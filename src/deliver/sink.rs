@@ -17,6 +17,15 @@ pub trait Sink: Send + Sync {
     /// # Errors
     /// See [`SinkError`]: whether a retry helps.
     async fn put(&self, object: &Object) -> Result<Stored, SinkError>;
+
+    /// Reads an object back, for `clickedge feed test`. `None` when a sink of this kind cannot be read.
+    ///
+    /// # Errors
+    /// Those of reading; deliveries may work all the same.
+    async fn read_back(&self, key: &str) -> Result<Option<Vec<u8>>, SinkError> {
+        let _ = key;
+        Ok(None)
+    }
 }
 
 /// How an object came to be in the sink.

@@ -66,7 +66,7 @@ impl Record {
         let end = match self.kind() {
             ObjectKind::Manifest => ".manifest",
             ObjectKind::Rollup => ".rollup",
-            ObjectKind::Events | ObjectKind::Replay => "",
+            ObjectKind::Events | ObjectKind::Replay | ObjectKind::Test => "",
         };
         format!("{}.{}.{:08}{end}", self.feed, self.hour, self.seq)
     }

@@ -31,13 +31,16 @@ pub(super) fn tagging(tags: &BTreeMap<String, String>) -> Option<String> {
 /// The object's `x-amz-meta-` headers.
 pub(super) fn metadata(kind: ObjectKind, summary: &Summary) -> Vec<(&'static str, String)> {
     let mut metadata = vec![(SHA256, summary.sha256.clone())];
-    if !matches!(kind, ObjectKind::Manifest | ObjectKind::Rollup) {
+    // The object of a probe has no events.
+    if !matches!(kind, ObjectKind::Manifest | ObjectKind::Rollup) && summary.events > 0 {
         metadata.push(("count", summary.events.to_string()));
         metadata.push(("first", summary.first.clone()));
         metadata.push(("last", summary.last.clone()));
     }
-    if kind == ObjectKind::Replay {
-        metadata.push(("replay", "true".into()));
+    match kind {
+        ObjectKind::Replay => metadata.push(("replay", "true".into())),
+        ObjectKind::Test => metadata.push(("test", "true".into())),
+        ObjectKind::Events | ObjectKind::Manifest | ObjectKind::Rollup => {}
     }
     metadata
 }
@@ -78,6 +81,7 @@ mod tests {
         };
         assert_eq!(of(ObjectKind::Events), "sha256=d count=3 first=a last=c");
         assert_eq!(of(ObjectKind::Replay), "sha256=d count=3 first=a last=c replay=true");
+        assert_eq!(of(ObjectKind::Test), "sha256=d count=3 first=a last=c test=true");
         assert_eq!(of(ObjectKind::Manifest), "sha256=d");
         assert_eq!(of(ObjectKind::Rollup), "sha256=d");
     }

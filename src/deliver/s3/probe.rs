@@ -6,7 +6,7 @@ use aws_sdk_s3::primitives::ByteStream;
 use flate2::Crc;
 use sha2::{Digest, Sha256};
 
-use super::{S3Sink, judge::Judge};
+use super::{S3Sink, judge::Judge, policy};
 use crate::{
     config::feeds::ChecksumCalculation,
     deliver::{error::SinkError, probe::error::ProbeError, sink::TEST},
@@ -46,7 +46,7 @@ impl S3Sink {
             Ok(key) if listable => Ok(format!("the bucket accepts uploads; stored {key}")),
             Ok(key) => Ok(format!("the bucket accepts uploads, and denies s3:ListBucket; stored {key}")),
             Err(error) => {
-                let lacks = self.missing_permission(&error);
+                let lacks = policy::lacks(&self.config, &policy::put_actions(&self.config), &error);
                 Err(ProbeError { error: error.with_context("PUT of a test object"), lacks })
             }
         }
@@ -59,8 +59,7 @@ impl S3Sink {
             key: format!("{TEST}/{}-{}.json", self.feed, clock::unix_micros()),
             path: PathBuf::new(),
             bytes: CONTENT.len() as u64,
-            // Has no events, like a test object.
-            kind: ObjectKind::Manifest,
+            kind: ObjectKind::Test,
             summary: None,
             finished_at: 0,
         };
@@ -72,18 +71,5 @@ impl S3Sink {
         let put = self.put_object(&object, &summary).set_checksum_crc32(crc32).body(ByteStream::from_static(CONTENT));
         self.send(put, &summary.sha256).await?;
         Ok(self.key(&object.key))
-    }
-
-    fn missing_permission(&self, error: &SinkError) -> Option<String> {
-        let details = error.details();
-        // Other codes of 403 are about the credentials.
-        if details.status != Some(403) || details.code.as_deref().is_some_and(|code| code != "AccessDenied") {
-            return None;
-        }
-        Some(if details.is_about_kms() {
-            "the policy lacks kms:GenerateDataKey and kms:Decrypt on the KMS key of the bucket or the feed".into()
-        } else {
-            format!("the policy lacks s3:PutObject on `{}/{}`", self.config.bucket, self.key("*"))
-        })
     }
 }

@@ -51,7 +51,7 @@ impl ManifestSchedule {
                 self.versions.insert(place, record.manifest.unwrap_or_default());
                 self.unlisted.remove(&place);
             }
-            ObjectKind::Rollup | ObjectKind::Replay => {}
+            ObjectKind::Rollup | ObjectKind::Replay | ObjectKind::Test => {}
         }
     }
 
