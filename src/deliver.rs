@@ -22,6 +22,7 @@ pub mod pace;
 pub mod probe;
 pub mod queue;
 pub mod remedy;
+pub mod retries;
 pub mod s3;
 pub mod sink;
 pub mod trial;
@@ -36,11 +37,12 @@ use std::{
 };
 
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Notify, mpsc, watch},
     task::JoinSet,
 };
 
 pub use error::SinkError;
+pub use retries::FeedRetries;
 pub use sink::{Sink, Stored};
 
 use crate::{config, object::Object, runtime::PanicWatch, spool::Outbox};
@@ -58,6 +60,7 @@ pub struct Deliver {
     queues: Vec<mpsc::UnboundedSender<Object>>,
     metrics: Vec<Arc<FeedMetrics>>,
     stop: watch::Sender<Option<Instant>>,
+    retries: FeedRetries,
 }
 
 impl Deliver {
@@ -75,6 +78,7 @@ impl Deliver {
         let (stop, stopping) = watch::channel(None);
         let mut queues = Vec::new();
         let mut tasks = Vec::new();
+        let mut retries = Vec::new();
         for (feed, metrics) in feeds.iter().zip(&metrics) {
             let (queue, objects) = mpsc::unbounded_channel();
             for object in outbox.waiting(&feed.name)? {
@@ -84,11 +88,14 @@ impl Deliver {
                 let _ = queue.send(object);
             }
             queues.push(queue);
+            let retry = Arc::new(Notify::new());
+            retries.push((feed.name.clone(), Arc::clone(&retry), Arc::clone(metrics)));
             let task = FeedTask {
                 name: feed.name.clone(),
                 outbox: Arc::clone(outbox),
                 metrics: Arc::clone(metrics),
                 stopping: stopping.clone(),
+                retry,
                 uploads: match &feed.sink {
                     config::Sink::Dir(_) => 1,
                     config::Sink::S3(config) => config.uploads,
@@ -127,7 +134,12 @@ impl Deliver {
             // A folder sink may hang in a system call, which cannot be interrupted.
             runtime.shutdown_timeout(Duration::from_secs(1));
         })?;
-        Ok(Self { thread, queues, metrics, stop })
+        Ok(Self { thread, queues, metrics, stop, retries: FeedRetries::new(retries) })
+    }
+
+    /// The way to retry a feed now.
+    pub fn retries(&self) -> FeedRetries {
+        self.retries.clone()
     }
 
     /// The function that the spool calls for each finished object.

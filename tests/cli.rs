@@ -220,6 +220,7 @@ fn bad_usage_exits_with_64() {
         &["feed", "verify"],
         &["feed", "policy"],
         &["feed", "test"],
+        &["feed", "retry", "a", "b"],
         &["serve", "--port", "1"],
         &["fly"],
         &[],
@@ -267,7 +268,7 @@ fn completions_are_printed_for_every_shell() {
         let answer = Folder::new().clickedge(&["generate", "completions", shell]);
         assert_eq!((answer.code, answer.stderr.as_str()), (Some(0), ""), "{shell}");
         assert!(answer.stdout.contains("clickedge") && answer.stdout.contains("without-files"), "{shell}");
-        assert!(answer.stdout.contains("principal"), "{shell}");
+        assert!(answer.stdout.contains("principal") && answer.stdout.contains("retry"), "{shell}");
     }
     assert_eq!(Folder::new().clickedge(&["generate", "completions", "tcsh"]).code, Some(64));
 }
@@ -286,6 +287,7 @@ fn man_pages_are_printed_or_written_into_a_folder() {
         "clickedge-feed-verify.1",
         "clickedge-feed-policy.1",
         "clickedge-feed-test.1",
+        "clickedge-feed-retry.1",
     ] {
         let page = fs::read_to_string(folder.0.path().join("share/man1").join(name)).unwrap();
         assert!(page.contains(".TH "), "{name}: {page}");

@@ -1,17 +1,19 @@
-//! `clickedge feed policy` and `feed test`: what an operator does with a feed before its first click.
+//! `clickedge feed policy`, `feed test` and `feed retry`: what an operator does with a feed before and after trouble.
 
 use std::{
     collections::BTreeSet,
     fs,
+    io::{Read, Write},
+    net::TcpStream,
     path::{Path, PathBuf},
 };
 
 use serde_json::{Value, json};
 
 use crate::common::{
-    Edge,
+    Answer, Edge, TIMEOUT,
     cli::{Outcome, clickedge},
-    clicks::{assert_exactly_once, click, wait_until_delivered},
+    clicks::{assert_exactly_once, click, of_feed, wait_until_delivered},
     events_of, free_address,
     s3::{Canned, Fault, KEY, S3, SECRET},
 };
@@ -255,4 +257,64 @@ fn a_test_of_a_folder_leaves_its_object_there() {
     assert_eq!(stored.len(), 1);
     assert!(printed.contains(stored[0].file_name().unwrap().to_str().unwrap()), "{printed}");
     assert_eq!(fs::read_to_string(&stored[0]).unwrap().matches("\"test\":true").count(), 3);
+}
+
+/// A request on the admin listener.
+fn admin(edge: &Edge, method: &str, path: &str, more: &str) -> Answer {
+    let mut stream = TcpStream::connect(edge.admin).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+    write!(stream, "{method} {path} HTTP/1.1\r\nHost: admin\r\n{more}Connection: close\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    Answer::parse(&text).unwrap()
+}
+
+#[test]
+fn a_parked_feed_retries_on_request_and_not_before() {
+    let s3 = S3::start();
+    s3.set(Fault::Forbidden("/brand-".into()));
+    let edge = Edge::builder().feed_into("brand", &["*"], &s3.sink_toml("clicks", "")).section(HASTY).start();
+    let clicks = click(&edge, "a", 5);
+    edge.wait_until("the feed is parked", |edge| edge.metric(&of_feed("feed_parked", "brand")) == 1);
+    let config = edge.dir().join("clickedge.toml");
+    // Each failure doubles the longest wait: after these, an attempt of its own is minutes away.
+    for _ in 0..12 {
+        let before = s3.puts().len();
+        let printed = feed("retry", "brand", &config, &[]).ok();
+        assert!(printed.contains("feed brand: retrying now; it was parked, with "), "{printed}");
+        edge.wait_until("it is tried", |_| s3.puts().len() > before);
+    }
+    assert_eq!(edge.metric(&of_feed("feed_parked", "brand")), 1, "a failure leaves it parked");
+    s3.set(Fault::Healthy);
+    edge.wait_until("it is delivered", |edge| {
+        feed("retry", "brand", &config, &[]).ok();
+        edge.metric(&of_feed("events_delivered_total", "brand")) == 5
+    });
+    assert_eq!(edge.metric(&of_feed("feed_parked", "brand")), 0);
+    assert!(edge.metric(&of_feed("feed_retries_requested_total", "brand")) >= 13);
+    assert!(edge.log().contains("retrying now, as an operator asked for it"));
+    assert!(edge.log().contains("sink accepts uploads again"));
+    assert_exactly_once(&s3.events("clicks"), &clicks);
+}
+
+#[test]
+fn the_route_of_a_retry_names_its_feeds_and_takes_post_only() {
+    let edge = Edge::builder().feed("one", &["*"]).feed("two", &["*"]).start();
+    let answer = admin(&edge, "POST", "/v1/feeds/one/retry", "Content-Length: 0\r\n");
+    assert_eq!((answer.status, answer.header("content-type")), (202, Some("application/json")));
+    let retried: Value = serde_json::from_str(&answer.body).unwrap();
+    assert_eq!(retried, json!({ "feed": "one", "parked": false, "waiting": 0 }));
+    let unknown = admin(&edge, "POST", "/v1/feeds/three/retry", "Content-Length: 0\r\n");
+    assert_eq!((unknown.status, unknown.body.as_str()), (404, "there is no feed \"three\"; there are: one, two\n"));
+    let wrong = admin(&edge, "GET", "/v1/feeds/one/retry", "");
+    assert_eq!((wrong.status, wrong.header("allow")), (405, Some("POST")));
+    let page = admin(&edge, "POST", "/v1/feeds/one/retry", "Origin: https://evil.example\r\nContent-Length: 0\r\n");
+    assert_eq!(page.status, 403, "a web page in the operator's browser");
+    assert_eq!(edge.get("go.brand.com", "/v1/feeds/one/retry").status, 404, "not on the click listener");
+
+    let config = edge.dir().join("clickedge.toml");
+    feed("retry", "three", &config, &[]).fails(64, "there is no feed \"three\"; there are: one, two");
+    assert!(feed("retry", "two", &config, &[]).ok().contains("it was not parked, with 0 objects waiting"));
+    let stopped = edge.stop();
+    feed("retry", "one", &stopped.dir().join("clickedge.toml"), &[]).fails(69, "is the edge running?");
 }

@@ -1,6 +1,7 @@
 //! Delivery into a bucket: what an upload looks like, and with whose keys it is signed.
 
 mod answers;
+mod companions;
 mod trouble;
 
 use std::fs;

@@ -1,6 +1,7 @@
 //! `clickedge feed`: feeds that are configured, and feeds that were delivered.
 
 mod policy;
+mod retry;
 mod test;
 mod verify;
 
@@ -53,6 +54,13 @@ pub enum What {
     /// Exits with 0 when deliveries will succeed, with 78 when configuration, permissions or credentials are wrong,
     /// with 69 when the sink does not answer, and with 65 when what was read back differs.
     Test(test::Test),
+    /// Retry a feed of the running edge now, without waiting for its next attempt.
+    ///
+    /// Asks the edge through its admin listener (`admin.address`). A feed that is parked resumes when an upload
+    /// succeeds; the log shows its result.
+    ///
+    /// Exits with 64 when the edge has no such feed, and with 69 when it does not answer.
+    Retry(retry::Retry),
 }
 
 /// Which feed.
@@ -73,6 +81,7 @@ pub(super) fn run(feed: &Feed) -> ExitCode {
         What::Verify(args) => return verify::run(args),
         What::Policy(args) => policy::run(args),
         What::Test(args) => test::run(args),
+        What::Retry(args) => retry::run(args),
     };
     outcome.unwrap_or_else(|code| code)
 }

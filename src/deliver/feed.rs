@@ -12,7 +12,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Notify, mpsc, watch},
     task::JoinSet,
 };
 
@@ -33,6 +33,8 @@ pub struct FeedTask {
     pub metrics: Arc<FeedMetrics>,
     /// Set when a stop has begun: its deadline.
     pub stopping: watch::Receiver<Option<Instant>>,
+    /// Wakes the task when an operator wants it to retry now.
+    pub retry: Arc<Notify>,
     /// Most uploads of events at a time.
     pub uploads: usize,
 }
@@ -112,6 +114,7 @@ impl FeedTask {
                         Err(_) => return,
                     },
                 },
+                () = self.retry.notified() => self.retry_now(&mut queue, &mut pace),
                 () = sleep_until(resume), if resume.is_some() => {}
             }
         }
@@ -208,6 +211,19 @@ impl FeedTask {
             }
             _ => log_failure!(self, object, error, failures, debug, "upload failed again; retrying"),
         }
+    }
+
+    /// Ends all waits, as an operator asked for it.
+    fn retry_now(&self, queue: &mut Queue, pace: &mut Pace) {
+        tracing::info!(
+            feed = self.name,
+            suspended = pace.is_suspended(),
+            waiting = queue.len(),
+            set_aside = queue.companions().set_aside(),
+            "retrying now, as an operator asked for it"
+        );
+        pace.retry_now();
+        queue.companions_mut().retry_now();
     }
 
     /// Drops an object that was removed from the outbox. Whether its events were delivered is unknown.

@@ -39,6 +39,7 @@ pub struct DeliverMetrics {
     uploads: IntCounterVec,
     parked: IntGaugeVec,
     set_aside: IntGaugeVec,
+    retries_requested: IntCounterVec,
     oldest: IntGaugeVec,
     upload_limit: IntGaugeVec,
 }
@@ -51,6 +52,8 @@ pub struct FeedMetrics {
     pub parked: IntGauge,
     /// Manifests and rollups that the sink did not accept, and that are tried again next to the events.
     pub set_aside: IntGauge,
+    /// How often an operator has asked to retry now.
+    pub retries_requested: IntCounter,
     /// When the oldest waiting object was finished, in seconds since the Unix epoch; 0 without one.
     pub oldest: IntGauge,
     /// Uploads that may run at a time.
@@ -74,6 +77,10 @@ impl DeliverMetrics {
                 "feed_set_aside",
                 "Manifests and rollups that the sink did not accept; they are retried and delay no events.",
             ),
+            retries_requested: counters(
+                "feed_retries_requested_total",
+                "Requests of an operator to retry the feed now.",
+            ),
             oldest: gauges(
                 "outbox_oldest_timestamp_seconds",
                 "When the oldest waiting object was finished; 0 without one.",
@@ -93,6 +100,7 @@ impl DeliverMetrics {
             delivered_bytes: self.delivered_bytes.with_label_values(label),
             parked: self.parked.with_label_values(label),
             set_aside: self.set_aside.with_label_values(label),
+            retries_requested: self.retries_requested.with_label_values(label),
             oldest: self.oldest.with_label_values(label),
             upload_limit: self.upload_limit.with_label_values(label),
             backlog,

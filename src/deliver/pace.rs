@@ -56,6 +56,11 @@ impl Pace {
         self.backoff.failures() > 0
     }
 
+    /// Ends the wait after a failure.
+    pub fn retry_now(&mut self) {
+        self.resume = None;
+    }
+
     /// End of the wait after a failure.
     pub fn resume(&self) -> Option<Instant> {
         self.resume
@@ -214,6 +219,20 @@ mod tests {
         }
         let probe = pace.begin(0, pace.resume().unwrap()).unwrap();
         assert!(pace.succeeded(probe) && !pace.is_suspended() && pace.resume().is_none());
+    }
+
+    #[test]
+    fn a_request_to_retry_ends_the_wait_and_sends_one_probe() {
+        let now = Instant::now();
+        let mut pace = grown(4, now);
+        pace.failed(0, &rejected(), now);
+        pace.resume = Some(second(now, 300));
+        assert_eq!(pace.begin(0, now), None);
+        pace.retry_now();
+        let probe = pace.begin(0, now).unwrap();
+        assert_eq!((pace.begin(1, now), pace.is_suspended()), (None, true));
+        pace.failed(probe, &rejected(), now);
+        assert!(pace.is_failing() && pace.resume().is_some(), "it waits again");
     }
 
     #[test]

@@ -152,6 +152,11 @@ impl BacklogMetrics {
         self.bytes.sub(bytes as i64);
     }
 
+    /// Number of the objects that wait.
+    pub fn waiting_objects(&self) -> u64 {
+        self.objects.get().max(0) as u64
+    }
+
     /// Bytes of the objects that wait.
     pub fn waiting_bytes(&self) -> u64 {
         self.bytes.get().max(0) as u64

@@ -3,14 +3,14 @@
 use std::{
     fs,
     path::Path,
-    sync::Mutex,
+    sync::{Mutex, atomic::Ordering},
 };
 
 use async_trait::async_trait;
 
 use super::*;
 use crate::{
-    deliver::metrics::DeliverMetrics,
+    deliver::{metrics::DeliverMetrics, retries::FeedRetries},
     object::{ObjectKind, reader::Summary},
     spool::metrics::SpoolMetrics,
     stats::metrics::StatsMetrics,
@@ -81,7 +81,8 @@ fn feed(dir: &Path, keys: &[String]) -> (FeedTask, mpsc::UnboundedReceiver<Objec
     let registry = Registry::new();
     let spool = SpoolMetrics::new(&registry, Arc::new(StatsMetrics::new(&registry)));
     let metrics = Arc::new(DeliverMetrics::new(&registry).feed("f", spool.feed("f")));
-    (FeedTask { name: "f".into(), outbox, metrics, stopping, uploads: 4 }, intake, stop)
+    let retry = Arc::default();
+    (FeedTask { name: "f".into(), outbox, metrics, stopping, retry, uploads: 4 }, intake, stop)
 }
 
 fn keys(count: usize, last: &str) -> Vec<String> {
@@ -125,6 +126,33 @@ async fn a_manifest_that_is_rejected_delays_neither_events_nor_a_stop() {
     assert_eq!((metrics.parked.get(), metrics.set_aside.get(), metrics.delivered.get()), (0, 1, 3));
     let left: Vec<_> = fs::read_dir(dir.path().join("spool/outbox")).unwrap().collect();
     assert_eq!(left.len(), 1, "the manifest stays in the outbox");
+}
+
+#[tokio::test]
+async fn a_request_to_retry_ends_the_wait_of_a_suspended_feed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (feed, intake, _stop) = feed(dir.path(), &keys(1, "z"));
+    let retries = FeedRetries::new([("f".to_owned(), Arc::clone(&feed.retry), Arc::clone(&feed.metrics))]);
+    let metrics = Arc::clone(&feed.metrics);
+    let denied = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let still = Arc::clone(&denied);
+    let sink = Fake::new(move |_| still.load(Ordering::Relaxed).then(|| SinkError::rejected("no access")));
+    let running = tokio::spawn(feed.run(sink.clone(), intake));
+    // The waits grow until one is far longer than this test.
+    while sink.attempts.lock().unwrap().len() < 12 {
+        retries.retry("f").unwrap();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    denied.store(false, Ordering::Relaxed);
+    while !running.is_finished() {
+        let retried = retries.retry("f").unwrap();
+        assert_eq!(retried.feed, "f");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!((metrics.parked.get(), sink.stored.lock().unwrap().len()), (0, 2));
+    assert!(metrics.retries_requested.get() > 0);
+    let unknown = retries.retry("g").unwrap_err().to_string();
+    assert_eq!(unknown, "there is no feed \"g\"; there are: f");
 }
 
 #[tokio::test]
