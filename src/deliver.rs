@@ -10,18 +10,22 @@
 //! it, so that it never lists an object that is not there.
 
 pub mod backoff;
+pub mod batch;
 pub mod dir;
 pub mod error;
 pub mod feed;
 pub mod limit;
 pub mod metrics;
+pub mod nats;
 pub mod pace;
 pub mod probe;
 pub mod queue;
 pub mod remedy;
 pub mod s3;
 pub mod sink;
+pub mod tls;
 pub mod upload;
+pub mod webhook;
 
 use std::{
     collections::HashMap,
@@ -43,7 +47,9 @@ use crate::{config, object::Object, runtime::PanicWatch, spool::Outbox};
 use dir::DirSink;
 use feed::FeedTask;
 use metrics::FeedMetrics;
+use nats::NatsSink;
 use s3::S3Sink;
+use webhook::{WebhookSink, signature::SecretStore};
 
 /// Threads that write into folders and read files, for all feeds.
 const FOLDER_THREADS: usize = 32;
@@ -58,7 +64,7 @@ pub struct Deliver {
 
 impl Deliver {
     /// Starts one task for each feed, with the objects that already wait in the outbox. `metrics` are those of the
-    /// feeds, in their order.
+    /// feeds, in their order; `secrets` those of webhooks.
     ///
     /// # Errors
     /// When the outbox cannot be read, or the system provides no thread.
@@ -66,12 +72,13 @@ impl Deliver {
         feeds: &[config::Feed],
         outbox: &Arc<Outbox>,
         metrics: Vec<Arc<FeedMetrics>>,
+        secrets: &[Arc<SecretStore>],
         panics: &PanicWatch,
     ) -> io::Result<Self> {
         let (stop, stopping) = watch::channel(None);
         let mut queues = Vec::new();
         let mut tasks = Vec::new();
-        for (feed, metrics) in feeds.iter().zip(&metrics) {
+        for ((feed, metrics), secrets) in feeds.iter().zip(&metrics).zip(secrets) {
             let (queue, objects) = mpsc::unbounded_channel();
             for object in outbox.waiting(&feed.name)? {
                 metrics.backlog.add_object(object.bytes);
@@ -85,12 +92,9 @@ impl Deliver {
                 outbox: Arc::clone(outbox),
                 metrics: Arc::clone(metrics),
                 stopping: stopping.clone(),
-                uploads: match &feed.sink {
-                    config::Sink::Dir(_) => 1,
-                    config::Sink::S3(config) => config.uploads,
-                },
+                uploads: feed.sink.uploads(),
             };
-            tasks.push((task, feed.sink.clone(), objects));
+            tasks.push((task, feed.sink.clone(), Arc::clone(secrets), objects));
         }
         let runtime = tokio::runtime::Builder::new_current_thread()
             // For folder sinks. Thousands of feeds become due together; their files need not be open together.
@@ -103,10 +107,10 @@ impl Deliver {
             runtime.block_on(async {
                 let mut running = JoinSet::new();
                 let mut feeds = HashMap::new();
-                for (task, sink, objects) in tasks {
+                for (task, sink, secrets, objects) in tasks {
                     let feed = (task.name.clone(), Arc::clone(&task.metrics));
                     let handle = running.spawn(async move {
-                        let sink = open(&task.name, &sink).await;
+                        let sink = open(&task.name, &sink, secrets).await;
                         task.run(sink, objects).await;
                     });
                     feeds.insert(handle.id(), feed);
@@ -149,9 +153,11 @@ impl Deliver {
 }
 
 /// Opens the configured sink.
-async fn open(feed: &str, config: &config::Sink) -> Arc<dyn Sink> {
+async fn open(feed: &str, config: &config::Sink, secrets: Arc<SecretStore>) -> Arc<dyn Sink> {
     match config {
         config::Sink::Dir(config) => Arc::new(DirSink::new(&config.path)),
         config::Sink::S3(config) => Arc::new(S3Sink::new(feed, config).await),
+        config::Sink::Webhook(config) => Arc::new(WebhookSink::new(feed, config, secrets)),
+        config::Sink::Nats(config) => Arc::new(NatsSink::new(feed, config)),
     }
 }

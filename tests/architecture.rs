@@ -47,7 +47,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("spool", &["capture", "click", "config", "enrich", "object", "runtime", "stats", "telemetry"]),
-    ("deliver", &["config", "object", "runtime", "spool", "telemetry"]),
+    ("deliver", &["config", "files", "object", "runtime", "spool", "telemetry"]),
     (
         "pipeline",
         &[

@@ -15,8 +15,10 @@ pub mod disk;
 pub mod feed;
 pub mod judge;
 pub mod load;
+pub mod nats;
 pub mod s3;
 pub mod tls;
+pub mod webhook;
 
 use std::{
     fs,

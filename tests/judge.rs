@@ -9,6 +9,7 @@ mod disks;
 mod kills;
 mod latency;
 mod points;
+mod sinks;
 mod stops;
 mod surgery;
 

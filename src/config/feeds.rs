@@ -1,6 +1,8 @@
 //! `[[feeds]]`: which clicks go where, and how they are packed.
 
+pub mod nats;
 pub mod s3;
+pub mod webhook;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,7 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Config, Section, findings::Findings};
 
+pub use nats::Nats;
 pub use s3::{AssumeRole, ChecksumCalculation, Encryption, S3};
+pub use webhook::Webhook;
 
 /// Feeds of one edge at the most: events name theirs with 16 bits.
 const MAX_FEEDS: usize = 65_535;
@@ -48,7 +52,8 @@ pub struct Feed {
     pub hold_back_secs: u64,
     /// Seconds between two versions of an hour's manifest while objects are added to the hour, at most 86400; the last
     /// version follows soon after the end of the hour. A manifest lists keys, counts, bytes and checksums of the hour's
-    /// objects; with it `clickedge feed verify` proves that nothing is missing. 0 writes none.
+    /// objects; with it `clickedge feed verify` proves that nothing is missing. 0 writes none. Webhooks and
+    /// streams get none.
     #[serde(default = "default_manifest_secs")]
     pub manifest_secs: u64,
     /// Whether the counts of each hour are delivered too, soon after its end, and again when clicks come late: clicks,
@@ -126,6 +131,32 @@ pub enum Sink {
     Dir(Dir),
     /// A bucket of Amazon S3, or of a store with the same protocol.
     S3(S3),
+    /// An HTTP endpoint that receives batches of events as signed `POST` requests, after the Standard Webhooks
+    /// specification.
+    Webhook(Webhook),
+    /// A stream of NATS JetStream that receives each event as a message.
+    Nats(Nats),
+}
+
+impl Sink {
+    /// Objects that are delivered at a time.
+    pub fn uploads(&self) -> usize {
+        match self {
+            Self::Dir(_) => 1,
+            Self::S3(s3) => s3.uploads,
+            Self::Webhook(webhook) => webhook.uploads,
+            Self::Nats(_) => 1,
+        }
+    }
+
+    /// What the sink is, if it takes events alone, and no objects: it gets neither manifests nor rollups.
+    pub fn takes_events_only(&self) -> Option<&'static str> {
+        match self {
+            Self::Dir(_) | Self::S3(_) => None,
+            Self::Webhook(_) => Some("a webhook"),
+            Self::Nats(_) => Some("a stream of NATS"),
+        }
+    }
 }
 
 /// A folder on this machine.
@@ -184,6 +215,18 @@ impl Section for Vec<Feed> {
                     let key = format!("feeds[{i}].sink.s3.credentials_file");
                     paths.extend(s3.credentials_file.as_mut().map(|file| (key, file)));
                 }
+                Sink::Webhook(webhook) => {
+                    let key = format!("feeds[{i}].sink.webhook");
+                    let secrets = webhook.secret_files.iter_mut().enumerate();
+                    paths.extend(secrets.map(|(j, file)| (format!("{key}.secret_files[{j}]"), file)));
+                    paths.extend(webhook.ca_file.as_mut().map(|file| (format!("{key}.ca_file"), file)));
+                }
+                Sink::Nats(nats) => {
+                    let key = format!("feeds[{i}].sink.nats");
+                    let credentials = nats.credentials_file.as_mut();
+                    paths.extend(credentials.map(|file| (format!("{key}.credentials_file"), file)));
+                    paths.extend(nats.ca_file.as_mut().map(|file| (format!("{key}.ca_file"), file)));
+                }
             }
         }
         paths
@@ -229,8 +272,20 @@ impl Feed {
             0..=86_400,
             "write how many seconds may pass between two versions of a manifest, such as 3600, or 0 for none",
         );
-        if let Sink::S3(bucket) = &self.sink {
-            bucket.rules(&format!("{key}.sink.s3"), findings);
+        if let Some(sink) = self.sink.takes_events_only()
+            && self.rollups
+        {
+            findings.error(
+                format!("{key}.rollups"),
+                format!("is true, and the sink is {sink}, which takes events only"),
+                "remove `rollups`, or add a feed into a folder or a bucket for them",
+            );
+        }
+        match &self.sink {
+            Sink::Dir(_) => {}
+            Sink::S3(bucket) => bucket.rules(&format!("{key}.sink.s3"), findings),
+            Sink::Webhook(webhook) => webhook.rules(&format!("{key}.sink.webhook"), findings),
+            Sink::Nats(nats) => nats.rules(&format!("{key}.sink.nats"), findings),
         }
     }
 }

@@ -66,6 +66,14 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("feeds.sink.s3.assume_role.role_arn", r#""arn:aws:iam::123456789012:role/clicks""#),
     ("feeds.sink.s3.assume_role.external_id", r#""a-long-id-that-the-customer-chose""#),
     ("feeds.sink.s3.assume_role.sts_endpoint", r#""https://minio.example.com:9000""#),
+    ("feeds.sink.webhook.url", r#""https://hooks.example.com/clicks""#),
+    ("feeds.sink.webhook.secret_files", r#"["/etc/clickedge/webhook.secret"]"#),
+    ("feeds.sink.webhook.ca_file", r#""/etc/clickedge/receiver-ca.pem""#),
+    ("feeds.sink.nats.servers", r#"["nats://10.0.0.4:4222"]"#),
+    ("feeds.sink.nats.subject", r#""clicks.brand""#),
+    ("feeds.sink.nats.stream", r#""CLICKS""#),
+    ("feeds.sink.nats.credentials_file", r#""/etc/clickedge/nats.creds""#),
+    ("feeds.sink.nats.ca_file", r#""/etc/clickedge/nats-ca.pem""#),
 ];
 
 /// The default configuration as a commented file: the content of `conf/clickedge.toml`.
@@ -329,15 +337,39 @@ mod tests {
 
     #[test]
     fn the_file_has_no_problems_with_every_commented_key_live() {
-        let all = default_toml().replace("[feeds.sink.dir]\n", "#").replace("\npath = ", "\n#");
-        let all: Vec<&str> = all.lines().map(|line| if is_commented_key(line) { &line[2..] } else { line }).collect();
-        let all = all.join("\n");
-        let config: Config = toml::from_str(&all).unwrap_or_else(|error| panic!("{error}\n{all}"));
-        assert_eq!(config.problems(), []);
-        assert!(config.upstream.is_some());
-        assert_eq!(config.catalog.domains.len(), 1);
-        let crate::config::Sink::S3(s3) = &config.feeds[0].sink else { panic!("the s3 sink is not live") };
-        assert!(s3.assume_role.is_some() && s3.encryption.is_some());
+        for sink in ["dir", "s3", "webhook", "nats"] {
+            let all: Vec<String> = default_toml().lines().map(uncommented).collect();
+            let all = with_one_sink(&all, sink).join("\n");
+            let config: Config = toml::from_str(&all).unwrap_or_else(|error| panic!("{error}\n{all}"));
+            // Of two examples that exclude each other, one is found.
+            assert_eq!(
+                config.problems().iter().filter(|problem| problem.key != "feeds[0].rollups").count(),
+                0,
+                "{sink}"
+            );
+            assert!(config.upstream.is_some());
+            assert_eq!(config.catalog.domains.len(), 1);
+            let live = serde_json::to_value(&config.feeds[0].sink).unwrap();
+            let values = live[sink].as_object().expect("the sink is live").values();
+            assert_eq!(values.filter(|value| value.is_null()).count(), 0, "{live}");
+        }
+    }
+
+    fn uncommented(line: &str) -> String {
+        if is_commented_key(line) { line[2..].to_owned() } else { line.to_owned() }
+    }
+
+    /// The lines without the sections of the other sinks.
+    fn with_one_sink<'a>(lines: &'a [String], sink: &str) -> Vec<&'a str> {
+        let mut inside_another = false;
+        let keep = |line: &&str| {
+            if line.starts_with('[') {
+                let of_a_sink = line.strip_prefix("[feeds.sink.");
+                inside_another = of_a_sink.is_some_and(|rest| rest.split(['.', ']']).next() != Some(sink));
+            }
+            !inside_another
+        };
+        lines.iter().map(String::as_str).filter(keep).collect()
     }
 
     #[test]

@@ -4,9 +4,11 @@
 //! [`Error::source`]. What an operator can do about it is in [`SinkError::remedy`].
 
 use std::{
+    borrow::Cow,
     error::Error,
     fmt::{self, Write},
     io,
+    time::Duration,
 };
 
 use super::metrics::UploadResult;
@@ -42,6 +44,10 @@ pub struct Details {
     pub request_id: Option<String>,
     /// Region of the bucket, when the store names it because the configured one is another.
     pub region: Option<String>,
+    /// The time that the sink asks to wait before the next attempt.
+    pub retry_after: Option<Duration>,
+    /// What an operator can do about it, where the sink knows it.
+    pub remedy: Option<Cow<'static, str>>,
     /// The error of the SDK or the operating system.
     pub source: Option<Box<dyn Error + Send + Sync>>,
 }
@@ -54,6 +60,12 @@ impl Details {
     /// Whether the store's answer names a permission or a key of KMS.
     pub fn is_about_kms(&self) -> bool {
         self.summary.contains("kms:")
+    }
+
+    /// Adds a remedy.
+    pub fn with_remedy(mut self, remedy: impl Into<Cow<'static, str>>) -> Self {
+        self.remedy = Some(remedy.into());
+        self
     }
 
     /// Adds the cause.

@@ -108,6 +108,9 @@ impl Pace {
             let least = self.backoff.failed(suspends);
             wait = Some(wait.unwrap_or_default().max(least));
         }
+        if let Some(asked) = error.details().retry_after {
+            wait = Some(wait.unwrap_or_default().max(asked));
+        }
         if let Some(wait) = wait {
             let resume = now + wait;
             self.resume = Some(self.resume.map_or(resume, |already| already.max(resume)));
@@ -121,6 +124,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::deliver::error::Details;
 
     fn retry() -> SinkError {
         SinkError::retry("reset")
@@ -209,6 +213,19 @@ mod tests {
         }
         let probe = pace.begin(0, pace.resume().unwrap()).unwrap();
         assert!(pace.succeeded(probe) && !pace.is_suspended() && pace.resume().is_none());
+    }
+
+    #[test]
+    fn the_time_that_the_sink_asks_for_is_waited_at_least() {
+        let now = Instant::now();
+        let mut pace = grown(4, now);
+        let asked = Duration::from_secs(1_800);
+        let details = Details { retry_after: Some(asked), ..Details::new("429") };
+        pace.failed(0, &SinkError::slow_down(details), now);
+        assert_eq!(pace.resume(), Some(now + asked));
+        pace.failed(0, &retry(), now);
+        assert_eq!((pace.resume(), pace.begin(0, second(now, 1_799))), (Some(now + asked), None), "not shortened");
+        assert!(pace.begin(0, now + asked).is_some());
     }
 
     #[test]

@@ -25,12 +25,15 @@ impl SinkError {
         if let Some(known) = known {
             return known.into();
         }
+        if let Some(remedy) = &details.remedy {
+            return remedy.clone();
+        }
         let found = match details.status {
             Some(status) => of_answer(status, details),
             None => details.source.as_deref().and_then(|source| of_cause(source)).map(Cow::Borrowed),
         };
         found.unwrap_or(Cow::Borrowed(match self {
-            Self::SlowDown(_) => "check the network between this machine and the store, and the store's load",
+            Self::SlowDown(_) => "check the network between this machine and the sink, and the sink's load",
             Self::Retry(_) => AUTOMATIC,
             _ => "check bucket, region, endpoint and credentials of the feed's sink, and the policy of the bucket",
         }))
@@ -96,7 +99,10 @@ fn of_cause(source: &(dyn Error + 'static)) -> Option<&'static str> {
         } else if let Some(error) = cause.downcast_ref::<rustls::Error>() {
             Some(of_tls(error))
         } else if cause.is::<ResolveDnsError>() || cause.to_string() == "dns error" {
-            Some("check `endpoint` and `region` of the feed's sink, and the name resolution of this machine")
+            Some(
+                "check the address of the feed's sink (`endpoint` and `region`, `url`, `servers`), and the name resolution of this \
+                 machine",
+            )
         } else {
             cause.downcast_ref::<io::Error>().and_then(of_io)
         }
@@ -119,12 +125,12 @@ fn of_credentials(error: &CredentialsError) -> &'static str {
 fn of_tls(error: &rustls::Error) -> &'static str {
     match error {
         rustls::Error::InvalidCertificate(_) => {
-            "check the store's certificate (name, validity, issuer) and the root certificates of this machine"
+            "check the server's certificate (name, validity, issuer) and the root certificates of this machine"
         }
         rustls::Error::InvalidMessage(_) => {
-            "check whether `endpoint` of the feed's sink begins with http:// or https://"
+            "check whether the address of the feed's sink (`endpoint`, `url`, `servers`) begins with http:// or https://"
         }
-        _ => "check the TLS settings of the store, and proxies on the way to it",
+        _ => "check the TLS settings of the server, and proxies on the way to it",
     }
 }
 
@@ -140,7 +146,8 @@ fn of_io(error: &io::Error) -> Option<&'static str> {
         Kind::StorageFull | Kind::QuotaExceeded => "free space on the file system of this path, or raise its quota",
         Kind::NotADirectory => "a part of this path is a file: remove it, or configure another folder",
         Kind::ConnectionRefused | Kind::HostUnreachable | Kind::NetworkUnreachable | Kind::TimedOut => {
-            "check `endpoint` of the feed's sink, and the firewalls and routes between this machine and the store"
+            "check the address of the feed's sink (`endpoint`, `url`, `servers`), and the firewalls and routes between this machine \
+             and the server"
         }
         _ => return None,
     })

@@ -11,6 +11,10 @@ use std::{
 use crate::{
     catalog::{Catalog, CatalogStore, Report},
     config::{self, Config, Secret, SecretError, Sink},
+    deliver::{
+        tls,
+        webhook::signature::{SecretStore, Secrets},
+    },
     files::{Description, FileResource, Registry, ResourceError, Warning, mmdb},
     listener::{CertificateStore, Pair, certificates::pair},
     quality::{
@@ -37,6 +41,8 @@ pub struct OperatorFiles {
     pub(super) crawlers: Arc<CrawlerStore>,
     pub(super) secret: Arc<SecretSlot>,
     certificates: Vec<Arc<CertificateStore>>,
+    /// The secrets of each feed; empty where the sink is no webhook.
+    pub(super) webhook_secrets: Vec<Arc<SecretStore>>,
     pub(super) registry: Registry,
 }
 
@@ -77,6 +83,7 @@ impl OperatorFiles {
             crawlers: Arc::default(),
             secret: Arc::default(),
             certificates: config.listeners.iter().map(certificate_store).collect(),
+            webhook_secrets: config.feeds.iter().map(|_| Arc::default()).collect(),
             registry: Registry::default(),
         };
         files.add_catalog();
@@ -86,6 +93,7 @@ impl OperatorFiles {
         files.add_secret(&config.enrich);
         files.add_certificates(&config.listeners);
         files.add_credentials(&config.feeds);
+        files.add_receivers(&config.feeds);
         Ok(files)
     }
 
@@ -295,14 +303,18 @@ impl OperatorFiles {
         }
     }
 
-    /// The credentials of buckets. The client reads them itself, whenever it needs new ones.
+    /// The credentials of sinks. Their clients read them themselves, whenever they need new ones.
     fn add_credentials(&mut self, feeds: &[config::Feed]) {
         for (i, feed) in feeds.iter().enumerate() {
-            let Sink::S3(s3) = &feed.sink else { continue };
-            let Some(file) = s3.credentials_file.clone() else { continue };
+            let (sink, file) = match &feed.sink {
+                Sink::S3(s3) => ("s3", &s3.credentials_file),
+                Sink::Nats(nats) => ("nats", &nats.credentials_file),
+                Sink::Dir(_) | Sink::Webhook(_) => continue,
+            };
+            let Some(file) = file.clone() else { continue };
             self.registry.add(FileResource {
                 name: "credentials",
-                files: named(&format!("feeds[{i}].sink.s3.credentials_file"), &file),
+                files: named(&format!("feeds[{i}].sink.{sink}.credentials_file"), &file),
                 load: Box::new(move || read_credentials(&file)),
                 describe: |is_open: &bool| {
                     let warning = "the credentials are readable by every user of this machine: chmod 0600";
@@ -312,6 +324,63 @@ impl OperatorFiles {
                 publish: Box::new(|_| {}),
             });
         }
+    }
+}
+
+impl OperatorFiles {
+    /// The secrets of webhooks, and the certificates that webhooks and streams trust.
+    fn add_receivers(&mut self, feeds: &[config::Feed]) {
+        for (i, feed) in feeds.iter().enumerate() {
+            if let Sink::Nats(nats) = &feed.sink {
+                self.add_ca_file(format!("feeds[{i}].sink.nats.ca_file"), nats.ca_file.as_deref());
+            }
+            let Sink::Webhook(webhook) = &feed.sink else { continue };
+            let (files, store) = (webhook.secret_files.clone(), Arc::clone(&self.webhook_secrets[i]));
+            let key = |j| format!("feeds[{i}].sink.webhook.secret_files[{j}]");
+            self.registry.add(FileResource {
+                name: "webhook_secrets",
+                files: files.iter().enumerate().map(|(j, file)| (key(j), file.clone())).collect(),
+                load: Box::new(move || Secrets::read(&files)),
+                describe: |secrets: &Secrets| {
+                    let open = secrets.open_files().iter().map(|file| {
+                        let file = file.display();
+                        Warning::of_file(format!("{file} is readable by every user of this machine: chmod 0600"))
+                    });
+                    Description { summary: format!("{} webhook secrets", secrets.len()), warnings: open.collect() }
+                },
+                publish: Box::new(move |secrets| store.publish(secrets)),
+            });
+            self.add_ca_file(format!("feeds[{i}].sink.webhook.ca_file"), webhook.ca_file.as_deref());
+        }
+    }
+
+    /// The certificates that a sink trusts. Its client reads them itself, whenever it connects again.
+    fn add_ca_file(&mut self, key: String, file: Option<&Path>) {
+        let Some(file) = file.map(Path::to_owned) else { return };
+        self.registry.add(FileResource {
+            name: "sink_certificates",
+            files: vec![(key, file.clone())],
+            load: Box::new(move || match tls::read_roots(&file) {
+                Ok(roots) => Ok(roots.len()),
+                Err(source) => Err(CertificatesError { file: file.clone(), source }),
+            }),
+            describe: |certificates: &usize| Description::of(format!("{certificates} certificates of sinks")),
+            publish: Box::new(|_| {}),
+        });
+    }
+}
+
+/// Certificates that a sink cannot trust.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read the certificates in {}: {source}", file.display())]
+struct CertificatesError {
+    file: PathBuf,
+    source: std::io::Error,
+}
+
+impl Classified for CertificatesError {
+    fn class(&self) -> Class {
+        Class::of_read(&self.source)
     }
 }
 

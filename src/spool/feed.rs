@@ -40,7 +40,8 @@ impl FeedSpec {
             max_bytes: feed.max_bytes,
             min_bytes: feed.min_bytes,
             hold_back: Duration::from_secs(feed.hold_back_secs.max(feed.max_age_secs)),
-            manifest_every: (feed.manifest_secs > 0).then(|| Duration::from_secs(feed.manifest_secs)),
+            manifest_every: (feed.manifest_secs > 0 && feed.sink.takes_events_only().is_none())
+                .then(|| Duration::from_secs(feed.manifest_secs)),
             rollups: feed.rollups.then(|| Workspaces::new(&feed.workspaces)),
             configured: true,
             metrics,

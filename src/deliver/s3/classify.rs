@@ -46,7 +46,7 @@ fn of_response(response: &HttpResponse, metadata: &impl ProvideErrorMetadata) ->
     let variant = of_answer(status, code.as_deref().unwrap_or_default());
     let request_id = present(response.headers().get("x-amz-request-id"));
     let region = present(response.headers().get("x-amz-bucket-region")).or_else(|| region_in(response));
-    (variant, Details { summary, status: Some(status), code, request_id, region, source: None })
+    (variant, Details { status: Some(status), code, request_id, region, ..Details::new(summary) })
 }
 
 /// The region in the body of an error, `<Region>eu-central-1</Region>`.
