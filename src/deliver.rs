@@ -6,7 +6,8 @@
 //! upload now and then probes it, until an operator has acted. All tasks share one thread, as they mostly wait.
 //!
 //! An object's key and bytes never change, and sinks never overwrite: an upload that is repeated, because an answer was
-//! lost or the process died, never makes a second object. A manifest is delivered after every object of its feed before
+//! lost or the process died, never makes a second object. Sinks that take events ([`webhook`], [`nats`]) read them from
+//! the object in [`batch`]es, which never change either. A manifest is delivered after every object of its feed before
 //! it, so that it never lists an object that is not there.
 
 pub mod backoff;

@@ -1,6 +1,6 @@
 //! Delivery into a stream of NATS JetStream, with the real server; without one these tests print `skipped:` and pass.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use clickedge::{
     config::Feed,
@@ -204,4 +204,24 @@ fn a_probe_stores_nothing() {
     nats.kill();
     let error = probe_of(&nats, false).outcome.unwrap_err().to_string();
     assert!(error.contains("no connection to the server"), "{error}");
+}
+
+#[test]
+fn a_server_with_a_certificate_of_its_own_is_trusted_through_its_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    let (certificate, key) = (dir.path().join("server.pem"), dir.path().join("server.key"));
+    fs::write(&certificate, made.cert.pem()).unwrap();
+    fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let tls = format!("tls {{ cert_file: \"{}\", key_file: \"{}\" }}", certificate.display(), key.display());
+    let Some(nats) = Nats::start(&tls) else { return };
+    let probe_of = |more: &str| {
+        let sink = nats.sink_toml(more).replace("[feeds.", "[").replace("nats://", "tls://");
+        let feed: Feed = toml::from_str(&format!("name = \"all\"\nworkspaces = [\"*\"]\n{sink}")).unwrap();
+        probe(&[feed], true).unwrap().pop().unwrap().outcome.unwrap_err().to_string()
+    };
+    let trusted = probe_of(&format!("ca_file = '{}'", certificate.display()));
+    assert!(trusted.contains("no stream takes messages"), "{trusted}");
+    let strange = probe_of("");
+    assert!(strange.contains("check the server's certificate"), "{strange}");
 }

@@ -149,7 +149,7 @@ fn rejected_requests_suspend_the_feed_with_a_remedy() {
         (Fault::Answer(400, &[]), "the receiver answered 400 Bad Request", "receiver's log"),
         (Fault::Answer(301, location), "with the location https://elsewhere.example/hook", "not followed"),
         (Fault::Answer(410, &[]), "disabled by the receiver", "enable the endpoint again"),
-        (Fault::TooLarge(0), "the receiver answered 413", "lower `max_body_bytes`"),
+        (Fault::Answer(413, &[]), "the receiver answered 413", "lower `max_body_bytes`"),
     ] {
         let receiver = Receiver::start();
         receiver.set(fault.clone());
@@ -194,9 +194,11 @@ fn a_request_that_is_too_large_is_split_in_the_same_places_each_time() {
     let edge = edge(&receiver, "max_events = 40").start();
     let clicks = click(&edge, "a", 100);
     edge.wait_until("a request comes in", |_| !receiver.requests().is_empty());
-    receiver.set(Fault::TooLarge(12));
+    receiver.accept_at_most(12);
+    receiver.set(Fault::Only(2));
     edge.wait_until("a half is acknowledged", |_| !stored(&receiver).is_empty());
     let edge = edge.kill().restart();
+    receiver.set(Fault::Healthy);
     assert_delivers(&edge, &receiver, clicks);
     let largest = stored(&receiver).iter().map(|request| request.json()["data"].as_array().unwrap().len()).max();
     assert!(largest.unwrap() <= 12, "{largest:?}");

@@ -52,8 +52,8 @@ pub struct Feed {
     pub hold_back_secs: u64,
     /// Seconds between two versions of an hour's manifest while objects are added to the hour, at most 86400; the last
     /// version follows soon after the end of the hour. A manifest lists keys, counts, bytes and checksums of the hour's
-    /// objects; with it `clickedge feed verify` proves that nothing is missing. 0 writes none. Webhooks and
-    /// streams get none.
+    /// objects; with it `clickedge feed verify` proves that nothing is missing. 0 writes none. Webhooks and streams get
+    /// none.
     #[serde(default = "default_manifest_secs")]
     pub manifest_secs: u64,
     /// Whether the counts of each hour are delivered too, soon after its end, and again when clicks come late: clicks,
@@ -142,10 +142,9 @@ impl Sink {
     /// Objects that are delivered at a time.
     pub fn uploads(&self) -> usize {
         match self {
-            Self::Dir(_) => 1,
+            Self::Dir(_) | Self::Nats(_) => 1,
             Self::S3(s3) => s3.uploads,
             Self::Webhook(webhook) => webhook.uploads,
-            Self::Nats(_) => 1,
         }
     }
 

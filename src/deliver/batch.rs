@@ -41,6 +41,8 @@ pub struct Batches(Option<Reading>);
 struct Reading {
     reader: EventReader,
     limits: Limits,
+    /// Events that the object has.
+    expected: Option<u64>,
     offset: u64,
     /// The event that did not fit into the batch before.
     left: Option<Event>,
@@ -51,7 +53,8 @@ impl Batches {
     pub async fn open(object: &Object, limits: Limits) -> Result<Self, SinkError> {
         let (path, expected) = (object.path.clone(), object.summary.as_ref().map(|summary| summary.sha256.clone()));
         let reader = on_a_thread(move || open(&path, expected.as_deref())).await??;
-        Ok(Self(Some(Reading { reader, limits, offset: 0, left: None })))
+        let expected = object.summary.as_ref().map(|summary| summary.events);
+        Ok(Self(Some(Reading { reader, limits, expected, offset: 0, left: None })))
     }
 
     /// The next batch. `None` after the last.
@@ -66,7 +69,7 @@ impl Batches {
         .await?;
         let batch = batch.map_err(SinkError::of_file)?;
         if batch.events.is_empty() {
-            return Ok(None);
+            return reading.all_were_read().map(|()| None);
         }
         self.0 = Some(reading);
         Ok(Some(batch))
@@ -74,6 +77,17 @@ impl Batches {
 }
 
 impl Reading {
+    /// An object is acknowledged with its last batch: no event may be left behind.
+    fn all_were_read(&self) -> Result<(), SinkError> {
+        match self.expected {
+            Some(expected) if expected != self.offset => Err(SinkError::damaged(format!(
+                "the object has {expected} events, of which {} were read",
+                self.offset
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     fn next(&mut self) -> io::Result<Batch> {
         let mut batch = Batch { offset: self.offset, events: Vec::new() };
         let mut bytes = 0;
@@ -117,7 +131,10 @@ mod tests {
     use std::{fs, io::Write};
 
     use super::*;
-    use crate::object::{ObjectKind, reader::summarize};
+    use crate::object::{
+        ObjectKind,
+        reader::{Summary, summarize},
+    };
 
     /// Texts that look like events, of so many bytes.
     fn events(lengths: &[usize]) -> Vec<String> {
@@ -191,6 +208,10 @@ mod tests {
         let object = object(dir.path(), "a.ndjson", b"{\"id\":\"01a2085b-d4e1-7645-b01b-77c6bdce7f10\"}\n");
         fs::write(&object.path, "{\"id\":\"01a2085b-d4e1-7645-b01b-77c6bdce7f11\"}\n").unwrap();
         assert!(matches!(Batches::open(&object, limits).await, Err(SinkError::Damaged(_))));
+        let summary = Summary { events: 2, ..summarize(&object.path).unwrap() };
+        let mut batches = Batches::open(&Object { summary: Some(summary), ..object.clone() }, limits).await.unwrap();
+        assert_eq!(batches.next().await.unwrap().unwrap().events.len(), 1);
+        assert!(matches!(batches.next().await, Err(SinkError::Damaged(_))), "one event is missing");
         fs::remove_file(&object.path).unwrap();
         assert!(matches!(Batches::open(&object, limits).await, Err(SinkError::Missing(_))));
     }

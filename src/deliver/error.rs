@@ -46,6 +46,8 @@ pub struct Details {
     pub region: Option<String>,
     /// The time that the sink asks to wait before the next attempt.
     pub retry_after: Option<Duration>,
+    /// Whether a part of the object was acknowledged before, so that the sink is not down.
+    pub progressed: bool,
     /// What an operator can do about it, where the sink knows it.
     pub remedy: Option<Cow<'static, str>>,
     /// The error of the SDK or the operating system.
@@ -134,6 +136,12 @@ impl SinkError {
     pub fn with_context(mut self, context: &str) -> Self {
         let details = self.details_mut();
         details.summary = format!("{context}: {}", details.summary);
+        self
+    }
+
+    /// Records whether a part of the object was acknowledged before.
+    pub fn with_progress(mut self, progressed: bool) -> Self {
+        self.details_mut().progressed = progressed;
         self
     }
 

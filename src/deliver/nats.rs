@@ -179,12 +179,14 @@ impl Sink for NatsSink {
         }
         let session = self.session().await?;
         self.compare_window(&session).await;
+        let before = self.progress(&object.key);
         let sent = self.send(&session, object).await;
         match &sent {
-            Ok(_) | Err(SinkError::Missing(_)) => self.forget(&object.key),
+            Ok(_) | Err(SinkError::Damaged(_) | SinkError::Missing(_)) => self.forget(&object.key),
             Err(_) => *self.session.lock().await = None,
         }
-        sent
+        let progressed = self.progress(&object.key) > before;
+        sent.map_err(|error| error.with_progress(progressed))
     }
 }
 

@@ -98,6 +98,11 @@ impl Pace {
             self.round += 1;
             self.probing = false;
         }
+        if error.details().progressed {
+            // A sink that fails now and then is not down, however many parts an object has.
+            self.budget.succeeded();
+            self.backoff.succeeded();
+        }
         if matches!(error, SinkError::SlowDown(_)) {
             self.limit.slow_down(round, self.round);
         }
@@ -226,6 +231,18 @@ mod tests {
         pace.failed(0, &retry(), now);
         assert_eq!((pace.resume(), pace.begin(0, second(now, 1_799))), (Some(now + asked), None), "not shortened");
         assert!(pace.begin(0, now + asked).is_some());
+    }
+
+    #[test]
+    fn a_failure_after_some_progress_is_the_first_in_a_row() {
+        let start = Instant::now();
+        let mut pace = grown(4, start);
+        for n in 1..100 {
+            let now = second(start, n);
+            let round = pace.begin(0, now).unwrap();
+            assert_eq!(pace.failed(round, &retry().with_progress(true), now), 1);
+            assert!(pace.resume().unwrap() <= now + Duration::from_millis(500));
+        }
     }
 
     #[test]

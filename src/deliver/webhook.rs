@@ -6,10 +6,11 @@
 //! acknowledged when each of its parts was answered with 2xx. After a failure, parts that were answered are not sent
 //! again by the same process.
 //!
-//! A part that is too large for the receiver (413) is split into halves, in the same place each time. Redirects are not
-//! followed. Answers' bodies are read up to a bound, so that connections can be used again, and otherwise ignored.
-//! Manifests and rollups are not sent: [`object::key`](crate::object::key) names what a receiver needs to see that
-//! nothing is missing, and each body has it.
+//! A part that is too large for the receiver (413) is split into halves, in the same place each time. Only a receiver
+//! that accepts more than before, while an object is partly sent and the process ends, gets events under a second id.
+//! Redirects are not followed. Answers' bodies are read up to a bound, so that connections can be used again, and otherwise ignored.
+//! Manifests and rollups are not sent: each body names its object, with what a receiver needs to see that nothing is
+//! missing.
 
 pub mod body;
 pub mod classify;
@@ -196,9 +197,14 @@ impl Sink for WebhookSink {
             tracing::info!(feed = self.feed, key = object.key, "webhooks take events only; object not sent");
             return Ok(Stored::Before);
         }
-        self.send(object).await?;
-        self.progress().forget(&object.key);
-        Ok(Stored::Now)
+        let before = self.progress().of(&object.key);
+        let sent = self.send(object).await;
+        match sent {
+            Ok(()) | Err(SinkError::Damaged(_) | SinkError::Missing(_)) => self.progress().forget(&object.key),
+            Err(_) => {}
+        }
+        let progressed = self.progress().of(&object.key) > before;
+        sent.map(|()| Stored::Now).map_err(|error| error.with_progress(progressed))
     }
 }
 

@@ -8,7 +8,10 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     pin::Pin,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -34,8 +37,6 @@ pub enum Fault {
     Healthy,
     /// Answers with a status and headers, and stores nothing.
     Answer(u16, &'static [(&'static str, &'static str)]),
-    /// 413 for more events than this.
-    TooLarge(usize),
     /// Stores so many requests from now on, and answers 500 to the others.
     Only(usize),
     /// Takes requests and never answers.
@@ -72,6 +73,8 @@ impl Received {
 struct State {
     root: PathBuf,
     fault: Mutex<Fault>,
+    /// Most events of a request; 413 for more.
+    limit: AtomicUsize,
     secrets: Mutex<Vec<String>>,
     requests: Mutex<Vec<Received>>,
     /// The bodies of every id that came in.
@@ -98,6 +101,7 @@ impl Receiver {
         let state = Arc::new(State {
             root,
             fault: Mutex::new(Fault::Healthy),
+            limit: AtomicUsize::new(usize::MAX),
             secrets: Mutex::default(),
             requests: Mutex::default(),
             bodies: Mutex::default(),
@@ -124,6 +128,11 @@ impl Receiver {
 
     pub fn secret_file(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
+    }
+
+    /// Answers 413 to requests with more events, whatever else is wrong.
+    pub fn accept_at_most(&self, events: usize) {
+        self.state.limit.store(events, Ordering::Relaxed);
     }
 
     /// Only requests with a signature of one of these are accepted from now on; others get 401.
@@ -220,7 +229,7 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> io::Result<Res
         Fault::Silent => return std::future::pending().await,
         Fault::Answer(status, headers) => response(*status, headers),
         _ if !state.is_signed(&head.headers, &body) => response(401, &[]),
-        Fault::TooLarge(most) if events(&body).len() > *most => response(413, &[]),
+        _ if events(&body).len() > state.limit.load(Ordering::Relaxed) => response(413, &[]),
         Fault::Only(0) => response(500, &[]),
         _ => {
             if let Fault::Only(left) = fault {

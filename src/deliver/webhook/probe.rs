@@ -19,8 +19,8 @@ use crate::{
     runtime::clock,
 };
 
-/// Probes the endpoint with the secrets that its files hold now. Sends a `HEAD`, whose answer only shows that a server is
-/// there; with `dry_put` instead a signed request of the type `test` without events, which must be acknowledged.
+/// Probes the endpoint with the secrets that its files hold now. Sends a `HEAD`, whose answer only shows that a server
+/// is there; with `dry_put` instead a signed request of the type `test` without events, which must be acknowledged.
 pub async fn probe(feed: &str, config: &config::Webhook, dry_put: bool) -> Result<String, ProbeError> {
     let secrets = Secrets::read(&config.secret_files).map_err(|error| {
         let remedy = "correct `secret_files` of the feed's sink";
