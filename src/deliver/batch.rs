@@ -94,7 +94,7 @@ impl Reading {
         while batch.events.len() < self.limits.events {
             let event = match self.left.take() {
                 Some(event) => event,
-                None => match self.reader.next()? {
+                None => match self.reader.next_event()? {
                     Some((id, text)) => Event { id: id.to_owned(), text: Bytes::copy_from_slice(text) },
                     None => break,
                 },

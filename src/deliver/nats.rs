@@ -271,12 +271,11 @@ impl Session {
 
     /// Name and duplicate window of the stream that takes the messages.
     async fn stream(&self, config: &config::Nats) -> Result<(String, Duration), String> {
-        let name = match &config.stream {
-            Some(name) => name.clone(),
-            None => {
-                let found = self.context.stream_by_subject(config.subject.as_str()).await;
-                found.map_err(|error| error.to_string())?
-            }
+        let name = if let Some(name) = &config.stream {
+            name.clone()
+        } else {
+            let found = self.context.stream_by_subject(config.subject.as_str()).await;
+            found.map_err(|error| error.to_string())?
         };
         let stream = self.context.get_stream(&name).await.map_err(|error| error.to_string())?;
         Ok((name, stream.cached_info().config.duplicate_window))

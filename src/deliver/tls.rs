@@ -14,10 +14,11 @@ use rustls::{
 };
 
 /// The configuration with the certificates of this machine, for all sinks.
-static NATIVE: LazyLock<Result<ClientConfig, String>> = LazyLock::new(|| {
-    let native = builder().and_then(ConfigBuilder::with_native_roots);
-    native.map(|builder| builder.with_no_client_auth()).map_err(|error| error.to_string())
-});
+static NATIVE: LazyLock<Result<ClientConfig, String>> =
+    LazyLock::new(|| match builder().and_then(ConfigBuilder::with_native_roots) {
+        Ok(builder) => Ok(builder.with_no_client_auth()),
+        Err(error) => Err(error.to_string()),
+    });
 
 /// A client that trusts the certificates in this file, or those of this machine.
 ///

@@ -8,9 +8,9 @@
 //!
 //! A part that is too large for the receiver (413) is split into halves, in the same place each time. Only a receiver
 //! that accepts more than before, while an object is partly sent and the process ends, gets events under a second id.
-//! Redirects are not followed. Answers' bodies are read up to a bound, so that connections can be used again, and otherwise ignored.
-//! Manifests and rollups are not sent: each body names its object, with what a receiver needs to see that nothing is
-//! missing.
+//! Redirects are not followed. Answers' bodies are read up to a bound, so that connections can be used again, and
+//! otherwise ignored. Manifests and rollups are not sent: each body names its object, with what a receiver needs to see
+//! that nothing is missing.
 
 pub mod body;
 pub mod classify;

@@ -45,7 +45,7 @@ impl EventReader {
     ///
     /// # Errors
     /// When the file cannot be read, or is truncated or damaged.
-    pub fn next(&mut self) -> io::Result<Option<(&str, &[u8])>> {
+    pub fn next_event(&mut self) -> io::Result<Option<(&str, &[u8])>> {
         loop {
             if !next_line(&mut *self.lines, &mut self.line)? {
                 return Ok(None);

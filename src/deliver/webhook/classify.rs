@@ -1,6 +1,6 @@
 //! Classification of answers and failed requests: to a [`SinkError`].
 
-use std::{borrow::Cow, error::Error, time::Duration};
+use std::{error::Error, time::Duration};
 
 use http::{HeaderMap, StatusCode, header};
 use jiff::{Timestamp, fmt::rfc2822};
@@ -22,7 +22,7 @@ pub fn of_answer(status: StatusCode, headers: &HeaderMap, now: Timestamp) -> Res
         status: Some(status.as_u16()),
         code: status.canonical_reason().map(str::to_owned),
         request_id: text(headers, "x-request-id").map(|id| id.chars().take(LONGEST_LOCATION).collect()),
-        remedy: remedy(status),
+        remedy: Some(remedy(status).into()),
         retry_after: retry_after(headers, now),
         ..Details::new(summary(status, headers))
     };
@@ -56,8 +56,8 @@ fn summary(status: StatusCode, headers: &HeaderMap) -> String {
     }
 }
 
-fn remedy(status: StatusCode) -> Option<Cow<'static, str>> {
-    let remedy = match status.as_u16() {
+fn remedy(status: StatusCode) -> &'static str {
+    match status.as_u16() {
         300..=399 => "set `url` of the feed's sink to the final address: redirects are not followed",
         401 | 403 => {
             "compare the secret in `secret_files` with that of the receiver, and the clocks of both (NTP); the receiver \
@@ -68,19 +68,17 @@ fn remedy(status: StatusCode) -> Option<Cow<'static, str>> {
         413 => "lower `max_body_bytes` of the feed's sink, or raise the receiver's limit: one event is too large",
         408 | 425 | 429 | 500..=599 => "none needed: requests are retried until they succeed",
         _ => "look into the receiver's log: it rejects the request",
-    };
-    Some(remedy.into())
+    }
 }
 
 /// `Retry-After`: seconds, or a date.
 fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let value = text(headers, header::RETRY_AFTER.as_str())?;
-    let wait = match value.parse() {
-        Ok(secs) => Duration::from_secs(secs),
-        Err(_) => {
-            let at = rfc2822::DateTimeParser::new().parse_timestamp(value).ok()?;
-            Duration::try_from(at.duration_since(now)).unwrap_or_default()
-        }
+    let wait = if let Ok(secs) = value.parse() {
+        Duration::from_secs(secs)
+    } else {
+        let at = rfc2822::DateTimeParser::new().parse_timestamp(value).ok()?;
+        Duration::try_from(at.duration_since(now)).unwrap_or_default()
     };
     Some(wait.min(LONGEST_WAIT))
 }
