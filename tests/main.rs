@@ -16,6 +16,7 @@ mod feeds;
 mod formats;
 mod hostile;
 mod judge;
+mod loaders;
 mod lookup;
 mod outbox;
 mod plugin;
