@@ -14,6 +14,8 @@ Notifications arrive at least once, sometimes twice, in any order. Each event is
 - an object's new events are passed on under the object's key, so that a repetition replaces them by the same,
 - ids are remembered with the key that they came in, after they have been passed on: when the function dies in between,
   the next attempt of the same object passes on the same events again, under the same key.
+Only two objects with the same event that are read at the same moment pass it on twice. The edge delivers no event in
+two objects; a replay does: load replays when nothing else is loaded, or with a reserved concurrency of 1.
 
 To load into something else, replace `pass_on` or `seen` of a `Loader`: `pass_on(key, events)` must replace what it did
 for that key before.
