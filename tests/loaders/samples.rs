@@ -80,7 +80,8 @@ fn deliver(to: Option<&Path>) -> Option<Vec<Value>> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() as i64;
     let set = |time: i64| fs::write(&clock, format!("{:+}", time - now)).unwrap();
     let path = clock.display().to_string();
-    set(CLICKED);
+    // An hour that began before the counts did has no rollup.
+    set(CLICKED - 3_600);
     let env = [
         ("LD_PRELOAD", *library),
         ("FAKETIME_TIMESTAMP_FILE", &path),
@@ -98,6 +99,9 @@ fn deliver(to: Option<&Path>) -> Option<Vec<Value>> {
     );
     let mut edge =
         env.iter().fold(builder.section(&section), |builder, (key, value)| builder.env(key, value)).start();
+    set(CLICKED);
+    // The library reads its file once a second.
+    std::thread::sleep(Duration::from_millis(1_500));
     let mut client = Client::new(edge.address);
     for (line, headers) in CLICKS {
         let agent = if headers.contains("User-Agent") { String::new() } else { format!("User-Agent: {CHROME}\r\n") };
@@ -112,7 +116,7 @@ fn deliver(to: Option<&Path>) -> Option<Vec<Value>> {
     if let Some(to) = to {
         // A stop finishes the object.
         edge = edge.stop().restart_with(&env);
-        set(CLICKED + 3_600);
+        set(CLICKED + 3 * 3_600);
         let until = Instant::now() + Duration::from_secs(180);
         let is_there = |start: &str| feed.exists() && keys_below(&feed).iter().any(|key| key.starts_with(start));
         while !["dt=", "_manifest/", "_rollups/"].into_iter().all(is_there) {
