@@ -57,7 +57,8 @@ fn the_function_for_lambda_passes_each_event_on_once() {
     let Some(python) = tools::get(Tool::Python) else { return };
     let s3 = S3::start();
     s3.make_bucket("warehouse");
-    let formats = ["format = \"ndjson\"", "format = \"json\"\ncompression = \"zstd\"", "format = \"envelope\""];
+    let formats =
+        ["format = \"ndjson\"", "format = \"json\"\ncompression = { zstd = { level = 1 } }", "format = \"envelope\""];
     let mut builder = Edge::builder();
     for (n, format) in formats.iter().enumerate() {
         let bucket = format!("clicks-{n}");
