@@ -26,7 +26,7 @@ pub const COPIES: usize = 2;
 
 pub struct Feed {
     edge: Stopped,
-    _s3: S3,
+    s3: S3,
 }
 
 impl Feed {
@@ -73,8 +73,8 @@ impl Feed {
             edge = edge.stop().restart();
         }
         assert!(rejected < CLICKS / 10, "{rejected} requests were rejected");
-        let feed = Self { edge: edge.stop(), _s3: s3 };
-        for objects in [feed.objects_of("dir"), objects_below(&feed._s3.bucket("clicks"))] {
+        let feed = Self { edge: edge.stop(), s3 };
+        for objects in [feed.objects_of("dir"), objects_below(&feed.s3.bucket("clicks"))] {
             let ids: HashSet<_> = objects.iter().flat_map(|path| ids(path)).collect();
             assert_eq!(ids.len(), clicks, "each click is in an object");
             assert!(objects.len() >= ROUNDS, "{objects:?}");
@@ -107,7 +107,7 @@ impl Feed {
 
     /// The path of a file with what is in each object, as `infer.py` wants it.
     pub fn facts(&self) -> String {
-        let objects = [self.objects_of("dir"), objects_below(&self._s3.bucket("clicks"))].concat();
+        let objects = [self.objects_of("dir"), objects_below(&self.s3.bucket("clicks"))].concat();
         let objects: Vec<_> = objects.iter().map(|path| json!({"path": path, "facts": facts(path)})).collect();
         let path = self.edge.dir().join(format!("facts-{:?}.json", std::thread::current().id()));
         fs::write(&path, json!({"schema": file(super::SCHEMA), "objects": objects}).to_string()).unwrap();

@@ -141,7 +141,7 @@ fn parts(feed: &Path) -> [(String, String); 3] {
         let of_kind: Vec<_> = keys.iter().filter(|key| key.starts_with(start)).collect();
         let [key] = of_kind[..] else { panic!("one of {start}: {keys:?}") };
         let bytes = fs::read(feed.join(key)).unwrap();
-        let text = if key.ends_with(".gz") { unzip(&bytes) } else { String::from_utf8(bytes).unwrap() };
+        let text = if bytes.starts_with(b"\x1f\x8b") { unzip(&bytes) } else { String::from_utf8(bytes).unwrap() };
         (key.clone(), text)
     })
 }
