@@ -115,9 +115,10 @@ fn browser(
             version: elsewhere.or_else(|| version::at(found.rest)),
         });
     }
-    let parsed = parsed?;
+    let Some(parsed) = parsed.filter(|parsed| parsed.name != "Internet Explorer") else {
+        return internet_explorer(agent, parsed);
+    };
     let name = match parsed.name {
-        "Internet Explorer" => "internet-explorer",
         "Edge" => "edge",
         "Chrome" => "chrome",
         // The stock browser of Android 4 and before claims to be Safari.
@@ -131,9 +132,18 @@ fn browser(
         "Webview" => "webview",
         "Yandex Browser" => "yandex-browser",
         "SamsungBrowser" => "samsung-internet",
-        _ => return None,
+        _ => return internet_explorer(agent, None),
     };
     Some(Named { name: Cow::Borrowed(name), version: version::at(parsed.version) })
+}
+
+/// Internet Explorer, which says so in many ways: `(compatible; MSIE 6.0; …)`, `(Windows; MSIE 6.0; …)`, `MSIE 7.0b`.
+fn internet_explorer(agent: &str, parsed: Option<&WootheeResult<'_>>) -> Option<Named> {
+    let version = parsed
+        .and_then(|parsed| version::at(parsed.version))
+        .or_else(|| version::after(agent, "MSIE "))
+        .or_else(|| version::after(agent, "MSIE/"));
+    (parsed.is_some() || version.is_some()).then(|| Named { name: Cow::Borrowed("internet-explorer"), version })
 }
 
 /// The system that a mark names; `rest` is the string after the mark.

@@ -8,7 +8,8 @@
 //! 3. applications and devices that humans use (`bot/allowlist.rs`), which end the search: a human in the web view of
 //!    an application (Facebook, Instagram, a messenger) is a human,
 //! 4. the operator's list (`enrich.crawlers_file`, `bot/community.rs`),
-//! 5. rules for what crawlers call themselves (`bot/generic.rs`), and woothee's crawler category.
+//! 5. rules for what crawlers call themselves (`bot/generic.rs`), for the form of their strings (`bot/form.rs`), and
+//!    woothee's crawler category.
 //!
 //! Invariants: no input panics, and the time is linear in its first [`MAX_AGENT_BYTES`]; every name is a slug of the
 //! event schema. `bench/README.md` has the accuracy on lists of real agent strings.
@@ -16,6 +17,7 @@
 mod allowlist;
 mod community;
 mod crawlers;
+mod form;
 mod generic;
 mod group;
 mod products;
@@ -90,7 +92,7 @@ impl CrawlerLists {
         if let Some(bot) = found.bot {
             return ListMatch::Bot(bot);
         }
-        if found.human {
+        if found.human && !found.stranger {
             return ListMatch::Human;
         }
         let by_list = self.community().and_then(|list| list.detect(agent));

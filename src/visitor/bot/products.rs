@@ -1,4 +1,6 @@
 //! Services that fetch pages among other things: tools for sites, brands and security, mail, archives, webhooks.
+//!
+//! The names are those that the services give themselves in their documentation, and in public lists of crawlers.
 
 use super::group::Group;
 use crate::event::{BotClass, BotReason};
@@ -23,10 +25,11 @@ const ASSISTANTS: &[(&str, &str)] = &[
     ("agent/amazonbuyforme", "amazon-buy-for-me"),
     ("claude-code", "claude-code"),
     ("githubcopilotchat", "github-copilot"),
-    ("^cursor/", "cursor"),
+    ("cursor/", "cursor"),
     ("opencode", "opencode"),
     ("spawning-ai", "spawning-ai"),
     ("cypex.ai", "cypex-ai"),
+    ("trae/", "trae"),
 ];
 
 const MONITORING: &[(&str, &str)] = &[
@@ -53,6 +56,13 @@ const MONITORING: &[(&str, &str)] = &[
     ("honeybadger", "honeybadger"),
     ("elmah.io", "elmah-io"),
     ("hydrozen", "hydrozen"),
+    ("appinsights", "application-insights"),
+    ("ylt chrome", "yellowlab"),
+    ("testlocally", "testlocally"),
+    ("functionize", "functionize"),
+    ("hlb/", "hlb"),
+    ("dlc/", "dlc"),
+    ("ucsbnetworkmeasurement", "ucsb"),
 ];
 
 const SECURITY: &[(&str, &str)] = &[
@@ -79,6 +89,12 @@ const SECURITY: &[(&str, &str)] = &[
     ("rootevidence", "rootevidence"),
     ("greedyhand", "greedyhand"),
     ("recon-engine", "recon-engine"),
+    ("assetnote", "assetnote"),
+    ("clamav", "clamav"),
+    ("xmco.fr", "xmco"),
+    ("360jk", "360jk"),
+    ("biglotron", "biglotron"),
+    ("asafaweb", "asafaweb"),
 ];
 
 const SITES: &[(&str, &str)] = &[
@@ -89,10 +105,29 @@ const SITES: &[(&str, &str)] = &[
     ("morningscore", "morningscore"),
     ("whatsmyip.org", "whatsmyip-org"),
     ("acquia", "acquia"),
+    ("brandverity", "brandverity"),
+    ("datanyze", "datanyze"),
+    ("whatcms", "whatcms"),
+    ("sqwatcher", "sqwatcher"),
+    ("convertify", "convertify"),
+    ("scope3/", "scope3"),
+    ("pwabuilder", "pwabuilder"),
+    ("miniature.io", "miniature-io"),
+    ("karnoprospecting", "karno"),
+    ("readable/", "readable"),
+    ("sparkler/", "sparkler"),
+    ("brokenlinkcheck", "brokenlinkcheck"),
 ];
 
-const NEWS: &[(&str, &str)] =
-    &[("nextcloud-news", "nextcloud-news"), ("newsnow", "newsnow"), ("feeder.co", "feeder-co")];
+const NEWS: &[(&str, &str)] = &[
+    ("nextcloud-news", "nextcloud-news"),
+    ("newsnow", "newsnow"),
+    ("feeder.co", "feeder-co"),
+    ("^venus/", "planet-venus"),
+    ("monitorss", "monitorss"),
+    ("feeddlerrss", "feeddler"),
+    ("ps_daily", "ps-daily"),
+];
 
 const SEARCH: &[(&str, &str)] = &[
     ("gigablast", "gigablast"),
@@ -100,6 +135,11 @@ const SEARCH: &[(&str, &str)] = &[
     ("slurp", "yahoo-slurp"),
     ("yahooseeker", "yahoo-slurp"),
     ("wesee", "wesee"),
+    ("squider", "squider"),
+    ("^ddg_android", "duckduckbot"),
+    ("^ddg-android", "duckduckbot"),
+    ("^ddg-ios", "duckduckbot"),
+    ("duckduckgo/5 (com", "duckduckbot"),
     ("daum 4", "daumoa"),
     ("daum$", "daumoa"),
 ];
@@ -112,6 +152,8 @@ const PREVIEWS: &[(&str, &str)] = &[
     ("steamchaturllookup", "steam"),
     ("valve/steam", "steam"),
     ("keybase", "keybase"),
+    ("googlemessages/", "google-messages-preview"),
+    ("webkit2png", "webkit2png"),
     ("^bluesky", "bluesky-preview"),
 ];
 
@@ -125,6 +167,7 @@ const SERVICES: &[(&str, &str)] = &[
     ("modularconnector", "modular"),
     ("managewp", "managewp"),
     ("webcopier", "webcopier"),
+    ("igetter/", "igetter"),
     ("sitesucker", "sitesucker"),
     ("offline explorer", "offline-explorer"),
     ("webzip", "webzip"),

@@ -96,6 +96,26 @@ fn a_library_that_poses_as_a_browser_is_a_library() {
     assert_eq!(classified(WINDOWS, "", &[accept, encoding, tls]), library(), "requests");
 }
 
+/// Versions of which little is known, except that they sent three headers.
+const OLD: [&str; 6] = [
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/57.0.2987.133 \
+     Safari/537.36",
+    "Mozilla/5.0 (Windows NT 6.1) AppleWebKit/535.1 (KHTML, like Gecko) Chrome/14.0.835.163 Safari/535.1",
+    "Mozilla/5.0 (X11; Linux x86_64; rv:45.0) Gecko/20100101 Firefox/45.0",
+    "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_9) AppleWebKit/537.71 (KHTML, like Gecko) Version/7.0 Safari/537.71",
+    "Mozilla/4.0 (compatible; MSIE 8.0; Windows NT 6.1; Trident/4.0)",
+    "Mozilla/5.0 (Linux; Android 4.4.2; GT-I9195) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/38.0.2125.102 \
+     Mobile Safari/537.36",
+];
+
+#[test]
+fn a_browser_of_any_age_without_the_three_headers_is_a_library() {
+    for old in OLD {
+        assert_eq!(classified(old, "", &[]), library(), "{old}");
+        assert_eq!(classified(old, "", &[Flags::TLS]), library(), "{old}");
+    }
+}
+
 #[test]
 fn where_humans_lose_headers_nothing_counts() {
     let (accept, encoding, tls) = (Flags::ACCEPT, Flags::ACCEPT_ENCODING, Flags::TLS);
@@ -108,7 +128,6 @@ fn where_humans_lose_headers_nothing_counts() {
     assert_eq!(classified(IPHONE, "", &[accept, encoding, tls]), None, "no version is known to send it always");
     assert_eq!(classified(WINDOWS, "", &[Flags::PROXIED]), None, "a delivery network that drops headers");
     for old in [
-        "Mozilla/5.0 (Windows NT 6.1) AppleWebKit/535.1 (KHTML, like Gecko) Chrome/14.0.835.163 Safari/535.1",
         "Mozilla/5.0 (Linux; U; Android 2.3; en) AppleWebKit/533.1 (KHTML, like Gecko) Version/4.0 Mobile Safari/533.1",
         "Mozilla/5.0 (SMART-TV; Linux; Tizen 6.0) AppleWebKit/537.36 (KHTML, like Gecko) Version/6.0 TV Safari/537.36",
         "Mozilla/5.0 (PlayStation 4 8.52) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/13.0 Safari/605.1.15",
@@ -116,6 +135,13 @@ fn where_humans_lose_headers_nothing_counts() {
         "Opera/9.80 (J2ME/MIDP; Opera Mini/9.80; U; en) Presto/2.5.25 Version/10.54",
     ] {
         assert_eq!(classified(old, "", &[tls]), None, "{old}");
+    }
+    for old in OLD {
+        for kept in [accept, encoding] {
+            assert_eq!(classified(old, "", &[kept, tls]), None, "what removes two headers: {old}");
+        }
+        assert_eq!(classified(old, "en", &[]), None, "a language: {old}");
+        assert_eq!(classified(old, "", &[Flags::PROXIED]), None, "{old}");
     }
     let early = WINDOWS.replace("131.", "79.");
     assert_eq!(classified(&early, "", &[accept, encoding, tls]), None, "before fetch metadata");
