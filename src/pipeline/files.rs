@@ -157,7 +157,9 @@ impl OperatorFiles {
                 files: named("enrich.geoip_file", &file),
                 load: Box::new(move || Database::read(&file)),
                 describe: |database: &Database| {
-                    describe_database("GeoIP", "GeoIP database", database.built_at_secs())
+                    let mut description = describe_database("GeoIP", "GeoIP database", database.built_at_secs());
+                    description.warnings.extend(database.warning().map(Warning::of_file));
+                    description
                 },
                 publish: Box::new(move |database| geo.publish(database)),
             });
