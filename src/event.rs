@@ -132,12 +132,14 @@ pub struct Bot {
     pub class: Option<BotClass>,
     /// A slug, `googlebot`.
     pub name: Option<Cow<'static, str>>,
+    /// Whether a signature of the request proves it. Written only then.
+    pub verified: bool,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum BotReason {
     /// The agent string names a crawler, a previewer, a monitor or a scanner, calls itself one, or does not have the
-    /// form of a browser's; or the client hints name a headless browser.
+    /// form of a browser's; or the client hints name a headless browser; or a signature names the bot.
     Agent,
     /// The agent string names an HTTP library or a command-line client, or a browser whose headers are missing.
     Library,
@@ -172,7 +174,8 @@ impl BotReason {
     pub fn meaning(self) -> &'static str {
         match self {
             Self::Agent => {
-                "the agent string names a bot or is not a browser's; or the client hints name a headless browser"
+                "the agent string names a bot or is not a browser's; or the client hints name a headless browser; or a \
+                 signature proves which bot it is"
             }
             Self::Library => {
                 "the agent string names an HTTP library, or a browser that would have sent headers which are missing"

@@ -1,6 +1,6 @@
 //! What a request shows of its sender, one bit per fact.
 
-/// A set of facts about a request. 32 bits, of which the lower 16 are those of wire version 3.
+/// A set of facts about a request, as 32 bits.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Flags(u32);
 
@@ -24,7 +24,7 @@ impl Flags {
     /// The request came over TLS that ends here. Never set behind a trusted proxy, whose connection says nothing about
     /// the visitor's.
     pub const TLS: Self = Self(1 << 8);
-    // Bits 9 and 10 were the protocol in wire version 3, see `Protocol`.
+    // Bits 9 and 10 are free: earlier clicks had the protocol there.
     /// `Sec-CH-UA-Mobile: ?1`.
     pub const MOBILE: Self = Self(1 << 11);
     /// `Sec-CH-UA-Mobile: ?0`.

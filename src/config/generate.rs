@@ -46,6 +46,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("enrich.socials_file", r#""/var/lib/clickedge/Socials.yml""#),
     ("enrich.ai_assistants_file", r#""/var/lib/clickedge/AIAssistants.yml""#),
     ("enrich.spammers_file", r#""/var/lib/clickedge/spammers.txt""#),
+    ("enrich.signed_agents_file", r#""/etc/clickedge/signed-agents.json""#),
     ("enrich.session_key_file", r#""/etc/clickedge/session.key""#),
     ("enrich.workspaces", r#""w-1""#),
     ("enrich.workspaces.location", r#""country""#),

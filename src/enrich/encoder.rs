@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use super::{
     Shared,
     fragments::{Fragments, id_of_creator, ids_of_tags},
+    metrics::EnrichMetrics,
     privacy::{self, Policies},
     text,
 };
@@ -31,6 +32,7 @@ use crate::{
         language,
         network::{Network, Networks},
         referrer::{self, Places, Spammers},
+        signature::{SignatureResult, SignatureVerifier, SignedAgents},
     },
 };
 
@@ -63,6 +65,9 @@ pub struct Enricher {
     places: Cached<Places>,
     spammers: Cached<Spammers>,
     networks: Cached<Networks>,
+    signed_agents: Cached<SignedAgents>,
+    signatures: SignatureVerifier,
+    metrics: Arc<EnrichMetrics>,
     sessions: Arc<Sessions>,
     fragments: Fragments,
     creators: Fragments,
@@ -84,6 +89,9 @@ impl Enricher {
             places: shared.sources.places.cached(),
             spammers: shared.sources.spammers.cached(),
             networks: shared.sources.networks.cached(),
+            signed_agents: shared.sources.signed_agents.cached(),
+            signatures: SignatureVerifier::default(),
+            metrics: Arc::clone(&shared.metrics),
             sessions: Arc::clone(&shared.sessions),
             fragments: Fragments::new(|_| Ok(IdList::default())),
             creators: Fragments::new(id_of_creator),
@@ -114,7 +122,8 @@ impl Enricher {
         let known = self.hints.hinted(self.agents.facts(texts.user_agent), &Hints::of(facts));
         let network = self.networks.load().of(facts.client.ip());
         let velocity = self.velocity.click(facts);
-        let seen = bot::BotEvidence { agent: known.bot.as_ref(), facts, network, behaviour: velocity.bot };
+        let signed = self.signed(facts);
+        let seen = bot::BotEvidence { signed, agent: known.bot.as_ref(), facts, network, behaviour: velocity.bot };
         let bot = bot::classify(&seen);
         let bot = bot.as_ref();
         let visit = (!opted_out && bot.is_none()).then(|| self.sessions.click(facts, &known.digest, visit));
@@ -176,6 +185,13 @@ impl Enricher {
             event.write(out);
         }
         Ok(Encoded { event: start, visit })
+    }
+
+    /// The bot that has signed the click, if its signature is verified.
+    fn signed(&mut self, facts: &Facts<'_>) -> Option<Bot> {
+        let result = self.signatures.verify(facts, self.signed_agents.load())?;
+        self.metrics.signature(result.as_ref().err().copied().unwrap_or(SignatureResult::Verified));
+        result.ok()
     }
 }
 

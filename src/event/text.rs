@@ -63,11 +63,14 @@ fn location(location: &Location, mut json: Object<'_>) {
 
 fn agent(agent: &Agent<'_>, mut json: Object<'_>) {
     json.slug(key!("type"), agent.kind.name());
-    if let Some(Bot { reason, class, name }) = agent.bot {
+    if let Some(Bot { reason, class, name, verified }) = agent.bot {
         let mut bot = json.object(key!("bot"));
         bot.slug(key!("reason"), reason.name());
         bot.text_of(key!("class"), class.map(BotClass::name));
         bot.text_of(key!("name"), name.as_deref());
+        if *verified {
+            bot.raw(key!("verified"), "true");
+        }
         bot.end();
     }
     match agent.text {

@@ -25,6 +25,7 @@ use crate::{
         geo::{Database, GeoStore},
         network::Networks,
         referrer::{Places, Spammers},
+        signature::SignedAgents,
     },
 };
 
@@ -207,6 +208,20 @@ impl OperatorFiles {
                 load: Box::new(move || Spammers::read(Some(&file))),
                 describe: |spammers: &Spammers| describe_list("spammers", spammers.len()),
                 publish: Box::new(move |spammers| sources.spammers.publish(spammers)),
+            });
+        }
+        if let Some(file) = config.signed_agents_file.clone() {
+            let sources = Arc::clone(&self.sources);
+            self.registry.add(FileResource {
+                name: "signed_agents",
+                files: named("enrich.signed_agents_file", &file),
+                load: Box::new(move || SignedAgents::read(&file)),
+                describe: |agents: &SignedAgents| {
+                    let mut description = describe_list("signed agents", agents.len());
+                    description.warnings.extend(agents.warnings().iter().map(Warning::of_file));
+                    description
+                },
+                publish: Box::new(move |agents| sources.signed_agents.publish(agents)),
             });
         }
         if config.crawlers_file.is_some() || !config.not_crawlers.is_empty() {

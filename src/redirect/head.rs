@@ -24,6 +24,7 @@ pub struct Head<'a> {
     pub hints: Hints<'a>,
     /// `X-Requested-With`.
     pub requested_with: &'a [u8],
+    pub signature: Signature<'a>,
     /// Values of the header in which trusted proxies name the client, in the order in which they stand. Filled only
     /// when the peer is such a proxy.
     pub forwarded: Vec<&'a [u8]>,
@@ -43,6 +44,17 @@ pub struct Hints<'a> {
     pub platform_version: &'a [u8],
     /// `Sec-CH-UA-Form-Factors`.
     pub form_factors: &'a [u8],
+}
+
+/// An HTTP message signature (RFC 9421), raw; empty for what was not sent.
+#[derive(Clone, Copy, Default)]
+pub struct Signature<'a> {
+    /// `Signature-Agent`. Without it, the others are of no interest.
+    pub agent: &'a [u8],
+    /// `Signature-Input`.
+    pub input: &'a [u8],
+    /// `Signature`.
+    pub signature: &'a [u8],
 }
 
 /// Where the host is named.
@@ -67,6 +79,7 @@ impl<'a> Head<'a> {
             accept_language: b"",
             hints: Hints::default(),
             requested_with: b"",
+            signature: Signature::default(),
             forwarded: Vec::new(),
             flags: Flags::default(),
             protocol: match version {
@@ -130,6 +143,13 @@ impl<'a> Head<'a> {
             }
         } else if name == "purpose" {
             self.purpose(value);
+        } else if let Some(name) = name.strip_prefix("signature") {
+            match name {
+                "-agent" => self.signature.agent = value,
+                "-input" => self.signature.input = value,
+                "" => self.signature.signature = value,
+                _ => {}
+            }
         }
     }
 
@@ -279,6 +299,10 @@ mod tests {
             ("Sec-CH-UA-Platform-Version", "\"14\""),
             ("Sec-CH-UA-Form-Factors", "\"Tablet\""),
             ("X-Requested-With", "com.example.app"),
+            ("Signature-Agent", "\"https://agent.example\""),
+            ("Signature-Input", "sig=()"),
+            ("Signature", "sig=::"),
+            ("Signature-Other", "x"),
         ];
         let browser = headers(&sent);
         let request = head("/", &browser);
@@ -290,5 +314,7 @@ mod tests {
         assert_eq!((brands, platform), (&b"full"[..], &b"\"Android\""[..]));
         assert_eq!((platform_version, form_factors), (&b"\"14\""[..], &b"\"Tablet\""[..]));
         assert_eq!(request.requested_with, b"com.example.app");
+        let Signature { agent, input, signature } = request.signature;
+        assert_eq!((agent, input, signature), (&b"\"https://agent.example\""[..], &b"sig=()"[..], &b"sig=::"[..]));
     }
 }

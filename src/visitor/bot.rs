@@ -83,7 +83,7 @@ impl CrawlerLists {
     /// Bot by everything that needs no parsing. `agent` must come from [`head`].
     pub(super) fn listed(&self, agent: &str) -> ListMatch {
         if agent.is_empty() || agent == "-" {
-            return ListMatch::Bot(Bot { reason: BotReason::EmptyAgent, class: None, name: None });
+            return ListMatch::Bot(Bot { reason: BotReason::EmptyAgent, class: None, name: None, verified: false });
         }
         if self.is_human(agent) {
             return ListMatch::Human;
@@ -109,17 +109,17 @@ pub(super) fn by_category(agent: &str, parsed: Option<&WootheeResult<'_>>) -> Op
         ("crawler", "misc crawler") if agent.starts_with("Mozilla/5.0 (Linux; ") => None,
         ("crawler", _) => Some(unnamed()),
         ("misc", "HTTP Library") => {
-            Some(Bot { reason: BotReason::Library, class: Some(BotClass::Library), name: None })
+            Some(Bot { reason: BotReason::Library, class: Some(BotClass::Library), name: None, verified: false })
         }
         ("misc", name) if name.ends_with("RSSReader") => {
-            Some(Bot { reason: BotReason::Agent, class: Some(BotClass::Feed), name: None })
+            Some(Bot { reason: BotReason::Agent, class: Some(BotClass::Feed), name: None, verified: false })
         }
         _ => None,
     }
 }
 
 fn unnamed() -> Bot {
-    Bot { reason: BotReason::Agent, class: Some(BotClass::Other), name: None }
+    Bot { reason: BotReason::Agent, class: Some(BotClass::Other), name: None, verified: false }
 }
 
 #[cfg(test)]

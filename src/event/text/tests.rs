@@ -76,7 +76,7 @@ proptest! {
         let location = Location {
             country: code("pt", members[0]), region: code("A1z", members[1]), city: owned(2), latitude: degrees[0], longitude: degrees[1],
         };
-        let bot = Bot { reason: BotReason::EmptyAgent, class: members[0].then_some(BotClass::SocialPreview), name: owned(3).map(Cow::from) };
+        let bot = Bot { reason: BotReason::EmptyAgent, class: members[0].then_some(BotClass::SocialPreview), name: owned(3).map(Cow::from), verified: members[6] };
         let browser = Named { name: texts[0].clone().into(), version: owned(4) };
         let os = Named { name: texts[1].clone().into(), version: owned(5) };
         let device = members[5].then_some(Device::MobilePhone);

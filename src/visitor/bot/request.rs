@@ -47,6 +47,8 @@ const DESKTOPS: &[&[u8]] = &[b"Windows NT ", b"Macintosh; "];
 
 /// What is known of a click's sender.
 pub struct BotEvidence<'a> {
+    /// The bot that a signature proves.
+    pub signed: Option<Bot>,
     /// The bot that the agent string names.
     pub agent: Option<&'a Bot>,
     pub facts: &'a Facts<'a>,
@@ -58,8 +60,11 @@ pub struct BotEvidence<'a> {
 
 /// The bot, by the surest evidence. `None` for a human.
 pub fn classify(evidence: &BotEvidence<'_>) -> Option<Bot> {
+    if evidence.signed.is_some() {
+        return evidence.signed.clone();
+    }
     let flags = evidence.facts.flags;
-    let bot = |reason| Some(Bot { reason, class: None, name: None });
+    let bot = |reason| Some(Bot { reason, class: None, name: None, verified: false });
     // The agent string says so.
     if let Some(named) = evidence.agent {
         return Some(named.clone());
@@ -76,10 +81,10 @@ pub fn classify(evidence: &BotEvidence<'_>) -> Option<Bot> {
     // The agent string is a browser's, the rest of the request is not.
     if is_headless(evidence.facts.texts.hint_brands) {
         let name = Some(Cow::Borrowed("headless-chrome"));
-        return Some(Bot { reason: BotReason::Agent, class: Some(BotClass::Library), name });
+        return Some(Bot { reason: BotReason::Agent, class: Some(BotClass::Library), name, verified: false });
     }
     if is_library(evidence.facts) {
-        return Some(Bot { reason: BotReason::Library, class: Some(BotClass::Library), name: None });
+        return Some(Bot { reason: BotReason::Library, class: Some(BotClass::Library), name: None, verified: false });
     }
     // Network and behaviour. An anonymizer has humans behind it.
     if evidence.network == Some(Network::Hosting) {

@@ -124,7 +124,7 @@ impl AgentTable {
             }
         }
         if let Some(MarkKind::Bot(reason, class, name)) = self.entries.get(first).map(|entry| entry.kind) {
-            found.bot = Some(Bot { reason, class: Some(class), name: Some(Cow::Borrowed(name)) });
+            found.bot = Some(Bot { reason, class: Some(class), name: Some(Cow::Borrowed(name)), verified: false });
         }
         found
     }

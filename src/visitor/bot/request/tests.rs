@@ -50,14 +50,14 @@ fn with(
         flags: flags(all),
         texts,
     };
-    classify(&BotEvidence { agent: named, facts: &facts, network, behaviour })
+    classify(&BotEvidence { signed: None, agent: named, facts: &facts, network, behaviour })
 }
 
 const ALL: [Flags; 4] = [Flags::ACCEPT, Flags::ACCEPT_ENCODING, Flags::FETCH_METADATA, Flags::NAVIGATE];
 
 #[allow(clippy::unnecessary_wraps, reason = "what is compared with is an option")]
 fn library() -> Option<Bot> {
-    Some(Bot { reason: BotReason::Library, class: Some(BotClass::Library), name: None })
+    Some(Bot { reason: BotReason::Library, class: Some(BotClass::Library), name: None, verified: false })
 }
 
 #[test]
@@ -150,6 +150,27 @@ fn where_humans_lose_headers_nothing_counts() {
 }
 
 #[test]
+fn a_signature_is_surer_than_all_else() {
+    let bot = |name: &str, verified| Bot {
+        reason: BotReason::Agent,
+        class: None,
+        name: Some(name.to_owned().into()),
+        verified,
+    };
+    let named = bot("googlebot", false);
+    let texts = Texts { user_agent: WINDOWS.as_bytes(), ..Texts::default() };
+    let client = ClientAddr::from_ip([192, 0, 2, 1].into());
+    let flags = flags(&[Flags::HEAD]);
+    let facts =
+        Facts { id: EventId::at(0), micros: 0, client, status: 302, protocol: Protocol::Http11, flags, texts };
+    let signed = Some(bot("test-agent", true));
+    let network = Some(Network::Hosting);
+    let evidence =
+        BotEvidence { signed: signed.clone(), agent: Some(&named), facts: &facts, network, behaviour: true };
+    assert_eq!(classify(&evidence), signed);
+}
+
+#[test]
 fn hints_that_name_headless_chrome_reveal_it() {
     let of = |brands| with(WINDOWS, "en", brands, &ALL, None, None, false);
     let bot = of(r#""HeadlessChrome";v="131", "Chromium";v="131", "Not_A Brand";v="24""#).unwrap();
@@ -160,7 +181,12 @@ fn hints_that_name_headless_chrome_reveal_it() {
 
 #[test]
 fn the_surest_evidence_is_the_reason() {
-    let named = Bot { reason: BotReason::Agent, class: Some(BotClass::Search), name: Some("googlebot".into()) };
+    let named = Bot {
+        reason: BotReason::Agent,
+        class: Some(BotClass::Search),
+        name: Some("googlebot".into()),
+        verified: false,
+    };
     let reason = |all: &[Flags], named, network, behaviour| {
         with(WINDOWS, "", "", all, named, network, behaviour).map(|bot| bot.reason)
     };
@@ -187,6 +213,6 @@ proptest! {
         flags.set(Flags::TLS, tls);
         let client = ClientAddr::from_ip([192, 0, 2, 1].into());
         let facts = Facts { id: EventId::at(0), micros: 0, client, status: 302, protocol: Protocol::Http11, flags, texts };
-        classify(&BotEvidence { agent: None, facts: &facts, network: None, behaviour: false });
+        classify(&BotEvidence { signed: None, agent: None, facts: &facts, network: None, behaviour: false });
     }
 }
