@@ -30,4 +30,5 @@ mod stop;
 mod tls;
 mod upgrade;
 mod verify;
+mod visitors;
 mod visits;
