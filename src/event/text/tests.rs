@@ -148,6 +148,7 @@ proptest! {
                     "type": "human",
                     "bot": members[2].then(|| json!({
                         "reason": "empty-agent", "class": members[0].then_some("social-preview"), "name": name(3),
+                        "verified": members[6].then_some(true),
                     })),
                     "browser": members[3].then(|| json!({"name": texts[0], "version": name(4)})),
                     "os": members[4].then(|| json!({"name": texts[1], "version": name(5)})),

@@ -77,6 +77,10 @@ pub(super) const OCCUPATIONS: &[&str] = &[
     "sitecheck",
     "*hooks",
     "*snippet",
+    "*transcoder",
+    "*diagnostics",
+    "*verify$",
+    "*(at)",
 ];
 
 /// Browsers of the time when toolbars and networks put URLs into agent strings, and one blocker that still does.

@@ -30,6 +30,9 @@ const ASSISTANTS: &[(&str, &str)] = &[
     ("spawning-ai", "spawning-ai"),
     ("cypex.ai", "cypex-ai"),
     ("trae/", "trae"),
+    (") code/", "vscode"),
+    ("newsai/", "newsai"),
+    ("devin/", "devin"),
 ];
 
 const MONITORING: &[(&str, &str)] = &[
@@ -61,6 +64,9 @@ const MONITORING: &[(&str, &str)] = &[
     ("testlocally", "testlocally"),
     ("functionize", "functionize"),
     ("hlb/", "hlb"),
+    ("neustar wpm", "neustar"),
+    ("cloudflarediagnostics", "cloudflare-diagnostics"),
+    ("hotjar", "hotjar"),
     ("dlc/", "dlc"),
     ("ucsbnetworkmeasurement", "ucsb"),
 ];
@@ -90,6 +96,7 @@ const SECURITY: &[(&str, &str)] = &[
     ("greedyhand", "greedyhand"),
     ("recon-engine", "recon-engine"),
     ("assetnote", "assetnote"),
+    ("hardenize", "hardenize"),
     ("clamav", "clamav"),
     ("xmco.fr", "xmco"),
     ("360jk", "360jk"),
@@ -108,6 +115,10 @@ const SITES: &[(&str, &str)] = &[
     ("brandverity", "brandverity"),
     ("datanyze", "datanyze"),
     ("whatcms", "whatcms"),
+    ("onetrust", "onetrust"),
+    ("cookiehub", "cookiehub"),
+    ("marketgoo", "marketgoo"),
+    ("criticalcss", "criticalcss"),
     ("sqwatcher", "sqwatcher"),
     ("convertify", "convertify"),
     ("scope3/", "scope3"),
@@ -126,6 +137,7 @@ const NEWS: &[(&str, &str)] = &[
     ("^venus/", "planet-venus"),
     ("monitorss", "monitorss"),
     ("feeddlerrss", "feeddler"),
+    ("downcast/", "downcast"),
     ("ps_daily", "ps-daily"),
 ];
 
@@ -136,6 +148,7 @@ const SEARCH: &[(&str, &str)] = &[
     ("yahooseeker", "yahoo-slurp"),
     ("wesee", "wesee"),
     ("squider", "squider"),
+    ("duplexweb-google", "duplexweb-google"),
     ("^ddg_android", "duckduckbot"),
     ("^ddg-android", "duckduckbot"),
     ("^ddg-ios", "duckduckbot"),
@@ -154,6 +167,8 @@ const PREVIEWS: &[(&str, &str)] = &[
     ("keybase", "keybase"),
     ("googlemessages/", "google-messages-preview"),
     ("webkit2png", "webkit2png"),
+    ("page-preview-tool", "page-preview-tool"),
+    ("thumbor", "thumbor"),
     ("^bluesky", "bluesky-preview"),
 ];
 
@@ -168,6 +183,9 @@ const SERVICES: &[(&str, &str)] = &[
     ("managewp", "managewp"),
     ("webcopier", "webcopier"),
     ("igetter/", "igetter"),
+    ("collapsify", "collapsify"),
+    ("archivebox", "archivebox"),
+    ("geckotrail", "unfilled-template"),
     ("sitesucker", "sitesucker"),
     ("offline explorer", "offline-explorer"),
     ("webzip", "webzip"),
