@@ -139,7 +139,8 @@ fn steps(clicks: &[Vec<u8>], addresses: &[IpAddr], shared: &Shared) {
     let mut agents = AgentCache::new(DEFAULT_CACHE_ENTRIES);
     alone("  agent and bot, with the worker's cache", &mut |facts| {
         let known = agents.facts(facts.texts.user_agent);
-        let seen = bot::BotEvidence { agent: known.bot.as_ref(), facts, network: None, behaviour: false };
+        let seen =
+            bot::BotEvidence { signed: None, agent: known.bot.as_ref(), facts, network: None, behaviour: false };
         _ = black_box((bot::classify(&seen).is_some(), Hints::of(facts).is_empty()));
     });
     let mut velocity = VelocityTracker::new(Arc::clone(&shared.quality));

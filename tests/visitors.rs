@@ -134,9 +134,8 @@ fn agents_that_were_misread_once_are_not_any_more() {
 fn an_old_browser_without_the_headers_of_all_browsers_is_a_library() {
     let old = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/57.0.2987.133 \
                Safari/537.36";
-    let with = |headers: &[(&'static str, &'static [u8])]| {
-        request(&[&[("User-Agent", old.as_bytes())], headers].concat())
-    };
+    let with =
+        |headers: &[(&'static str, &'static [u8])]| request(&[&[("User-Agent", old.as_bytes())], headers].concat());
     let none: [(&str, &[u8]); 3] = [("Accept", b""), ("Accept-Language", b""), ("Accept-Encoding", b"")];
     let requests = [with(&none), with(&none[..2]), with(&none[1..]), with(&[])];
     let reasons = events(edge(""), &requests, "/client/agent/bot/reason");
@@ -216,13 +215,10 @@ fn a_bot_that_signs_its_requests_is_verified() {
     let builder = Edge::builder();
     let agents = builder.dir().join("agents.json");
     fs::write(&agents, file("example-agent", PUBLIC)).unwrap();
-    let edge = builder
-        .section("[enrich]\nworkers = 1\nsigned_agents_file = \"agents.json\"")
-        .feed("all", &["*"])
-        .start();
-    let results = |edge: &Edge, result: &str| {
-        edge.metric(&format!("clickedge_signed_agents_total{{result=\"{result}\"}}"))
-    };
+    let edge =
+        builder.section("[enrich]\nworkers = 1\nsigned_agents_file = \"agents.json\"").feed("all", &["*"]).start();
+    let results =
+        |edge: &Edge, result: &str| edge.metric(&format!("clickedge_signed_agents_total{{result=\"{result}\"}}"));
     let good = signature(HOST, AGENT, 300);
     let mut requests = vec![
         signed(AGENT, &good),
@@ -239,7 +235,9 @@ fn a_bot_that_signs_its_requests_is_verified() {
         edge.wait_until("enriched", |edge| edge.metric("clickedge_clicks_enriched_total") == all);
     };
     click(&edge, &requests, 0);
-    for (result, count) in [("verified", 1), ("invalid", 1), ("outside-window", 1), ("unknown-agent", 1), ("skipped", 0)] {
+    for (result, count) in
+        [("verified", 1), ("invalid", 1), ("outside-window", 1), ("unknown-agent", 1), ("skipped", 0)]
+    {
         assert_eq!(results(&edge, result), count, "{result}");
     }
 
@@ -260,15 +258,8 @@ fn a_bot_that_signs_its_requests_is_verified() {
     let mut events = edge.stop().events("all");
     events.sort_by(|one, other| one["id"].as_str().cmp(&other["id"].as_str()));
     let bot = |name: &str| json!({"reason": "agent", "class": "ai", "name": name, "verified": true});
-    let expected = [
-        bot("example-agent"),
-        Value::Null,
-        Value::Null,
-        Value::Null,
-        Value::Null,
-        bot("renamed"),
-        bot("renamed"),
-    ];
+    let expected =
+        [bot("example-agent"), Value::Null, Value::Null, Value::Null, Value::Null, bot("renamed"), bot("renamed")];
     let bots: Vec<_> = events.iter().map(|event| event["client"]["agent"]["bot"].clone()).collect();
     assert_eq!(bots, expected);
     assert!(!serde_json::to_string(&events).unwrap().contains("keyid"), "a signature is in an event");
