@@ -49,8 +49,8 @@ pub struct Enrich {
     /// Hosts that send spam referrers, one a line, as in Matomo's `spammers.txt`.
     pub spammers_file: Option<PathBuf>,
     /// Bots that sign their requests (HTTP message signatures, "Web Bot Auth"), and their keys: a JSON object that maps
-    /// the address in `Signature-Agent` to the bot's `name`, its `class` (optional), and the `keys` of the directory that
-    /// it publishes. Events of clicks with a valid signature name the bot as verified. Nothing is fetched.
+    /// the address in `Signature-Agent` to the bot's `name`, its `class` (optional), and the `keys` of the directory
+    /// that it publishes. Events of clicks with a valid signature name the bot as verified. Nothing is fetched.
     pub signed_agents_file: Option<PathBuf>,
     /// Precision of the location in events.
     pub location: Precision,

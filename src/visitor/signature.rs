@@ -20,8 +20,8 @@
 //!
 //! A click holds `@authority` (its host, so of the default port only), `@path`, `@query`, `Signature-Agent`,
 //! `User-Agent`, `Referer` and `Accept-Language`. A signature that covers any other component, `@method` or `Cookie`,
-//! is not verified. Within its validity a signature may be sent again, by anybody who has seen it, to the same host:
-//! no nonces are kept. Of a header that occurs several times, the last is read.
+//! is not verified. Within its validity a signature that others have seen may be sent again to the same host: no nonces
+//! are kept. Of a header that occurs several times, the last is read.
 //!
 //! Cost: one comparison for a click without the header. Agent and key are looked up before anything is parsed; parsing
 //! and Ed25519 take about 0.1 ms. Who sends the name of a known agent and key with a wrong signature can cause that

@@ -1,5 +1,5 @@
-//! The operator's lists and databases on visitors: places, spam referrers, networks, signed agents. Locations have a store of their
-//! own, [`geo`](crate::visitor::geo).
+//! The operator's lists and databases on visitors: places, spam referrers, networks, signed agents. Locations have a
+//! store of their own, [`geo`](crate::visitor::geo).
 //!
 //! Each is read as a whole, and replaced as a whole when its files are read again.
 

@@ -13,11 +13,22 @@ const BROWSER_STARTS: [&str; 2] = ["Mozilla/", "Opera/"];
 const DESKTOP_STARTS: [&[u8]; 3] = [b"Mozilla/5.0 (Windows NT ", b"Mozilla/5.0 (Macintosh; ", b"Mozilla/5.0 (X11; "];
 
 /// One of these is in every browser's string on a computer, after the system.
-const ENGINES: [&[u8]; 9] =
-    [b"AppleWebKit", b"Gecko", b"Firefox/", b"Trident/", b"MSIE ", b"Presto/", b"KHTML", b"Opera", b"Clecko"];
+const ENGINES: [&[u8]; 11] = [
+    b"AppleWebKit",
+    b"Gecko",
+    b"Firefox/",
+    b"Trident/",
+    b"MSIE ",
+    b"Presto/",
+    b"KHTML",
+    b"Opera",
+    b"Clecko",
+    b"Goanna",
+    b"UCBrowser/",
+];
 
 /// What browsers write between `X11` and the end of the parentheses as a word of its own: a system, or a desktop.
-const X11_WORDS: [&str; 26] = [
+const X11_WORDS: [&str; 27] = [
     "aix",
     "arch",
     "centos",
@@ -43,6 +54,7 @@ const X11_WORDS: [&str; 26] = [
     "sunos",
     "suse",
     "ubuntu",
+    "viera",
     "xubuntu",
 ];
 
@@ -56,11 +68,16 @@ pub(super) fn starts_as_browser(agent: &str) -> bool {
     BROWSER_STARTS.into_iter().any(begins)
 }
 
-/// Whether a string has a form that no browser gives it: a single word; or on a computer, no engine, or a word in the
-/// place of the system that is none.
+/// Whether a string has a form that no browser gives it: a single word; or on a computer, no engine, or an unknown
+/// word in the place of the system.
 pub(super) fn is_no_browsers(agent: &str) -> bool {
     let bytes = agent.as_bytes();
-    if !bytes.iter().any(|byte| byte.is_ascii_digit() || byte.is_ascii_whitespace() || matches!(byte, b'/' | b'(')) {
+    let is_model = agent.starts_with("iPhone");
+    if !is_model
+        && !bytes
+            .iter()
+            .any(|byte| byte.is_ascii_digit() || byte.is_ascii_whitespace() || matches!(byte, b'/' | b'('))
+    {
         return true;
     }
     if !is_desktop(bytes) {
@@ -233,6 +250,9 @@ mod tests {
         ]);
         assert_humans(&[
             "Mozilla/5.0 (Windows NT 10.0; Win64; x64)".into(),
+            "Mozilla/5.0 (Windows NT 6.2; Win64; x64; rv:68.9) Goanna/4.5 Centaury/20200313".into(),
+            "Mozilla/5.0 (X11; FreeBSD; U; Viera; de-DE) AppleWebKit/537.11 (KHTML, like Gecko) Viera/3.10.0".into(),
+            "iPhoneX".into(),
             "ELinks/0.13 (textmode; Linux 5.10 x86_64; 80x24)".into(),
             "Mozilla/5.0 (Windows NT 6.1; Trident/7.0; .NET4.0C; rv:11.0) like Gecko".into(),
             "ExampleApp/1 Windows Phone/10.0 Microsoft; Lumia 550".into(),

@@ -291,6 +291,8 @@ pub(super) const PLATFORMS: &[&str] = &[
     "*msie",
     "*opera",
     "^lynx",
+    "^uzbl",
+    "^briskbard",
     "^links",
     "^elinks",
     "^w3m",

@@ -65,7 +65,7 @@ fn of_named_host<'a>(host: &str, places: &'a Places) -> Option<Origin<'a>> {
     }
 }
 
-/// The host that a package is the reverse of. Anybody may begin a package with a short word: `com.you`, `com.note`.
+/// The host that a package is the reverse of. A short word begins packages of other makers, too: `com.you`, `com.note`.
 fn reversed(package: &str) -> Option<String> {
     let company = package.split('.').nth(1)?;
     (company.len() >= MIN_COMPANY).then(|| package.rsplit('.').collect::<Vec<_>>().join("."))
