@@ -70,7 +70,7 @@ fn a_referrer_has_one_host_and_an_application_its_network() {
             json!({"hostname": "org.telegram.plus", "type": "messaging", "name": "telegram"}),
         ),
     ];
-    let requests: Vec<_> = rows.iter().map(|(referer, _)| request(&[("Referer", referer)])).collect();
+    let requests: Vec<_> = rows.iter().map(|(referer, _)| request(&[("Referer", *referer)])).collect();
     for ((referer, mut expected), found) in rows.into_iter().zip(events(edge(""), &requests, "/referral")) {
         let origin = expected.as_object_mut().unwrap();
         let hostname = origin.remove("hostname").unwrap();
@@ -134,8 +134,9 @@ fn agents_that_were_misread_once_are_not_any_more() {
 fn an_old_browser_without_the_headers_of_all_browsers_is_a_library() {
     let old = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/57.0.2987.133 \
                Safari/537.36";
-    let with =
-        |headers: &[(&'static str, &'static [u8])]| request(&[&[("User-Agent", old.as_bytes())], headers].concat());
+    let with = |headers: &[(&'static str, &'static [u8])]| {
+        request(&[&[("User-Agent", old.as_bytes())][..], headers].concat())
+    };
     let none: [(&str, &[u8]); 3] = [("Accept", b""), ("Accept-Language", b""), ("Accept-Encoding", b"")];
     let requests = [with(&none), with(&none[..2]), with(&none[1..]), with(&[])];
     let reasons = events(edge(""), &requests, "/client/agent/bot/reason");
@@ -157,9 +158,10 @@ fn a_flat_database_is_read_and_warned_of_at_the_start_and_by_check() {
     let warning = "the records of this mmdbctl-City database are flat (fields city_name, country_code, latitude, \
                    longitude), not those of its type; read from them: country, city, coordinates; missing: region";
     assert!(edge.log().contains(warning), "{}", edge.log());
-    let config = fs::read_dir(edge.dir()).unwrap().map(|entry| entry.unwrap().path());
-    let config = config.into_iter().find(|path| path.extension().is_some_and(|end| end == "toml")).unwrap();
-    let check = Command::new(env!("CARGO_BIN_EXE_clickedge")).arg("check").arg(config).output().unwrap();
+    let mut files = fs::read_dir(edge.dir()).unwrap().map(|entry| entry.unwrap().path());
+    let config = files.find(|path| path.extension().is_some_and(|end| end == "toml")).unwrap();
+    let mut check = Command::new(env!("CARGO_BIN_EXE_clickedge"));
+    let check = check.arg("check").arg(config).current_dir(edge.dir()).output().unwrap();
     let text = String::from_utf8(check.stderr).unwrap();
     assert!(text.contains("warning: ") && text.contains(warning), "{text}");
     let found = events(edge, &[request(&[("X-Forwarded-For", b"203.0.113.9")])], "/client/location");
