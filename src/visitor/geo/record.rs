@@ -140,10 +140,11 @@ impl<'de> Visitor<'de> for RecordVisitor {
                     _ => {}
                 },
                 "country_code" | "country_iso_code" => country = text(map.next_value()?).or(country),
-                "subdivisions" => match map.next_value()? {
-                    Field::First(Some(Nested { iso_code, .. })) => record.region = iso_code,
-                    _ => {}
-                },
+                "subdivisions" => {
+                    if let Field::First(Some(Nested { iso_code, .. })) = map.next_value()? {
+                        record.region = iso_code;
+                    }
+                }
                 "region_code" | "state_code" => region = text(map.next_value()?).and_then(subdivision).or(region),
                 "city" => match map.next_value()? {
                     Field::Map(Nested { english, .. }) => record.city = english,
@@ -155,8 +156,8 @@ impl<'de> Visitor<'de> for RecordVisitor {
                         (record.latitude, record.longitude) = (latitude, longitude);
                     }
                 }
-                "latitude" | "lat" => latitude = degrees(&map.next_value()?).or(latitude),
-                "longitude" | "lng" | "lon" => longitude = degrees(&map.next_value()?).or(longitude),
+                "latitude" | "lat" => latitude = degrees(map.next_value()?).or(latitude),
+                "longitude" | "lng" | "lon" => longitude = degrees(map.next_value()?).or(longitude),
                 _ => _ = map.next_value::<IgnoredAny>()?,
             }
         }
@@ -171,13 +172,13 @@ impl<'de> Visitor<'de> for RecordVisitor {
     }
 }
 
-fn text<'a>(field: Field<'a>) -> Option<&'a str> {
+fn text(field: Field<'_>) -> Option<&str> {
     if let Field::Text(text) = field { Some(text).filter(|text| !text.is_empty()) } else { None }
 }
 
-fn degrees(field: &Field<'_>) -> Option<f64> {
+fn degrees(field: Field<'_>) -> Option<f64> {
     match field {
-        Field::Number(number) => Some(*number),
+        Field::Number(number) => Some(number),
         Field::Text(text) => text.trim().parse().ok(),
         _ => None,
     }
@@ -190,6 +191,7 @@ fn subdivision(code: &str) -> Option<&str> {
 }
 
 /// A value of any type.
+#[derive(Clone, Copy)]
 enum Field<'a> {
     Text(&'a str),
     Number(f64),
@@ -200,7 +202,7 @@ enum Field<'a> {
 }
 
 /// A map below a record.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Nested<'a> {
     iso_code: Option<&'a str>,
     /// `names.en`
@@ -272,8 +274,8 @@ impl<'de> Visitor<'de> for FieldVisitor {
                         nested.english = names.english;
                     }
                 }
-                "latitude" => nested.latitude = degrees(&map.next_value()?),
-                "longitude" => nested.longitude = degrees(&map.next_value()?),
+                "latitude" => nested.latitude = degrees(map.next_value()?),
+                "longitude" => nested.longitude = degrees(map.next_value()?),
                 _ => _ = map.next_value::<IgnoredAny>()?,
             }
         }
