@@ -162,7 +162,7 @@ fn a_flat_database_is_read_and_warned_of_at_the_start_and_by_check() {
     let config = files.find(|path| path.extension().is_some_and(|end| end == "toml")).unwrap();
     let mut check = Command::new(env!("CARGO_BIN_EXE_clickedge"));
     let check = check.arg("check").arg(config).current_dir(edge.dir()).output().unwrap();
-    let text = String::from_utf8(check.stderr).unwrap();
+    let text = String::from_utf8(check.stdout).unwrap();
     assert!(text.contains("warning: ") && text.contains(warning), "{text}");
     let found = events(edge, &[request(&[("X-Forwarded-For", b"203.0.113.9")])], "/client/location");
     assert_eq!(found, [json!({"country": "pt", "city": "Porto", "latitude": 41.15, "longitude": -8.61})]);
