@@ -143,7 +143,7 @@ fn internet_explorer(agent: &str, parsed: Option<&WootheeResult<'_>>) -> Option<
         .and_then(|parsed| version::at(parsed.version))
         .or_else(|| version::after(agent, "MSIE "))
         .or_else(|| version::after(agent, "MSIE/"));
-    (parsed.is_some() || version.is_some()).then(|| Named { name: Cow::Borrowed("internet-explorer"), version })
+    (parsed.is_some() || version.is_some()).then_some(Named { name: Cow::Borrowed("internet-explorer"), version })
 }
 
 /// The system that a mark names; `rest` is the string after the mark.
