@@ -7,10 +7,12 @@
 //! A noun next to the flow: imports no stage.
 
 pub mod digest;
+mod gzip;
 pub mod key;
 pub mod manifest;
 pub mod reader;
 pub mod rollup;
+mod size;
 pub mod writer;
 
 use std::path::PathBuf;

@@ -97,7 +97,8 @@ pub enum Format {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Compression {
-    /// gzip, `level` from 1 (fast) to 9 (small).
+    /// gzip, `level` from 1 (fast) to 9 (small). On x86-64 and aarch64 the levels 1 to 5 are the same, ISA-L's, which
+    /// is several times faster than zlib-ng; 6 to 9 are those of zlib-ng. On other processors all are zlib-ng's.
     Gzip {
         /// 1 to 9.
         level: u32,

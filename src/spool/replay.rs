@@ -118,15 +118,15 @@ impl ReplayWriter<'_> {
     fn add(&mut self, id: EventId, event: &[u8]) -> io::Result<()> {
         let hour = Hour::of_micros(id.millis() * 1_000);
         let feed = self.replay.feed;
-        let full = |writer: &ObjectWriter<_>| writer.bytes() >= feed.max_bytes;
-        if self.open.as_ref().is_some_and(|(of, writer)| *of != hour || full(writer)) {
+        if self.open.as_ref().is_some_and(|(of, writer)| *of != hour || writer.is_full()) {
             self.finish()?;
         }
         let (_, writer) = if let Some(open) = &mut self.open {
             open
         } else {
             let file = self.disk.create(&self.unnamed())?;
-            self.open.insert((hour, ObjectWriter::new(file, feed.format, feed.compression)?))
+            let writer = ObjectWriter::new(file, feed.format, feed.compression)?.limited_to(feed.max_bytes, None);
+            self.open.insert((hour, writer))
         };
         self.events += 1;
         writer.add(id, event)

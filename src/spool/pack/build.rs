@@ -197,10 +197,11 @@ impl ObjectBuilder<'_> {
         } else {
             let name = format!("{}.{}.{:08}", self.spec.name, self.hour, self.seq);
             let file = self.setup.disk.create(&self.setup.dir.join("build").join(name))?;
-            self.writer.insert(ObjectWriter::new(file, self.spec.format, self.spec.compression)?)
+            let writer = ObjectWriter::new(file, self.spec.format, self.spec.compression)?;
+            self.writer.insert(writer.limited_to(self.spec.max_bytes, None))
         };
         writer.add(id, event)?;
-        if writer.bytes() >= self.spec.max_bytes { self.finish() } else { Ok(None) }
+        if writer.is_full() { self.finish() } else { Ok(None) }
     }
 
     fn finish(&mut self) -> io::Result<Option<Record>> {

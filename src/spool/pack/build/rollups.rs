@@ -1,9 +1,6 @@
 //! Builds the rollups of a round.
 
-use std::{
-    collections::BTreeMap,
-    io::{self, BufWriter, Write},
-};
+use std::{collections::BTreeMap, io};
 
 use crate::{
     config::{Compression, Format},
@@ -110,12 +107,10 @@ impl Packer {
         let write = || {
             let file = self.setup.disk.create(&path)?;
             let mut object = ObjectWriter::new(file, Format::Ndjson, Compression::default())?;
-            let mut text = BufWriter::with_capacity(64 << 10, object.text());
+            let text = object.text();
             if let Some(workspaces) = &spec.rollups {
-                rollup::write(snapshot, hour, workspaces, source.owner(), &mut text)?;
+                rollup::write(snapshot, hour, workspaces, source.owner(), text)?;
             }
-            text.flush()?;
-            drop(text);
             object.finish(&record.key)
         };
         // A partial file that no record names must not remain.
