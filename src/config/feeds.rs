@@ -32,18 +32,22 @@ pub struct Feed {
     /// Compression of objects.
     #[serde(default)]
     pub compression: Compression,
-    /// Seconds after which the oldest waiting event makes an object, 1 to 3600.
+    /// Seconds after which the oldest waiting event makes an object, 1 to 3600, if the events are enough for
+    /// `min_bytes`.
     #[serde(default = "default_max_age_secs")]
     pub max_age_secs: u64,
-    /// Compressed bytes of waiting events that make an object, 1 KiB to 1 GiB.
+    /// Compressed size of an object, 1 KiB to 1 GiB. An object is made as soon as the waiting events are enough for it,
+    /// and from 64 KiB on is within a tenth of that size.
     #[serde(default = "default_max_bytes")]
     pub max_bytes: u64,
-    /// Compressed bytes of waiting events below which they are held back until `hold_back_secs`, so that a small feed
-    /// gets a few large objects instead of many small ones.
+    /// Compressed size below which events are held back until `hold_back_secs`, so that a small feed gets a few large
+    /// objects instead of many small ones. It holds for what larger objects leave over, too. Smaller objects are made
+    /// when the edge stops, when the journal is nearly full, and of the end of an hour while the next hour has events
+    /// for a whole object.
     #[serde(default = "default_min_bytes")]
     pub min_bytes: u64,
-    /// Seconds that the oldest event of a small feed waits at most, up to 3600. Less than `max_age_secs` holds
-    /// nothing back.
+    /// Seconds that an event waits at most, up to 3600, however few there are. Less than `max_age_secs` holds nothing
+    /// back.
     #[serde(default = "default_hold_back_secs")]
     pub hold_back_secs: u64,
     /// Seconds between two versions of an hour's manifest while objects are added to the hour, at most 86400; the last

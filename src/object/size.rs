@@ -1,10 +1,10 @@
 //! How large an object is while it is being written.
 //!
-//! A compressor writes in blocks, of up to 900 kB of text, and what is in a block is unknown until it ends. A limit
-//! of 128 KiB is reached inside the first block, so that counting what the compressor has written is no use. The gauge
-//! adds an estimate for the text of the open block: the text times a ratio, which is that of the object's blocks so far,
-//! or else that of the feed's earlier objects, or else that of a sample: the first text of the object, compressed a
-//! second time and alone.
+//! A compressor writes in blocks, of up to 900 kB of text, and the size of a block is unknown until it ends. A limit of
+//! 128 KiB is reached inside the first block, so that counting what the compressor has written is no use. The gauge
+//! adds an estimate for the text of the open block: the text times a ratio. That is the ratio of the object's blocks so
+//! far, or else that of the feed's earlier objects, or else that of a sample: the first text of the object, compressed
+//! a second time and alone.
 
 /// Most text that is compressed with one call, and the least. A compressor that is called for every event takes 7 %
 /// longer.

@@ -109,7 +109,7 @@ fn try_overview(disk: &dyn Disk, dir: &Path, state: &State) -> io::Result<Overvi
         let feed = overview.feeds.entry(names[usize::from(*feed)].clone()).or_default();
         feed.journal_events += run.events;
     }
-    for (feed, micros) in &recovered.oldest {
+    for ((feed, _), micros) in &recovered.oldest {
         let feed = overview.feeds.entry(names[usize::from(*feed)].clone()).or_default();
         feed.seen(now.saturating_sub(micros / 1_000_000));
     }

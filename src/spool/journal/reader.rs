@@ -50,8 +50,8 @@ pub struct Recovered {
     pub known: HashMap<u64, u64>,
     /// Number of the next segment.
     pub next: u64,
-    /// For each feed, the time of the oldest event in `runs`, in microseconds since the Unix epoch.
-    pub oldest: HashMap<u16, u64>,
+    /// For each feed and hour, the time of the oldest event in `runs`, in microseconds since the Unix epoch.
+    pub oldest: HashMap<(u16, Hour), u64>,
     /// For each segment, the feeds that its frames name. `None` for a feed whose events are all packed.
     pub feeds: HashMap<u64, Vec<Option<u16>>>,
     /// Ranges that hold no valid frame.
@@ -228,9 +228,9 @@ impl<F: FnMut(&str) -> u16> SegmentReader<'_, F> {
                     continue;
                 }
                 let number = *feed.number.get_or_insert_with(|| (self.number_of)(&feed.name));
-                let oldest = self.recovered.oldest.entry(number).or_insert(event.micros);
-                *oldest = event.micros.min(*oldest);
                 let hour = Hour::of_micros(event.micros);
+                let oldest = self.recovered.oldest.entry((number, hour)).or_insert(event.micros);
+                *oldest = event.micros.min(*oldest);
                 let run = Run { segment: self.segment, start, end, hour, events: 1 };
                 let loose = self.recovered.runs.len() > EXACT_RUNS;
                 if let Some(at) = last.get(&number)

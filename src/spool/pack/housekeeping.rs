@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, io, sync::atomic::Ordering};
 
-use super::Packer;
+use super::{Packer, pending::Pending};
 use crate::{
     object::{Object, ObjectKind},
     runtime::{Hour, clock},
@@ -17,7 +17,7 @@ impl Packer {
 
     /// Removes the segments before `open` that are no longer needed, oldest first.
     pub(in crate::spool) fn free(&mut self, open: u64) {
-        let needed = self.feeds.iter().filter_map(|pending| pending.runs.first()).map(|run| run.segment).min();
+        let needed = self.feeds.iter().filter_map(Pending::first_segment).min();
         let mut needed = needed.unwrap_or(u64::MAX).min(open);
         if let Some(aggregator) = &mut self.setup.aggregator {
             aggregator.give_up_beyond(self.setup.journal_max_bytes / 2, &self.setup.segments, needed);
@@ -76,7 +76,7 @@ impl Packer {
             return;
         }
         let Ok(keys) = self.setup.outbox.keys() else { return };
-        let unpacked: BTreeSet<Hour> = self.feeds.iter().flat_map(|feed| &feed.runs).map(|run| run.hour).collect();
+        let unpacked: BTreeSet<Hour> = self.feeds.iter().flat_map(|feed| feed.hours.keys().copied()).collect();
         let waiting: BTreeSet<Hour> = keys.iter().filter_map(|(_, key)| hour_of(key)).collect();
         for hour in old {
             if waiting.contains(&hour)

@@ -9,7 +9,11 @@ use super::{
     model_disk::Fault,
     world::{RINGS, World},
 };
-use crate::{object::ObjectKind, runtime::retry::RetryUntil, spool::disk::Disk};
+use crate::{
+    object::ObjectKind,
+    runtime::retry::RetryUntil,
+    spool::{disk::Disk, pack::pending::Remainders},
+};
 
 const KINDS: [io::ErrorKind; 3] =
     [io::ErrorKind::StorageFull, io::ErrorKind::ReadOnlyFilesystem, io::ErrorKind::Other];
@@ -23,9 +27,10 @@ enum Action {
     },
     /// The workers read the rings and the journal commits.
     Commit,
-    /// The packer makes a round with these feeds.
+    /// The packer makes a round with these feeds, and packs all that waits or leaves what is too little.
     Pack {
         feeds: u8,
+        all: bool,
     },
     /// The packer counts.
     Count,
@@ -63,7 +68,7 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
     let action = prop_oneof![
         8 => (0..RINGS, 0_u8..8).prop_map(|(ring, feeds)| Action::Click { ring, feeds }),
         4 => Just(Action::Commit),
-        3 => (1_u8..8).prop_map(|feeds| Action::Pack { feeds }),
+        4 => (1_u8..8, any::<bool>()).prop_map(|(feeds, all)| Action::Pack { feeds, all }),
         3 => Just(Action::Count),
         1 => (1_u32..4).prop_map(|times| Action::FailToCount { times }),
         3 => any::<bool>().prop_map(|forget| Action::Deliver { forget }),
@@ -83,7 +88,8 @@ impl World {
             Action::Deliver { forget } => return self.deliver(forget),
             Action::Commit => self.commit(),
             Action::Stop => self.stop(),
-            Action::Pack { feeds } => self.pack(feeds),
+            Action::Pack { feeds, all: true } => self.pack(feeds),
+            Action::Pack { feeds, all: false } => self.pack_or_leave(feeds, Remainders::Stay),
             Action::Count => {
                 let counted = self.count();
                 // It continues, unless the store failed because the process died.
@@ -143,6 +149,9 @@ proptest! {
             }
             if n % 17 == 0 {
                 world.pack(1).unwrap();
+            }
+            if n % 11 == 0 {
+                world.pack_or_leave(2, Remainders::Stay).unwrap();
             }
             if n % 13 == 0 {
                 world.count().unwrap();

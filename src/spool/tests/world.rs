@@ -6,6 +6,7 @@ use std::{
     io,
     path::PathBuf,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use super::{
@@ -15,15 +16,22 @@ use super::{
 use crate::{
     capture::RingPosition,
     click::EventId,
-    config,
+    config::{self, Compression},
     enrich::Batch,
     object::{Object, ObjectKind, manifest::Manifest, reader::summarize_stream},
-    spool::{FeedSpec, Outbox, SpoolBuilder, builder::SpoolParts, disk::Disk, metrics::SpoolMetrics},
+    spool::{
+        FeedSpec, Outbox, SpoolBuilder, builder::SpoolParts, disk::Disk, metrics::SpoolMetrics,
+        pack::pending::Remainders,
+    },
     stats::{metrics::StatsMetrics, tally::Tally},
     telemetry::metrics::Registry,
 };
 
 const FEEDS: [&str; 3] = ["brand", "small", "both"];
+
+/// Least bytes of an event and its line feed.
+const EVENT_BYTES: u64 = 50;
+
 pub const RINGS: u64 = 2;
 
 /// A ring of clicks. It outlives the process, but not a loss of power.
@@ -76,7 +84,12 @@ fn specs(metrics: &SpoolMetrics) -> Vec<FeedSpec> {
         let mut spec = FeedSpec::unconfigured(name, "test", metrics.feed(name));
         spec.configured = true;
         // The manifest of a round lists the objects of the round before.
-        spec.manifest_every = (*name == "brand").then_some(std::time::Duration::ZERO);
+        spec.manifest_every = (*name == "brand").then_some(Duration::ZERO);
+        if *name == "small" {
+            // Three events are a whole object. Fewer are never old enough.
+            (spec.compression, spec.max_bytes, spec.min_bytes) = (Compression::None, 3 * EVENT_BYTES, EVENT_BYTES);
+            (spec.max_age, spec.hold_back) = (Duration::MAX, Duration::MAX);
+        }
         spec
     };
     FEEDS.iter().map(spec).collect()
@@ -188,11 +201,17 @@ impl World {
         Ok(())
     }
 
+    /// The packer makes a round with all that waits for these feeds.
     pub fn pack(&mut self, feeds: u8) -> io::Result<()> {
+        self.pack_or_leave(feeds, Remainders::Pack)
+    }
+
+    /// The packer makes a round with these feeds. What is too little for an object may stay.
+    pub fn pack_or_leave(&mut self, feeds: u8, remainders: Remainders) -> io::Result<()> {
         let Some(process) = &mut self.process else { return Ok(()) };
         let due: Vec<u16> =
             process.parts.packer.waiting().into_iter().filter(|feed| feeds >> feed & 1 == 1).collect();
-        let result = process.parts.packer.pack(&due);
+        let result = process.parts.packer.pack(&due, remainders);
         if result.is_ok() {
             process.parts.packer.free_unneeded();
         }

@@ -25,20 +25,19 @@ impl Packer {
         })
     }
 
-    /// Builds the rollups that are due, for feeds all of whose packed events are counted. `packed` are the feeds that
-    /// this round packs. If the store of counts fails, rollups wait and objects do not.
+    /// Builds the rollups that are due, for feeds all of whose packed events are counted. If the store of counts fails,
+    /// rollups wait and objects do not.
     ///
     /// # Errors
     /// Those of the spool's disk.
     pub(super) fn build_rollups(
         &self,
         due: &BTreeMap<Hour, Vec<u16>>,
-        packed: &[u16],
         sync: bool,
         round: &mut Round,
     ) -> io::Result<()> {
         let Some(source) = self.setup.rollups.as_ref().filter(|_| !due.is_empty()) else { return Ok(()) };
-        let built = self.try_rollups(source, due, packed, sync, round);
+        let built = self.try_rollups(source, due, sync, round);
         built.or_else(|error| {
             if error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<StoreError>) {
                 tracing::warn!(%error, "counts cannot be read; rollups are retried");
@@ -53,7 +52,6 @@ impl Packer {
         &self,
         source: &RollupSource,
         due: &BTreeMap<Hour, Vec<u16>>,
-        packed: &[u16],
         sync: bool,
         round: &mut Round,
     ) -> io::Result<()> {
@@ -67,8 +65,7 @@ impl Packer {
                     return Ok(());
                 }
                 let state = self.setup.state.feeds.get(&self.setup.feeds[usize::from(*feed)].name);
-                let needed = state.map(|state| state.packed).unwrap_or_default();
-                let needed = if packed.contains(feed) { self.known } else { needed };
+                let needed = round.packed_up_to(*feed).or(state.map(|state| state.packed)).unwrap_or_default();
                 if counted < needed {
                     source.retry_later(false);
                     continue;
