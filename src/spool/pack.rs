@@ -2,8 +2,8 @@
 //!
 //! A feed is due when its oldest event has waited long enough, or when its events are enough for a whole object (see
 //! [`pending`]). A round
-//! - builds objects of the events that the due feeds have in the journal, hour by hour, in `build/`; events that are too
-//!   few for an object stay in the journal;
+//! - builds objects of the events that the due feeds have in the journal, hour by hour, in `build/`; events that are
+//!   too few for an object stay in the journal;
 //! - syncs them, all at once if they are many;
 //! - commits the [state](super::state), which names the objects and states how far each feed is packed ([`round`]);
 //! - moves the objects into the outbox, and frees the segments that are no longer needed.
