@@ -428,7 +428,7 @@ fn gzip(c: &mut Criterion) {
     }
     let mut group = c.benchmark_group("gzip");
     group.throughput(Throughput::Elements(EVENTS.into()));
-    group.bench_function("level 3", |b| {
+    group.bench_function("zlib-ng, level 3", |b| {
         b.iter_batched(
             || GzEncoder::new(Vec::new(), Compression::new(3)),
             |mut encoder| {

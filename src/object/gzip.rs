@@ -5,7 +5,7 @@
 //! | 1 to 5 | ISA-L, its level 1 | zlib-ng, that level |
 //! | 6 to 9 | zlib-ng, that level | zlib-ng, that level |
 //!
-//! ISA-L takes a third of the time of zlib-ng's level 3, for a tenth more bytes (`bench/README.md`). Its levels above 1
+//! ISA-L takes a third of the time of zlib-ng's level 3, for a sixth more bytes (`bench/README.md`). Its levels above 1
 //! save next to nothing on events, so that ours up to 5 are all the same. Both write one gzip member per object, which
 //! every reader knows, and equal bytes for equal calls.
 

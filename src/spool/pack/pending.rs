@@ -171,7 +171,7 @@ mod tests {
         for (n, (bytes, age)) in (0..).zip(hours) {
             pending.note(Run { segment: 1, start: at, end: at + bytes, hour: hour(n), events: 1 }, false);
             at += bytes;
-            pending.hours.get_mut(&hour(n)).unwrap().since = now - Duration::from_secs(*age);
+            pending.hours.get_mut(&hour(n)).unwrap().since = start + Duration::from_secs(3_600 - age);
         }
         (pending, now)
     }
