@@ -41,18 +41,22 @@ manual: tools ## Write the generated tables of src/manual/*.md again
 words: ## Check the wording of code and documents
 	@.ci/words
 
-# zlib-ng is built with cmake and a C compiler. As root on Debian this installs them; other users get the command.
-tools: ## Install cmake and a C compiler, or print how
+# zlib-ng is built with cmake and a C compiler, ISA-L with a C compiler, nasm and autotools. As root on Debian this
+# installs them; other users get the command. A tool is `command:package`.
+TOOLS = cc:build-essential cmake:cmake nasm:nasm autoreconf:autoconf automake:automake libtoolize:libtool
+
+tools: ## Install the build tools of zlib-ng and ISA-L, or print how
 	@missing=; \
-	command -v cmake >/dev/null || missing="cmake"; \
-	command -v cc >/dev/null || missing="$$missing build-essential"; \
+	for tool in $(TOOLS); do \
+	  command -v "$${tool%%:*}" >/dev/null || missing="$$missing $${tool#*:}"; \
+	done; \
 	if [ -n "$$missing" ]; then \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    echo "installing $$missing"; \
+	    echo "installing$$missing"; \
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null; \
 	  else \
-	    echo "clickedge needs $$missing to build. Run this, then try again:"; \
-	    echo "  sudo apt-get install -y $$missing"; \
+	    echo "clickedge needs$$missing to build. Run this, then try again:"; \
+	    echo "  sudo apt-get install -y$$missing"; \
 	    exit 1; \
 	  fi; \
 	fi

@@ -97,7 +97,7 @@ answered=$(grep -o '"answered":[0-9]*' "$DIR/log" | tail -1 | cut -d: -f2)
 dropped=$(grep -o '"clicks_dropped":[0-9]*' "$DIR/log" | tail -1 | cut -d: -f2)
 events=$(wc -l < "$DIR/events")
 ids=$(grep -o '^{"id":"[^"]*"' "$DIR/events" | sort -u | wc -l)
-numbers=$(grep -o '"n":\["[^"]*"\]' "$DIR/events" | sort -u | wc -l)
+numbers=$(grep -o '"params":{"query":\[{"name":"n","value":"[^"]*"' "$DIR/events" | sort -u | wc -l)
 wrong=$(grep -vcE '"slashtag":"tag-([0-9]+)".*/landing/page-\1"' "$DIR/events" || true)
 echo "answers seen by wrk $seen, answered $answered, events $events, ids $ids, numbers $numbers, dropped $dropped, wrong $wrong"
 # wrk stops in the middle: a few answers per connection are still in flight when it counts.

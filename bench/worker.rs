@@ -18,13 +18,14 @@ use std::{
 };
 
 use clickedge::{
-    click::{Facts, RawClick, wire::Version},
-    config,
+    click::{EventId, Facts, RawClick, wire::Version},
+    config::{self, Format},
     enrich::{
         Router, Shared,
         encoder::{Enricher, Wanted},
         metrics::EnrichMetrics,
     },
+    object::writer::ObjectWriter,
     quality::{self, velocity::VelocityTracker},
     runtime::clock,
     session::Sessions,
@@ -90,44 +91,114 @@ fn main() {
     tallies(&clicks, &shared);
 }
 
-/// The packer's part: events from the journal, collected, and compressed.
+/// The packer's part: events from the journal, collected, and compressed. By both libraries, and last as objects are
+/// written, with their SHA-256.
 fn gzip(events: &[u8], ends: &[usize]) {
-    const NAME: &str = "gzip, level 3, in objects of 20,000 events";
-    if !is_wanted(NAME) {
+    let out = || Vec::with_capacity(8 << 20);
+    objects(events, ends, "gzip by zlib-ng, level 3", || Collected::new(GzEncoder::new(out(), Compression::new(3))));
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    objects(events, ends, "gzip by ISA-L, its level 1", || {
+        Collected::new(isal::write::Encoder::new(out(), isal::CompressionLevel::One, isal::Codec::Gzip))
+    });
+    objects(events, ends, "object: gzip, level 3, and SHA-256", || {
+        let object = ObjectWriter::new(out(), Format::Ndjson, config::Compression::Gzip { level: 3 }).unwrap();
+        object.limited_to(1 << 30, Some(0.1))
+    });
+}
+
+/// An object that is being compressed.
+trait Object {
+    /// Adds an event, with its line feed.
+    fn add(&mut self, event: &[u8]);
+    /// Ends the object. Returns its size.
+    fn finish(self) -> usize;
+}
+
+/// Text that is collected before an encoder gets it.
+struct Collected<E> {
+    text: Vec<u8>,
+    encoder: E,
+}
+
+impl<E: Write> Collected<E> {
+    fn new(encoder: E) -> Self {
+        Self { text: Vec::with_capacity(COLLECTED_BYTES + 8_192), encoder }
+    }
+
+    fn collect(&mut self, event: &[u8]) {
+        self.text.extend_from_slice(event);
+        if self.text.len() >= COLLECTED_BYTES {
+            self.encoder.write_all(&self.text).unwrap();
+            self.text.clear();
+        }
+    }
+}
+
+impl Object for Collected<GzEncoder<Vec<u8>>> {
+    fn add(&mut self, event: &[u8]) {
+        self.collect(event);
+    }
+
+    fn finish(mut self) -> usize {
+        self.encoder.write_all(&self.text).unwrap();
+        self.encoder.finish().unwrap().len()
+    }
+}
+
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+impl Object for Collected<isal::write::Encoder<Vec<u8>>> {
+    fn add(&mut self, event: &[u8]) {
+        self.collect(event);
+    }
+
+    fn finish(mut self) -> usize {
+        self.encoder.write_all(&self.text).unwrap();
+        self.encoder.finish().unwrap().len()
+    }
+}
+
+impl Object for ObjectWriter<Vec<u8>> {
+    fn add(&mut self, event: &[u8]) {
+        self.add(EventId::at(1), &event[..event.len() - 1]).unwrap();
+        assert!(!self.is_full());
+    }
+
+    fn finish(self) -> usize {
+        self.finish("key").unwrap().file.len()
+    }
+}
+
+/// Measures writing all events in objects.
+fn objects<O: Object>(events: &[u8], ends: &[usize], name: &str, begin: impl Fn() -> O) {
+    if !is_wanted(name) {
         return;
     }
     let (mut bytes, mut journal, mut times) = (0, Vec::new(), Vec::new());
     for _ in 0..=ROUNDS {
         let (mut time, mut from) = (Duration::ZERO, 0);
         bytes = 0;
-        for object in ends.chunks(OBJECT) {
-            let mut encoder = GzEncoder::new(Vec::with_capacity(8 << 20), Compression::new(3));
-            let mut collected = Vec::with_capacity(COLLECTED_BYTES + 8_192);
-            for some in object.chunks(WAITING) {
+        for of_object in ends.chunks(OBJECT) {
+            let mut object = begin();
+            for some in of_object.chunks(WAITING) {
                 let until = some[some.len() - 1];
                 journal.clear();
                 journal.extend_from_slice(&events[from..until]);
                 let began = cpu_time();
                 let mut start = from;
                 for end in some {
-                    collected.extend_from_slice(&journal[start - from..end - from]);
+                    object.add(&journal[start - from..end - from]);
                     start = *end;
-                    if collected.len() >= COLLECTED_BYTES {
-                        encoder.write_all(&collected).unwrap();
-                        collected.clear();
-                    }
                 }
                 time += cpu_time().saturating_sub(began);
                 from = until;
             }
             let began = cpu_time();
-            encoder.write_all(&collected).unwrap();
-            bytes += encoder.finish().unwrap().len();
+            bytes += object.finish();
             time += cpu_time().saturating_sub(began);
         }
         times.push(time);
     }
-    report(NAME, &times, ends.len());
+    report(name, &times, ends.len());
     println!("  {} bytes an event", bytes / ends.len());
 }
 
@@ -139,7 +210,8 @@ fn steps(clicks: &[Vec<u8>], addresses: &[IpAddr], shared: &Shared) {
     let mut agents = AgentCache::new(DEFAULT_CACHE_ENTRIES);
     alone("  agent and bot, with the worker's cache", &mut |facts| {
         let known = agents.facts(facts.texts.user_agent);
-        let seen = bot::BotEvidence { agent: known.bot.as_ref(), facts, network: None, behaviour: false };
+        let seen =
+            bot::BotEvidence { signed: None, agent: known.bot.as_ref(), facts, network: None, behaviour: false };
         _ = black_box((bot::classify(&seen).is_some(), Hints::of(facts).is_empty()));
     });
     let mut velocity = VelocityTracker::new(Arc::clone(&shared.quality));

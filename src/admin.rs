@@ -8,9 +8,11 @@
 //! | `GET /v1/stats/links/{domain}/{slashtag}` | counts of a link, see [`stats`] |
 //! | `GET /v1/stats/domains/{domain}` | counts of a domain |
 //! | `GET /v1/stats/workspaces/{workspace}` | counts of a workspace |
+//! | `POST /v1/feeds/{feed}/retry` | retries a feed now, see [`feeds`] |
 //!
-//! Every route also answers `HEAD`. Other methods get 405, other paths 404 with a list of the routes.
+//! Every `GET` route also answers `HEAD`. Other methods get 405, other paths 404 with a list of the routes.
 
+pub mod feeds;
 pub mod stats;
 
 use std::sync::{
@@ -23,6 +25,7 @@ use http::{Method, Response, header};
 use pingora::{apps::http_app::ServeHttp, protocols::http::ServerSession};
 
 use crate::pipeline::{Gauges, Pipeline};
+use feeds::{Feeds, retried_feed};
 use stats::{ROOT, Stats};
 
 /// Whether the edge accepts clicks. Cheap to clone.
@@ -44,17 +47,30 @@ pub struct Admin {
     gauges: Gauges,
     readiness: Readiness,
     stats: Stats,
+    feeds: Feeds,
 }
+
+/// Status, content type and body.
+type Reply = (u16, &'static str, String);
+
+const JSON: &str = "application/json";
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
 impl Admin {
     pub fn new(pipeline: &Pipeline, readiness: Readiness) -> Self {
         let stats = Stats::new(pipeline.counts(), pipeline.catalog());
-        Self { gauges: pipeline.gauges(), readiness, stats }
+        Self { gauges: pipeline.gauges(), readiness, stats, feeds: Feeds::new(pipeline.retries()) }
     }
 
-    async fn answer(&self, method: &Method, path: &str, query: &str) -> (u16, &'static str, String) {
+    async fn answer(&self, method: &Method, path: &str, query: &str, has_origin: bool) -> Reply {
+        if let Some(feed) = retried_feed(path) {
+            return match *method {
+                Method::POST if has_origin => (403, TEXT, "requests of web pages are blocked\n".into()),
+                Method::POST => self.feeds.retry(feed),
+                _ => (405, TEXT, "POST only\n".into()),
+            };
+        }
         if !matches!(*method, Method::GET | Method::HEAD) {
             return (405, TEXT, "GET and HEAD only\n".into());
         }
@@ -64,10 +80,10 @@ impl Admin {
             "/readyz" => (503, TEXT, "not ready\n".into()),
             "/metrics" => (200, prometheus::TEXT_FORMAT, self.gauges.text()),
             path if path.starts_with(ROOT) => match self.stats.answer(path, query).await {
-                Ok(json) => (200, "application/json", json),
+                Ok(json) => (200, JSON, json),
                 Err(error) => (error.status(), TEXT, format!("{error}\n")),
             },
-            _ => (404, TEXT, format!("routes: /livez /readyz /metrics {ROOT}\n")),
+            _ => (404, TEXT, format!("routes: /livez /readyz /metrics {ROOT} /v1/feeds/{{feed}}/retry\n")),
         }
     }
 }
@@ -78,7 +94,8 @@ impl ServeHttp for Admin {
         let request = session.req_header();
         let (status, kind, body) = {
             let (path, query) = (request.uri.path(), request.uri.query().unwrap_or_default());
-            self.answer(&request.method, path, query).await
+            let has_origin = request.headers.contains_key(header::ORIGIN);
+            self.answer(&request.method, path, query, has_origin).await
         };
         let head = request.method == Method::HEAD;
         let mut response = Response::builder()
@@ -86,7 +103,8 @@ impl ServeHttp for Admin {
             .header(header::CONTENT_TYPE, kind)
             .header(header::CONTENT_LENGTH, body.len());
         if status == 405 {
-            response = response.header(header::ALLOW, "GET, HEAD");
+            let is_retry = retried_feed(request.uri.path()).is_some();
+            response = response.header(header::ALLOW, if is_retry { "POST" } else { "GET, HEAD" });
         }
         response.body(if head { Vec::new() } else { body.into_bytes() }).unwrap_or_default()
     }

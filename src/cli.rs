@@ -48,7 +48,7 @@ pub enum Command {
     Check(check::Check),
     /// Print the default configuration, schemas, shell completions or man pages.
     Generate(generate::Generate),
-    /// Examine a feed that was delivered.
+    /// Try, grant or retry a feed, or verify one that was delivered.
     Feed(feed::Feed),
     /// Examine the spool: list what is pending, print it, or send it again.
     Spool(spool::Spool),

@@ -43,7 +43,7 @@ pub use client_address::ClientAddress;
 pub use diagnostics::{ConfigError, Diagnostic, load};
 pub use edge::Edge;
 pub use enrich::{Enrich, Precision, Privacy};
-pub use feeds::{Compression, Dir, Encryption, Feed, Format, S3, Sink};
+pub use feeds::{Compression, Dir, Encryption, Feed, Fields, Format, Nats, Only, S3, Shape, Sink, Webhook};
 pub use findings::{Findings, Problem, Severity};
 pub use listeners::{Certificate, Listener};
 pub use quality::Quality;

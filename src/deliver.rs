@@ -6,22 +6,33 @@
 //! upload now and then probes it, until an operator has acted. All tasks share one thread, as they mostly wait.
 //!
 //! An object's key and bytes never change, and sinks never overwrite: an upload that is repeated, because an answer was
-//! lost or the process died, never makes a second object. A manifest is delivered after every object of its feed before
-//! it, so that it never lists an object that is not there.
+//! lost or the process died, never makes a second object. Sinks that take events ([`webhook`], [`nats`]) read them from
+//! the object in [`batch`]es, which never change either. A manifest is delivered after every object of its feed before
+//! it, so that it never lists an object that is not there. The trouble of a manifest or rollup delays no events
+//! ([`companions`]).
 
+pub mod answer;
 pub mod backoff;
+pub mod batch;
+pub mod companions;
 pub mod dir;
 pub mod error;
 pub mod feed;
 pub mod limit;
 pub mod metrics;
+pub mod nats;
+pub mod neighbours;
 pub mod pace;
 pub mod probe;
 pub mod queue;
 pub mod remedy;
+pub mod retries;
 pub mod s3;
 pub mod sink;
+pub mod tls;
+pub mod trial;
 pub mod upload;
+pub mod webhook;
 
 use std::{
     collections::HashMap,
@@ -32,18 +43,27 @@ use std::{
 };
 
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Notify, Semaphore, mpsc, watch},
     task::JoinSet,
 };
 
 pub use error::SinkError;
+pub use retries::FeedRetries;
 pub use sink::{Sink, Stored};
 
-use crate::{config, object::Object, runtime::PanicWatch, spool::Outbox};
+use crate::{
+    config::{self, feeds::Layout},
+    object::Object,
+    runtime::PanicWatch,
+    spool::Outbox,
+};
 use dir::DirSink;
 use feed::FeedTask;
 use metrics::FeedMetrics;
+use nats::NatsSink;
+use neighbours::Names;
 use s3::S3Sink;
+use webhook::{WebhookSink, signature::SecretStore};
 
 /// Threads that write into folders and read files, for all feeds.
 const FOLDER_THREADS: usize = 32;
@@ -54,24 +74,29 @@ pub struct Deliver {
     queues: Vec<mpsc::UnboundedSender<Object>>,
     metrics: Vec<Arc<FeedMetrics>>,
     stop: watch::Sender<Option<Instant>>,
+    retries: FeedRetries,
 }
 
 impl Deliver {
     /// Starts one task for each feed, with the objects that already wait in the outbox. `metrics` are those of the
-    /// feeds, in their order.
+    /// feeds, in their order; `pop` and `spool` are the names of the edge and of its spool in keys; `secrets` those of
+    /// webhooks.
     ///
     /// # Errors
     /// When the outbox cannot be read, or the system provides no thread.
     pub fn start(
         feeds: &[config::Feed],
+        (pop, spool): (&str, &str),
         outbox: &Arc<Outbox>,
         metrics: Vec<Arc<FeedMetrics>>,
+        secrets: &[Arc<SecretStore>],
         panics: &PanicWatch,
     ) -> io::Result<Self> {
         let (stop, stopping) = watch::channel(None);
         let mut queues = Vec::new();
         let mut tasks = Vec::new();
-        for (feed, metrics) in feeds.iter().zip(&metrics) {
+        let mut retries = Vec::new();
+        for ((feed, metrics), secrets) in feeds.iter().zip(&metrics).zip(secrets) {
             let (queue, objects) = mpsc::unbounded_channel();
             for object in outbox.waiting(&feed.name)? {
                 metrics.backlog.add_object(object.bytes);
@@ -80,17 +105,20 @@ impl Deliver {
                 let _ = queue.send(object);
             }
             queues.push(queue);
+            let retry = Arc::new(Notify::new());
+            retries.push((feed.name.clone(), Arc::clone(&retry), Arc::clone(metrics)));
             let task = FeedTask {
                 name: feed.name.clone(),
                 outbox: Arc::clone(outbox),
                 metrics: Arc::clone(metrics),
                 stopping: stopping.clone(),
-                uploads: match &feed.sink {
-                    config::Sink::Dir(_) => 1,
-                    config::Sink::S3(config) => config.uploads,
-                },
+                retry,
+                // In a sequence, the next object only after the one before is acknowledged.
+                uploads: if feed.layout == Layout::Sequence { 1 } else { feed.sink.uploads() },
             };
-            tasks.push((task, feed.sink.clone(), objects));
+            let names = Names { feed: feed.name.clone(), pop: pop.to_owned(), spool: spool.to_owned() };
+            let names = (feed.manifest_secs > 0).then_some(names);
+            tasks.push((task, feed.sink.clone(), Arc::clone(secrets), objects, names));
         }
         let runtime = tokio::runtime::Builder::new_current_thread()
             // For folder sinks. Thousands of feeds become due together; their files need not be open together.
@@ -103,10 +131,15 @@ impl Deliver {
             runtime.block_on(async {
                 let mut running = JoinSet::new();
                 let mut feeds = HashMap::new();
-                for (task, sink, objects) in tasks {
+                let looking = Arc::new(Semaphore::new(neighbours::CONCURRENT));
+                for (task, sink, secrets, objects, names) in tasks {
                     let feed = (task.name.clone(), Arc::clone(&task.metrics));
+                    let looking = Arc::clone(&looking);
                     let handle = running.spawn(async move {
-                        let sink = open(&task.name, &sink).await;
+                        let sink = open(&task.name, &sink, secrets).await;
+                        if let Some(names) = names {
+                            tokio::spawn(neighbours::report(names, Arc::clone(&sink), looking));
+                        }
                         task.run(sink, objects).await;
                     });
                     feeds.insert(handle.id(), feed);
@@ -123,7 +156,12 @@ impl Deliver {
             // A folder sink may hang in a system call, which cannot be interrupted.
             runtime.shutdown_timeout(Duration::from_secs(1));
         })?;
-        Ok(Self { thread, queues, metrics, stop })
+        Ok(Self { thread, queues, metrics, stop, retries: FeedRetries::new(retries) })
+    }
+
+    /// The way to retry a feed now.
+    pub fn retries(&self) -> FeedRetries {
+        self.retries.clone()
     }
 
     /// The function that the spool calls for each finished object.
@@ -149,9 +187,11 @@ impl Deliver {
 }
 
 /// Opens the configured sink.
-async fn open(feed: &str, config: &config::Sink) -> Arc<dyn Sink> {
+async fn open(feed: &str, config: &config::Sink, secrets: Arc<SecretStore>) -> Arc<dyn Sink> {
     match config {
         config::Sink::Dir(config) => Arc::new(DirSink::new(&config.path)),
         config::Sink::S3(config) => Arc::new(S3Sink::new(feed, config).await),
+        config::Sink::Webhook(config) => Arc::new(WebhookSink::new(feed, config, secrets)),
+        config::Sink::Nats(config) => Arc::new(NatsSink::new(feed, config)),
     }
 }

@@ -2,18 +2,25 @@
 //!
 //! Field names follow what receivers of branded-link click streams already parse. The rules: additive changes only;
 //! absent means absent, never `null`; times are RFC 3339 in UTC with `Z`; slugs are lower case kebab
-//! (`facebook-app`, `windows-10`). The golden file and the schema test in `tests/event.rs` hold this module.
+//! (`facebook-app`, `windows`). No name of a member is chosen by a visitor or a customer: queries, tags and scripts are
+//! lists, so that any reader infers one schema. The golden file and the tests in `tests/event.rs` and
+//! `tests/contract.rs` hold this module.
 //!
 //! The structs borrow from the raw click and from the catalog's pre-rendered JSON, so that writing an event
 //! ([`ClickEvent::write`]) copies each byte once. They are written, never read: a customer's reader is a JSON parser.
 
+mod clickstream;
 mod destination;
+pub mod fields;
 pub mod query;
 mod reason;
+mod render;
+mod scan;
 mod text;
 mod timestamp;
 
-pub use reason::{Reason, Reasons};
+pub use reason::{Invalid, Reason, Reasons};
+pub use render::{Rendering, Shape};
 pub use text::AgentText;
 pub use timestamp::Timestamp;
 
@@ -53,6 +60,8 @@ pub struct Client<'a> {
     pub language: Option<&'a str>,
     pub location: Option<&'a Location>,
     pub agent: Agent<'a>,
+    /// Absent when the visitor sent no such signal.
+    pub opt_out: Option<OptOut>,
     /// Absent when the visitor opted out, and for bots.
     pub session: Option<Session<'a>>,
 }
@@ -97,6 +106,28 @@ pub struct Location {
     pub longitude: Option<f64>,
 }
 
+/// The signal with which a visitor opts out of tracking: passed on, whatever the policy of this edge does with it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum OptOut {
+    /// `Sec-GPC: 1`, Global Privacy Control.
+    Gpc,
+    /// `DNT: 1`, and no Global Privacy Control.
+    Dnt,
+}
+
+impl OptOut {
+    /// In the order of the schema.
+    pub const ALL: [Self; 2] = [Self::Gpc, Self::Dnt];
+
+    /// The slug in the event.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gpc => "gpc",
+            Self::Dnt => "dnt",
+        }
+    }
+}
+
 /// The software that clicked.
 pub struct Agent<'a> {
     pub kind: AgentType,
@@ -132,12 +163,14 @@ pub struct Bot {
     pub class: Option<BotClass>,
     /// A slug, `googlebot`.
     pub name: Option<Cow<'static, str>>,
+    /// Whether a signature of the request proves it. Written only then.
+    pub verified: bool,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum BotReason {
     /// The agent string names a crawler, a previewer, a monitor or a scanner, calls itself one, or does not have the
-    /// form of a browser's; or the client hints name a headless browser.
+    /// form of a browser's; or the client hints name a headless browser; or a signature names the bot.
     Agent,
     /// The agent string names an HTTP library or a command-line client, or a browser whose headers are missing.
     Library,
@@ -172,7 +205,8 @@ impl BotReason {
     pub fn meaning(self) -> &'static str {
         match self {
             Self::Agent => {
-                "the agent string names a bot or is not a browser's; or the client hints name a headless browser"
+                "the agent string names a bot or is not a browser's; or the client hints name a headless browser; or a \
+                 signature proves which bot it is"
             }
             Self::Library => {
                 "the agent string names an HTTP library, or a browser that would have sent headers which are missing"
@@ -266,8 +300,9 @@ impl BotClass {
 /// A name and its version: a browser, an operating system.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Named {
-    /// A slug, `chrome`, `windows-10`.
+    /// A slug without a version: `chrome`, `windows`.
     pub name: Cow<'static, str>,
+    /// Digits and dots; of Windows also `xp` or `vista`.
     pub version: Option<String>,
 }
 
@@ -286,6 +321,19 @@ pub enum Device {
 }
 
 impl Device {
+    /// In the order of the schema.
+    pub const ALL: [Self; 9] = [
+        Self::Pc,
+        Self::Smartphone,
+        Self::Tablet,
+        Self::MobilePhone,
+        Self::Tv,
+        Self::Console,
+        Self::Wearable,
+        Self::Appliance,
+        Self::Other,
+    ];
+
     /// The slug in the event.
     pub fn name(self) -> &'static str {
         match self {
@@ -340,6 +388,10 @@ pub enum OriginType {
 }
 
 impl OriginType {
+    /// In the order of the schema.
+    pub const ALL: [Self; 8] =
+        [Self::Social, Self::Search, Self::Email, Self::Ai, Self::Paid, Self::Messaging, Self::Internal, Self::Other];
+
     /// The slug in the event.
     pub fn name(self) -> &'static str {
         match self {
@@ -366,8 +418,10 @@ pub struct Route<'a> {
     pub domain: &'a RawValue,
     pub tags: Option<&'a RawValue>,
     pub scripts: Option<&'a RawValue>,
-    /// Which rule or variant chose the destination; absent for the link's own.
+    /// Name of the rule that chose the destination.
     pub rule: Option<&'a str>,
+    /// Name of the variant that was chosen.
+    pub variant: Option<&'a str>,
     /// HTTP status of the answer.
     pub status: u16,
     pub destination: Destination<'a>,
@@ -387,17 +441,9 @@ pub struct Params<'a> {
     pub query: Query<'a>,
 }
 
-/// Decoded query parameters, key and value: keys in order of first appearance, the pairs of one key together.
+/// Decoded query parameters, name and value, in the order of the query.
 #[derive(Debug, Default, Eq, PartialEq)]
 pub struct Query<'a>(pub Vec<(Cow<'a, str>, Cow<'a, str>)>);
-
-impl Query<'_> {
-    /// The keys, each once, and their values, in order: the members of the event.
-    pub fn entries(&self) -> impl Iterator<Item = (&str, impl Iterator<Item = &str>)> {
-        let same_key = self.0.chunk_by(|(one, _), (other, _)| one == other);
-        same_key.map(|pairs| (pairs[0].0.as_ref(), pairs.iter().map(|(_, value)| value.as_ref())))
-    }
-}
 
 /// The verdict on a click, and its reasons.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -405,6 +451,8 @@ pub struct Quality {
     pub verdict: Verdict,
     /// Slugs, each once.
     pub reasons: Vec<&'static str>,
+    /// The class of invalid traffic; absent for valid clicks.
+    pub invalid: Option<Invalid>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]

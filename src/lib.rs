@@ -3,8 +3,8 @@
 //! Data flows one way; every stage is one module, and imports nothing to its right:
 //!
 //! ```text
-//! client ─► listener ─► redirect ─► capture ═ring═► enrich ─► spool(journal ─► outbox) ─► deliver ─► S3 | dir
-//!                        ▲            tmpfs                    disk │                     per feed
+//! client ─► listener ─► redirect ─► capture ═ring═► enrich ─► spool(journal ─► outbox) ─► deliver ─► S3 | dir |
+//!                        ▲            tmpfs                    disk │                     per feed   webhook | NATS
 //!                      catalog                                      └─► stats
 //! ```
 //!

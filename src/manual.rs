@@ -25,6 +25,7 @@ pub mod catalog {
     #![doc = include_str!("manual/catalog.md")]
 }
 
+#[allow(clippy::doc_markdown, reason = "names of products are not code")]
 pub mod feeds {
     #![doc = include_str!("manual/feeds.md")]
 }

@@ -7,19 +7,21 @@
 //! A noun next to the flow: imports no stage.
 
 pub mod digest;
+mod gzip;
 pub mod key;
 pub mod manifest;
 pub mod reader;
 pub mod rollup;
+mod size;
 pub mod writer;
 
 use std::path::PathBuf;
 
-pub use key::{ManifestKey, ObjectKey, RollupKey, manifest_key, object_key, rollup_key};
+pub use key::{KeyPlace, Maker, ManifestKey, ObjectKey, RollupKey};
 pub use reader::Summary;
 
 /// Prefix of the keys of replayed objects.
-pub const REPLAY: &str = "replay/";
+pub const REPLAY: &str = "_replay/";
 
 /// A finished object in the outbox.
 #[derive(Clone, Debug)]
@@ -45,6 +47,8 @@ pub enum ObjectKind {
     Rollup,
     /// Events that were delivered before, and that an operator sends again.
     Replay,
+    /// Sample events of `clickedge feed test`. Never in an outbox.
+    Test,
 }
 
 impl ObjectKind {
@@ -55,6 +59,8 @@ impl ObjectKind {
         }
         let events = ObjectKey::parse(key).map(|_| Self::Events);
         let manifest = || ManifestKey::parse(key).map(|_| Self::Manifest);
-        events.or_else(manifest).or_else(|| RollupKey::parse(key).map(|_| Self::Rollup))
+        let rollup = || RollupKey::parse(key).map(|_| Self::Rollup);
+        let earlier = || key::earlier::kind_and_hour(key).map(|(kind, _)| kind);
+        events.or_else(manifest).or_else(rollup).or_else(earlier)
     }
 }

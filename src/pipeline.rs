@@ -16,6 +16,7 @@ mod start;
 
 use std::{io, sync::Arc};
 
+pub use crate::deliver::FeedRetries;
 pub use account::Account;
 pub use files::OperatorFiles;
 pub use gauges::Gauges;
@@ -98,6 +99,11 @@ impl Pipeline {
     /// The metrics.
     pub fn gauges(&self) -> Gauges {
         self.gauges.clone()
+    }
+
+    /// Retries the deliveries of feeds on demand.
+    pub fn retries(&self) -> FeedRetries {
+        self.deliver.retries()
     }
 
     /// Reads the operator files again.

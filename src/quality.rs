@@ -152,15 +152,16 @@ impl Findings {
         self.high.intersection(reasons).iter().next()
     }
 
-    /// The `quality` of the event.
+    /// The `quality` of the event, as far as it does not depend on whether a bot clicked.
     pub fn quality(&self) -> Quality {
         let reasons = self.low.union(self.high);
         if reasons.is_empty() {
-            return Quality { verdict: Verdict::Clean, reasons: Vec::new() };
+            return Quality { verdict: Verdict::Clean, reasons: Vec::new(), invalid: None };
         }
         let verdicts = self.high.iter().map(Reason::verdict_at_high_confidence);
         let verdict = verdicts.fold(Verdict::Suspicious, Verdict::max);
-        Quality { verdict, reasons: reasons.iter().map(Reason::slug).collect() }
+        let invalid = self.high.iter().filter_map(Reason::invalid_at_high_confidence).max();
+        Quality { verdict, reasons: reasons.iter().map(Reason::slug).collect(), invalid }
     }
 }
 

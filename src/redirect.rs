@@ -23,7 +23,7 @@ use bytes::Bytes;
 pub use answer::{Answer, Answers};
 pub use client::TrustedProxies;
 pub use decide::{Decision, decide};
-pub use head::Head;
+pub use head::{Head, Signature};
 use metrics::{Outcome, RedirectMetrics};
 
 use crate::{
@@ -178,6 +178,8 @@ fn facts<'a>(
     link: &Link<'a>,
     location: &'a Bytes,
 ) -> Facts<'a> {
+    // Of use to no one without the name of the bot.
+    let signature = if head.signature.agent.is_empty() { Signature::default() } else { head.signature };
     Facts {
         id: EventId::at(micros),
         micros,
@@ -206,6 +208,9 @@ fn facts<'a>(
             domain_json: link.domain_json().as_bytes(),
             tags_json: link.tags_json().as_bytes(),
             scripts_json: link.scripts_json().as_bytes(),
+            signature_agent: signature.agent,
+            signature_input: signature.input,
+            signature: signature.signature,
             ..Texts::default()
         },
     }

@@ -16,6 +16,9 @@
 //! its time and a part of its id, and it is the first of the visit when it is seen again. So each click belongs to the
 //! same visit as if no process had died.
 //!
+//! **A clock that jumps ahead** ends no visit and wipes no key: both go by a [trusted time](clock::trusted), which is
+//! in the file, too, and a click that is ahead of it belongs to the visit of the trusted time.
+//!
 //! What is forgotten all the same: a visit is lost with its key, in an outage that outlasts rotation and idle time.
 //! While no process runs nothing is wiped; the next start does so before it answers a click.
 
@@ -26,7 +29,10 @@ mod table;
 
 use std::{
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use arc_swap::ArcSwap;
@@ -39,19 +45,29 @@ use table::{Memory, Moment, VisitTable};
 use crate::{
     click::{Facts, Visit},
     config::{self, Secret},
-    runtime::Words,
+    runtime::{
+        Words,
+        clock::{self, trusted::TrustedTime},
+    },
     visitor::agent::AgentDigest,
 };
+
+/// How far the time of a click may be ahead of the trusted time, in microseconds.
+const AHEAD: u64 = 60_000_000;
 
 /// The visits that this edge remembers.
 pub struct Sessions {
     visits: Visits<Arc<Words>>,
     restored: u64,
+    memory: Arc<Words>,
+    time: Mutex<TrustedTime>,
+    /// Trusted time of the last tick.
+    now: AtomicU64,
 }
 
 impl Sessions {
-    /// Takes over the sessions that an earlier process has left in a folder, or starts without any. Call it while the
-    /// folder is locked. Keys are derived from `secret`, or are random without one.
+    /// Takes over the sessions that an earlier process has left in a folder, or starts without any. `now` is the time
+    /// of day. Call it while the folder is locked. Keys are derived from `secret`, or are random without one.
     ///
     /// # Errors
     /// When the folder is not in memory or has no room.
@@ -70,29 +86,32 @@ impl Sessions {
             now,
         };
         let (keyring, table) = opening.open()?;
+        let memory = Arc::clone(keyring.memory());
+        let mut time = file::trusted_time(&memory, now);
+        let now = time.read(now, clock::up_micros());
         let visits = Visits::new(keyring, table, idle);
         visits.tick(now);
         let restored = visits.table.clicked_since(now.saturating_sub(idle));
         if restored > 0 {
             tracing::info!(visits = restored, "visits of an earlier process restored");
         }
-        Ok(Self { visits, restored })
+        Ok(Self { visits, restored, memory, time: Mutex::new(time), now: AtomicU64::new(now) })
     }
 
     /// The visit that a click with this agent belongs to. `decided` is the visit that was noted when the click was seen
     /// before.
     pub fn click(&self, facts: &Facts<'_>, agent: &AgentDigest, decided: Option<Visit>) -> Visit {
-        self.visits.click(facts, agent, decided)
+        self.visits.click(facts, self.plausible(facts.micros), agent, decided)
     }
 
     /// Replaces and wipes keys whose time is up. Call it often, with the time of day.
-    pub fn tick(&self, now: u64) {
-        self.visits.tick(now);
+    pub fn tick(&self, wall: u64) {
+        self.visits.tick(self.trusted(wall));
     }
 
     /// Derives keys from another secret from now on.
-    pub fn set_secret(&self, secret: Arc<Secret>, now: u64) {
-        self.visits.set_secret(secret, now);
+    pub fn set_secret(&self, secret: Arc<Secret>, wall: u64) {
+        self.visits.set_secret(secret, self.trusted(wall));
     }
 
     /// Visitors that are remembered, among them those whose visit has ended and whose slot is still free.
@@ -108,6 +127,24 @@ impl Sessions {
     /// Visitors whose slot was taken by others during their visit.
     pub fn evictions(&self) -> u64 {
         self.visits.table.evicted()
+    }
+
+    /// The trusted part of the time of day.
+    fn trusted(&self, wall: u64) -> u64 {
+        let mut time = self.time.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = time.read(wall, clock::up_micros());
+        file::note_time(&self.memory, time.note());
+        self.now.store(now, Ordering::Relaxed);
+        now
+    }
+
+    /// The time of a click, or the trusted time if the clock was ahead of it: such a click ends no visit and no key.
+    fn plausible(&self, micros: u64) -> u64 {
+        if micros <= self.now.load(Ordering::Relaxed) + AHEAD {
+            return micros;
+        }
+        let trusted = self.trusted(clock::unix_micros());
+        if micros > trusted + AHEAD { trusted } else { micros }
     }
 }
 
@@ -125,8 +162,9 @@ impl<M: Memory> Visits<M> {
         Self { table, keys: ArcSwap::from_pointee(keyring.keys()), keyring: Mutex::new(keyring), idle }
     }
 
-    fn click(&self, facts: &Facts<'_>, agent: &AgentDigest, decided: Option<Visit>) -> Visit {
-        let moment = Moment::of(facts.micros, &facts.id);
+    /// `micros` is the time of the click, as far as it is plausible.
+    fn click(&self, facts: &Facts<'_>, micros: u64, agent: &AgentDigest, decided: Option<Visit>) -> Visit {
+        let moment = Moment::of(micros, &facts.id);
         let mut keys = self.keys.load();
         if keys.are_due(moment.micros()) {
             drop(keys);

@@ -1,11 +1,15 @@
 //! Proves from outside that a feed is complete and has no event twice: `clickedge feed verify`.
 //!
 //! It needs only what the customer has: a folder or a bucket with objects and
-//! [manifests](crate::object::manifest). Three facts make the proof, and none of them is enough alone:
+//! [manifests](crate::object::manifest). Four facts make the proof, and none of them is enough alone:
 //! - Everything that manifests list exists, byte for byte and event for event.
 //! - The numbers of objects have no gap, so that no object is missing from all manifests.
-//! - No event id exists twice. An id contains the time of its event, and every event is in the partition of its hour;
-//!   so a set of ids for each hour is enough, and memory is bounded by the largest hour.
+//! - Manifests are a [`chain`], so that none was removed or changed after a later one was written.
+//! - No event id exists twice. An id contains the time of its event, and every object has events of one hour; so a set
+//!   of ids for each hour is enough. Memory is bounded by the largest hour, and by the keys of objects in the layout
+//!   `sequence`, which do not have the hour ([`sequence`]).
+//!
+//! All of that holds for each spool by itself: an edge that was rebuilt has another one.
 //!
 //! A feed may grow while it is verified. So an hour's manifests are listed before its objects, and the search for
 //! missing numbers is repeated at the end, also in hours outside the requested range: the numbers of late objects lie
@@ -14,10 +18,12 @@
 //! Keys in manifests are only compared with keys that the store listed: no manifest makes it open anything else.
 
 mod bucket;
+pub mod chain;
 mod hour;
 mod object;
 pub mod report;
 mod seqs;
+pub mod sequence;
 pub mod store;
 
 use std::{
@@ -30,15 +36,18 @@ pub use report::Report;
 pub use store::{Folder, Store, StoreError};
 
 use crate::{
-    object::ObjectKey,
+    object::{ObjectKey, key::sequence_folder},
     runtime::{Class, Classified, Hour},
 };
+use chain::Chains;
 use report::{Problem, ProblemKind, ReportRow};
 use seqs::Seqs;
+use sequence::Sequences;
 
 const MANIFESTS: &str = "_manifest";
-const REPLAYS: &str = "replay";
+const REPLAYS: &str = "_replay";
 const ROLLUPS: &str = "_rollups";
+const TESTS: &str = "_test";
 
 /// What to verify.
 #[derive(Clone, Debug, Default)]
@@ -103,26 +112,36 @@ pub fn verify(store: &dyn Store, options: &Options, source: &str) -> Result<Repo
         to: options.to,
         ..Report::default()
     };
-    let mut verifier = Verifier { store, options, report, series: BTreeMap::new() };
+    let mut verifier = Verifier {
+        store,
+        options,
+        report,
+        series: BTreeMap::new(),
+        sequences: Sequences::default(),
+        chains: Chains::default(),
+    };
     let days = verifier.days()?;
+    verifier.read_sequences(&days)?;
+    let mut hours = verifier.sequences.hours();
     for day in
         days.iter().filter(|day| (0..24).any(|hour| hour_of(day, hour).is_some_and(|hour| options.contains(hour))))
     {
-        for hour in verifier.hours(day, true)? {
-            if options.contains(hour) {
-                verifier.check_hour(hour)?;
-            }
-        }
+        hours.extend(verifier.hours(day, true)?);
+    }
+    for hour in hours.into_iter().filter(|hour| options.contains(*hour)) {
+        verifier.check_hour(hour)?;
     }
     verifier.series.retain(|_, series| options.is_for(&series.row));
     verifier.report_gaps(&days)?;
+    verifier.check_chains()?;
+    verifier.report_spools();
     if verifier.series.is_empty() {
         return Err(VerifyError::Nothing(verifier.why_nothing(source)));
     }
     Ok(verifier.finish())
 }
 
-/// The objects of one feed at one edge, whose numbers have no gap.
+/// The objects of one feed in one spool, whose numbers have no gap.
 #[derive(Default)]
 struct Series {
     row: ReportRow,
@@ -136,7 +155,10 @@ struct Verifier<'a> {
     store: &'a dyn Store,
     options: &'a Options,
     report: Report,
+    /// By name, `{feed}-{pop}-{spool}`.
     series: BTreeMap<String, Series>,
+    sequences: Sequences,
+    chains: Chains,
 }
 
 impl Verifier<'_> {
@@ -151,9 +173,10 @@ impl Verifier<'_> {
             for folder in listing.folders {
                 match folder.as_str() {
                     // The content of rollups follows from the events.
-                    MANIFESTS | ROLLUPS if root.is_empty() => {}
+                    MANIFESTS | ROLLUPS | TESTS if root.is_empty() => {}
                     REPLAYS if root.is_empty() => self.report.replayed_objects = count_files(self.store, REPLAYS)?,
                     day if hour_of(day, 0).is_some() => days.push(folder),
+                    other if root.is_empty() && sequence_folder(other).is_some() => self.sequences.add_folder(folder),
                     _ => self.report.foreign(join(root, &folder) + "/"),
                 }
             }
@@ -187,6 +210,14 @@ impl Verifier<'_> {
     /// Reports missing numbers, unless another listing has them.
     fn report_gaps(&mut self, days: &[String]) -> Result<(), StoreError> {
         let mut hours = Vec::new();
+        for key in self.sequences.keys() {
+            if let Some(parsed) = ObjectKey::parse(key)
+                && let Some(series) = self.series.get_mut(&self.sequences.series_of(&parsed))
+                && series.known.lacks(parsed.seq)
+            {
+                series.known.insert(parsed.seq);
+            }
+        }
         if self.has_gaps() {
             for day in days {
                 hours.extend(self.hours(day, false)?);
@@ -200,7 +231,7 @@ impl Verifier<'_> {
             let partition = hour.partition();
             for (name, _) in self.store.list(&partition)?.files {
                 if let Some(key) = ObjectKey::parse(&join(&partition, &name))
-                    && let Some(series) = self.series.get_mut(key.series)
+                    && let Some(series) = self.series.get_mut(&self.sequences.series_of(&key))
                     && series.known.lacks(key.seq)
                 {
                     series.known.insert(key.seq);
@@ -228,8 +259,8 @@ impl Verifier<'_> {
         let from = self.options.from.map_or(String::new(), |from| format!(" from {from}"));
         let to = self.options.to.map_or(String::new(), |to| format!(" before {to}"));
         format!(
-            "no objects and no manifests of {feed} in {source}{from}{to}; a feed has `dt=.../hour=.../` and \
-             `_manifest/`, so the source must end where the feed's prefix ends"
+            "no objects and no manifests of {feed} in {source}{from}{to}; a feed has `dt=.../hour=.../` or a folder for \
+             each edge, and `_manifest/`, so the source must end where the feed's prefix ends"
         )
     }
 

@@ -13,6 +13,7 @@ pub mod language;
 pub mod metrics;
 pub mod network;
 pub mod referrer;
+pub mod signature;
 mod sources;
 
 pub use sources::Sources;

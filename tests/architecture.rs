@@ -46,8 +46,8 @@ const ROOMS: &[(&str, &[&str])] = &[
             "visitor",
         ],
     ),
-    ("spool", &["capture", "click", "config", "enrich", "object", "runtime", "stats", "telemetry"]),
-    ("deliver", &["config", "object", "runtime", "spool", "telemetry"]),
+    ("spool", &["capture", "click", "config", "enrich", "event", "object", "runtime", "stats", "telemetry"]),
+    ("deliver", &["click", "config", "event", "files", "object", "runtime", "spool", "telemetry"]),
     (
         "pipeline",
         &[

@@ -218,6 +218,9 @@ fn bad_usage_exits_with_64() {
         &["generate", "nonsense"],
         &["feed"],
         &["feed", "verify"],
+        &["feed", "policy"],
+        &["feed", "test"],
+        &["feed", "retry", "a", "b"],
         &["serve", "--port", "1"],
         &["fly"],
         &[],
@@ -265,6 +268,7 @@ fn completions_are_printed_for_every_shell() {
         let answer = Folder::new().clickedge(&["generate", "completions", shell]);
         assert_eq!((answer.code, answer.stderr.as_str()), (Some(0), ""), "{shell}");
         assert!(answer.stdout.contains("clickedge") && answer.stdout.contains("without-files"), "{shell}");
+        assert!(answer.stdout.contains("principal") && answer.stdout.contains("retry"), "{shell}");
     }
     assert_eq!(Folder::new().clickedge(&["generate", "completions", "tcsh"]).code, Some(64));
 }
@@ -276,7 +280,15 @@ fn man_pages_are_printed_or_written_into_a_folder() {
     assert_eq!((page.code, page.stderr.as_str()), (Some(0), ""));
     assert!(page.stdout.contains(".TH clickedge 1") && page.stdout.contains("Exit codes:"), "{}", page.stdout);
     folder.clickedge(&["generate", "man", "--dir", "share/man1"]).succeeds("");
-    for name in ["clickedge.1", "clickedge-serve.1", "clickedge-spool-ls.1", "clickedge-feed-verify.1"] {
+    for name in [
+        "clickedge.1",
+        "clickedge-serve.1",
+        "clickedge-spool-ls.1",
+        "clickedge-feed-verify.1",
+        "clickedge-feed-policy.1",
+        "clickedge-feed-test.1",
+        "clickedge-feed-retry.1",
+    ] {
         let page = fs::read_to_string(folder.0.path().join("share/man1").join(name)).unwrap();
         assert!(page.contains(".TH "), "{name}: {page}");
     }

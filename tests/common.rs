@@ -10,13 +10,16 @@
 
 pub mod cli;
 pub mod clicks;
+pub mod contract;
 pub mod damage;
 pub mod disk;
 pub mod feed;
 pub mod judge;
 pub mod load;
+pub mod nats;
 pub mod s3;
 pub mod tls;
+pub mod webhook;
 
 use std::{
     fs,

@@ -183,7 +183,12 @@ struct Route {
     slashtag: String,
     creator: Option<Creator>,
     domain: Domain,
-    tags: Option<BTreeMap<String, serde_json::Value>>,
+    tags: Option<Vec<Tag>>,
+}
+
+#[derive(Deserialize)]
+struct Tag {
+    id: String,
 }
 
 #[derive(Deserialize)]
@@ -240,8 +245,8 @@ fn count(event: &Event, expected: &mut Expected) {
     add(SubjectKind::Link, &route.domain.raw, route.slashtag.clone());
     add(SubjectKind::Domain, workspace, route.domain.raw.clone());
     add(SubjectKind::Workspace, workspace, String::new());
-    for tag in route.tags.iter().flat_map(BTreeMap::keys) {
-        add(SubjectKind::Tag, workspace, tag.clone());
+    for tag in route.tags.iter().flatten() {
+        add(SubjectKind::Tag, workspace, tag.id.clone());
     }
     if let Some(id) = &creator.id {
         add(SubjectKind::Creator, workspace, id.clone());

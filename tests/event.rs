@@ -7,7 +7,7 @@ use std::{collections::HashSet, fs, path::Path};
 
 use serde_json::{Value, json};
 
-use crate::common::{CHROME, Edge, link};
+use crate::common::{CHROME, Edge, contract, link};
 
 const IPHONE: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like \
                       Gecko) Version/17.5.1 Mobile/15E148 Safari/604.1";
@@ -66,9 +66,9 @@ fn events(rows: &[Row]) -> Vec<Value> {
     events
 }
 
-fn schema() -> jsonschema::Validator {
-    let schema: Value = serde_json::from_str(clickedge::event::JSON_SCHEMA).unwrap();
-    jsonschema::options().should_validate_formats(true).build(&schema).unwrap()
+/// A query as it stands in an event.
+fn pairs(pairs: &[(&str, &str)]) -> Value {
+    pairs.iter().map(|(name, value)| json!({"name": name, "value": value})).collect()
 }
 
 fn has_null(value: &Value) -> bool {
@@ -107,7 +107,8 @@ fn agent_rows() -> Vec<Row> {
     let chrome = json!({"name": "chrome", "version": "131.0.0.0"});
     let bot = |bot: Value| {
         json!({"/client/agent": {
-            "type": "bot", "bot": bot, "browser": chrome, "os": {"name": "windows-10"}, "device": {"name": "pc"}
+            "type": "bot", "bot": bot, "browser": chrome, "os": {"name": "windows", "version": "10"},
+            "device": {"name": "pc"}
         }, "/client/session": null})
     };
     vec![
@@ -154,11 +155,40 @@ fn agent_rows() -> Vec<Row> {
     ]
 }
 
+fn quality_rows() -> Vec<Row> {
+    // A visitor of their own: many clicks of one are a flood.
+    let from: (&str, &[u8]) = ("X-Forwarded-For", b"8.8.8.8");
+    let class = |headers: &[(&str, &[u8])], expected: Value| {
+        get("/spring", &[headers, &[from]].concat(), json!({"/quality/invalid": expected}))
+    };
+    let (general, sophisticated) = (json!("general"), json!("sophisticated"));
+    let headless = br#""HeadlessChrome";v="131""#;
+    vec![
+        class(&[], Value::Null),
+        class(&[("User-Agent", GOOGLEBOT.as_bytes())], general.clone()),
+        class(&[("User-Agent", b"curl/8.5.0")], general.clone()),
+        class(&[("User-Agent", b"")], general.clone()),
+        class(&[("Sec-Purpose", b"prefetch")], general.clone()),
+        class(&[("X-Purpose", b"preview")], general.clone()),
+        request("HEAD", "go.brand.com", b"/spring", &[from], json!({"/quality/invalid": "general"})),
+        class(&[("Sec-CH-UA", headless)], sophisticated.clone()),
+        class(&[("User-Agent", GOOGLEBOT.as_bytes()), ("Sec-CH-UA", headless)], general),
+        // Weak evidence alone.
+        get("/spring?q=union+select", &[from], json!({"/quality/verdict": "suspicious", "/quality/invalid": null})),
+        get(
+            "/spring?q=%24%7Bjndi:ldap://x%7D",
+            &[("User-Agent", b"curl/8.5.0"), from],
+            json!({"/client/agent/type": "bot", "/quality/invalid": "sophisticated"}),
+        ),
+    ]
+}
+
 fn header_rows() -> Vec<Row> {
-    let opted_out = || {
+    let opted_out = |signal: &str| {
         json!({
+            "/client/optOut": signal,
             "/client/location": {"country": "ie", "region": "l"}, "/client/session": null, "/route/scripts": null,
-            "/route/tags": {"t-1": {"value": "Print"}}, "/client/agent/type": "human", "/client/language": "en"
+            "/route/tags": [{"id": "t-1", "name": "Print"}], "/client/agent/type": "human", "/client/language": "en"
         })
     };
     let referer =
@@ -167,9 +197,23 @@ fn header_rows() -> Vec<Row> {
         get("/spring", &[("Accept-Language", header)], json!({"/client/language": expected}))
     };
     vec![
-        get("/spring", &[("Sec-GPC", b"1")], opted_out()),
-        get("/spring", &[("DNT", b"1")], opted_out()),
-        get("/spring", &[("DNT", b"0")], json!({"/client/location/city": "Dublin", "/client/session/first": false})),
+        get("/spring", &[("Sec-GPC", b"1")], opted_out("gpc")),
+        get("/spring", &[("DNT", b"1")], opted_out("dnt")),
+        get("/spring", &[("DNT", b"1"), ("Sec-GPC", b"1")], opted_out("gpc")),
+        get(
+            "/spring",
+            &[("DNT", b"0")],
+            json!({
+                "/client/location/city": "Dublin", "/client/session/first": false, "/client/optOut": null
+            }),
+        ),
+        get(
+            "/spring",
+            &[("Sec-GPC", b"1"), ("User-Agent", b"curl/8.5.0")],
+            json!({
+                "/client/optOut": "gpc", "/client/agent/type": "bot"
+            }),
+        ),
         referer(
             "/spring",
             b"https://user:secret@L.Facebook.com:443/l.php?u=secret#secret",
@@ -216,10 +260,10 @@ fn route_rows() -> Vec<Row> {
             "/spring?a=1&b=%C3%A9+x&a=2&flag",
             &[],
             json!({
-                "/route/params/query": {"a": ["1", "2"], "b": ["é x"], "flag": [""]},
+                "/route/params/query": pairs(&[("a", "1"), ("b", "é x"), ("a", "2"), ("flag", "")]),
                 "/route/destination/raw": "https://www.example.com/spring?utm_source=go&a=1&b=%C3%A9+x&a=2&flag",
                 "/route/destination/params/query":
-                    {"utm_source": ["go"], "a": ["1", "2"], "b": ["é x"], "flag": [""]},
+                    pairs(&[("utm_source", "go"), ("a", "1"), ("b", "é x"), ("a", "2"), ("flag", "")]),
                 "/quality": {"verdict": "clean"}
             }),
         ),
@@ -229,14 +273,16 @@ fn route_rows() -> Vec<Row> {
             "/spring?a=é'&b=%ff%0a%zz".as_bytes(),
             &[],
             json!({
-                "/route/params/query": {"a": ["é'"], "b": ["\u{fffd}\n%zz"]},
+                "/route/params/query": pairs(&[("a", "é'"), ("b", "\u{fffd}\n%zz")]),
                 "/route/destination/raw": "https://www.example.com/spring?utm_source=go&a=%C3%A9'&b=%ff%0a%zz"
             }),
         ),
         get(
             "/spring?id=1'+OR+'1'='1&q=%3Cscript%3E",
             &[],
-            json!({"/quality": {"verdict": "malicious", "reasons": ["sql-injection", "cross-site-scripting"]}}),
+            json!({"/quality": {
+                "verdict": "malicious", "reasons": ["sql-injection", "cross-site-scripting"], "invalid": "sophisticated"
+            }}),
         ),
         get(
             "/cafe%CC%81/?",
@@ -255,7 +301,7 @@ fn route_rows() -> Vec<Row> {
             b"/bare?dropped=1",
             &[],
             json!({"/route": {
-                "id": "bare", "slashtag": "bare", "params": {"query": {"dropped": ["1"]}},
+                "id": "bare", "slashtag": "bare", "params": {"query": pairs(&[("dropped", "1")])},
                 "domain": {"raw": "acme.link", "zone": "link.acme"}, "status": 301,
                 "destination": {
                     "raw": "http://[2001:db8::1]:8080/", "protocol": "http", "hostname": "[2001:db8::1]", "path": "/"
@@ -267,8 +313,9 @@ fn route_rows() -> Vec<Row> {
 
 #[test]
 fn every_request_becomes_a_valid_event_with_its_facts() {
-    let rows: Vec<Row> = [location_rows(), agent_rows(), header_rows(), route_rows()].into_iter().flatten().collect();
-    let schema = schema();
+    let rows: Vec<Row> =
+        [location_rows(), agent_rows(), quality_rows(), header_rows(), route_rows()].into_iter().flatten().collect();
+    let schema = contract::strict();
     let events = events(&rows);
     for (row, event) in rows.iter().zip(&events) {
         let request = row.request.escape_ascii();
@@ -293,7 +340,7 @@ fn every_request_becomes_a_valid_event_with_its_facts() {
 
 #[test]
 fn the_schema_rejects_what_is_no_event() {
-    let schema = schema();
+    let schema = contract::published();
     let good = &events(&[get("/spring", &[], json!({}))])[0];
     assert!(schema.is_valid(good));
     for (place, value) in [
@@ -305,7 +352,7 @@ fn the_schema_rejects_what_is_no_event() {
         ("/route/createdAt", json!("2026-01-01")),
         ("/schema", json!("click/2")),
         ("/referral", Value::Null),
-        ("/ip", json!("203.0.113.7")),
+        ("/route/tags", json!({"t-1": {"value": "Print"}})),
     ] {
         let mut bad = good.clone();
         match bad.pointer_mut(place) {

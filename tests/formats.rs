@@ -1,6 +1,7 @@
 //! What objects look like, of every format and compression, and how long a small feed is held back.
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::Read,
     path::{Path, PathBuf},
@@ -141,4 +142,40 @@ fn a_small_feed_is_held_back_and_others_are_not() {
     wait_until_delivered(&edge, "held", clicks.len());
     assert!(since.elapsed() >= Duration::from_secs(4), "it came after {:?}", since.elapsed());
     assert_exactly_once(&edge.stop().events("held"), &clicks);
+}
+
+#[test]
+fn what_whole_objects_leave_over_stays_until_it_is_enough_or_old() {
+    const MAX_BYTES: u64 = 131_072;
+    let builder = Edge::builder();
+    let (row, aged) = (builder.bucket("row"), builder.bucket("aged"));
+    let feed = |name: &str, secs: u32, sink: &Path| {
+        format!(
+            "[[feeds]]\nname = {name:?}\nworkspaces = [\"*\"]\nmax_bytes = {MAX_BYTES}\nmax_age_secs = {secs}\n\
+             hold_back_secs = {secs}\nsink.dir.path = '{}'",
+            sink.display()
+        )
+    };
+    let edge = builder.section(&format!("{}\n{}", feed("row", 3_600, &row), feed("aged", 5, &aged))).start();
+    // The sizes of all objects, and how many are too small: one at the end of each hour that is over.
+    let sizes = |hours_open: usize| {
+        let keys: Vec<_> = keys_below(&row).into_iter().filter(|key| key.starts_with("dt=")).collect();
+        let hours: BTreeSet<_> = keys.iter().filter_map(|key| key.rsplit_once('/')).map(|(hour, _)| hour).collect();
+        let sizes: Vec<_> = keys.iter().map(|key| fs::metadata(row.join(key)).unwrap().len()).collect();
+        let small = sizes.iter().filter(|bytes| bytes.abs_diff(MAX_BYTES) > MAX_BYTES / 10).count();
+        assert!(small <= hours.len() - hours_open.min(hours.len()), "{small} are too small: {sizes:?}");
+        sizes
+    };
+    let mut clicks = Vec::new();
+    while sizes(1).len() < 2 {
+        clicks.extend(click(&edge, &format!("run-{}", clicks.len()), 200));
+    }
+    clicks.extend(click(&edge, "last", 5));
+    wait_until_delivered(&edge, "aged", clicks.len());
+    assert!(edge.metric(&of_feed("events_pending", "row")) >= 5);
+    let whole = sizes(1).len();
+    let stopped = edge.stop();
+    assert!(sizes(0).len() > whole, "a stop packs the rest");
+    assert_exactly_once(&stopped.events("row"), &clicks);
+    assert_exactly_once(&stopped.events("aged"), &clicks);
 }

@@ -4,11 +4,12 @@
 //! `tests/README.md` describes what each case does and how to run the long forms.
 
 mod backlog;
-mod clocks;
+pub mod clocks;
 mod disks;
 mod kills;
 mod latency;
 mod points;
+mod sinks;
 mod stops;
 mod surgery;
 

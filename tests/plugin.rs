@@ -17,7 +17,7 @@ use pingora::{
 };
 use tokio::sync::Notify;
 
-use crate::common::{Answer, TIMEOUT, events_below, free_address, link};
+use crate::common::{Answer, TIMEOUT, clicks::parameter, events_below, free_address, link};
 
 /// Another project's proxy: the plugin answers links, the rest goes to its own server.
 struct TheirProxy {
@@ -147,7 +147,7 @@ fn a_foreign_proxy_answers_links_delivers_their_clicks_and_keeps_its_own_traffic
     let events = events_below(&dir.path().join("bucket"));
     assert_eq!(events.len(), 1);
     assert_eq!(events[0]["route"]["slashtag"], "spring");
-    assert_eq!(events[0]["route"]["params"]["query"]["utm_term"][0], "poster");
+    assert_eq!(parameter(&events[0], "utm_term"), Some("poster"));
     assert_eq!(events[0]["client"]["agent"]["bot"]["name"], "curl");
     assert_eq!(events[0]["edge"]["pop"], "theirs");
 }

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use mmdb_writer::Writer;
 use serde_json::{Value, json};
 
-use crate::common::{Builder, Edge, TIMEOUT, link};
+use crate::common::{Builder, Edge, TIMEOUT, clicks::parameter, link};
 
 const HOST: &str = "go.brand.com";
 
@@ -99,8 +99,8 @@ fn an_event_has_the_link_as_it_was_when_it_was_clicked() {
     assert_eq!(routes.len(), 2);
     assert_eq!([route(0, "/destination/raw"), route(1, "/destination/raw")], [json!(before), json!(after)]);
     assert_eq!([route(0, "/id"), route(1, "/id")], ["id-l3", "id-new"]);
-    assert_eq!(route(0, "/tags"), json!({"t-1": {"value": "Print"}}));
-    assert_eq!(route(1, "/tags"), json!({"t-9": {"value": "Radio"}}));
+    assert_eq!(route(0, "/tags"), json!([{"id": "t-1", "name": "Print"}]));
+    assert_eq!(route(1, "/tags"), json!([{"id": "t-9", "name": "Radio"}]));
     assert_eq!([route(0, "/creator/name"), route(1, "/creator/name")], ["Ana Lima", "Kofi Mensah"]);
 }
 
@@ -137,7 +137,7 @@ fn no_click_is_lost_or_mixed_up_while_catalogs_change() {
     for event in &events {
         let route = &event["route"];
         let raw = route["destination"]["raw"].as_str().unwrap();
-        let n = route["params"]["query"]["n"][0].as_str().unwrap();
+        let n = parameter(event, "n").unwrap();
         assert_eq!(raw, answers[n], "the event has the destination that the visitor got");
         if let Some(generation) = route["id"].as_str().unwrap().strip_prefix("generation-") {
             assert!(raw.starts_with(&format!("https://www.example.com/{generation}?")), "{route}");
@@ -232,8 +232,8 @@ fn database(city: &str, built: u64) -> Vec<u8> {
 fn city_of(edge: &Edge, n: usize) -> impl Fn(&[Value]) -> Value + use<> {
     assert_eq!(edge.get(HOST, &format!("/spring?n={n}")).status, 302);
     move |events: &[Value]| {
-        let n = json!([n.to_string()]);
-        let event = events.iter().find(|event| event["route"]["params"]["query"]["n"] == n).unwrap();
+        let n = n.to_string();
+        let event = events.iter().find(|event| parameter(event, "n") == Some(&n)).unwrap();
         event["client"]["location"]["city"].clone()
     }
 }
@@ -291,8 +291,8 @@ fn bot_of(edge: &Edge, n: usize, agent: &str) -> impl Fn(&[Value]) -> Value + us
     assert_eq!(edge.raw(request.as_bytes()).unwrap().status, 302);
     edge.wait_until("enriched", |edge| edge.metric("clickedge_clicks_enriched_total") == before + 1);
     move |events: &[Value]| {
-        let n = json!([n.to_string()]);
-        let event = events.iter().find(|event| event["route"]["params"]["query"]["n"] == n).unwrap();
+        let n = n.to_string();
+        let event = events.iter().find(|event| parameter(event, "n") == Some(&n)).unwrap();
         event["client"]["agent"]["bot"].clone()
     }
 }

@@ -1,5 +1,7 @@
 //! Delivery into a bucket: what an upload looks like, and with whose keys it is signed.
 
+mod answers;
+mod companions;
 mod trouble;
 
 use std::fs;
@@ -37,7 +39,9 @@ fn a_click_arrives_in_the_bucket() {
 
     let (first, at) = (events[0]["id"].as_str().unwrap(), events[0]["timestamp"].as_str().unwrap());
     let (day, hour) = (&at[..10], &at[11..13]);
-    let key = format!("brand/raw/dt={day}/hour={hour}/all-test-{first}-00000001.ndjson.gz");
+    let spool = fs::read_to_string(edge.dir().join("spool/identity")).unwrap();
+    let name = format!("all-test-{}-{first}-00000001.ndjson.gz", spool.trim_end());
+    let key = format!("brand/raw/dt={day}/hour={hour}/{name}");
     assert_eq!(s3.objects("clicks")[0], key);
 
     let put = &s3.puts()[0];

@@ -12,7 +12,7 @@ use mmdb_writer::Writer;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::common::{Edge, link};
+use crate::common::{Edge, clicks::parameter, link};
 
 const HOST: &str = "go.brand.com";
 const TRUST: &str = "[client_address]\ntrusted_proxies = [\"127.0.0.0/8\"]";
@@ -79,10 +79,7 @@ impl Clicks {
     fn events_at(self, place: &str) -> Vec<Value> {
         let mut events = self.edge.stop().events("all");
         assert_eq!(events.len(), self.made);
-        let number = |event: &Value| {
-            let n = event.pointer("/route/params/query/n/0").unwrap();
-            n.as_str().unwrap().parse::<usize>().unwrap()
-        };
+        let number = |event: &Value| parameter(event, "n").unwrap().parse::<usize>().unwrap();
         events.sort_by_key(number);
         events.iter().map(|event| event.pointer(place).cloned().unwrap_or_default()).collect()
     }
@@ -152,7 +149,10 @@ fn a_spam_referrer_is_a_reason_as_long_as_it_is_on_the_list() {
     clicks.write("spammers.txt", b"other.example\n");
     clicks.reload("spammers", "ok");
     clicks.from("https://buttons.spam.example/");
-    let (spam, clean) = (json!({"verdict": "suspicious", "reasons": ["spam-referrer"]}), json!({"verdict": "clean"}));
+    let (spam, clean) = (
+        json!({"verdict": "suspicious", "reasons": ["spam-referrer"], "invalid": "sophisticated"}),
+        json!({"verdict": "clean"}),
+    );
     assert_eq!(clicks.events_at("/quality"), [spam.clone(), clean.clone(), spam, clean]);
 }
 

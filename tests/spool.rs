@@ -128,10 +128,11 @@ fn ls_shows_what_waits_where_while_the_edge_runs_and_after_a_kill() {
         let lines: Vec<Vec<_>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(lines[0], ["FEED", "IN", "JOURNAL", "OBJECTS", "EVENTS", "BYTES", "OLDEST", "KEPT"]);
         assert_eq!(lines[1][..5], ["held", "10", "0", "0", "0"]);
-        assert_eq!((lines[2][0], lines[3][0], lines.len()), ("local", "stuck", 5));
+        assert_eq!((lines[2][0], lines[3][0], lines.len()), ("local", "stuck", 6));
         let (objects, bytes) = (waiting.len().to_string(), bytes.to_string());
         assert_eq!(lines[3][..5], ["stuck", "0", objects.as_str(), "10", bytes.as_str()]);
         assert_eq!(lines[4][..3], ["journal:", "1", "segment,"]);
+        assert_eq!(lines[5][..2], ["identity:", &format!("{},", survey["identity"].as_str().unwrap())]);
     };
     check(edge.dir());
     let stopped = edge.kill();
@@ -236,7 +237,7 @@ fn inspect_reads_every_format_and_finds_what_is_not_whole() {
     let manifest = inspect(&world.manifests[1]).json();
     assert_eq!((&manifest["kind"], &manifest["events"]), (&json!("manifest"), &json!(15)));
 
-    let rollup = "_rollups/dt=2026-11-23/hour=09/all-fra1-v1.ndjson.gz";
+    let rollup = "_rollups/dt=2026-11-23/hour=09/all-fra1-k3j9x0ab-v1.ndjson.gz";
     let text = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/rollup.ndjson")).unwrap();
     fs::create_dir_all(dir.path().join(rollup).parent().unwrap()).unwrap();
     fs::write(dir.path().join(rollup), gzip(&text)).unwrap();
@@ -396,17 +397,17 @@ fn a_replay_sends_the_same_events_under_new_keys_and_the_account_balances() {
         let root = if feed == "local" { edge.dir().join("bucket/local") } else { s3.bucket("clicks") };
         for key in replayed["keys"].as_array().unwrap() {
             let key = key.as_str().unwrap();
-            assert!(key.starts_with(&format!("replay/{id}/dt=")), "{key}");
+            assert!(key.starts_with(&format!("_replay/{id}/dt=")), "{key}");
             assert!(root.join(key).is_file(), "{key}");
         }
-        assert_eq!(ids(&events_below(&root.join("replay"))), ids(&before));
-        assert_exactly_once(&events_below(&root.join("replay")), &clicks);
+        assert_eq!(ids(&events_below(&root.join("_replay"))), ids(&before));
+        assert_exactly_once(&events_below(&root.join("_replay")), &clicks);
     }
     let puts = s3.puts();
-    let replays: Vec<_> = puts.iter().filter(|put| put.path.starts_with("/clicks/replay/")).collect();
+    let replays: Vec<_> = puts.iter().filter(|put| put.path.starts_with("/clicks/_replay/")).collect();
     assert!(!replays.is_empty() && replays.iter().all(|put| put.header("x-amz-meta-replay") == Some("true")));
     assert!(
-        puts.iter().all(|put| put.path.starts_with("/clicks/replay/") || put.header("x-amz-meta-replay").is_none())
+        puts.iter().all(|put| put.path.starts_with("/clicks/_replay/") || put.header("x-amz-meta-replay").is_none())
     );
     verified(&edge, &s3);
     let replay = edge.dir().join("spool/replay");
@@ -423,10 +424,10 @@ fn a_replay_of_a_time_sends_its_events_alone_and_goes_to_any_feed() {
     wait_until_delivered(&edge, "cloud", 35);
     let arguments = ["--feed", "local", "--into", "cloud", "--from", &between, "--to", "2200-01-01T00:00:00Z"];
     let said = spool(edge.dir(), "replay", &arguments).ok();
-    assert!(said.starts_with("10 events in 1 object go to cloud, below replay/"), "{said}");
+    assert!(said.starts_with("10 events in 1 object go to cloud, below _replay/"), "{said}");
     assert_account(&edge, "cloud", 35, 10);
-    assert_exactly_once(&events_below(&s3.bucket("clicks").join("replay")), &later);
-    assert!(!edge.dir().join("bucket/local/replay").exists());
+    assert_exactly_once(&events_below(&s3.bucket("clicks").join("_replay")), &later);
+    assert!(!edge.dir().join("bucket/local/_replay").exists());
     verified(&edge, &s3);
 }
 
@@ -444,7 +445,7 @@ fn a_replay_from_a_folder_takes_the_objects_of_that_feed_and_of_no_other() {
     }
     let copied: Vec<_> = files.0.keys().filter(|key| key.starts_with("dt=")).cloned().collect();
     for key in copied {
-        files.0.insert(format!("replay/earlier/{key}"), files.0[&key].clone());
+        files.0.insert(format!("_replay/earlier/{key}"), files.0[&key].clone());
     }
     files.write_to(&source);
     let from = |feed: &str, from: u64, to: u64| {
@@ -464,7 +465,7 @@ fn a_replay_from_a_folder_takes_the_objects_of_that_feed_and_of_no_other() {
         .fails(66, &format!("there are no events of \"all\" of that time range in {}", source.display()));
     assert_account(&edge, "all", 0, 20);
     assert_account(&edge, "all-more", 0, 12);
-    assert_eq!(ids(&events_below(&edge.dir().join("bucket/all/replay"))).len(), 12);
+    assert_eq!(ids(&events_below(&edge.dir().join("bucket/all/_replay"))).len(), 12);
 
     let nowhere = source.join("none");
     replay(edge.dir(), &["--feed", "all", "--source", nowhere.to_str().unwrap()])
@@ -480,7 +481,7 @@ fn a_replay_without_a_running_edge_is_sent_by_the_next_start() {
     replay(stopped.dir(), &["--feed", "all"]).ok();
     let edge = stopped.restart();
     assert_account(&edge, "all", 0, 10);
-    assert_exactly_once(&events_below(&edge.dir().join("bucket/all/replay")), &clicks);
+    assert_exactly_once(&events_below(&edge.dir().join("bucket/all/_replay")), &clicks);
 }
 
 #[test]
@@ -497,7 +498,7 @@ fn a_replay_that_waits_in_the_outbox_survives_a_kill() {
     s3.set(Fault::Healthy);
     let edge = stopped.restart();
     assert_account(&edge, "all", 0, 10);
-    assert_exactly_once(&events_below(&s3.bucket("clicks").join("replay")), &clicks);
+    assert_exactly_once(&events_below(&s3.bucket("clicks").join("_replay")), &clicks);
 }
 
 #[test]
@@ -535,6 +536,55 @@ fn an_object_that_was_sent_twice_is_replayed_once() {
     assert_eq!(replay(edge.dir(), &["--feed", "all", "--json"]).json()["events"], 5);
 }
 
+/// An edge with objects of the feed `stuck` in its outbox, started without that feed; and their clicks.
+fn without_a_feed(s3: &S3) -> (Edge, usize, String) {
+    let (edge, clicks) = everywhere(s3, 9);
+    let stopped = edge.stop();
+    let config = fs::read_to_string(stopped.dir().join("clickedge.toml")).unwrap();
+    let (start, rest) = config.split_once("[[feeds]]\nname = \"stuck\"").expect("the feed");
+    let rest = &rest[rest.find("[[feeds]]").expect("another feed")..];
+    stopped.reconfigure(|_| format!("{start}{rest}"));
+    (stopped.restart(), clicks.len(), config)
+}
+
+/// The objects that wait for the feed `stuck`.
+fn unclaimed(edge: &Edge) -> i64 {
+    edge.metric(&of_feed("outbox_unclaimed_objects", "stuck"))
+}
+
+#[test]
+fn what_waits_for_a_feed_that_is_not_configured_is_reported_and_dropped_on_request() {
+    let s3 = S3::start();
+    let (edge, clicks, _) = without_a_feed(&s3);
+    let objects = unclaimed(&edge);
+    assert!(objects > 0);
+    let log = edge.log();
+    let line = log.lines().find(|line| line.contains("a feed that is not configured wait")).expect("a warning");
+    assert!(line.contains("\"stuck\"") && line.contains("\"level\":\"WARN\""), "{line}");
+    let listed = spool(edge.dir(), "ls", &[]).ok();
+    assert!(listed.contains(&format!("not configured: stuck, with {objects} object")), "{listed}");
+    spool(edge.dir(), "drop-feed", &["local"]).fails(64, "the feed \"local\" is configured");
+    spool(edge.dir(), "drop-feed", &["never"]).fails(64, "there is no feed \"never\"");
+    let dropped = spool(edge.dir(), "drop-feed", &["stuck"]).ok();
+    assert!(dropped.contains(&format!("with {clicks} events of stuck are dropped")), "{dropped}");
+    edge.wait_until("its objects are dropped", |edge| unclaimed(edge) == 0);
+    assert!(!edge.dir().join("spool/outbox/stuck").exists());
+    assert!(!spool(edge.dir(), "ls", &[]).ok().contains("not configured"));
+    edge.wait_until("the request is done", |edge| fs::read_dir(edge.dir().join("spool/drop")).unwrap().count() == 0);
+}
+
+#[test]
+fn a_feed_that_is_configured_again_delivers_what_waited_for_it() {
+    let s3 = S3::start();
+    let (edge, clicks, config) = without_a_feed(&s3);
+    let stopped = edge.stop();
+    s3.set(Fault::Healthy);
+    stopped.reconfigure(|_| config);
+    let edge = stopped.restart();
+    wait_until_delivered(&edge, "stuck", clicks);
+    assert_eq!(unclaimed(&edge), 0);
+}
+
 #[test]
 fn usage_errors_are_reported_with_their_exit_codes() {
     let edge = Edge::builder().feed("all", &["*"]).feed("brand", &["w-1"]).spool(KEEP).start();
@@ -555,9 +605,10 @@ fn usage_errors_are_reported_with_their_exit_codes() {
     }
     spool(dir, "replay", &["--feed", "all", "--from", "yesterday", "--to", "today"]).fails(64, "yesterday");
 
-    let state = dir.join("spool/state");
-    flip_byte(&state, 30);
-    spool(dir, "ls", &[]).fails(65, "the file `state` is damaged");
+    // The same is shown with a damaged state: the next start rebuilds it.
+    let before = spool(dir, "ls", &[]).ok();
+    flip_byte(&dir.join("spool/state"), 30);
+    assert_eq!(spool(dir, "ls", &[]).ok(), before + "state: 1 damaged file; the next start rebuilds it\n");
     fs::remove_dir_all(dir.join("spool")).unwrap();
     for (what, feed) in [("ls", &[][..]), ("export", &["--feed", "all"])] {
         spool(dir, what, feed).fails(66, "cannot open the spool ");

@@ -15,7 +15,7 @@ use crate::common::{
     Edge, TIMEOUT,
     clicks::{
         Visitor, assert_at_least_once, assert_balanced, assert_exactly_once, click, click_with, noise, of_feed,
-        wait_until_delivered,
+        parameter, wait_until_delivered,
     },
     connect,
     disk::SmallDisk,
@@ -184,7 +184,7 @@ fn a_click_that_was_captured_before_a_kill_is_delivered_by_the_next_process() {
     edge.wait_until("the old rings are gone", |edge| edge.rings().read_dir().unwrap().count() == 6);
     let stopped = edge.stop();
     let events = stopped.events("all");
-    assert_eq!((events.len(), &events[0]["route"]["params"]["query"]["utm_term"][0]), (1, &"last".into()));
+    assert_eq!((events.len(), parameter(&events[0], "utm_term")), (1, Some("last")));
     assert_eq!(stopped.rings().read_dir().unwrap().count(), 2, "lock and sessions");
 }
 

@@ -81,6 +81,7 @@ fn a_browser_without_fetch_metadata_over_tls_is_suspicious() {
     let mut events = edge.stop().events("all");
     events.sort_by(|one, other| one["id"].as_str().cmp(&other["id"].as_str()));
     let qualities: Vec<_> = events.into_iter().map(|mut event| event["quality"].take()).collect();
-    let impossible = serde_json::json!({"verdict": "suspicious", "reasons": ["impossible-headers"]});
+    let impossible =
+        serde_json::json!({"verdict": "suspicious", "reasons": ["impossible-headers"], "invalid": "sophisticated"});
     assert_eq!(qualities, [impossible, serde_json::json!({"verdict": "clean"})]);
 }

@@ -48,14 +48,18 @@ fn a_whole_feed_is_proven() {
     assert_eq!((answer.code, answer.stderr.as_str()), (0, ""));
     let lines: Vec<_> = answer.stdout.lines().collect();
     let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-    assert_eq!(words(lines[0]), ["FEED-EDGE", "HOURS", "OBJECTS", "NUMBERS", "EVENTS", "BYTES", "MANIFESTS", "OPEN"]);
+    assert_eq!(
+        words(lines[0]),
+        ["FEED-EDGE-SPOOL", "HOURS", "OBJECTS", "NUMBERS", "EVENTS", "BYTES", "MANIFESTS", "OPEN"]
+    );
     let row = words(lines[1]);
-    assert_eq!(row[..5], ["all-fra1", "3", "8", "1-8", "24"]);
+    assert_eq!(row[..5], ["all-fra1-k3j9x0ab", "3", "8", "1-8", "24"]);
     assert_eq!(row[6..], ["3", "1"]);
     assert_eq!(
         lines[2..],
         [
             "",
+            "note: 2 hours are not closed: objects may still be added",
             "note: 1 object is too new for a manifest: read and checked nevertheless",
             "proven: 24 events in 8 objects, each once, none missing",
         ]
@@ -82,7 +86,7 @@ fn the_report_for_programs_has_the_same_facts() {
     assert_eq!((&report["from"], &report["to"]), (&json!("2026-11-23T09"), &json!("2026-11-23T11")));
     let row = &report["feeds"][0];
     for (field, value) in [
-        ("name", json!("all-fra1")),
+        ("name", json!("all-fra1-k3j9x0ab")),
         ("feed", json!("all")),
         ("pop", json!("fra1")),
         ("hours", json!(2)),
@@ -159,7 +163,7 @@ fn numbers_of_hours_that_were_not_asked_for_are_no_gap() {
         let answer = verify(&world.files, &[&hours[..], &["--quiet"]].concat());
         assert_eq!(answer.code, 65);
         assert!(
-            answer.stdout.starts_with("gap: all-fra1: expected an object with number 00000008, "),
+            answer.stdout.starts_with("gap: all-fra1-k3j9x0ab: expected an object with number 00000008, "),
             "{}",
             answer.stdout
         );
@@ -169,7 +173,7 @@ fn numbers_of_hours_that_were_not_asked_for_are_no_gap() {
 #[test]
 fn rollups_are_left_out_of_the_verification() {
     let mut files = World::new().files;
-    files.0.insert("_rollups/dt=2026-11-23/hour=09/all-fra1-v1.ndjson.gz".into(), b"x".to_vec());
+    files.0.insert("_rollups/dt=2026-11-23/hour=09/all-fra1-k3j9x0ab-v1.ndjson.gz".into(), b"x".to_vec());
     let report = report(&files, &[]);
     assert_eq!((&report["proven"], &report["problems"]), (&json!(true), &json!([])));
     assert_eq!((&report["feeds"][0]["objects"], &report["foreign_count"]), (&json!(8), &json!(0)));
@@ -178,7 +182,7 @@ fn rollups_are_left_out_of_the_verification() {
 #[test]
 fn replays_and_foreign_files_are_reported_and_left_alone() {
     let World { mut files, objects, .. } = World::new();
-    files.0.insert(format!("replay/r1/{}", objects[0]), files.0[&objects[0]].clone());
+    files.0.insert(format!("_replay/r1/{}", objects[0]), files.0[&objects[0]].clone());
     for foreign in
         ["notes.txt", "dt=2026-11-23/hour=09/all.csv", "_manifest/x.json", "other/x", "dt=2026-11-23/hour=09/x/y"]
     {
@@ -188,7 +192,7 @@ fn replays_and_foreign_files_are_reported_and_left_alone() {
     assert_eq!(answer.code, 0, "{}", answer.stdout);
     for line in [
         "warning: ignored 5 files of no feed, such as notes.txt\n",
-        "note: ignored 1 object below replay/, as replays repeat events\n",
+        "note: ignored 1 object below _replay/, as replays repeat events\n",
         "\nproven: 24 events in 8 objects, each once, none missing\n",
     ] {
         assert!(answer.stdout.contains(line), "{}", answer.stdout);
@@ -240,6 +244,139 @@ fn a_repeated_number_is_a_problem() {
 }
 
 #[test]
+fn a_rebuilt_edge_is_proven_by_itself_and_two_live_ones_are_noticed() {
+    let World { mut files, mut series, .. } = World::new();
+    series.close(&mut files, 10);
+    series.close(&mut files, 11);
+    let mut rebuilt = Series::in_spool("all", "fra1", "p0q1r2s3");
+    rebuilt.object(&mut files, 12, 3, "ndjson.gz");
+    rebuilt.object(&mut files, 12, 3, "json");
+    rebuilt.manifest(&mut files, 12);
+    let answer = verify(&files, &[]);
+    assert_eq!(answer.code, 0, "{}", answer.stdout);
+    assert!(!answer.stdout.contains("two spools"), "{}", answer.stdout);
+    for row in ["all-fra1-k3j9x0ab ", "all-fra1-p0q1r2s3 "] {
+        assert!(answer.stdout.contains(row), "{}", answer.stdout);
+    }
+
+    // The former edge still delivers.
+    series.object(&mut files, 13, 1, "ndjson");
+    series.close(&mut files, 13);
+    let answer = verify(&files, &[]);
+    assert_eq!(answer.code, 0, "{}", answer.stdout);
+    let notice = "warning: two spools delivered all-fra1 at the same time, k3j9x0ab and p0q1r2s3: no event is lost, ";
+    assert!(answer.stdout.contains(notice), "{}", answer.stdout);
+    assert_eq!(report(&files, &[])["notices"][0]["kind"], "two-spools");
+}
+
+#[test]
+fn hours_that_are_not_closed_are_counted() {
+    let World { mut files, mut series, .. } = World::new();
+    let open = |files: &Files, hours: u64| {
+        let note = if hours == 1 { "note: 1 hour is not closed" } else { "note: 2 hours are not closed" };
+        assert_eq!(report(files, &[])["feeds"][0]["open_hours"], hours);
+        assert_eq!(verify(files, &[]).stdout.contains(note), hours > 0);
+    };
+    open(&files, 2);
+    series.close(&mut files, 9);
+    open(&files, 1);
+    series.close(&mut files, 10);
+    open(&files, 0);
+    // A late object, and the version that lists it.
+    series.object(&mut files, 9, 1, "ndjson.gz");
+    open(&files, 0);
+    series.close(&mut files, 9);
+    open(&files, 0);
+    proves(&files, &[]);
+}
+
+#[test]
+fn a_chain_is_followed_into_hours_that_were_not_asked_for() {
+    let World { mut files, manifests, .. } = World::new();
+    let hour = ["--from", "2026-11-23T10", "--to", "2026-11-23T11"];
+    proves(&files, &hour);
+    files.replace(&manifests[1], "\"closed\":false", "\"closed\":true ");
+    let answer = verify(&files, &[&hour[..], &["--quiet"]].concat());
+    assert_eq!((answer.code, answer.stdout.lines().count()), (65, 1), "{}", answer.stdout);
+    assert!(answer.stdout.starts_with(&format!("chain: {}: ", manifests[1])), "{}", answer.stdout);
+    // A bucket that removes old objects has a later beginning.
+    files.0.remove(&manifests[1]);
+    let answer = verify(&files, &hour);
+    assert_eq!(answer.code, 0, "{}", answer.stdout);
+    let notice = "warning: the manifests of all, spool k3j9x0ab begin with number 3: earlier ones were removed\n";
+    assert!(answer.stdout.contains(notice), "{}", answer.stdout);
+}
+
+/// A feed in the layout `sequence`: hours 9, 10, 9 again, 11 and 11, of which the last is too new for a manifest.
+fn sequence() -> (Files, Series, Vec<String>) {
+    let (mut files, mut series) = (Files::default(), Series::new("all", "fra1").sequence());
+    let mut keys = Vec::new();
+    for (hour, shape) in [(9, "ndjson.gz"), (10, "json.zst"), (9, "ndjson"), (11, "envelope.json.gz")] {
+        keys.push(series.object(&mut files, hour, 3, shape));
+        series.manifest(&mut files, hour);
+    }
+    keys.push(series.object(&mut files, 11, 3, "ndjson.zst"));
+    (files, series, keys)
+}
+
+#[test]
+fn a_sequence_is_proven_like_hours() {
+    let (files, ..) = sequence();
+    let answer = verify(&files, &[]);
+    assert_eq!(answer.code, 0, "{}", answer.stdout);
+    let row: Vec<_> = answer.stdout.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!(row[..5], ["all-fra1-k3j9x0ab", "3", "5", "1-5", "15"]);
+    assert_eq!(row[6..], ["4", "1"]);
+    assert!(!answer.stdout.contains("warning: "), "{}", answer.stdout);
+    let report = report(&files, &["--from", "2026-11-23T09", "--to", "2026-11-23T10", "--feed", "all"]);
+    assert_eq!((&report["proven"], &report["feeds"][0]["objects"]), (&json!(true), &json!(2)), "{report}");
+    proves(&files, &["--quick"]);
+    let fresh = |key: &String| key.starts_with("fra1-");
+    let without_manifests =
+        Files(files.0.iter().filter(|(key, _)| fresh(key)).map(|(k, v)| (k.clone(), v.clone())).collect());
+    proves(&without_manifests, &[]);
+}
+
+#[test]
+fn damage_to_a_sequence_is_reported() {
+    type Change = fn(&mut Files, &[String]);
+    let changes: [(Change, usize, &str); 5] = [
+        (|files, keys| _ = files.0.remove(&keys[2]), 2, "missing: KEY: expected 3 events in "),
+        (|files, keys| files.change(&keys[0], |body| body[40] ^= 1), 0, "damaged: KEY: expected a whole object"),
+        (|files, keys| files.change(&keys[2], |body| body[120] ^= 1), 2, "checksum: KEY: expected SHA-256 "),
+        (|files, keys| files.change(&keys[4], |body| body.truncate(30)), 4, "damaged: KEY: expected a whole object"),
+        (
+            |files, keys| {
+                let body = files.0[&keys[2]].clone();
+                files.0.insert(keys[4].replace(".zst", ""), body);
+                files.0.remove(&keys[4]);
+            },
+            4,
+            "duplicate: KEY: expected each event once, found 3 that are also in fra1-k3j9x0ab/000000000003.ndjson",
+        ),
+    ];
+    for (change, place, expected) in changes {
+        let (mut files, _, keys) = sequence();
+        change(&mut files, &keys);
+        let answer = verify(&files, &["--quiet"]);
+        let key =
+            if expected.starts_with("duplicate") { keys[place].replace(".zst", "") } else { keys[place].clone() };
+        let expected = expected.replace("KEY", &key);
+        assert_eq!(answer.code, 65, "{expected}: {}", answer.stdout);
+        assert!(answer.stdout.starts_with(&expected), "{} does not start with {expected}", answer.stdout);
+    }
+    let (mut files, mut series, _) = sequence();
+    series.skip();
+    series.object(&mut files, 12, 1, "ndjson");
+    let answer = verify(&files, &["--quiet"]);
+    assert!(
+        answer.stdout.starts_with("gap: all-fra1-k3j9x0ab: expected an object with number 00000006, "),
+        "{}",
+        answer.stdout
+    );
+}
+
+#[test]
 fn unreadable_input_exits_with_66_and_usage_errors_with_64() {
     let dir = TempDir::new().unwrap();
     let empty = dir.path().to_str().unwrap();
@@ -288,13 +425,13 @@ fn a_bucket_is_verified_like_a_folder() {
     let (first, body) = (world.object(1), world.files.0[&world.object(1)].clone());
     // More than one page of a listing.
     for n in 0..1_100 {
-        world.files.0.insert(format!("replay/r1/{first}.{n}"), body.clone());
+        world.files.0.insert(format!("_replay/r1/{first}.{n}"), body.clone());
     }
     let root = s3.root().join("clicks");
     world.files.write_to(&root.join("brand"));
     let answer = verify_s3(&s3, "clicks", &[]);
     assert_eq!((answer.code, answer.stderr.as_str()), (0, ""), "{}", answer.stdout);
-    assert!(answer.stdout.contains("note: ignored 1100 objects below replay/, "), "{}", answer.stdout);
+    assert!(answer.stdout.contains("note: ignored 1100 objects below _replay/, "), "{}", answer.stdout);
     assert!(
         answer.stdout.ends_with("\nproven: 24 events in 8 objects, each once, none missing\n"),
         "{}",

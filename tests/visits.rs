@@ -94,7 +94,7 @@ fn an_operator_may_switch_the_opt_out_off() {
     click(&edge, "203.0.113.7", "/spring", &[("Sec-GPC", "1")]);
     let events = edge.stop().events("all");
     assert_eq!(events[0]["client"]["session"]["first"], true);
-    assert_eq!(events[0]["route"]["scripts"], json!({"s-1": {"value": "Pixel"}}));
+    assert_eq!(events[0]["route"]["scripts"], json!([{"id": "s-1", "name": "Pixel"}]));
 }
 
 #[test]

@@ -135,7 +135,7 @@ fn encode(click: &Click, micros: u64) -> Vec<u8> {
     let creator = format!(
         r#"{{"id":"u-{workspace}","name":"Ana Lima","workspace":{{"id":"w-{workspace}","name":"Marketing"}}}}"#
     );
-    let tags = format!(r#"{{"t-{workspace}":{{"value":"Print"}}}}"#);
+    let tags = format!(r#"[{{"id":"t-{workspace}","name":"Print"}}]"#);
     let mut flags = Flags::default();
     flags.set(Flags::ACCEPT, true);
     flags.set(Flags::ACCEPT_ENCODING, true);

@@ -187,8 +187,8 @@ impl<'a> Compiler<'a> {
         let parts = Parts {
             domain,
             creator: self.fragments.number(&creator_json(link)),
-            tags: self.fragments.number(&map_json(&named_map(&link.tags))),
-            scripts: self.fragments.number(&map_json(&named_map(&link.scripts))),
+            tags: self.fragments.number(&list_json(&named_map(&link.tags))),
+            scripts: self.fragments.number(&list_json(&named_map(&link.scripts))),
             workspace: self.workspaces.number(link.workspace.as_ref().map_or("", |workspace| &workspace.id)),
             status,
             state: match link.status.as_deref() {
@@ -325,10 +325,10 @@ fn creator_json(link: &LinkEntity) -> String {
     if creator.is_empty() { String::new() } else { serde_json::Value::Object(creator).to_string() }
 }
 
-fn map_json(map: &std::collections::BTreeMap<&str, &str>) -> String {
-    if map.is_empty() {
+/// The event's `route.tags` or `route.scripts`; empty without any.
+fn list_json(named: &std::collections::BTreeMap<&str, &str>) -> String {
+    if named.is_empty() {
         return String::new();
     }
-    let map: serde_json::Map<_, _> = map.iter().map(|(id, name)| ((*id).into(), json!({ "value": name }))).collect();
-    serde_json::Value::Object(map).to_string()
+    named.iter().map(|(id, name)| json!({ "id": id, "name": name })).collect::<serde_json::Value>().to_string()
 }

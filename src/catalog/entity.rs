@@ -88,7 +88,7 @@ fn null_is_default<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Nam
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
-/// The event's map of tags or scripts: id to name, sorted by id, each id once.
+/// Tags or scripts as in the event: sorted by id, each id once, with the id for a missing name.
 pub fn named_map(entities: &[NamedEntity]) -> BTreeMap<&str, &str> {
     entities.iter().map(|entity| (entity.id.as_str(), entity.name.as_deref().unwrap_or(&entity.id))).collect()
 }

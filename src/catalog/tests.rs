@@ -85,8 +85,8 @@ fn a_link_is_found_with_everything_that_its_event_needs() {
         json(link.creator_json()),
         json!({"id": "u-1", "name": "Ana \"A\" Lima", "workspace": {"id": "w-1", "name": "Marketing"}})
     );
-    assert_eq!(json(link.tags_json()), json!({"t-1": {"value": "One"}, "t-2": {"value": "Two"}}));
-    assert_eq!(json(link.scripts_json()), json!({"s-1": {"value": "Pixel"}}), "never a script's body");
+    assert_eq!(json(link.tags_json()), json!([{"id": "t-1", "name": "One"}, {"id": "t-2", "name": "Two"}]));
+    assert_eq!(json(link.scripts_json()), json!([{"id": "s-1", "name": "Pixel"}]), "never a script's body");
 }
 
 #[test]

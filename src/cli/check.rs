@@ -31,10 +31,12 @@ pub struct Check {
     /// Skip the files that a configuration names, such as certificates: for a check on another machine than the edge.
     #[arg(long)]
     pub without_files: bool,
-    /// Ask each sink as well whether deliveries would succeed: a `HEAD` of the bucket, a temporary file in the folder.
+    /// Ask each sink as well whether deliveries would succeed: a `HEAD` of the bucket or webhook, a temporary file in
+    /// the folder, a connection to the servers of a stream.
     #[arg(long, conflicts_with = "without_files")]
     pub probe: bool,
-    /// With `--probe`: also store a tiny object below `_test/` in each bucket, the way deliveries do. It stays there.
+    /// With `--probe`: also store a tiny object below `_test/` in each bucket, the way deliveries do. It stays there. A
+    /// webhook gets a signed request without events, of the type `test`; a stream gets a message that it must reject.
     #[arg(long, requires = "probe")]
     pub probe_put: bool,
 }

@@ -13,6 +13,7 @@ Examples:
   clickedge check clickedge.toml                validate it
   clickedge serve --config clickedge.toml       answer clicks
   clickedge feed verify s3://bucket/prefix      prove that a feed is complete and without duplicates
+  clickedge feed test brand                     deliver sample events, and read them back
   clickedge spool ls                            list what is pending on this edge, with its age
 
 Signals of `serve`:

@@ -1,5 +1,6 @@
 //! `clickedge spool`: what is pending on this edge, and what can be done with it.
 
+mod drop_feed;
 mod export;
 mod inspect;
 mod ls;
@@ -48,7 +49,7 @@ pub enum What {
     /// Exits with 65 when a part of it is damaged. After a crash the end of the last segment is often torn: the process
     /// died while it wrote. Its clicks were still in the rings, and nothing is lost.
     Inspect(inspect::Inspect),
-    /// Send events of a time range again, in new objects below `replay/`.
+    /// Send events of a time range again, in new objects below `_replay/`.
     ///
     /// Takes them from the delivered objects that are retained (`spool.retain_secs`), or from a folder with objects of
     /// the feed. A running edge delivers the new objects within a second; otherwise the next start does. The events
@@ -58,6 +59,10 @@ pub enum What {
     ///
     /// Exits with 65 when an object is damaged, after the events of all others.
     Export(export::Export),
+    /// Drop the objects that wait for a feed that is not configured any more.
+    ///
+    /// To deliver them instead, configure a feed of that name again.
+    DropFeed(drop_feed::DropFeed),
 }
 
 /// Which spool.
@@ -76,6 +81,7 @@ pub(super) fn run(spool: &Spool) -> ExitCode {
         What::Inspect(args) => inspect::run(args),
         What::Replay(args) => replay::run(args),
         What::Export(args) => export::run(args),
+        What::DropFeed(args) => drop_feed::run(args),
     };
     outcome.unwrap_or_else(|code| code)
 }

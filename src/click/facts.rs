@@ -75,6 +75,11 @@ pub struct Texts<'a> {
     pub rule: &'a [u8],
     /// Name of the variant that chose the destination; empty for none.
     pub variant: &'a [u8],
+    /// `Signature-Agent`, in which a bot that signs its requests names itself.
+    pub signature_agent: &'a [u8],
+    /// `Signature-Input` and `Signature` of such a bot; empty for all others.
+    pub signature_input: &'a [u8],
+    pub signature: &'a [u8],
 }
 
 /// The visit that a click belongs to. A worker notes it in the click's ring, so that a click that is read again after

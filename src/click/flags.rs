@@ -1,6 +1,6 @@
 //! What a request shows of its sender, one bit per fact.
 
-/// A set of facts about a request. 32 bits, of which the lower 16 are those of wire version 3.
+/// A set of facts about a request, as 32 bits.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Flags(u32);
 
@@ -11,7 +11,7 @@ impl Flags {
     pub const PREFETCH: Self = Self(1 << 1);
     /// The client announced a preview.
     pub const PREVIEW: Self = Self(1 << 2);
-    /// The visitor sent `Sec-GPC: 1` or `DNT: 1`.
+    /// The visitor sent `Sec-GPC: 1` or `DNT: 1`. Which of them, [`Self::GPC`] and [`Self::DNT`] say.
     pub const OPTED_OUT: Self = Self(1 << 3);
     /// There was an `Accept` header.
     pub const ACCEPT: Self = Self(1 << 4);
@@ -24,7 +24,7 @@ impl Flags {
     /// The request came over TLS that ends here. Never set behind a trusted proxy, whose connection says nothing about
     /// the visitor's.
     pub const TLS: Self = Self(1 << 8);
-    // Bits 9 and 10 were the protocol in wire version 3, see `Protocol`.
+    // Bits 9 and 10 are free: earlier clicks had the protocol there.
     /// `Sec-CH-UA-Mobile: ?1`.
     pub const MOBILE: Self = Self(1 << 11);
     /// `Sec-CH-UA-Mobile: ?0`.
@@ -33,6 +33,10 @@ impl Flags {
     pub const ENUMERATION: Self = Self(1 << 13);
     /// It came through a trusted proxy, which may have changed its headers.
     pub const PROXIED: Self = Self(1 << 14);
+    /// The visitor sent `Sec-GPC: 1`.
+    pub const GPC: Self = Self(1 << 16);
+    /// The visitor sent `DNT: 1`.
+    pub const DNT: Self = Self(1 << 17);
 
     /// Whether all of these are set.
     pub fn has(self, flags: Self) -> bool {

@@ -1,21 +1,22 @@
 //! The wire format of a click: what the redirect captured, as one run of bytes.
 //!
 //! ```text
-//! version 4                                    version 3
-//! offset  size  field (little endian)          offset  size  field
-//!      0    16  event id                            0    16  event id
-//!     16     8  time of the answer (1)             16     8  time of the answer (1)
-//!     24    16  client address                     24    16  client address
-//!     40     8  visit (2)                          40     8  visit (2)
-//!     48     2  status of the answer               48     2  status of the answer
-//!     50     1  protocol, see `Protocol`           50     2  flags; bits 9 and 10: HTTP/1.0, HTTP/2
-//!     51     1  0, reserved                        52  4*20  lengths of the texts; no rule, no variant
-//!     52     4  flags, see `Flags`                           the texts
-//!     56  4*22  lengths of the texts below
+//! offset  size  field (little endian)
+//!      0    16  event id
+//!     16     8  time of the answer (1)
+//!     24    16  client address
+//!     40     8  visit (2)
+//!     48     2  status of the answer
+//!     50     1  protocol, see `Protocol`
+//!     51     1  0, reserved
+//!     52     4  flags, see `Flags`
+//!     56  4*25  lengths of the texts below
 //!               the texts, in the order of `Texts`
 //!
 //! (1) microseconds since the Unix epoch        (2) see `Visit`; 0 until a worker has found it
 //! ```
+//! This is version 5. Version 4 has the first 22 texts: none of a signature.
+//!
 //! Clicks lie in rings, which outlive the process. So that an upgrade needs no drained ring, this release reads the
 //! version before as well ([`Version`]); the first 48 bytes are the same in every version, because the ring itself
 //! compares times, notes visits and wipes addresses. Reading is total: any bytes are either a click or rejected
@@ -42,25 +43,25 @@ pub const ADDRESS: Range<usize> = 24..40;
 pub const VISIT: Range<usize> = 40..48;
 
 const STATUS: usize = 48;
-const TEXTS: usize = 22;
+const TEXTS: usize = 25;
 const LENGTHS_AT: usize = 56;
 const HEAD: usize = LENGTHS_AT + 4 * TEXTS;
 
 /// The versions of this format that can be read.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Version {
-    V3,
+    V4,
     /// The one that is written.
     #[default]
-    V4,
+    V5,
 }
 
 impl Version {
     /// The version of this number, if it can be read.
     pub fn from_number(number: u32) -> Option<Self> {
         match number {
-            3 => Some(Self::V3),
             4 => Some(Self::V4),
+            5 => Some(Self::V5),
             _ => None,
         }
     }
@@ -68,16 +69,16 @@ impl Version {
     /// The number of this version in the header of a ring.
     pub fn number(self) -> u32 {
         match self {
-            Self::V3 => 3,
             Self::V4 => 4,
+            Self::V5 => 5,
         }
     }
 
-    /// Where the lengths of the texts begin, and how many there are.
-    fn lengths(self) -> (usize, usize) {
+    /// How many texts a click has.
+    fn texts(self) -> usize {
         match self {
-            Self::V3 => (52, 20),
-            Self::V4 => (LENGTHS_AT, TEXTS),
+            Self::V4 => 22,
+            Self::V5 => TEXTS,
         }
     }
 }
@@ -108,6 +109,9 @@ impl<'a> Texts<'a> {
             self.scripts_json,
             self.rule,
             self.variant,
+            header(self.signature_agent),
+            header(self.signature_input),
+            header(self.signature),
         ]
     }
 }
@@ -139,7 +143,6 @@ pub fn encode_into(facts: &Facts<'_>, place: &mut [u8]) {
 /// them ([`ADDRESS`]).
 #[derive(Clone, Copy)]
 pub struct RawClick<'a> {
-    version: Version,
     head: &'a [u8],
     texts: &'a [u8],
 }
@@ -147,15 +150,13 @@ pub struct RawClick<'a> {
 impl<'a> RawClick<'a> {
     /// A click of this version, or `None` when these bytes cannot be one.
     pub fn parse(bytes: &'a [u8], version: Version) -> Option<Self> {
-        let (lengths_at, texts) = version.lengths();
-        let (head, texts) = bytes.split_at_checked(lengths_at + 4 * texts)?;
-        let click = Self { version, head, texts };
+        let (head, texts) = bytes.split_at_checked(LENGTHS_AT + 4 * version.texts())?;
+        let click = Self { head, texts };
         (click.lengths().sum::<u64>() == texts.len() as u64).then_some(click)
     }
 
     fn lengths(&self) -> impl Iterator<Item = u64> + use<'a> {
-        let lengths = &self.head[self.version.lengths().0..];
-        lengths.chunks_exact(4).map(|length| u32::from_le_bytes(array(length)).into())
+        self.head[LENGTHS_AT..].chunks_exact(4).map(|length| u32::from_le_bytes(array(length)).into())
     }
 
     /// The visit that a worker has noted, if one has: the process died before the click was released.
@@ -195,42 +196,21 @@ impl<'a> RawClick<'a> {
             domain_json: text(),
             tags_json: text(),
             scripts_json: text(),
-            // Empty in version 3, which has no lengths of theirs.
             rule: text(),
             variant: text(),
+            // Empty in version 4, which has no lengths of theirs.
+            signature_agent: text(),
+            signature_input: text(),
+            signature: text(),
         };
-        let (protocol, flags) = self.protocol_and_flags();
         Facts {
             id: EventId::from_bytes(array(head)),
             micros: u64::from_le_bytes(array(&head[MICROS])),
             client: ClientAddr::from_octets(array(&head[ADDRESS])),
             status: u16::from_le_bytes(array(&head[STATUS..])),
-            protocol,
-            flags,
+            protocol: Protocol::from_byte(head[50]),
+            flags: Flags::from_bits(u32::from_le_bytes(array(&head[52..]))),
             texts,
-        }
-    }
-
-    fn protocol_and_flags(&self) -> (Protocol, Flags) {
-        match self.version {
-            Version::V4 => {
-                let flags = u32::from_le_bytes(array(&self.head[52..]));
-                (Protocol::from_byte(self.head[50]), Flags::from_bits(flags))
-            }
-            Version::V3 => {
-                const HTTP_1_0: u16 = 1 << 9;
-                const HTTP_2: u16 = 1 << 10;
-                let bits = u16::from_le_bytes(array(&self.head[50..]));
-                let flags = Flags::from_bits((bits & !(HTTP_1_0 | HTTP_2)).into());
-                let protocol = match bits & (HTTP_1_0 | HTTP_2) {
-                    HTTP_1_0 => Protocol::Http10,
-                    HTTP_2 => Protocol::Http2,
-                    // Of a trusted proxy's connection neither bit was ever set.
-                    _ if flags.has(Flags::PROXIED) => Protocol::Unknown,
-                    _ => Protocol::Http11,
-                };
-                (protocol, flags)
-            }
         }
     }
 }
@@ -255,14 +235,14 @@ mod tests {
     proptest! {
         #[test]
         fn what_was_captured_is_what_is_read(
-            texts in proptest::array::uniform22(proptest::collection::vec(any::<u8>(), 0..200)),
+            texts in proptest::array::uniform25(proptest::collection::vec(any::<u8>(), 0..200)),
             address in any::<[u8; 16]>(),
             micros in 0_u64..(1 << 47),
             status in any::<u16>(),
             protocol in 0_u8..4,
             flags in any::<u32>(),
         ) {
-            let [ua, re, al, hb, hp, hv, hf, rw, qu, pa, de, li, sl, cr, wo, ho, cj, dj, tj, sj, ru, va] = &texts;
+            let [ua, re, al, hb, hp, hv, hf, rw, qu, pa, de, li, sl, cr, wo, ho, cj, dj, tj, sj, ru, va, sa, si, sg] = &texts;
             let id = EventId::at(micros);
             let facts = Facts {
                 id,
@@ -275,11 +255,12 @@ mod tests {
                     user_agent: ua, referer: re, accept_language: al, hint_brands: hb, hint_platform: hp,
                     hint_platform_version: hv, hint_form_factors: hf, requested_with: rw, query: qu, path: pa,
                     destination: de, link_id: li, slashtag: sl, created_at: cr, workspace: wo, host: ho, creator_json: cj,
-                    domain_json: dj, tags_json: tj, scripts_json: sj, rule: ru, variant: va,
+                    domain_json: dj, tags_json: tj, scripts_json: sj, rule: ru, variant: va, signature_agent: sa, signature_input: si,
+                    signature: sg,
                 },
             };
             let bytes = encode(&facts);
-            let Some(click) = RawClick::parse(&bytes, Version::V4) else { return Err(TestCaseError::fail("no click")) };
+            let Some(click) = RawClick::parse(&bytes, Version::V5) else { return Err(TestCaseError::fail("no click")) };
             let view = click.facts();
             prop_assert_eq!(view.id, id);
             prop_assert_eq!(view.micros, micros);
@@ -294,13 +275,13 @@ mod tests {
         #[test]
         fn any_bytes_are_a_click_or_none(
             bytes in proptest::collection::vec(any::<u8>(), 0..300),
-            lengths in proptest::array::uniform22(prop_oneof![0_u32..20, any::<u32>()]),
+            lengths in proptest::array::uniform25(prop_oneof![0_u32..20, any::<u32>()]),
         ) {
             let mut bytes = bytes;
             for (place, length) in bytes.iter_mut().skip(LENGTHS_AT).zip(lengths.map(u32::to_le_bytes).as_flattened()) {
                 *place = *length;
             }
-            if let Some(click) = RawClick::parse(&bytes, Version::V4) {
+            if let Some(click) = RawClick::parse(&bytes, Version::V5) {
                 let texts = click.facts().texts.bounded();
                 prop_assert!(texts.iter().map(|text| text.len()).sum::<usize>() + HEAD <= bytes.len());
             }
@@ -320,10 +301,10 @@ mod tests {
         };
         let bytes = encode(&facts);
         for end in 0..bytes.len() {
-            assert!(RawClick::parse(&bytes[..end], Version::V4).is_none(), "{end}");
+            assert!(RawClick::parse(&bytes[..end], Version::V5).is_none(), "{end}");
         }
-        assert!(RawClick::parse(&[&bytes[..], b"x"].concat(), Version::V4).is_none());
-        assert!(RawClick::parse(&bytes, Version::V4).is_some());
+        assert!(RawClick::parse(&[&bytes[..], b"x"].concat(), Version::V5).is_none());
+        assert!(RawClick::parse(&bytes, Version::V5).is_some());
     }
 
     #[test]
@@ -339,18 +320,19 @@ mod tests {
             texts: Texts { user_agent: &long, referer: &long, query: &long, ..Texts::default() },
         };
         let bytes = encode(&facts);
-        let texts = RawClick::parse(&bytes, Version::V4).unwrap().facts().texts;
+        let texts = RawClick::parse(&bytes, Version::V5).unwrap().facts().texts;
         assert_eq!((texts.user_agent.len(), texts.query.len()), (MAX_HEADER, MAX_QUERY));
         assert_eq!(texts.accept_language.len(), 0);
     }
 
-    /// A click as version 3 wrote it: the layout is written out here, because no code writes it any more.
-    fn version_3(flags: u16, texts: &[&[u8]; 20]) -> Vec<u8> {
+    /// A click as version 4 wrote it: the layout is written out here, because no code writes it any more.
+    fn version_4(flags: u32, texts: &[&[u8]; 22]) -> Vec<u8> {
         let mut bytes = EventId::at(7).as_bytes().to_vec();
         bytes.extend(7_u64.to_le_bytes());
         bytes.extend([9; 16]);
         bytes.extend(Visit { started: 5, first: true }.encode());
         bytes.extend(302_u16.to_le_bytes());
+        bytes.extend([3, 0]);
         bytes.extend(flags.to_le_bytes());
         for text in texts {
             bytes.extend((text.len() as u32).to_le_bytes());
@@ -363,10 +345,10 @@ mod tests {
 
     #[test]
     fn a_click_of_the_version_before_is_read() {
-        let mut texts = [&b""[..]; 20];
-        (texts[0], texts[19]) = (b"some agent", b"[]");
-        let bytes = version_3(1 << 10 | 1 << 13 | 1, &texts);
-        let click = RawClick::parse(&bytes, Version::V3).unwrap();
+        let mut texts = [&b""[..]; 22];
+        (texts[0], texts[19], texts[21]) = (b"some agent", b"[]", b"b");
+        let bytes = version_4(1 << 13 | 1, &texts);
+        let click = RawClick::parse(&bytes, Version::V4).unwrap();
         let facts = click.facts();
         assert_eq!(click.visit(), Some(Visit { started: 5, first: true }));
         assert_eq!((facts.micros, facts.status, facts.protocol), (7, 302, Protocol::Http2));
@@ -374,20 +356,19 @@ mod tests {
         assert!(facts.flags.has(Flags::HEAD) && facts.flags.has(Flags::ENUMERATION));
         assert!(!facts.flags.has(Flags::PROXIED));
         assert_eq!((facts.texts.user_agent, facts.texts.scripts_json), (&b"some agent"[..], &b"[]"[..]));
-        assert_eq!((facts.texts.rule, facts.texts.variant), (&b""[..], &b""[..]));
+        assert_eq!((facts.texts.rule, facts.texts.variant), (&b""[..], &b"b"[..]));
+        assert_eq!((facts.texts.signature_agent, facts.texts.signature), (&b""[..], &b""[..]));
         for end in 0..bytes.len() {
-            assert!(RawClick::parse(&bytes[..end], Version::V3).is_none(), "{end}");
+            assert!(RawClick::parse(&bytes[..end], Version::V4).is_none(), "{end}");
         }
+        assert!(RawClick::parse(&bytes, Version::V5).is_none());
     }
 
     #[test]
-    fn the_protocol_of_the_version_before_was_in_its_flags() {
-        let of = |flags| {
-            let bytes = version_3(flags, &[b""; 20]);
-            RawClick::parse(&bytes, Version::V3).unwrap().facts().protocol
-        };
-        let [http_1_0, http_2, proxied] = [1 << 9, 1 << 10, 1 << 14];
-        assert_eq!([of(0), of(http_1_0)], [Protocol::Http11, Protocol::Http10]);
-        assert_eq!([of(http_2), of(proxied)], [Protocol::Http2, Protocol::Unknown]);
+    fn a_version_has_one_number() {
+        for version in [Version::V4, Version::V5] {
+            assert_eq!(Version::from_number(version.number()), Some(version));
+        }
+        assert_eq!((Version::from_number(3), Version::from_number(6)), (None, None));
     }
 }

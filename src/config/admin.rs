@@ -11,7 +11,8 @@ use super::{Config, Section, findings::Findings, listeners::sockets};
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Admin {
-    /// IP address and port of `/metrics`, `/livez`, `/readyz` and `/v1/stats/`. No listener may have the same.
+    /// IP address and port of `/metrics`, `/livez`, `/readyz`, `/v1/stats/` and `/v1/feeds/`. No listener may have the
+    /// same.
     pub address: SocketAddr,
 }
 

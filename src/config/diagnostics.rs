@@ -8,6 +8,8 @@ mod explain;
 mod locate;
 mod recover;
 
+pub(super) use explain::nearest;
+
 use std::{
     fmt, fs, io,
     ops::Range,

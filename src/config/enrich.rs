@@ -48,6 +48,10 @@ pub struct Enrich {
     pub ai_assistants_file: Option<PathBuf>,
     /// Hosts that send spam referrers, one a line, as in Matomo's `spammers.txt`.
     pub spammers_file: Option<PathBuf>,
+    /// Bots that sign their requests (HTTP message signatures, "Web Bot Auth"), and their keys: a JSON object that maps
+    /// the address in `Signature-Agent` to the bot's `name`, its `class` (optional), and the `keys` of the directory
+    /// that it publishes. Events of clicks with a valid signature name the bot as verified. Nothing is fetched.
+    pub signed_agents_file: Option<PathBuf>,
     /// Precision of the location in events.
     pub location: Precision,
     /// Whether `Sec-GPC: 1` and `DNT: 1` remove session and detailed location from the visitor's events.
@@ -83,6 +87,7 @@ impl Default for Enrich {
             socials_file: None,
             ai_assistants_file: None,
             spammers_file: None,
+            signed_agents_file: None,
             location: Precision::Coordinates,
             honour_opt_out: true,
             workspaces: BTreeMap::new(),
@@ -162,6 +167,7 @@ impl Section for Enrich {
             ("enrich.socials_file", &mut self.socials_file),
             ("enrich.ai_assistants_file", &mut self.ai_assistants_file),
             ("enrich.spammers_file", &mut self.spammers_file),
+            ("enrich.signed_agents_file", &mut self.signed_agents_file),
             ("enrich.session_key_file", &mut self.session_key_file),
         ])
     }

@@ -1,6 +1,10 @@
 //! `[[feeds]]`: which clicks go where, and how they are packed.
 
+pub mod events;
+pub mod nats;
+mod place;
 pub mod s3;
+pub mod webhook;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,7 +16,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{Config, Section, findings::Findings};
 
-pub use s3::{AssumeRole, ChecksumCalculation, Encryption, S3};
+pub use crate::event::Shape;
+pub use events::{Fields, Only};
+pub use nats::Nats;
+pub use s3::{Acl, AssumeRole, ChecksumCalculation, ConditionalWrites, Encryption, S3};
+pub use webhook::Webhook;
 
 /// Feeds of one edge at the most: events name theirs with 16 bits.
 const MAX_FEEDS: usize = 65_535;
@@ -26,29 +34,43 @@ pub struct Feed {
     pub name: String,
     /// Ids of the workspaces whose clicks go to this feed; `["*"]` means all of them.
     pub workspaces: Vec<String>,
+    /// Which of these clicks go to this feed; absent, all of them. Counts and rollups always count all.
+    #[serde(default)]
+    pub only: Option<Only>,
+    /// Shape of the events.
+    #[serde(default)]
+    pub shape: Shape,
     /// Format of the content of an object.
     #[serde(default)]
     pub format: Format,
+    /// Order of the objects' keys.
+    #[serde(default)]
+    pub layout: Layout,
     /// Compression of objects.
     #[serde(default)]
     pub compression: Compression,
-    /// Seconds after which the oldest waiting event makes an object, 1 to 3600.
+    /// Seconds after which the oldest waiting event makes an object, 1 to 3600, if the events are enough for
+    /// `min_bytes`.
     #[serde(default = "default_max_age_secs")]
     pub max_age_secs: u64,
-    /// Compressed bytes of waiting events that make an object, 1 KiB to 1 GiB.
+    /// Compressed size of an object, 1 KiB to 1 GiB. An object is made as soon as the waiting events are enough for it,
+    /// and from 64 KiB on is within a tenth of that size.
     #[serde(default = "default_max_bytes")]
     pub max_bytes: u64,
-    /// Compressed bytes of waiting events below which they are held back until `hold_back_secs`, so that a small feed
-    /// gets a few large objects instead of many small ones.
+    /// Compressed size below which events are held back until `hold_back_secs`, so that a small feed gets a few large
+    /// objects instead of many small ones. It holds for what larger objects leave over, too. Smaller objects are made
+    /// when the edge stops, when the journal is nearly full, and of the end of an hour while the next hour has events
+    /// for a whole object.
     #[serde(default = "default_min_bytes")]
     pub min_bytes: u64,
-    /// Seconds that the oldest event of a small feed waits at most, up to 3600. Less than `max_age_secs` holds
-    /// nothing back.
+    /// Seconds that an event waits at most, up to 3600, however few there are. Less than `max_age_secs` holds nothing
+    /// back.
     #[serde(default = "default_hold_back_secs")]
     pub hold_back_secs: u64,
     /// Seconds between two versions of an hour's manifest while objects are added to the hour, at most 86400; the last
     /// version follows soon after the end of the hour. A manifest lists keys, counts, bytes and checksums of the hour's
-    /// objects; with it `clickedge feed verify` proves that nothing is missing. 0 writes none.
+    /// objects; with it `clickedge feed verify` proves that nothing is missing. 0 writes none. Webhooks and streams get
+    /// none.
     #[serde(default = "default_manifest_secs")]
     pub manifest_secs: u64,
     /// Whether the counts of each hour are delivered too, soon after its end, and again when clicks come late: clicks,
@@ -56,6 +78,9 @@ pub struct Feed {
     /// operating system. Needs `stats.enabled`.
     #[serde(default)]
     pub rollups: bool,
+    /// What the events of this feed leave out.
+    #[serde(default)]
+    pub fields: Fields,
     /// Where objects go.
     pub sink: Sink,
 }
@@ -89,15 +114,29 @@ pub enum Format {
     Ndjson,
     /// One array of events.
     Json,
-    /// One object: `{"data": [...], "key": "..."}`, with the events and the object's own key.
+    /// One object: `{"data": [...], "key": "..."}`, with the events and the object's own key; in the shape
+    /// `clickstream` the key is the feed's name.
     Envelope,
+}
+
+/// Order of the objects' keys.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Layout {
+    /// By the hour of the clicks, in folders that table engines read as partitions.
+    #[default]
+    Hive,
+    /// In the order of arrival, one folder for each edge, and uploaded in that order, one at a time: for loaders that
+    /// remember the last key that they have read. The feed needs a folder or a prefix of its own.
+    Sequence,
 }
 
 /// Compression of objects.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Compression {
-    /// gzip, `level` from 1 (fast) to 9 (small).
+    /// gzip, `level` from 1 (fast) to 9 (small). On x86-64 and aarch64 the levels 1 to 5 are the same, ISA-L's, which
+    /// is several times faster than zlib-ng; 6 to 9 are those of zlib-ng. On other processors all are zlib-ng's.
     Gzip {
         /// 1 to 9.
         level: u32,
@@ -126,6 +165,31 @@ pub enum Sink {
     Dir(Dir),
     /// A bucket of Amazon S3, or of a store with the same protocol.
     S3(S3),
+    /// An HTTP endpoint that receives batches of events as signed `POST` requests, after the Standard Webhooks
+    /// specification.
+    Webhook(Webhook),
+    /// A stream of NATS JetStream that receives each event as a message.
+    Nats(Nats),
+}
+
+impl Sink {
+    /// Objects that are delivered at a time.
+    pub fn uploads(&self) -> usize {
+        match self {
+            Self::Dir(_) | Self::Nats(_) => 1,
+            Self::S3(s3) => s3.uploads,
+            Self::Webhook(webhook) => webhook.uploads,
+        }
+    }
+
+    /// What the sink is, if it takes events alone, and no objects: it gets neither manifests nor rollups.
+    pub fn takes_events_only(&self) -> Option<&'static str> {
+        match self {
+            Self::Dir(_) | Self::S3(_) => None,
+            Self::Webhook(_) => Some("a webhook"),
+            Self::Nats(_) => Some("a stream of NATS"),
+        }
+    }
 }
 
 /// A folder on this machine.
@@ -152,6 +216,7 @@ impl Section for Vec<Feed> {
                 "spread them over several edges",
             );
         }
+        place::rules(self, findings);
         let mut names = BTreeMap::new();
         for (i, feed) in self.iter().enumerate() {
             let key = format!("feeds[{i}]");
@@ -184,6 +249,18 @@ impl Section for Vec<Feed> {
                     let key = format!("feeds[{i}].sink.s3.credentials_file");
                     paths.extend(s3.credentials_file.as_mut().map(|file| (key, file)));
                 }
+                Sink::Webhook(webhook) => {
+                    let key = format!("feeds[{i}].sink.webhook");
+                    let secrets = webhook.secret_files.iter_mut().enumerate();
+                    paths.extend(secrets.map(|(j, file)| (format!("{key}.secret_files[{j}]"), file)));
+                    paths.extend(webhook.ca_file.as_mut().map(|file| (format!("{key}.ca_file"), file)));
+                }
+                Sink::Nats(nats) => {
+                    let key = format!("feeds[{i}].sink.nats");
+                    let credentials = nats.credentials_file.as_mut();
+                    paths.extend(credentials.map(|file| (format!("{key}.credentials_file"), file)));
+                    paths.extend(nats.ca_file.as_mut().map(|file| (format!("{key}.ca_file"), file)));
+                }
             }
         }
         paths
@@ -194,6 +271,7 @@ impl Feed {
     fn rules(&self, key: &str, findings: &mut Findings) {
         findings.name(format!("{key}.name"), &self.name, "all-clicks");
         workspaces(key, &self.workspaces, findings);
+        self.fields.rules(key, findings);
         match self.compression {
             Compression::Gzip { level } => {
                 let remedy = "1 is fast, 9 is small, 3 suits most";
@@ -229,8 +307,20 @@ impl Feed {
             0..=86_400,
             "write how many seconds may pass between two versions of a manifest, such as 3600, or 0 for none",
         );
-        if let Sink::S3(bucket) = &self.sink {
-            bucket.rules(&format!("{key}.sink.s3"), findings);
+        if let Some(sink) = self.sink.takes_events_only()
+            && self.rollups
+        {
+            findings.error(
+                format!("{key}.rollups"),
+                format!("is true, and the sink is {sink}, which takes events only"),
+                "remove `rollups`, or add a feed into a folder or a bucket for them",
+            );
+        }
+        match &self.sink {
+            Sink::Dir(_) => {}
+            Sink::S3(bucket) => bucket.rules(&format!("{key}.sink.s3"), findings),
+            Sink::Webhook(webhook) => webhook.rules(&format!("{key}.sink.webhook"), findings),
+            Sink::Nats(nats) => nats.rules(&format!("{key}.sink.nats"), findings),
         }
     }
 }
@@ -266,6 +356,10 @@ mod tests {
     use super::*;
     use crate::config::fixture::{each_is_a_warning, each_is_an_error};
 
+    fn omit(config: &mut Config, path: &str) {
+        config.feeds[0].fields.omit = vec![path.to_owned()];
+    }
+
     #[test]
     fn feeds_are_checked() {
         each_is_an_error(&[
@@ -290,6 +384,10 @@ mod tests {
                 c.stats.enabled = false;
                 c.feeds[1].rollups = true;
             }),
+            ("feeds[0].fields.omit[0]", "every event has `id`", |c| omit(c, "id")),
+            ("feeds[0].fields.omit[0]", "every `client.session` has", |c| omit(c, "client.session.first")),
+            ("feeds[0].fields.omit[0]", "several fields end so", |c| omit(c, "params")),
+            ("feeds[0].fields.omit[0]", "no such field", |c| omit(c, "client.locaton")),
             ("feeds[0].sink.dir.path", "is empty", |c| {
                 c.feeds[0].sink = Sink::Dir(Dir { path: "".into() });
             }),

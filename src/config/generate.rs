@@ -46,6 +46,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("enrich.socials_file", r#""/var/lib/clickedge/Socials.yml""#),
     ("enrich.ai_assistants_file", r#""/var/lib/clickedge/AIAssistants.yml""#),
     ("enrich.spammers_file", r#""/var/lib/clickedge/spammers.txt""#),
+    ("enrich.signed_agents_file", r#""/etc/clickedge/signed-agents.json""#),
     ("enrich.session_key_file", r#""/etc/clickedge/session.key""#),
     ("enrich.workspaces", r#""w-1""#),
     ("enrich.workspaces.location", r#""country""#),
@@ -54,6 +55,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("quality.blocked_urls_file", r#""/var/lib/clickedge/blocked-urls.txt""#),
     ("feeds.name", r#""all-clicks""#),
     ("feeds.workspaces", r#"["*"]"#),
+    ("feeds.only", r#""human""#),
     ("feeds.sink.dir.path", r#""/var/lib/clickedge/feeds""#),
     ("feeds.sink.s3.bucket", r#""example-clicks""#),
     ("feeds.sink.s3.prefix", r#""clicks/brand""#),
@@ -63,9 +65,21 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("feeds.sink.s3.credentials_file", r#""/etc/clickedge/credentials""#),
     ("feeds.sink.s3.profile", r#""clicks""#),
     ("feeds.sink.s3.encryption", r#"{ kms = { key_id = "alias/clicks" } }"#),
+    ("feeds.sink.s3.acl", r#""bucket-owner-full-control""#),
+    ("feeds.sink.s3.storage_class", r#""STANDARD_IA""#),
+    ("feeds.sink.s3.tags", r#"{ source = "clickedge" }"#),
+    ("feeds.sink.s3.expected_bucket_owner", r#""123456789012""#),
     ("feeds.sink.s3.assume_role.role_arn", r#""arn:aws:iam::123456789012:role/clicks""#),
     ("feeds.sink.s3.assume_role.external_id", r#""a-long-id-that-the-customer-chose""#),
     ("feeds.sink.s3.assume_role.sts_endpoint", r#""https://minio.example.com:9000""#),
+    ("feeds.sink.webhook.url", r#""https://hooks.example.com/clicks""#),
+    ("feeds.sink.webhook.secret_files", r#"["/etc/clickedge/webhook.secret"]"#),
+    ("feeds.sink.webhook.ca_file", r#""/etc/clickedge/receiver-ca.pem""#),
+    ("feeds.sink.nats.servers", r#"["nats://10.0.0.4:4222"]"#),
+    ("feeds.sink.nats.subject", r#""clicks.brand""#),
+    ("feeds.sink.nats.stream", r#""CLICKS""#),
+    ("feeds.sink.nats.credentials_file", r#""/etc/clickedge/nats.creds""#),
+    ("feeds.sink.nats.ca_file", r#""/etc/clickedge/nats-ca.pem""#),
 ];
 
 /// The default configuration as a commented file: the content of `conf/clickedge.toml`.
@@ -194,8 +208,9 @@ impl<'a> Writer<'a> {
         if schema["properties"].is_object() {
             return Shape::Section(schema);
         }
-        if schema["additionalProperties"].is_object() {
-            return Shape::Named(self.resolve(&schema["additionalProperties"]));
+        let named = self.resolve(&schema["additionalProperties"]);
+        if named["properties"].is_object() {
+            return Shape::Named(named);
         }
         let items = self.resolve(&schema["items"]);
         if items["properties"].is_object() {
@@ -267,6 +282,7 @@ fn literal(value: &Value) -> String {
         Value::Number(number) => number.as_u64().map_or_else(|| number.to_string(), grouped),
         Value::String(text) => toml::Value::from(text.as_str()).to_string(),
         Value::Array(items) => format!("[{}]", items.iter().map(literal).collect::<Vec<_>>().join(", ")),
+        Value::Object(entries) if entries.is_empty() => "{}".to_owned(),
         Value::Object(entries) => {
             let entries: Vec<String> =
                 entries.iter().map(|(key, value)| format!("{key} = {}", literal(value))).collect();
@@ -329,15 +345,39 @@ mod tests {
 
     #[test]
     fn the_file_has_no_problems_with_every_commented_key_live() {
-        let all = default_toml().replace("[feeds.sink.dir]\n", "#").replace("\npath = ", "\n#");
-        let all: Vec<&str> = all.lines().map(|line| if is_commented_key(line) { &line[2..] } else { line }).collect();
-        let all = all.join("\n");
-        let config: Config = toml::from_str(&all).unwrap_or_else(|error| panic!("{error}\n{all}"));
-        assert_eq!(config.problems(), []);
-        assert!(config.upstream.is_some());
-        assert_eq!(config.catalog.domains.len(), 1);
-        let crate::config::Sink::S3(s3) = &config.feeds[0].sink else { panic!("the s3 sink is not live") };
-        assert!(s3.assume_role.is_some() && s3.encryption.is_some());
+        for sink in ["dir", "s3", "webhook", "nats"] {
+            let all: Vec<String> = default_toml().lines().map(uncommented).collect();
+            let all = with_one_sink(&all, sink).join("\n");
+            let config: Config = toml::from_str(&all).unwrap_or_else(|error| panic!("{error}\n{all}"));
+            // Of two examples that exclude each other, one is found.
+            assert_eq!(
+                config.problems().iter().filter(|problem| problem.key != "feeds[0].rollups").count(),
+                0,
+                "{sink}"
+            );
+            assert!(config.upstream.is_some());
+            assert_eq!(config.catalog.domains.len(), 1);
+            let live = serde_json::to_value(&config.feeds[0].sink).unwrap();
+            let values = live[sink].as_object().expect("the sink is live").values();
+            assert_eq!(values.filter(|value| value.is_null()).count(), 0, "{live}");
+        }
+    }
+
+    fn uncommented(line: &str) -> String {
+        if is_commented_key(line) { line[2..].to_owned() } else { line.to_owned() }
+    }
+
+    /// The lines without the sections of the other sinks.
+    fn with_one_sink<'a>(lines: &'a [String], sink: &str) -> Vec<&'a str> {
+        let mut inside_another = false;
+        let keep = |line: &&str| {
+            if line.starts_with('[') {
+                let of_a_sink = line.strip_prefix("[feeds.sink.");
+                inside_another = of_a_sink.is_some_and(|rest| rest.split(['.', ']']).next() != Some(sink));
+            }
+            !inside_another
+        };
+        lines.iter().map(String::as_str).filter(keep).collect()
     }
 
     #[test]

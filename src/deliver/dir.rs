@@ -20,6 +20,9 @@ use crate::{
     runtime::failpoint::fail_point,
 };
 
+/// Most entries of a folder that a listing looks at.
+const MOST_LISTED: usize = 10_000;
+
 /// Objects appear under their final name only when they are whole and on the disk.
 pub struct DirSink {
     root: PathBuf,
@@ -42,6 +45,28 @@ impl Sink for DirSink {
             }
         }
     }
+
+    async fn read_back(&self, key: &str) -> Result<Option<Vec<u8>>, SinkError> {
+        let path = self.root.join(key);
+        let read = tokio::task::spawn_blocking(move || {
+            fs::read(&path).map_err(|error| {
+                let denied = error.kind() == io::ErrorKind::PermissionDenied;
+                let details = Details::new(format!("cannot read {}", path.display())).with_source(error);
+                if denied { SinkError::rejected(details) } else { SinkError::retry(details) }
+            })
+        });
+        match read.await {
+            Ok(read) => read.map(Some),
+            Err(failure) => Err(SinkError::retry(Details::new("reading the folder panicked").with_source(failure))),
+        }
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<String>, SinkError> {
+        let (root, prefix) = (self.root.clone(), prefix.to_owned());
+        let listed = tokio::task::spawn_blocking(move || list(&root, &prefix)).await;
+        listed
+            .map_err(|failure| SinkError::retry(Details::new("reading the folder panicked").with_source(failure)))?
+    }
 }
 
 /// Maps an error of the file system below `root`.
@@ -54,6 +79,18 @@ pub(super) fn of_write(root: &Path, error: io::Error) -> SinkError {
         }
         _ => SinkError::retry(details),
     }
+}
+
+fn list(root: &Path, prefix: &str) -> Result<Vec<String>, SinkError> {
+    let (folder, start) = prefix.rsplit_once('/').unwrap_or(("", prefix));
+    let entries = match fs::read_dir(root.join(folder)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => {
+            entries.map_err(|error| SinkError::retry(Details::new("cannot read the folder").with_source(error)))?
+        }
+    };
+    let names = entries.take(MOST_LISTED).filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    Ok(names.filter(|name| name.starts_with(start)).map(|name| format!("{folder}/{name}")).collect())
 }
 
 fn store(root: &Path, object: &Object) -> Result<Stored, SinkError> {

@@ -4,12 +4,14 @@
 //! [`Error::source`]. What an operator can do about it is in [`SinkError::remedy`].
 
 use std::{
+    borrow::Cow,
     error::Error,
     fmt::{self, Write},
     io,
+    time::Duration,
 };
 
-use super::metrics::UploadResult;
+use super::{answer::Answer, metrics::UploadResult};
 use crate::runtime::{Class, Classified};
 
 /// Why an object was not stored, by what has to happen next.
@@ -42,6 +44,14 @@ pub struct Details {
     pub request_id: Option<String>,
     /// Region of the bucket, when the store names it because the configured one is another.
     pub region: Option<String>,
+    /// What answered, when that is no store.
+    pub answer: Option<Answer>,
+    /// The time that the sink asks to wait before the next attempt.
+    pub retry_after: Option<Duration>,
+    /// Whether a part of the object was acknowledged before, so that the sink is not down.
+    pub progressed: bool,
+    /// What an operator can do about it, where the sink knows it.
+    pub remedy: Option<Cow<'static, str>>,
     /// The error of the SDK or the operating system.
     pub source: Option<Box<dyn Error + Send + Sync>>,
 }
@@ -54,6 +64,12 @@ impl Details {
     /// Whether the store's answer names a permission or a key of KMS.
     pub fn is_about_kms(&self) -> bool {
         self.summary.contains("kms:")
+    }
+
+    /// Adds a remedy.
+    pub fn with_remedy(mut self, remedy: impl Into<Cow<'static, str>>) -> Self {
+        self.remedy = Some(remedy.into());
+        self
     }
 
     /// Adds the cause.
@@ -108,7 +124,7 @@ impl SinkError {
         details
     }
 
-    fn details_mut(&mut self) -> &mut Details {
+    pub(super) fn details_mut(&mut self) -> &mut Details {
         let (Self::Retry(details)
         | Self::SlowDown(details)
         | Self::Rejected(details)
@@ -122,6 +138,12 @@ impl SinkError {
     pub fn with_context(mut self, context: &str) -> Self {
         let details = self.details_mut();
         details.summary = format!("{context}: {}", details.summary);
+        self
+    }
+
+    /// Records whether a part of the object was acknowledged before.
+    pub fn with_progress(mut self, progressed: bool) -> Self {
+        self.details_mut().progressed = progressed;
         self
     }
 

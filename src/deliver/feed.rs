@@ -1,4 +1,10 @@
 //! The delivery task of one feed: uploads its objects until each is acknowledged.
+//!
+//! Events follow the feed's [`Pace`]. Manifests and rollups go next to them, and their failures are their own, see
+//! [`super::companions`].
+
+#[cfg(test)]
+mod tests;
 
 use std::{
     sync::Arc,
@@ -6,11 +12,12 @@ use std::{
 };
 
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Notify, mpsc, watch},
     task::JoinSet,
 };
 
 use super::{
+    companions::Companions,
     error::SinkError,
     metrics::{FeedMetrics, UploadResult},
     pace::Pace,
@@ -26,8 +33,32 @@ pub struct FeedTask {
     pub metrics: Arc<FeedMetrics>,
     /// Set when a stop has begun: its deadline.
     pub stopping: watch::Receiver<Option<Instant>>,
-    /// Most uploads at a time.
+    /// Wakes the task when an operator wants it to retry now.
+    pub retry: Arc<Notify>,
+    /// Most uploads of events at a time.
     pub uploads: usize,
+}
+
+/// Logs the failure of an upload with what is known of it.
+macro_rules! log_failure {
+    ($task:expr, $object:expr, $error:expr, $failures:expr, $level:ident, $($message:tt)+) => {{
+        let details = $error.details();
+        let answer = details.answer.as_ref();
+        tracing::$level!(
+            feed = $task.name,
+            key = $object.key,
+            status = details.status,
+            code = details.code,
+            request_id = details.request_id,
+            content_type = answer.and_then(|answer| answer.content_type.as_deref()),
+            server = answer.and_then(|answer| answer.server.as_deref()),
+            body = answer.map(|answer| answer.body.as_str()),
+            failures = $failures,
+            remedy = %$error.remedy(),
+            error = $error.chain(),
+            $($message)+
+        )
+    }};
 }
 
 impl FeedTask {
@@ -41,17 +72,28 @@ impl FeedTask {
         let mut stopping = self.stopping.clone();
         let stop = deadline(&mut stopping);
         tokio::pin!(stop);
-        while open || !queue.is_empty() {
+        while open || !queue.is_settled() {
+            // One moment for both questions: what may begin now, and when the next may.
+            let now = Instant::now();
             while queue.ready()
-                && let Some(round) = pace.begin(queue.under_way(), Instant::now())
+                && let Some(round) = pace.begin(queue.under_way(), now)
                 && let Some((place, object)) = queue.begin()
             {
                 let upload = Upload { place, round, object };
                 uploads.spawn(upload.run(Arc::clone(&sink), Arc::clone(&self.metrics)));
             }
+            // Where events fail, companions would, too.
+            let accepted = !pace.is_failing() || queue.has_no_events();
+            if accepted && let Some((place, object)) = queue.begin_companion(now) {
+                let upload = Upload { place, round: 0, object };
+                uploads.spawn(upload.run(Arc::clone(&sink), Arc::clone(&self.metrics)));
+            }
             self.metrics.oldest.set(queue.oldest().unwrap_or_default() as i64);
             self.metrics.upload_limit.set(pace.limit() as i64);
-            let resume = pace.resume().filter(|at| *at > Instant::now() && queue.ready());
+            self.metrics.set_aside.set(queue.companions().set_aside() as i64);
+            let events = pace.resume().filter(|_| queue.ready());
+            let companions = queue.companions().resume().filter(|_| accepted);
+            let resume = events.into_iter().chain(companions).filter(|at| *at > now).min();
             tokio::select! {
                 () = &mut stop => {
                     let waiting = queue.len() + intake.len();
@@ -65,16 +107,25 @@ impl FeedTask {
                     None => open = false,
                 },
                 Some(ended) = uploads.join_next() => match ended {
+                    Ok(ended) if Companions::includes(&ended.upload.object) => self.companion_ended(ended, &mut queue),
                     Ok(ended) => self.ended(ended, &mut queue, &mut pace),
                     Err(failure) => match failure.try_into_panic() {
                         Ok(panic) => std::panic::resume_unwind(panic),
                         Err(_) => return,
                     },
                 },
+                () = self.retry.notified() => self.retry_now(&mut queue, &mut pace),
                 () = sleep_until(resume), if resume.is_some() => {}
             }
         }
-        self.metrics.oldest.set(0);
+        if !queue.is_empty() {
+            tracing::warn!(
+                feed = self.name,
+                waiting = queue.len(),
+                "manifests or rollups were not accepted; they stay in the outbox"
+            );
+        }
+        self.metrics.oldest.set(queue.oldest().unwrap_or_default() as i64);
     }
 
     fn ended(&self, ended: Ended, queue: &mut Queue, pace: &mut Pace) {
@@ -84,6 +135,7 @@ impl FeedTask {
                 fail_point("put_acknowledged");
                 if pace.succeeded(round) {
                     tracing::info!(feed = self.name, key = object.key, "sink accepts uploads again");
+                    queue.companions_mut().retry_now();
                 }
                 self.metrics.parked.set(pace.is_suspended().into());
                 self.acknowledged(&object, stored);
@@ -112,28 +164,66 @@ impl FeedTask {
         if let Some(result) = error.label() {
             self.metrics.upload(result);
         }
-        macro_rules! log {
-            ($level:ident, $message:literal) => {
-                tracing::$level!(
-                    feed = self.name,
-                    key = object.key,
-                    status = error.details().status,
-                    code = error.details().code,
-                    request_id = error.details().request_id,
-                    failures,
-                    remedy = %error.remedy(),
-                    error = error.chain(),
-                    $message
-                )
-            };
-        }
         // A rejection needs an operator; a long outage is logged once, and then with every tenth failure.
         match failures {
-            _ if pace.is_suspended() && !was_suspended => log!(error, "sink rejected the upload; feed suspended"),
-            1 => log!(warn, "upload failed; retrying"),
-            n if n > 0 && n % 10 == 0 => log!(warn, "uploads still fail; retrying"),
-            _ => log!(debug, "upload failed again; retrying"),
+            _ if pace.is_suspended() && !was_suspended => {
+                log_failure!(self, object, error, failures, error, "sink rejected the upload; feed suspended");
+            }
+            1 => log_failure!(self, object, error, failures, warn, "upload failed; retrying"),
+            n if n > 0 && n % 10 == 0 => {
+                log_failure!(self, object, error, failures, warn, "uploads still fail; retrying");
+            }
+            _ => log_failure!(self, object, error, failures, debug, "upload failed again; retrying"),
         }
+    }
+
+    /// Records what came of a manifest or rollup. Its failure is no failure of the feed.
+    fn companion_ended(&self, ended: Ended, queue: &mut Queue) {
+        let Ended { upload: Upload { place, object, .. }, result } = ended;
+        let error = match result {
+            Ok(stored) => {
+                fail_point("put_acknowledged");
+                if queue.companions_mut().succeeded() {
+                    tracing::info!(feed = self.name, key = object.key, "sink accepts what was set aside");
+                }
+                return self.acknowledged(&object, stored);
+            }
+            Err(SinkError::Missing(_)) => {
+                queue.companions_mut().succeeded();
+                return self.missing(&object);
+            }
+            Err(error @ SinkError::Damaged(_)) => {
+                queue.companions_mut().succeeded();
+                return self.damaged(&object, &error);
+            }
+            Err(error) => error,
+        };
+        if let Some(result) = error.label() {
+            self.metrics.upload(result);
+        }
+        let failures = queue.set_aside(place, object.clone(), &error, Instant::now());
+        match failures {
+            1 if error.suspends_feed() => {
+                log_failure!(self, object, error, failures, error, "sink rejected a manifest or rollup; set aside");
+            }
+            n if n == 1 || n % 10 == 0 => {
+                log_failure!(self, object, error, failures, warn, "upload of a manifest or rollup failed; retrying");
+            }
+            _ => log_failure!(self, object, error, failures, debug, "upload failed again; retrying"),
+        }
+    }
+
+    /// Ends all waits, as an operator asked for it.
+    fn retry_now(&self, queue: &mut Queue, pace: &mut Pace) {
+        tracing::info!(
+            feed = self.name,
+            suspended = pace.is_suspended(),
+            waiting = queue.len(),
+            set_aside = queue.companions().set_aside(),
+            "retrying now, as an operator asked for it"
+        );
+        pace.retry_now();
+        queue.companions_mut().retry_now();
     }
 
     /// Drops an object that was removed from the outbox. Whether its events were delivered is unknown.
@@ -205,137 +295,4 @@ async fn deadline(stopping: &mut watch::Receiver<Option<Instant>>) {
 async fn sleep_until(at: Option<Instant>) {
     let at = at.unwrap_or_else(|| Instant::now() + Duration::from_secs(1));
     tokio::time::sleep_until(at.into()).await;
-}
-
-#[cfg(test)]
-mod tests {
-    use std::{fs, path::Path, sync::Mutex};
-
-    use async_trait::async_trait;
-
-    use super::*;
-    use crate::{
-        deliver::metrics::DeliverMetrics,
-        object::{ObjectKind, reader::Summary},
-        spool::metrics::SpoolMetrics,
-        stats::metrics::StatsMetrics,
-        telemetry::metrics::Registry,
-    };
-
-    /// A sink that takes some time for each upload and fails on demand.
-    struct Fake<F> {
-        fails: F,
-        under_way: Mutex<usize>,
-        attempts: Mutex<Vec<(String, usize)>>,
-        stored: Mutex<Vec<String>>,
-    }
-
-    impl<F: Fn(usize) -> Option<SinkError> + Send + Sync> Fake<F> {
-        /// `fails` gets the number of the attempt, from 0.
-        fn new(fails: F) -> Arc<Self> {
-            let (under_way, attempts, stored) = (Mutex::default(), Mutex::default(), Mutex::default());
-            Arc::new(Self { fails, under_way, attempts, stored })
-        }
-    }
-
-    #[async_trait]
-    impl<F: Fn(usize) -> Option<SinkError> + Send + Sync> Sink for Fake<F> {
-        async fn put(&self, object: &Object) -> Result<Stored, SinkError> {
-            *self.under_way.lock().unwrap() += 1;
-            let number = {
-                let mut attempts = self.attempts.lock().unwrap();
-                attempts.push((object.key.clone(), *self.under_way.lock().unwrap()));
-                attempts.len() - 1
-            };
-            tokio::time::sleep(Duration::from_millis(fastrand::u64(1..10))).await;
-            *self.under_way.lock().unwrap() -= 1;
-            if let Some(error) = (self.fails)(number) {
-                return Err(error);
-            }
-            self.stored.lock().unwrap().push(object.key.clone());
-            Ok(Stored::Now)
-        }
-    }
-
-    /// A feed whose outbox holds these objects; `m` is a manifest.
-    fn feed(
-        dir: &Path,
-        keys: &[String],
-    ) -> (FeedTask, mpsc::UnboundedReceiver<Object>, watch::Sender<Option<Instant>>) {
-        let outbox = {
-            let disk = Arc::new(crate::spool::disk::RealDisk::new(dir).unwrap());
-            Arc::new(Outbox::open(disk, &dir.join("spool"), 1 << 20, 0).unwrap())
-        };
-        let (queue, intake) = mpsc::unbounded_channel();
-        for key in keys {
-            let path = dir.join("spool/outbox").join(key);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(&path, key).unwrap();
-            let kind = if key == "m" { ObjectKind::Manifest } else { ObjectKind::Events };
-            let summary = Some(Summary { events: 1, ..Summary::default() });
-            let _ = queue.send(Object { key: key.clone(), path, bytes: 1, kind, summary, finished_at: 7 });
-        }
-        let (stop, stopping) = watch::channel(None);
-        let registry = Registry::new();
-        let spool = SpoolMetrics::new(&registry, Arc::new(StatsMetrics::new(&registry)));
-        let metrics = Arc::new(DeliverMetrics::new(&registry).feed("f", spool.feed("f")));
-        (FeedTask { name: "f".into(), outbox, metrics, stopping, uploads: 4 }, intake, stop)
-    }
-
-    fn keys(count: usize, last: &str) -> Vec<String> {
-        (0..count).map(|n| format!("{n:02}")).chain([last.to_owned()]).collect()
-    }
-
-    #[tokio::test]
-    async fn every_object_arrives_once_and_a_manifest_after_all_before_it() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut keys = keys(20, "m");
-        keys.extend(["x".to_owned(), "y".to_owned()]);
-        let (feed, intake, _stop) = feed(dir.path(), &keys);
-        let metrics = Arc::clone(&feed.metrics);
-        let sink = Fake::new(|number| [2, 9].contains(&number).then(|| SinkError::retry("reset")));
-        feed.run(sink.clone(), intake).await;
-        let stored = sink.stored.lock().unwrap().clone();
-        let at = stored.iter().position(|key| key == "m").unwrap();
-        assert!((0..20).all(|n| stored[..at].contains(&keys[n])), "{stored:?}");
-        let mut sorted = stored.clone();
-        sorted.sort();
-        assert_eq!(sorted, keys);
-        let attempts = sink.attempts.lock().unwrap();
-        assert_eq!(attempts.len(), keys.len() + 2);
-        assert_eq!(attempts.iter().map(|(_, under_way)| *under_way).max(), Some(4));
-        assert_eq!(metrics.delivered.get(), 23);
-        assert_eq!(fs::read_dir(dir.path().join("spool/outbox")).map_or(0, Iterator::count), 0);
-    }
-
-    #[tokio::test]
-    async fn a_suspended_feed_sends_one_probe_at_a_time_and_then_all() {
-        let dir = tempfile::tempdir().unwrap();
-        let (feed, intake, _stop) = feed(dir.path(), &keys(12, "z"));
-        let metrics = Arc::clone(&feed.metrics);
-        let sink = Fake::new(|number| (6..9).contains(&number).then(|| SinkError::rejected("no access")));
-        let (probed, running) = (Arc::clone(&sink), Arc::clone(&metrics));
-        let watching = tokio::spawn(async move {
-            while running.parked.get() == 0 {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-            probed.stored.lock().unwrap().len()
-        });
-        feed.run(sink.clone(), intake).await;
-        assert!(watching.await.unwrap() < 13, "it was suspended meanwhile");
-        assert_eq!((metrics.parked.get(), sink.stored.lock().unwrap().len()), (0, 13));
-        // At most three rejections are of uploads that began before the first.
-        let attempts = sink.attempts.lock().unwrap();
-        assert_eq!(attempts.len(), 16);
-    }
-
-    #[tokio::test]
-    async fn an_upload_that_is_under_way_at_the_stop_s_deadline_stays_in_the_outbox() {
-        let dir = tempfile::tempdir().unwrap();
-        let (feed, intake, stop) = feed(dir.path(), &keys(1, "b"));
-        stop.send_replace(Some(Instant::now() + Duration::from_millis(100)));
-        let sink = Fake::new(|_| Some(SinkError::rejected("no access")));
-        tokio::time::timeout(Duration::from_secs(5), feed.run(sink, intake)).await.unwrap();
-        assert_eq!(fs::read_dir(dir.path().join("spool/outbox")).unwrap().count(), 2);
-    }
 }

@@ -38,6 +38,8 @@ pub struct DeliverMetrics {
     delivered_bytes: IntCounterVec,
     uploads: IntCounterVec,
     parked: IntGaugeVec,
+    set_aside: IntGaugeVec,
+    retries_requested: IntCounterVec,
     oldest: IntGaugeVec,
     upload_limit: IntGaugeVec,
 }
@@ -48,6 +50,10 @@ pub struct FeedMetrics {
     pub delivered_bytes: IntCounter,
     /// 1 while the sink rejects uploads in a way that an operator must fix.
     pub parked: IntGauge,
+    /// Manifests and rollups that the sink did not accept, and that are tried again next to the events.
+    pub set_aside: IntGauge,
+    /// How often an operator has asked to retry now.
+    pub retries_requested: IntCounter,
     /// When the oldest waiting object was finished, in seconds since the Unix epoch; 0 without one.
     pub oldest: IntGauge,
     /// Uploads that may run at a time.
@@ -67,6 +73,14 @@ impl DeliverMetrics {
             delivered_bytes: counters("delivered_bytes_total", "Bytes that the sink has acknowledged."),
             uploads: registry.counters("uploads_total", "Uploads by result.", &["feed", "result"]),
             parked: gauges("feed_parked", "1 while the sink rejects uploads; action required."),
+            set_aside: gauges(
+                "feed_set_aside",
+                "Manifests and rollups that the sink did not accept; they are retried and delay no events.",
+            ),
+            retries_requested: counters(
+                "feed_retries_requested_total",
+                "Requests of an operator to retry the feed now.",
+            ),
             oldest: gauges(
                 "outbox_oldest_timestamp_seconds",
                 "When the oldest waiting object was finished; 0 without one.",
@@ -85,6 +99,8 @@ impl DeliverMetrics {
             delivered: self.delivered.with_label_values(label),
             delivered_bytes: self.delivered_bytes.with_label_values(label),
             parked: self.parked.with_label_values(label),
+            set_aside: self.set_aside.with_label_values(label),
+            retries_requested: self.retries_requested.with_label_values(label),
             oldest: self.oldest.with_label_values(label),
             upload_limit: self.upload_limit.with_label_values(label),
             backlog,

@@ -51,6 +51,16 @@ impl Pace {
         self.suspended
     }
 
+    /// Whether the last upload that counts has failed.
+    pub fn is_failing(&self) -> bool {
+        self.backoff.failures() > 0
+    }
+
+    /// Ends the wait after a failure.
+    pub fn retry_now(&mut self) {
+        self.resume = None;
+    }
+
     /// End of the wait after a failure.
     pub fn resume(&self) -> Option<Instant> {
         self.resume
@@ -98,6 +108,11 @@ impl Pace {
             self.round += 1;
             self.probing = false;
         }
+        if error.details().progressed {
+            // A sink that fails now and then is not down, however many parts an object has.
+            self.budget.succeeded();
+            self.backoff.succeeded();
+        }
         if matches!(error, SinkError::SlowDown(_)) {
             self.limit.slow_down(round, self.round);
         }
@@ -107,6 +122,9 @@ impl Pace {
             self.suspended = suspends;
             let least = self.backoff.failed(suspends);
             wait = Some(wait.unwrap_or_default().max(least));
+        }
+        if let Some(asked) = error.details().retry_after {
+            wait = Some(wait.unwrap_or_default().max(asked));
         }
         if let Some(wait) = wait {
             let resume = now + wait;
@@ -121,6 +139,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::deliver::error::Details;
 
     fn retry() -> SinkError {
         SinkError::retry("reset")
@@ -209,6 +228,45 @@ mod tests {
         }
         let probe = pace.begin(0, pace.resume().unwrap()).unwrap();
         assert!(pace.succeeded(probe) && !pace.is_suspended() && pace.resume().is_none());
+    }
+
+    #[test]
+    fn a_request_to_retry_ends_the_wait_and_sends_one_probe() {
+        let now = Instant::now();
+        let mut pace = grown(4, now);
+        pace.failed(0, &rejected(), now);
+        pace.resume = Some(second(now, 300));
+        assert_eq!(pace.begin(0, now), None);
+        pace.retry_now();
+        let probe = pace.begin(0, now).unwrap();
+        assert_eq!((pace.begin(1, now), pace.is_suspended()), (None, true));
+        pace.failed(probe, &rejected(), now);
+        assert!(pace.is_failing() && pace.resume().is_some(), "it waits again");
+    }
+
+    #[test]
+    fn the_time_that_the_sink_asks_for_is_waited_at_least() {
+        let now = Instant::now();
+        let mut pace = grown(4, now);
+        let asked = Duration::from_secs(1_800);
+        let details = Details { retry_after: Some(asked), ..Details::new("429") };
+        pace.failed(0, &SinkError::slow_down(details), now);
+        assert_eq!(pace.resume(), Some(now + asked));
+        pace.failed(0, &retry(), now);
+        assert_eq!((pace.resume(), pace.begin(0, second(now, 1_799))), (Some(now + asked), None), "not shortened");
+        assert!(pace.begin(0, now + asked).is_some());
+    }
+
+    #[test]
+    fn a_failure_after_some_progress_is_the_first_in_a_row() {
+        let start = Instant::now();
+        let mut pace = grown(4, start);
+        for n in 1..100 {
+            let now = second(start, n);
+            let round = pace.begin(0, now).unwrap();
+            assert_eq!(pace.failed(round, &retry().with_progress(true), now), 1);
+            assert!(pace.resume().unwrap() <= now + Duration::from_millis(500));
+        }
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! A bucket gets a `HEAD` request and, if asked for, a tiny object below `_test/`, which is sent like a delivery. The
 //! object is not deleted, as deliveries need no permission for that. A folder gets a temporary file below `_test/`,
-//! which is removed again.
+//! which is removed again. A webhook gets a `HEAD` request, or a signed request of the type `test`; a
+//! stream gets a message that it must reject.
 
 pub mod error;
 
@@ -21,8 +22,10 @@ pub use error::ProbeError;
 use super::{
     dir,
     error::{Details, SinkError},
+    nats,
     s3::S3Sink,
     sink::TEST,
+    webhook,
 };
 use crate::config::{self, Feed, Sink};
 
@@ -37,7 +40,7 @@ const CONCURRENT: usize = 16;
 pub struct Probe {
     /// Name of the feed.
     pub feed: String,
-    /// Folder, or `s3://bucket/prefix`.
+    /// Folder, `s3://bucket/prefix`, URL of a webhook, or subject and servers of a stream.
     pub sink: String,
     /// A note on what works, or the reason why deliveries would fail.
     pub outcome: Result<String, ProbeError>,
@@ -68,11 +71,18 @@ pub fn probe(feeds: &[Feed], dry_put: bool) -> io::Result<Vec<Probe>> {
     Ok(probes.into_iter().map(|(_, probe)| probe).collect())
 }
 
-async fn probe_feed(feed: &Feed, dry_put: bool) -> Probe {
-    let sink = match &feed.sink {
+/// Where a sink delivers: a folder, or `s3://bucket/prefix`.
+pub fn place(sink: &Sink) -> String {
+    match sink {
         Sink::Dir(config) => config.path.display().to_string(),
         Sink::S3(config) => format!("s3://{}/{}", config.bucket, config.prefix),
-    };
+        Sink::Webhook(config) => config.shown_url().to_owned(),
+        Sink::Nats(config) => format!("{} on {}", config.subject, config.servers.join(", ")),
+    }
+}
+
+async fn probe_feed(feed: &Feed, dry_put: bool) -> Probe {
+    let sink = place(&feed.sink);
     let outcome = match tokio::time::timeout(TIMEOUT, probe_sink(feed, dry_put)).await {
         Ok(outcome) => outcome,
         Err(_) => Err(SinkError::slow_down(format!("no answer within {TIMEOUT:?}")).into()),
@@ -83,6 +93,20 @@ async fn probe_feed(feed: &Feed, dry_put: bool) -> Probe {
 async fn probe_sink(feed: &Feed, dry_put: bool) -> Result<String, ProbeError> {
     match &feed.sink {
         Sink::S3(config) => S3Sink::new(&feed.name, &with_short_timeouts(config)).await.probe(dry_put).await,
+        Sink::Webhook(config) => {
+            let limit = TIMEOUT.as_secs();
+            let mut config = config.clone();
+            config.connect_timeout_secs = limit.min(config.connect_timeout_secs);
+            config.request_timeout_secs = limit.min(config.request_timeout_secs);
+            webhook::probe::probe(&feed.name, &config, dry_put).await
+        }
+        Sink::Nats(config) => {
+            let limit = TIMEOUT.as_secs();
+            let mut config = config.clone();
+            config.connect_timeout_secs = limit.min(config.connect_timeout_secs);
+            config.ack_timeout_secs = limit.min(config.ack_timeout_secs);
+            nats::probe::probe(&feed.name, &config, dry_put).await
+        }
         Sink::Dir(config) => {
             let path = config.path.clone();
             match tokio::task::spawn_blocking(move || probe_folder(&path)).await {

@@ -1,84 +1,119 @@
 //! The queue of a feed: its objects in order, waiting or under way.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Instant,
+};
 
-use crate::object::{Object, ObjectKind};
+pub use super::companions::Place;
 
-/// The place of an object in its feed's order.
-pub type Place = u64;
+use super::{companions::Companions, error::SinkError};
+use crate::object::Object;
 
 /// The objects of a feed that are not delivered yet.
 #[derive(Default)]
 pub struct Queue {
-    /// In order of their places.
+    /// Objects of events, in order of their places.
     waiting: VecDeque<(Place, Object)>,
-    /// Time at which each object was finished.
+    /// Time at which each object of events was finished.
     under_way: BTreeMap<Place, u64>,
+    companions: Companions,
     next: Place,
 }
 
 impl Queue {
     /// Adds an object at the end.
     pub fn push(&mut self, object: Object) {
-        self.waiting.push_back((self.next, object));
+        if Companions::includes(&object) {
+            self.companions.push(self.next, object);
+        } else {
+            self.waiting.push_back((self.next, object));
+        }
         self.next += 1;
     }
 
-    /// Whether there is an object whose upload may begin. A manifest waits until all objects before it are done, and
-    /// the objects after it wait with it.
+    /// Whether there are events whose upload may begin.
     pub fn ready(&self) -> bool {
-        self.waiting.front().is_some_and(|(place, object)| {
-            object.kind != ObjectKind::Manifest || self.under_way.range(..place).next().is_none()
-        })
+        !self.waiting.is_empty()
     }
 
-    /// Takes the first object whose upload may begin.
+    /// Takes the first events whose upload may begin.
     pub fn begin(&mut self) -> Option<(Place, Object)> {
-        if !self.ready() {
-            return None;
-        }
         let (place, object) = self.waiting.pop_front()?;
         self.under_way.insert(place, object.finished_at);
         Some((place, object))
     }
 
-    /// Puts an object whose upload has failed back into its place.
+    /// Takes the next manifest or rollup whose upload may begin.
+    pub fn begin_companion(&mut self, now: Instant) -> Option<(Place, Object)> {
+        let waiting = self.waiting.front().map(|(place, _)| *place);
+        let under_way = self.under_way.first_key_value().map(|(place, _)| *place);
+        self.companions.begin(waiting.into_iter().chain(under_way).min(), now)
+    }
+
+    /// Puts events whose upload has failed back into their place.
     pub fn put_back(&mut self, place: Place, object: Object) {
         self.under_way.remove(&place);
         let at = self.waiting.partition_point(|(other, _)| *other < place);
         self.waiting.insert(at, (place, object));
     }
 
-    /// Removes an object that is delivered, damaged or missing.
+    /// Sets a manifest or rollup whose upload has failed aside. Returns how often it has failed.
+    pub fn set_aside(&mut self, place: Place, object: Object, error: &SinkError, now: Instant) -> u32 {
+        self.companions.failed(place, object, error, now)
+    }
+
+    /// Removes events that are delivered, damaged or missing.
     pub fn remove(&mut self, place: Place) {
         self.under_way.remove(&place);
     }
 
-    /// Objects that are under way.
+    /// Manifests and rollups.
+    pub fn companions(&self) -> &Companions {
+        &self.companions
+    }
+
+    /// Manifests and rollups.
+    pub fn companions_mut(&mut self) -> &mut Companions {
+        &mut self.companions
+    }
+
+    /// Objects of events that are under way.
     pub fn under_way(&self) -> usize {
         self.under_way.len()
     }
 
     /// Objects that wait or are under way.
     pub fn len(&self) -> usize {
-        self.waiting.len() + self.under_way.len()
+        self.waiting.len() + self.under_way.len() + self.companions.count()
     }
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
+    /// Whether no events wait or are under way.
+    pub fn has_no_events(&self) -> bool {
+        self.waiting.is_empty() && self.under_way.is_empty()
+    }
+
+    /// Whether nothing is left that a stop has to wait for.
+    pub fn is_settled(&self) -> bool {
+        self.has_no_events() && self.companions.is_settled()
+    }
+
     /// Time at which the oldest object was finished.
     pub fn oldest(&self) -> Option<u64> {
         let waiting = self.waiting.front().map(|(place, object)| (*place, object.finished_at));
         let under_way = self.under_way.first_key_value().map(|(place, at)| (*place, *at));
-        waiting.into_iter().chain(under_way).min().map(|(_, at)| at)
+        waiting.into_iter().chain(under_way).chain(self.companions.oldest()).min().map(|(_, at)| at)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::object::ObjectKind;
 
     fn object(name: &str, kind: ObjectKind) -> Object {
         Object { key: name.into(), path: name.into(), bytes: 1, kind, summary: None, finished_at: 7 }
@@ -103,12 +138,12 @@ mod tests {
         for place in 0..4 {
             queue.remove(place);
         }
-        assert!(queue.is_empty() && queue.oldest().is_none());
+        assert!(queue.is_settled() && queue.oldest().is_none());
     }
 
     #[test]
-    fn a_manifest_and_the_objects_after_it_wait_for_everything_before_it() {
-        let mut queue = Queue::default();
+    fn a_manifest_waits_for_all_events_before_it_and_no_events_wait_for_it() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
         for (name, kind) in [
             ("a", ObjectKind::Events),
             ("b", ObjectKind::Events),
@@ -120,15 +155,19 @@ mod tests {
         }
         let (first, _) = queue.begin().unwrap();
         let (second, b) = queue.begin().unwrap();
-        assert!(!queue.ready());
+        assert!(queue.begin_companion(now).is_none(), "two are under way");
         queue.remove(first);
         queue.put_back(second, b);
-        assert_eq!(names(&mut queue), ["b"]);
+        assert!(queue.begin_companion(now).is_none(), "one waits");
+        assert_eq!(names(&mut queue), ["b", "c", "r"]);
+        assert!(queue.begin_companion(now).is_none(), "it is under way again");
         queue.remove(second);
-        // No object waits for the manifest itself, and a failed manifest does not wait for the objects after it.
-        let (place, m) = queue.begin().unwrap();
-        assert_eq!(names(&mut queue), ["c", "r"]);
-        queue.put_back(place, m);
-        assert_eq!(names(&mut queue), ["m"]);
+        let (place, m) = queue.begin_companion(now).unwrap();
+        assert_eq!(m.key, "m");
+        queue.set_aside(place, m, &SinkError::rejected("no access"), now);
+        for place in 0..5 {
+            queue.remove(place);
+        }
+        assert!(queue.is_settled() && queue.len() == 1, "it stays, and a stop does not wait for it");
     }
 }

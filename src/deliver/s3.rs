@@ -8,7 +8,12 @@
 //! CRC32, that it receives what was finished; an object that changed on the disk is detected at its first upload.
 //!
 //! **Exactly once.** An upload has the header `If-None-Match: *`, so that a repeated one is answered with 412 and never
-//! makes a second version. The SHA-256 in `x-amz-meta-sha256` shows whether the existing object is ours.
+//! makes a second version. The SHA-256 in `x-amz-meta-sha256` shows whether the existing object is ours. With
+//! `conditional_writes = "off"` a `HEAD` looks for the object first; an upload that was stored and not answered may
+//! then be stored again, with the same bytes.
+//!
+//! **Delivered** is only what a store has answered: a success with an ETag ([`judge`]), or a 412 for an object that is
+//! ours.
 //!
 //! **Timeouts** bound every wait: to connect, to make progress (`read_timeout_secs`: until the store takes the next
 //! piece or begins its answer), for one upload, and for everything together. The client's own retries are off: there
@@ -17,6 +22,10 @@
 pub mod body;
 pub mod classify;
 pub mod client;
+mod headers;
+pub mod judge;
+mod list;
+pub mod policy;
 pub mod probe;
 
 use std::{
@@ -33,10 +42,13 @@ use async_trait::async_trait;
 use aws_runtime::auth::PayloadSigningOverride;
 use aws_sdk_s3::{
     Client,
-    config::{ConfigBag, Intercept, RuntimeComponents, interceptors::BeforeTransmitInterceptorContextMut},
-    error::BoxError,
+    config::{
+        ConfigBag, Intercept, RuntimeComponents, http::HttpResponse,
+        interceptors::BeforeTransmitInterceptorContextMut,
+    },
+    error::{BoxError, ProvideErrorMetadata, SdkError},
     operation::put_object::builders::PutObjectFluentBuilder,
-    types::ServerSideEncryption,
+    types::{ObjectCannedAcl, ServerSideEncryption, StorageClass},
 };
 use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
 
@@ -45,20 +57,25 @@ use super::{
     sink::{Sink, Stored},
 };
 use crate::{
-    config::{self, Encryption, feeds::ChecksumCalculation},
+    config::{
+        self, Encryption,
+        feeds::{ChecksumCalculation, ConditionalWrites},
+    },
     object::{
-        Object, ObjectKind,
+        Object,
         digest::{crc32, sha256},
         reader::Summary,
     },
 };
 use classify::classify;
 use client::client;
-
-/// Metadata in which an object keeps its own SHA-256: `x-amz-meta-sha256`.
-const SHA256: &str = "sha256";
+use headers::{SHA256, content_type, metadata, tagging};
+use judge::Judge;
 
 const CANNOT_COMPARE: &str = "cannot compare with the object that exists under this key";
+
+/// Most bytes that are read back.
+const MAX_READ_BACK: usize = 16 << 20;
 
 const READ_PANICKED: &str = "reading the object's file panicked";
 
@@ -86,32 +103,66 @@ impl S3Sink {
     }
 
     async fn upload(&self, object: &Object, summary: &Summary) -> Result<Stored, SinkError> {
+        if self.config.conditional_writes == ConditionalWrites::Off {
+            match self.existing(object, summary).await? {
+                Existing::Ours => return Ok(Stored::Before),
+                Existing::Absent(error) if error.is_retryable() => return Err(error),
+                // The answer to the upload has the reason.
+                Existing::Absent(_) => {}
+                Existing::Hidden(_) => {
+                    self.cannot_compare(&object.key, "cannot look whether an object exists; it is replaced");
+                }
+            }
+        }
         let file = ObjectFile::open(object, self.config.request_checksum_calculation).await?;
         let (body, progress) = body::stream(file.file, object.bytes);
         let put = self.put_object(object, summary).set_checksum_crc32(file.crc32).body(body);
         let timeout = Duration::from_secs(self.config.read_timeout_secs);
-        let answer = tokio::select! {
+        let sent = tokio::select! {
             biased;
             () = progress.stalled(timeout) => {
                 return Err(SinkError::slow_down(format!("the store made no progress for {timeout:?}")));
             }
-            answer = put.customize().interceptor(Sign(summary.sha256.clone())).send() => answer,
+            sent = self.send(put, &summary.sha256) => sent,
         };
-        let Err(error) = answer else {
+        let Err(error) = sent else {
             return Ok(Stored::Now);
         };
-        let error = classify(error);
+        let no_store = error.details().answer.is_some();
         // Stores have many codes for a body that does not match its checksum.
-        if matches!(error, SinkError::Retry(_) | SinkError::Rejected(_)) && error.details().status.is_some() {
+        if matches!(error, SinkError::Retry(_) | SinkError::Rejected(_))
+            && error.details().status.is_some()
+            && !no_store
+        {
             verify_unchanged(object, summary).await?;
         }
         match error {
-            SinkError::Conflict(_) => return self.compare(object, summary).await,
+            SinkError::Conflict(details) => return self.compare(object, summary, &details).await,
             // The client caches credentials: corrected ones must not need a restart.
             SinkError::Rejected(_) => self.client.store(Arc::new(client(&self.config).await)),
             _ => {}
         }
         Err(error)
+    }
+
+    /// Sends an upload, signed with the SHA-256 of its body.
+    async fn send(&self, put: PutObjectFluentBuilder, sha256: &str) -> Result<(), SinkError> {
+        let judge = Judge::of_upload();
+        let put = put.customize().interceptor(Sign(sha256.to_owned())).interceptor(judge.clone());
+        match put.send().await {
+            Ok(_) => judge.verdict(),
+            Err(error) => Err(self.classify(error)),
+        }
+    }
+
+    /// [`classify`], and forgets the region that a store names if it is the configured one.
+    fn classify<E>(&self, error: SdkError<E, HttpResponse>) -> SinkError
+    where
+        E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
+    {
+        let mut error = classify(error);
+        error.details_mut().region.take_if(|region| *region == self.config.region);
+        error
     }
 
     fn put_object(&self, object: &Object, summary: &Summary) -> PutObjectFluentBuilder {
@@ -121,7 +172,13 @@ impl S3Sink {
             .put_object()
             .bucket(&self.config.bucket)
             .key(self.key(&object.key))
-            .if_none_match("*")
+            .set_if_none_match(
+                (self.config.conditional_writes == ConditionalWrites::Required).then(|| "*".to_owned()),
+            )
+            .set_acl(self.config.acl.map(|acl| ObjectCannedAcl::from(acl.name())))
+            .set_storage_class(self.config.storage_class.as_deref().map(StorageClass::from))
+            .set_tagging(tagging(&self.config.tags))
+            .set_expected_bucket_owner(self.config.expected_bucket_owner.clone())
             .content_type(content_type(&object.key))
             .content_length(object.bytes as i64);
         for (name, value) in metadata(object.kind, summary) {
@@ -136,45 +193,89 @@ impl S3Sink {
         }
     }
 
-    /// Compares the object with the one that exists under its key.
-    async fn compare(&self, object: &Object, summary: &Summary) -> Result<Stored, SinkError> {
-        let key = self.key(&object.key);
-        let head = self.client.load_full().head_object().bucket(&self.config.bucket).key(&key).send();
+    /// Decides on an upload that was answered with 412: compares the object with the one that exists under its key.
+    async fn compare(&self, object: &Object, summary: &Summary, answered: &Details) -> Result<Stored, SinkError> {
+        let existing = self.existing(object, summary).await?;
+        // What answers nothing that only stores do has not stored the object either.
+        let by_a_store = answered.code.is_some() || answered.request_id.is_some();
+        match existing {
+            Existing::Ours => Ok(Stored::Before),
+            Existing::Absent(error) | Existing::Hidden(error)
+                if !by_a_store && error.details().request_id.is_none() && !error.is_retryable() =>
+            {
+                let answer = answered.answer.clone().unwrap_or_default();
+                let summary = format!("no store answered: 412 without an error code ({answer}); {error}");
+                Err(SinkError::rejected(Details {
+                    status: answered.status,
+                    answer: Some(answer),
+                    ..Details::new(summary)
+                }))
+            }
+            Existing::Absent(error) => Err(error.into_retry()),
+            Existing::Hidden(_) => {
+                self.cannot_compare(
+                    &object.key,
+                    "object exists in the bucket and counts as delivered without a comparison",
+                );
+                Ok(Stored::Before)
+            }
+        }
+    }
+
+    /// Looks for an object under the key of this one.
+    ///
+    /// # Errors
+    /// [`SinkError::Conflict`] when it has other content, and when what answers is no store.
+    async fn existing(&self, object: &Object, summary: &Summary) -> Result<Existing, SinkError> {
+        let (key, judge) = (self.key(&object.key), Judge::of_object());
+        let head = self.client.load_full().head_object().bucket(&self.config.bucket).key(&key);
+        let head = head.set_expected_bucket_owner(self.config.expected_bucket_owner.clone());
+        let head = head.customize().interceptor(judge.clone()).send();
         let there = match tokio::time::timeout(Duration::from_secs(self.config.read_timeout_secs), head).await {
             Ok(Ok(there)) => there,
-            Ok(Err(error)) if error.raw_response().is_some_and(|answer| answer.status().as_u16() == 403) => {
-                self.cannot_compare(&key);
-                return Ok(Stored::Before);
-            }
             Ok(Err(error)) => {
-                return Err(classify(error).with_context(CANNOT_COMPARE).into_retry());
+                let error = self.classify(error).with_context(CANNOT_COMPARE);
+                let denied = error.details().status == Some(403);
+                return Ok(if denied { Existing::Hidden(error) } else { Existing::Absent(error) });
             }
             Err(elapsed) => {
                 return Err(SinkError::slow_down(Details::new(CANNOT_COMPARE).with_source(elapsed)));
             }
         };
+        judge.verdict().map_err(|error| error.with_context(CANNOT_COMPARE))?;
         let same = match there.metadata().and_then(|metadata| metadata.get(SHA256)) {
             Some(sha256) => *sha256 == summary.sha256,
             // The object may have been copied into the bucket by hand.
             None => there.content_length() == Some(object.bytes as i64),
         };
         if same {
-            return Ok(Stored::Before);
+            return Ok(Existing::Ours);
         }
         let bucket = &self.config.bucket;
         Err(SinkError::conflict(format!("{key} exists in {bucket} with other content")))
     }
 
-    fn cannot_compare(&self, key: &str) {
+    fn cannot_compare(&self, key: &str, message: &str) {
         if !self.warned.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 feed = self.feed,
-                key,
-                remedy = "grant s3:GetObject, so that existing objects can be compared",
-                "object exists in the bucket and counts as delivered without a comparison"
+                key = self.key(key),
+                remedy = "grant s3:GetObject on the prefix (and s3:ListBucket, so that a missing object is answered with \
+                          404), so that existing objects can be compared",
+                "{message}"
             );
         }
     }
+}
+
+/// What lies under an object's key.
+enum Existing {
+    /// The object itself.
+    Ours,
+    /// Nothing, or it cannot be known, for this reason.
+    Absent(SinkError),
+    /// The store does not say: the credentials may not read.
+    Hidden(SinkError),
 }
 
 #[async_trait]
@@ -188,6 +289,35 @@ impl Sink for S3Sink {
             Ok(stored) => stored,
             Err(_) => Err(SinkError::slow_down(format!("the upload took longer than {timeout:?}"))),
         }
+    }
+
+    async fn read_back(&self, key: &str) -> Result<Option<Vec<u8>>, SinkError> {
+        let judge = Judge::of_object();
+        let get = self.client.load_full().get_object().bucket(&self.config.bucket).key(self.key(key));
+        let get = get.set_expected_bucket_owner(self.config.expected_bucket_owner.clone());
+        let read = async {
+            let there =
+                get.customize().interceptor(judge.clone()).send().await.map_err(|error| self.classify(error))?;
+            judge.verdict()?;
+            let (mut body, mut bytes) = (there.body, Vec::new());
+            let broke = |error| SinkError::retry(Details::new("the answer broke off").with_source(error));
+            while let Some(piece) = body.try_next().await.map_err(broke)? {
+                bytes.extend_from_slice(&piece);
+                if bytes.len() > MAX_READ_BACK {
+                    break;
+                }
+            }
+            Ok(Some(bytes))
+        };
+        let timeout = Duration::from_secs(self.config.operation_timeout_secs);
+        match tokio::time::timeout(timeout, read).await {
+            Ok(read) => read,
+            Err(_) => Err(SinkError::slow_down(format!("reading took longer than {timeout:?}"))),
+        }
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<String>, SinkError> {
+        self.list_page(prefix).await
     }
 }
 
@@ -236,32 +366,6 @@ async fn verify_unchanged(object: &Object, summary: &Summary) -> Result<(), Sink
     }
 }
 
-/// The type of the bytes as they are. There is no `Content-Encoding`: clients would decompress during the download,
-/// and get something that matches neither the name nor the length nor the checksums.
-fn content_type(key: &str) -> &'static str {
-    match key.rsplit_once('.').map_or("", |(_, extension)| extension) {
-        "gz" => "application/gzip",
-        "zst" => "application/zstd",
-        "ndjson" => "application/x-ndjson",
-        "json" => "application/json",
-        _ => "application/octet-stream",
-    }
-}
-
-/// The object's `x-amz-meta-` headers.
-fn metadata(kind: ObjectKind, summary: &Summary) -> Vec<(&'static str, String)> {
-    let mut metadata = vec![(SHA256, summary.sha256.clone())];
-    if !matches!(kind, ObjectKind::Manifest | ObjectKind::Rollup) {
-        metadata.push(("count", summary.events.to_string()));
-        metadata.push(("first", summary.first.clone()));
-        metadata.push(("last", summary.last.clone()));
-    }
-    if kind == ObjectKind::Replay {
-        metadata.push(("replay", "true".into()));
-    }
-    metadata
-}
-
 /// Signs the request with the known SHA-256 of its body, which a streamed body would not have.
 #[derive(Debug)]
 struct Sign(String);
@@ -280,36 +384,5 @@ impl Intercept for Sign {
     ) -> Result<(), BoxError> {
         config.interceptor_state().store_put(PayloadSigningOverride::Precomputed(self.0.clone()));
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_content_type_follows_from_the_extension() {
-        for (key, expected) in [
-            ("dt=2026-11-23/hour=09/f-p-1.ndjson.gz", "application/gzip"),
-            ("dt=2026-11-23/hour=09/f-p-1.json.zst", "application/zstd"),
-            ("dt=2026-11-23/hour=09/f-p-1.ndjson", "application/x-ndjson"),
-            ("dt=2026-11-23/hour=09/f-p-1.json", "application/json"),
-            ("a.b/c", "application/octet-stream"),
-        ] {
-            assert_eq!(content_type(key), expected, "{key}");
-        }
-    }
-
-    #[test]
-    fn metadata_describes_the_content_of_an_object() {
-        let summary = Summary { events: 3, first: "a".into(), last: "c".into(), sha256: "d".into() };
-        let of = |kind| {
-            let pairs = metadata(kind, &summary);
-            pairs.into_iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
-        };
-        assert_eq!(of(ObjectKind::Events), "sha256=d count=3 first=a last=c");
-        assert_eq!(of(ObjectKind::Replay), "sha256=d count=3 first=a last=c replay=true");
-        assert_eq!(of(ObjectKind::Manifest), "sha256=d");
-        assert_eq!(of(ObjectKind::Rollup), "sha256=d");
     }
 }

@@ -6,21 +6,23 @@ use serde_json::value::RawValue;
 
 use super::{
     Shared,
-    fragments::{Fragments, id_of_creator, ids_of_tags},
+    fragments::{self, Fragments},
+    metrics::EnrichMetrics,
     privacy::{self, Policies},
+    route::Traffic,
     text,
 };
 use crate::{
     click::{Facts, Flags, Texts, Visit},
     config::Precision,
     event::{
-        Agent, AgentType, Bot, ClickEvent, Client, Code, Destination, Device, Edge, Named, Route, SCHEMA, Session,
-        Timestamp, query,
+        Agent, AgentType, Bot, ClickEvent, Client, Code, Destination, Device, Edge, Named, OptOut, Route, SCHEMA,
+        Session, Timestamp, query,
     },
     files::Cached,
     quality::{self, velocity::VelocityTracker},
     session::Sessions,
-    stats::tally::{IdList, Ids, Tally},
+    stats::tally::{Ids, Tally},
     visitor::{
         agent::{
             AgentCache, AgentFacts, DEFAULT_CACHE_ENTRIES,
@@ -31,6 +33,7 @@ use crate::{
         language,
         network::{Network, Networks},
         referrer::{self, Places, Spammers},
+        signature::{SignatureResult, SignatureVerifier, SignedAgents},
     },
 };
 
@@ -50,6 +53,8 @@ pub struct Encoded {
     pub event: usize,
     /// The visit that the click belongs to, if any.
     pub visit: Option<Visit>,
+    /// What feeds choose by.
+    pub traffic: Traffic,
 }
 
 /// Turns facts into events, and keeps what is needed from click to click.
@@ -63,10 +68,14 @@ pub struct Enricher {
     places: Cached<Places>,
     spammers: Cached<Spammers>,
     networks: Cached<Networks>,
+    signed_agents: Cached<SignedAgents>,
+    signatures: SignatureVerifier,
+    metrics: Arc<EnrichMetrics>,
     sessions: Arc<Sessions>,
-    fragments: Fragments,
+    domains: Fragments,
     creators: Fragments,
     tags: Fragments,
+    scripts: Fragments,
     quality: Arc<quality::State>,
     velocity: VelocityTracker,
     timestamp: Timestamp,
@@ -84,10 +93,14 @@ impl Enricher {
             places: shared.sources.places.cached(),
             spammers: shared.sources.spammers.cached(),
             networks: shared.sources.networks.cached(),
+            signed_agents: shared.sources.signed_agents.cached(),
+            signatures: SignatureVerifier::default(),
+            metrics: Arc::clone(&shared.metrics),
             sessions: Arc::clone(&shared.sessions),
-            fragments: Fragments::new(|_| Ok(IdList::default())),
-            creators: Fragments::new(id_of_creator),
-            tags: Fragments::new(ids_of_tags),
+            domains: Fragments::new(fragments::domain),
+            creators: Fragments::new(fragments::creator),
+            tags: Fragments::new(fragments::named),
+            scripts: Fragments::new(fragments::named),
             quality: Arc::clone(&shared.quality),
             velocity: VelocityTracker::new(Arc::clone(&shared.quality)),
             timestamp: Timestamp::ZERO,
@@ -114,7 +127,8 @@ impl Enricher {
         let known = self.hints.hinted(self.agents.facts(texts.user_agent), &Hints::of(facts));
         let network = self.networks.load().of(facts.client.ip());
         let velocity = self.velocity.click(facts);
-        let seen = bot::BotEvidence { agent: known.bot.as_ref(), facts, network, behaviour: velocity.bot };
+        let signed = self.signed(facts);
+        let seen = bot::BotEvidence { signed, agent: known.bot.as_ref(), facts, network, behaviour: velocity.bot };
         let bot = bot::classify(&seen);
         let bot = bot.as_ref();
         let visit = (!opted_out && bot.is_none()).then(|| self.sessions.click(facts, &known.digest, visit));
@@ -136,11 +150,11 @@ impl Enricher {
             spam_referrer,
             ..facts.evidence(known.claims)
         };
-        for fragments in [&mut self.creators, &mut self.tags, &mut self.fragments] {
-            fragments.begin();
-        }
+        let mut quality = quality::classify(&evidence);
+        // Several reasons: the graver class.
+        quality.invalid = quality.invalid.max(bot.map(|bot| bot.reason.invalid(known.bot.is_some())));
         let (creator, tags) = (self.creators.place(texts.creator_json)?, self.tags.place(texts.tags_json)?);
-        let (domain, scripts) = (self.fragments.place(texts.domain_json)?, self.fragments.place(texts.scripts_json)?);
+        let (domain, scripts) = (self.domains.place(texts.domain_json)?, self.scripts.place(texts.scripts_json)?);
         let event = ClickEvent {
             id: facts.id.encode(&mut id),
             schema: SCHEMA,
@@ -149,6 +163,7 @@ impl Enricher {
                 language: language.as_ref().map(Code::as_str),
                 location: if is_limited { limited.as_ref() } else { location },
                 agent: agent(&known, bot),
+                opt_out: opt_out(facts.flags),
                 session,
             },
             referral,
@@ -158,14 +173,15 @@ impl Enricher {
                 created_at: Some(text(texts.created_at)).filter(|time| !time.is_empty()),
                 params: query::parse(texts.query),
                 creator: self.creators.json(creator),
-                domain: self.fragments.json(domain).unwrap_or(RawValue::NULL),
+                domain: self.domains.json(domain).unwrap_or(RawValue::NULL),
                 tags: self.tags.json(tags),
-                scripts: self.fragments.json(scripts).filter(|_| !opted_out),
-                rule: None,
+                scripts: self.scripts.json(scripts).filter(|_| !opted_out),
+                rule: Some(text(texts.rule)).filter(|rule| !rule.is_empty()),
+                variant: Some(text(texts.variant)).filter(|variant| !variant.is_empty()),
                 status: facts.status,
                 destination: Destination::split(destination),
             },
-            quality: quality::classify(&evidence),
+            quality,
             edge: Edge { pop: &self.pop },
         };
         if wanted.tally {
@@ -175,7 +191,15 @@ impl Enricher {
         if wanted.event {
             event.write(out);
         }
-        Ok(Encoded { event: start, visit })
+        let traffic = Traffic { is_bot: bot.is_some(), is_invalid: event.quality.invalid.is_some() };
+        Ok(Encoded { event: start, visit, traffic })
+    }
+
+    /// The bot that has signed the click, if its signature is verified.
+    fn signed(&mut self, facts: &Facts<'_>) -> Option<Bot> {
+        let result = self.signatures.verify(facts, self.signed_agents.load())?;
+        self.metrics.signature(result.as_ref().err().copied().unwrap_or(SignatureResult::Verified));
+        result.ok()
     }
 }
 
@@ -197,6 +221,15 @@ fn tally<'a>(event: &'a ClickEvent<'_>, texts: &Texts<'a>, creator: Ids<'a>, tag
         os: name(agent.os),
         tags,
     }
+}
+
+/// The signal that the visitor sent, whatever the policy does with it.
+fn opt_out(flags: Flags) -> Option<OptOut> {
+    if !flags.has(Flags::OPTED_OUT) {
+        return None;
+    }
+    // Clicks that the previous release captured do not say which it was: then the one with legal force.
+    Some(if flags.has(Flags::DNT) && !flags.has(Flags::GPC) { OptOut::Dnt } else { OptOut::Gpc })
 }
 
 fn agent<'a>(known: &'a AgentFacts, bot: Option<&'a Bot>) -> Agent<'a> {

@@ -3,10 +3,20 @@
 use ahash::RandomState;
 use hashbrown::HashMap;
 
-use crate::config::Feed;
+use crate::config::{Feed, Only};
+
+/// What of a click decides whether a feed with `only` takes it.
+#[derive(Clone, Copy, Debug)]
+pub struct Traffic {
+    pub is_bot: bool,
+    /// It is invalid traffic; a bot's always is.
+    pub is_invalid: bool,
+}
 
 /// Feeds by workspace; a feed is its position in the configuration.
 pub struct Router {
+    /// Which clicks each feed takes; empty when all feeds take all of them.
+    only: Vec<Option<Only>>,
     /// Feeds that take every workspace.
     all: Vec<u16>,
     /// Feeds of each workspace that a feed names, including those that take every workspace.
@@ -24,12 +34,30 @@ impl Router {
                 named.entry(workspace.as_str().into()).or_insert_with(|| all.clone()).push(number);
             }
         }
-        Self { all, named }
+        let some_choose = feeds.iter().any(|feed| feed.only.is_some());
+        let only = if some_choose { feeds.iter().map(|feed| feed.only).collect() } else { Vec::new() };
+        Self { only, all, named }
     }
 
     /// The feeds that take this workspace's clicks.
     pub fn feeds(&self, workspace: &str) -> &[u16] {
         self.named.get(workspace).unwrap_or(&self.all)
+    }
+
+    /// Those of a workspace's feeds that take a click like this; `chosen` is room for them.
+    pub fn choose<'a>(&self, feeds: &'a [u16], traffic: Traffic, chosen: &'a mut Vec<u16>) -> &'a [u16] {
+        let takes = |feed: u16| match self.only.get(usize::from(feed)).copied().flatten() {
+            None => true,
+            Some(Only::Human) => !traffic.is_bot,
+            Some(Only::Bot) => traffic.is_bot,
+            Some(Only::Valid) => !traffic.is_invalid,
+        };
+        if self.only.is_empty() || feeds.iter().all(|feed| takes(*feed)) {
+            return feeds;
+        }
+        chosen.clear();
+        chosen.extend(feeds.iter().copied().filter(|feed| takes(*feed)));
+        chosen
     }
 }
 
@@ -38,13 +66,16 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::config::{Compression, Dir, Format, Sink};
+    use crate::config::{Compression, Dir, Fields, Format, Shape, Sink, feeds::Layout};
 
     fn feed(workspaces: &[&str]) -> Feed {
         Feed {
             name: String::new(),
             workspaces: workspaces.iter().map(ToString::to_string).collect(),
+            only: None,
+            shape: Shape::default(),
             format: Format::default(),
+            layout: Layout::default(),
             compression: Compression::default(),
             max_age_secs: 1,
             max_bytes: 1,
@@ -52,6 +83,7 @@ mod tests {
             hold_back_secs: 0,
             manifest_secs: 0,
             rollups: false,
+            fields: Fields::default(),
             sink: Sink::Dir(Dir { path: PathBuf::new() }),
         }
     }
@@ -64,5 +96,22 @@ mod tests {
         assert_eq!(router.feeds("c"), [1]);
         assert_eq!(router.feeds(""), [1]);
         assert!(Router::new(&[feed(&["a"])]).feeds("c").is_empty());
+    }
+
+    #[test]
+    fn a_feed_takes_the_clicks_that_it_chooses() {
+        let choosing = |only| Feed { only, ..feed(&["*"]) };
+        let all = [None, Some(Only::Human), Some(Only::Bot), Some(Only::Valid)].map(choosing);
+        let router = Router::new(&all);
+        let of = |is_bot, is_invalid| {
+            let traffic = Traffic { is_bot, is_invalid };
+            router.choose(router.feeds("a"), traffic, &mut Vec::new()).to_vec()
+        };
+        assert_eq!(of(false, false), [0, 1, 3]);
+        assert_eq!(of(false, true), [0, 1]);
+        assert_eq!(of(true, true), [0, 2]);
+        let router = Router::new(&[choosing(Some(Only::Bot))]);
+        let traffic = Traffic { is_bot: false, is_invalid: false };
+        assert!(router.choose(router.feeds("a"), traffic, &mut Vec::new()).is_empty());
     }
 }

@@ -35,12 +35,14 @@ pub struct Worker {
     journal: Sender<Batch>,
     enricher: Enricher,
     batch: Batch,
+    /// The feeds that take a click, if not all of its workspace do.
+    chosen: Vec<u16>,
 }
 
 impl Worker {
     pub fn new(shared: Arc<Shared>, journal: Sender<Batch>) -> Self {
         let enricher = Enricher::new(&shared);
-        Self { shared, journal, enricher, batch: Batch::default() }
+        Self { shared, journal, enricher, batch: Batch::default(), chosen: Vec::new() }
     }
 
     /// Works until `stopping` is set and the rings are empty.
@@ -96,7 +98,16 @@ impl Worker {
             self.batch.text.truncate(start);
             self.shared.metrics.dropped.count(DropReason::TooLarge);
             tracing::error!(id = %facts.id, limit = MAX_EVENT, "event dropped: too large");
-        } else if let Ok(Ok(Encoded { event, .. })) = encoded {
+        } else if let Ok(Ok(Encoded { event, traffic, visit })) = encoded {
+            let feeds = self.shared.router.choose(feeds, traffic, &mut self.chosen);
+            if feeds.is_empty() {
+                // Feeds of its workspace choose other clicks: it is counted only.
+                self.batch.text.truncate(event);
+                if !wanted.tally {
+                    self.shared.metrics.dropped.count(DropReason::NoFeed);
+                    return visit;
+                }
+            }
             for &feed in feeds {
                 self.shared.feeds[usize::from(feed)].inc();
             }

@@ -1,9 +1,17 @@
-//! The reasons of a verdict, and sets of them.
+//! The reasons of a verdict, sets of them, and the class of invalid traffic that a reason stands for.
+//!
+//! The classes are those of the Media Rating Council's "Invalid Traffic Detection and Filtration Standards Addendum"
+//! (June 2020). *General* invalid traffic is what routine means filter: lists of bots, data centres, prefetching,
+//! agents that are no browsers, activity beyond thresholds. *Sophisticated* invalid traffic hides: bots that pose as
+//! visitors, falsified or manipulated requests.
+//!
+//! Threshold: a reason makes a click invalid only when it was detected with high confidence, and only if it says
+//! something of this click's sender. A VPN or a bad destination alone does not: people use both.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Verdict;
+use super::{BotReason, Verdict};
 
 /// Why a click is not clean, in the order in which an event lists the reasons.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
@@ -106,6 +114,74 @@ impl Reason {
             | Self::DataCenterNetwork
             | Self::AnonymizerNetwork
             | Self::SpamReferrer => Verdict::Suspicious,
+        }
+    }
+
+    /// The class of invalid traffic when this reason is detected with high confidence; `None` when the click is still
+    /// a valid one.
+    pub fn invalid_at_high_confidence(self) -> Option<Invalid> {
+        match self {
+            // Manipulated requests; "bots and spiders or other crawlers masquerading as legitimate users".
+            Self::SqlInjection
+            | Self::CrossSiteScripting
+            | Self::PathTraversal
+            | Self::TemplateInjection
+            | Self::LogLookup
+            | Self::HeaderInjection
+            | Self::CommandInjection
+            | Self::ImpossibleHeaders
+            // A falsified header, sent to appear in reports.
+            | Self::SpamReferrer => Some(Invalid::Sophisticated),
+            // "Non-browser user-agent headers", "activity-based filtration", "known data-center traffic".
+            Self::Scanner | Self::ClickFlood | Self::LinkEnumeration | Self::DataCenterNetwork => {
+                Some(Invalid::General)
+            }
+            // People browse through anonymizers; a destination says nothing of the visitor.
+            Self::AnonymizerNetwork | Self::BlockedDestination => None,
+        }
+    }
+}
+
+impl BotReason {
+    /// The class of invalid traffic of a bot's click. `is_declared`: the agent string names the bot, so that an agent
+    /// or a library without it poses as a browser.
+    pub fn invalid(self, is_declared: bool) -> Invalid {
+        match self {
+            // Hints of a headless browser, missing headers: "crawlers masquerading as legitimate users".
+            Self::Agent | Self::Library if !is_declared => Invalid::Sophisticated,
+            // "Bots and spiders or other crawlers", "non-browser user-agent headers or other forms of unknown
+            // browsers", "pre-fetch or browser pre-rendered traffic", "known data-center traffic", "activity-based
+            // filtration". Of a HEAD request no page is shown.
+            Self::Agent
+            | Self::Library
+            | Self::EmptyAgent
+            | Self::Head
+            | Self::Prefetch
+            | Self::Preview
+            | Self::Network
+            | Self::Behaviour => Invalid::General,
+        }
+    }
+}
+
+/// The class of invalid traffic.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Invalid {
+    /// What routine means filter.
+    General,
+    /// What hides from them. Outweighs the other.
+    Sophisticated,
+}
+
+impl Invalid {
+    /// In the order of the schema.
+    pub const ALL: [Self; 2] = [Self::General, Self::Sophisticated];
+
+    /// The slug in the event.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::General => "general",
+            Self::Sophisticated => "sophisticated",
         }
     }
 }

@@ -43,6 +43,9 @@ fn client(client: &Client<'_>, mut json: Object<'_>) {
         location(found, json.object(key!("location")));
     }
     agent(&client.agent, json.object(key!("agent")));
+    if let Some(signal) = client.opt_out {
+        json.slug(key!("optOut"), signal.name());
+    }
     if let Some(Session { started, first }) = client.session {
         let mut session = json.object(key!("session"));
         session.text(key!("started"), started);
@@ -63,11 +66,14 @@ fn location(location: &Location, mut json: Object<'_>) {
 
 fn agent(agent: &Agent<'_>, mut json: Object<'_>) {
     json.slug(key!("type"), agent.kind.name());
-    if let Some(Bot { reason, class, name }) = agent.bot {
+    if let Some(Bot { reason, class, name, verified }) = agent.bot {
         let mut bot = json.object(key!("bot"));
         bot.slug(key!("reason"), reason.name());
         bot.text_of(key!("class"), class.map(BotClass::name));
         bot.text_of(key!("name"), name.as_deref());
+        if *verified {
+            bot.raw(key!("verified"), "true");
+        }
         bot.end();
     }
     match agent.text {
@@ -132,6 +138,7 @@ fn route(route: &Route<'_>, mut json: Object<'_>) {
     json.raw_of(key!("tags"), route.tags);
     json.raw_of(key!("scripts"), route.scripts);
     json.text_of(key!("rule"), route.rule);
+    json.text_of(key!("variant"), route.variant);
     json.status(key!("status"), route.status);
     destination(&route.destination, json.object(key!("destination")));
     json.end();
@@ -149,7 +156,10 @@ fn destination(destination: &Destination<'_>, mut json: Object<'_>) {
 fn quality(quality: &Quality, mut json: Object<'_>) {
     json.slug(key!("verdict"), quality.verdict.name());
     if !quality.reasons.is_empty() {
-        json.texts(key!("reasons"), quality.reasons.iter());
+        json.slugs(key!("reasons"), &quality.reasons);
+    }
+    if let Some(class) = quality.invalid {
+        json.slug(key!("invalid"), class.name());
     }
     json.end();
 }
@@ -200,11 +210,6 @@ impl<'a> Object<'a> {
         }
     }
 
-    fn texts<T: AsRef<str>>(&mut self, key: &'static str, values: impl Iterator<Item = T>) {
-        self.key(key);
-        strings(values, self.out);
-    }
-
     /// A slug of ours, in which nothing needs an escape.
     #[inline]
     fn slug(&mut self, key: &'static str, value: &'static str) {
@@ -213,6 +218,20 @@ impl<'a> Object<'a> {
         self.out.push(b'"');
         self.out.extend_from_slice(value.as_bytes());
         self.out.push(b'"');
+    }
+
+    /// Slugs of ours.
+    fn slugs(&mut self, key: &'static str, values: &[&'static str]) {
+        self.key(key);
+        let mut separator = b'[';
+        for value in values {
+            debug_assert!(is_plain(value.as_bytes()), "{value}");
+            self.out.extend_from_slice(&[separator, b'"']);
+            self.out.extend_from_slice(value.as_bytes());
+            self.out.push(b'"');
+            separator = b',';
+        }
+        self.out.push(b']');
     }
 
     /// JSON as it is.
@@ -255,28 +274,18 @@ impl<'a> Object<'a> {
     fn params(&mut self, params: Option<&Params<'_>>) {
         let Some(Params { query }) = params else { return };
         self.key(key!("params"));
-        self.out.extend_from_slice(b"{\"query\":{");
-        for (at, (key, values)) in query.entries().enumerate() {
-            if at > 0 {
-                self.out.push(b',');
-            }
-            string(key, self.out);
-            self.out.push(b':');
-            strings(values, self.out);
+        self.out.extend_from_slice(b"{\"query\":");
+        let mut before: &[u8] = b"[{\"name\":";
+        for (name, value) in &query.0 {
+            self.out.extend_from_slice(before);
+            string(name, self.out);
+            self.out.extend_from_slice(b",\"value\":");
+            string(value, self.out);
+            before = b"},{\"name\":";
         }
-        self.out.extend_from_slice(b"}}");
+        // There is a pair, or there were no params.
+        self.out.extend_from_slice(if query.0.is_empty() { b"[]}" } else { b"}]}" });
     }
-}
-
-fn strings<T: AsRef<str>>(values: impl Iterator<Item = T>, out: &mut Vec<u8>) {
-    out.push(b'[');
-    for (at, value) in values.enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        string(value.as_ref(), out);
-    }
-    out.push(b']');
 }
 
 /// Appends a text between quotes, escaped where JSON requires it (RFC 8259, section 7).

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, env, fs, path::Path};
 
 use crate::{
     config::diagnostics,
-    event::{BotClass, BotReason, Reason, Verdict},
+    event::{BotClass, BotReason, Invalid, Reason, Verdict},
     pipeline::exposition,
     runtime::Class,
 };
@@ -39,9 +39,8 @@ fn every_toml_example_is_a_valid_configuration() {
 fn every_json_example_parses() {
     for (name, text) in chapters() {
         for (line, block) in blocks(&text, "json") {
-            for json in block.lines().filter(|line| !line.is_empty()) {
-                serde_json::from_str::<serde_json::Value>(json)
-                    .unwrap_or_else(|error| panic!("{name}:{line}: {error}"));
+            for value in serde_json::Deserializer::from_str(block).into_iter::<serde_json::Value>() {
+                value.unwrap_or_else(|error| panic!("{name}:{line}: {error}"));
             }
         }
     }
@@ -199,14 +198,20 @@ fn reasons() -> String {
             Verdict::Suspicious => "suspicious",
             Verdict::Malicious => "malicious",
         };
-        vec![format!("`{}`", reason.slug()), verdict.to_owned(), reason.meaning().to_owned()]
+        let invalid = reason.invalid_at_high_confidence().map_or("", Invalid::name);
+        vec![format!("`{}`", reason.slug()), verdict.to_owned(), invalid.to_owned(), reason.meaning().to_owned()]
     });
-    table(&["reason", "verdict", "meaning"], rows)
+    table(&["reason", "verdict", "invalid", "meaning"], rows)
 }
 
 fn bots() -> String {
-    let rows = BotReason::ALL.into_iter().map(|bot| vec![format!("`{}`", bot.name()), bot.meaning().to_owned()]);
-    table(&["`agent.bot.reason`", "evidence"], rows)
+    let rows = BotReason::ALL.into_iter().map(|bot| {
+        let (declared, posing) = (bot.invalid(true).name(), bot.invalid(false).name());
+        let class =
+            if declared == posing { declared.to_owned() } else { format!("{declared}; {posing} when posing") };
+        vec![format!("`{}`", bot.name()), class, bot.meaning().to_owned()]
+    });
+    table(&["`agent.bot.reason`", "invalid", "evidence"], rows)
 }
 
 fn bot_classes() -> String {

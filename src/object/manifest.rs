@@ -2,18 +2,22 @@
 //!
 //! A manifest lists the objects that one edge has made of one feed for one hour, with counts, sizes and checksums, so
 //! that a customer can prove that no event is missing. It is cumulative: each version of an hour lists all objects of
-//! the version before it, and those that came late. Its key ends with the largest object number in it, so that a new
-//! version is a new object, and no object is ever overwritten.
+//! the version before it, and those that came late. Its key ends with the largest object number in it and its own
+//! number, so that a new version is a new object, and no object is ever overwritten.
 //!
-//! The numbers of a feed's objects at an edge have no gap: 1, 2, 3, ... over all hours. That proves what a manifest
-//! alone cannot: that every object is listed in a manifest.
+//! Three things prove what a manifest alone cannot, for each spool of each feed:
+//! - the numbers of objects have no gap: 1, 2, 3, ... over all hours, so every object is listed in a manifest;
+//! - manifests are a chain: each has a number without a gap over all hours, and the SHA-256 of the one before it, so
+//!   none can be changed or removed later without a trace, by the operator included;
+//! - the last manifest of an hour is `closed`: it was written after the hour and all waiting times had ended. Objects
+//!   that come later still make one more version.
 //!
 //! The rules are those of the event: additive changes only, times are RFC 3339 in UTC with `Z`. Readers ignore unknown
 //! fields, so that manifests of later versions stay readable. [`super::key`] has the keys.
 
 use serde::{Deserialize, Serialize};
 
-use super::{ObjectKey, manifest_key, object_key};
+use super::{KeyPlace, Maker, ManifestKey, ObjectKey, key::is_spool};
 use crate::runtime::{Class, Classified, Hour};
 
 /// The value of `schema` in every manifest of this major version.
@@ -30,10 +34,21 @@ pub struct Manifest {
     pub feed: String,
     /// The edge that made the objects.
     pub pop: String,
+    /// Identity of the spool that made them. An edge that is rebuilt has a new one.
+    pub spool: String,
     /// The hour of the clicks, not that of their delivery.
     pub hour: Hour,
     /// 1 for the first manifest of the hour, larger for each later one.
     pub version: u32,
+    /// Number among all manifests of this feed and spool, over all hours: 1, 2, 3, ... without a gap.
+    pub number: u64,
+    /// The manifest with the number before this one, of whatever hour. `None` in the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Previous>,
+    /// Whether the hour and all waiting times had ended when this version was made. A late object makes a further
+    /// version, which is closed, too.
+    #[serde(default)]
+    pub closed: bool,
     /// Time when this version was made, RFC 3339 UTC.
     pub written: String,
     /// All objects of the hour so far, by number.
@@ -44,12 +59,41 @@ pub struct Manifest {
     pub bytes: u64,
 }
 
+/// The manifest before another one.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Previous {
+    /// Below the feed's prefix.
+    pub key: String,
+    /// SHA-256 of the manifest as stored, in lower-case hex.
+    pub sha256: String,
+}
+
+impl Previous {
+    /// Its number, from its key.
+    pub fn number(&self) -> Option<u64> {
+        ManifestKey::parse(&self.key).map(|key| key.number)
+    }
+
+    /// The identity of its spool, from its key.
+    pub fn spool(&self) -> Option<&str> {
+        ManifestKey::parse(&self.key).map(|key| key.spool)
+    }
+
+    /// Whether a feed has made it in this spool, under whatever name of the edge.
+    pub fn is_of(&self, feed: &str, spool: &str) -> bool {
+        ManifestKey::parse(&self.key).is_some_and(|key| {
+            let pop = key.series.strip_prefix(feed).and_then(|rest| rest.strip_prefix('-'));
+            key.spool == spool && pop.is_some()
+        })
+    }
+}
+
 /// One object.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Entry {
     /// Below the feed's prefix, like the manifest's own key.
     pub key: String,
-    /// The object's number among all of the feed's objects at the edge.
+    /// The object's number among all of the feed's objects of the spool.
     pub seq: u64,
     pub events: u64,
     /// Size as stored, compressed.
@@ -80,16 +124,21 @@ impl Classified for ManifestError {
 }
 
 impl Manifest {
-    /// A manifest of these objects, written at `micros` since the Unix epoch.
-    pub fn new(feed: &str, pop: &str, hour: Hour, version: u32, micros: u64, mut objects: Vec<Entry>) -> Self {
+    /// The first manifest of a chain, of these objects, written at `micros` since the Unix epoch.
+    pub fn new(maker: Maker<'_>, hour: Hour, version: u32, micros: u64, mut objects: Vec<Entry>) -> Self {
+        let Maker { feed, pop, spool } = maker;
         objects.sort_by_key(|entry| entry.seq);
         let written = jiff::Timestamp::from_microsecond(micros as i64).unwrap_or_default();
         Self {
             schema: SCHEMA.into(),
             feed: feed.into(),
             pop: pop.into(),
+            spool: spool.into(),
             hour,
             version,
+            number: 1,
+            previous: None,
+            closed: false,
             written: format!("{written:.6}"),
             events: objects.iter().map(|entry| entry.events).sum(),
             bytes: objects.iter().map(|entry| entry.bytes).sum(),
@@ -99,7 +148,11 @@ impl Manifest {
 
     /// Its key, below the feed's prefix.
     pub fn key(&self) -> String {
-        manifest_key(self.hour, &self.feed, &self.pop, self.last_seq())
+        self.maker().manifest_key(self.hour, self.last_seq(), self.number)
+    }
+
+    fn maker(&self) -> Maker<'_> {
+        Maker { feed: &self.feed, pop: &self.pop, spool: &self.spool }
     }
 
     /// The largest number of an object in it.
@@ -140,11 +193,30 @@ impl Manifest {
         if self.version == 0 {
             return agree("version", &"1 or more", &0);
         }
+        if !is_spool(&self.spool) {
+            return agree("spool", &"8 letters and digits", &self.spool);
+        }
+        match &self.previous {
+            None => agree("number", &1, &self.number)?,
+            Some(previous) if !previous.is_of(&self.feed, &self.spool) => {
+                return agree("previous", &"the key of a manifest of the same feed and spool", &previous.key);
+            }
+            Some(previous) => {
+                agree("number", &(previous.number().unwrap_or_default().saturating_add(1)), &self.number)?;
+            }
+        }
         agree("events", &sum(|entry| entry.events), &self.events)?;
         agree("bytes", &sum(|entry| entry.bytes), &self.bytes)?;
         for entry in &self.objects {
-            let extension = ObjectKey::parse(&entry.key).map_or("ndjson.gz", |key| key.extension);
-            let key = object_key(self.hour, &self.feed, &self.pop, &entry.first, entry.seq, extension);
+            let key = match ObjectKey::parse(&entry.key) {
+                Some(ObjectKey { place: KeyPlace::Sequence { .. }, extension, .. }) => {
+                    self.maker().sequence_key(entry.seq, extension)
+                }
+                parsed => {
+                    let extension = parsed.map_or("ndjson.gz", |key| key.extension);
+                    self.maker().hive_key(self.hour, &entry.first, entry.seq, extension)
+                }
+            };
             agree("key", &key, &entry.key)?;
         }
         for pair in self.objects.windows(2) {
@@ -163,11 +235,16 @@ mod tests {
     use super::*;
 
     const FIRST: &str = "01a2085b-d4e1-7645-b01b-77c6bdce7f10";
+    const MAKER: Maker<'_> = Maker { feed: "brand", pop: "fra1", spool: "k3j9x0ab" };
 
     fn manifest() -> Manifest {
         let hour = Hour::of_micros(1_795_424_462_000_042);
         let entry = |seq, events, bytes| Entry {
-            key: object_key(hour, "brand", "fra1", FIRST, seq, "ndjson.gz"),
+            key: if seq == 7 {
+                MAKER.sequence_key(seq, "ndjson.gz")
+            } else {
+                MAKER.hive_key(hour, FIRST, seq, "ndjson.gz")
+            },
             seq,
             events,
             bytes,
@@ -175,7 +252,14 @@ mod tests {
             first: FIRST.into(),
             last: FIRST.into(),
         };
-        Manifest::new("brand", "fra1", hour, 2, 1_795_424_462_000_042, vec![entry(7, 2, 30), entry(3, 1, 12)])
+        let previous = Previous { key: MAKER.manifest_key(hour, 3, 4), sha256: "1".repeat(64) };
+        let entries = vec![entry(7, 2, 30), entry(3, 1, 12)];
+        Manifest {
+            number: 5,
+            previous: Some(previous),
+            closed: true,
+            ..Manifest::new(MAKER, hour, 2, 1_795_424_462_000_042, entries)
+        }
     }
 
     #[test]
@@ -184,7 +268,7 @@ mod tests {
         assert_eq!((manifest.events, manifest.bytes), (3, 42));
         assert_eq!(manifest.objects[0].seq, 3);
         assert_eq!(manifest.written, "2026-11-23T09:01:02.000042Z");
-        assert_eq!(manifest.key(), "_manifest/dt=2026-11-23/hour=09/brand-fra1-00000007.json");
+        assert_eq!(manifest.key(), "_manifest/dt=2026-11-23/hour=09/brand-fra1-k3j9x0ab-00000007-00000005.json");
         assert_eq!(Manifest::parse(&manifest.to_json().unwrap()).unwrap(), manifest);
     }
 
@@ -195,9 +279,13 @@ mod tests {
         let value: Value = serde_json::from_slice(&manifest().to_json().unwrap()).unwrap();
         let errors: Vec<_> = validator.iter_errors(&value).map(|error| error.to_string()).collect();
         assert!(errors.is_empty(), "{errors:?}");
-        for (pointer, wrong) in
-            [("/hour", json!("2026-11-23 09")), ("/objects/0/sha256", json!("AB")), ("/objects/0/seq", json!(0))]
-        {
+        for (pointer, wrong) in [
+            ("/hour", json!("2026-11-23 09")),
+            ("/objects/0/sha256", json!("AB")),
+            ("/objects/0/seq", json!(0)),
+            ("/spool", json!("K3J9X0AB")),
+            ("/previous/sha256", json!("")),
+        ] {
             let mut value = value.clone();
             *value.pointer_mut(pointer).unwrap() = wrong;
             assert!(!validator.is_valid(&value), "{pointer}");
@@ -224,6 +312,13 @@ mod tests {
             ("/hour", json!("2026-11-23T10")),
             ("/hour", json!("2026-11-23")),
             ("/pop", json!("fra2")),
+            ("/spool", json!("k3j9x0ac")),
+            ("/spool", json!("k3j9")),
+            ("/number", json!(4)),
+            ("/previous", Value::Null),
+            ("/previous/key", json!("_manifest/dt=2026-11-23/hour=09/bran-fra1-k3j9x0ab-00000003-00000004.json")),
+            ("/previous/key", json!("_manifest/dt=2026-11-23/hour=09/brand-fra1-k3j9x0ac-00000003-00000004.json")),
+            ("/previous/key", json!("../secret")),
             ("/version", json!(-1)),
             ("/version", json!(0)),
         ] {

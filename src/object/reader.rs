@@ -18,6 +18,50 @@ use crate::event::MAX_EVENT;
 /// The beginning of every event.
 const EVENT: &[u8] = b"{\"id\":\"";
 const ID_LENGTH: usize = 36;
+/// A line end, a comma, and what the shape of a feed adds to an event at the most: a slug.
+const MARGIN: usize = 64;
+
+/// The events of an object, one by one.
+pub struct EventReader {
+    lines: Box<dyn BufRead + Send>,
+    line: Vec<u8>,
+}
+
+impl EventReader {
+    /// Opens a file. The extension of its name is that of its compression.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let file = BufReader::with_capacity(64 * 1024, File::open(path)?);
+        let lines: Box<dyn BufRead + Send> = match Compression::of(&name) {
+            Compression::Gzip => Box::new(BufReader::with_capacity(64 * 1024, MultiGzDecoder::new(file))),
+            Compression::Zstd => Box::new(BufReader::with_capacity(64 * 1024, zstd(file)?)),
+            Compression::None => Box::new(file),
+        };
+        Ok(Self { lines, line: Vec::new() })
+    }
+
+    /// Id and text of the next event, without comma or line feed.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or is truncated or damaged.
+    pub fn next_event(&mut self) -> io::Result<Option<(&str, &[u8])>> {
+        loop {
+            if !next_line(&mut *self.lines, &mut self.line)? {
+                return Ok(None);
+            }
+            if matches!(Line::of(&self.line), Line::Event { .. }) {
+                break;
+            }
+        }
+        Ok(match Line::of(&self.line) {
+            Line::Event { id, text, .. } => Some((id, text)),
+            Line::Other(_) => None,
+        })
+    }
+}
 
 /// What is known of an object's content.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -91,20 +135,38 @@ pub fn summarize_lines(input: impl Read, name: &str, mut visit: impl FnMut(Line<
 }
 
 fn decompressed<'a>(input: impl BufRead + 'a, name: &str) -> io::Result<Box<dyn BufRead + 'a>> {
-    Ok(match name.rsplit_once('.') {
-        Some((_, "gz")) => Box::new(BufReader::with_capacity(64 * 1024, MultiGzDecoder::new(input))),
-        Some((_, "zst")) => {
-            let decoder = zstd::stream::read::Decoder::with_buffer(input)?;
-            Box::new(BufReader::with_capacity(64 * 1024, decoder))
-        }
-        _ => Box::new(input),
+    Ok(match Compression::of(name) {
+        Compression::Gzip => Box::new(BufReader::with_capacity(64 * 1024, MultiGzDecoder::new(input))),
+        Compression::Zstd => Box::new(BufReader::with_capacity(64 * 1024, zstd(input)?)),
+        Compression::None => Box::new(input),
     })
+}
+
+fn zstd<R: BufRead>(input: R) -> io::Result<zstd::stream::read::Decoder<'static, R>> {
+    zstd::stream::read::Decoder::with_buffer(input)
+}
+
+/// The compression of an object, by the extension of its name.
+enum Compression {
+    Gzip,
+    Zstd,
+    None,
+}
+
+impl Compression {
+    fn of(name: &str) -> Self {
+        match name.rsplit_once('.') {
+            Some((_, "gz")) => Self::Gzip,
+            Some((_, "zst")) => Self::Zstd,
+            _ => Self::None,
+        }
+    }
 }
 
 /// Reads a line. Its length is limited to that of an event.
 fn next_line(input: &mut dyn BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
     line.clear();
-    input.take(MAX_EVENT as u64 + 16).read_until(b'\n', line)?;
+    input.take((MAX_EVENT + MARGIN) as u64).read_until(b'\n', line)?;
     match line.last() {
         None => Ok(false),
         Some(b'\n') => Ok(true),

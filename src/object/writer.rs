@@ -9,24 +9,26 @@
 //! In every format each event has a line of its own, so that line-based tools and [`super::reader`] read all formats.
 //! An object is never empty.
 
-use std::io::{self, BufWriter, IntoInnerError, Write};
+use std::io::{self, Write};
 
-use flate2::{Compression, write::GzEncoder};
 use sha2::{Digest, Sha256};
 
-use super::{Summary, digest::hex};
+use super::{Summary, digest::hex, gzip::GzipEncoder, size::SizeGauge};
 use crate::{
     click::EventId,
     config::{self, Format},
 };
 
-/// Size of the buffers before the file and before the compressor. A compressor that is called for every event, and
-/// again for its line end, takes 7 % longer.
+/// Size of the buffer before the file.
 const WRITE_BYTES: usize = 64 * 1024;
 
 /// An object that is being written.
 pub struct ObjectWriter<F: Write> {
-    encoder: BufWriter<Encoder<F>>,
+    encoder: Encoder<Out<F>>,
+    compression: config::Compression,
+    /// Text that waits for the compressor.
+    text: Vec<u8>,
+    size: SizeGauge,
     format: Format,
     events: u64,
     first: Option<EventId>,
@@ -37,33 +39,37 @@ pub struct ObjectWriter<F: Write> {
 pub struct Written<F> {
     pub summary: Summary,
     pub bytes: u64,
+    /// Bytes before compression.
+    pub text_bytes: u64,
     pub file: F,
 }
 
-enum Encoder<F: Write> {
-    Plain(Out<F>),
-    Gzip(GzEncoder<Out<F>>),
-    Zstd(zstd::stream::write::Encoder<'static, Out<F>>),
+enum Encoder<W: Write> {
+    Plain(W),
+    Gzip(GzipEncoder<W>),
+    Zstd(zstd::stream::write::Encoder<'static, W>),
 }
 
 impl<F: Write> ObjectWriter<F> {
-    /// Begins an object in this file.
+    /// Begins an object in this file. It is never full.
     ///
     /// # Errors
     /// When the compressor cannot be created.
     pub fn new(file: F, format: Format, compression: config::Compression) -> io::Result<Self> {
         let out = Out { file, buffer: Vec::with_capacity(WRITE_BYTES), hasher: Sha256::new(), bytes: 0 };
-        let encoder = match compression {
-            config::Compression::None => Encoder::Plain(out),
-            config::Compression::Gzip { level } => Encoder::Gzip(GzEncoder::new(out, Compression::new(level))),
-            config::Compression::Zstd { level } => {
-                let mut encoder = zstd::stream::write::Encoder::new(out, level as i32)?;
-                encoder.include_checksum(true)?;
-                Encoder::Zstd(encoder)
-            }
+        let encoder = Encoder::new(out, compression)?;
+        let size = SizeGauge::unlimited();
+        Ok(Self { encoder, compression, text: Vec::new(), size, format, events: 0, first: None, last: None })
+    }
+
+    /// Limits its size to about this many bytes. `ratio` is the share of their size that earlier objects of the feed
+    /// were compressed to, if there were any.
+    pub fn limited_to(mut self, max_bytes: u64, ratio: Option<f64>) -> Self {
+        self.size = match self.compression {
+            config::Compression::None => SizeGauge::uncompressed(max_bytes),
+            _ => SizeGauge::new(max_bytes, ratio),
         };
-        let encoder = BufWriter::with_capacity(WRITE_BYTES, encoder);
-        Ok(Self { encoder, format, events: 0, first: None, last: None })
+        self
     }
 
     /// Adds an event.
@@ -79,17 +85,23 @@ impl<F: Write> ObjectWriter<F> {
         };
         let after: &[u8] = if self.format == Format::Ndjson { b"\n" } else { b"" };
         for part in [before, event, after] {
-            self.encoder.write_all(part)?;
+            self.text.extend_from_slice(part);
         }
         self.events += 1;
         self.first.get_or_insert(id);
         self.last = Some(id);
-        Ok(())
+        if self.text.len() < self.size.collected() {
+            return Ok(());
+        }
+        if self.size.wants_sample() {
+            self.sample()?;
+        }
+        self.compress()
     }
 
     /// Writes text other than events: the lines of a rollup.
-    pub fn text(&mut self) -> &mut dyn Write {
-        &mut self.encoder
+    pub fn text(&mut self) -> &mut impl Write {
+        self
     }
 
     /// Event id of the first event.
@@ -97,10 +109,10 @@ impl<F: Write> ObjectWriter<F> {
         self.first
     }
 
-    /// Compressed bytes so far, without those in the buffers.
-    pub fn bytes(&self) -> u64 {
-        let out = self.encoder.get_ref().out();
-        out.bytes + out.buffer.len() as u64
+    /// Whether it is as large as its limit, if it were finished now. Exact without compression, else an estimate that
+    /// is a few percent wrong at most.
+    pub fn is_full(&self) -> bool {
+        self.size.is_full(self.text.len())
     }
 
     /// Completes the object, which will have this key.
@@ -110,49 +122,91 @@ impl<F: Write> ObjectWriter<F> {
     pub fn finish(mut self, key: &str) -> io::Result<Written<F>> {
         match self.format {
             Format::Ndjson => {}
-            Format::Json => self.encoder.write_all(b"\n]\n")?,
+            Format::Json => self.text.extend_from_slice(b"\n]\n"),
             Format::Envelope => {
                 let end = format!("\n],\"key\":{}}}\n", serde_json::to_string(key)?);
-                self.encoder.write_all(end.as_bytes())?;
+                self.text.extend_from_slice(end.as_bytes());
             }
         }
-        let mut out = match self.encoder.into_inner().map_err(IntoInnerError::into_error)? {
-            Encoder::Plain(out) => out,
-            Encoder::Gzip(encoder) => encoder.finish()?,
-            Encoder::Zstd(encoder) => encoder.finish()?,
-        };
+        self.compress()?;
+        let text_bytes = self.size.text_bytes();
+        let mut out = self.encoder.finish()?;
         out.flush()?;
         let text = |id: Option<EventId>| id.map(|id| id.to_string()).unwrap_or_default();
         let sha256 = hex(&out.hasher.finalize());
         let summary = Summary { events: self.events, first: text(self.first), last: text(self.last), sha256 };
-        Ok(Written { summary, bytes: out.bytes, file: out.file })
+        Ok(Written { summary, bytes: out.bytes, text_bytes, file: out.file })
+    }
+
+    /// Measures how far the text that waits can be compressed.
+    fn sample(&mut self) -> io::Result<()> {
+        let mut encoder = Encoder::new(Counter::default(), self.compression)?;
+        encoder.write_all(&self.text)?;
+        self.size.sampled(self.text.len(), encoder.finish()?.0);
+        Ok(())
+    }
+
+    /// Compresses the text that waits.
+    fn compress(&mut self) -> io::Result<()> {
+        for part in self.text.chunks(self.size.call()) {
+            self.encoder.write_all(part)?;
+            let out = self.encoder.get_ref();
+            self.size.compressed(part.len(), out.bytes + out.buffer.len() as u64);
+        }
+        self.text.clear();
+        Ok(())
     }
 }
 
-impl<F: Write> Write for Encoder<F> {
+impl<F: Write> Write for ObjectWriter<F> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(out) => out.write(bytes),
-            Self::Gzip(encoder) => encoder.write(bytes),
-            Self::Zstd(encoder) => encoder.write(bytes),
+        self.text.extend_from_slice(bytes);
+        if self.text.len() >= self.size.collected() {
+            self.compress()?;
         }
+        Ok(bytes.len())
     }
 
+    /// Does nothing: [`ObjectWriter::finish`] writes the rest.
     fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Self::Plain(out) => out.flush(),
-            Self::Gzip(encoder) => encoder.flush(),
-            Self::Zstd(encoder) => encoder.flush(),
-        }
+        Ok(())
     }
 }
 
-impl<F: Write> Encoder<F> {
-    fn out(&self) -> &Out<F> {
+impl<W: Write> Encoder<W> {
+    fn new(writer: W, compression: config::Compression) -> io::Result<Self> {
+        Ok(match compression {
+            config::Compression::None => Self::Plain(writer),
+            config::Compression::Gzip { level } => Self::Gzip(GzipEncoder::new(writer, level)),
+            config::Compression::Zstd { level } => {
+                let mut encoder = zstd::stream::write::Encoder::new(writer, level as i32)?;
+                encoder.include_checksum(true)?;
+                Self::Zstd(encoder)
+            }
+        })
+    }
+
+    fn write_all(&mut self, text: &[u8]) -> io::Result<()> {
         match self {
-            Self::Plain(out) => out,
+            Self::Plain(writer) => writer.write_all(text),
+            Self::Gzip(encoder) => encoder.write_all(text),
+            Self::Zstd(encoder) => encoder.write_all(text),
+        }
+    }
+
+    fn get_ref(&self) -> &W {
+        match self {
+            Self::Plain(writer) => writer,
             Self::Gzip(encoder) => encoder.get_ref(),
             Self::Zstd(encoder) => encoder.get_ref(),
+        }
+    }
+
+    fn finish(self) -> io::Result<W> {
+        match self {
+            Self::Plain(writer) => Ok(writer),
+            Self::Gzip(encoder) => encoder.finish(),
+            Self::Zstd(encoder) => encoder.finish(),
         }
     }
 }
@@ -196,6 +250,21 @@ impl<F: Write> Write for Out<F> {
     }
 }
 
+/// Counts bytes.
+#[derive(Default)]
+struct Counter(u64);
+
+impl Write for Counter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::Value;
@@ -209,6 +278,7 @@ mod tests {
         for compression in [
             config::Compression::None,
             config::Compression::Gzip { level: 3 },
+            config::Compression::Gzip { level: 6 },
             config::Compression::Zstd { level: 3 },
         ] {
             for format in [Format::Ndjson, Format::Json, Format::Envelope] {

@@ -3,6 +3,8 @@
 //! This is the one list. Start reads it, `clickedge check` reads it, `SIGHUP` reads it again, the metrics have a series
 //! for each of its names, and the exit code is the class of the first error in its order.
 
+mod receivers;
+
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, OnceLock, PoisonError},
@@ -11,6 +13,7 @@ use std::{
 use crate::{
     catalog::{Catalog, CatalogStore, Report},
     config::{self, Config, Secret, SecretError, Sink},
+    deliver::webhook::signature::SecretStore,
     files::{Description, FileResource, Registry, ResourceError, Warning, mmdb},
     listener::{CertificateStore, Pair, certificates::pair},
     quality::{
@@ -25,6 +28,7 @@ use crate::{
         geo::{Database, GeoStore},
         network::Networks,
         referrer::{Places, Spammers},
+        signature::SignedAgents,
     },
 };
 
@@ -37,6 +41,8 @@ pub struct OperatorFiles {
     pub(super) crawlers: Arc<CrawlerStore>,
     pub(super) secret: Arc<SecretSlot>,
     certificates: Vec<Arc<CertificateStore>>,
+    /// The secrets of each feed; empty where the sink is no webhook.
+    pub(super) webhook_secrets: Vec<Arc<SecretStore>>,
     pub(super) registry: Registry,
 }
 
@@ -77,6 +83,7 @@ impl OperatorFiles {
             crawlers: Arc::default(),
             secret: Arc::default(),
             certificates: config.listeners.iter().map(certificate_store).collect(),
+            webhook_secrets: config.feeds.iter().map(|_| Arc::default()).collect(),
             registry: Registry::default(),
         };
         files.add_catalog();
@@ -86,6 +93,7 @@ impl OperatorFiles {
         files.add_secret(&config.enrich);
         files.add_certificates(&config.listeners);
         files.add_credentials(&config.feeds);
+        files.add_receivers(&config.feeds);
         Ok(files)
     }
 
@@ -157,7 +165,9 @@ impl OperatorFiles {
                 files: named("enrich.geoip_file", &file),
                 load: Box::new(move || Database::read(&file)),
                 describe: |database: &Database| {
-                    describe_database("GeoIP", "GeoIP database", database.built_at_secs())
+                    let mut description = describe_database("GeoIP", "GeoIP database", database.built_at_secs());
+                    description.warnings.extend(database.warning().map(Warning::of_file));
+                    description
                 },
                 publish: Box::new(move |database| geo.publish(database)),
             });
@@ -205,6 +215,20 @@ impl OperatorFiles {
                 load: Box::new(move || Spammers::read(Some(&file))),
                 describe: |spammers: &Spammers| describe_list("spammers", spammers.len()),
                 publish: Box::new(move |spammers| sources.spammers.publish(spammers)),
+            });
+        }
+        if let Some(file) = config.signed_agents_file.clone() {
+            let sources = Arc::clone(&self.sources);
+            self.registry.add(FileResource {
+                name: "signed_agents",
+                files: named("enrich.signed_agents_file", &file),
+                load: Box::new(move || SignedAgents::read(&file)),
+                describe: |agents: &SignedAgents| {
+                    let mut description = describe_list("signed agents", agents.len());
+                    description.warnings.extend(agents.warnings().iter().map(Warning::of_file));
+                    description
+                },
+                publish: Box::new(move |agents| sources.signed_agents.publish(agents)),
             });
         }
         if config.crawlers_file.is_some() || !config.not_crawlers.is_empty() {
@@ -295,14 +319,18 @@ impl OperatorFiles {
         }
     }
 
-    /// The credentials of buckets. The client reads them itself, whenever it needs new ones.
+    /// The credentials of sinks. Their clients read them themselves, whenever they need new ones.
     fn add_credentials(&mut self, feeds: &[config::Feed]) {
         for (i, feed) in feeds.iter().enumerate() {
-            let Sink::S3(s3) = &feed.sink else { continue };
-            let Some(file) = s3.credentials_file.clone() else { continue };
+            let (sink, file) = match &feed.sink {
+                Sink::S3(s3) => ("s3", &s3.credentials_file),
+                Sink::Nats(nats) => ("nats", &nats.credentials_file),
+                Sink::Dir(_) | Sink::Webhook(_) => continue,
+            };
+            let Some(file) = file.clone() else { continue };
             self.registry.add(FileResource {
                 name: "credentials",
-                files: named(&format!("feeds[{i}].sink.s3.credentials_file"), &file),
+                files: named(&format!("feeds[{i}].sink.{sink}.credentials_file"), &file),
                 load: Box::new(move || read_credentials(&file)),
                 describe: |is_open: &bool| {
                     let warning = "the credentials are readable by every user of this machine: chmod 0600";

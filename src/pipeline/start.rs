@@ -58,7 +58,8 @@ impl Pipeline {
         let sessions = Arc::new(Sessions::open(dir, &config.enrich, files.secret.first(), now)?);
         files.secret.connect(&sessions);
         let feeds = config.feeds.iter().map(|feed| metrics.feed(&feed.name)).collect();
-        let deliver = Deliver::start(&config.feeds, &outbox, feeds, &panics)?;
+        let names = (config.edge.pop.as_str(), recovered.identity());
+        let deliver = Deliver::start(&config.feeds, names, &outbox, feeds, &files.webhook_secrets, &panics)?;
         let acks = capture.acks();
         let (spool, batches) = recovered.start(move |position| acks.ack(position), deliver.intake(), &panics)?;
         let shared = shared(config, &files, &sessions, &metrics);

@@ -1,5 +1,7 @@
 use proptest::prelude::*;
 
+use crate::event::Invalid;
+
 use super::{
     signatures::{self, MAX_SCAN, RULES},
     *,
@@ -203,7 +205,7 @@ fn ordinary_marketing_queries_are_clean() {
         "path=etc-passwd-explained&tag=win.initiative",
         "q=system32+or+11",
     ] {
-        assert_eq!(query(text), Quality { verdict: Verdict::Clean, reasons: Vec::new() }, "{text}");
+        assert_eq!(query(text), Quality { verdict: Verdict::Clean, reasons: Vec::new(), invalid: None }, "{text}");
     }
 }
 
@@ -238,7 +240,7 @@ fn the_worst_reason_gives_the_verdict_and_every_reason_is_listed_once() {
         agent: Claims::read(b"nikto sqlmap"),
         ..Evidence::default()
     };
-    let Quality { verdict, reasons } = classify(&evidence);
+    let Quality { verdict, reasons, .. } = classify(&evidence);
     assert_eq!(verdict, Verdict::Malicious);
     assert_eq!(reasons, ["cross-site-scripting", "path-traversal", "log-lookup", "scanner"]);
 }
@@ -265,7 +267,7 @@ proptest! {
     ) {
         let (query, agent) = (query.as_bytes(), Claims::read(agent.as_bytes()));
         let evidence = Evidence { path: &path, query, referer: &referer, agent, ..Evidence::default() };
-        let Quality { verdict, reasons } = classify(&evidence);
+        let Quality { verdict, reasons, .. } = classify(&evidence);
         let order: Vec<&str> = Reason::ALL.iter().map(|reason| reason.slug()).collect();
         let places: Vec<_> = reasons.iter().map(|slug| order.iter().position(|other| other == slug)).collect();
         prop_assert!(places.iter().all(Option::is_some));
@@ -292,23 +294,40 @@ proptest! {
 #[test]
 fn what_the_stages_have_detected_becomes_a_reason() {
     type Change = fn(&mut Evidence<'_>);
-    let rows: [(Change, Verdict, &str); 6] = [
-        (|evidence| evidence.flood = true, Verdict::Suspicious, "click-flood"),
-        (|evidence| evidence.enumeration = true, Verdict::Suspicious, "link-enumeration"),
-        (|evidence| evidence.blocked_destination = true, Verdict::Malicious, "blocked-destination"),
-        (|evidence| evidence.hosting_network = true, Verdict::Suspicious, "data-center-network"),
-        (|evidence| evidence.anonymizer_network = true, Verdict::Suspicious, "anonymizer-network"),
-        (|evidence| evidence.spam_referrer = true, Verdict::Suspicious, "spam-referrer"),
+    let (general, sophisticated) = (Some(Invalid::General), Some(Invalid::Sophisticated));
+    let rows: [(Change, Verdict, &str, Option<Invalid>); 6] = [
+        (|evidence| evidence.flood = true, Verdict::Suspicious, "click-flood", general),
+        (|evidence| evidence.enumeration = true, Verdict::Suspicious, "link-enumeration", general),
+        (|evidence| evidence.blocked_destination = true, Verdict::Malicious, "blocked-destination", None),
+        (|evidence| evidence.hosting_network = true, Verdict::Suspicious, "data-center-network", general),
+        (|evidence| evidence.anonymizer_network = true, Verdict::Suspicious, "anonymizer-network", None),
+        (|evidence| evidence.spam_referrer = true, Verdict::Suspicious, "spam-referrer", sophisticated),
     ];
-    for (change, verdict, reason) in rows {
+    for (change, verdict, reason, invalid) in rows {
         let mut evidence = Evidence { agent: Claims::read(CHROME.as_bytes()), ..Evidence::default() };
         assert_eq!(classify(&evidence).verdict, Verdict::Clean);
         change(&mut evidence);
-        assert_eq!(classify(&evidence), Quality { verdict, reasons: vec![reason] });
+        assert_eq!(classify(&evidence), Quality { verdict, reasons: vec![reason], invalid });
     }
     let headers = Headers { http_1_0: true, ..Headers::default() };
     let quality = classify(&Evidence { agent: Claims::read(CHROME.as_bytes()), headers, ..Evidence::default() });
-    assert_eq!(quality, Quality { verdict: Verdict::Suspicious, reasons: vec!["impossible-headers"] });
+    let reasons = vec!["impossible-headers"];
+    assert_eq!(quality, Quality { verdict: Verdict::Suspicious, reasons, invalid: sophisticated });
+}
+
+#[test]
+fn weak_evidence_makes_no_click_invalid_and_the_graver_class_wins() {
+    let of = |text: &str, agent: &[u8]| {
+        let evidence = Evidence { query: text.as_bytes(), agent: Claims::read(agent), ..Evidence::default() };
+        let quality = classify(&evidence);
+        (quality.verdict, quality.invalid)
+    };
+    let browser = CHROME.as_bytes();
+    assert_eq!(of("q=spring", browser), (Verdict::Clean, None));
+    assert_eq!(of("q=union+select", browser), (Verdict::Suspicious, None));
+    assert_eq!(of("q=union+all+select", browser), (Verdict::Malicious, Some(Invalid::Sophisticated)));
+    assert_eq!(of("q=union+select", b"sqlmap/1.7"), (Verdict::Suspicious, Some(Invalid::General)));
+    assert_eq!(of("q=union+all+select", b"sqlmap/1.7"), (Verdict::Malicious, Some(Invalid::Sophisticated)));
 }
 
 #[test]

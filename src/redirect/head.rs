@@ -24,6 +24,7 @@ pub struct Head<'a> {
     pub hints: Hints<'a>,
     /// `X-Requested-With`.
     pub requested_with: &'a [u8],
+    pub signature: Signature<'a>,
     /// Values of the header in which trusted proxies name the client, in the order in which they stand. Filled only
     /// when the peer is such a proxy.
     pub forwarded: Vec<&'a [u8]>,
@@ -43,6 +44,17 @@ pub struct Hints<'a> {
     pub platform_version: &'a [u8],
     /// `Sec-CH-UA-Form-Factors`.
     pub form_factors: &'a [u8],
+}
+
+/// An HTTP message signature (RFC 9421), raw; empty for what was not sent.
+#[derive(Clone, Copy, Default)]
+pub struct Signature<'a> {
+    /// `Signature-Agent`. Without it, the others are of no interest.
+    pub agent: &'a [u8],
+    /// `Signature-Input`.
+    pub input: &'a [u8],
+    /// `Signature`.
+    pub signature: &'a [u8],
 }
 
 /// Where the host is named.
@@ -67,6 +79,7 @@ impl<'a> Head<'a> {
             accept_language: b"",
             hints: Hints::default(),
             requested_with: b"",
+            signature: Signature::default(),
             forwarded: Vec::new(),
             flags: Flags::default(),
             protocol: match version {
@@ -96,7 +109,7 @@ impl<'a> Head<'a> {
             header::ACCEPT_LANGUAGE => self.accept_language = value,
             header::ACCEPT => self.flags.set(Flags::ACCEPT, true),
             header::ACCEPT_ENCODING => self.flags.set(Flags::ACCEPT_ENCODING, true),
-            header::DNT => self.flags.set(Flags::OPTED_OUT, value == b"1"),
+            header::DNT => self.opt_out(Flags::DNT, value),
             // No other header of interest is a standard one.
             _ => self.read_rare(name.as_str(), value),
         }
@@ -118,7 +131,7 @@ impl<'a> Head<'a> {
                     self.flags.set(Flags::MOBILE, value == b"?1");
                     self.flags.set(Flags::NOT_MOBILE, value == b"?0");
                 }
-                "gpc" => self.flags.set(Flags::OPTED_OUT, value == b"1"),
+                "gpc" => self.opt_out(Flags::GPC, value),
                 "purpose" => self.purpose(value),
                 _ => {}
             }
@@ -130,6 +143,19 @@ impl<'a> Head<'a> {
             }
         } else if name == "purpose" {
             self.purpose(value);
+        } else if let Some(name) = name.strip_prefix("signature") {
+            match name {
+                "-agent" => self.signature.agent = value,
+                "-input" => self.signature.input = value,
+                "" => self.signature.signature = value,
+                _ => {}
+            }
+        }
+    }
+
+    fn opt_out(&mut self, signal: Flags, value: &[u8]) {
+        for flag in [Flags::OPTED_OUT, signal] {
+            self.flags.set(flag, value == b"1");
         }
     }
 
@@ -264,6 +290,20 @@ mod tests {
     }
 
     #[test]
+    fn the_two_signals_of_an_opt_out_are_kept_apart() {
+        let of = |sent: &[(&'static str, &'static str)]| {
+            let headers = headers(&[&[("Host", "a.b")], sent].concat());
+            let flags = head("/", &headers).flags;
+            [Flags::OPTED_OUT, Flags::GPC, Flags::DNT].map(|flag| flags.has(flag))
+        };
+        assert_eq!(of(&[("Sec-GPC", "1")]), [true, true, false]);
+        assert_eq!(of(&[("DNT", "1")]), [true, false, true]);
+        assert_eq!(of(&[("DNT", "1"), ("Sec-GPC", "1")]), [true, true, true]);
+        assert_eq!(of(&[("Sec-GPC", "1"), ("DNT", "0")]), [true, true, false]);
+        assert_eq!(of(&[("DNT", "null")]), [false, false, false]);
+    }
+
+    #[test]
     fn what_browsers_send_is_seen() {
         let none = headers(&[("Host", "a.b")]);
         assert_eq!(head("/", &none).flags, Flags::default());
@@ -279,6 +319,10 @@ mod tests {
             ("Sec-CH-UA-Platform-Version", "\"14\""),
             ("Sec-CH-UA-Form-Factors", "\"Tablet\""),
             ("X-Requested-With", "com.example.app"),
+            ("Signature-Agent", "\"https://agent.example\""),
+            ("Signature-Input", "sig=()"),
+            ("Signature", "sig=::"),
+            ("Signature-Other", "x"),
         ];
         let browser = headers(&sent);
         let request = head("/", &browser);
@@ -290,5 +334,7 @@ mod tests {
         assert_eq!((brands, platform), (&b"full"[..], &b"\"Android\""[..]));
         assert_eq!((platform_version, form_factors), (&b"\"14\""[..], &b"\"Tablet\""[..]));
         assert_eq!(request.requested_with, b"com.example.app");
+        let Signature { agent, input, signature } = request.signature;
+        assert_eq!((agent, input, signature), (&b"\"https://agent.example\""[..], &b"sig=()"[..], &b"sig=::"[..]));
     }
 }

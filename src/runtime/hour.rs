@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 const HOUR_MICROS: u64 = 3_600_000_000;
 
 /// An hour in UTC, written `2026-11-23T09`.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Hour(u64);
 

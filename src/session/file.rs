@@ -4,7 +4,7 @@
 //! word 0     magic
 //! word 1     version of all that follows, CRC32C of magic, version and buckets
 //! word 2     buckets
-//! word 16-   the keys: see `keys`
+//! word 16-   the keys: see `keys`; words 20 and 21 are the trusted time (`clock::trusted`): limit and uptime
 //! word 512-  the buckets: see `table`
 //! ```
 //! Words have 64 bits, in the byte order of this machine, which the file never leaves. All its memory is allocated when
@@ -33,7 +33,14 @@ use super::{
 };
 use crate::{
     config::Secret,
-    runtime::{Class, Classified, Words, filesystem::is_in_memory},
+    runtime::{
+        Class, Classified, Words,
+        clock::{
+            self,
+            trusted::{Note, TrustedTime},
+        },
+        filesystem::is_in_memory,
+    },
 };
 
 const VERSION: u32 = 1;
@@ -42,6 +49,9 @@ const MAGIC: u64 = u64::from_le_bytes(*b"clksess\n");
 
 /// The words of the keys.
 const KEYS: std::ops::Range<usize> = 16..40;
+
+/// The first word of the trusted time.
+const TIME: usize = 20;
 
 /// Why the sessions could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +91,7 @@ pub(super) struct Opening<'a> {
     pub buckets: u64,
     pub schedule: Schedule,
     pub secret: Option<Arc<Secret>>,
+    /// The time of day.
     pub now: u64,
 }
 
@@ -139,7 +150,8 @@ impl Opening<'_> {
     }
 
     fn take_over(&self, memory: &Arc<Words>) -> Option<Keyring<Arc<Words>>> {
-        Keyring::take_over(Arc::clone(memory), self.schedule, self.secret.clone(), self.now)
+        let now = trusted_time(memory, self.now).read(self.now, clock::up_micros());
+        Keyring::take_over(Arc::clone(memory), self.schedule, self.secret.clone(), now)
     }
 
     fn begin_again(&self, reason: &str) -> Result<Opened, OpenFailure> {
@@ -177,6 +189,19 @@ impl Opening<'_> {
     fn new_path(&self) -> PathBuf {
         self.dir.join("sessions.new")
     }
+}
+
+/// The trusted time that an earlier process has noted, or the time of day. The file is as old as the machine's uptime
+/// at most, so all time since the note is known to have passed.
+pub(super) fn trusted_time(memory: &Words, wall: u64) -> TrustedTime {
+    let note = Note { limit: memory.load(TIME), up: memory.load(TIME + 1) };
+    if note.is_plausible() { TrustedTime::resume(note) } else { TrustedTime::new(wall, clock::up_micros()) }
+}
+
+/// Notes the trusted time for the next process. One that dies in between has noted less time than has passed.
+pub(super) fn note_time(memory: &Words, note: Note) {
+    memory.store(TIME + 1, note.up);
+    memory.store(TIME, note.limit);
 }
 
 fn keep_private(memory: &Words) {

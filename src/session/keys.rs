@@ -11,7 +11,7 @@
 //! kept, because a clock went back or a secret was replaced, waits for it.
 //!
 //! **A clock that goes back** keeps a key current for longer. When that would be longer than a day and an idle time,
-//! the key is replaced at the next rotation of the new time instead. Only the time of day of a running worker counts
+//! the key is replaced at the next rotation of the new time instead. Only the trusted time of a running worker counts
 //! for this, and not that of a click, which may have waited in its ring for days.
 //!
 //! **Where a key comes from.** It is 32 random bytes; or, with a secret that several edges share, BLAKE3's key
@@ -187,6 +187,10 @@ impl<M: Memory> Keyring<M> {
             ring.replace_by(now);
         }
         Some(ring)
+    }
+
+    pub fn memory(&self) -> &M {
+        &self.memory
     }
 
     pub fn keys(&self) -> Keys {

@@ -83,7 +83,7 @@ fn address(n: u32) -> IpAddr {
 }
 
 fn see<M: Memory>(visits: &Visits<M>, facts: &Facts<'_>, decided: Option<Visit>) -> Visit {
-    visits.click(facts, &AgentDigest::of(facts.texts.user_agent), decided)
+    visits.click(facts, facts.micros, &AgentDigest::of(facts.texts.user_agent), decided)
 }
 
 /// The start of the visit, and whether the click is its first.
@@ -106,6 +106,36 @@ fn clicks_within_the_idle_time_are_one_visit() {
     assert_eq!(click(&visits, NOON + 59 * MINUTE, "w", "192.0.2.1", "a"), (NOON, false));
     let later = NOON + 90 * MINUTE;
     assert_eq!(click(&visits, later, "w", "192.0.2.1", "a"), (later, true));
+}
+
+#[test]
+fn a_clock_two_years_ahead_and_back_ends_no_visit_and_wipes_no_key_also_in_a_process_that_starts_meanwhile() {
+    let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+    let now = clock::unix_micros();
+    // The rotation is half a day away.
+    let session_rotation_hour = ((now / (60 * MINUTE) + 12) % 24) as u8;
+    let config = config::Enrich { session_rotation_hour, ..config::Enrich::default() };
+    let open = |now| Sessions::open(dir.path(), &config, None, now).unwrap();
+    let click = |sessions: &Sessions, at: u64, n: u32| {
+        let visit = sessions.click(&facts(at, "w", address(n), "a"), &AgentDigest::of(b"a"), None);
+        (visit.started, visit.first)
+    };
+    let sessions = open(now);
+    let key = *sessions.visits.keys.load().current.bytes();
+    assert_eq!(click(&sessions, now, 1), (now, true));
+    let ahead = now + 730 * DAY;
+    sessions.tick(ahead);
+    assert_eq!(click(&sessions, ahead, 1), (now, false));
+    let (started, first) = click(&sessions, ahead, 2);
+    assert!(first && started < now + IDLE, "a visit that begins meanwhile begins now");
+    drop(sessions);
+    let sessions = open(ahead + 1_000_000);
+    assert_eq!(sessions.restored(), 2);
+    assert_eq!(click(&sessions, ahead + 1_000_000, 1), (now, false));
+    sessions.tick(now + 2_000_000);
+    assert_eq!(click(&sessions, now + 2_000_000, 1), (now, false));
+    assert_eq!(click(&sessions, now + 2_000_000, 2), (started, false));
+    assert_eq!(*sessions.visits.keys.load().current.bytes(), key);
 }
 
 #[test]

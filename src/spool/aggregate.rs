@@ -174,7 +174,7 @@ impl Aggregator {
         let now = clock::monotonic();
         let old = self.since.is_some_and(|since| now.duration_since(since) >= MAX_AGE);
         if self.tallies == 0 {
-            self.store.idle(clock::unix_micros());
+            self.store.idle(clock::trusted_micros());
         } else if (old || self.tallies >= PART) && self.wait_until.is_none_or(|until| until <= now) {
             self.count_part();
         }

@@ -8,7 +8,7 @@
 //! Between the second and the third, the rings are opened: the spool reports the clicks that its journal already holds.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs::{self, File},
     io,
     os::unix::fs::DirBuilderExt,
@@ -27,6 +27,7 @@ use super::{
     disk::{Disk, RealDisk},
     error::SpoolError,
     feed::FeedSpec,
+    identity,
     journal::{
         self, Journal, Synced,
         reader::{Recovered, read_journal},
@@ -37,7 +38,11 @@ use super::{
     record::Records,
     recovery::repair,
     running::Spool,
-    state::State,
+    state::{
+        Generations, State,
+        rebuild::{self, Rebuilt},
+    },
+    time, unclaimed,
 };
 use crate::{
     capture::RingPosition,
@@ -76,7 +81,7 @@ impl<'a> SpoolBuilder<'a> {
     /// Opens and locks the spool on the real disk, and recovers what an earlier process has left.
     ///
     /// # Errors
-    /// When the folder cannot be made or written, its state is damaged, or another process has locked it.
+    /// When the folder cannot be made or written, or another process has locked it.
     pub fn open(self) -> Result<RecoveredSpool, SpoolError> {
         let dir = self.config.dir.clone();
         let io = |source| SpoolError::Io { dir: dir.display().to_string(), source };
@@ -100,14 +105,21 @@ impl<'a> SpoolBuilder<'a> {
     pub(super) fn recover(self, disk: Arc<dyn Disk>, lock: File) -> io::Result<RecoveredSpool> {
         let Self { config, pop, mut feeds, counts, metrics } = self;
         let dir = config.dir.clone();
-        for part in ["journal", "build", "outbox", "records", "replay"] {
+        for part in ["journal", "build", "outbox", "records", "replay", "drop"] {
             disk.make_dir(&dir.join(part))?;
         }
         disk.sync_dir(&dir)?;
-        let mut state = State::load(&*disk, &dir)?;
+        time::resume(&*disk, &dir);
         let mut records = Records::open(&*disk, &dir)?;
+        let restored = restore_state(&*disk, &dir, &records, &feeds, &metrics)?;
+        let mut state = restored.state.clone();
         let outbox = Arc::new(Outbox::open(Arc::clone(&disk), &dir, config.max_bytes, config.retain_secs)?);
         finish_last_round(&*disk, &dir, &outbox, &state, &mut records)?;
+
+        let waiting = outbox.keys()?;
+        let unused = state.feeds.is_empty() && waiting.is_empty() && records.hours(&*disk)?.is_empty();
+        let known = waiting.iter().map(|(feed, key)| (feed.as_str(), key.as_str()));
+        let identity = identity::read_or_make(&*disk, &dir, pop, &records, known, unused)?;
 
         let mut numbers: HashMap<String, u16> = feeds.iter().map(|feed| feed.name.clone()).zip(0..).collect();
         let mut aggregator = counts.map(|counts| {
@@ -132,20 +144,22 @@ impl<'a> SpoolBuilder<'a> {
                 aggregator.mark_complete();
             }
         }
+        report_doubts(&restored, &recovered, &feeds);
         repair(&*disk, &dir, &recovered)?;
-        metrics.journal_damaged.inc_by(recovered.damages.iter().map(|damage| damage.end - damage.start).sum());
+        let damaged: u64 = recovered.damages.iter().map(|damage| damage.end - damage.start).sum();
+        metrics.journal_damaged.inc_by(damaged + recovered.losses.iter().map(|loss| loss.bytes).sum::<u64>());
+        metrics.journal_lost.inc_by(recovered.losses.iter().map(|loss| loss.events).sum());
         let schedule = Schedule::load(&*disk, &records, |record| {
             // Objects that were made under another name of this edge are not continued.
             let number = numbers.get(&record.feed).copied()?;
-            let feed = &feeds[usize::from(number)];
-            record.belongs_to(&feed.name, &feed.pop).then_some(number)
+            record.belongs_to(feeds[usize::from(number)].maker(&identity)).then_some(number)
         })?;
-        // Numbers continue even if the state is lost.
-        for (number, seq) in schedule.last_seqs() {
+        for (number, last) in schedule.manifests.last() {
             let feed = state.feeds.entry(feeds[usize::from(number)].name.clone()).or_default();
-            feed.seq = feed.seq.max(seq + 1);
+            feed.continue_chain(last, &identity);
         }
         restore_summaries(&*disk, &outbox, &records)?;
+        unclaimed::report(&outbox, &feeds, &metrics)?;
         let segments = recovered.segments.len();
         if segments > 0 {
             let events = recovered.runs.iter().map(|(_, run)| run.events).sum::<u64>();
@@ -157,6 +171,7 @@ impl<'a> SpoolBuilder<'a> {
             disk,
             outbox,
             feeds,
+            identity,
             state,
             schedule,
             records,
@@ -176,6 +191,7 @@ pub struct RecoveredSpool {
     disk: Arc<dyn Disk>,
     outbox: Arc<Outbox>,
     feeds: Vec<FeedSpec>,
+    identity: String,
     state: State,
     schedule: Schedule,
     records: Records,
@@ -195,6 +211,11 @@ impl RecoveredSpool {
     /// The finished objects.
     pub fn outbox(&self) -> Arc<Outbox> {
         Arc::clone(&self.outbox)
+    }
+
+    /// The spool's identity, which is part of the keys of its objects.
+    pub fn identity(&self) -> &str {
+        &self.identity
     }
 
     /// The position in each ring up to which the journal holds its clicks.
@@ -243,6 +264,7 @@ impl RecoveredSpool {
             disk: Arc::clone(&self.disk),
             feeds: self.feeds.iter().take(configured).map(|feed| feed.name.clone()).collect(),
             first: self.recovered.next,
+            before: self.recovered.last,
             max_bytes: self.config.journal_max_bytes,
             sync_interval: Duration::from_millis(self.config.sync_interval_millis),
             size: Arc::clone(&size),
@@ -257,6 +279,7 @@ impl RecoveredSpool {
             disk: self.disk,
             outbox: self.outbox,
             feeds: self.feeds,
+            identity: self.identity,
             state: self.state,
             schedule: self.schedule,
             rollups: self.rollups,
@@ -288,10 +311,86 @@ pub(super) struct SpoolParts {
     pub lock: File,
 }
 
+/// Reads the state of the last process, or rebuilds it. It fails only with the disk: a damaged state is moved aside.
+fn restore_state(
+    disk: &dyn Disk,
+    dir: &Path,
+    records: &Records,
+    feeds: &[FeedSpec],
+    metrics: &SpoolMetrics,
+) -> io::Result<Rebuilt> {
+    let found = Generations::read(disk, dir);
+    let is_new = found.newest.is_none() && found.damaged.is_empty() && is_unused(disk, dir)?;
+    for (path, reason) in found.damaged {
+        metrics.state_damaged.inc();
+        let file = path.display();
+        match rebuild::set_aside(disk, dir, &path).as_ref().map(|aside| aside.display()) {
+            Ok(aside) => tracing::error!(%file, reason, %aside, "damaged state of the spool moved aside"),
+            Err(error) => tracing::error!(%file, reason, %error, "cannot move a damaged state of the spool aside"),
+        }
+    }
+    let known = found.newest.as_ref().map(|state| state.round);
+    let mut restored = rebuild::rebuild(disk, dir, records, found.newest)?;
+    if restored.has_unknown_numbers() && !is_new {
+        for spec in feeds {
+            let feed = restored.state.feeds.entry(spec.name.clone()).or_default();
+            feed.seq = feed.seq.max(clock::unix_secs());
+        }
+    }
+    restored.roll_back(disk, records)?;
+    if restored.is_changed && !is_new {
+        let round = restored.state.round;
+        tracing::warn!(known, round, "state of the spool was missing or old; rebuilt from records and keys");
+    }
+    if restored.is_changed || !found.is_current {
+        // From now on a missing state means that it was lost. If this fails, the first round commits it.
+        if let Err(error) = restored.state.commit(disk, dir) {
+            tracing::warn!(%error, "restored state of the spool not written yet");
+        }
+    }
+    Ok(restored)
+}
+
+/// Whether no process has used the spool before.
+fn is_unused(disk: &dyn Disk, dir: &Path) -> io::Result<bool> {
+    for part in ["journal", "records", "outbox", "delivered"] {
+        if !disk.files_below(&dir.join(part))?.is_empty() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Reports which events may be delivered twice, if what was delivered is not known any more.
+fn report_doubts(restored: &Rebuilt, recovered: &Recovered, feeds: &[FeedSpec]) {
+    let mut doubtful: BTreeMap<&str, u64> = BTreeMap::new();
+    for (number, run) in &recovered.runs {
+        let spec = &feeds[usize::from(*number)];
+        if restored.is_doubtful(&spec.name) {
+            spec.metrics.doubtful.inc_by(run.events);
+            *doubtful.entry(&spec.name).or_default() += run.events;
+        }
+    }
+    if !doubtful.is_empty() {
+        let events: u64 = doubtful.values().sum();
+        let feeds = doubtful.iter().map(|(feed, events)| format!("{feed}: {events}")).collect::<Vec<_>>().join(", ");
+        tracing::error!(
+            events,
+            feeds,
+            "state and records of the spool are lost; these events of the journal may be delivered twice, with the \
+             same ids; ask consumers to deduplicate by id"
+        );
+    }
+}
+
 /// Gives the outbox the recorded summaries of the objects that wait in it.
 fn restore_summaries(disk: &dyn Disk, outbox: &Outbox, records: &Records) -> io::Result<()> {
     let waiting = outbox.keys()?;
-    let hours: BTreeSet<_> = waiting.iter().filter_map(|(_, key)| outbox::hour_of(key)).collect();
+    let mut hours: BTreeSet<_> = waiting.iter().filter_map(|(_, key)| outbox::hour_of(key)).collect();
+    if waiting.iter().any(|(_, key)| outbox::hour_of(key).is_none()) {
+        // Keys of a sequence do not have the hour.
+        hours.extend(records.hours(disk)?);
+    }
     for hour in hours {
         for record in records.read(disk, hour)? {
             if waiting.contains(&(record.feed.clone(), record.key.clone())) {

@@ -77,6 +77,9 @@ pub trait DiskFile: Write + Send {
     /// Syncs the bytes.
     fn sync(&mut self) -> io::Result<()>;
 
+    /// Replaces the beginning of the file, without a sync. Only for a file that nothing else is written to.
+    fn overwrite(&mut self, bytes: &[u8]) -> io::Result<()>;
+
     /// Truncates the file to `bytes`.
     fn cut(&mut self, bytes: u64) -> io::Result<()>;
 }
@@ -190,6 +193,10 @@ impl Disk for RealDisk {
 impl DiskFile for File {
     fn sync(&mut self) -> io::Result<()> {
         self.sync_data()
+    }
+
+    fn overwrite(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.write_all_at(bytes, 0)
     }
 
     fn cut(&mut self, bytes: u64) -> io::Result<()> {

@@ -22,8 +22,6 @@ impl Classified for SpoolError {
     fn class(&self) -> Class {
         match self {
             Self::Locked { .. } => Class::Unavailable,
-            // The state is damaged.
-            Self::Io { source, .. } if source.kind() == io::ErrorKind::InvalidData => Class::Data,
             Self::Io { source, .. } => Class::of_io(source),
         }
     }

@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use super::metrics::BacklogMetrics;
 use crate::{
-    config::{self, Format},
+    click::EventId,
+    config::{self, Format, feeds::Layout},
+    event::{Rendering, Shape},
+    object::Maker,
     stats::rollup::Workspaces,
 };
 
@@ -13,6 +16,11 @@ pub struct FeedSpec {
     pub name: String,
     pub pop: String,
     pub format: Format,
+    pub layout: Layout,
+    /// How its events differ from those of the journal.
+    pub rendering: Rendering,
+    /// In an envelope, what stands for the object's key.
+    pub envelope_key: Option<String>,
     pub compression: config::Compression,
     pub max_age: Duration,
     pub max_bytes: u64,
@@ -35,16 +43,25 @@ impl FeedSpec {
             name: feed.name.clone(),
             pop: pop.to_owned(),
             format: feed.format,
+            layout: feed.layout,
+            rendering: rendering(feed),
+            envelope_key: envelope_key(feed),
             compression: feed.compression,
             max_age: Duration::from_secs(feed.max_age_secs),
             max_bytes: feed.max_bytes,
             min_bytes: feed.min_bytes,
             hold_back: Duration::from_secs(feed.hold_back_secs.max(feed.max_age_secs)),
-            manifest_every: (feed.manifest_secs > 0).then(|| Duration::from_secs(feed.manifest_secs)),
+            manifest_every: (feed.manifest_secs > 0 && feed.sink.takes_events_only().is_none())
+                .then(|| Duration::from_secs(feed.manifest_secs)),
             rollups: feed.rollups.then(|| Workspaces::new(&feed.workspaces)),
             configured: true,
             metrics,
         }
+    }
+
+    /// The names in the keys of its objects, in a spool with this identity.
+    pub fn maker<'a>(&'a self, spool: &'a str) -> Maker<'a> {
+        Maker { feed: &self.name, pop: &self.pop, spool }
     }
 
     /// A feed that the configuration no longer has.
@@ -53,6 +70,9 @@ impl FeedSpec {
             name: name.to_owned(),
             pop: pop.to_owned(),
             format: Format::default(),
+            layout: Layout::default(),
+            rendering: Rendering::default(),
+            envelope_key: None,
             compression: config::Compression::default(),
             max_age: Duration::ZERO,
             max_bytes: 16 << 20,
@@ -64,4 +84,25 @@ impl FeedSpec {
             metrics,
         }
     }
+}
+
+/// How the events of a feed differ from those of the journal.
+pub(super) fn rendering(feed: &config::Feed) -> Rendering {
+    Rendering::new(feed.shape, &feed.fields.paths())
+}
+
+/// Receivers of the older shape read the name of their subscription there.
+pub(super) fn envelope_key(feed: &config::Feed) -> Option<String> {
+    (feed.shape == Shape::Clickstream).then(|| feed.name.clone())
+}
+
+/// The event as the feed asks for it. One that cannot be rendered is delivered as it is.
+pub(super) fn rendered<'b>(rendering: &Rendering, id: EventId, event: &'b [u8], buffer: &'b mut Vec<u8>) -> &'b [u8] {
+    rendering.apply(event, buffer).unwrap_or_else(|| {
+        tracing::error!(
+            %id,
+            "internal error: event cannot be rendered for its feed and is delivered as it is; please report this bug"
+        );
+        event
+    })
 }

@@ -15,10 +15,11 @@ use serde::Serialize;
 
 use super::{
     disk::{Disk, FileEntry},
+    identity,
     journal::reader::{Damage, read_journal},
     outbox::hour_of,
-    record::Records,
-    state::State,
+    record::{Record, Records},
+    state::{Generations, State},
 };
 use crate::{
     object::{ObjectKind, reader::summarize},
@@ -32,10 +33,15 @@ const TRIES: u32 = 5;
 #[derive(Debug, Default, Serialize)]
 pub struct Overview {
     pub dir: PathBuf,
+    /// The spool's identity, which is part of the keys of its objects.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
     pub journal: JournalOverview,
     pub feeds: BTreeMap<String, FeedOverview>,
     /// Damaged files that were moved aside.
     pub quarantined_files: u64,
+    /// Damaged files of the state, which the next start moves aside and rebuilds.
+    pub damaged_states: u64,
 }
 
 /// The journal, of all feeds.
@@ -44,6 +50,8 @@ pub struct JournalOverview {
     pub segments: u64,
     pub bytes: u64,
     pub damages: Vec<Damage>,
+    /// Events that segments are known to have held, and do not hold any more. Some may be packed already.
+    pub lost_events: u64,
 }
 
 /// What a spool holds of one feed.
@@ -63,6 +71,8 @@ pub struct FeedOverview {
     /// Delivered objects that are kept for replays.
     pub kept_objects: u64,
     pub kept_bytes: u64,
+    /// Objects wait, and the configuration does not have the feed.
+    pub unclaimed: bool,
 }
 
 impl FeedOverview {
@@ -74,7 +84,7 @@ impl FeedOverview {
 /// Reads what a spool holds.
 ///
 /// # Errors
-/// Those of the file system, or when the state is damaged.
+/// Those of the file system.
 pub fn overview(disk: &dyn Disk, dir: &Path) -> io::Result<Overview> {
     between_rounds(disk, dir, |state| try_overview(disk, dir, state))
 }
@@ -98,7 +108,7 @@ pub(super) fn between_rounds<T>(
 }
 
 fn try_overview(disk: &dyn Disk, dir: &Path, state: &State) -> io::Result<Overview> {
-    let mut overview = Overview { dir: dir.into(), ..Overview::default() };
+    let mut overview = Overview { dir: dir.into(), identity: identity::read(disk, dir)?, ..Overview::default() };
     let now = clock::unix_secs();
     let mut names: Vec<String> = Vec::new();
     let recovered = read_journal(disk, dir, state, None, |name| number_of(&mut names, name))?;
@@ -109,7 +119,7 @@ fn try_overview(disk: &dyn Disk, dir: &Path, state: &State) -> io::Result<Overvi
         let feed = overview.feeds.entry(names[usize::from(*feed)].clone()).or_default();
         feed.journal_events += run.events;
     }
-    for (feed, micros) in &recovered.oldest {
+    for ((feed, _), micros) in &recovered.oldest {
         let feed = overview.feeds.entry(names[usize::from(*feed)].clone()).or_default();
         feed.seen(now.saturating_sub(micros / 1_000_000));
     }
@@ -117,18 +127,24 @@ fn try_overview(disk: &dyn Disk, dir: &Path, state: &State) -> io::Result<Overvi
         segments: recovered.segments.len() as u64,
         bytes: recovered.segments.iter().map(|(_, bytes)| bytes).sum(),
         damages: recovered.damages,
+        lost_events: recovered.losses.iter().map(|loss| loss.events).sum(),
     };
     let records = Records::open(disk, dir)?;
-    let mut known: BTreeMap<Hour, BTreeMap<String, u64>> = BTreeMap::new();
-    for Waiting { feed, key, file } in waiting(disk, dir, state)? {
-        let hour = hour_of(&key);
-        if let Some(hour) = hour
-            && !known.contains_key(&hour)
-        {
-            let of_hour = records.read(disk, hour)?.into_iter().chain(state.objects.iter().cloned());
-            known.insert(hour, of_hour.map(|record| (record.key, record.events)).collect());
-        }
-        let recorded = hour.and_then(|hour| known.get(&hour)?.get(&key).copied());
+    let waiting = waiting(disk, dir, state)?;
+    let mut hours: BTreeSet<Hour> = waiting.iter().filter_map(|waiting| hour_of(&waiting.key)).collect();
+    if waiting.iter().any(|waiting| hour_of(&waiting.key).is_none()) {
+        // Keys of a sequence do not have the hour.
+        hours.extend(records.hours(disk)?);
+    }
+    let of_feed = |record: &Record| ((record.feed.clone(), record.key.clone()), record.events);
+    let mut known: BTreeMap<(String, String), u64> = state.objects.iter().map(of_feed).collect();
+    for hour in hours {
+        known.extend(records.read(disk, hour)?.iter().map(of_feed));
+    }
+    for Waiting { feed, key, file } in waiting {
+        let place = (feed, key);
+        let recorded = known.get(&place).copied();
+        let feed = place.0;
         let events = recorded.map_or_else(|| summarize(&file.path).map(|summary| summary.events), Ok);
         if events.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
             continue;
@@ -154,6 +170,7 @@ fn try_overview(disk: &dyn Disk, dir: &Path, state: &State) -> io::Result<Overvi
         }
     }
     overview.quarantined_files = disk.files_below(&dir.join("quarantine"))?.len() as u64;
+    overview.damaged_states = Generations::read(disk, dir).damaged.len() as u64;
     Ok(overview)
 }
 

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! {dir}/journal/{number}.journal        segments ([`segment`]) of frames ([`frame`])
+//! {dir}/journal.note                    extent of the open segment ([`note`])
 //! ```
 //! One thread owns it. It gathers events into a group. Every [`Setup::sync_interval`] it writes the group, syncs it
 //! with one fsync for all, and only then releases the clicks in the rings. So a click is in a ring, in the journal, or
@@ -14,6 +15,7 @@
 //! (`cuts`). While the disk does not take it, the group waits, the workers wait for the journal, and the rings fill up.
 
 pub mod frame;
+pub mod note;
 pub mod reader;
 pub mod segment;
 
@@ -30,7 +32,8 @@ use std::{
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
-pub use segment::{Header, Run, Span, Synced, segment_number, segment_path};
+use note::{NoteFile, note_path};
+pub use segment::{Extent, Header, Run, Span, Synced, segment_number, segment_path};
 
 use super::{
     disk::{Disk, DiskFile},
@@ -56,6 +59,8 @@ pub struct Setup {
     pub feeds: Vec<String>,
     /// Number of the first segment. No segment with this number or above exists.
     pub first: u64,
+    /// The last segment of an earlier process, as it was recovered.
+    pub before: Option<Extent>,
     pub max_bytes: u64,
     pub sync_interval: Duration,
     /// Bytes of all segments. The packer subtracts those that it removes.
@@ -74,6 +79,9 @@ pub struct Journal {
     segment: Option<Segment>,
     next: u64,
     cuts: Vec<(u64, u64)>,
+    /// The last segment that holds events.
+    before: Option<Extent>,
+    note: NoteFile,
     group: Group,
     synced: Sender<Synced>,
 }
@@ -85,12 +93,14 @@ struct Segment {
     bytes: u64,
     /// Bytes of the header.
     header: u64,
+    events: u64,
 }
 
 /// Events that are committed together.
 #[derive(Default)]
 struct Group {
     frames: Vec<u8>,
+    events: u64,
     clicks: u64,
     /// Clicks that have a tally.
     tallies: u64,
@@ -104,8 +114,9 @@ struct Group {
 
 impl Journal {
     pub fn new(setup: Setup, synced: Sender<Synced>) -> Self {
-        let next = setup.first;
-        Self { setup, segment: None, next, cuts: Vec::new(), group: Group::default(), synced }
+        let (next, before) = (setup.first, setup.before);
+        let (cuts, note, group) = (Vec::new(), NoteFile::default(), Group::default());
+        Self { setup, segment: None, next, cuts, before, note, group, synced }
     }
 
     /// Writes batches until all senders are dropped. When the disk has not taken a group by the deadline, its clicks
@@ -180,6 +191,11 @@ impl Journal {
         let grown = self.group.frames.len() as u64;
         self.setup.size.fetch_add(grown, Ordering::AcqRel);
         segment.bytes += grown;
+        segment.events += std::mem::take(&mut self.group.events);
+        let extent = Extent { segment: segment.number, bytes: segment.bytes, events: segment.events };
+        self.before = Some(extent);
+        // Before the packer knows the segment, and may free the one that is noted.
+        self.note.write(&*self.setup.disk, &note_path(&self.setup.dir), extent);
         let tallies = std::mem::take(&mut self.group.tallies);
         let span = Span { segment: segment.number, start: base, end: segment.bytes, tallies };
         let runs = self.group.take_runs(segment.number, base);
@@ -207,7 +223,7 @@ impl Journal {
     fn begin(&mut self) -> io::Result<Segment> {
         let number = self.next;
         let path = segment_path(&self.setup.dir, number);
-        let header = Header { feeds: self.setup.feeds.clone(), cuts: self.cuts.clone() };
+        let header = Header { feeds: self.setup.feeds.clone(), cuts: self.cuts.clone(), before: self.before };
         let json = serde_json::to_vec(&header)?;
         let mut bytes = Vec::new();
         // Twice: without a header, the feeds of the segment's events are unknown.
@@ -224,7 +240,7 @@ impl Journal {
                 self.cuts.clear();
                 self.setup.size.fetch_add(bytes.len() as u64, Ordering::AcqRel);
                 let header = bytes.len() as u64;
-                Ok(Segment { number, file, bytes: header, header })
+                Ok(Segment { number, file, bytes: header, header, events: 0 })
             }
             Err(error) => {
                 // It holds no event. If it remains, the next attempt empties it.
@@ -245,6 +261,7 @@ impl Group {
     fn add(&mut self, batch: &Batch) {
         self.began.get_or_insert_with(Instant::now);
         self.clicks += batch.entries.len() as u64;
+        self.events += batch.entries.len() as u64;
         for entry in &batch.entries {
             let start = self.frames.len() as u64;
             frame::write_event(&mut self.frames, batch, entry);

@@ -22,6 +22,10 @@ pub struct SpoolMetrics {
     pub journaled: IntCounter,
     /// Bytes of the journal that were damaged at the start.
     pub journal_damaged: IntCounter,
+    /// Events that segments of the journal held, and do not hold any more.
+    pub journal_lost: IntCounter,
+    /// Damaged files of the state that were found at the start.
+    pub state_damaged: IntCounter,
     /// 1 while the spool waits because its disk is full.
     pub disk_full: IntGauge,
     /// What becomes of the tallies in the journal.
@@ -29,6 +33,7 @@ pub struct SpoolMetrics {
     journal_bytes: IntGauge,
     outbox_bytes: IntGauge,
     stalled: IntGauge,
+    unclaimed: IntGaugeVec,
     feeds: FeedSeries,
     by_name: Mutex<BTreeMap<String, Arc<BacklogMetrics>>>,
 }
@@ -36,6 +41,7 @@ pub struct SpoolMetrics {
 /// The series of all feeds.
 struct FeedSeries {
     recovered: IntCounterVec,
+    doubtful: IntCounterVec,
     spooled: IntCounterVec,
     dropped: IntCounterVec,
     objects: IntGaugeVec,
@@ -46,6 +52,8 @@ struct FeedSeries {
 pub struct BacklogMetrics {
     /// Events found in the journal or the outbox that an earlier run left there.
     pub recovered: IntCounter,
+    /// Events among these that may have been delivered before, because the state and the records were lost.
+    pub doubtful: IntCounter,
     /// Events in finished objects.
     pub spooled: IntCounter,
     /// Events that will not be delivered.
@@ -64,15 +72,32 @@ impl SpoolMetrics {
                 "journal_damaged_bytes_total",
                 "Damaged bytes that were found in the journal at the start, a torn end included.",
             ),
+            journal_lost: registry.counter(
+                "journal_damaged_events_total",
+                "Events missing from damaged or emptied segments of the journal at the start; some may be packed already.",
+            ),
+            state_damaged: registry.counter(
+                "spool_state_damaged_total",
+                "Damaged files of the spool's state that were moved to quarantine at the start.",
+            ),
             disk_full: registry.gauge("spool_disk_full", "1 while the spool waits because its disk is full."),
             stats,
             journal_bytes: registry.gauge("journal_bytes", "Bytes of the journal."),
             outbox_bytes: registry.gauge("spool_bytes", "Bytes of finished objects in the outbox."),
             stalled: registry.gauge("spool_stalled", "Spool threads that retry a failed write; 0 is healthy."),
+            unclaimed: registry.gauges(
+                "outbox_unclaimed_objects",
+                "Objects that wait for a feed that is not configured; configure it again, or drop them.",
+                "feed",
+            ),
             feeds: FeedSeries {
                 recovered: counters(
                     "events_recovered_total",
                     "Events that an earlier run left in the journal or the outbox.",
+                ),
+                doubtful: counters(
+                    "events_doubtful_total",
+                    "Recovered events that may be delivered twice, because the state of the spool and its records were lost.",
                 ),
                 spooled: counters("events_spooled_total", "Events in finished objects."),
                 dropped: registry.counters(
@@ -91,6 +116,11 @@ impl SpoolMetrics {
     pub fn feed(&self, name: &str) -> Arc<BacklogMetrics> {
         let mut by_name = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
         by_name.entry(name.to_owned()).or_insert_with(|| Arc::new(self.feeds.of(name))).clone()
+    }
+
+    /// The number of objects that wait for a feed that is not configured.
+    pub fn unclaimed(&self, feed: &str) -> IntGauge {
+        self.unclaimed.with_label_values(&[feed])
     }
 
     /// All feeds, those that only the journal names included.
@@ -126,6 +156,7 @@ impl FeedSeries {
         let label = &[feed];
         BacklogMetrics {
             recovered: self.recovered.with_label_values(label),
+            doubtful: self.doubtful.with_label_values(label),
             spooled: self.spooled.with_label_values(label),
             dropped: Drops::of_feed(&self.dropped, feed),
             objects: self.objects.with_label_values(label),
@@ -150,6 +181,11 @@ impl BacklogMetrics {
     pub fn remove_object(&self, bytes: u64) {
         self.objects.dec();
         self.bytes.sub(bytes as i64);
+    }
+
+    /// Number of the objects that wait.
+    pub fn waiting_objects(&self) -> u64 {
+        self.objects.get().max(0) as u64
     }
 
     /// Bytes of the objects that wait.

@@ -20,7 +20,7 @@ use std::{
 
 use super::disk::{Disk, FileEntry};
 use crate::{
-    object::{ManifestKey, Object, ObjectKey, ObjectKind, RollupKey, Summary},
+    object::{ManifestKey, Object, ObjectKey, ObjectKind, RollupKey, Summary, key::earlier},
     runtime::{Hour, clock},
 };
 
@@ -146,7 +146,7 @@ impl Outbox {
         match place.filter(|_| object.kind == ObjectKind::Events) {
             None => self.disk.remove(&object.path)?,
             Some((feed, key)) => {
-                let hour = Hour::of_micros(clock::unix_micros());
+                let hour = Hour::of_micros(clock::trusted_micros());
                 let kept = self.dir.join("delivered").join(hour.to_string()).join(feed).join(key);
                 if self.move_to(&object.path, &kept).is_ok() {
                     let mut delivered = self.delivered.lock().unwrap_or_else(PoisonError::into_inner);
@@ -164,7 +164,7 @@ impl Outbox {
 
     /// Removes delivered objects that are old, or for which there is no space.
     pub fn purge_delivered(&self) {
-        let now = clock::unix_secs();
+        let now = clock::trusted_micros() / 1_000_000;
         loop {
             let delivered = self.delivered.lock().unwrap_or_else(PoisonError::into_inner);
             let kept: u64 = delivered.values().sum();
@@ -238,20 +238,25 @@ fn on_disk(bytes: u64) -> u64 {
     bytes.next_multiple_of(4_096)
 }
 
-/// The object's number in a key.
+/// The number of an object of events in its key, or the largest one in a manifest.
 pub fn seq_of(key: &str) -> Option<u64> {
-    let name = key.rsplit_once('/').map_or(key, |(_, name)| name);
-    name.split('.').next()?.rsplit_once('-')?.1.parse().ok()
+    let events = ObjectKey::parse(key).map(|key| key.seq);
+    let manifest = || ManifestKey::parse(key).map(|key| key.seq);
+    events.or_else(manifest).or_else(|| earlier::seq_of(key))
 }
 
-/// The hour of the clicks in an object, from its key.
+/// The hour of the clicks in an object, if its key has it: those of the layout `sequence` do not.
 pub fn hour_of(key: &str) -> Option<Hour> {
-    let events = ObjectKey::parse(key).map(|key| key.hour);
-    let manifest = || ManifestKey::parse(key).map(|key| key.hour);
-    events.or_else(manifest).or_else(|| RollupKey::parse(key).map(|key| key.hour))
+    if let Some(key) = ObjectKey::parse(key) {
+        return key.hour();
+    }
+    let manifest = ManifestKey::parse(key).map(|key| key.hour);
+    let rollup = || RollupKey::parse(key).map(|key| key.hour);
+    manifest.or_else(rollup).or_else(|| earlier::kind_and_hour(key).map(|(_, hour)| hour))
 }
 
-fn feed_and_key(outbox: &Path, path: &Path) -> Option<(String, String)> {
+/// Splits the path of an object below the folder of the outbox.
+pub(super) fn feed_and_key(outbox: &Path, path: &Path) -> Option<(String, String)> {
     let below = path.strip_prefix(outbox).ok()?.to_str()?;
     below.split_once('/').map(|(feed, key)| (feed.to_owned(), key.to_owned()))
 }

@@ -1,8 +1,9 @@
 //! The packer: makes finished objects of the events in the journal, in rounds.
 //!
-//! A feed is due when its oldest event has waited long enough, or when its events are enough for a whole object. A
-//! round
-//! - builds objects of all events that the due feeds have in the journal, hour by hour, in `build/`;
+//! A feed is due when its oldest event has waited long enough, or when its events are enough for a whole object (see
+//! [`pending`]). A round
+//! - builds objects of the events that the due feeds have in the journal, hour by hour, in `build/`; events that are
+//!   too few for an object stay in the journal;
 //! - syncs them, all at once if they are many;
 //! - commits the [state](super::state), which names the objects and states how far each feed is packed ([`round`]);
 //! - moves the objects into the outbox, and frees the segments that are no longer needed.
@@ -15,6 +16,7 @@
 
 mod build;
 mod housekeeping;
+pub mod pending;
 pub mod round;
 pub mod schedule;
 pub mod source;
@@ -31,6 +33,7 @@ use std::{
 };
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
+use pending::{Pending, Remainders};
 use schedule::Schedule;
 use source::RollupSource;
 
@@ -43,17 +46,15 @@ use super::{
     outbox::Outbox,
     record::Records,
     state::{Position, State},
+    time, unclaimed,
 };
 use crate::{
     object::Object,
-    runtime::{clock, retry::RetryUntil},
+    runtime::{Hour, clock, retry::RetryUntil},
 };
 
 /// Least time between two rounds.
 const ROUND_GAP: Duration = Duration::from_millis(250);
-
-/// Assumed ratio of compression of a feed until its first object.
-const FIRST_RATIO: f64 = 0.15;
 
 /// Runs in memory, about 100 MB, before all feeds are packed early. From half of it on, runs become loose.
 const MAX_RUNS: usize = 2_000_000;
@@ -61,12 +62,17 @@ const MAX_RUNS: usize = 2_000_000;
 /// Interval of removing delivered objects that are no longer kept.
 const PURGE_EVERY: Duration = Duration::from_secs(30);
 
+/// Interval of noting the trusted time.
+const NOTE_EVERY: Duration = Duration::from_secs(600);
+
 /// What the packer needs.
 pub struct Setup {
     pub dir: PathBuf,
     pub disk: Arc<dyn Disk>,
     pub outbox: Arc<Outbox>,
     pub feeds: Vec<FeedSpec>,
+    /// The spool's identity.
+    pub identity: String,
     pub state: State,
     pub records: Records,
     pub schedule: Schedule,
@@ -101,24 +107,14 @@ pub struct Packer {
     unreadable: u32,
     quota_warned: bool,
     purged: Instant,
-}
-
-/// What waits in the journal for one feed.
-struct Pending {
-    runs: Vec<Run>,
-    events: u64,
-    bytes: u64,
-    since: Option<Instant>,
-    /// Compressed bytes for each byte in the journal, in the last round.
-    ratio: f64,
+    noted: Instant,
 }
 
 impl Packer {
     /// `recovered` is what an earlier process has left in the journal.
     pub fn new(setup: Setup, recovered: Recovered) -> Self {
-        let empty = || Pending { runs: Vec::new(), events: 0, bytes: 0, since: None, ratio: FIRST_RATIO };
         let known = setup.segments.last_key_value().map_or((0, 0), |(number, bytes)| (*number, *bytes));
-        let feeds = setup.feeds.iter().map(|_| empty()).collect();
+        let feeds = setup.feeds.iter().map(|_| Pending::default()).collect();
         let mut packer = Self {
             setup,
             feeds,
@@ -128,6 +124,7 @@ impl Packer {
             unreadable: 0,
             quota_warned: false,
             purged: Instant::now(),
+            noted: Instant::now(),
         };
         for (feed, run) in recovered.runs {
             packer.setup.feeds[usize::from(feed)].metrics.recovered.inc_by(run.events);
@@ -135,9 +132,11 @@ impl Packer {
         }
         // Their waiting time continues: a process that is killed again and again must still pack them.
         let (now, unix) = (clock::monotonic(), clock::unix_micros());
-        for (feed, micros) in recovered.oldest {
-            let age = Duration::from_micros(unix.saturating_sub(micros));
-            packer.feeds[usize::from(feed)].since = Some(now.checked_sub(age).unwrap_or(now));
+        for ((feed, hour), micros) in recovered.oldest {
+            if let Some(waiting) = packer.feeds[usize::from(feed)].hours.get_mut(&hour) {
+                let age = Duration::from_micros(unix.saturating_sub(micros));
+                waiting.since = now.checked_sub(age).unwrap_or(now);
+            }
         }
         if let Some(aggregator) = &mut packer.setup.aggregator {
             aggregator.begin(recovered.spans, recovered.oldest_tally);
@@ -162,7 +161,7 @@ impl Packer {
             }
         }
         let all = self.waiting();
-        let packed = self.pack(&all);
+        let packed = self.pack(&all, Remainders::Pack);
         self.count_all();
         match packed {
             // Otherwise the last segment records which clicks in the rings the next start skips.
@@ -194,15 +193,15 @@ impl Packer {
     }
 
     fn note(&mut self, feed: u16, run: Run) {
-        let loose = self.runs > MAX_RUNS / 2;
-        let pending = &mut self.feeds[usize::from(feed)];
-        pending.events += run.events;
-        pending.bytes += run.end - run.start;
-        pending.since.get_or_insert_with(clock::monotonic);
-        if pending.runs.last_mut().is_none_or(|last| !last.extend(&run, loose)) {
-            pending.runs.push(run);
+        let loose = self.is_loose();
+        if self.feeds[usize::from(feed)].note(run, loose) {
             self.runs += 1;
         }
+    }
+
+    /// Whether runs are merged although other events lie between them.
+    fn is_loose(&self) -> bool {
+        self.runs > MAX_RUNS / 2
     }
 
     fn tick(&mut self) -> io::Result<()> {
@@ -211,13 +210,18 @@ impl Packer {
             self.setup.outbox.make_room();
         }
         self.take_replays();
+        let Setup { disk, dir, outbox, feeds, metrics, .. } = &self.setup;
+        unclaimed::drop_asked(&**disk, dir, outbox, feeds, metrics);
         let now = clock::monotonic();
-        let due = self.due(now);
+        let size = self.setup.journal_size.load(Ordering::Acquire);
+        let pressed = self.runs > MAX_RUNS || size > self.setup.journal_max_bytes / 4 * 3;
+        let (due, remainders) =
+            if pressed { (self.waiting(), Remainders::Pack) } else { (self.due(now), Remainders::Stay) };
         if !due.is_empty()
-            || self.setup.schedule.manifests.any_due(&self.setup.feeds, now)
+            || self.setup.schedule.manifests.any_due(&self.setup.feeds, &|feed, hour| self.waits(feed, hour), now)
             || !self.rollups_due().is_empty()
         {
-            self.pack(&due)?;
+            self.pack(&due, remainders)?;
         }
         if let Some(aggregator) = &mut self.setup.aggregator {
             aggregator.count_if_due();
@@ -228,27 +232,26 @@ impl Packer {
             self.setup.outbox.purge_delivered();
             self.forget_old_hours();
         }
+        if now.duration_since(self.noted) >= NOTE_EVERY {
+            self.noted = now;
+            time::note(&*self.setup.disk, &self.setup.dir);
+        }
         Ok(())
     }
 
     fn due(&self, now: Instant) -> Vec<u16> {
-        let size = self.setup.journal_size.load(Ordering::Acquire);
-        let pressed = self.runs > MAX_RUNS || size > self.setup.journal_max_bytes / 4 * 3;
-        let due = |(pending, spec): (&Pending, &FeedSpec)| {
-            let Some(since) = pending.since else { return false };
-            let (age, bytes) = (now.duration_since(since), pending.bytes as f64 * pending.ratio);
-            // A tenth less: the estimate may be too low, and a second object would be small.
-            let large = bytes >= spec.max_bytes as f64 * 0.9;
-            let old = age >= spec.max_age && (bytes >= spec.min_bytes as f64 || age >= spec.hold_back);
-            large || old || pressed
-        };
         let feeds = (0_u16..).zip(self.feeds.iter().zip(&self.setup.feeds));
-        feeds.filter(|(_, feed)| due(*feed)).map(|(number, _)| number).collect()
+        feeds.filter(|(_, (pending, spec))| pending.is_due(spec, now)).map(|(number, _)| number).collect()
+    }
+
+    /// Whether the journal holds events of a feed and an hour.
+    fn waits(&self, feed: u16, hour: Hour) -> bool {
+        self.feeds[usize::from(feed)].hours.contains_key(&hour)
     }
 
     /// The feeds that have events in the journal.
     pub(in crate::spool) fn waiting(&self) -> Vec<u16> {
-        let waiting = (0_u16..).zip(&self.feeds).filter(|(_, pending)| !pending.runs.is_empty());
+        let waiting = (0_u16..).zip(&self.feeds).filter(|(_, pending)| !pending.hours.is_empty());
         waiting.map(|(number, _)| number).collect()
     }
 

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::disk::Disk;
 use crate::{
-    object::{ManifestKey, ObjectKey, ObjectKind, RollupKey, Summary},
+    object::{KeyPlace, Maker, ManifestKey, ObjectKey, ObjectKind, RollupKey, Summary},
     runtime::Hour,
 };
 
@@ -29,8 +29,11 @@ pub const LATE: Duration = Duration::from_secs(60);
 /// Hours for which records are kept. A manifest of objects that come later lists those alone.
 pub const KEPT_HOURS: u64 = 48;
 
+/// A position in the journal: the number of a segment, and an offset in it.
+pub type Position = (u64, u64);
+
 /// An object, a manifest or a rollup that was made.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Record {
     pub feed: String,
     /// The hour of the clicks.
@@ -46,9 +49,27 @@ pub struct Record {
     /// The version of a manifest. Its `events` are 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest: Option<u32>,
+    /// Whether a manifest is the last one of its hour.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub closed: bool,
     /// The version of a rollup. Its `seq` and its `events` are 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollup: Option<u32>,
+    /// The round that made it. Absent until the round is committed, and in records of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub committed: Option<Committed>,
+}
+
+/// What a record knows of its round, so that a state that is lost can be rebuilt from records.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Committed {
+    /// Number of the round.
+    pub round: u64,
+    /// Number of the round's records: with fewer, a crash has cut their list, and none of its objects was moved.
+    pub records: u64,
+    /// Position up to which the feed is packed, for objects of events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packed: Option<Position>,
 }
 
 impl Record {
@@ -61,22 +82,20 @@ impl Record {
         }
     }
 
-    /// Name of the file in `build/`.
+    /// Name of the file in `build/`. No two records have the same: a file there may be of a round that the state does
+    /// not know.
     pub fn build_name(&self) -> String {
-        let end = match self.kind() {
-            ObjectKind::Manifest => ".manifest",
-            ObjectKind::Rollup => ".rollup",
-            ObjectKind::Events | ObjectKind::Replay => "",
+        let end = match (self.manifest, self.rollup) {
+            (Some(version), _) => format!(".{version}.manifest"),
+            (None, Some(version)) => format!(".{version}.rollup"),
+            (None, None) => String::new(),
         };
         format!("{}.{}.{:08}{end}", self.feed, self.hour, self.seq)
     }
 
-    /// Whether the object was made under these names of a feed and an edge.
-    pub fn belongs_to(&self, feed: &str, pop: &str) -> bool {
-        let series = ObjectKey::parse(&self.key).map(|key| key.series);
-        let series = series.or_else(|| ManifestKey::parse(&self.key).map(|key| key.series));
-        let series = series.or_else(|| RollupKey::parse(&self.key).map(|key| key.series));
-        series.and_then(|series| series.strip_prefix(feed)?.strip_prefix('-')) == Some(pop)
+    /// Whether the object was made under these names of a feed, an edge and a spool.
+    pub fn belongs_to(&self, maker: Maker<'_>) -> bool {
+        self.feed == maker.feed && spool_of(&self.key, maker.feed, maker.pop) == Some(maker.spool)
     }
 
     /// The summary of the object's content.
@@ -161,6 +180,32 @@ impl Records {
         written.and_then(|()| disk.sync_dir(&self.dir)).inspect_err(|_| self.part += 1)
     }
 
+    /// Removes the records of a round, if any. After a crash it can be repeated.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn remove_round(&self, disk: &dyn Disk, round: u64) -> io::Result<()> {
+        let of_round = |line: &[u8]| {
+            parse(line).and_then(|record| record.committed).is_some_and(|committed| committed.round == round)
+        };
+        for hour in self.hours(disk)? {
+            for path in self.parts(disk, hour)? {
+                let bytes = disk.read(&path)?;
+                let lines = bytes.split(|byte| *byte == b'\n');
+                if !lines.clone().any(of_round) {
+                    continue;
+                }
+                let kept: Vec<_> = lines.filter(|line| !of_round(line)).collect();
+                let copy = path.with_extension("kept");
+                let mut file = disk.create(&copy)?;
+                file.write_all(&kept.join(&b'\n'))?;
+                file.sync()?;
+                disk.rename(&copy, &path)?;
+            }
+        }
+        disk.sync_dir(&self.dir)
+    }
+
     /// Forgets an hour.
     ///
     /// # Errors
@@ -179,6 +224,18 @@ impl Records {
         parts.sort();
         Ok(parts.into_iter().map(|(_, path)| path).collect())
     }
+}
+
+/// The identity of the spool in a key that was made under these names of a feed and an edge.
+pub fn spool_of<'a>(key: &'a str, feed: &str, pop: &str) -> Option<&'a str> {
+    let is_ours = |series: &str| series.strip_prefix(feed).and_then(|rest| rest.strip_prefix('-')) == Some(pop);
+    let object = ObjectKey::parse(key).map(|key| match key.place {
+        KeyPlace::Hive { series, .. } => (is_ours(series), key.spool),
+        KeyPlace::Sequence { pop: of } => (of == pop, key.spool),
+    });
+    let object = object.or_else(|| ManifestKey::parse(key).map(|key| (is_ours(key.series), key.spool)));
+    let object = object.or_else(|| RollupKey::parse(key).map(|key| (is_ours(key.series), key.spool)));
+    object.filter(|(ours, _)| *ours).map(|(_, spool)| spool)
 }
 
 /// Parses a line. `None` when it is cut or damaged.

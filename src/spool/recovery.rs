@@ -1,6 +1,7 @@
 //! Repairs the journal at the start of a process, after [`reader`](super::journal::reader) has read it.
 //!
 //! - Damaged ranges are reported and copied into `quarantine/journal/`.
+//! - Segments that hold less than they are known to have held are reported.
 //! - The last segment is written again, so that all events that were read are on the disk.
 
 use std::{io, path::Path};
@@ -8,7 +9,7 @@ use std::{io, path::Path};
 use super::{
     disk::{Disk, DiskFile, ReadAt},
     journal::{
-        reader::{COPY, Damage, Recovered},
+        reader::{COPY, Damage, Loss, Recovered},
         segment_path,
     },
 };
@@ -30,6 +31,14 @@ pub fn repair(disk: &dyn Disk, spool: &Path, recovered: &Recovered) -> io::Resul
             tracing::error!(%segment, start, end, "part of the journal is damaged; its events are lost");
         }
         quarantine(disk, spool, damage);
+    }
+    for Loss { segment, bytes, events } in &recovered.losses {
+        tracing::error!(
+            segment,
+            bytes,
+            events,
+            "journal segment holds less than it did; those of its events that were not packed are lost"
+        );
     }
     let dir = spool.join("journal");
     for file in disk.files_below(&dir)? {

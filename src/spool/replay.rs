@@ -1,9 +1,10 @@
 //! Replays events that were delivered before, for the operator: a time range of a feed, in new objects under new keys.
 //!
 //! The objects are made in `{spool}/replay/.making-{id}/`. One rename moves all of them, or none, to
-//! `{spool}/replay/{feed}/replay/{id}/`. There, the process that owns the spool, or the next one, takes them up. Their
-//! keys are `replay/{id}/dt=2026-11-23/hour=09/{feed}-{pop}-{first}-{seq}.ndjson.gz`. No manifest lists them. The
-//! events keep their ids.
+//! `{spool}/replay/{feed}/_replay/{id}/`. There, the process that owns the spool, or the next one, takes them up. Their
+//! keys are `_replay/{id}/dt=2026-11-23/hour=09/{feed}-{pop}-{spool}-{first}-{seq}.ndjson.gz`, whatever the layout of
+//! the feed. No manifest lists them. The events keep their ids. They are rendered as
+//! the feed asks for it now: what it leaves out since then is left out.
 
 use std::{
     fs, io,
@@ -14,13 +15,15 @@ use std::{
 
 use super::{
     disk::{Disk, DiskFile},
+    feed,
     stored::{ReadError, StoredObject},
 };
 use crate::{
     click::EventId,
     config,
+    event::Rendering,
     object::{
-        REPLAY, object_key,
+        Maker, REPLAY,
         writer::{ObjectWriter, extension},
     },
     runtime::{Class, Classified, Hour},
@@ -30,6 +33,8 @@ use crate::{
 pub struct Replay<'a> {
     pub spool: &'a Path,
     pub pop: &'a str,
+    /// Identity of the spool.
+    pub identity: &'a str,
     pub feed: &'a config::Feed,
     /// Unique name of the replay, such as `20261124T091500Z`.
     pub id: &'a str,
@@ -71,6 +76,9 @@ struct ReplayWriter<'a> {
     disk: &'a dyn Disk,
     replay: &'a Replay<'a>,
     dir: PathBuf,
+    rendering: Rendering,
+    /// The event as the feed asks for it.
+    buffer: Vec<u8>,
     open: Option<(Hour, ObjectWriter<Box<dyn DiskFile>>)>,
     keys: Vec<String>,
     events: u64,
@@ -83,7 +91,16 @@ impl Replay<'_> {
     /// When an object is damaged, or the spool cannot be written. Then no event is replayed.
     pub fn run(&self, disk: &dyn Disk, objects: &[StoredObject]) -> Result<Replayed, ReplayError> {
         let dir = self.spool.join("replay").join(format!(".making-{}", self.id));
-        let mut writer = ReplayWriter { disk, replay: self, dir, open: None, keys: Vec::new(), events: 0 };
+        let mut writer = ReplayWriter {
+            disk,
+            replay: self,
+            dir,
+            rendering: feed::rendering(self.feed),
+            buffer: Vec::new(),
+            open: None,
+            keys: Vec::new(),
+            events: 0,
+        };
         let written = writer.write(objects).and_then(|()| Ok(writer.hand_over()?));
         if written.is_err() || writer.events == 0 {
             let _ = fs::remove_dir_all(&writer.dir);
@@ -118,18 +135,18 @@ impl ReplayWriter<'_> {
     fn add(&mut self, id: EventId, event: &[u8]) -> io::Result<()> {
         let hour = Hour::of_micros(id.millis() * 1_000);
         let feed = self.replay.feed;
-        let full = |writer: &ObjectWriter<_>| writer.bytes() >= feed.max_bytes;
-        if self.open.as_ref().is_some_and(|(of, writer)| *of != hour || full(writer)) {
+        if self.open.as_ref().is_some_and(|(of, writer)| *of != hour || writer.is_full()) {
             self.finish()?;
         }
         let (_, writer) = if let Some(open) = &mut self.open {
             open
         } else {
             let file = self.disk.create(&self.unnamed())?;
-            self.open.insert((hour, ObjectWriter::new(file, feed.format, feed.compression)?))
+            let writer = ObjectWriter::new(file, feed.format, feed.compression)?.limited_to(feed.max_bytes, None);
+            self.open.insert((hour, writer))
         };
         self.events += 1;
-        writer.add(id, event)
+        writer.add(id, feed::rendered(&self.rendering, id, event, &mut self.buffer))
     }
 
     /// Path of the open object. Its key follows from its first event.
@@ -139,13 +156,13 @@ impl ReplayWriter<'_> {
 
     fn finish(&mut self) -> io::Result<()> {
         let Some((hour, writer)) = self.open.take() else { return Ok(()) };
-        let Replay { feed, pop, id, .. } = self.replay;
+        let Replay { feed, pop, identity, id, .. } = self.replay;
         let first = writer.first().map(|id| id.to_string()).unwrap_or_default();
         let number = self.keys.len() as u64 + 1;
         let end = extension(feed.format, feed.compression);
-        let below = object_key(hour, &feed.name, pop, &first, number, end);
+        let below = Maker { feed: &feed.name, pop, spool: identity }.hive_key(hour, &first, number, end);
         let key = format!("{REPLAY}{id}/{below}");
-        writer.finish(&key)?.file.sync()?;
+        writer.finish(feed::envelope_key(feed).as_ref().unwrap_or(&key))?.file.sync()?;
         let path = self.dir.join(below);
         self.make_dir(path.parent().unwrap_or(&self.dir))?;
         self.disk.rename(&self.unnamed(), &path)?;

@@ -7,21 +7,30 @@
 //! {"crc":"9ae0daaf","state":{"round":12,"feeds":{"brand":{"packed":[3,81920],"seq":17}},"objects":[]}}
 //! ```
 //! `packed` is the number of a segment and an offset in it: all events of the feed before it are in objects. `seq` is
-//! the number of the feed's next object. `crc` is the CRC32C of the text of `state`, in hex.
+//! the number of the feed's next object; `manifest` is the feed's last manifest, with its checksum. `crc` is the CRC32C
+//! of the text of `state`, in hex.
+//!
+//! **Generations.** A commit first renames the previous state to `{dir}/state.previous`. At every moment one of the two
+//! files is whole and names the last round that was committed: between the two renames that is `state.previous`. A
+//! start takes the newest that is whole, and brings it up to date ([`rebuild`]).
+
+pub mod rebuild;
 
 use std::{
     collections::BTreeMap,
     io::{self, Write},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+pub use super::record::Position;
 use super::{disk::Disk, record::Record};
+use crate::object::manifest::Previous;
 
-/// A position in the journal: the number of a segment, and an offset in it.
-pub type Position = (u64, u64);
+const CURRENT: &str = "state";
+const PREVIOUS: &str = "state.previous";
 
 /// See the module.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -38,11 +47,25 @@ pub struct State {
 pub struct FeedState {
     pub packed: Position,
     pub seq: u64,
+    /// The last manifest, which the next one continues.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<Previous>,
 }
 
 impl Default for FeedState {
     fn default() -> Self {
-        Self { packed: (0, 0), seq: 1 }
+        Self { packed: (0, 0), seq: 1, manifest: None }
+    }
+}
+
+impl FeedState {
+    /// Continues the chain of manifests after this one, if no later one of this spool is known.
+    pub fn continue_chain(&mut self, last: &Previous, spool: &str) {
+        let is_ours = |known: &&Previous| known.spool() == Some(spool);
+        let known = self.manifest.as_ref().filter(is_ours).and_then(Previous::number);
+        if last.number() > known {
+            self.manifest = Some(last.clone());
+        }
     }
 }
 
@@ -53,37 +76,54 @@ struct Sealed<'a> {
     state: &'a RawValue,
 }
 
-impl State {
-    /// Reads the state of a spool. A spool without one gets the default.
-    ///
-    /// # Errors
-    /// When it cannot be read, or is damaged: then it is unknown what was delivered, and the operator must decide.
-    pub fn load(disk: &dyn Disk, dir: &Path) -> io::Result<Self> {
-        let bytes = match disk.read(&dir.join("state")) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(error) => return Err(error),
-        };
-        parse(&bytes).ok_or_else(|| {
-            let message = "the file `state` is damaged; move it away to start without it: what the journal still holds \
-                           is then packed and delivered again, under new keys";
-            io::Error::new(io::ErrorKind::InvalidData, message)
-        })
-    }
+/// What is left of a spool's state on the disk.
+#[derive(Debug, Default)]
+pub struct Generations {
+    /// The newest that is whole.
+    pub newest: Option<State>,
+    /// Whether that is `state`, as it is unless a process died during a commit.
+    pub is_current: bool,
+    /// Files that cannot be used, each with the reason.
+    pub damaged: Vec<(PathBuf, String)>,
+}
 
-    /// Replaces the state. When it returns, the new state survives a loss of power. When it fails, either state may,
-    /// and it must be called again.
+impl Generations {
+    /// Reads both generations. A file that cannot be read counts as damaged.
+    pub fn read(disk: &dyn Disk, dir: &Path) -> Self {
+        let mut found = Self::default();
+        for name in [CURRENT, PREVIOUS] {
+            let path = dir.join(name);
+            match disk.read(&path).map(|bytes| parse(&bytes)) {
+                Ok(Some(state)) if found.newest.as_ref().is_some_and(|newest| newest.round >= state.round) => {}
+                Ok(Some(state)) => (found.newest, found.is_current) = (Some(state), name == CURRENT),
+                Ok(None) => found.damaged.push((path, "its checksum is wrong".into())),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => found.damaged.push((path, error.to_string())),
+            }
+        }
+        found
+    }
+}
+
+impl State {
+    /// Replaces the state, and keeps the one before. When it returns, the new state survives a loss of power. When it
+    /// fails, either state may, and it must be called again.
     ///
     /// # Errors
     /// Those of the file system.
     pub fn commit(&self, disk: &dyn Disk, dir: &Path) -> io::Result<()> {
         let state = RawValue::from_string(serde_json::to_string(self)?)?;
         let crc = format!("{:08x}", crc32c::crc32c(state.get().as_bytes()));
-        let temporary = dir.join("state.tmp");
+        let (temporary, current) = (dir.join("state.tmp"), dir.join(CURRENT));
         let mut file = disk.create(&temporary)?;
         file.write_all(&serde_json::to_vec(&Sealed { crc, state: &state })?)?;
         file.sync()?;
-        disk.rename(&temporary, &dir.join("state"))?;
+        match disk.rename(&current, &dir.join(PREVIOUS)) {
+            // The first commit of a spool, or one that failed between the two renames.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        disk.rename(&temporary, &current)?;
         disk.sync_dir(dir)
     }
 }
@@ -95,33 +135,4 @@ fn parse(bytes: &[u8]) -> Option<State> {
         return None;
     }
     serde_json::from_str(sealed.state.get()).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::spool::disk::RealDisk;
-
-    #[test]
-    fn a_committed_state_is_loaded_and_a_damaged_one_is_rejected() {
-        let dir = tempfile::tempdir().unwrap();
-        let disk = RealDisk::new(dir.path()).unwrap();
-        assert_eq!(State::load(&disk, dir.path()).unwrap(), State::default());
-        let mut state = State { round: 7, ..State::default() };
-        state.feeds.insert("brand".into(), FeedState { packed: (3, 81_920), seq: 17 });
-        state.commit(&disk, dir.path()).unwrap();
-        assert_eq!(State::load(&disk, dir.path()).unwrap(), state);
-
-        let path = dir.path().join("state");
-        let bytes = std::fs::read(&path).unwrap();
-        for at in 0..bytes.len() {
-            let mut damaged = bytes.clone();
-            damaged[at] ^= 1;
-            std::fs::write(&path, &damaged).unwrap();
-            match State::load(&disk, dir.path()) {
-                Ok(loaded) => assert_eq!(loaded, state, "byte {at} does not matter"),
-                Err(error) => assert!(error.to_string().contains("damaged"), "{error}"),
-            }
-        }
-    }
 }

@@ -8,10 +8,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::disk::Disk;
+use super::{
+    disk::Disk,
+    outbox::{hour_of, seq_of},
+};
 use crate::{
     click::EventId,
-    object::{ObjectKey, reader::summarize_stream},
+    object::{KeyPlace, ObjectKey, ObjectKind, reader::summarize_stream},
     runtime::{Class, Classified, Hour},
 };
 
@@ -19,10 +22,11 @@ use crate::{
 #[derive(Debug)]
 pub struct StoredObject {
     pub path: PathBuf,
-    hour: Hour,
+    /// `None` in the layout `sequence`, whose keys do not have it.
+    hour: Option<Hour>,
     seq: u64,
-    /// The last part of its key. Its extension is that of the compression.
-    name: String,
+    /// Its extension is that of the compression.
+    key: String,
 }
 
 /// Why an object was not read to its end.
@@ -53,16 +57,18 @@ impl ReadError {
 impl StoredObject {
     /// `None` when the key is not one of an object of events.
     pub(super) fn new(key: &str, path: PathBuf) -> Option<Self> {
-        let ObjectKey { hour, seq, .. } = ObjectKey::parse(key)?;
-        let name = key.rsplit_once('/').map_or(key, |(_, name)| name).to_owned();
-        Some(Self { path, hour, seq, name })
+        let is_events = ObjectKind::of(key) == Some(ObjectKind::Events);
+        let seq = seq_of(key).filter(|_| is_events)?;
+        Some(Self { path, hour: hour_of(key), seq, key: key.to_owned() })
     }
 
     /// Whether it may have events of this time range, milliseconds since the Unix epoch.
     pub fn may_hold(&self, time: &Range<u64>) -> bool {
-        let hour = |hour: u64| hour.saturating_mul(3_600_000);
-        let (start, end) = (hour(self.hour.since_epoch()), hour(self.hour.since_epoch() + 1));
-        start < time.end && time.start < end
+        let start_of = |hour: u64| hour.saturating_mul(3_600_000);
+        self.hour.is_none_or(|hour| {
+            let (start, end) = (start_of(hour.since_epoch()), start_of(hour.since_epoch() + 1));
+            start < time.end && time.start < end
+        })
     }
 
     /// Calls `visit` with each event.
@@ -72,7 +78,7 @@ impl StoredObject {
     pub fn read(&self, visit: &mut impl FnMut(EventId, &[u8]) -> io::Result<()>) -> Result<(), ReadError> {
         let mut failed = None;
         let file = File::open(&self.path).map_err(ReadError::Io)?;
-        let summary = summarize_stream(file, &self.name, |id, event| {
+        let summary = summarize_stream(file, &self.key, |id, event| {
             if let Some(id) = EventId::parse(id)
                 && failed.is_none()
             {
@@ -103,7 +109,8 @@ pub fn kept(disk: &dyn Disk, dir: &Path, feed: &str) -> io::Result<Vec<StoredObj
 }
 
 /// The objects of a feed below a folder, which has the layout of a bucket's prefix, by hour and number. `names` are
-/// those of all feeds: where one name is a prefix of another, they decide which feed an object belongs to.
+/// those of all feeds: where one name is a prefix of another, they decide which feed an object belongs to. Objects of
+/// the layout `sequence` belong to the feed, as no other one shares its prefix.
 ///
 /// # Errors
 /// Those of the file system.
@@ -115,14 +122,18 @@ pub fn objects_below(disk: &dyn Disk, root: &Path, feed: &str, names: &[&str]) -
     };
     let objects = disk.files_below(root)?.into_iter().filter_map(|file| {
         let key = file.path.strip_prefix(root).ok()?.to_str()?;
-        if ours(ObjectKey::parse(key)?.series) { StoredObject::new(key, file.path.clone()) } else { None }
+        let is_ours = match ObjectKey::parse(key)?.place {
+            KeyPlace::Hive { series, .. } => ours(series),
+            KeyPlace::Sequence { .. } => true,
+        };
+        if is_ours { StoredObject::new(key, file.path.clone()) } else { None }
     });
     Ok(in_order(objects))
 }
 
 pub(super) fn in_order(objects: impl Iterator<Item = StoredObject>) -> Vec<StoredObject> {
     let mut objects: Vec<_> = objects.collect();
-    objects.sort_by(|a, b| (a.hour, a.seq, &a.name).cmp(&(b.hour, b.seq, &b.name)));
-    objects.dedup_by(|a, b| (a.hour, &a.name) == (b.hour, &b.name));
+    objects.sort_by(|a, b| (a.hour, a.seq, &a.key).cmp(&(b.hour, b.seq, &b.key)));
+    objects.dedup_by(|a, b| a.key == b.key);
     objects
 }

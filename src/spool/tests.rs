@@ -1,9 +1,14 @@
-//! The spool against models of a disk and of a store of counts ([`durability`], [`counting`]), and rollups on a real
-//! disk.
+//! The spool against models of a disk and of a store of counts ([`durability`], [`counting`], [`manifests`],
+//! [`states`], [`losses`], [`remainders`]), the sizes of its objects, and rollups on a real disk.
 
 mod counting;
 mod durability;
+mod losses;
+mod manifests;
 mod model_count_store;
 mod model_disk;
+mod remainders;
 mod rollups;
-mod world;
+mod sizes;
+mod states;
+pub(super) mod world;

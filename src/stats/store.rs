@@ -109,7 +109,7 @@ impl Store {
     /// # Errors
     /// When the store fails. Nothing is changed then, unless the disk has reported a wrong result.
     pub fn commit(&mut self, delta: &Delta, counted: Position) -> Result<(), StoreError> {
-        let committed = self.try_commit(delta, counted, clock::unix_micros());
+        let committed = self.try_commit(delta, counted, clock::trusted_micros());
         committed.map_err(|error| self.error(&error))
     }
 
@@ -201,7 +201,7 @@ impl Store {
     fn create(&mut self) -> rusqlite::Result<()> {
         let transaction = self.connection.transaction()?;
         transaction.execute_batch(SCHEMA)?;
-        mark(&transaction, SINCE, clock::unix_micros())?;
+        mark(&transaction, SINCE, clock::trusted_micros())?;
         mark(&transaction, SUMMED, 0)?;
         transaction.pragma_update(None, "application_id", APPLICATION)?;
         transaction.pragma_update(None, "user_version", VERSION)?;

@@ -1,19 +1,22 @@
 //! Verification of one hour of all feeds: its manifests, then its objects, listed or not.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     io::Read,
 };
 
+use sha2::{Digest, Sha256};
+
 use super::{
     MANIFESTS, Series, StoreReader, Verifier, join,
-    object::{Ids, Reading},
+    object::{Ids, ListedObject, Reading},
     report::{Problem, ProblemKind, ReportRow},
     store::StoreError,
 };
 use crate::{
     object::{
-        ManifestKey, ObjectKey,
+        Maker, ManifestKey, ObjectKey,
+        digest::hex,
         manifest::{Entry, Manifest},
     },
     runtime::Hour,
@@ -29,6 +32,23 @@ struct Account {
     /// Largest number that they list. Objects with larger ones wait for the next version.
     last_seq: u64,
     version: u32,
+    /// Whether the last version is closed.
+    closed: bool,
+}
+
+/// A manifest of the store.
+pub(super) struct ReadManifest {
+    pub manifest: Manifest,
+    /// Of its bytes.
+    pub sha256: String,
+}
+
+impl ReadManifest {
+    /// The name of its series.
+    pub fn series(&self) -> String {
+        let Manifest { feed, pop, spool, .. } = &self.manifest;
+        Maker { feed, pop, spool }.to_string()
+    }
 }
 
 impl Verifier<'_> {
@@ -36,26 +56,32 @@ impl Verifier<'_> {
         let folder = hour.partition();
         // In this order: what is written meanwhile is then an object without a manifest, not the opposite.
         let manifests = self.files(&join(MANIFESTS, &folder))?;
-        let objects = self.files(&folder)?;
+        let mut objects = self.files(&folder)?;
 
         let mut accounts = self.read_manifests(&manifests)?;
-        let mut parsed = Vec::new();
-        for (key, size) in &objects {
+        objects.extend(self.sequence_objects(hour, &accounts)?);
+        let mut listed = Vec::new();
+        for (key, bytes) in &objects {
             match ObjectKey::parse(key) {
-                Some(object) if self.is_requested(object.series) => parsed.push((object, key.as_str(), *size)),
-                Some(_) => {}
+                Some(parts) => {
+                    let series = self.sequences.series_of(&parts);
+                    if !self.sequences.knows_feed_of(&parts) || self.is_requested(&series) {
+                        listed.push(ListedObject { key, parts, bytes: *bytes, hour, series });
+                    }
+                }
                 None => self.report.foreign(key.clone()),
             }
         }
-        parsed.sort_by_key(|(object, ..)| (object.series, object.seq));
+        listed.sort_by(|one, other| (&one.series, one.parts.seq).cmp(&(&other.series, other.parts.seq)));
 
         let mut ids = HashMap::new();
-        for number in 0..parsed.len() {
-            self.check_object(&parsed, number, &mut accounts, &mut ids)?;
+        for number in 0..listed.len() {
+            self.check_object(&listed, number, &mut accounts, &mut ids)?;
         }
-        let mut seen: Vec<_> = parsed.iter().map(|(object, ..)| object.series.to_owned()).collect();
+        let mut seen: Vec<_> = listed.iter().map(|object| object.series.clone()).collect();
         for (name, account) in accounts {
             let series = self.series.entry(name.clone()).or_default();
+            series.row.open_hours += u64::from(!account.closed);
             seen.push(name);
             // Objects that exist were removed from the account.
             for (key, entry) in account.listed {
@@ -72,8 +98,24 @@ impl Verifier<'_> {
         Ok(())
     }
 
+    /// Keys and sizes of an hour's objects in the layout `sequence`. What manifests list, and what was not there when
+    /// the folders were listed, is looked for again.
+    fn sequence_objects(
+        &mut self,
+        hour: Hour,
+        accounts: &BTreeMap<String, Account>,
+    ) -> Result<Vec<(String, u64)>, StoreError> {
+        let mut objects = self.sequences.of_hour(hour);
+        let known: HashSet<String> = objects.iter().map(|(key, _)| key.clone()).collect();
+        for key in accounts.values().flat_map(|account| account.listed.keys()).filter(|key| !known.contains(*key)) {
+            let found = self.sequences.look_again(self.store, key)?;
+            objects.extend(found.map(|bytes| (key.clone(), bytes)));
+        }
+        Ok(objects)
+    }
+
     /// Keys and sizes of the files in a folder.
-    fn files(&mut self, folder: &str) -> Result<Vec<(String, u64)>, StoreError> {
+    pub(super) fn files(&mut self, folder: &str) -> Result<Vec<(String, u64)>, StoreError> {
         let listing = self.store.list(folder)?;
         for name in &listing.folders {
             self.report.foreign(join(folder, name) + "/");
@@ -101,32 +143,35 @@ impl Verifier<'_> {
                 None => self.report.foreign(key.clone()),
             }
         }
-        manifests.sort_by_key(|(parsed, _)| (parsed.series, parsed.seq));
+        manifests.sort_by_key(|(parsed, _)| (parsed.series, parsed.spool, parsed.number));
         let mut accounts: BTreeMap<String, Account> = BTreeMap::new();
         for (parsed, key) in manifests {
-            if !self.is_requested(parsed.series) {
+            let name = format!("{}-{}", parsed.series, parsed.spool);
+            if !self.is_requested(&name) {
                 continue;
             }
-            let manifest = self.read_manifest(key)?;
-            if let Ok(manifest) = &manifest
+            let read = self.read_manifest(key)?;
+            if let Ok(ReadManifest { manifest, .. }) = &read
                 && self.options.feed.as_ref().is_some_and(|wanted| *wanted != manifest.feed)
             {
                 // The manifest shows that the name only begins like the requested one.
                 let row = ReportRow { feed: Some(manifest.feed.clone()), ..ReportRow::default() };
-                self.series.insert(parsed.series.to_owned(), Series { row, ..Series::default() });
+                self.series.insert(name, Series { row, ..Series::default() });
                 continue;
             }
-            let series = self.series.entry(parsed.series.to_owned()).or_default();
-            let account = accounts.entry(parsed.series.to_owned()).or_default();
+            let series = self.series.entry(name.clone()).or_default();
+            let account = accounts.entry(name).or_default();
             series.row.manifests += 1;
-            match manifest.and_then(|manifest| name_series(series, &manifest).map(|()| manifest)) {
-                Ok(manifest) => {
+            match read.and_then(|read| name_series(series, &read.manifest).map(|()| read)) {
+                Ok(read) => {
+                    self.chains.add(key, &read);
                     account.last_seq = parsed.seq;
-                    for problem in account.take(key, manifest) {
+                    for problem in account.take(key, read.manifest) {
                         self.report.problem(problem);
                     }
                 }
                 Err(found) => {
+                    self.chains.add_broken(key);
                     let expected = "a manifest that agrees with itself and its key";
                     self.report.problem(Problem::new(ProblemKind::Manifest, key, expected, found));
                 }
@@ -136,7 +181,7 @@ impl Verifier<'_> {
     }
 
     /// Reads a manifest. The inner error describes what is wrong with it.
-    fn read_manifest(&self, key: &str) -> Result<Result<Manifest, String>, StoreError> {
+    pub(super) fn read_manifest(&self, key: &str) -> Result<Result<ReadManifest, String>, StoreError> {
         let mut reader = StoreReader::new(self.store.open(key)?);
         let mut text = Vec::new();
         let read = (&mut reader).take(MAX_MANIFEST + 1).read_to_end(&mut text);
@@ -145,7 +190,9 @@ impl Verifier<'_> {
             return Ok(Err(format!("a file of more than {MAX_MANIFEST} bytes")));
         }
         Ok(match Manifest::parse(&text) {
-            Ok(manifest) if manifest.key() == key => Ok(manifest),
+            Ok(manifest) if manifest.key() == key => {
+                Ok(ReadManifest { manifest, sha256: hex(&Sha256::digest(&text)) })
+            }
             Ok(manifest) => Err(format!("the manifest of {}", manifest.key())),
             Err(error) => Err(error.to_string()),
         })
@@ -153,25 +200,26 @@ impl Verifier<'_> {
 
     fn check_object(
         &mut self,
-        objects: &[(ObjectKey<'_>, &str, u64)],
+        objects: &[ListedObject<'_>],
         number: usize,
         accounts: &mut BTreeMap<String, Account>,
         ids: &mut HashMap<String, Ids>,
     ) -> Result<(), StoreError> {
-        let (object, key, size) = objects[number];
-        let series = self.series.entry(object.series.to_owned()).or_default();
+        let object = &objects[number];
+        let (key, size, seq) = (object.key, object.bytes, object.parts.seq);
+        let series = self.series.entry(object.series.clone()).or_default();
         series.row.objects += 1;
         series.row.bytes += size;
-        if !series.stored.insert(object.seq) {
-            let expected = format!("one object with number {:08}", object.seq);
+        if !series.stored.insert(seq) {
+            let expected = format!("one object with number {seq:08}");
             self.report.problem(Problem::new(ProblemKind::RepeatedSeq, key, expected, "another one"));
         }
-        series.known.insert(object.seq);
+        series.known.insert(seq);
 
-        let account = accounts.get_mut(object.series);
+        let account = accounts.get_mut(&object.series);
         let entry = account.and_then(|account| {
             let entry = account.listed.remove(key);
-            if entry.is_none() && object.seq <= account.last_seq && account.version > 0 {
+            if entry.is_none() && seq <= account.last_seq && account.version > 0 {
                 let expected = format!("it in the hour's manifest, which lists up to number {:08}", account.last_seq);
                 self.report.problem(Problem::new(ProblemKind::Unlisted, key, expected, "it is not listed"));
             } else if entry.is_none() {
@@ -179,7 +227,7 @@ impl Verifier<'_> {
             }
             entry
         });
-        if accounts.get(object.series).is_none() {
+        if !accounts.contains_key(&object.series) {
             series.row.open_objects += 1;
         }
         if let Some(entry) = &entry
@@ -193,9 +241,8 @@ impl Verifier<'_> {
             return Ok(());
         }
         let mut reader = StoreReader::new(self.store.open(key)?);
-        let reading = Reading::new(&object, number as u32, &mut series.row, ids);
-        let (events, found) =
-            reading.read(&mut reader, key, size, entry.as_ref(), |number| objects[number as usize].1);
+        let reading = Reading::new(object, number as u32, &mut series.row, ids);
+        let (events, found) = reading.read(&mut reader, entry.as_ref(), |number| objects[number as usize].key);
         reader.check(key)?;
         series.row.events += events;
         for problem in found {
@@ -216,6 +263,7 @@ fn name_series(series: &mut Series, manifest: &Manifest) -> Result<(), String> {
     }
     row.feed = Some(manifest.feed.clone());
     row.pop = Some(manifest.pop.clone());
+    row.spool = Some(manifest.spool.clone());
     Ok(())
 }
 
@@ -229,6 +277,7 @@ impl Account {
             problems.push(Problem::new(ProblemKind::Forgotten, key, expected, found));
         }
         self.version = manifest.version.max(self.version);
+        self.closed = manifest.closed;
         let later: HashMap<_, _> = manifest.objects.into_iter().map(|entry| (entry.key.clone(), entry)).collect();
         for (earlier, entry) in &self.listed {
             let found = match later.get(earlier) {

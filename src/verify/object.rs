@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::report::{Problem, ProblemKind, ReportRow};
 use crate::{
     object::{
-        ObjectKey,
+        KeyPlace, ObjectKey,
         manifest::Entry,
         reader::{Line, Summary, summarize_lines},
     },
@@ -23,9 +23,20 @@ pub type Ids = hashbrown::HashMap<[u8; 16], u32>;
 /// Most bytes around the events of an object, such as `[` and `]`.
 const MAX_FRAME: usize = 16 * 1024;
 
+/// An object that the store lists.
+pub struct ListedObject<'a> {
+    pub key: &'a str,
+    pub parts: ObjectKey<'a>,
+    pub bytes: u64,
+    /// The hour of its events.
+    pub hour: Hour,
+    /// Name of its series.
+    pub series: String,
+}
+
 /// An object that is being read.
 pub struct Reading<'a> {
-    object: &'a ObjectKey<'a>,
+    object: &'a ListedObject<'a>,
     number: u32,
     row: &'a mut ReportRow,
     all_ids: &'a mut std::collections::HashMap<String, Ids>,
@@ -65,7 +76,7 @@ struct Edge<'a> {
 impl<'a> Reading<'a> {
     /// `number` is the index of the object in its hour.
     pub fn new(
-        object: &'a ObjectKey<'a>,
+        object: &'a ListedObject<'a>,
         number: u32,
         row: &'a mut ReportRow,
         all_ids: &'a mut std::collections::HashMap<String, Ids>,
@@ -80,7 +91,7 @@ impl<'a> Reading<'a> {
             invalid: Finding::default(),
             elsewhere: Finding::default(),
             twice: BTreeMap::new(),
-            frame: Frame::of(object.extension),
+            frame: Frame::of(object.parts.extension),
         }
     }
 
@@ -89,11 +100,10 @@ impl<'a> Reading<'a> {
     pub fn read<'k>(
         mut self,
         input: impl Read,
-        key: &str,
-        size: u64,
         entry: Option<&Entry>,
         key_of: impl Fn(u32) -> &'k str,
     ) -> (u64, Vec<Problem>) {
+        let (key, size) = (self.object.key, self.object.bytes);
         let mut events = 0;
         let summary = summarize_lines(input, key, |line| {
             events += u64::from(matches!(line, Line::Event { .. }));
@@ -156,9 +166,15 @@ impl<'a> Reading<'a> {
                 wrong(ProblemKind::Bounds, format!("{} as the last", id(&entry.last)), id(&summary.last));
             }
         }
-        // A manifest that names another first event contradicts the object's key, and was rejected.
-        if summary.first != self.object.first {
-            wrong(ProblemKind::Bounds, format!("{} as the first", id(self.object.first)), id(&summary.first));
+        // A manifest that names another first event than the key does contradicts itself, and was rejected.
+        let first = match self.object.parts.place {
+            KeyPlace::Hive { first, .. } => Some(first),
+            KeyPlace::Sequence { .. } => entry.filter(|_| whole).map(|entry| entry.first.as_str()),
+        };
+        if let Some(first) = first
+            && summary.first != first
+        {
+            wrong(ProblemKind::Bounds, format!("{} as the first", id(first)), id(&summary.first));
         }
     }
 
@@ -200,12 +216,13 @@ impl<'a> Reading<'a> {
         let row = &mut *self.row;
         if row.feed.is_none()
             && let Some(pop) = event.edge.as_ref().and_then(|edge| edge.pop.as_deref())
-            && let Some(feed) = self.object.series.strip_suffix(pop).and_then(|feed| feed.strip_suffix('-'))
+            && let KeyPlace::Hive { series, .. } = self.object.parts.place
+            && let Some(feed) = series.strip_suffix(pop).and_then(|feed| feed.strip_suffix('-'))
         {
             row.feed = Some(feed.into());
             row.pop = Some(pop.into());
         }
-        let feed = row.feed.clone().unwrap_or_else(|| self.object.series.into());
+        let feed = row.feed.clone().unwrap_or_else(|| self.object.series.clone());
         self.ids = self.all_ids.remove(&feed).unwrap_or_default();
         self.feed = Some(feed);
     }
@@ -233,7 +250,7 @@ fn parse(text: &[u8]) -> Result<(Event<'_>, Uuid, Hour), String> {
 }
 
 /// The hour in an id of version 7, which begins with 48 bits of milliseconds.
-fn hour_of_id(id: Uuid) -> Hour {
+pub fn hour_of_id(id: Uuid) -> Hour {
     Hour::of_micros((id.as_u128() >> 80) as u64 * 1_000)
 }
 

@@ -32,24 +32,31 @@ pub struct Report {
     /// All of them; the first thousand are in `problems`.
     pub problem_count: u64,
     pub problems: Vec<Problem>,
-    /// Files below `replay/`, which nothing else here counts.
+    /// What is worth a look, and proves nothing wrong.
+    pub notices: Vec<Notice>,
+    /// Files below `_replay/`, which nothing else here counts.
     pub replayed_objects: u64,
     /// Files that belong to no feed.
     pub foreign_count: u64,
     pub foreign: Vec<String>,
 }
 
-/// One feed at one edge.
+/// One feed in one spool of one edge.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct ReportRow {
-    /// `{feed}-{pop}`, as keys have it.
+    /// `{feed}-{pop}-{spool}`, as keys have it.
     pub name: String,
     /// Absent if no manifest and no event shows where the feed's name ends.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub feed: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pop: Option<String>,
+    /// Identity of the spool. Absent if no manifest shows it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spool: Option<String>,
     pub hours: u64,
+    /// Hours whose last manifest is not closed.
+    pub open_hours: u64,
     pub objects: u64,
     /// As read; of a quick verification, as the manifests say.
     pub events: u64,
@@ -96,6 +103,8 @@ pub enum ProblemKind {
     Manifest,
     /// A later version of a manifest lacks or changes an entry of an earlier one.
     Forgotten,
+    /// A manifest that a later one names is missing or has other bytes, or two have one number.
+    Chain,
 }
 
 impl ProblemKind {
@@ -113,10 +122,11 @@ impl ProblemKind {
             Self::Gap => {
                 "lost, unless the edge is delivering right now: verify again in ten minutes, or with --to before now"
             }
-            Self::RepeatedSeq => "the numbers of this edge prove nothing: its spool was replaced or cloned",
+            Self::RepeatedSeq => "the numbers of this spool prove nothing: it was cloned, or restored from a copy",
             Self::Unlisted => "it was added by another writer, or the manifest is wrong: its events may be surplus",
             Self::Manifest => "its content proves nothing",
             Self::Forgotten => "the manifests of this hour contradict each other; the objects of both were checked",
+            Self::Chain => "a manifest was removed or changed after it was delivered, so objects may have been, too",
         }
     }
 }
@@ -151,6 +161,25 @@ impl fmt::Display for Problem {
     }
 }
 
+/// A kind of notice.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NoticeKind {
+    /// The chain of manifests does not begin with number 1.
+    LaterStart,
+    /// Two edges of one name delivered at the same time.
+    TwoSpools,
+}
+
+/// Something worth a look that proves nothing wrong.
+#[derive(Clone, Debug, Serialize)]
+pub struct Notice {
+    pub kind: NoticeKind,
+    /// The feed with its edge or its spool.
+    pub subject: String,
+    pub text: String,
+}
+
 fn many(count: u64, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
@@ -165,6 +194,12 @@ impl Report {
         self.problem_count += 1;
         if self.problems.len() < MAX_LISTED {
             self.problems.push(problem);
+        }
+    }
+
+    pub fn notice(&mut self, notice: Notice) {
+        if self.notices.len() < MAX_LISTED {
+            self.notices.push(notice);
         }
     }
 
@@ -203,7 +238,15 @@ impl Report {
             let files = many(self.foreign_count, "file");
             _ = writeln!(text, "warning: ignored {files} of no feed, such as {}", escape(first));
         }
+        for notice in &self.notices {
+            _ = writeln!(text, "warning: {}", escape(&notice.text));
+        }
         let sum = |field: fn(&ReportRow) -> u64| self.feeds.iter().map(field).sum::<u64>();
+        let open_hours = sum(|row| row.open_hours);
+        if open_hours > 0 {
+            let are = if open_hours == 1 { "is" } else { "are" };
+            _ = writeln!(text, "note: {} {are} not closed: objects may still be added", many(open_hours, "hour"));
+        }
         let open = sum(|row| row.open_objects);
         if open > 0 {
             let how = if self.quick { "numbers checked" } else { "read and checked nevertheless" };
@@ -212,7 +255,7 @@ impl Report {
         }
         if self.replayed_objects > 0 {
             let objects = many(self.replayed_objects, "object");
-            _ = writeln!(text, "note: ignored {objects} below replay/, as replays repeat events");
+            _ = writeln!(text, "note: ignored {objects} below _replay/, as replays repeat events");
         }
         let (objects, events) = (many(sum(|row| row.objects), "object"), many(sum(|row| row.events), "event"));
         _ = match (self.proven, self.quick) {
@@ -224,7 +267,8 @@ impl Report {
     }
 
     fn table(&self) -> String {
-        const HEAD: [&str; 8] = ["FEED-EDGE", "HOURS", "OBJECTS", "NUMBERS", "EVENTS", "BYTES", "MANIFESTS", "OPEN"];
+        const HEAD: [&str; 8] =
+            ["FEED-EDGE-SPOOL", "HOURS", "OBJECTS", "NUMBERS", "EVENTS", "BYTES", "MANIFESTS", "OPEN"];
         let mut rows = vec![HEAD.map(str::to_owned)];
         rows.extend(self.feeds.iter().map(|row| {
             let numbers = match (row.first_seq, row.last_seq) {
@@ -269,7 +313,7 @@ mod tests {
         let problem = Problem::new(ProblemKind::RepeatedSeq, "a\u{1b}[2J", "one", "two");
         let line = problem.to_string();
         assert!(
-            line.starts_with("repeated-seq: a\\u{1b}[2J: expected one, found two; the numbers of this edge"),
+            line.starts_with("repeated-seq: a\\u{1b}[2J: expected one, found two; the numbers of this spool"),
             "{line}"
         );
     }

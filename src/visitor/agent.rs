@@ -7,8 +7,9 @@
 //!
 //! `bench/README.md` has the accuracy on lists of real strings.
 //!
-//! Invariants: no input panics; at most [`bot::MAX_AGENT_BYTES`] are read; names are slugs of the event schema and
-//! versions are digits and dots. A bot's claims about its browser are not trusted, and left out.
+//! Invariants: no input panics; at most [`bot::MAX_AGENT_BYTES`] are read; names are slugs of the event schema without
+//! a version, and versions are digits and dots, or a word for some releases of Windows (`xp`). A bot's claims about its
+//! browser are not trusted, and left out.
 //!
 //! Cost of a hostile string: every step is linear in those bytes, and the worst string known costs 7.6 times as much as
 //! the average of humans' strings (`bench/README.md`). Long strings are not cached: a sender of one with every click
@@ -41,6 +42,9 @@ pub const DEFAULT_CACHE_ENTRIES: usize = 16_384;
 
 /// Agent strings above this many bytes are rare, often hostile, and not worth a place in the cache.
 const MAX_CACHED_BYTES: usize = 512;
+
+/// All releases of Windows for computers.
+const WINDOWS: &str = "windows";
 
 /// The facts of one agent string.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -115,9 +119,10 @@ fn browser(
             version: elsewhere.or_else(|| version::at(found.rest)),
         });
     }
-    let parsed = parsed?;
+    let Some(parsed) = parsed.filter(|parsed| parsed.name != "Internet Explorer") else {
+        return internet_explorer(agent, parsed);
+    };
     let name = match parsed.name {
-        "Internet Explorer" => "internet-explorer",
         "Edge" => "edge",
         "Chrome" => "chrome",
         // The stock browser of Android 4 and before claims to be Safari.
@@ -131,16 +136,24 @@ fn browser(
         "Webview" => "webview",
         "Yandex Browser" => "yandex-browser",
         "SamsungBrowser" => "samsung-internet",
-        _ => return None,
+        _ => return internet_explorer(agent, None),
     };
     Some(Named { name: Cow::Borrowed(name), version: version::at(parsed.version) })
+}
+
+/// Internet Explorer, which says so in many ways: `(compatible; MSIE 6.0; …)`, `(Windows; MSIE 6.0; …)`, `MSIE 7.0b`.
+fn internet_explorer(agent: &str, parsed: Option<&WootheeResult<'_>>) -> Option<Named> {
+    let version = parsed
+        .and_then(|parsed| version::at(parsed.version))
+        .or_else(|| version::after(agent, "MSIE "))
+        .or_else(|| version::after(agent, "MSIE/"));
+    (parsed.is_some() || version.is_some()).then_some(Named { name: Cow::Borrowed("internet-explorer"), version })
 }
 
 /// The system that a mark names; `rest` is the string after the mark.
 fn os_of(agent: &str, name: &'static str, rest: &str) -> Named {
     let (name, version) = match name {
-        // The marketing version is the name; "10.0" is also what Windows 11 says.
-        "windows" => (windows(rest), None),
+        WINDOWS => windows(rest),
         "ios" | "ipados" => (name, ios_version(agent)),
         "macos" => (name, version::after(agent, "Mac OS X ")),
         // `CrOS x86_64 14541.0.0`
@@ -173,24 +186,28 @@ fn is_ipad(agent: &str, os: &str) -> bool {
     os == "macos" && ["Mobile/", "CriOS/", "FxiOS/", "EdgiOS/", "GSA/"].iter().any(|mark| agent.contains(mark))
 }
 
-fn windows(rest: &str) -> &'static str {
+/// Windows by its marketing version; "10.0" is also what Windows 11 says. Windows CE is a system of its own.
+fn windows(rest: &str) -> (&'static str, Option<String>) {
     let release = rest.strip_prefix("NT ").unwrap_or(rest);
+    if release.starts_with("CE") {
+        return ("windows-ce", None);
+    }
     let releases = [
-        ("10.", "windows-10"),
-        ("6.4", "windows-10"),
-        ("6.3", "windows-8.1"),
-        ("6.2", "windows-8"),
-        ("6.1", "windows-7"),
-        ("6.0", "windows-vista"),
-        ("5.2", "windows-xp"),
-        ("5.1", "windows-xp"),
-        ("XP", "windows-xp"),
-        ("5.0", "windows-2000"),
-        ("98", "windows-98"),
-        ("95", "windows-95"),
-        ("CE", "windows-ce"),
+        ("10.", "10"),
+        ("6.4", "10"),
+        ("6.3", "8.1"),
+        ("6.2", "8"),
+        ("6.1", "7"),
+        ("6.0", "vista"),
+        ("5.2", "xp"),
+        ("5.1", "xp"),
+        ("XP", "xp"),
+        ("5.0", "2000"),
+        ("98", "98"),
+        ("95", "95"),
     ];
-    releases.iter().find(|(prefix, _)| release.starts_with(prefix)).map_or("windows", |(_, name)| name)
+    let version = releases.iter().find(|(prefix, _)| release.starts_with(prefix));
+    (WINDOWS, version.map(|(_, version)| (*version).to_owned()))
 }
 
 fn device(
@@ -218,8 +235,9 @@ fn device(
         "tizen" if agent.contains("Mobile") => Device::Smartphone,
         "tizen" | "webos" | "tvos" | "roku-os" | "vidaa" => Device::Tv,
         "watchos" => Device::Wearable,
-        "macos" | "linux" | "chrome-os" | "freebsd" | "openbsd" | "netbsd" | "solaris" | "haiku" => Device::Pc,
-        os if os.starts_with("windows") => Device::Pc,
+        WINDOWS | "macos" | "linux" | "chrome-os" | "freebsd" | "openbsd" | "netbsd" | "solaris" | "haiku" => {
+            Device::Pc
+        }
         _ => Device::Other,
     };
     Some(device)

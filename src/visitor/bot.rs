@@ -8,7 +8,8 @@
 //! 3. applications and devices that humans use (`bot/allowlist.rs`), which end the search: a human in the web view of
 //!    an application (Facebook, Instagram, a messenger) is a human,
 //! 4. the operator's list (`enrich.crawlers_file`, `bot/community.rs`),
-//! 5. rules for what crawlers call themselves (`bot/generic.rs`), and woothee's crawler category.
+//! 5. rules for what crawlers call themselves (`bot/generic.rs`), for the form of their strings (`bot/form.rs`), and
+//!    woothee's crawler category.
 //!
 //! Invariants: no input panics, and the time is linear in its first [`MAX_AGENT_BYTES`]; every name is a slug of the
 //! event schema. `bench/README.md` has the accuracy on lists of real agent strings.
@@ -16,6 +17,7 @@
 mod allowlist;
 mod community;
 mod crawlers;
+mod form;
 mod generic;
 mod group;
 mod products;
@@ -81,7 +83,7 @@ impl CrawlerLists {
     /// Bot by everything that needs no parsing. `agent` must come from [`head`].
     pub(super) fn listed(&self, agent: &str) -> ListMatch {
         if agent.is_empty() || agent == "-" {
-            return ListMatch::Bot(Bot { reason: BotReason::EmptyAgent, class: None, name: None });
+            return ListMatch::Bot(Bot { reason: BotReason::EmptyAgent, class: None, name: None, verified: false });
         }
         if self.is_human(agent) {
             return ListMatch::Human;
@@ -90,7 +92,7 @@ impl CrawlerLists {
         if let Some(bot) = found.bot {
             return ListMatch::Bot(bot);
         }
-        if found.human {
+        if found.human && !found.stranger {
             return ListMatch::Human;
         }
         let by_list = self.community().and_then(|list| list.detect(agent));
@@ -107,17 +109,17 @@ pub(super) fn by_category(agent: &str, parsed: Option<&WootheeResult<'_>>) -> Op
         ("crawler", "misc crawler") if agent.starts_with("Mozilla/5.0 (Linux; ") => None,
         ("crawler", _) => Some(unnamed()),
         ("misc", "HTTP Library") => {
-            Some(Bot { reason: BotReason::Library, class: Some(BotClass::Library), name: None })
+            Some(Bot { reason: BotReason::Library, class: Some(BotClass::Library), name: None, verified: false })
         }
         ("misc", name) if name.ends_with("RSSReader") => {
-            Some(Bot { reason: BotReason::Agent, class: Some(BotClass::Feed), name: None })
+            Some(Bot { reason: BotReason::Agent, class: Some(BotClass::Feed), name: None, verified: false })
         }
         _ => None,
     }
 }
 
 fn unnamed() -> Bot {
-    Bot { reason: BotReason::Agent, class: Some(BotClass::Other), name: None }
+    Bot { reason: BotReason::Agent, class: Some(BotClass::Other), name: None, verified: false }
 }
 
 #[cfg(test)]

@@ -1,6 +1,10 @@
 //! The location of a client address, from a City, Enterprise or Country database of `MaxMind`, or of another vendor
 //! with the same structure, such as DB-IP. A Country database gives the country, and nothing else.
 //!
+//! Some vendors, and tools that make databases of tables, write flat records: `country_code`, `city_name`, `latitude`
+//! at the top level, as text or numbers. They are read by their usual names (`geo/record.rs`); a load warns of them,
+//! and names what cannot be read.
+//!
 //! The region is the first of a place's subdivisions, the largest: England, not Essex; Catalonia, not Barcelona. Both
 //! are codes of ISO 3166-2, but the first is present whenever the second is, means the same in every country, and
 //! reveals less: it is what events contain of visitors who opted out.
@@ -8,21 +12,26 @@
 //! A reload swaps in a new database; after a failed one the previous database stays active. Each worker caches the
 //! locations that it has decoded, by their offset in the database: many addresses share one.
 
+mod record;
+
 use std::{net::IpAddr, path::Path, sync::Arc};
 
 use ahash::RandomState;
 use arc_swap::ArcSwapOption;
 use hashbrown::{HashMap, hash_map::Entry};
-use maxminddb::Reader;
-use serde::Deserialize;
+use maxminddb::{Reader, WithinOptions};
 
+use self::record::{Record, Shape};
 use crate::{
-    event::{Code, Location},
+    event::Location,
     files::mmdb::{DatabaseError, DatabaseKind},
 };
 
 /// Decoded locations that each worker caches, about 150 bytes each.
 const CACHED_LOCATIONS: usize = 16_384;
+
+/// Networks whose records are looked at when a database is read.
+const SAMPLED_NETWORKS: usize = 1_000;
 
 const GEOIP: DatabaseKind = DatabaseKind {
     what: "GeoIP",
@@ -39,6 +48,8 @@ pub struct GeoStore {
 /// A City, Enterprise or Country database.
 pub struct Database {
     reader: Reader<Vec<u8>>,
+    /// What an operator should know about its records.
+    warning: Option<String>,
 }
 
 impl GeoStore {
@@ -59,13 +70,31 @@ impl Database {
     /// # Errors
     /// See [`DatabaseError`].
     pub fn read(file: &Path) -> Result<Self, DatabaseError> {
-        Ok(Self { reader: GEOIP.open(file)? })
+        let reader = GEOIP.open(file)?;
+        let warning = shape(&reader).warning(&reader.metadata().database_type);
+        Ok(Self { reader, warning })
+    }
+
+    /// Why events lack a location, or part of it, if the records have another form than those of its type.
+    pub fn warning(&self) -> Option<&str> {
+        self.warning.as_deref()
     }
 
     /// When it was built, in seconds since the Unix epoch.
     pub fn built_at_secs(&self) -> u64 {
         self.reader.metadata().build_epoch
     }
+}
+
+/// What the first records have.
+fn shape(reader: &Reader<Vec<u8>>) -> Shape {
+    let mut shape = Shape::default();
+    for network in reader.networks(WithinOptions::default()).into_iter().flatten().take(SAMPLED_NETWORKS).flatten() {
+        if let Ok(Some(record)) = network.decode() {
+            shape.add(&record);
+        }
+    }
+    shape
 }
 
 /// One worker's view of the database, with a cache.
@@ -96,63 +125,11 @@ impl Locator {
         let location = match self.decoded.entry(place) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(free) => {
-                let location = decode(&found.decode().ok()??);
+                let location = found.decode::<Record<'_>>().ok()??.location();
                 free.insert(Some(location).filter(|location| *location != Location::default()))
             }
         };
         location.as_ref()
-    }
-}
-
-/// The part of a record that is read. Vendors differ in the rest, where an unexpected type would fail the record.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Record<'a> {
-    #[serde(borrow)]
-    country: Coded<'a>,
-    #[serde(borrow)]
-    subdivisions: Vec<Coded<'a>>,
-    #[serde(borrow)]
-    city: City<'a>,
-    location: Point,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Coded<'a> {
-    iso_code: Option<&'a str>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct City<'a> {
-    #[serde(borrow)]
-    names: Names<'a>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Names<'a> {
-    en: Option<&'a str>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Point {
-    latitude: Option<f64>,
-    longitude: Option<f64>,
-}
-
-fn decode(record: &Record<'_>) -> Location {
-    let country =
-        record.country.iso_code.filter(|code| code.len() == 2 && code.bytes().all(|b| b.is_ascii_alphabetic()));
-    let region = record.subdivisions.first().and_then(|largest| largest.iso_code);
-    Location {
-        country: country.and_then(|code| Code::read(code.as_bytes())),
-        region: region.and_then(|code| Code::read(code.as_bytes())),
-        city: record.city.names.en.filter(|name| !name.is_empty()).map(str::to_owned),
-        latitude: record.location.latitude.filter(|degrees| degrees.abs() <= 90.0),
-        longitude: record.location.longitude.filter(|degrees| degrees.abs() <= 180.0),
     }
 }
 
@@ -165,6 +142,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::event::Code;
 
     fn store(file: &Path) -> Result<Arc<GeoStore>, DatabaseError> {
         let store = GeoStore::default();
@@ -231,6 +209,66 @@ mod tests {
             "location": {"latitude": 91.0, "longitude": -181.0}
         });
         assert_eq!(located("GeoLite2-City", &wrong).unwrap(), None);
+    }
+
+    /// What is warned of at a load.
+    fn warning(kind: &str, records: &[Value]) -> Option<String> {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("geoip.mmdb");
+        let mut writer = Writer::builder(kind).description(&[("en", "Test")]).build();
+        for (i, record) in records.iter().enumerate() {
+            writer.insert(format!("203.0.{i}.0/24").parse::<IpNet>().unwrap(), record).unwrap();
+        }
+        fs::write(&file, writer.to_bytes().unwrap()).unwrap();
+        Database::read(&file).unwrap().warning().map(str::to_owned)
+    }
+
+    #[test]
+    fn a_flat_record_is_read_by_the_usual_names() {
+        let whole = Location {
+            country: Code::read(b"us"),
+            region: Code::read(b"ca"),
+            city: Some("Mountain View".into()),
+            latitude: Some(37.5),
+            longitude: Some(-122.25),
+        };
+        for record in [
+            json!({"country": "US", "country_name": "United States", "region": "California", "region_code": "CA",
+                "city": "Mountain View", "lat": "37.5", "lng": "-122.25", "timezone": "America/Los_Angeles"}),
+            json!({"country_code": "US", "country": "United States", "region_code": "US-CA", "region": "California",
+                "city_name": "Mountain View", "latitude": 37.5, "longitude": -122.25, "zip_code": 94043}),
+            json!({"country_iso_code": "us", "state_code": "CA", "city": {"name": "x", "names": {"en": "Mountain View"}},
+                "latitude": "37.5", "lon": "-122.25"}),
+        ] {
+            assert_eq!(located("acme-City", &record).unwrap(), Some(whole.clone()), "{record}");
+        }
+        let country = Location { country: Code::read(b"de"), ..Location::default() };
+        for record in [
+            json!({"country": "Germany", "country_code": "DE", "latitude": "north", "region_code": "Bavaria"}),
+            json!({"country": "DE", "city": "", "city_name": 7, "lat": [1], "lng": {"x": 1}, "location": "here"}),
+            json!({"country": "DE", "subdivisions": "BY", "latitude": "91"}),
+        ] {
+            assert_eq!(located("acme-Country", &record).unwrap(), Some(country.clone()), "{record}");
+        }
+    }
+
+    #[test]
+    fn a_load_warns_of_flat_records_and_names_what_is_missing() {
+        let flat = json!({"city_name": "Porto", "country_code": "PT", "latitude": "41.1", "longitude": "-8.6"});
+        let text = warning("mmdbctl-City", &[flat]).unwrap();
+        assert!(
+            text.starts_with("the records of this mmdbctl-City database are flat (fields city_name, country_code,")
+        );
+        assert!(text.contains("; read from them: country, city, coordinates; missing: region"), "{text}");
+
+        let other = json!({"loc": "41.1,-8.6", "ort": "Porto"});
+        let text = warning("acme-City", &[other]).unwrap();
+        assert!(text.contains("no location: their fields are loc, ort"), "{text}");
+        assert!(text.contains("country.iso_code") && text.contains("country_code"), "{text}");
+
+        let nested = json!({"country": {"iso_code": "PT"}});
+        assert_eq!(warning("GeoLite2-City", &[json!({}), nested]), None);
+        assert_eq!(warning("GeoLite2-City", &[]), None);
     }
 
     #[test]

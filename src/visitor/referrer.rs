@@ -37,7 +37,7 @@ const MAX_PATH: usize = 1024;
 ///
 /// Applications of the networks send no `Referer`, but the marks identify the network. The referral then has the host
 /// of the network, and neither protocol nor path: an absent protocol means that the host was not sent, but derived from
-/// a mark. `ios-app://` is not accepted: no browser on iOS sends it.
+/// a mark.
 pub fn referral<'a>(
     referer: &'a [u8],
     short_link_query: &[u8],
@@ -51,7 +51,7 @@ pub fn referral<'a>(
         return Some(Referral { hostname: Cow::Borrowed(host), protocol: None, path: None, origin });
     };
     let mut origin = match protocol {
-        "android-app" => origin::of_app(&hostname, places),
+        "android-app" | "ios-app" => origin::of_app(&hostname, places),
         _ => origin::of_host(&hostname, path, places),
     };
     if hostname.eq_ignore_ascii_case(link_host) {
@@ -78,14 +78,18 @@ fn page(referer: &[u8]) -> Option<(&'static str, Cow<'_, str>, &[u8])> {
 }
 
 fn split_scheme(referer: &[u8]) -> Option<(&'static str, &[u8])> {
-    ["https", "http", "android-app"].into_iter().find_map(|scheme| {
+    ["https", "http", "android-app", "ios-app"].into_iter().find_map(|scheme| {
         let (start, rest) = referer.split_at_checked(scheme.len())?;
         let rest = rest.strip_prefix(b"://")?;
         start.eq_ignore_ascii_case(scheme.as_bytes()).then_some((scheme, rest))
     })
 }
 
-/// The host of an authority, lower case, without userinfo, port and final dot.
+/// The host of an authority as one A-label, without userinfo, port and final dot.
+///
+/// Browsers send hosts in this form. Others send them in upper case, percent-encoded, as raw UTF-8, or in Latin-1, in
+/// which header fields once were (RFC 9110, 5.5). What the mapping of UTS 46 rejects is kept in lower case if it is
+/// ASCII (`xn--a.example`), and no host otherwise.
 fn hostname(authority: &[u8]) -> Option<Cow<'_, str>> {
     // Nearly always a plain name.
     let is_plain = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'-');
@@ -95,28 +99,37 @@ fn hostname(authority: &[u8]) -> Option<Cow<'_, str>> {
         return (1..=MAX_HOST).contains(&host.len()).then_some(Cow::Borrowed(host));
     }
     let host = authority.rsplit(|&byte| byte == b'@').next()?;
-    let host = if host.starts_with(b"[") {
+    if host.starts_with(b"[") {
         let (address, _port) = host.split_at(memchr::memchr(b']', host)? + 1);
         let digits = address.get(1..address.len() - 1)?;
-        if !digits.iter().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.')) {
-            return None;
-        }
-        address
-    } else {
-        let host = host.split(|&byte| byte == b':').next()?;
-        host.strip_suffix(b".").unwrap_or(host)
-    };
-    if host.is_empty() || host.len() > MAX_HOST || host.iter().any(|&byte| is_forbidden(byte)) {
+        let is_address = digits.iter().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.'));
+        let address = std::str::from_utf8(address).ok().filter(|_| is_address && !digits.is_empty())?;
+        return (address.len() <= MAX_HOST).then(|| Cow::Owned(address.to_ascii_lowercase()));
+    }
+    // One byte of a name takes three at most.
+    let host = host.split(|&byte| byte == b':').next().filter(|host| host.len() <= 3 * MAX_HOST)?;
+    let host = a_label(&Cow::from(percent_encoding::percent_decode(host)))?;
+    (1..=MAX_HOST).contains(&host.len()).then_some(Cow::Owned(host))
+}
+
+fn a_label(host: &[u8]) -> Option<String> {
+    if host.iter().any(|&byte| is_forbidden(byte)) {
         return None;
     }
-    let host = String::from_utf8_lossy(host);
-    let lower = if host.is_ascii() {
-        if host.bytes().any(|byte| byte.is_ascii_uppercase()) { Cow::Owned(host.to_ascii_lowercase()) } else { host }
-    } else {
-        Cow::Owned(host.to_lowercase())
+    let host = match std::str::from_utf8(host) {
+        Ok(host) => Cow::Borrowed(host),
+        Err(_) => host.iter().map(|&byte| char::from(byte)).collect(),
     };
-    // Replaced bytes and lower-cased letters may be longer than the original.
-    (lower.len() <= MAX_HOST).then_some(lower)
+    let mapped = idna::domain_to_ascii_cow(host.as_bytes(), idna::AsciiDenyList::URL).map(Cow::into_owned);
+    let mut host = match mapped {
+        Ok(host) => host,
+        Err(_) if host.is_ascii() => host.to_ascii_lowercase(),
+        Err(_) => return None,
+    };
+    if host.ends_with('.') {
+        host.pop();
+    }
+    Some(host)
 }
 
 /// ASCII that no host contains: a header with it is forged, and its host means nothing.
@@ -129,7 +142,9 @@ const FORBIDDEN: [bool; 256] = {
     let mut byte = 0;
     while byte < 128 {
         let mark = matches!(byte, b' ' | b'"' | b'%' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}');
-        table[byte as usize] = mark || byte.is_ascii_control();
+        // Only where they were percent-encoded.
+        let delimiter = matches!(byte, b'#' | b'/' | b':' | b'?' | b'@' | b'[' | b']');
+        table[byte as usize] = mark || delimiter || byte.is_ascii_control();
         byte += 1;
     }
     table
@@ -187,7 +202,44 @@ mod tests {
         assert_eq!(parts(" https://a.example. "), ("https".into(), "a.example".into(), None));
         assert_eq!(parts("android-app://com.Example/x"), ("android-app".into(), "com.example".into(), path("/x")));
         assert_eq!(parts("http://[2001:DB8::1]:8080/"), ("http".into(), "[2001:db8::1]".into(), path("/")));
-        assert_eq!(parts("https://B\u{dc}CHER.example/\u{e9}").1, "b\u{fc}cher.example");
+        assert_eq!(
+            parts("ios-app://544007664/youtube/x"),
+            ("ios-app".into(), "544007664".into(), path("/youtube/x"))
+        );
+    }
+
+    #[test]
+    fn a_host_has_one_form_however_it_is_sent() {
+        for host in [
+            "xn--mnchen-3ya.de",
+            "XN--MNCHEN-3YA.de",
+            "m\u{fc}nchen.de",
+            "M\u{dc}NCHEN.DE",
+            "M%C3%BCnchen.de",
+            "m%c3%bcnchen%2ede",
+            "mu\u{308}nchen.de",
+            "m\u{fc}nchen.de.",
+            "m\u{fc}nchen\u{3002}de",
+            "user:secret@m\u{fc}nchen.de:8080",
+            "\u{ff4d}\u{fc}nchen.de",
+        ] {
+            assert_eq!(parts(&format!("http://{host}/")).1, "xn--mnchen-3ya.de", "{host}");
+        }
+        let latin = b"http://m\xfcnchen.de/";
+        assert_eq!(read_with(latin, b"", "").unwrap().hostname, "xn--mnchen-3ya.de");
+        for (host, sent) in [
+            ("xn--wgv71a119e.jp", "\u{65e5}\u{672c}\u{8a9e}.jp"),
+            ("xn--e1afmkfd.xn--p1ai", "\u{43f}\u{440}\u{438}\u{43c}\u{435}\u{440}.\u{440}\u{444}"),
+            ("xn--strae-oqa.de", "stra\u{df}e.de"),
+            ("a_b.example.com", "A_B.example.com"),
+            // What no registry would take, and what is sent nevertheless.
+            ("xn--a.example", "XN--a.example"),
+            ("-a-.example", "-A-.example"),
+        ] {
+            assert_eq!(parts(&format!("http://{sent}/")).1, host);
+        }
+        assert_eq!(origin("http://go.br%61nd.com/", ""), (OriginType::Internal, None));
+        assert_eq!(origin("https://WWW.G%4fogle.DE./", ""), (OriginType::Search, Some("google")));
     }
 
     #[test]
@@ -227,6 +279,12 @@ mod tests {
             "http://a b/",
             "http://<script>/",
             "http://a%00.example/",
+            "http://a%2fb.example/",
+            "http://a%40b.example/",
+            "http://a%zz.example/",
+            "http://a\u{fffd}.example/",
+            "http://\u{80}.example/",
+            "http://%3a/",
             "http://a\\b/",
             "ftp://example.com/",
             "file:///etc/hosts",
@@ -249,8 +307,8 @@ mod tests {
     fn a_host_longer_than_dns_allows_is_no_host() {
         assert!(read(&format!("https://{}", "a".repeat(MAX_HOST))).is_some());
         assert!(read(&format!("https://{}", "a".repeat(MAX_HOST + 1))).is_none());
-        let replaced = [b"https://".to_vec(), vec![0xff; 100]].concat();
-        assert!(read_with(&replaced, b"", "").is_none());
+        let latin = [b"https://".to_vec(), vec![0xff; 300]].concat();
+        assert!(read_with(&latin, b"", "").is_none());
     }
 
     #[test]
@@ -325,7 +383,7 @@ mod tests {
         assert_eq!(origin_of("https://gemini.google.com/"), named(OriginType::Ai, "gemini"));
         assert_eq!(origin_of("https://www.google.de/"), named(OriginType::Search, "google"));
         assert_eq!(origin_of("android-app://app.example.android/"), named(OriginType::Social, "work"));
-        assert_eq!(origin_of("android-app://x.work.example/"), (OriginType::Other, None));
+        assert_eq!(origin_of("android-app://x.work.example/"), named(OriginType::Social, "work"));
     }
 
     #[test]
@@ -337,16 +395,39 @@ mod tests {
     }
 
     #[test]
-    fn a_host_is_not_an_application() {
-        assert_eq!(origin("android-app://com.facebook.katana/", ""), (OriginType::Social, Some("facebook")));
+    fn an_application_is_known_by_its_package_or_by_the_host_in_it() {
+        for (package, kind, name) in [
+            ("com.facebook.katana", OriginType::Social, "facebook"),
+            ("m.facebook.com", OriginType::Social, "facebook"),
+            ("facebook.com", OriginType::Social, "facebook"),
+            ("com.facebook.work", OriginType::Social, "facebook"),
+            ("com.google.android.googlequicksearchbox", OriginType::Search, "google"),
+            ("www.google.de", OriginType::Search, "google"),
+            ("com.google.android.gm", OriginType::Email, "gmail"),
+            ("com.google.android.apps.docs", OriginType::Other, "google"),
+            ("org.telegram.messenger", OriginType::Messaging, "telegram"),
+            ("org.telegram.plus", OriginType::Messaging, "telegram"),
+            ("com.linkedin.android", OriginType::Social, "linkedin"),
+            ("com.linkedin.android.lite", OriginType::Social, "linkedin"),
+            ("com.reddit.launch", OriginType::Social, "reddit"),
+            ("t.me", OriginType::Messaging, "telegram"),
+        ] {
+            for scheme in ["android-app", "ios-app", "Android-App"] {
+                assert_eq!(origin(&format!("{scheme}://{package}/x"), ""), (kind, Some(name)), "{scheme}, {package}");
+            }
+        }
+        for package in
+            ["com.acme.facebook", "com.note.pad", "com.you.app", "com.acme.mail", "544007664", "x.com.acme"]
+        {
+            assert_eq!(origin(&format!("android-app://{package}/"), ""), (OriginType::Other, None), "{package}");
+        }
         assert_eq!(origin("https://com.facebook.katana/", ""), (OriginType::Other, None));
-        assert_eq!(origin("android-app://facebook.com/", ""), (OriginType::Other, None));
     }
 
     proptest! {
         #[test]
         fn any_bytes_stay_within_the_bounds(
-            start in prop::sample::select(vec!["", "http://", "https://", "android-app://", "https://a.example/"]),
+            start in prop::sample::select(vec!["", "http://", "https://", "android-app://", "ios-app://", "https://a.example/"]),
             rest in prop::collection::vec(
                 prop_oneof![2 => prop::sample::select(b"aZ.:/?#@[]%\xc3\xa9".to_vec()), 1 => any::<u8>()], 0..1500,
             ),

@@ -1,5 +1,5 @@
-//! The operator's lists and databases on visitors: places, spam referrers, networks. Locations have a store of their
-//! own, [`geo`](crate::visitor::geo).
+//! The operator's lists and databases on visitors: places, spam referrers, networks, signed agents. Locations have a
+//! store of their own, [`geo`](crate::visitor::geo).
 //!
 //! Each is read as a whole, and replaced as a whole when its files are read again.
 
@@ -10,6 +10,7 @@ use crate::{
     visitor::{
         network::{Network, Networks},
         referrer::{self, Places, Spammers},
+        signature::SignedAgents,
     },
 };
 
@@ -19,6 +20,7 @@ pub struct Sources {
     pub places: Reloadable<Places>,
     pub spammers: Reloadable<Spammers>,
     pub networks: Reloadable<Networks>,
+    pub signed_agents: Reloadable<SignedAgents>,
 }
 
 impl Sources {

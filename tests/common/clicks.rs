@@ -30,7 +30,12 @@ impl Visitor {
         let request = format!(
             "GET {path}?n={nonce}{more} HTTP/1.1\r\nHost: go.brand.com\r\nUser-Agent: {CHROME}\r\nAccept: */*\r\n\r\n"
         );
-        if self.0.get_mut().write_all(request.as_bytes()).is_err() {
+        self.send(request.as_bytes())
+    }
+
+    /// Sends a request for a link. True when the whole redirect came back.
+    pub fn send(&mut self, request: &[u8]) -> bool {
+        if self.0.get_mut().write_all(request).is_err() {
             return false;
         }
         let (mut line, mut status) = (String::new(), String::new());
@@ -63,8 +68,14 @@ pub fn click_with(edge: &Edge, run: &str, count: usize, more: impl Fn() -> Strin
 
 /// The nonces of events, in their order.
 pub fn nonces(events: &[Value]) -> Vec<String> {
-    let of = |event: &Value| event["route"]["params"]["query"]["n"][0].as_str().expect("a nonce").to_owned();
-    events.iter().map(of).collect()
+    events.iter().map(|event| parameter(event, "n").expect("a nonce").to_owned()).collect()
+}
+
+/// The first value of a parameter that the visitor put on the short link.
+pub fn parameter<'a>(event: &'a Value, name: &str) -> Option<&'a str> {
+    let query = &event["route"]["params"]["query"];
+    let found = query.as_array()?.iter().find(|pair| pair["name"] == name);
+    found?["value"].as_str()
 }
 
 /// Each of these clicks became exactly one event, each event with an id of its own, and there are no others.

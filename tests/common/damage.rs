@@ -1,5 +1,7 @@
 //! A valid feed, everything that can be wrong with one, and what must be reported.
 
+use clickedge::object::manifest::Manifest;
+
 use super::feed::{Files, Series, event};
 
 /// Two hours of one feed at one edge, and the beginning of a third.
@@ -44,7 +46,7 @@ impl World {
 pub type Damage = fn(&mut World) -> String;
 
 /// What is done, and every line that must be printed: `KEY` stands for the key that the damage returned.
-pub const DAMAGES: [(&str, Damage, &[&str]); 22] = [
+pub const DAMAGES: [(&str, Damage, &[&str]); 25] = [
     ("an object is missing", |w| remove(w, 2), &["missing: KEY: expected 3 events in "]),
     ("the last object is missing", |w| remove(w, 7), &["missing: KEY: expected 3 events in "]),
     ("gzip is truncated", |w| damage(w, 1, |body| body.truncate(body.len() - 9)), &["size: KEY: expected "]),
@@ -94,12 +96,12 @@ pub const DAMAGES: [(&str, Damage, &[&str]); 22] = [
     (
         "a number is left out",
         gap,
-        &["gap: all-fra1: expected an object with number 00000009, found none; lost, unless "],
+        &["gap: all-fra1-k3j9x0ab: expected an object with number 00000009, found none; lost, unless "],
     ),
     (
         "numbers are left out",
         gaps,
-        &["gap: all-fra1: expected objects with numbers 00000009 to 00000011, found none"],
+        &["gap: all-fra1-k3j9x0ab: expected objects with numbers 00000009 to 00000011, found none"],
     ),
     (
         "an object is not listed",
@@ -107,6 +109,23 @@ pub const DAMAGES: [(&str, Damage, &[&str]); 22] = [
         &[
             "unlisted: KEY: expected it in the hour's manifest, which lists up to number 00000007, found it is not listed",
         ],
+    ),
+    (
+        "a manifest is removed",
+        unlink,
+        &[
+            "chain: KEY: expected the manifest before _manifest/dt=2026-11-23/hour=10/all-fra1-k3j9x0ab-00000007-00000003.json, found no such manifest; a manifest was removed or changed",
+        ],
+    ),
+    (
+        "a manifest is changed",
+        |w| change(w, "\"closed\":false", "\"closed\":true "),
+        &["chain: KEY: expected SHA-256 "],
+    ),
+    (
+        "two manifests have one number",
+        fork,
+        &["chain: KEY: expected one manifest with number 00000003, found _manifest/dt=2026-11-23/hour=09/"],
     ),
     (
         "a later manifest forgets an object",
@@ -128,7 +147,7 @@ pub fn damage(world: &mut World, seq: usize, change: impl FnOnce(&mut Vec<u8>)) 
 /// Changes what the manifest says of object 6.
 pub fn entry(world: &mut World, change: impl FnOnce(&mut clickedge::object::manifest::Entry)) -> String {
     change(&mut world.series.entries(10)[0]);
-    world.series.manifest(&mut world.files, 10);
+    world.series.replace_manifest(&mut world.files, 10);
     world.object(6)
 }
 
@@ -143,7 +162,7 @@ pub fn cut(world: &mut World, manifest: usize) -> String {
 }
 
 pub fn misplace(world: &mut World) -> String {
-    let key = world.manifests[2].replace("00000007", "00000006");
+    let key = world.manifests[2].replace("-00000007-", "-00000006-");
     let body = world.files.0.remove(&world.manifests[2]).unwrap();
     world.files.0.insert(key.clone(), body);
     key
@@ -187,8 +206,29 @@ pub fn unlisted(world: &mut World) -> String {
     // It takes the place of number 6, which is then only listed in no manifest.
     world.files.0.remove(&world.object(6));
     world.series.entries(10).remove(0);
-    world.series.manifest(&mut world.files, 10);
+    world.series.replace_manifest(&mut world.files, 10);
     other.object_of(&mut world.files, 10, &[event("fra1", 10, 77)], "ndjson.gz")
+}
+
+/// Removes a manifest whose objects the next version lists, too.
+pub fn unlink(world: &mut World) -> String {
+    world.files.0.remove(&world.manifests[1]).unwrap();
+    world.manifests[1].clone()
+}
+
+/// Changes a manifest that a later one names.
+pub fn change(world: &mut World, from: &str, to: &str) -> String {
+    world.files.replace(&world.manifests[1], from, to);
+    world.manifests[1].clone()
+}
+
+/// Adds a manifest that continues the second one, as the third does.
+pub fn fork(world: &mut World) -> String {
+    let second = Manifest::parse(&world.files.0[&world.manifests[1]]).unwrap();
+    let third = Manifest::parse(&world.files.0[&world.manifests[2]]).unwrap();
+    let fork = Manifest { version: 3, number: third.number, previous: third.previous, ..second };
+    world.files.0.insert(fork.key(), fork.to_json().unwrap());
+    world.manifests[2].clone()
 }
 
 pub fn forget(world: &mut World) -> String {

@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, fs, io::Write, path::Path};
 
 use clickedge::{
     object::{
+        Maker,
         digest::hex,
-        manifest::{Entry, Manifest},
-        object_key,
+        manifest::{Entry, Manifest, Previous},
     },
     runtime::Hour,
 };
@@ -97,19 +97,43 @@ impl Files {
     }
 }
 
-/// One feed at one edge, that numbers its objects.
+/// The identity of the spool of the edge `fra1`, unless a test names another one.
+pub const SPOOL: &str = "k3j9x0ab";
+
+/// One feed in one spool of one edge, that numbers its objects.
 #[derive(Clone)]
 pub struct Series {
     pub feed: &'static str,
     pub pop: &'static str,
+    pub spool: &'static str,
+    /// Whether its objects have the layout `sequence`.
+    sequence: bool,
     seq: u64,
     events: u64,
     hours: BTreeMap<u64, (u32, Vec<Entry>)>,
+    last: Option<Previous>,
+    before_last: Option<Previous>,
 }
 
 impl Series {
     pub fn new(feed: &'static str, pop: &'static str) -> Self {
-        Self { feed, pop, seq: 0, events: 0, hours: BTreeMap::new() }
+        let spool = if pop == "fra1" { SPOOL } else { "q8w7e6r5" };
+        let (hours, last, before_last) = (BTreeMap::new(), None, None);
+        Self { feed, pop, spool, sequence: false, seq: 0, events: 0, hours, last, before_last }
+    }
+
+    /// Another spool of the same edge.
+    pub fn in_spool(feed: &'static str, pop: &'static str, spool: &'static str) -> Self {
+        Self { spool, events: 1_000, ..Self::new(feed, pop) }
+    }
+
+    /// The layout `sequence`.
+    pub fn sequence(self) -> Self {
+        Self { sequence: true, ..self }
+    }
+
+    fn maker(&self) -> Maker<'static> {
+        Maker { feed: self.feed, pop: self.pop, spool: self.spool }
     }
 
     /// Delivers an object of so many new events. Returns its key.
@@ -124,7 +148,11 @@ impl Series {
         self.seq += 1;
         let (first, last) = (id_of(&events[0]), id_of(events.last().unwrap()));
         let extension = shape.trim_start_matches("envelope.");
-        let key = object_key(self::hour(hour), self.feed, self.pop, &first, self.seq, extension);
+        let key = if self.sequence {
+            self.maker().sequence_key(self.seq, extension)
+        } else {
+            self.maker().hive_key(self::hour(hour), &first, self.seq, extension)
+        };
         let body = pack(events, &key, shape);
         let (events, bytes) = (events.len() as u64, body.len() as u64);
         let sha256 = hex(&Sha256::digest(&body));
@@ -146,11 +174,38 @@ impl Series {
 
     /// Delivers the next version of an hour's manifest. Returns its key.
     pub fn manifest(&mut self, files: &mut Files, hour: u64) -> String {
+        self.manifest_at(files, hour, hour, false)
+    }
+
+    /// Delivers the last version of an hour's manifest, an hour later. Returns its key.
+    pub fn close(&mut self, files: &mut Files, hour: u64) -> String {
+        self.manifest_at(files, hour, hour + 1, true)
+    }
+
+    /// Delivers the last manifest again, of another content.
+    pub fn replace_manifest(&mut self, files: &mut Files, hour: u64) -> String {
+        files.0.remove(&self.last.take().unwrap().key);
+        self.last = self.before_last.take();
+        self.hours.get_mut(&hour).unwrap().0 -= 1;
+        self.manifest(files, hour)
+    }
+
+    fn manifest_at(&mut self, files: &mut Files, hour: u64, written: u64, closed: bool) -> String {
+        let maker = self.maker();
         let (version, entries) = self.hours.get_mut(&hour).unwrap();
         *version += 1;
-        let micros = (DAY_SECS + hour * 3_600) * 1_000_000;
-        let manifest = Manifest::new(self.feed, self.pop, self::hour(hour), *version, micros, entries.clone());
-        files.0.insert(manifest.key(), manifest.to_json().unwrap());
-        manifest.key()
+        let micros = (DAY_SECS + written * 3_600) * 1_000_000;
+        self.before_last = self.last.clone();
+        let previous = self.last.take();
+        let manifest = Manifest {
+            number: previous.as_ref().map_or(1, |previous| previous.number().unwrap() + 1),
+            previous,
+            closed,
+            ..Manifest::new(maker, self::hour(hour), *version, micros, entries.clone())
+        };
+        let (key, text) = (manifest.key(), manifest.to_json().unwrap());
+        self.last = Some(Previous { key: key.clone(), sha256: hex(&Sha256::digest(&text)) });
+        files.0.insert(key.clone(), text);
+        key
     }
 }

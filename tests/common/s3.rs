@@ -50,6 +50,44 @@ pub enum Fault {
     Corrupt,
     /// Like `LostAnswer`, and 403 for every look at an object.
     Blind,
+    /// Like `Silent`, for bucket and key that contain this.
+    SilentFor(String),
+    /// 501 or 400, with this status, for an upload with a condition.
+    Unconditional(u16),
+    /// Something else answers in the server's place: the first of these that fits the method.
+    Canned(Vec<Canned>),
+}
+
+/// An answer of something that is no store, or of a store that the tests do not have.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Canned {
+    /// Empty for all.
+    pub method: &'static str,
+    pub status: u16,
+    pub headers: Vec<(&'static str, &'static str)>,
+    pub body: &'static str,
+}
+
+impl Canned {
+    pub fn new(status: u16, headers: &[(&'static str, &'static str)], body: &'static str) -> Self {
+        Self { method: "", status, headers: headers.to_vec(), body }
+    }
+
+    /// For requests of this method only.
+    pub fn to(mut self, method: &'static str) -> Self {
+        self.method = method;
+        self
+    }
+}
+
+/// A request of any kind, as it came in.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub method: String,
+    /// `/bucket/key`, decoded.
+    pub path: String,
+    pub query: String,
+    pub headers: HeaderMap,
 }
 
 /// An upload as it came in.
@@ -182,6 +220,11 @@ impl S3 {
     /// All uploads so far, answered or not.
     pub fn puts(&self) -> Vec<Put> {
         self.state.puts.lock().unwrap().clone()
+    }
+
+    /// All requests to buckets so far.
+    pub fn seen(&self) -> Vec<Seen> {
+        self.state.seen.lock().unwrap().clone()
     }
 
     /// All requests for the keys of a role so far.

@@ -1,12 +1,15 @@
-//! Case E: a clock that jumps, by an hour forward and back, between two starts and under a running edge.
+//! Case E: a clock that jumps, by hours forward and back, between two starts and under a running edge; and two years
+//! ahead for some seconds, which must make nothing old.
 //!
 //! The clock is bent by `libfaketime` (Debian's package `faketime`); without it the case is skipped.
 
-use std::{fs, path::Path, thread, time::Duration};
+use std::{collections::BTreeSet, fs, path::Path, thread, time::Duration};
+
+use serde_json::Value;
 
 use super::{finish, two_feeds};
 use crate::common::{
-    judge,
+    Edge, judge,
     load::{LIGHT, Load},
     s3::S3,
 };
@@ -18,32 +21,48 @@ const LIBRARIES: [&str; 3] = [
 ];
 
 /// What the library shares between processes outlives one that is killed.
-fn tidy_up_after(pid: u32) {
+pub fn tidy_up_after(pid: u32) {
     for name in ["faketime_shm_", "sem.faketime_sem_"] {
         let _ = fs::remove_file(format!("/dev/shm/{name}{pid}"));
     }
 }
 
+/// The library, if it is installed.
+pub fn library() -> Option<&'static str> {
+    LIBRARIES.into_iter().find(|path| Path::new(path).exists())
+}
+
+/// The environment of an edge whose time of day is off by what a file says. Only the time of day jumps: no system lets
+/// the monotonic clock do so.
+pub fn env<'a>(library: &'a str, offset_file: &'a str) -> [(&'static str, &'a str); 5] {
+    [
+        ("LD_PRELOAD", library),
+        ("FAKETIME_TIMESTAMP_FILE", offset_file),
+        ("FAKETIME_CACHE_DURATION", "1"),
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+        ("DONT_FAKE_MONOTONIC", "1"),
+    ]
+}
+
+/// Makes a clock that a file in `dir` sets, and the environment of processes that read it. `None` without the library.
+fn bent_clock(dir: &Path) -> Option<(impl Fn(&str) + use<>, [(&'static str, String); 5])> {
+    let Some(library) = library() else {
+        eprintln!("skipped: libfaketime is not installed (apt-get install faketime)");
+        return None;
+    };
+    let clock = dir.join("clock");
+    let env = env(library, &clock.display().to_string()).map(|(key, value)| (key, value.to_owned()));
+    Some((move |offset: &str| fs::write(&clock, offset).unwrap(), env))
+}
+
 #[test]
 fn a_clock_that_jumps_costs_no_click_and_doubles_none() {
-    let Some(library) = LIBRARIES.iter().find(|path| Path::new(path).exists()) else {
-        return eprintln!("skipped: libfaketime is not installed (apt-get install faketime)");
-    };
     let s3 = S3::start();
     let (builder, buckets) = two_feeds(&s3);
     // A store rejects a signature of another hour: its feed waits until the clock is right, and no stop waits for it.
     let builder = builder.section("[shutdown]\ngrace_secs = 1\ndrain_secs = 1");
-    let clock = builder.dir().join("clock");
-    let set = |offset: &str| fs::write(&clock, offset).unwrap();
-    let path = clock.display().to_string();
-    // Only the time of day jumps: no system lets the monotonic clock do so.
-    let env = [
-        ("LD_PRELOAD", *library),
-        ("FAKETIME_TIMESTAMP_FILE", &path),
-        ("FAKETIME_CACHE_DURATION", "1"),
-        ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
-        ("DONT_FAKE_MONOTONIC", "1"),
-    ];
+    let Some((set, env)) = bent_clock(builder.dir()) else { return };
+    let env = env.each_ref().map(|(key, value)| (*key, value.as_str()));
     set("+0");
     let mut edge = env.iter().fold(builder, |builder, (key, value)| builder.env(key, value)).start();
     let load = Load::start(edge.address, "clock", LIGHT);
@@ -75,4 +94,69 @@ fn a_clock_that_jumps_costs_no_click_and_doubles_none() {
         hours.dedup();
         assert!(hours.len() >= 4, "an hour that has passed has its partition: {hours:?}");
     }
+}
+
+#[test]
+fn a_clock_two_years_ahead_for_some_seconds_makes_nothing_old() {
+    // The keys of the sessions are replaced half a day from now.
+    let hour = (jiff::Timestamp::now().as_second() / 3_600 + 12) % 24;
+    let rotation = format!("[enrich]\nsession_rotation_hour = {hour}");
+    let builder = Edge::builder().feed("all", &["*"]).section(&rotation);
+    let Some((set, env)) = bent_clock(builder.dir()) else { return };
+    let env = env.each_ref().map(|(key, value)| (*key, value.as_str()));
+    set("+0");
+    let mut edge = env.iter().fold(builder, |builder, (key, value)| builder.env(key, value)).start();
+    let clicks = |edge: &Edge, count: usize| {
+        (0..count).for_each(|n| assert_eq!(edge.get("go.brand.com", &format!("/spring?n={n}")).status, 302));
+    };
+    let counts = |edge: &Edge, query: &str| -> Option<Value> {
+        let answer = edge.admin(&format!("/v1/stats/workspaces/w-1?step=hour&{query}"));
+        // Nothing is counted yet, or a query took too long on a busy machine.
+        assert!([200, 404, 503].contains(&answer.status), "{answer:?}");
+        serde_json::from_str(&answer.body).ok()
+    };
+    let counted = |edge: &Edge, query: &str, clicks: u64| {
+        let all = |edge: &Edge| counts(edge, query).is_some_and(|counts| counts["totals"]["clicks"] == clicks);
+        edge.wait_until("all clicks are counted", all);
+    };
+    let now = jiff::Timestamp::now();
+    let hour = |hours: i64| (now + jiff::SignedDuration::from_hours(hours)).strftime("%Y-%m-%dT%H").to_string();
+    let present = format!("from={}&until={}", hour(-24), hour(24));
+    let ahead = format!("from={}&until={}", hour(729 * 24), hour(732 * 24));
+    clicks(&edge, 20);
+    counted(&edge, &present, 20);
+    // Words 24 to 29 of the file.
+    let key = |edge: &Edge| fs::read(edge.rings().join("sessions")).unwrap()[192..240].to_vec();
+    let session_key = key(&edge);
+
+    set("+2y");
+    thread::sleep(Duration::from_millis(1_500));
+    clicks(&edge, 5);
+    counted(&edge, &ahead, 5);
+    // Idle now: retention has every reason to remove what is too old.
+    thread::sleep(Duration::from_secs(3));
+    let pid = edge.pid();
+    edge = edge.kill().restart_with(&env);
+    tidy_up_after(pid);
+    clicks(&edge, 2);
+    counted(&edge, &ahead, 7);
+    thread::sleep(Duration::from_secs(3));
+    assert_eq!(key(&edge), session_key, "no key of the sessions is replaced");
+
+    set("+0");
+    thread::sleep(Duration::from_millis(1_500));
+    clicks(&edge, 3);
+    counted(&edge, &present, 23);
+    counted(&edge, &ahead, 7);
+    let sessions = |query: &str| counts(&edge, query).unwrap()["totals"]["sessions"].clone();
+    assert_eq!((sessions(&present), sessions(&ahead)), (Value::from(1), Value::from(0)), "one visit");
+    let pid = edge.pid();
+    let stopped = edge.stop();
+    tidy_up_after(pid);
+    assert!(stopped.status.success(), "{}", stopped.log());
+    let events = stopped.events("all");
+    assert_eq!(events.len(), 30);
+    let years: BTreeSet<_> =
+        events.iter().map(|event| event["timestamp"].as_str().unwrap()[..4].to_owned()).collect();
+    assert_eq!(years.len(), 2, "each click has the time that the clock said: {years:?}");
 }

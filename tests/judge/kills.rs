@@ -56,7 +56,7 @@ fn deaths(signal: &str, rounds: u32) {
 }
 
 /// Ends the edge after a moment.
-fn death(edge: Edge, signal: &str, round: u32, millis: Range<u64>, random: &mut Rng) -> Stopped {
+pub fn death(edge: Edge, signal: &str, round: u32, millis: Range<u64>, random: &mut Rng) -> Stopped {
     let alive = Duration::from_millis(random.u64(millis));
     thread::sleep(alive);
     if random.u8(..5) == 0 {

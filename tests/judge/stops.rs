@@ -157,7 +157,7 @@ fn the_judge_reports_what_is_wrong() {
         let mut object = flate2::write::GzEncoder::new(fs::File::create(path).unwrap(), flate2::Compression::fast());
         for (id, nonce) in lines {
             let id = format!("01a2085b-d4e1-7645-b01b-0000000000{id}");
-            let query = serde_json::json!({"params": {"query": {"n": [nonce]}}});
+            let query = serde_json::json!({"params": {"query": [{"name": "n", "value": nonce}]}});
             let event = serde_json::json!({"id": id, "timestamp": "2026-11-23T09:00:00Z", "route": query});
             writeln!(object, "{event}").unwrap();
         }

@@ -51,6 +51,13 @@ impl Damage {
         Self { most: 1, at_risk, report }
     }
 
+    /// All of these are lost, and the log says how many.
+    fn counted(lost: HashSet<String>) -> Self {
+        let report = format!("\"events\":{},\"target\":\"clickedge::spool::recovery\"", lost.len());
+        let report = Report::Logged(report);
+        Self::of(lost, report)
+    }
+
     fn harmless(report: Report) -> Self {
         Self::of(HashSet::new(), report)
     }
@@ -104,7 +111,7 @@ fn nonces_around(path: &Path, range: Range<usize>, ledger: &[String]) -> HashSet
 /// What is done to the files of a dead edge that these clicks were sent to.
 type Surgery = fn(&Path, &[String]) -> Damage;
 
-const JOURNAL: [(&str, Surgery); 7] = [
+const JOURNAL: [(&str, Surgery); 9] = [
     ("a torn tail", |dir, clicks| {
         let last = segments(dir).pop().unwrap();
         let end = end_of(&last);
@@ -135,7 +142,20 @@ const JOURNAL: [(&str, Surgery); 7] = [
         let segment = middle(dir);
         let at_risk = nonces_in(&segment, clicks);
         fs::write(&segment, "").unwrap();
-        Damage::of(at_risk, Report::Nothing)
+        Damage::counted(at_risk)
+    }),
+    ("an empty last segment", |dir, clicks| {
+        let segment = segments(dir).pop().unwrap();
+        let at_risk = nonces_in(&segment, clicks);
+        fs::write(&segment, "").unwrap();
+        Damage::counted(at_risk)
+    }),
+    ("half of a segment", |dir, clicks| {
+        let segment = middle(dir);
+        let half = end_of(&segment) / 2;
+        let at_risk = nonces_around(&segment, half..usize::MAX, clicks);
+        fs::OpenOptions::new().write(true).open(&segment).unwrap().set_len(half as u64).unwrap();
+        Damage::of(at_risk, Report::Logged("holds less than it did".into()))
     }),
     ("a missing segment", |dir, clicks| {
         let segment = middle(dir);
@@ -222,6 +242,55 @@ fn rings(dir: &Path) -> Vec<PathBuf> {
     assert!(!found.is_empty(), "there are rings in {}", dir.display());
     found
 }
+
+/// What is done to the state of a spool, and what the log must say, if anything.
+type StateSurgery = (&'static str, fn(&Path), Option<&'static str>);
+
+const ASIDE: Option<&str> = Some("moved aside");
+const REBUILT: Option<&str> = Some("rebuilt from records");
+
+fn for_each_state(dir: &Path, change: impl Fn(&Path)) {
+    ["state", "state.previous"].iter().for_each(|name| change(&dir.join("spool").join(name)));
+}
+
+const STATE: [StateSurgery; 9] = [
+    ("no state", |dir| fs::remove_file(dir.join("spool/state")).unwrap(), None),
+    ("no state of any generation", |dir| for_each_state(dir, |path| fs::remove_file(path).unwrap()), REBUILT),
+    ("an empty state", |dir| fs::write(dir.join("spool/state"), "").unwrap(), ASIDE),
+    ("a state of zeros", |dir| fs::write(dir.join("spool/state"), [0; 300]).unwrap(), ASIDE),
+    (
+        "a truncated state",
+        |dir| {
+            let state = fs::read(dir.join("spool/state")).unwrap();
+            fs::write(dir.join("spool/state"), &state[..state.len() / 2]).unwrap();
+        },
+        ASIDE,
+    ),
+    (
+        "a flipped state",
+        |dir| {
+            let mut state = fs::read(dir.join("spool/state")).unwrap();
+            let middle = state.len() / 2;
+            state[middle] ^= 0x55;
+            fs::write(dir.join("spool/state"), state).unwrap();
+        },
+        ASIDE,
+    ),
+    ("two empty states", |dir| for_each_state(dir, |path| fs::write(path, "").unwrap()), ASIDE),
+    (
+        "a folder in place of the state",
+        |dir| {
+            fs::remove_file(dir.join("spool/state")).unwrap();
+            fs::create_dir(dir.join("spool/state")).unwrap();
+        },
+        ASIDE,
+    ),
+    (
+        "the state of an earlier round",
+        |dir| _ = fs::copy(dir.join("spool/state.previous"), dir.join("spool/state")).unwrap(),
+        None,
+    ),
+];
 
 /// All that waited there may be lost; the clicks are those that did.
 const RINGS: [(&str, Surgery); 5] = [
@@ -359,6 +428,70 @@ fn damage_to_the_journal_costs_no_more_than_it_held() {
     });
 }
 
+/// An edge that died with events of one feed in its journal, which the other feed has delivered long ago.
+fn with_delivered_events(s3: &S3) -> (Stopped, Ledger, [Bucket; 2]) {
+    let builder = Edge::builder().section(&slow_feed(s3));
+    let fast = format!("sink.dir.path = '{}'", builder.bucket("fast").display());
+    let edge = builder.feed_into("fast", &["*"], &fast).start();
+    let buckets = [Bucket::new("all", s3.bucket("clicks")), Bucket::new("fast", edge.dir().join("bucket/fast"))];
+    let load = Load::start(edge.address, "state", LIGHT);
+    for _ in 0..3 {
+        let objects = judge::objects(&buckets[1].path).len();
+        load.wait_for(40);
+        edge.wait_until("a round is packed", |_| judge::objects(&buckets[1].path).len() > objects);
+    }
+    (edge.kill(), load.stop(), buckets)
+}
+
+#[test]
+fn damage_to_the_state_stops_no_start_costs_nothing_and_doubles_nothing() {
+    let failed: Vec<_> = STATE
+        .iter()
+        .filter(|(name, surgery, report)| {
+            let case = || {
+                let s3 = S3::start();
+                let (stopped, mut ledger, buckets) = with_delivered_events(&s3);
+                surgery(stopped.dir());
+                stopped.reconfigure(hasty);
+                let logged = stopped.log().len();
+                let edge = stopped.restart();
+                let verdict = finish_with(name, edge, &mut ledger, &buckets);
+                verdict.assert_exactly_once();
+                let report = report.map_or(Report::Nothing, |report| Report::Logged(report.into()));
+                assert_reported(name, &report, &verdict, logged);
+                let aside = verdict.evidence.as_ref().unwrap().dir().join("spool/quarantine/state");
+                assert_eq!(aside.exists(), report_is_aside(&report), "{name}: what cannot be used is in quarantine");
+            };
+            std::panic::catch_unwind(case).is_err()
+        })
+        .map(|(name, ..)| name)
+        .collect();
+    assert!(failed.is_empty(), "{} of {} kinds of damage: {failed:?}", failed.len(), STATE.len());
+}
+
+fn report_is_aside(report: &Report) -> bool {
+    matches!(report, Report::Logged(what) if Some(what.as_str()) == ASIDE)
+}
+
+#[test]
+fn without_state_and_records_the_start_says_exactly_what_may_be_doubled() {
+    let s3 = S3::start();
+    let (stopped, mut ledger, buckets) = with_delivered_events(&s3);
+    for_each_state(stopped.dir(), |path| fs::remove_file(path).unwrap());
+    fs::remove_dir_all(stopped.dir().join("spool/records")).unwrap();
+    stopped.reconfigure(hasty);
+    let edge = stopped.restart();
+    let doubtful = |feed: &str| edge.metric(&format!("clickedge_events_doubtful_total{{feed=\"{feed}\"}}")) as usize;
+    let (all, fast) = (doubtful("all"), doubtful("fast"));
+    assert!(all > 0 && fast >= all, "{all} events of the feed `all`, {fast} of `fast`");
+    let log = edge.log();
+    let line = log.lines().find(|line| line.contains("may be delivered twice")).expect("a line in the log");
+    assert!(line.contains(&format!("all: {all}, fast: {fast}")) && line.contains("\"level\":\"ERROR\""), "{line}");
+    let verdict = finish_with("no state and no records", edge, &mut ledger, &buckets);
+    assert_eq!((verdict.lost(), verdict.invented, verdict.broken), (0, 0, 0), "{verdict}");
+    assert!(verdict.duplicated <= fast, "no more than was said\n{verdict}");
+}
+
 #[test]
 fn damage_to_the_outbox_costs_no_more_than_it_held() {
     all(&OUTBOX, |name, surgery| {
@@ -419,7 +552,8 @@ fn a_held_back_journal_is_delivered_by_a_later_start() {
 fn what_is_at_risk_is_what_stood_in_the_damaged_bytes_and_a_margin() {
     let dir = tempfile::tempdir().unwrap();
     let clicks: Vec<_> = (0..30).map(|number| format!("n-{number}")).collect();
-    let records = clicks.iter().map(|nonce| format!("\u{7}{{\"n\":[\"{nonce}\"]{}}}", " ".repeat(4_000)));
+    let records =
+        clicks.iter().map(|nonce| format!("\u{7}[{{\"name\":\"n\",\"value\":\"{nonce}\"{}}}]", " ".repeat(4_000)));
     let journal = dir.path().join("spool/journal");
     fs::create_dir_all(&journal).unwrap();
     let segment = journal.join("0000000001.journal");

@@ -17,11 +17,11 @@ use crate::common::{
     Builder, Edge,
     clicks::{assert_exactly_once, click, click_with, noise, of_feed, wait_until_delivered},
     events_below, objects_below,
-    s3::{Fault, KEY, REQUEST_ID, S3},
+    s3::{Canned, Fault, KEY, REQUEST_ID, S3},
 };
 
 /// The fields of the first line with this message in the edge's log.
-fn logged(edge: &Edge, message: &str) -> Value {
+pub(super) fn logged(edge: &Edge, message: &str) -> Value {
     let log = edge.log();
     let line = log.lines().find(|line| line.contains(message)).unwrap_or_else(|| panic!("no {message:?} in {log}"));
     serde_json::from_str(line).unwrap()
@@ -39,7 +39,7 @@ fn click_much(edge: &Edge, run: &str) -> Vec<String> {
 }
 
 /// Once more, when the trouble is over: new clicks are delivered, and all of them exactly once.
-fn assert_delivers(edge: &Edge, s3: &S3, mut clicks: Vec<String>) {
+pub(super) fn assert_delivers(edge: &Edge, s3: &S3, mut clicks: Vec<String>) {
     clicks.extend(click(edge, "fresh", 3));
     edge.wait_until("all is delivered", |_| s3.events("clicks").len() >= clicks.len());
     assert_exactly_once(&s3.events("clicks"), &clicks);
@@ -48,7 +48,7 @@ fn assert_delivers(edge: &Edge, s3: &S3, mut clicks: Vec<String>) {
 }
 
 /// The keys that wait in the outbox of the feed `all`.
-fn waiting(edge: &Edge) -> Vec<String> {
+pub(super) fn waiting(edge: &Edge) -> Vec<String> {
     let outbox = edge.dir().join("spool/outbox/all");
     let keys = objects_below(&outbox).into_iter().map(|path| path.strip_prefix(&outbox).unwrap().to_owned());
     keys.map(|key| key.to_str().unwrap().to_owned()).collect()
@@ -393,10 +393,17 @@ fn a_probe_of_a_healthy_bucket_stores_an_object_only_on_request() {
 fn a_probe_reports_what_is_missing() {
     let s3 = S3::start();
     let sink = s3.sink_toml("clicks", "");
+    let console = Canned::new(200, &[("content-type", "text/html")], "<html>");
     for (fault, dry_put, parts) in [
         (Fault::Forbidden("/clicks".into()), false, ["HEAD of the bucket: the store answered 403", "s3:ListBucket"]),
         (Fault::Forbidden("/_test/".into()), true, ["PUT of a test object: the store answered 403", "s3:PutObject"]),
         (Fault::Unavailable, false, ["the store answered 503", "retried"]),
+        (Fault::Canned(vec![console.clone()]), false, ["HEAD of the bucket: no store answered: 200", "`endpoint`"]),
+        (
+            Fault::Canned(vec![console.to("PUT")]),
+            true,
+            ["PUT of a test object: no store answered: 200", "`endpoint`"],
+        ),
     ] {
         s3.set(fault);
         let text = probe_one(&sink, dry_put).unwrap_err().to_string();

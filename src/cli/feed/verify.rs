@@ -133,6 +133,11 @@ impl Verify {
             Source::Bucket { bucket, .. } if bucket.is_empty() => {
                 Some("write a bucket like s3://bucket/prefix".into())
             }
+            Source::Folder(path) if path.to_string_lossy().contains("://") => Some(format!(
+                "{} is neither a folder nor a bucket: a receiver of events proves from `object` in the requests that none \
+                 is missing, see the manual on feeds",
+                path.display()
+            )),
             Source::Folder(path) if self.access.is_given() => {
                 Some(format!("{} is a folder, so options of a bucket have no effect", path.display()))
             }

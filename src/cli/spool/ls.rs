@@ -24,6 +24,9 @@ pub(super) fn run(args: &Ls) -> Outcome {
     let (config, disk) = open(&args.which)?;
     let dir = &config.spool.dir;
     let mut survey = overview(&disk, dir).map_err(|error| spool_failed(dir, &error))?;
+    for (name, feed) in &mut survey.feeds {
+        feed.unclaimed = feed.objects > 0 && config.feeds.iter().all(|configured| configured.name != *name);
+    }
     for feed in config.feeds {
         survey.feeds.entry(feed.name).or_default();
     }
@@ -55,7 +58,20 @@ fn table(survey: &Overview) -> String {
     if damaged > 0 {
         _ = write!(text, ", {} (see `clickedge spool inspect`)", count(damaged, "damaged place"));
     }
+    if journal.lost_events > 0 {
+        _ = write!(text, ", {} lost to damage", count(journal.lost_events, "event"));
+    }
     text.push('\n');
+    if let Some(identity) = &survey.identity {
+        _ = writeln!(text, "identity: {identity}, in the keys of its objects");
+    }
+    for (name, feed) in survey.feeds.iter().filter(|(_, feed)| feed.unclaimed) {
+        let objects = count(feed.objects, "object");
+        _ = writeln!(
+            text,
+            "not configured: {name}, with {objects}; configure it again, or use `clickedge spool drop-feed {name}`"
+        );
+    }
     let unreadable: u64 = survey.feeds.values().map(|feed| feed.unreadable_objects).sum();
     if unreadable > 0 {
         _ = writeln!(
@@ -63,6 +79,10 @@ fn table(survey: &Overview) -> String {
             "unreadable: {}; the edge moves what it cannot read to quarantine/",
             count(unreadable, "object")
         );
+    }
+    if survey.damaged_states > 0 {
+        let files = count(survey.damaged_states, "damaged file");
+        _ = writeln!(text, "state: {files}; the next start rebuilds it");
     }
     if survey.quarantined_files > 0 {
         let quarantine = survey.dir.join("quarantine");

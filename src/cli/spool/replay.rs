@@ -5,11 +5,12 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::Args;
 use jiff::Timestamp;
 
-use super::{Outcome, Which, known, open, time, unknown};
+use super::{Outcome, Which, known, open, spool_failed, time, unknown};
 use crate::{
     cli::output::{count, failed, json, print},
     runtime::Class,
     spool::{
+        identity,
         replay::{Replay, ReplayError},
         stored::{ReadError, kept, objects_below},
     },
@@ -32,7 +33,7 @@ pub struct ReplayArgs {
     /// Time of the first click that is left out.
     #[arg(long, value_name = "TIME")]
     pub to: Timestamp,
-    /// Folder with the objects of the feed, in `dt=…` folders as below the feed's prefix.
+    /// Folder with the objects of the feed, in the same folders as below the feed's prefix.
     #[arg(long, value_name = "FOLDER")]
     pub source: Option<PathBuf>,
     /// Print one JSON object instead of text.
@@ -63,7 +64,10 @@ pub(super) fn run(args: &ReplayArgs) -> Outcome {
     };
     let objects = objects.map_err(|error| failed(Class::Io, &error.to_string()))?;
     let id = Timestamp::now().strftime("%Y%m%dT%H%M%S%3fZ").to_string();
-    let replay = Replay { spool: dir, pop: &config.edge.pop, feed, id: &id, time };
+    // A spool that no process has opened yet has none, and the id of the replay alone makes its keys unique.
+    let identity = identity::read(&disk, dir).map_err(|error| spool_failed(dir, &error))?;
+    let identity = &identity.unwrap_or_else(identity::new);
+    let replay = Replay { spool: dir, pop: &config.edge.pop, identity, feed, id: &id, time };
     let replayed = replay.run(&disk, &objects).map_err(|error| {
         let damaged = matches!(error, ReplayError::Object { source: ReadError::Damaged(_), .. });
         failed(if damaged { Class::Data } else { Class::Io }, &format!("nothing was sent: {error}"))
@@ -79,7 +83,7 @@ pub(super) fn run(args: &ReplayArgs) -> Outcome {
         ));
     }
     let text = format!(
-        "{} in {} go to {into}, below replay/{}\n",
+        "{} in {} go to {into}, below _replay/{}\n",
         count(replayed.events, "event"),
         count(replayed.keys.len() as u64, "object"),
         replayed.id

@@ -122,7 +122,7 @@ fn suggestion(unknown: &str, known: &[&str]) -> String {
 }
 
 /// The known name that differs least, unless it differs by more than a third.
-fn nearest<'a>(unknown: &str, known: &[&'a str]) -> Option<&'a str> {
+pub fn nearest<'a>(unknown: &str, known: &[&'a str]) -> Option<&'a str> {
     const LONGEST: usize = 64;
     let length = unknown.chars().count();
     if length > LONGEST {

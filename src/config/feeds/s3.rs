@@ -1,10 +1,14 @@
 //! A feed's bucket: of Amazon S3, or of a store with the same protocol.
 
-use std::path::PathBuf;
+mod options;
+
+use std::{collections::BTreeMap, path::PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
+
+pub use options::{Acl, ConditionalWrites};
 
 use crate::config::findings::Findings;
 
@@ -38,6 +42,21 @@ pub struct S3 {
     /// Server-side encryption that uploads request.
     #[serde(default)]
     pub encryption: Option<Encryption>,
+    /// Canned access control list that uploads request. Needs `s3:PutObjectAcl`. Without it the bucket decides.
+    #[serde(default)]
+    pub acl: Option<Acl>,
+    /// Storage class that uploads request, such as `STANDARD_IA`. Without it the bucket decides.
+    #[serde(default)]
+    pub storage_class: Option<String>,
+    /// Tags of each object, at most 10. Need `s3:PutObjectTagging`.
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
+    /// Account that owns the bucket, 12 digits. The store rejects requests when it is another one.
+    #[serde(default)]
+    pub expected_bucket_owner: Option<String>,
+    /// Whether the store must support uploads that never replace an object.
+    #[serde(default)]
+    pub conditional_writes: ConditionalWrites,
     /// Seconds to connect, 1 to 600.
     #[serde(default = "default_connect_secs")]
     pub connect_timeout_secs: u64,
@@ -50,7 +69,8 @@ pub struct S3 {
     /// Seconds for an upload with its retries and everything that it needs, such as credentials, 1 to 1200.
     #[serde(default = "default_operation_secs")]
     pub operation_timeout_secs: u64,
-    /// Number of concurrent uploads, 1 to 64. It falls to one while the store asks to slow down, and rises again.
+    /// Number of concurrent uploads of events, 1 to 64. It falls to one while the store asks to slow down, and rises
+    /// again. A manifest or rollup goes next to them.
     #[serde(default = "default_uploads")]
     pub uploads: usize,
     /// When the client adds a checksum (CRC32) to an upload. Some stores other than Amazon's reject it.
@@ -158,6 +178,7 @@ impl S3 {
                 "leave it out to use the default key of the bucket",
             );
         }
+        options::rules(self, key, findings);
         let connect = self.connect_timeout_secs;
         findings.range(format!("{key}.connect_timeout_secs"), connect, 1..=600, "5 suits most networks");
         let read = self.read_timeout_secs;

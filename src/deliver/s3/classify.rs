@@ -8,6 +8,7 @@ use aws_sdk_s3::{
     error::{ProvideErrorMetadata, SdkError},
 };
 
+use super::judge::{answer_of, has_header_of_a_store};
 use crate::deliver::error::{Details, SinkError};
 
 /// A variant of [`SinkError`].
@@ -43,18 +44,54 @@ fn of_response(response: &HttpResponse, metadata: &impl ProvideErrorMetadata) ->
     if let Some(message) = present(metadata.message()) {
         summary = format!("{summary}: {message}");
     }
+    let body = std::str::from_utf8(response.body().bytes().unwrap_or_default()).unwrap_or_default();
+    if let Some(endpoint) = element(body, "Endpoint").filter(|endpoint| is_name(endpoint)) {
+        summary = format!("{summary} (endpoint {endpoint})");
+    }
+    let answer = (code.is_none() && !has_header_of_a_store(response))
+        .then(|| answer_of(response))
+        .filter(|answer| answer.is_html() || !answer.body.is_empty() || (300..400).contains(&status));
+    if let Some(answer) = &answer {
+        summary = format!("no store answered: {status} ({answer})");
+    }
     let variant = of_answer(status, code.as_deref().unwrap_or_default());
     let request_id = present(response.headers().get("x-amz-request-id"));
-    let region = present(response.headers().get("x-amz-bucket-region")).or_else(|| region_in(response));
-    (variant, Details { summary, status: Some(status), code, request_id, region, source: None })
+    let region = present(response.headers().get("x-amz-bucket-region"));
+    let region = region.filter(|region| is_name(region)).or_else(|| region_in(body).map(str::to_owned));
+    (variant, Details { status: Some(status), code, request_id, region, answer, ..Details::new(summary) })
 }
 
-/// The region in the body of an error, `<Region>eu-central-1</Region>`.
-fn region_in(response: &HttpResponse) -> Option<String> {
-    let body = std::str::from_utf8(response.body().bytes()?).ok()?;
-    let (region, _) = body.split_once("<Region>")?.1.split_once("</Region>")?;
-    let is_name = !region.is_empty() && region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-    is_name.then(|| region.to_owned())
+/// The region that the body of an error names: `<Region>eu-central-1</Region>`, in the message of a malformed
+/// signature, or as a part of `<Endpoint>`.
+fn region_in(body: &str) -> Option<&str> {
+    let in_message = || {
+        let message = element(body, "Message")?;
+        Some(message.split_once("expecting '")?.1.split_once('\'')?.0)
+    };
+    let named = element(body, "Region").or_else(in_message).filter(|region| is_name(region) && !region.contains('.'));
+    named.or_else(|| element(body, "Endpoint").and_then(region_of_host))
+}
+
+/// The region in a name such as `clicks.s3.eu-central-1.amazonaws.com` or `clicks.s3-eu-west-1.amazonaws.com`.
+fn region_of_host(host: &str) -> Option<&str> {
+    let front = host.strip_suffix(".cn").unwrap_or(host).strip_suffix(".amazonaws.com")?;
+    let last = front.rsplit('.').next()?;
+    let region = last.strip_prefix("s3-").unwrap_or(last);
+    let is_region = is_name(region) && region.contains('-') && region.ends_with(|c: char| c.is_ascii_digit());
+    is_region.then_some(region)
+}
+
+/// The text of the first element with this name.
+fn element<'a>(body: &'a str, name: &str) -> Option<&'a str> {
+    let text = body.split_once(&format!("<{name}>"))?.1;
+    Some(text.split_once(&format!("</{name}>"))?.0.trim())
+}
+
+/// Whether a text can be the name of a region or a host.
+fn is_name(text: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= 255
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:".contains(&byte))
 }
 
 fn of_answer(status: u16, code: &str) -> Variant {
@@ -182,6 +219,39 @@ mod tests {
         assert!(error.remedy().contains("\"eu-west-3\""), "{}", error.remedy());
         let error = answer("PermanentRedirect", "", response(301, "<Region>\u{1b}[2J</Region>"));
         assert_eq!(error.details().region, None, "text that is no name of a region");
+        for (body, expected) in [
+            ("<Endpoint>clicks.s3-ap-northeast-1.amazonaws.com</Endpoint>", Some("ap-northeast-1")),
+            ("<Endpoint>clicks.s3.eu-central-1.amazonaws.com</Endpoint>", Some("eu-central-1")),
+            ("<Endpoint>s3.dualstack.us-gov-west-1.amazonaws.com</Endpoint>", Some("us-gov-west-1")),
+            ("<Endpoint>clicks.s3.cn-north-1.amazonaws.com.cn</Endpoint>", Some("cn-north-1")),
+            ("<Endpoint>clicks.s3.amazonaws.com</Endpoint>", None),
+            ("<Endpoint>minio.example.com</Endpoint>", None),
+            ("<Message>the region 'us-east-1' is wrong; expecting 'eu-west-3'</Message>", Some("eu-west-3")),
+        ] {
+            let error = answer("AuthorizationHeaderMalformed", "", response(400, body));
+            assert_eq!(error.details().region.as_deref(), expected, "{body}");
+            if let Some(host) = element(body, "Endpoint") {
+                assert!(error.chain().contains(host), "{}", error.chain());
+            }
+        }
+    }
+
+    #[test]
+    fn an_error_that_is_no_store_s_shows_what_answered() {
+        for (status, expected) in [(403, "rejected"), (404, "rejected"), (405, "rejected"), (502, "retry")] {
+            let mut page = response(status, "<html><title>Sign in</title>");
+            page.headers_mut().insert("server", "proxy");
+            let error = classify(Failure::service_error(PutObjectError::unhandled("not XML"), page));
+            assert_eq!(variant(&error), expected, "{status}");
+            let text =
+                format!("no store answered: {status} (no content type, server proxy: <html><title>Sign in</title>)");
+            assert_eq!(error.chain(), text);
+            assert!(expected == "retry" || error.remedy().contains("`endpoint`"), "{}", error.remedy());
+        }
+        let mut of_store = response(403, "denied");
+        of_store.headers_mut().insert("x-amz-request-id", "4442587FB7D0A2F9");
+        let error = classify(Failure::service_error(PutObjectError::unhandled("not XML"), of_store));
+        assert_eq!(error.details().answer, None);
     }
 
     #[test]

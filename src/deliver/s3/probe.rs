@@ -6,7 +6,7 @@ use aws_sdk_s3::primitives::ByteStream;
 use flate2::Crc;
 use sha2::{Digest, Sha256};
 
-use super::{S3Sink, Sign, classify::classify};
+use super::{S3Sink, judge::Judge, policy};
 use crate::{
     config::feeds::ChecksumCalculation,
     deliver::{error::SinkError, probe::error::ProbeError, sink::TEST},
@@ -21,9 +21,13 @@ impl S3Sink {
     /// permission for the `HEAD`: if the object is accepted, a 403 to the `HEAD` is only noted.
     pub async fn probe(&self, dry_put: bool) -> Result<String, ProbeError> {
         let bucket = &self.config.bucket;
-        let head = self.client.load_full().head_bucket().bucket(bucket).send().await;
-        let listable = match head.map_err(|error| classify(error).with_context("HEAD of the bucket")) {
-            Ok(_) => true,
+        let judge = Judge::of_bucket();
+        let head = self.client.load_full().head_bucket().bucket(bucket);
+        let head = head.set_expected_bucket_owner(self.config.expected_bucket_owner.clone());
+        let head = head.customize().interceptor(judge.clone()).send().await;
+        let head = head.map_err(|error| self.classify(error)).and_then(|_| judge.verdict());
+        let listable = match head.map_err(|error| error.with_context("HEAD of the bucket")) {
+            Ok(()) => true,
             Err(error) if dry_put && error.details().status == Some(403) => false,
             Err(error) => {
                 let lacks = (error.details().status == Some(403)).then(|| {
@@ -42,7 +46,7 @@ impl S3Sink {
             Ok(key) if listable => Ok(format!("the bucket accepts uploads; stored {key}")),
             Ok(key) => Ok(format!("the bucket accepts uploads, and denies s3:ListBucket; stored {key}")),
             Err(error) => {
-                let lacks = self.missing_permission(&error);
+                let lacks = policy::lacks(&self.config, &policy::put_actions(&self.config), &error);
                 Err(ProbeError { error: error.with_context("PUT of a test object"), lacks })
             }
         }
@@ -55,8 +59,7 @@ impl S3Sink {
             key: format!("{TEST}/{}-{}.json", self.feed, clock::unix_micros()),
             path: PathBuf::new(),
             bytes: CONTENT.len() as u64,
-            // Has no events, like a test object.
-            kind: ObjectKind::Manifest,
+            kind: ObjectKind::Test,
             summary: None,
             finished_at: 0,
         };
@@ -66,22 +69,7 @@ impl S3Sink {
             aws_smithy_types::base64::encode(crc.sum().to_be_bytes())
         });
         let put = self.put_object(&object, &summary).set_checksum_crc32(crc32).body(ByteStream::from_static(CONTENT));
-        match put.customize().interceptor(Sign(summary.sha256)).send().await {
-            Ok(_) => Ok(self.key(&object.key)),
-            Err(error) => Err(classify(error)),
-        }
-    }
-
-    fn missing_permission(&self, error: &SinkError) -> Option<String> {
-        let details = error.details();
-        // Other codes of 403 are about the credentials.
-        if details.status != Some(403) || details.code.as_deref().is_some_and(|code| code != "AccessDenied") {
-            return None;
-        }
-        Some(if details.is_about_kms() {
-            "the policy lacks kms:GenerateDataKey and kms:Decrypt on the KMS key of the bucket or the feed".into()
-        } else {
-            format!("the policy lacks s3:PutObject on `{}/{}`", self.config.bucket, self.key("*"))
-        })
+        self.send(put, &summary.sha256).await?;
+        Ok(self.key(&object.key))
     }
 }

@@ -4,7 +4,7 @@ use proptest::{option, prelude::*};
 use serde_json::{Value, json};
 
 use super::{
-    super::{AgentType, BotReason, Edge, OriginType, Query, Verdict},
+    super::{AgentType, BotReason, Edge, Invalid, OptOut, OriginType, Query, Verdict},
     *,
 };
 
@@ -35,21 +35,14 @@ fn without_nulls(mut value: Value) -> Value {
     value
 }
 
-fn query(texts: &[String], repeated: bool) -> Option<Params<'_>> {
-    let count = if repeated { 2 } else { 1 };
-    let pair = |(at, text): (usize, &'_ String)| (format!("{at}{text}").into(), text.clone().into());
-    let pairs = texts.iter().enumerate().flat_map(|text| std::iter::repeat_n(text, count)).map(pair);
-    (!texts.is_empty()).then(|| Params { query: Query(pairs.collect()) })
+fn query(pairs: &[(String, String)]) -> Option<Params<'_>> {
+    let pair = |(name, value): &(String, String)| (name.clone().into(), value.clone().into());
+    (!pairs.is_empty()).then(|| Params { query: Query(pairs.iter().map(pair).collect()) })
 }
 
-fn query_value(texts: &[String], repeated: bool) -> Value {
-    let count = if repeated { 2 } else { 1 };
-    let entry = |(at, text): (usize, &String)| (format!("{at}{text}"), json!(vec![text; count]));
-    if texts.is_empty() {
-        Value::Null
-    } else {
-        json!({ "query": texts.iter().enumerate().map(entry).collect::<Value>() })
-    }
+fn query_value(pairs: &[(String, String)]) -> Value {
+    let pair = |(name, value): &(String, String)| json!({"name": name, "value": value});
+    if pairs.is_empty() { Value::Null } else { json!({ "query": pairs.iter().map(pair).collect::<Value>() }) }
 }
 
 proptest! {
@@ -67,7 +60,7 @@ proptest! {
         names in prop::array::uniform16(option::of(text())),
         members in prop::array::uniform8(any::<bool>()),
         degrees in prop::array::uniform2(option::of(prop_oneof![(-1_800..=1_800_i32).prop_map(|tenth| f64::from(tenth) / 10.0), Just(f64::NAN)])),
-        params in prop::array::uniform2(prop::collection::vec(text(), 0..4)),
+        params in prop::array::uniform2(prop::collection::vec((text(), text()), 0..4)),
         status: u16,
     ) {
         let name = |at: usize| names[at].as_deref();
@@ -76,7 +69,7 @@ proptest! {
         let location = Location {
             country: code("pt", members[0]), region: code("A1z", members[1]), city: owned(2), latitude: degrees[0], longitude: degrees[1],
         };
-        let bot = Bot { reason: BotReason::EmptyAgent, class: members[0].then_some(BotClass::SocialPreview), name: owned(3).map(Cow::from) };
+        let bot = Bot { reason: BotReason::EmptyAgent, class: members[0].then_some(BotClass::SocialPreview), name: owned(3).map(Cow::from), verified: members[6] };
         let browser = Named { name: texts[0].clone().into(), version: owned(4) };
         let os = Named { name: texts[1].clone().into(), version: owned(5) };
         let device = members[5].then_some(Device::MobilePhone);
@@ -98,6 +91,7 @@ proptest! {
                     device,
                     text: members[7].then_some(&agent_text),
                 },
+                opt_out: members[4].then_some(if members[5] { OptOut::Gpc } else { OptOut::Dnt }),
                 session: name(7).map(|started| Session { started, first: members[6] }),
             },
             referral: members[7].then(|| Referral {
@@ -110,24 +104,26 @@ proptest! {
                 id: &texts[6],
                 slashtag: &texts[7],
                 created_at: name(11),
-                params: query(&params[0], members[1]),
+                params: query(&params[0]),
                 creator: members[2].then_some(&rendered),
                 domain: &rendered,
                 tags: members[3].then_some(&rendered),
                 scripts: members[4].then_some(&rendered),
                 rule: name(12),
+                variant: name(13),
                 status,
                 destination: Destination {
                     raw: &texts[8],
                     protocol: &texts[9],
                     hostname: &texts[10],
                     path: &texts[11],
-                    params: query(&params[1], members[5]),
+                    params: query(&params[1]),
                 },
             },
             quality: Quality {
                 verdict: Verdict::Suspicious,
                 reasons: if members[6] { vec!["scanner", "click-flood"] } else { Vec::new() },
+                invalid: members[7].then_some(if members[6] { Invalid::Sophisticated } else { Invalid::General }),
             },
             edge: Edge { pop: &texts[12] },
         };
@@ -148,11 +144,13 @@ proptest! {
                     "type": "human",
                     "bot": members[2].then(|| json!({
                         "reason": "empty-agent", "class": members[0].then_some("social-preview"), "name": name(3),
+                        "verified": members[6].then_some(true),
                     })),
                     "browser": members[3].then(|| json!({"name": texts[0], "version": name(4)})),
                     "os": members[4].then(|| json!({"name": texts[1], "version": name(5)})),
                     "device": members[5].then(|| json!({"name": "mobile-phone"})),
                 },
+                "optOut": members[4].then_some(if members[5] { "gpc" } else { "dnt" }),
                 "session": name(7).map(|started| json!({"started": started, "first": members[6]})),
             },
             "referral": members[7].then(|| json!({
@@ -165,22 +163,24 @@ proptest! {
                 "id": texts[6],
                 "slashtag": texts[7],
                 "createdAt": name(11),
-                "params": query_value(&params[0], members[1]),
+                "params": query_value(&params[0]),
                 "creator": members[2].then_some(&catalog),
                 "domain": catalog,
                 "tags": members[3].then_some(&catalog),
                 "scripts": members[4].then_some(&catalog),
                 "rule": name(12),
+                "variant": name(13),
                 "status": status,
                 "destination": {
                     "raw": texts[8],
                     "protocol": texts[9],
                     "hostname": texts[10],
                     "path": texts[11],
-                    "params": query_value(&params[1], members[5]),
+                    "params": query_value(&params[1]),
                 },
             },
-            "quality": {"verdict": "suspicious", "reasons": members[6].then_some(["scanner", "click-flood"])},
+            "quality": {"verdict": "suspicious", "reasons": members[6].then_some(["scanner", "click-flood"]),
+                "invalid": members[7].then_some(if members[6] { "sophisticated" } else { "general" })},
             "edge": {"pop": texts[12]},
         }));
         let written = std::str::from_utf8(&out[b"before ".len()..]).unwrap();

@@ -15,7 +15,8 @@ use serde::Serialize;
 
 use super::{
     frame::{Frames, Piece},
-    segment::{Header, Run, Span, segment_number},
+    note::read_note,
+    segment::{Extent, Header, Run, Span, segment_number},
 };
 use crate::{
     runtime::{Hour, retry::PAUSE},
@@ -50,12 +51,25 @@ pub struct Recovered {
     pub known: HashMap<u64, u64>,
     /// Number of the next segment.
     pub next: u64,
-    /// For each feed, the time of the oldest event in `runs`, in microseconds since the Unix epoch.
-    pub oldest: HashMap<u16, u64>,
+    /// For each feed and hour, the time of the oldest event in `runs`, in microseconds since the Unix epoch.
+    pub oldest: HashMap<(u16, Hour), u64>,
     /// For each segment, the feeds that its frames name. `None` for a feed whose events are all packed.
     pub feeds: HashMap<u64, Vec<Option<u16>>>,
     /// Ranges that hold no valid frame.
     pub damages: Vec<Damage>,
+    /// Segments that hold less than they held, as far as that is known.
+    pub losses: Vec<Loss>,
+    /// The last segment, as it was read.
+    pub last: Option<Extent>,
+}
+
+/// What a segment is known to have held and does not hold any more. Some of these events may have been packed before.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+pub struct Loss {
+    pub segment: u64,
+    /// Bytes behind its end. Damage before its end is a [`Damage`].
+    pub bytes: u64,
+    pub events: u64,
 }
 
 /// A range of a segment that holds no valid frame.
@@ -81,6 +95,8 @@ pub fn read_journal(
     mut number_of: impl FnMut(&str) -> u16,
 ) -> io::Result<Recovered> {
     let dir = spool.join("journal");
+    // First: a running process goes on writing.
+    let noted = read_note(disk, &dir);
     let mut recovered = Recovered::default();
     let mut segments = Vec::new();
     for file in disk.files_below(&dir)? {
@@ -91,7 +107,11 @@ pub fn read_journal(
         }
     }
     segments.sort_by_key(|(number, _)| *number);
-    let cuts = read_cuts(disk, &segments)?;
+    let (cuts, mut extents) = read_headers(disk, &segments)?;
+    if let Some(extent) = noted {
+        let known = extents.entry(extent.segment).or_insert(extent);
+        *known = if known.bytes > extent.bytes { *known } else { extent };
+    }
     let last = segments.last().map(|(number, _)| *number);
     for (number, file) in &segments {
         if recovered.next > 0 {
@@ -102,18 +122,23 @@ pub fn read_journal(
             if missing > 0 {
                 tracing::error!(?between, missing, "journal segments are missing; their events are lost");
             }
+            let known = extents.values().filter(|extent| between.contains(&extent.segment));
+            recovered.losses.extend(known.map(|extent| extent.beyond(0, 0)));
         }
         recovered.next = number + 1;
         let valid = cuts.get(number).copied().unwrap_or(u64::MAX).min(file.bytes);
         recovered.segments.push((*number, file.bytes));
         let mut reader =
             SegmentReader { recovered: &mut recovered, state, counted, number_of: &mut number_of, segment: *number };
-        let damages = match disk.open(&file.path) {
+        let (damages, events) = match disk.open(&file.path) {
             Ok(opened) => reader.read(&*opened, valid),
             // Read from outside, while a running process has packed and removed it.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(error),
         };
+        recovered.last = Some(Extent { segment: *number, bytes: file.bytes, events });
+        let less = extents.get(number).map(|extent| extent.beyond(valid, events));
+        recovered.losses.extend(less.filter(|loss| loss.bytes + loss.events > 0));
         let segment = &file.path;
         let damages = damages.into_iter().filter(|(start, end)| start < end);
         recovered.damages.extend(damages.map(|(start, end)| Damage {
@@ -123,15 +148,31 @@ pub fn read_journal(
             torn: end == valid && last == Some(*number),
         }));
     }
+    if let Some(extent) = noted.filter(|extent| last.is_none_or(|last| extent.segment > last)) {
+        tracing::error!(segment = extent.segment, "last journal segment is missing; its events are lost");
+        recovered.losses.push(extent.beyond(0, 0));
+        recovered.next = recovered.next.max(extent.segment + 1);
+    }
     // A number is never used twice, even if all segments are removed: packed and counted positions refer to it.
     let packed = state.feeds.values().map(|feed| feed.packed).chain(counted).map(|position| position.0).max();
     recovered.next = recovered.next.max(packed.unwrap_or(0) + 1);
     Ok(recovered)
 }
 
-/// The abandoned segments, each with the offset up to which it is valid, from the headers of their successors.
-fn read_cuts(disk: &dyn Disk, segments: &[(u64, FileEntry)]) -> io::Result<HashMap<u64, u64>> {
-    let mut cuts = HashMap::new();
+impl Extent {
+    /// What is missing behind these bytes and events.
+    fn beyond(&self, bytes: u64, events: u64) -> Loss {
+        let Self { segment, bytes: all, events: held } = *self;
+        Loss { segment, bytes: all.saturating_sub(bytes), events: held.saturating_sub(events) }
+    }
+}
+
+/// What the headers of segments know of earlier ones: the abandoned segments, each with the offset up to which it is
+/// valid, and the extents.
+type Headers = (HashMap<u64, u64>, HashMap<u64, Extent>);
+
+fn read_headers(disk: &dyn Disk, segments: &[(u64, FileEntry)]) -> io::Result<Headers> {
+    let (mut cuts, mut extents) = (HashMap::new(), HashMap::new());
     for (_, file) in segments {
         let opened = match disk.open(&file.path) {
             Ok(opened) => opened,
@@ -148,6 +189,7 @@ fn read_cuts(disk: &dyn Disk, segments: &[(u64, FileEntry)]) -> io::Result<HashM
                     seen += 1;
                     if let Ok(header) = serde_json::from_slice::<Header>(json) {
                         cuts.extend(header.cuts);
+                        extents.extend(header.before.map(|extent| (extent.segment, extent)));
                         break;
                     }
                 }
@@ -160,7 +202,7 @@ fn read_cuts(disk: &dyn Disk, segments: &[(u64, FileEntry)]) -> io::Result<HashM
             }
         }
     }
-    Ok(cuts)
+    Ok((cuts, extents))
 }
 
 /// Reads one segment into what is recovered.
@@ -173,8 +215,9 @@ struct SegmentReader<'a, F> {
 }
 
 impl<F: FnMut(&str) -> u16> SegmentReader<'_, F> {
-    /// Reads a segment and returns the ranges that hold no valid frame.
-    fn read(&mut self, file: &dyn ReadAt, valid: u64) -> Vec<(u64, u64)> {
+    /// Reads a segment. Returns the ranges that hold no valid frame, and the number of events.
+    fn read(&mut self, file: &dyn ReadAt, valid: u64) -> (Vec<(u64, u64)>, u64) {
+        let mut events = 0;
         let mut damages: Vec<(u64, u64)> = Vec::new();
         let mut feeds: Vec<Feed> = Vec::new();
         // The last run of each feed.
@@ -212,6 +255,7 @@ impl<F: FnMut(&str) -> u16> SegmentReader<'_, F> {
                     continue;
                 }
             };
+            events += 1;
             let known = self.recovered.known.entry(event.ring_position.ring).or_default();
             *known = event.ring_position.end.max(*known);
             if !event.tally.is_empty() && self.counted.is_some_and(|counted| counted <= (self.segment, start)) {
@@ -228,9 +272,9 @@ impl<F: FnMut(&str) -> u16> SegmentReader<'_, F> {
                     continue;
                 }
                 let number = *feed.number.get_or_insert_with(|| (self.number_of)(&feed.name));
-                let oldest = self.recovered.oldest.entry(number).or_insert(event.micros);
-                *oldest = event.micros.min(*oldest);
                 let hour = Hour::of_micros(event.micros);
+                let oldest = self.recovered.oldest.entry((number, hour)).or_insert(event.micros);
+                *oldest = event.micros.min(*oldest);
                 let run = Run { segment: self.segment, start, end, hour, events: 1 };
                 let loose = self.recovered.runs.len() > EXACT_RUNS;
                 if let Some(at) = last.get(&number)
@@ -243,7 +287,7 @@ impl<F: FnMut(&str) -> u16> SegmentReader<'_, F> {
             }
         }
         self.recovered.feeds.insert(self.segment, feeds.into_iter().map(|feed| feed.number).collect());
-        damages
+        (damages, events)
     }
 
     fn feed(&self, name: String) -> Feed {

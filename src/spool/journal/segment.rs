@@ -26,6 +26,17 @@ pub struct Header {
     pub feeds: Vec<String>,
     /// Earlier segments that were abandoned, each with the offset up to which it is valid.
     pub cuts: Vec<(u64, u64)>,
+    /// The segment before this one that holds events, as it was when this one was begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Extent>,
+}
+
+/// How long a segment was and how many events it held at some time. A segment that is found with less was damaged.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Extent {
+    pub segment: u64,
+    pub bytes: u64,
+    pub events: u64,
 }
 
 /// Consecutive events of one feed and hour in a segment. Events of other feeds may lie between them.

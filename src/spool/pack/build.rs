@@ -3,28 +3,26 @@
 mod rollups;
 
 use std::{
-    collections::BTreeMap,
     io::{self, Write},
+    time::{Duration, Instant},
 };
 
 use super::{
     Packer, Setup,
-    round::{Round, UnreadableSegment},
+    pending::{Pending, Remainders, Waiting, is_made},
+    round::{Packed, Ratios, Round, UnreadableSegment},
     schedule::manifests::BuiltManifest,
 };
 use crate::{
-    click::EventId,
-    object::{
-        object_key,
-        writer::{ObjectWriter, extension},
-    },
+    config::feeds::Layout,
+    object::writer::{ObjectWriter, extension},
     runtime::{Hour, clock},
     spool::{
         disk::DiskFile,
-        feed::FeedSpec,
+        feed::{FeedSpec, rendered},
         journal::{
             Run,
-            frame::{Frames, Piece},
+            frame::{Frame, Frames, Piece},
             segment_path,
         },
         record::Record,
@@ -35,24 +33,31 @@ use crate::{
 /// Up to this many files are synced one by one. Beyond that, the whole file system is synced once.
 const SYNC_EACH: usize = 16;
 
+/// Text of an object that shows how far the feed's events can be compressed.
+const TELLING_BYTES: u64 = 128 << 10;
+
 /// Attempts to read the journal, about five seconds, before an unreadable part is skipped.
 const READ_TRIES: u32 = 25;
 
 impl Packer {
     /// Builds the objects, manifests and rollups of a round, and syncs them.
-    pub(super) fn build(&mut self, due: &[u16]) -> io::Result<Round> {
+    pub(super) fn build(&mut self, due: &[u16], remainders: Remainders) -> io::Result<Round> {
         let mut round = Round::default();
         let each = due.len() <= SYNC_EACH;
         for feed in due {
             // During a stop the rest waits for the next start.
-            if round.feeds > 0 && self.setup.retry.has_passed() {
+            if !round.packed.is_empty() && self.setup.retry.has_passed() {
                 break;
             }
-            self.build_feed(*feed, each, &mut round)?;
-            round.feeds += 1;
+            self.build_feed(*feed, remainders, each, &mut round)?;
         }
-        let Setup { disk, records, feeds, dir, schedule, .. } = &self.setup;
-        let manifests = schedule.manifests.build(feeds, &**disk, records, &round.records, clock::monotonic())?;
+        let Setup { disk, dir, schedule, .. } = &self.setup;
+        let waits = |feed: u16, hour: Hour| {
+            let packed = round.packed.iter().find(|packed| packed.feed == feed);
+            self.waits(feed, hour)
+                && packed.is_none_or(|packed| packed.stays.as_ref().is_some_and(|(from, _)| hour >= *from))
+        };
+        let manifests = schedule.manifests.build(&self.setup, &round.records, &waits, clock::monotonic())?;
         let rollups = self.rollups_due();
         let each = each && manifests.len() + rollups.values().map(Vec::len).sum::<usize>() <= SYNC_EACH;
         for BuiltManifest { feed, record, text } in manifests {
@@ -63,8 +68,7 @@ impl Packer {
             }
             round.records.push((feed, record));
         }
-        let packed = &due[..round.feeds];
-        self.build_rollups(&rollups, packed, each, &mut round)?;
+        self.build_rollups(&rollups, each, &mut round)?;
         if round.records.is_empty() && self.setup.state.objects.is_empty() {
             return Ok(round);
         }
@@ -77,41 +81,66 @@ impl Packer {
         Ok(round)
     }
 
-    fn build_feed(&self, feed: u16, sync: bool, round: &mut Round) -> io::Result<()> {
+    fn build_feed(&self, feed: u16, remainders: Remainders, sync: bool, round: &mut Round) -> io::Result<()> {
         let (pending, spec) = (&self.feeds[usize::from(feed)], &self.setup.feeds[usize::from(feed)]);
+        let mut packed = Packed { feed, up_to: self.known, events: pending.events(), stays: None };
         // Over the quota, only feeds with more than their share drop events: the backlog of a feed whose sink rejects
         // uploads costs no other feed an event.
         let outbox = &self.setup.outbox;
         let share = outbox.max_bytes() / self.setup.feeds.len().max(1) as u64;
         if outbox.is_full() && spec.metrics.waiting_bytes() >= share {
-            round.dropped.push((feed, DropReason::SpoolQuota, pending.events));
+            round.dropped.push((feed, DropReason::SpoolQuota, packed.events));
+            round.packed.push(packed);
             return Ok(());
         }
-        let mut by_hour: BTreeMap<Hour, Vec<&Run>> = BTreeMap::new();
-        for run in &pending.runs {
-            by_hour.entry(run.hour).or_default().push(run);
-        }
         let mut seq = self.setup.state.feeds.get(&spec.name).map_or(1, |state| state.seq);
-        let (mut packed, mut bytes) = (0, 0);
-        for (hour, runs) in by_hour {
-            let mut builder = ObjectBuilder { setup: &self.setup, spec, hour, sync, writer: None, seq: &mut seq };
-            let mut records = Vec::new();
-            self.read(feed, &runs, |id, event| {
-                records.extend(builder.add(id, event)?);
+        let (mut records, mut found, mut expected) = (Vec::new(), 0, 0);
+        let (mut read_bytes, mut made_bytes, mut text_ratio) = (0, 0, pending.text_ratio);
+        for (hour, waiting) in &pending.hours {
+            let mut builder = ObjectBuilder {
+                setup: &self.setup,
+                spec,
+                hour: *hour,
+                sync,
+                loose: self.is_loose(),
+                open: None,
+                buffer: Vec::new(),
+                text_ratio,
+                seq,
+            };
+            let first = records.len();
+            self.read(feed, &waiting.runs, |run, event| {
+                found += 1;
+                records.extend(builder.add(run, event)?);
                 Ok(())
             })?;
+            let rest = builder.rest(waiting, records.len() > first);
             records.extend(builder.finish()?);
-            packed += records.iter().map(|record| record.events).sum::<u64>();
-            bytes += records.iter().map(|record| record.bytes).sum::<u64>();
-            round.records.extend(records.into_iter().map(|record| (feed, record)));
+            (text_ratio, seq) = (builder.text_ratio, builder.seq);
+            expected += waiting.events;
+            read_bytes += waiting.bytes;
+            made_bytes += records[first..].iter().map(|record| record.bytes).sum::<u64>();
+            if let Some(rest) = rest.filter(|_| remainders == Remainders::Stay)
+                && let Some(record) = records.pop_if(|record| stays(pending, spec, &rest, record))
+            {
+                self.setup.disk.remove(&self.setup.dir.join("build").join(record.build_name()))?;
+                let later = pending.hours.range(hour..).skip(1).map(|(_, waiting)| waiting.events).sum::<u64>();
+                packed.up_to = rest.begin();
+                packed.events -= rest.events + later;
+                packed.stays = Some((*hour, rest));
+                break;
+            }
         }
-        if packed < pending.events {
+        if found < expected {
             // Frames that were valid when they were written or recovered are damaged now.
-            round.dropped.push((feed, DropReason::Damaged, pending.events - packed));
+            round.dropped.push((feed, DropReason::Damaged, expected - found));
         }
-        if pending.bytes > 0 && bytes > 0 {
-            round.ratios.push((feed, bytes as f64 / pending.bytes as f64));
+        if read_bytes > 0 && made_bytes > 0 {
+            let ratios = Ratios { of_journal: made_bytes as f64 / read_bytes as f64, of_text: text_ratio };
+            round.ratios.push((feed, ratios));
         }
+        round.records.extend(records.into_iter().map(|record| (feed, record)));
+        round.packed.push(packed);
         Ok(())
     }
 
@@ -119,8 +148,8 @@ impl Packer {
     fn read(
         &self,
         feed: u16,
-        runs: &[&Run],
-        mut visit: impl FnMut(EventId, &[u8]) -> io::Result<()>,
+        runs: &[Run],
+        mut visit: impl FnMut(Run, &Frame<'_>) -> io::Result<()>,
     ) -> io::Result<()> {
         let journal = self.setup.dir.join("journal");
         for of_segment in runs.chunk_by(|a, b| a.segment == b.segment) {
@@ -146,8 +175,8 @@ impl Packer {
             for run in of_segment {
                 let mut frames = Frames::new(&*file, run.start, run.end);
                 loop {
-                    let piece = match frames.read() {
-                        Ok(Some((_, _, piece))) => piece,
+                    let (start, end, piece) = match frames.read() {
+                        Ok(Some(found)) => found,
                         Ok(None) => break,
                         Err(error) if self.unreadable < READ_TRIES => return Err(unreadable(error)),
                         Err(error) => {
@@ -162,7 +191,7 @@ impl Packer {
                         && event.feeds().any(ours)
                         && Hour::of_micros(event.micros) == run.hour
                     {
-                        visit(event.id, event.event)?;
+                        visit(Run { start, end, events: 1, ..*run }, &event)?;
                     }
                 }
             }
@@ -179,54 +208,100 @@ impl Packer {
     }
 }
 
+/// Whether these events stay in the journal, instead of making this object.
+fn stays(pending: &Pending, spec: &FeedSpec, rest: &Waiting, record: &Record) -> bool {
+    let now = clock::monotonic();
+    !is_made(spec, record.bytes, now.duration_since(rest.since))
+        && !pending.is_pushed(record.hour, spec, now)
+        && pending.can_end_at(rest.begin(), record.hour)
+}
+
 /// Builds the objects of one feed and hour.
 struct ObjectBuilder<'a> {
     setup: &'a Setup,
     spec: &'a FeedSpec,
     hour: Hour,
     sync: bool,
-    writer: Option<ObjectWriter<Box<dyn DiskFile>>>,
-    seq: &'a mut u64,
+    /// Whether runs are merged although other events lie between them.
+    loose: bool,
+    open: Option<OpenObject>,
+    /// The event as the feed asks for it.
+    buffer: Vec<u8>,
+    text_ratio: Option<f64>,
+    seq: u64,
+}
+
+/// An object that is not full.
+struct OpenObject {
+    writer: ObjectWriter<Box<dyn DiskFile>>,
+    /// Its events in the journal.
+    events: Waiting,
+    /// When its first event was answered, microseconds since the Unix epoch.
+    micros: u64,
 }
 
 impl ObjectBuilder<'_> {
     /// Adds an event. Returns the object if it is full.
-    fn add(&mut self, id: EventId, event: &[u8]) -> io::Result<Option<Record>> {
-        let writer = if let Some(writer) = &mut self.writer {
-            writer
+    fn add(&mut self, run: Run, event: &Frame<'_>) -> io::Result<Option<Record>> {
+        let open = if let Some(open) = &mut self.open {
+            open
         } else {
             let name = format!("{}.{}.{:08}", self.spec.name, self.hour, self.seq);
             let file = self.setup.disk.create(&self.setup.dir.join("build").join(name))?;
-            self.writer.insert(ObjectWriter::new(file, self.spec.format, self.spec.compression)?)
+            let writer = ObjectWriter::new(file, self.spec.format, self.spec.compression)?
+                .limited_to(self.spec.max_bytes, self.text_ratio);
+            let events = Waiting { runs: Vec::new(), events: 0, bytes: 0, since: clock::monotonic() };
+            self.open.insert(OpenObject { writer, events, micros: event.micros })
         };
-        writer.add(id, event)?;
-        if writer.bytes() >= self.spec.max_bytes { self.finish() } else { Ok(None) }
+        open.events.note(run, self.loose);
+        open.writer.add(event.id, rendered(&self.spec.rendering, event.id, event.event, &mut self.buffer))?;
+        if open.writer.is_full() { self.finish() } else { Ok(None) }
+    }
+
+    /// The events of the object that is not full. `of` are all those of the hour; `more` if objects were made of the
+    /// first ones.
+    fn rest(&self, of: &Waiting, more: bool) -> Option<Waiting> {
+        let OpenObject { events, micros, .. } = self.open.as_ref()?;
+        let since = if more { instant_of(*micros) } else { of.since };
+        Some(Waiting { since, ..events.clone() })
     }
 
     fn finish(&mut self) -> io::Result<Option<Record>> {
-        let Some(writer) = self.writer.take() else { return Ok(None) };
+        let Some(OpenObject { writer, .. }) = self.open.take() else { return Ok(None) };
         let first = writer.first().map(|id| id.to_string()).unwrap_or_default();
         let end = extension(self.spec.format, self.spec.compression);
-        let key = object_key(self.hour, &self.spec.name, &self.spec.pop, &first, *self.seq, end);
-        let mut written = writer.finish(&key)?;
+        let maker = self.spec.maker(&self.setup.identity);
+        let key = match self.spec.layout {
+            Layout::Hive => maker.hive_key(self.hour, &first, self.seq, end),
+            Layout::Sequence => maker.sequence_key(self.seq, end),
+        };
+        let mut written = writer.finish(self.spec.envelope_key.as_ref().unwrap_or(&key))?;
         if self.sync {
             written.file.sync()?;
+        }
+        if written.text_bytes >= TELLING_BYTES {
+            self.text_ratio = Some(written.bytes as f64 / written.text_bytes as f64);
         }
         let summary = written.summary;
         let record = Record {
             feed: self.spec.name.clone(),
             hour: self.hour,
             key,
-            seq: *self.seq,
+            seq: self.seq,
             events: summary.events,
             bytes: written.bytes,
             sha256: summary.sha256,
             first: summary.first,
             last: summary.last,
-            manifest: None,
-            rollup: None,
+            ..Record::default()
         };
-        *self.seq += 1;
+        self.seq += 1;
         Ok(Some(record))
     }
+}
+
+/// The point in time of a click.
+fn instant_of(micros: u64) -> Instant {
+    let (now, age) = (clock::monotonic(), clock::unix_micros().saturating_sub(micros));
+    now.checked_sub(Duration::from_micros(age)).unwrap_or(now)
 }

@@ -2,11 +2,15 @@
 
 use std::{collections::BTreeSet, io, sync::atomic::Ordering};
 
-use super::Packer;
+use super::{Packer, Setup, pending::Pending};
 use crate::{
     object::{Object, ObjectKind},
     runtime::{Hour, clock},
-    spool::{journal::segment_path, outbox::hour_of},
+    spool::{
+        journal::{note::note_path, segment_path},
+        outbox::hour_of,
+        record::Record,
+    },
 };
 
 impl Packer {
@@ -17,7 +21,11 @@ impl Packer {
 
     /// Removes the segments before `open` that are no longer needed, oldest first.
     pub(in crate::spool) fn free(&mut self, open: u64) {
-        let needed = self.feeds.iter().filter_map(|pending| pending.runs.first()).map(|run| run.segment).min();
+        if open == u64::MAX {
+            // First: a note on a segment that is missing means that it was lost.
+            let _ = self.setup.disk.remove(&note_path(&self.setup.dir.join("journal")));
+        }
+        let needed = self.feeds.iter().filter_map(Pending::first_segment).min();
         let mut needed = needed.unwrap_or(u64::MAX).min(open);
         if let Some(aggregator) = &mut self.setup.aggregator {
             aggregator.give_up_beyond(self.setup.journal_max_bytes / 2, &self.setup.segments, needed);
@@ -70,14 +78,22 @@ impl Packer {
     }
 
     /// Forgets the records of hours that are over, listed and delivered.
-    pub(super) fn forget_old_hours(&mut self) {
-        let old = self.setup.schedule.old(&self.setup.feeds, Hour::of_micros(clock::unix_micros()));
+    pub(in crate::spool) fn forget_old_hours(&mut self) {
+        let old = self.setup.schedule.old(&self.setup.feeds, Hour::of_micros(clock::trusted_micros()));
         if old.is_empty() {
             return;
         }
         let Ok(keys) = self.setup.outbox.keys() else { return };
-        let unpacked: BTreeSet<Hour> = self.feeds.iter().flat_map(|feed| &feed.runs).map(|run| run.hour).collect();
+        let unpacked: BTreeSet<Hour> = self.feeds.iter().flat_map(|feed| feed.hours.keys().copied()).collect();
         let waiting: BTreeSet<Hour> = keys.iter().filter_map(|(_, key)| hour_of(key)).collect();
+        // Keys of a sequence do not have the hour: the records do.
+        let unknown = keys.iter().any(|(_, key)| hour_of(key).is_none());
+        let Setup { records, disk, .. } = &self.setup;
+        let is_waiting = |hour: Hour| {
+            let waits = |record: Record| keys.contains(&(record.feed, record.key));
+            unknown && records.read(&**disk, hour).map_or(true, |records| records.into_iter().any(waits))
+        };
+        let old: Vec<_> = old.into_iter().filter(|hour| !is_waiting(*hour)).collect();
         for hour in old {
             if waiting.contains(&hour)
                 || unpacked.contains(&hour)

@@ -1,16 +1,19 @@
 //! A round of packing: builds objects, commits the state, and moves the objects into the outbox.
 
-use std::{io, path::Path, sync::Arc};
+use std::{collections::BTreeMap, io, path::Path, sync::Arc};
 
-use super::{Packer, Setup};
+use super::{
+    Packer, Setup,
+    pending::{Remainders, Waiting},
+};
 use crate::{
-    object::{Object, ObjectKind},
-    runtime::{clock, failpoint::fail_point},
+    object::{Object, ObjectKind, manifest::Previous},
+    runtime::{Hour, clock, failpoint::fail_point},
     spool::{
         disk::Disk,
         outbox::Outbox,
-        record::{Record, Records},
-        state::State,
+        record::{Committed, Record, Records},
+        state::{Position, State},
     },
     telemetry::drops::DropReason,
 };
@@ -18,13 +21,38 @@ use crate::{
 /// What a round has built, and what it has to drop.
 #[derive(Default)]
 pub(super) struct Round {
-    /// How many of the due feeds it packs, from the first on.
-    pub feeds: usize,
+    /// The feeds that it packs: the due ones, from the first on.
+    pub packed: Vec<Packed>,
     pub records: Vec<(u16, Record)>,
     /// Events that are counted as dropped once the round is committed.
     pub dropped: Vec<(u16, DropReason, u64)>,
-    /// For each feed, compressed bytes for each byte in the journal.
-    pub ratios: Vec<(u16, f64)>,
+    pub ratios: Vec<(u16, Ratios)>,
+}
+
+/// How far a round packs a feed.
+pub(super) struct Packed {
+    pub feed: u16,
+    /// All of the feed's events before this position are in objects or dropped, and none of those after it.
+    pub up_to: Position,
+    /// Events that no longer wait.
+    pub events: u64,
+    /// The events of an hour that are too few for an object. They stay in the journal, and so do those of later hours.
+    pub stays: Option<(Hour, Waiting)>,
+}
+
+/// How far the events of a feed can be compressed.
+pub(super) struct Ratios {
+    /// Compressed bytes for each byte in the journal.
+    pub of_journal: f64,
+    /// Compressed bytes for each byte of text, if an object was large enough to say.
+    pub of_text: Option<f64>,
+}
+
+impl Round {
+    /// The position up to which a feed is packed once the round is committed. `None` if the round does not pack it.
+    pub fn packed_up_to(&self, feed: u16) -> Option<Position> {
+        self.packed.iter().find(|packed| packed.feed == feed).map(|packed| packed.up_to)
+    }
 }
 
 /// The journal cannot be read.
@@ -47,11 +75,11 @@ impl Packer {
     ///
     /// # Errors
     /// When the disk has not taken it by the deadline.
-    pub(in crate::spool) fn pack(&mut self, due: &[u16]) -> io::Result<()> {
+    pub(in crate::spool) fn pack(&mut self, due: &[u16], remainders: Remainders) -> io::Result<()> {
         let (retry, metrics) = (self.setup.retry.clone(), Arc::clone(&self.setup.metrics));
         let mut due = due;
         let round = retry.retry("pack objects", &*metrics, || {
-            self.build(due).inspect_err(|error| {
+            self.build(due, remainders).inspect_err(|error| {
                 self.remove_builds();
                 self.unreadable += u32::from(UnreadableSegment::is_cause_of(error));
                 if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
@@ -62,25 +90,36 @@ impl Packer {
             })
         })?;
         self.unreadable = 0;
-        self.commit(&due[..round.feeds], round)
+        self.commit(round)
     }
 
-    fn commit(&mut self, due: &[u16], round: Round) -> io::Result<()> {
-        let Round { records, dropped, ratios, .. } = round;
-        if due.is_empty() && records.is_empty() {
+    fn commit(&mut self, round: Round) -> io::Result<()> {
+        let Round { packed, records, dropped, ratios } = round;
+        for (feed, Ratios { of_journal, of_text }) in ratios {
+            let pending = &mut self.feeds[usize::from(feed)];
+            (pending.ratio, pending.text_ratio) = (of_journal, of_text);
+        }
+        if records.is_empty() && packed.iter().all(|packed| packed.events == 0) {
             return Ok(());
         }
         let mut state = self.setup.state.clone();
         state.round += 1;
-        for feed in due {
+        for Packed { feed, up_to, .. } in &packed {
             let name = &self.setup.feeds[usize::from(*feed)].name;
-            state.feeds.entry(name.clone()).or_default().packed = self.known;
+            let of_feed = state.feeds.entry(name.clone()).or_default();
+            of_feed.packed = of_feed.packed.max(*up_to);
         }
-        for (feed, record) in records.iter().filter(|(_, record)| record.kind() == ObjectKind::Events) {
-            let name = &self.setup.feeds[usize::from(*feed)].name;
-            state.feeds.entry(name.clone()).or_default().seq = record.seq + 1;
+        for (feed, record) in &records {
+            let feed = state.feeds.entry(self.setup.feeds[usize::from(*feed)].name.clone()).or_default();
+            match record.kind() {
+                ObjectKind::Events => feed.seq = record.seq + 1,
+                ObjectKind::Manifest => {
+                    feed.manifest = Some(Previous { key: record.key.clone(), sha256: record.sha256.clone() });
+                }
+                ObjectKind::Rollup | ObjectKind::Replay | ObjectKind::Test => {}
+            }
         }
-        state.objects = records.iter().map(|(_, record)| record.clone()).collect();
+        state.objects = committed(&state, &records);
         let (retry, metrics) = (self.setup.retry.clone(), Arc::clone(&self.setup.metrics));
         let Setup { disk, dir, records: known, .. } = &mut self.setup;
         retry.retry("commit objects", &*metrics, || state.commit(&**disk, dir))?;
@@ -88,14 +127,20 @@ impl Packer {
         // From here on the round is committed.
         retry.retry("record objects", &*metrics, || known.add(&**disk, &state.objects))?;
         self.setup.state = state;
-        for feed in due {
-            let pending = &mut self.feeds[usize::from(*feed)];
-            self.runs -= pending.runs.len();
-            pending.runs = Vec::new();
-            (pending.events, pending.bytes, pending.since) = (0, 0, None);
-        }
-        for (feed, ratio) in ratios {
-            self.feeds[usize::from(feed)].ratio = ratio;
+        for Packed { feed, stays, .. } in packed {
+            let pending = &mut self.feeds[usize::from(feed)];
+            let runs =
+                |hours: &BTreeMap<Hour, Waiting>| hours.values().map(|waiting| waiting.runs.len()).sum::<usize>();
+            let before = runs(&pending.hours);
+            pending.hours = match stays {
+                Some((hour, rest)) => {
+                    let mut later = pending.hours.split_off(&hour);
+                    later.insert(hour, rest);
+                    later
+                }
+                None => BTreeMap::new(),
+            };
+            self.runs = self.runs - before + runs(&pending.hours);
         }
         for (feed, reason, events) in dropped {
             self.drop_events(feed, reason, events);
@@ -115,6 +160,9 @@ impl Packer {
         retry.retry("move an object", &**metrics, || outbox.take_in(&from, &spec.name, &object))?;
         fail_point("renamed");
         spec.metrics.spooled.inc_by(record.events);
+        if !spec.configured {
+            metrics.unclaimed(&spec.name).inc();
+        }
         (self.setup.finished)(usize::from(feed), object);
         Ok(())
     }
@@ -128,6 +176,15 @@ impl Packer {
         }
         self.quota_warned &= self.setup.outbox.is_full();
     }
+}
+
+/// The records of a round with what they know of it. `state` is that of the round.
+fn committed(state: &State, records: &[(u16, Record)]) -> Vec<Record> {
+    let committed = |record: &Record| {
+        let feed = state.feeds.get(&record.feed).filter(|_| record.kind() == ObjectKind::Events);
+        Some(Committed { round: state.round, records: records.len() as u64, packed: feed.map(|feed| feed.packed) })
+    };
+    records.iter().map(|(_, record)| Record { committed: committed(record), ..record.clone() }).collect()
 }
 
 /// The object of a record, as it waits in the outbox.
@@ -154,6 +211,8 @@ pub(in crate::spool) fn finish_last_round(
     state: &State,
     records: &mut Records,
 ) -> io::Result<()> {
+    // First: no object is in the outbox without a record.
+    records.add(disk, &state.objects)?;
     let build = dir.join("build");
     for record in &state.objects {
         let from = build.join(record.build_name());
@@ -164,5 +223,5 @@ pub(in crate::spool) fn finish_last_round(
     for file in disk.files_below(&build)? {
         disk.remove(&file.path)?;
     }
-    records.add(disk, &state.objects)
+    Ok(())
 }

@@ -14,6 +14,7 @@ use manifests::ManifestSchedule;
 use rollups::RollupSchedule;
 
 use crate::{
+    object::ObjectKind,
     runtime::{Hour, clock},
     spool::{
         disk::Disk,
@@ -29,8 +30,9 @@ pub struct Schedule {
     pub rollups: RollupSchedule,
     /// All hours that have records.
     known: BTreeSet<Hour>,
-    /// The largest number of an object, by feed.
-    seqs: HashMap<u16, u64>,
+    /// Number and hour of the last object, by feed. These hours are not forgotten: a state that is lost is rebuilt from
+    /// their records.
+    last: HashMap<String, (u64, Hour)>,
 }
 
 impl Schedule {
@@ -44,6 +46,7 @@ impl Schedule {
         for hour in records.hours(disk)? {
             schedule.known.insert(hour);
             for record in records.read(disk, hour)? {
+                schedule.note_last(&record);
                 if let Some(feed) = number_of(&record) {
                     schedule.note(feed, &record, clock::monotonic());
                 }
@@ -54,23 +57,30 @@ impl Schedule {
 
     /// Takes note of an object, a manifest or a rollup that was made.
     pub fn note(&mut self, feed: u16, record: &Record, now: Instant) {
-        let seq = self.seqs.entry(feed).or_default();
-        *seq = record.seq.max(*seq);
+        self.note_last(record);
         self.known.insert(record.hour);
         self.manifests.note(feed, record, now);
         self.rollups.note(feed, record, now);
     }
 
-    /// The largest known number of an object of each feed.
-    pub fn last_seqs(&self) -> impl Iterator<Item = (u16, u64)> {
-        self.seqs.iter().map(|(feed, seq)| (*feed, *seq))
-    }
-
-    /// Hours that ended more than [`KEPT_HOURS`] ago, all of whose objects are listed.
+    /// Hours that ended more than [`KEPT_HOURS`] ago, all of whose objects are listed, without those of the last object
+    /// of a feed.
     pub fn old(&self, feeds: &[FeedSpec], now: Hour) -> Vec<Hour> {
-        let open = self.manifests.open_hours(feeds);
+        let mut open = self.manifests.open_hours(feeds);
+        open.extend(self.last.values().map(|(_, hour)| *hour));
         let old = |hour: &&Hour| hour.since_epoch() + KEPT_HOURS < now.since_epoch() && !open.contains(hour);
         self.known.iter().filter(old).copied().collect()
+    }
+
+    fn note_last(&mut self, record: &Record) {
+        if record.kind() != ObjectKind::Events {
+            return;
+        }
+        match self.last.get_mut(&record.feed) {
+            Some(last) if last.0 > record.seq => {}
+            Some(last) => *last = (record.seq, record.hour),
+            None => _ = self.last.insert(record.feed.clone(), (record.seq, record.hour)),
+        }
     }
 
     /// Forgets an hour.

@@ -7,9 +7,13 @@ use proptest::prelude::*;
 
 use super::{
     model_disk::Fault,
-    world::{RINGS, World},
+    world::{RINGS, StateDamage, World},
 };
-use crate::{object::ObjectKind, runtime::retry::RetryUntil, spool::disk::Disk};
+use crate::{
+    object::ObjectKind,
+    runtime::retry::RetryUntil,
+    spool::{disk::Disk, pack::pending::Remainders},
+};
 
 const KINDS: [io::ErrorKind; 3] =
     [io::ErrorKind::StorageFull, io::ErrorKind::ReadOnlyFilesystem, io::ErrorKind::Other];
@@ -23,9 +27,10 @@ enum Action {
     },
     /// The workers read the rings and the journal commits.
     Commit,
-    /// The packer makes a round with these feeds.
+    /// The packer makes a round with these feeds, and packs all that waits or leaves what is too little.
     Pack {
         feeds: u8,
+        all: bool,
     },
     /// The packer counts.
     Count,
@@ -47,6 +52,10 @@ enum Action {
         after: u32,
         kind: u8,
     },
+    /// Files of the state are damaged when the process dies next.
+    DamageState {
+        damage: StateDamage,
+    },
     /// The power fails.
     LosePower {
         luck: u64,
@@ -63,13 +72,15 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
     let action = prop_oneof![
         8 => (0..RINGS, 0_u8..8).prop_map(|(ring, feeds)| Action::Click { ring, feeds }),
         4 => Just(Action::Commit),
-        3 => (1_u8..8).prop_map(|feeds| Action::Pack { feeds }),
+        4 => (1_u8..8, any::<bool>()).prop_map(|(feeds, all)| Action::Pack { feeds, all }),
         3 => Just(Action::Count),
         1 => (1_u32..4).prop_map(|times| Action::FailToCount { times }),
         3 => any::<bool>().prop_map(|forget| Action::Deliver { forget }),
         2 => (0_u32..40).prop_map(|after| Action::Die { after }),
         1 => Just(Action::Stop),
         1 => (0_u32..60, 0_u8..4).prop_map(|(after, kind)| Action::DieAndFail { after, kind }),
+        2 => (1_u8..4, 0..StateDamage::WAYS, 0_usize..2_000)
+            .prop_map(|(files, how, at)| Action::DamageState { damage: StateDamage { files, how, at } }),
         1 => any::<u64>().prop_map(|luck| Action::LosePower { luck }),
         1 => (0_u32..25, 0_u8..3, 1_u32..4).prop_map(|(after, kind, times)| Action::Fail { after, kind, times }),
     ];
@@ -83,7 +94,8 @@ impl World {
             Action::Deliver { forget } => return self.deliver(forget),
             Action::Commit => self.commit(),
             Action::Stop => self.stop(),
-            Action::Pack { feeds } => self.pack(feeds),
+            Action::Pack { feeds, all: true } => self.pack(feeds),
+            Action::Pack { feeds, all: false } => self.pack_or_leave(feeds, Remainders::Stay),
             Action::Count => {
                 let counted = self.count();
                 // It continues, unless the store failed because the process died.
@@ -96,6 +108,10 @@ impl World {
                 self.disk.plan(after, fault, RetryUntil::default());
                 self.restart();
                 return self.disk.heal();
+            }
+            Action::DamageState { damage } => {
+                self.state_damage = Some(damage);
+                return;
             }
             Action::Die { after: 0 } => Err(io::Error::other("dead")),
             Action::Die { after } => return self.plan(after, Fault::Dies),
@@ -143,6 +159,9 @@ proptest! {
             }
             if n % 17 == 0 {
                 world.pack(1).unwrap();
+            }
+            if n % 11 == 0 {
+                world.pack_or_leave(2, Remainders::Stay).unwrap();
             }
             if n % 13 == 0 {
                 world.count().unwrap();

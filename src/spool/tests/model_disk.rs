@@ -284,6 +284,14 @@ impl DiskFile for File {
         }
     }
 
+    fn overwrite(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut inner = self.0.step()?;
+        let file = &mut inner.inodes[self.1].bytes;
+        file.drain(..bytes.len().min(file.len()));
+        file.splice(..0, bytes.iter().copied());
+        Ok(())
+    }
+
     fn cut(&mut self, bytes: u64) -> io::Result<()> {
         self.0.step()?.inodes[self.1].bytes.truncate(bytes as usize);
         Ok(())

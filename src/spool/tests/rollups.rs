@@ -24,7 +24,7 @@ use crate::{
         builder::SpoolParts,
         disk::{Disk, RealDisk},
         metrics::SpoolMetrics,
-        pack::source::RollupSource,
+        pack::{pending::Remainders, source::RollupSource},
         state::Position,
     },
     stats::{Counts, Delta, Key, StatsHandle, SubjectKind, rollup::Workspaces, store::Store},
@@ -113,7 +113,7 @@ impl World {
 
     fn pack(&mut self) -> io::Result<()> {
         let due = self.parts.packer.waiting();
-        self.parts.packer.pack(&due)
+        self.parts.packer.pack(&due, Remainders::Pack)
     }
 
     /// The process ends, after a finished round or not, and another one starts.

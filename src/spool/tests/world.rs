@@ -4,9 +4,12 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fs::File,
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex},
+    time::Duration,
 };
+
+use sha2::{Digest, Sha256};
 
 use super::{
     model_count_store::ModelCountStore,
@@ -15,15 +18,27 @@ use super::{
 use crate::{
     capture::RingPosition,
     click::EventId,
-    config,
+    config::{self, Compression},
     enrich::Batch,
-    object::{Object, ObjectKind, manifest::Manifest, reader::summarize_stream},
-    spool::{FeedSpec, Outbox, SpoolBuilder, builder::SpoolParts, disk::Disk, metrics::SpoolMetrics},
+    object::{
+        Object, ObjectKind,
+        digest::hex,
+        manifest::{Manifest, Previous},
+        reader::summarize_stream,
+    },
+    spool::{
+        FeedSpec, Outbox, SpoolBuilder, builder::SpoolParts, disk::Disk, metrics::SpoolMetrics,
+        pack::pending::Remainders,
+    },
     stats::{metrics::StatsMetrics, tally::Tally},
     telemetry::metrics::Registry,
 };
 
 const FEEDS: [&str; 3] = ["brand", "small", "both"];
+
+/// Least bytes of an event and its line feed.
+const EVENT_BYTES: u64 = 50;
+
 pub const RINGS: u64 = 2;
 
 /// A ring of clicks. It outlives the process, but not a loss of power.
@@ -55,6 +70,8 @@ pub struct World {
     /// Clicks that may have been lost with the power.
     pub excused: BTreeSet<EventId>,
     pub process: Option<Process>,
+    /// What happens to the files of the state when the process dies next.
+    pub state_damage: Option<StateDamage>,
     pub time: u64,
     pub epoch: u64,
 }
@@ -64,6 +81,41 @@ pub struct Process {
     pub metrics: Arc<SpoolMetrics>,
     pub parts: SpoolParts,
     pub outbox: Arc<Outbox>,
+}
+
+/// Damage to files of the state.
+#[derive(Clone, Copy, Debug)]
+pub struct StateDamage {
+    /// Bit 0: the current generation; bit 1: the one before.
+    pub files: u8,
+    pub how: u8,
+    pub at: usize,
+}
+
+impl StateDamage {
+    /// Number of ways to damage a file.
+    pub const WAYS: u8 = 5;
+
+    fn apply(self, disk: &ModelDisk) {
+        for (bit, name) in ["/spool/state", "/spool/state.previous"].into_iter().enumerate() {
+            let path = Path::new(name);
+            if self.files >> bit & 1 == 0 || !disk.files().iter().any(|(found, _)| found == path) {
+                continue;
+            }
+            match self.how {
+                0 => disk.remove(path).unwrap(),
+                how => disk.scribble(path, |bytes| {
+                    let at = self.at % bytes.len().max(1);
+                    match how {
+                        1 => bytes.truncate(at),
+                        2 => bytes.clear(),
+                        3 => bytes.fill(0),
+                        _ => bytes.iter_mut().skip(at).take(1).for_each(|byte| *byte ^= 1 << (self.at % 8)),
+                    }
+                }),
+            }
+        }
+    }
 }
 
 pub fn spool_metrics() -> Arc<SpoolMetrics> {
@@ -76,7 +128,13 @@ fn specs(metrics: &SpoolMetrics) -> Vec<FeedSpec> {
         let mut spec = FeedSpec::unconfigured(name, "test", metrics.feed(name));
         spec.configured = true;
         // The manifest of a round lists the objects of the round before.
-        spec.manifest_every = (*name == "brand").then_some(std::time::Duration::ZERO);
+        spec.manifest_every = (*name == "brand").then_some(Duration::ZERO);
+        if *name == "small" {
+            // Three events are a whole object. Fewer are never old enough.
+            (spec.compression, spec.max_bytes, spec.min_bytes) = (Compression::None, 3 * EVENT_BYTES, EVENT_BYTES);
+            (spec.max_age, spec.hold_back) = (Duration::MAX, Duration::MAX);
+            spec.layout = config::feeds::Layout::Sequence;
+        }
         spec
     };
     FEEDS.iter().map(spec).collect()
@@ -97,6 +155,7 @@ impl World {
             owed: Vec::new(),
             excused: BTreeSet::new(),
             process: None,
+            state_damage: None,
             time: 1_795_424_400_000_000,
             epoch: 0,
         };
@@ -112,6 +171,7 @@ impl World {
         let config = config::Spool { dir, journal_max_bytes, retain_secs: 0, ..config::Spool::default() };
         let builder = SpoolBuilder::new(&config, "test", specs(&metrics), Arc::clone(&metrics));
         let recovered = builder.counts(Some(Box::new(self.counts.clone()))).recover(disk, lock)?;
+        assert!(self.scribbled || metrics.journal_lost.get() == 0, "no segment was changed");
         for (number, ring) in &mut self.rings {
             let known = recovered.ring_positions().get(number).copied().unwrap_or_default();
             ring.released = known.max(ring.released);
@@ -188,11 +248,17 @@ impl World {
         Ok(())
     }
 
+    /// The packer makes a round with all that waits for these feeds.
     pub fn pack(&mut self, feeds: u8) -> io::Result<()> {
+        self.pack_or_leave(feeds, Remainders::Pack)
+    }
+
+    /// The packer makes a round with these feeds. What is too little for an object may stay.
+    pub fn pack_or_leave(&mut self, feeds: u8, remainders: Remainders) -> io::Result<()> {
         let Some(process) = &mut self.process else { return Ok(()) };
         let due: Vec<u16> =
             process.parts.packer.waiting().into_iter().filter(|feed| feeds >> feed & 1 == 1).collect();
-        let result = process.parts.packer.pack(&due);
+        let result = process.parts.packer.pack(&due, remainders);
         if result.is_ok() {
             process.parts.packer.free_unneeded();
         }
@@ -235,6 +301,9 @@ impl World {
     pub fn die(&mut self) {
         self.process = None;
         self.disk.heal();
+        if let Some(damage) = self.state_damage.take() {
+            damage.apply(&self.disk);
+        }
         for ring in self.rings.values_mut() {
             ring.read = ring.released;
         }
@@ -325,6 +394,23 @@ impl World {
         assert!(arrived.is_empty(), "no such click: {arrived:?}");
         assert!(counted.is_empty(), "no such click: {counted:?}");
         assert_eq!(listed, objects, "the manifests list every object");
+        self.check_chain();
+    }
+
+    /// Checks that every manifest names the one before it, and that the hour of the last one is closed.
+    fn check_chain(&self) {
+        let manifests = self.sinks.iter().filter(|((_, key), _)| ObjectKind::of(key) == Some(ObjectKind::Manifest));
+        let mut manifests: Vec<_> =
+            manifests.map(|((_, key), body)| (key, body, Manifest::parse(body).unwrap())).collect();
+        manifests.sort_by_key(|(_, _, manifest)| manifest.number);
+        let mut before: Option<Previous> = None;
+        for (number, (key, body, manifest)) in (1..).zip(&manifests) {
+            assert_eq!((manifest.number, &manifest.previous), (number, &before), "{key}");
+            assert!(manifest.closed, "its hour was over long before");
+            before = Some(Previous { key: (*key).clone(), sha256: hex(&Sha256::digest(body)) });
+        }
+        let spools: BTreeSet<_> = manifests.iter().map(|(_, _, manifest)| &manifest.spool).collect();
+        assert!(spools.len() <= 1, "one spool has one identity: {spools:?}");
     }
 }
 

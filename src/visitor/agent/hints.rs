@@ -26,7 +26,7 @@ use std::borrow::Cow;
 
 pub use self::cache::HintCache;
 use self::packages::PACKAGES;
-use super::{AgentFacts, version};
+use super::{AgentFacts, WINDOWS, version};
 use crate::{
     click::{Facts, Flags},
     event::{AgentText, Device, Named},
@@ -97,7 +97,7 @@ pub fn overlay(known: &AgentFacts, hints: &Hints<'_>) -> AgentFacts {
 /// `Sec-CH-UA-Platform`, and the slug of its system.
 const PLATFORMS: &[(&str, &str)] = &[
     ("Android", "android"),
-    ("Windows", "windows"),
+    ("Windows", WINDOWS),
     ("macOS", "macos"),
     ("Mac OS X", "macos"),
     ("Linux", "linux"),
@@ -118,7 +118,7 @@ fn system(overlaid: &mut AgentFacts, hints: &Hints<'_>) -> bool {
     };
     let version = fields::string(hints.platform_version).and_then(version::whole);
     let known = overlaid.os.as_ref().map(|os| os.name.as_ref());
-    if known.is_some_and(|known| family(known) != hinted) {
+    if known.is_some_and(|known| known != hinted) {
         if known.is_some_and(is_special) || hinted == "ios" && known == Some("ipados") {
             return false;
         }
@@ -130,9 +130,9 @@ fn system(overlaid: &mut AgentFacts, hints: &Hints<'_>) -> bool {
         return true;
     };
     match (hinted, version) {
-        ("windows", Some(version)) => os.name = Cow::Borrowed(windows(&version)),
+        (WINDOWS, Some(version)) => os.version = windows(&version).map(str::to_owned),
         // The version of a kernel is of no interest.
-        ("linux" | "windows", _) | (_, None) => {}
+        ("linux", _) | (_, None) => {}
         (_, Some(version)) => {
             let short = short(&version);
             if short != "0" && os.version.as_deref().map(self::short) != Some(short) {
@@ -145,40 +145,29 @@ fn system(overlaid: &mut AgentFacts, hints: &Hints<'_>) -> bool {
 
 /// A system from the hints.
 fn named(hinted: &'static str, version: Option<&str>) -> Named {
-    match (hinted, version) {
-        ("windows", version) => Named { name: Cow::Borrowed(version.map_or("windows", windows)), version: None },
-        ("linux", _) => Named { name: Cow::Borrowed("linux"), version: None },
-        (name, version) => {
-            let version = version.map(short).filter(|version| *version != "0");
-            Named { name: Cow::Borrowed(name), version: version.map(str::to_owned) }
-        }
-    }
-}
-
-/// All releases of Windows are one system here.
-fn family(os: &str) -> &str {
-    match os {
-        "windows-phone" | "windows-ce" => os,
-        _ if os.starts_with("windows") => "windows",
-        _ => os,
-    }
+    let version = match hinted {
+        WINDOWS => version.and_then(windows),
+        "linux" => None,
+        _ => version.map(short).filter(|version| *version != "0"),
+    };
+    Named { name: Cow::Borrowed(hinted), version: version.map(str::to_owned) }
 }
 
 /// Systems for which browsers send hints of another system, or none.
 fn is_special(os: &str) -> bool {
-    !matches!(family(os), "windows" | "android" | "macos" | "linux" | "ios" | "chrome-os")
+    !matches!(os, WINDOWS | "android" | "macos" | "linux" | "ios" | "chrome-os")
 }
 
 /// Microsoft's table: 13 and above is Windows 11, 0.1 to 0.3 are the releases before Windows 10.
-fn windows(version: &str) -> &'static str {
+fn windows(version: &str) -> Option<&'static str> {
     let mut parts = version.split('.').map(|part| part.parse::<u32>().unwrap_or(u32::MAX));
     match (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) {
-        (0, 1) => "windows-7",
-        (0, 2) => "windows-8",
-        (0, 3) => "windows-8.1",
-        (0, _) => "windows",
-        (1..13, _) => "windows-10",
-        _ => "windows-11",
+        (0, 1) => Some("7"),
+        (0, 2) => Some("8"),
+        (0, 3) => Some("8.1"),
+        (0, _) => None,
+        (1..13, _) => Some("10"),
+        _ => Some("11"),
     }
 }
 
@@ -320,12 +309,12 @@ fn device(overlaid: &mut AgentFacts, hints: &Hints<'_>, moved: bool) {
         best = FORM_FACTORS.iter().take(best).position(|(name, _)| *name == factor).unwrap_or(best);
     });
     let hinted = FORM_FACTORS.get(best).filter(|_| whole.is_some()).map(|&(_, device)| device);
-    let os = overlaid.os.as_ref().map_or("", |os| family(&os.name));
+    let os = overlaid.os.as_ref().map_or("", |os| os.name.as_ref());
     let by_system = match (os, hints.mobile) {
         _ if !moved => None,
         ("android" | "harmonyos", Some(false)) => Some(Device::Tablet),
         ("android" | "harmonyos" | "ios", _) | (_, Some(true)) => Some(Device::Smartphone),
-        ("windows" | "macos" | "linux" | "chrome-os", _) => Some(Device::Pc),
+        (WINDOWS | "macos" | "linux" | "chrome-os", _) => Some(Device::Pc),
         _ => None,
     };
     let general = [Device::Pc, Device::Smartphone, Device::Tablet, Device::Other];

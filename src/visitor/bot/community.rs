@@ -248,7 +248,7 @@ impl CommunityList {
         let found = self.automaton.try_search_fwd(&mut self.caches.get(), &Input::new(agent)).ok()??;
         let (class, name) = self.entries.get(found.pattern().as_usize())?;
         let reason = if *class == BotClass::Library { BotReason::Library } else { BotReason::Agent };
-        Some(Bot { reason, class: Some(*class), name: name.clone() })
+        Some(Bot { reason, class: Some(*class), name: name.clone(), verified: false })
     }
 }
 

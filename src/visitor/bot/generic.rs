@@ -5,7 +5,7 @@
 
 use memchr::memmem;
 
-use super::group::AgentMatches;
+use super::{form, group::AgentMatches};
 
 /// Words for what bots do, as a name or the end of one, and phrases around them.
 pub(super) const OCCUPATIONS: &[&str] = &[
@@ -77,18 +77,21 @@ pub(super) const OCCUPATIONS: &[&str] = &[
     "sitecheck",
     "*hooks",
     "*snippet",
+    "*transcoder",
+    "*diagnostics",
+    "*verify$",
+    "*(at)",
 ];
 
 /// Browsers of the time when toolbars and networks put URLs into agent strings, and one blocker that still does.
 pub(super) const LEGACY: &[&str] = &["*msie", "x-wap-profile", "ultrablock", "konqueror", "*opera"];
 
-/// Systems, devices and makers; and browsers that name none of them. An agent without any of these is no browser.
-pub(super) const PLATFORMS: &[&str] = &[
-    // Systems.
+/// Systems of computers, and the one browser whose name is enough. They make a browser only of a string that begins as
+/// browsers' strings do: all software on a computer may name its system, and projects have these names, too.
+pub(super) const DESKTOPS: &[&str] = &[
     "*windows",
     "*win32",
     "*win64",
-    "*wince",
     "win95",
     "win98",
     "win 9x",
@@ -98,9 +101,32 @@ pub(super) const PLATFORMS: &[&str] = &[
     "*macos",
     "*mac_power",
     "*linux",
+    "x11",
+    "*darwin",
+    "*freebsd",
+    "*openbsd",
+    "*netbsd",
+    "*sunos",
+    "*solaris",
+    "irix",
+    "hp-ux",
+    "aix",
+    "osf1",
+    "*ubuntu",
+    "*fedora",
+    "*debian",
+    "*unix",
+    "*firefox",
+    "*photon",
+];
+
+/// Phones, other devices and their makers; and browsers that name none of them. An agent without any of these, or of
+/// the above, is no browser.
+pub(super) const PLATFORMS: &[&str] = &[
+    // Systems.
+    "*wince",
     "*android",
     "*andr0id",
-    "x11",
     "cros ",
     "*iphone",
     "*ipad",
@@ -110,7 +136,6 @@ pub(super) const PLATFORMS: &[&str] = &[
     "*appletv",
     "*tvos",
     "*watchos",
-    "*darwin",
     "*symbian",
     "*series60",
     "*series 60",
@@ -127,17 +152,10 @@ pub(super) const PLATFORMS: &[&str] = &[
     "*hpwos",
     "*kaios",
     "*firefox os",
+    "windows phone",
+    "adr ",
     "mobile; ",
     "tablet; ",
-    "*freebsd",
-    "*openbsd",
-    "*netbsd",
-    "*sunos",
-    "*solaris",
-    "irix",
-    "hp-ux",
-    "aix",
-    "osf1",
     "*os/2",
     "*beos",
     "*haiku",
@@ -146,14 +164,10 @@ pub(super) const PLATFORMS: &[&str] = &[
     "*risc os",
     "*plan 9",
     "*qnx",
-    "*photon",
     "*palm",
     "*maemo",
     "*meego",
     "*sailfish",
-    "*ubuntu",
-    "*fedora",
-    "*debian",
     "*harmony",
     "*fuchsia",
     "*serenityos",
@@ -171,7 +185,6 @@ pub(super) const PLATFORMS: &[&str] = &[
     "*atari",
     "*inferno",
     "*syllable",
-    "*unix",
     // Televisions, consoles, cars, readers.
     "*tv",
     "*hbbtv",
@@ -278,6 +291,8 @@ pub(super) const PLATFORMS: &[&str] = &[
     "*msie",
     "*opera",
     "^lynx",
+    "^uzbl",
+    "^briskbard",
     "^links",
     "^elinks",
     "^w3m",
@@ -296,7 +311,6 @@ pub(super) const PLATFORMS: &[&str] = &[
     "^offbyone",
     "*webtv",
     "*aol",
-    "*firefox",
     "*seamonkey",
     "*navigator",
     "*galeon",
@@ -306,9 +320,6 @@ pub(super) const PLATFORMS: &[&str] = &[
     "*thunderbird",
     "*postbox",
 ];
-
-/// How browsers start their agent string.
-const BROWSER_STARTS: &[&str] = &["Mozilla/", "Opera/"];
 
 /// Browsers that used the literal `compatible;`.
 const ONCE_COMPATIBLE: &[&str] = &[
@@ -337,14 +348,21 @@ const ONCE_COMPATIBLE: &[&str] = &[
     "SymbianOS",
 ];
 
+/// Top-level domains of the hosts that bots name, in any place. Whole, so that no package (`com.example.app`) matches.
+pub(super) const DOMAINS: &[&str] = &["*.com$", "*.org$", "*.net$", "*.io$", "*.ai$", "*.dev$", "*.co$"];
+
 /// Whether an agent string with these matches of the table has the form of a bot's.
 pub(super) fn is_bot(agent: &str, found: &AgentMatches) -> bool {
-    if found.occupation || !found.platform {
+    let starts_as_browser = form::starts_as_browser(agent);
+    if found.occupation || !(found.platform || found.desktop && starts_as_browser) {
         return true;
     }
-    // Crawlers link to a page that explains them.
-    let starts_as_browser = BROWSER_STARTS.iter().any(|start| agent.starts_with(start));
-    if found.url && !(starts_as_browser && found.legacy) {
+    // Crawlers link to a page that explains them, or name their site.
+    let may_name_sites = starts_as_browser && found.legacy;
+    if found.url && !may_name_sites || found.host && !found.legacy {
+        return true;
+    }
+    if form::is_no_browsers(agent) {
         return true;
     }
     // "(compatible; X" was Internet Explorer's and some early phones'; any other software that uses it is no browser.

@@ -21,8 +21,14 @@ pub(super) struct AgentMatches {
     pub occupation: bool,
     /// The URL of a page.
     pub url: bool,
+    /// After an application's mark, another product with the URL of a page.
+    pub stranger: bool,
+    /// The name of a host, in the string of a browser on a computer.
+    pub host: bool,
     /// A browser of the time when other software put URLs into its agent string.
     pub legacy: bool,
-    /// A system or a device that browsers run on, or a browser that names none.
+    /// A device that browsers run on, or a browser that names none.
     pub platform: bool,
+    /// The system of a computer.
+    pub desktop: bool,
 }

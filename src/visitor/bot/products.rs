@@ -1,4 +1,6 @@
 //! Services that fetch pages among other things: tools for sites, brands and security, mail, archives, webhooks.
+//!
+//! The names are those that the services give themselves in their documentation, and in public lists of crawlers.
 
 use super::group::Group;
 use crate::event::{BotClass, BotReason};
@@ -23,10 +25,14 @@ const ASSISTANTS: &[(&str, &str)] = &[
     ("agent/amazonbuyforme", "amazon-buy-for-me"),
     ("claude-code", "claude-code"),
     ("githubcopilotchat", "github-copilot"),
-    ("^cursor/", "cursor"),
+    ("cursor/", "cursor"),
     ("opencode", "opencode"),
     ("spawning-ai", "spawning-ai"),
     ("cypex.ai", "cypex-ai"),
+    ("trae/", "trae"),
+    (") code/", "vscode"),
+    ("newsai/", "newsai"),
+    ("devin/", "devin"),
 ];
 
 const MONITORING: &[(&str, &str)] = &[
@@ -53,6 +59,16 @@ const MONITORING: &[(&str, &str)] = &[
     ("honeybadger", "honeybadger"),
     ("elmah.io", "elmah-io"),
     ("hydrozen", "hydrozen"),
+    ("appinsights", "application-insights"),
+    ("ylt chrome", "yellowlab"),
+    ("testlocally", "testlocally"),
+    ("functionize", "functionize"),
+    ("hlb/", "hlb"),
+    ("neustar wpm", "neustar"),
+    ("cloudflarediagnostics", "cloudflare-diagnostics"),
+    ("hotjar", "hotjar"),
+    ("dlc/", "dlc"),
+    ("ucsbnetworkmeasurement", "ucsb"),
 ];
 
 const SECURITY: &[(&str, &str)] = &[
@@ -79,6 +95,13 @@ const SECURITY: &[(&str, &str)] = &[
     ("rootevidence", "rootevidence"),
     ("greedyhand", "greedyhand"),
     ("recon-engine", "recon-engine"),
+    ("assetnote", "assetnote"),
+    ("hardenize", "hardenize"),
+    ("clamav", "clamav"),
+    ("xmco.fr", "xmco"),
+    ("360jk", "360jk"),
+    ("biglotron", "biglotron"),
+    ("asafaweb", "asafaweb"),
 ];
 
 const SITES: &[(&str, &str)] = &[
@@ -89,10 +112,34 @@ const SITES: &[(&str, &str)] = &[
     ("morningscore", "morningscore"),
     ("whatsmyip.org", "whatsmyip-org"),
     ("acquia", "acquia"),
+    ("brandverity", "brandverity"),
+    ("datanyze", "datanyze"),
+    ("whatcms", "whatcms"),
+    ("onetrust", "onetrust"),
+    ("cookiehub", "cookiehub"),
+    ("marketgoo", "marketgoo"),
+    ("criticalcss", "criticalcss"),
+    ("sqwatcher", "sqwatcher"),
+    ("convertify", "convertify"),
+    ("scope3/", "scope3"),
+    ("pwabuilder", "pwabuilder"),
+    ("miniature.io", "miniature-io"),
+    ("karnoprospecting", "karno"),
+    ("readable/", "readable"),
+    ("sparkler/", "sparkler"),
+    ("brokenlinkcheck", "brokenlinkcheck"),
 ];
 
-const NEWS: &[(&str, &str)] =
-    &[("nextcloud-news", "nextcloud-news"), ("newsnow", "newsnow"), ("feeder.co", "feeder-co")];
+const NEWS: &[(&str, &str)] = &[
+    ("nextcloud-news", "nextcloud-news"),
+    ("newsnow", "newsnow"),
+    ("feeder.co", "feeder-co"),
+    ("^venus/", "planet-venus"),
+    ("monitorss", "monitorss"),
+    ("feeddlerrss", "feeddler"),
+    ("downcast/", "downcast"),
+    ("ps_daily", "ps-daily"),
+];
 
 const SEARCH: &[(&str, &str)] = &[
     ("gigablast", "gigablast"),
@@ -100,6 +147,12 @@ const SEARCH: &[(&str, &str)] = &[
     ("slurp", "yahoo-slurp"),
     ("yahooseeker", "yahoo-slurp"),
     ("wesee", "wesee"),
+    ("squider", "squider"),
+    ("duplexweb-google", "duplexweb-google"),
+    ("^ddg_android", "duckduckbot"),
+    ("^ddg-android", "duckduckbot"),
+    ("^ddg-ios", "duckduckbot"),
+    ("duckduckgo/5 (com", "duckduckbot"),
     ("daum 4", "daumoa"),
     ("daum$", "daumoa"),
 ];
@@ -112,6 +165,10 @@ const PREVIEWS: &[(&str, &str)] = &[
     ("steamchaturllookup", "steam"),
     ("valve/steam", "steam"),
     ("keybase", "keybase"),
+    ("googlemessages/", "google-messages-preview"),
+    ("webkit2png", "webkit2png"),
+    ("page-preview-tool", "page-preview-tool"),
+    ("thumbor", "thumbor"),
     ("^bluesky", "bluesky-preview"),
 ];
 
@@ -125,6 +182,10 @@ const SERVICES: &[(&str, &str)] = &[
     ("modularconnector", "modular"),
     ("managewp", "managewp"),
     ("webcopier", "webcopier"),
+    ("igetter/", "igetter"),
+    ("collapsify", "collapsify"),
+    ("archivebox", "archivebox"),
+    ("geckotrail", "unfilled-template"),
     ("sitesucker", "sitesucker"),
     ("offline explorer", "offline-explorer"),
     ("webzip", "webzip"),

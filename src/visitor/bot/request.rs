@@ -10,6 +10,7 @@
 //! | `Accept` and `Accept-Language` | anywhere | Fetch standard: a navigation sets both; proxies that hide the language keep `Accept` | Go, raw sockets, `http.client` |
 //! | `Accept-Encoding` and `Accept-Language` | TLS that ends here | no proxy between can remove them; filters that open TLS keep the language | curl, wget, Java, PHP streams |
 //! | `Sec-Fetch-Mode` and `Accept-Language` | TLS that ends here, desktop systems | Fetch Metadata: Chromium from 76, Firefox from 90, over TLS always; on phones, applications that fetch a web view's pages themselves lose both | requests, aiohttp, axios, `OkHttp` |
+//! | `Accept`, `Accept-Encoding` and `Accept-Language`, by a browser of any age | anywhere | every browser has sent all three since HTTP/1.1; what removes one of them keeps another | raw sockets, scripts of scanners |
 //! | a language: it is `*`, and the mode is not `navigate` | anywhere | a browser has a language, and a followed link is a navigation | Node's `fetch` |
 //!
 //! None of this counts behind a trusted proxy ([`Flags::PROXIED`]): content delivery networks drop request headers by
@@ -39,11 +40,15 @@ const MODERN_SAFARI: u32 = 11;
 
 /// Systems of common browsers. Televisions, consoles and cars have others.
 const SYSTEMS: &[&[u8]] = &[b"Windows NT ", b"Macintosh; ", b"X11; ", b"Linux; Android ", b"iPhone; ", b"iPad; "];
+/// Engines and browsers of any age. Televisions, consoles and phones without a system of their own have others.
+const BROWSERS: [&[u8]; 6] = [b" Chrome/", b" Firefox/", b" Version/", b"MSIE ", b" Trident/", b" OPR/"];
 /// Systems on which no application fetches pages for a web view.
 const DESKTOPS: &[&[u8]] = &[b"Windows NT ", b"Macintosh; "];
 
 /// What is known of a click's sender.
 pub struct BotEvidence<'a> {
+    /// The bot that a signature proves.
+    pub signed: Option<Bot>,
     /// The bot that the agent string names.
     pub agent: Option<&'a Bot>,
     pub facts: &'a Facts<'a>,
@@ -55,8 +60,11 @@ pub struct BotEvidence<'a> {
 
 /// The bot, by the surest evidence. `None` for a human.
 pub fn classify(evidence: &BotEvidence<'_>) -> Option<Bot> {
+    if evidence.signed.is_some() {
+        return evidence.signed.clone();
+    }
     let flags = evidence.facts.flags;
-    let bot = |reason| Some(Bot { reason, class: None, name: None });
+    let bot = |reason| Some(Bot { reason, class: None, name: None, verified: false });
     // The agent string says so.
     if let Some(named) = evidence.agent {
         return Some(named.clone());
@@ -73,10 +81,10 @@ pub fn classify(evidence: &BotEvidence<'_>) -> Option<Bot> {
     // The agent string is a browser's, the rest of the request is not.
     if is_headless(evidence.facts.texts.hint_brands) {
         let name = Some(Cow::Borrowed("headless-chrome"));
-        return Some(Bot { reason: BotReason::Agent, class: Some(BotClass::Library), name });
+        return Some(Bot { reason: BotReason::Agent, class: Some(BotClass::Library), name, verified: false });
     }
     if is_library(evidence.facts) {
-        return Some(Bot { reason: BotReason::Library, class: Some(BotClass::Library), name: None });
+        return Some(Bot { reason: BotReason::Library, class: Some(BotClass::Library), name: None, verified: false });
     }
     // Network and behaviour. An anonymizer has humans behind it.
     if evidence.network == Some(Network::Hosting) {
@@ -101,6 +109,9 @@ fn is_library(facts: &Facts<'_>) -> bool {
     if flags.has(Flags::PROXIED) || !(language.is_empty() || language == b"*") {
         return false;
     }
+    if language.is_empty() && !flags.has(Flags::ACCEPT) && !flags.has(Flags::ACCEPT_ENCODING) {
+        return claims_a_browser(facts.texts.user_agent);
+    }
     let Some(claim) = ClaimedBrowser::read(facts.texts.user_agent) else {
         return false;
     };
@@ -111,6 +122,13 @@ fn is_library(facts: &Facts<'_>) -> bool {
     !flags.has(Flags::ACCEPT)
         || tls && !flags.has(Flags::ACCEPT_ENCODING)
         || tls && claim.sends_metadata && !flags.has(Flags::FETCH_METADATA)
+}
+
+/// Whether an agent string claims to be a browser of any age on a common system.
+fn claims_a_browser(agent: &[u8]) -> bool {
+    let Some(system) = agent.strip_prefix(b"Mozilla/").and_then(|rest| rest.get(3..)) else { return false };
+    let names_one = |names: &[&[u8]]| names.iter().any(|name| memchr::memmem::find(system, name).is_some());
+    names_one(SYSTEMS) && names_one(&BROWSERS)
 }
 
 /// A current browser, as an agent string claims.

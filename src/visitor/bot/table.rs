@@ -14,7 +14,7 @@ use aho_corasick::{AhoCorasick, BuildError};
 use once_cell::sync::OnceCell;
 
 use super::{
-    allowlist, crawlers, generic,
+    allowlist, crawlers, form, generic,
     group::{AgentMatches, Group},
     products, tools,
 };
@@ -33,8 +33,10 @@ enum MarkKind {
     /// An `@` between two words.
     Mail,
     Url,
+    Host,
     Legacy,
     Platform,
+    Desktop,
 }
 
 pub(super) struct AgentTable {
@@ -68,6 +70,8 @@ impl AgentTable {
             (generic::OCCUPATIONS, MarkKind::Occupation),
             (generic::LEGACY, MarkKind::Legacy),
             (generic::PLATFORMS, MarkKind::Platform),
+            (generic::DESKTOPS, MarkKind::Desktop),
+            (generic::DOMAINS, MarkKind::Host),
             (&["*@"], MarkKind::Mail),
             (&["*://"], MarkKind::Url),
         ];
@@ -88,26 +92,39 @@ impl AgentTable {
         let bytes = agent.as_bytes();
         let device = device_end(bytes);
         let mut first = usize::MAX;
+        let mut application = usize::MAX;
         for hit in self.automaton.find_overlapping_iter(agent) {
             let at = hit.pattern().as_usize();
             let Some(entry) = self.entries.get(at).filter(|entry| entry.stands_at(bytes, hit.start(), hit.end()))
             else {
                 continue;
             };
+            let start = hit.start();
             match entry.kind {
+                MarkKind::Bot(.., "dalvik") if form::is_web_view(bytes) => {}
                 MarkKind::Bot(..) => first = first.min(at),
-                MarkKind::Human => found.human = true,
-                MarkKind::Occupation => found.occupation |= hit.start() >= device,
-                MarkKind::Mail => {
-                    found.occupation |= hit.start() >= device && is_mail(bytes, hit.start());
+                MarkKind::Human => {
+                    found.human = true;
+                    application = start;
                 }
-                MarkKind::Url => found.url = true,
+                MarkKind::Occupation => found.occupation |= start >= device && !form::is_appended(bytes, start),
+                MarkKind::Mail => {
+                    found.occupation |= start >= device && is_mail(bytes, start) && !form::is_appended(bytes, start);
+                }
+                MarkKind::Url if form::is_appended(bytes, start) => {}
+                MarkKind::Url => {
+                    found.url = true;
+                    found.stranger |=
+                        form::product_of_url(bytes, start).is_some_and(|product| product != application);
+                }
+                MarkKind::Host => found.host |= form::is_host(bytes, start),
                 MarkKind::Legacy => found.legacy = true,
                 MarkKind::Platform => found.platform = true,
+                MarkKind::Desktop => found.desktop = true,
             }
         }
         if let Some(MarkKind::Bot(reason, class, name)) = self.entries.get(first).map(|entry| entry.kind) {
-            found.bot = Some(Bot { reason, class: Some(class), name: Some(Cow::Borrowed(name)) });
+            found.bot = Some(Bot { reason, class: Some(class), name: Some(Cow::Borrowed(name)), verified: false });
         }
         found
     }
@@ -127,7 +144,8 @@ impl Entry {
 /// Makers choose any name for their devices.
 fn device_end(agent: &[u8]) -> usize {
     let is_android = |rest: &[u8]| [&b"Linux; Android"[..], b"Linux; U; Android"].iter().any(|s| rest.starts_with(s));
-    match agent.strip_prefix(b"Mozilla/5.0 (") {
+    let starts = [&b"Mozilla/5.0 ("[..], b"Dalvik/2.1.0 (", b"Dalvik/1.6.0 ("];
+    match starts.iter().find_map(|start| agent.strip_prefix(*start)) {
         Some(rest) if is_android(rest) => memchr::memchr(b')', agent).unwrap_or(0),
         _ => 0,
     }

@@ -51,7 +51,7 @@ fn the_first_entry_of_the_table_wins() {
 fn a_needle_does_not_match_inside_a_word() {
     assert_eq!(name("Mozilla/5.0 (Linux; Android 9; XGPTBotany) AppleWebKit/537.36"), None);
     assert_eq!(name("Opera/9.80 (J2ME/MIDP; Opera Mini/9.80; U; en) MyJava/1"), None);
-    assert_eq!(name("MyApp/1.0 (Linux; libjava; Java/17)"), None);
+    assert_eq!(name("MyApp/1.0 (Linux; Android 13; libjava; Java/17)"), None);
 }
 
 #[test]

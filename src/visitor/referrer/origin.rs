@@ -27,6 +27,9 @@ const WEBMAIL_LABELS: [&str; 5] = ["webmail", "mail", "owa", "roundcube", "zimbr
 /// Most labels of a host in the table, and most labels of a host that are looked up.
 const MAX_LABELS: usize = 5;
 
+/// Least bytes of the second label of a package that names a company.
+const MIN_COMPANY: usize = 5;
+
 const UNKNOWN: Origin<'_> = Origin { kind: Other, name: None };
 
 type Index = HashMap<&'static str, Origin<'static>, RandomState>;
@@ -44,10 +47,28 @@ pub(super) fn of_host<'a>(host: &str, path: &[u8], places: &'a Places) -> Origin
     }
 }
 
-/// The origin of an Android package, which has no parents: `com.facebook` alone is unknown.
+/// The origin of an application, by its whole package; else by the host in it, as it is (`m.facebook.com`) or reversed
+/// (`com.facebook.work`).
 pub(super) fn of_app<'a>(package: &str, places: &'a Places) -> Origin<'a> {
     let added = places.look_up(package, b"").filter(|(_, len)| *len == package.len()).map(|(origin, _)| origin);
-    added.or_else(|| APP_INDEX.get(package).copied()).unwrap_or(UNKNOWN)
+    let known = added.or_else(|| APP_INDEX.get(package).copied()).or_else(|| of_named_host(package, places));
+    known.or_else(|| of_named_host(&reversed(package)?, places)).unwrap_or(UNKNOWN)
+}
+
+/// As [`of_host`], without what only the first label says.
+fn of_named_host<'a>(host: &str, places: &'a Places) -> Option<Origin<'a>> {
+    let built_in = by_suffix(host).or_else(|| by_brand(host));
+    match (places.look_up(host, b""), built_in) {
+        (Some((added, as_close)), Some((_, closeness))) if as_close >= closeness => Some(added),
+        (_, Some((origin, _))) => Some(origin),
+        (added, None) => added.map(|(origin, _)| origin),
+    }
+}
+
+/// The host that a package is the reverse of. A short word begins packages of other makers, too: `com.you`, `com.note`.
+fn reversed(package: &str) -> Option<String> {
+    let company = package.split('.').nth(1)?;
+    (company.len() >= MIN_COMPANY).then(|| package.rsplit('.').collect::<Vec<_>>().join("."))
 }
 
 fn index(places: &[(OriginType, HostsByName)]) -> Index {
@@ -230,7 +251,7 @@ mod tests {
         let of_app = |package| of_app(package, &none);
         assert_eq!(of_app("com.google.android.gm"), Origin { kind: Email, name: Some("gmail") });
         assert_eq!(of_app("org.telegram.messenger"), Origin { kind: Messaging, name: Some("telegram") });
-        assert_eq!(of_app("com.facebook"), UNKNOWN);
+        assert_eq!(of_app("com.facebook"), Origin { kind: Social, name: Some("facebook") });
         assert_eq!(of_app("x.com.facebook.katana"), UNKNOWN);
     }
 }

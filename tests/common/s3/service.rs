@@ -29,7 +29,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{Fault, KEY, Put, REQUEST_ID, ROLE_KEY, ROLE_SECRET, ROLE_TOKEN, RoleRequest, SECRET};
+use super::{Canned, Fault, KEY, Put, REQUEST_ID, ROLE_KEY, ROLE_SECRET, ROLE_TOKEN, RoleRequest, SECRET, Seen};
 
 const LARGEST_BODY: usize = 64 << 20;
 
@@ -39,6 +39,7 @@ pub struct State {
     pub service: S3Service,
     pub fault: Mutex<Fault>,
     pub puts: Mutex<Vec<Put>>,
+    pub seen: Mutex<Vec<Seen>>,
     pub connections: AtomicUsize,
     /// Uploads that are under way, and the most that ever were.
     pub under_way: (AtomicUsize, AtomicUsize),
@@ -94,7 +95,23 @@ async fn answer(state: Arc<State>, request: Request<Incoming>, connection: usize
         state.puts.lock().unwrap()[put].crc32 = crc32(&body);
     }
     let bucket = path.split('/').nth(1).unwrap_or_default();
+    state.seen.lock().unwrap().push(Seen {
+        method: parts.method.to_string(),
+        path: path.clone(),
+        query: parts.uri.query().unwrap_or_default().to_owned(),
+        headers: parts.headers.clone(),
+    });
+    let conditional = parts.headers.contains_key(header::IF_NONE_MATCH);
+    let canned = |answers: &[Canned]| {
+        let fits = |answer: &&Canned| answer.method.is_empty() || answer.method == parts.method.as_str();
+        answers.iter().find(fits).map(|answer| answer.response(&parts.method))
+    };
     let response = match &fault {
+        Fault::Canned(answers) if canned(answers).is_some() => canned(answers).unwrap(),
+        Fault::Unconditional(status) if put.is_some() && conditional => {
+            error(StatusCode::from_u16(*status).unwrap(), "NotImplemented")
+        }
+        Fault::SilentFor(part) if path.contains(part) => std::future::pending().await,
         Fault::Unavailable => error(StatusCode::SERVICE_UNAVAILABLE, "SlowDown"),
         Fault::Broken => error(StatusCode::INTERNAL_SERVER_ERROR, "InternalError"),
         Fault::Forbidden(part) if path.contains(part) => error(StatusCode::FORBIDDEN, "AccessDenied"),
@@ -143,6 +160,17 @@ impl Drop for UnderWay {
     }
 }
 
+impl Canned {
+    fn response(&self, method: &Method) -> Response<Body> {
+        let mut response = Response::builder().status(self.status);
+        for (name, value) in &self.headers {
+            response = response.header(*name, *value);
+        }
+        let body = if *method == Method::HEAD { "" } else { self.body };
+        response.body(Body::from(body.to_owned())).unwrap()
+    }
+}
+
 fn crc32(bytes: &[u8]) -> String {
     let mut crc = flate2::Crc::new();
     crc.update(bytes);
@@ -172,6 +200,7 @@ impl State {
             service: builder.build(),
             fault: Mutex::new(Fault::Healthy),
             puts: Mutex::default(),
+            seen: Mutex::default(),
             connections: AtomicUsize::new(0),
             under_way: <(AtomicUsize, AtomicUsize)>::default(),
             roles: Mutex::default(),

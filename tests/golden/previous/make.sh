@@ -40,13 +40,14 @@ max_age_secs = 4
 hold_back_secs = 0
 sink.dir.path = "bucket/all"
 END
-# The sink is unavailable: a file is in the place of its folder.
-mkdir "$work/bucket"
-touch "$work/bucket/all"
+mkdir -p "$work/bucket/all"
 
 "$binary" serve --config "$work/clickedge.toml" >"$work/log" 2>&1 &
 edge=$!
 until curl -sf "127.0.0.1:$admin/readyz" >/dev/null; do sleep 0.05; done
+# From now on the sink is unavailable: a file is in the place of its folder, which `serve` would reject.
+rm -r "$work/bucket/all"
+touch "$work/bucket/all"
 
 metric() { curl -s "127.0.0.1:$admin/metrics" | awk -v name="$1" '$1 == name { print $2 }'; }
 click() { # path and query, then options of curl

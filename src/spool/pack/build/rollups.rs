@@ -1,13 +1,10 @@
 //! Builds the rollups of a round.
 
-use std::{
-    collections::BTreeMap,
-    io::{self, BufWriter, Write},
-};
+use std::{collections::BTreeMap, io};
 
 use crate::{
     config::{Compression, Format},
-    object::{rollup_key, writer::ObjectWriter},
+    object::writer::ObjectWriter,
     runtime::{Hour, clock},
     spool::{
         pack::{Packer, round::Round, source::RollupSource},
@@ -28,20 +25,19 @@ impl Packer {
         })
     }
 
-    /// Builds the rollups that are due, for feeds all of whose packed events are counted. `packed` are the feeds that
-    /// this round packs. If the store of counts fails, rollups wait and objects do not.
+    /// Builds the rollups that are due, for feeds all of whose packed events are counted. If the store of counts fails,
+    /// rollups wait and objects do not.
     ///
     /// # Errors
     /// Those of the spool's disk.
     pub(super) fn build_rollups(
         &self,
         due: &BTreeMap<Hour, Vec<u16>>,
-        packed: &[u16],
         sync: bool,
         round: &mut Round,
     ) -> io::Result<()> {
         let Some(source) = self.setup.rollups.as_ref().filter(|_| !due.is_empty()) else { return Ok(()) };
-        let built = self.try_rollups(source, due, packed, sync, round);
+        let built = self.try_rollups(source, due, sync, round);
         built.or_else(|error| {
             if error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<StoreError>) {
                 tracing::warn!(%error, "counts cannot be read; rollups are retried");
@@ -56,7 +52,6 @@ impl Packer {
         &self,
         source: &RollupSource,
         due: &BTreeMap<Hour, Vec<u16>>,
-        packed: &[u16],
         sync: bool,
         round: &mut Round,
     ) -> io::Result<()> {
@@ -70,8 +65,7 @@ impl Packer {
                     return Ok(());
                 }
                 let state = self.setup.state.feeds.get(&self.setup.feeds[usize::from(*feed)].name);
-                let needed = state.map(|state| state.packed).unwrap_or_default();
-                let needed = if packed.contains(feed) { self.known } else { needed };
+                let needed = round.packed_up_to(*feed).or(state.map(|state| state.packed)).unwrap_or_default();
                 if counted < needed {
                     source.retry_later(false);
                     continue;
@@ -96,26 +90,18 @@ impl Packer {
         let mut record = Record {
             feed: spec.name.clone(),
             hour,
-            key: rollup_key(hour, &spec.name, &spec.pop, version),
-            seq: 0,
-            events: 0,
-            bytes: 0,
-            sha256: String::new(),
-            first: String::new(),
-            last: String::new(),
-            manifest: None,
+            key: spec.maker(&self.setup.identity).rollup_key(hour, version),
             rollup: Some(version),
+            ..Record::default()
         };
         let path = self.setup.dir.join("build").join(record.build_name());
         let write = || {
             let file = self.setup.disk.create(&path)?;
             let mut object = ObjectWriter::new(file, Format::Ndjson, Compression::default())?;
-            let mut text = BufWriter::with_capacity(64 << 10, object.text());
+            let text = object.text();
             if let Some(workspaces) = &spec.rollups {
-                rollup::write(snapshot, hour, workspaces, source.owner(), &mut text)?;
+                rollup::write(snapshot, hour, workspaces, source.owner(), text)?;
             }
-            text.flush()?;
-            drop(text);
             object.finish(&record.key)
         };
         // A partial file that no record names must not remain.

@@ -1,7 +1,11 @@
 //! The schedule of manifests: which objects no manifest lists yet, and when the next manifest is due.
 //!
-//! A manifest follows soon after its hour has ended and held-back events are packed, and again when objects come late;
-//! before that, every [`FeedSpec::manifest_every`] while objects are added.
+//! While objects are added, a manifest follows every [`FeedSpec::manifest_every`]. When the hour has ended and
+//! held-back events are packed, the last one closes the hour, also if it lists nothing new; objects that come late make
+//! a further one, which is closed, too.
+//!
+//! Each manifest names the one before it. The state of the spool holds the last one of each feed, so that the commit of
+//! a round commits the chain, too; records have it once more.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -15,23 +19,33 @@ use crate::{
     object::{
         ObjectKind,
         digest::hex,
-        manifest::{Entry, Manifest},
+        manifest::{Entry, Manifest, Previous},
     },
     runtime::{Hour, clock},
     spool::{
-        disk::Disk,
         feed::FeedSpec,
-        record::{LATE, Record, Records},
+        pack::Setup,
+        record::{LATE, Record},
     },
 };
 
 /// See the module.
 #[derive(Default)]
 pub struct ManifestSchedule {
-    /// Since when there are objects that no manifest lists, by feed and hour.
-    unlisted: HashMap<(u16, Hour), Instant>,
-    /// Version of the last manifest.
-    versions: HashMap<(u16, Hour), u32>,
+    hours: HashMap<(u16, Hour), HourOfFeed>,
+    /// The last manifest of each feed, of whatever hour.
+    last: HashMap<u16, Previous>,
+}
+
+/// What the manifests of one feed and hour list.
+#[derive(Default)]
+struct HourOfFeed {
+    /// Since when there are objects that no manifest lists.
+    unlisted: Option<Instant>,
+    /// Version of the last manifest; 0 without one.
+    version: u32,
+    /// Whether it is the last one, unless objects come late.
+    closed: bool,
 }
 
 /// A manifest that is to be written.
@@ -41,47 +55,63 @@ pub struct BuiltManifest {
     pub text: Vec<u8>,
 }
 
+/// Whether the journal holds events of a feed and an hour.
+pub type Waits<'a> = &'a dyn Fn(u16, Hour) -> bool;
+
 impl ManifestSchedule {
     /// Takes note of an object, a manifest or a rollup that was made.
     pub(super) fn note(&mut self, feed: u16, record: &Record, now: Instant) {
-        let place = (feed, record.hour);
         match record.kind() {
-            ObjectKind::Events => _ = self.unlisted.entry(place).or_insert(now),
-            ObjectKind::Manifest => {
-                self.versions.insert(place, record.manifest.unwrap_or_default());
-                self.unlisted.remove(&place);
+            ObjectKind::Events => {
+                let hour = self.hours.entry((feed, record.hour)).or_default();
+                hour.unlisted.get_or_insert(now);
             }
-            ObjectKind::Rollup | ObjectKind::Replay => {}
+            ObjectKind::Manifest => {
+                let version = record.manifest.unwrap_or_default();
+                self.hours.insert((feed, record.hour), HourOfFeed { unlisted: None, version, closed: record.closed });
+                let made = Previous { key: record.key.clone(), sha256: record.sha256.clone() };
+                let last = self.last.entry(feed).or_insert_with(|| made.clone());
+                if made.number() > last.number() {
+                    *last = made;
+                }
+            }
+            ObjectKind::Rollup | ObjectKind::Replay | ObjectKind::Test => {}
         }
+    }
+
+    /// The last manifest of each feed.
+    pub fn last(&self) -> impl Iterator<Item = (u16, &Previous)> {
+        self.last.iter().map(|(feed, last)| (*feed, last))
     }
 
     /// Forgets an hour.
     pub(super) fn forget(&mut self, hour: Hour) {
-        self.unlisted.retain(|(_, of), _| *of != hour);
-        self.versions.retain(|(_, of), _| *of != hour);
+        self.hours.retain(|(_, of), _| *of != hour);
     }
 
     /// Whether a manifest is due.
-    pub fn any_due(&self, feeds: &[FeedSpec], now: Instant) -> bool {
-        self.due(feeds, now).next().is_some()
+    pub fn any_due(&self, feeds: &[FeedSpec], waits: Waits<'_>, now: Instant) -> bool {
+        self.due(feeds, waits, now).next().is_some()
     }
 
-    /// Builds the manifests that are due. They list the objects of this round, too, which are not recorded yet.
+    /// Builds the manifests that are due, each linked to the one before it. They list the objects of this round, too,
+    /// which are not recorded yet.
     ///
     /// # Errors
     /// Those of the file system.
     pub fn build(
         &self,
-        feeds: &[FeedSpec],
-        disk: &dyn Disk,
-        records: &Records,
+        setup: &Setup,
         round: &[(u16, Record)],
+        waits: Waits<'_>,
         now: Instant,
     ) -> io::Result<Vec<BuiltManifest>> {
-        let mut by_hour: BTreeMap<Hour, Vec<u16>> = BTreeMap::new();
-        for (feed, hour) in self.due(feeds, now) {
-            by_hour.entry(hour).or_default().push(feed);
+        let Setup { feeds, identity, state, disk, records, .. } = setup;
+        let mut by_hour: BTreeMap<Hour, BTreeSet<u16>> = BTreeMap::new();
+        for (feed, hour) in self.due(feeds, waits, now) {
+            by_hour.entry(hour).or_default().insert(feed);
         }
+        let mut chains: HashMap<u16, Previous> = HashMap::new();
         let mut built = Vec::new();
         for (hour, of) in by_hour {
             let specs: HashMap<&str, &FeedSpec> =
@@ -89,43 +119,59 @@ impl ManifestSchedule {
             // Records are read once for all feeds.
             let mut entries: HashMap<String, Vec<Entry>> = HashMap::new();
             let new = round.iter().map(|(_, record)| record.clone()).filter(|record| record.hour == hour);
-            for record in records.read(disk, hour)?.into_iter().chain(new) {
+            for record in records.read(&**disk, hour)?.into_iter().chain(new) {
                 let spec = specs.get(record.feed.as_str());
                 if record.kind() == ObjectKind::Events
-                    && spec.is_some_and(|spec| record.belongs_to(&spec.name, &spec.pop))
+                    && spec.is_some_and(|spec| record.belongs_to(spec.maker(identity)))
                 {
                     entries.entry(record.feed.clone()).or_default().push(entry(record));
                 }
             }
             for feed in of {
                 let spec = &feeds[usize::from(feed)];
-                let version = self.versions.get(&(feed, hour)).map_or(1, |version| version + 1);
+                let version = self.hours.get(&(feed, hour)).map_or(1, |hour| hour.version + 1);
                 let entries = entries.remove(&spec.name).unwrap_or_default();
-                let manifest = Manifest::new(&spec.name, &spec.pop, hour, version, clock::unix_micros(), entries);
+                let known = || state.feeds.get(&spec.name)?.manifest.clone();
+                let previous = chains.remove(&feed).or_else(known);
+                let previous = previous.filter(|previous| previous.is_of(&spec.name, identity));
+                let manifest = Manifest {
+                    number: previous.as_ref().and_then(Previous::number).map_or(1, |number| number + 1),
+                    previous,
+                    closed: is_complete(feed, spec, hour, waits),
+                    ..Manifest::new(spec.maker(identity), hour, version, clock::unix_micros(), entries)
+                };
                 let text = manifest.to_json()?;
-                built.push(BuiltManifest { feed, record: record_of(&manifest, &text), text });
+                let record = record_of(&manifest, &text);
+                chains.insert(feed, Previous { key: record.key.clone(), sha256: record.sha256.clone() });
+                built.push(BuiltManifest { feed, record, text });
             }
         }
         Ok(built)
     }
 
-    /// Hours with objects that a manifest is still to list.
+    /// Hours whose last manifest is still to come.
     pub(super) fn open_hours(&self, feeds: &[FeedSpec]) -> BTreeSet<Hour> {
         let has_manifests = |feed: u16| feeds[usize::from(feed)].manifest_every.is_some();
-        self.unlisted.keys().filter(|(feed, _)| has_manifests(*feed)).map(|(_, hour)| *hour).collect()
+        let open = self.hours.iter().filter(|(_, hour)| hour.unlisted.is_some() || !hour.closed);
+        open.filter(|((feed, _), _)| has_manifests(*feed)).map(|((_, hour), _)| *hour).collect()
     }
 
-    fn due(&self, feeds: &[FeedSpec], now: Instant) -> impl Iterator<Item = (u16, Hour)> {
-        let unix = clock::unix_secs();
-        let due = move |(feed, hour): &(u16, Hour), since: &Instant| {
+    fn due(&self, feeds: &[FeedSpec], waits: Waits<'_>, now: Instant) -> impl Iterator<Item = (u16, Hour)> {
+        let due = move |(feed, hour): &(u16, Hour), of: &HourOfFeed| {
             let spec = &feeds[usize::from(*feed)];
             let Some(every) = spec.manifest_every else { return false };
-            let age = now.duration_since(*since);
-            let complete_at = (hour.since_epoch() + 1) * 3_600 + spec.hold_back.as_secs() + LATE.as_secs();
-            age >= every || (age >= LATE && unix >= complete_at)
+            let is_complete = is_complete(*feed, spec, *hour, waits);
+            let age = of.unlisted.map(|since| now.duration_since(since));
+            age.map_or(is_complete && !of.closed, |age| age >= every || (age >= LATE && is_complete))
         };
-        self.unlisted.iter().filter(move |(place, since)| due(place, since)).map(|(place, _)| *place)
+        self.hours.iter().filter(move |(place, hour)| due(place, hour)).map(|(place, _)| *place)
     }
+}
+
+/// Whether no more events of an hour are expected: it ended, they were held back no longer, and none is in the journal.
+fn is_complete(feed: u16, spec: &FeedSpec, hour: Hour, waits: Waits<'_>) -> bool {
+    let end = (hour.since_epoch() + 1) * 3_600 + spec.hold_back.as_secs() + LATE.as_secs();
+    clock::unix_secs() >= end && !waits(feed, hour)
 }
 
 fn entry(record: Record) -> Entry {
@@ -146,12 +192,10 @@ fn record_of(manifest: &Manifest, text: &[u8]) -> Record {
         hour: manifest.hour,
         key: manifest.key(),
         seq: manifest.last_seq(),
-        events: 0,
         bytes: text.len() as u64,
         sha256: hex(&Sha256::digest(text)),
-        first: String::new(),
-        last: String::new(),
         manifest: Some(manifest.version),
-        rollup: None,
+        closed: manifest.closed,
+        ..Record::default()
     }
 }

@@ -43,7 +43,7 @@ impl RollupSchedule {
                 self.versions.insert(place, record.rollup.unwrap_or_default());
                 self.since.remove(&place);
             }
-            ObjectKind::Manifest | ObjectKind::Replay => {}
+            ObjectKind::Manifest | ObjectKind::Replay | ObjectKind::Test => {}
         }
     }
 

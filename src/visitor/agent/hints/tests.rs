@@ -71,17 +71,17 @@ fn brands_name_the_browser_behind_chrome() {
         (r#""Brave";v="x"; y, "Chromium";v="126""#, "brave"),
         (r#""Brave""#, "brave"),
     ] {
-        assert_eq!(hinted(WINDOWS, brands(text)), format!("{expected} | windows-10 | pc"), "{text}");
+        assert_eq!(hinted(WINDOWS, brands(text)), format!("{expected} | windows 10 | pc"), "{text}");
     }
 }
 
 #[test]
 fn a_full_version_thaws_the_frozen_one() {
     let full = r#""Google Chrome";v="126.0.6478.62", "Chromium";v="126.0.6478.62""#;
-    assert_eq!(hinted(WINDOWS, brands(full)), "chrome 126.0.6478.62 | windows-10 | pc");
+    assert_eq!(hinted(WINDOWS, brands(full)), "chrome 126.0.6478.62 | windows 10 | pc");
     // Another version than the string's is a mask of one of the two.
     let other = r#""Google Chrome";v="90.0.1.2""#;
-    assert_eq!(hinted(WINDOWS, brands(other)), "chrome 126.0.0.0 | windows-10 | pc");
+    assert_eq!(hinted(WINDOWS, brands(other)), "chrome 126.0.0.0 | windows 10 | pc");
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn what_the_string_knows_better_stays() {
 
 #[test]
 fn a_string_of_another_engine_is_the_false_one() {
-    assert_eq!(hinted(FIREFOX, brands(CHROME_BRANDS)), "chrome 126 | windows-10 | pc");
+    assert_eq!(hinted(FIREFOX, brands(CHROME_BRANDS)), "chrome 126 | windows 10 | pc");
     let hints = Hints { mobile: Some(true), ..platform(r#""Android""#, r#""14.0.0""#) };
     assert_eq!(
         hinted(IPHONE, Hints { brands: CHROME_BRANDS.as_bytes(), ..hints }),
@@ -107,17 +107,17 @@ fn a_string_of_another_engine_is_the_false_one() {
 #[test]
 fn the_platform_version_gives_the_release() {
     for (version, expected) in [
-        (r#""0.1.0""#, "windows-7"),
-        (r#""0.2.0""#, "windows-8"),
-        (r#""0.3.0""#, "windows-8.1"),
-        (r#""8.0.0""#, "windows-10"),
-        (r#""10.0.0""#, "windows-10"),
-        (r#""13.0.0""#, "windows-11"),
-        (r#""15.0.0""#, "windows-11"),
-        (r#""99999999999999999999.0""#, "windows-11"),
-        (r#""""#, "windows-10"),
-        (r#""11 Pro""#, "windows-10"),
-        ("15.0.0", "windows-10"),
+        (r#""0.1.0""#, "windows 7"),
+        (r#""0.2.0""#, "windows 8"),
+        (r#""0.3.0""#, "windows 8.1"),
+        (r#""8.0.0""#, "windows 10"),
+        (r#""10.0.0""#, "windows 10"),
+        (r#""13.0.0""#, "windows 11"),
+        (r#""15.0.0""#, "windows 11"),
+        (r#""99999999999999999999.0""#, "windows 11"),
+        (r#""""#, "windows 10"),
+        (r#""11 Pro""#, "windows 10"),
+        ("15.0.0", "windows 10"),
     ] {
         let hinted = hinted(WINDOWS, platform(r#""Windows""#, version));
         assert_eq!(hinted, format!("chrome 126.0.0.0 | {expected} | pc"), "{version}");
@@ -244,14 +244,14 @@ fn malformed_fields_are_ignored_as_a_whole() {
         let hinted = hinted(WINDOWS, brands(text));
         // A parameter without a value is a boolean: well formed.
         let expected = if text.ends_with(";v") { "brave" } else { "chrome 126.0.0.0" };
-        assert_eq!(hinted, format!("{expected} | windows-10 | pc"), "{text}");
+        assert_eq!(hinted, format!("{expected} | windows 10 | pc"), "{text}");
     }
     let long = format!(r#""Brave";v="126"{}"#, " ".repeat(MAX_HINT_BYTES));
     assert_eq!(hinted(WINDOWS, brands(&long)), hinted(WINDOWS, Hints::default()));
     assert_eq!(hinted(WINDOWS, platform(r#""macOS", "Linux""#, "")), hinted(WINDOWS, Hints::default()));
     assert_eq!(
         hinted(WINDOWS, brands(r#" "Br\"ave\\";a=1;b=?1;v="1" ,	"Brave";v=12"#)),
-        "brave 12 | windows-10 | pc"
+        "brave 12 | windows 10 | pc"
     );
 }
 

@@ -50,14 +50,14 @@ fn with(
         flags: flags(all),
         texts,
     };
-    classify(&BotEvidence { agent: named, facts: &facts, network, behaviour })
+    classify(&BotEvidence { signed: None, agent: named, facts: &facts, network, behaviour })
 }
 
 const ALL: [Flags; 4] = [Flags::ACCEPT, Flags::ACCEPT_ENCODING, Flags::FETCH_METADATA, Flags::NAVIGATE];
 
 #[allow(clippy::unnecessary_wraps, reason = "what is compared with is an option")]
 fn library() -> Option<Bot> {
-    Some(Bot { reason: BotReason::Library, class: Some(BotClass::Library), name: None })
+    Some(Bot { reason: BotReason::Library, class: Some(BotClass::Library), name: None, verified: false })
 }
 
 #[test]
@@ -96,6 +96,26 @@ fn a_library_that_poses_as_a_browser_is_a_library() {
     assert_eq!(classified(WINDOWS, "", &[accept, encoding, tls]), library(), "requests");
 }
 
+/// Versions of which little is known, except that they sent three headers.
+const OLD: [&str; 6] = [
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/57.0.2987.133 \
+     Safari/537.36",
+    "Mozilla/5.0 (Windows NT 6.1) AppleWebKit/535.1 (KHTML, like Gecko) Chrome/14.0.835.163 Safari/535.1",
+    "Mozilla/5.0 (X11; Linux x86_64; rv:45.0) Gecko/20100101 Firefox/45.0",
+    "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_9) AppleWebKit/537.71 (KHTML, like Gecko) Version/7.0 Safari/537.71",
+    "Mozilla/4.0 (compatible; MSIE 8.0; Windows NT 6.1; Trident/4.0)",
+    "Mozilla/5.0 (Linux; Android 4.4.2; GT-I9195) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/38.0.2125.102 \
+     Mobile Safari/537.36",
+];
+
+#[test]
+fn a_browser_of_any_age_without_the_three_headers_is_a_library() {
+    for old in OLD {
+        assert_eq!(classified(old, "", &[]), library(), "{old}");
+        assert_eq!(classified(old, "", &[Flags::TLS]), library(), "{old}");
+    }
+}
+
 #[test]
 fn where_humans_lose_headers_nothing_counts() {
     let (accept, encoding, tls) = (Flags::ACCEPT, Flags::ACCEPT_ENCODING, Flags::TLS);
@@ -108,7 +128,6 @@ fn where_humans_lose_headers_nothing_counts() {
     assert_eq!(classified(IPHONE, "", &[accept, encoding, tls]), None, "no version is known to send it always");
     assert_eq!(classified(WINDOWS, "", &[Flags::PROXIED]), None, "a delivery network that drops headers");
     for old in [
-        "Mozilla/5.0 (Windows NT 6.1) AppleWebKit/535.1 (KHTML, like Gecko) Chrome/14.0.835.163 Safari/535.1",
         "Mozilla/5.0 (Linux; U; Android 2.3; en) AppleWebKit/533.1 (KHTML, like Gecko) Version/4.0 Mobile Safari/533.1",
         "Mozilla/5.0 (SMART-TV; Linux; Tizen 6.0) AppleWebKit/537.36 (KHTML, like Gecko) Version/6.0 TV Safari/537.36",
         "Mozilla/5.0 (PlayStation 4 8.52) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/13.0 Safari/605.1.15",
@@ -117,10 +136,38 @@ fn where_humans_lose_headers_nothing_counts() {
     ] {
         assert_eq!(classified(old, "", &[tls]), None, "{old}");
     }
+    for old in OLD {
+        for kept in [accept, encoding] {
+            assert_eq!(classified(old, "", &[kept, tls]), None, "what removes two headers: {old}");
+        }
+        assert_eq!(classified(old, "en", &[]), None, "a language: {old}");
+        assert_eq!(classified(old, "", &[Flags::PROXIED]), None, "{old}");
+    }
     let early = WINDOWS.replace("131.", "79.");
     assert_eq!(classified(&early, "", &[accept, encoding, tls]), None, "before fetch metadata");
     let early = FIREFOX.replace("X11; Linux x86_64", "Windows NT 10.0").replace("133.0", "89.0");
     assert_eq!(classified(&early, "", &[accept, encoding, tls]), None, "before fetch metadata");
+}
+
+#[test]
+fn a_signature_is_surer_than_all_else() {
+    let bot = |name: &str, verified| Bot {
+        reason: BotReason::Agent,
+        class: None,
+        name: Some(name.to_owned().into()),
+        verified,
+    };
+    let named = bot("googlebot", false);
+    let texts = Texts { user_agent: WINDOWS.as_bytes(), ..Texts::default() };
+    let client = ClientAddr::from_ip([192, 0, 2, 1].into());
+    let flags = flags(&[Flags::HEAD]);
+    let facts =
+        Facts { id: EventId::at(0), micros: 0, client, status: 302, protocol: Protocol::Http11, flags, texts };
+    let signed = Some(bot("test-agent", true));
+    let network = Some(Network::Hosting);
+    let evidence =
+        BotEvidence { signed: signed.clone(), agent: Some(&named), facts: &facts, network, behaviour: true };
+    assert_eq!(classify(&evidence), signed);
 }
 
 #[test]
@@ -134,7 +181,12 @@ fn hints_that_name_headless_chrome_reveal_it() {
 
 #[test]
 fn the_surest_evidence_is_the_reason() {
-    let named = Bot { reason: BotReason::Agent, class: Some(BotClass::Search), name: Some("googlebot".into()) };
+    let named = Bot {
+        reason: BotReason::Agent,
+        class: Some(BotClass::Search),
+        name: Some("googlebot".into()),
+        verified: false,
+    };
     let reason = |all: &[Flags], named, network, behaviour| {
         with(WINDOWS, "", "", all, named, network, behaviour).map(|bot| bot.reason)
     };
@@ -161,6 +213,6 @@ proptest! {
         flags.set(Flags::TLS, tls);
         let client = ClientAddr::from_ip([192, 0, 2, 1].into());
         let facts = Facts { id: EventId::at(0), micros: 0, client, status: 302, protocol: Protocol::Http11, flags, texts };
-        classify(&BotEvidence { agent: None, facts: &facts, network: None, behaviour: false });
+        classify(&BotEvidence { signed: None, agent: None, facts: &facts, network: None, behaviour: false });
     }
 }

@@ -1,0 +1,269 @@
+//! A webhook as a sink: signed batches of events, after the Standard Webhooks specification.
+//!
+//! **An object is sent in parts**, each a request of at most `max_events` events and `max_body_bytes` bytes. Where a
+//! part ends, its bytes and its `webhook-id` follow from the object ([`body`]): a part that is sent again, because an
+//! answer was lost or the process died, is the same request, and the receiver recognises it by its id. The object is
+//! acknowledged when each of its parts was answered with 2xx. After a failure, parts that were answered are not sent
+//! again by the same process.
+//!
+//! A part that is too large for the receiver (413) is split into halves, in the same place each time. Only a receiver
+//! that accepts more than before, while an object is partly sent and the process ends, gets events under a second id.
+//! Redirects are not followed. Answers' bodies are read up to a bound, so that connections can be used again, and
+//! otherwise ignored. Manifests and rollups are not sent: each body names its object, with what a receiver needs to see
+//! that nothing is missing.
+
+pub mod body;
+pub mod classify;
+pub mod probe;
+pub mod signature;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use arc_swap::ArcSwapOption;
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{Method, Request, Response, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::{TokioExecutor, TokioTimer},
+};
+
+use super::{
+    batch::{Batches, Event, Limits},
+    error::{Details, SinkError},
+    sink::{Sink, Stored},
+    tls,
+};
+use crate::{
+    config,
+    object::{Object, ObjectKind},
+    runtime::{clock, failpoint::fail_point},
+};
+use body::Envelope;
+use signature::SecretStore;
+
+/// Bytes of an answer's body that are read.
+const LONGEST_ANSWER: usize = 64 * 1024;
+
+/// Time for the body of an answer.
+const ANSWER_BODY: Duration = Duration::from_secs(1);
+
+/// Time after which an unused connection is closed.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// Most objects whose progress is remembered.
+const REMEMBERED: usize = 256;
+
+const USER_AGENT: &str = concat!("clickedge/", env!("CARGO_PKG_VERSION"));
+
+type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+
+/// An endpoint.
+pub struct WebhookSink {
+    feed: String,
+    config: config::Webhook,
+    secrets: Arc<SecretStore>,
+    /// Made with the first request, and again after failures without an answer, as `ca_file` may have changed.
+    client: ArcSwapOption<HttpClient>,
+    progress: Mutex<Progress>,
+}
+
+impl WebhookSink {
+    /// Sends nothing.
+    pub fn new(feed: &str, config: &config::Webhook, secrets: Arc<SecretStore>) -> Self {
+        Self {
+            feed: feed.to_owned(),
+            config: config.clone(),
+            secrets,
+            client: ArcSwapOption::empty(),
+            progress: Mutex::default(),
+        }
+    }
+
+    async fn send(&self, object: &Object) -> Result<(), SinkError> {
+        let envelope = Envelope::new(&self.feed, object);
+        let bytes = self.config.max_body_bytes.saturating_sub(envelope.overhead());
+        let limits = Limits { events: self.config.max_events, bytes };
+        let mut batches = Batches::open(object, limits).await?;
+        let mut sent = self.progress().of(&object.key);
+        while let Some(batch) = batches.next().await? {
+            // Parts that are still to be sent, in order.
+            let mut parts = VecDeque::from([(batch.offset, &batch.events[..])]);
+            while let Some((offset, events)) = parts.pop_front() {
+                let end = offset + events.len() as u64;
+                if end <= sent {
+                    continue;
+                }
+                // Sent to some event within it: it was split.
+                let was_split = offset < sent;
+                if !was_split {
+                    match self.post_part(&envelope, events, offset).await {
+                        Ok(()) => {
+                            sent = end;
+                            self.progress().set(&object.key, sent);
+                            continue;
+                        }
+                        Err(error) if error.details().status == Some(413) && events.len() > 1 => {
+                            tracing::debug!(
+                                feed = self.feed,
+                                key = object.key,
+                                events = events.len(),
+                                "request is too large for the receiver; sent in halves"
+                            );
+                        }
+                        Err(error) => return Err(error),
+                    }
+                }
+                let (left, right) = events.split_at(events.len() / 2);
+                parts.push_front((offset + left.len() as u64, right));
+                parts.push_front((offset, left));
+            }
+        }
+        Ok(())
+    }
+
+    async fn post_part(&self, envelope: &Envelope, events: &[Event], offset: u64) -> Result<(), SinkError> {
+        self.post(envelope.body(events, offset)).await
+    }
+
+    async fn post(&self, body: Bytes) -> Result<(), SinkError> {
+        let id = body::id(&body);
+        let secrets = self.secrets.load();
+        if secrets.is_empty() {
+            return Err(SinkError::retry("the webhook's secrets are not loaded"));
+        }
+        let timestamp = clock::unix_secs();
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(&self.config.url)
+            .header(header::USER_AGENT, USER_AGENT)
+            .header(header::CONTENT_TYPE, "application/json")
+            .header("webhook-id", &id)
+            .header("webhook-timestamp", timestamp)
+            .header("webhook-signature", secrets.sign(&id, timestamp, &body))
+            .body(Full::new(body));
+        let answer = self.answer(request.map_err(of_request)?).await?;
+        fail_point("put_sent");
+        let (head, body) = answer.into_parts();
+        // Read for the sake of the connection alone: the status is what counts.
+        let _ = tokio::time::timeout(ANSWER_BODY, Limited::new(body, LONGEST_ANSWER).collect()).await;
+        classify::of_answer(head.status, &head.headers, clock::now())
+    }
+
+    async fn answer(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, SinkError> {
+        let client = match self.client.load_full() {
+            Some(client) => client,
+            None => self.connect()?,
+        };
+        let timeout = Duration::from_secs(self.config.request_timeout_secs);
+        let failure = match tokio::time::timeout(timeout, client.request(request)).await {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(error)) => classify::of_failure(error),
+            Err(_) => SinkError::slow_down(format!("the receiver did not answer within {timeout:?}")),
+        };
+        self.client.store(None);
+        Err(failure)
+    }
+
+    fn connect(&self) -> Result<Arc<HttpClient>, SinkError> {
+        let client = Arc::new(http_client(&self.config).map_err(|error| {
+            let details = Details::new("cannot prepare TLS").with_source(error);
+            SinkError::rejected(details.with_remedy(
+                "correct `ca_file` of the feed's sink, or install the root certificates of this machine",
+            ))
+        })?);
+        self.client.store(Some(Arc::clone(&client)));
+        Ok(client)
+    }
+
+    fn progress(&self) -> std::sync::MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Sink for WebhookSink {
+    async fn put(&self, object: &Object) -> Result<Stored, SinkError> {
+        if matches!(object.kind, ObjectKind::Manifest | ObjectKind::Rollup) {
+            // Made for another sink, before the configuration changed.
+            tracing::info!(feed = self.feed, key = object.key, "webhooks take events only; object not sent");
+            return Ok(Stored::Before);
+        }
+        let before = self.progress().of(&object.key);
+        let sent = self.send(object).await;
+        match sent {
+            Ok(()) | Err(SinkError::Damaged(_) | SinkError::Missing(_)) => self.progress().forget(&object.key),
+            Err(_) => {}
+        }
+        let progressed = self.progress().of(&object.key) > before;
+        sent.map(|()| Stored::Now).map_err(|error| error.with_progress(progressed))
+    }
+}
+
+/// Events of objects that were acknowledged, while the rest of their object was not.
+#[derive(Default)]
+struct Progress {
+    events: BTreeMap<String, u64>,
+}
+
+impl Progress {
+    fn of(&self, key: &str) -> u64 {
+        self.events.get(key).copied().unwrap_or_default()
+    }
+
+    fn set(&mut self, key: &str, events: u64) {
+        if self.events.len() >= REMEMBERED && !self.events.contains_key(key) {
+            // What is forgotten is sent once more, under the same ids.
+            self.events.pop_first();
+        }
+        self.events.insert(key.to_owned(), events);
+    }
+
+    fn forget(&mut self, key: &str) {
+        self.events.remove(key);
+    }
+}
+
+fn http_client(config: &config::Webhook) -> io::Result<HttpClient> {
+    let mut http = HttpConnector::new();
+    http.enforce_http(false);
+    http.set_nodelay(true);
+    http.set_connect_timeout(Some(Duration::from_secs(config.connect_timeout_secs)));
+    let tls = tls::client_config(config.ca_file.as_deref())?;
+    let https = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(http);
+    Ok(Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE)
+        .pool_max_idle_per_host(config.uploads)
+        .build(https))
+}
+
+/// A request that cannot be built: `check` accepts URLs that only the client rejects.
+fn of_request(error: http::Error) -> SinkError {
+    let details = Details::new("the request cannot be built").with_source(error);
+    SinkError::rejected(details.with_remedy("correct `url` of the feed's sink"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_progress_of_many_objects_is_bounded() {
+        let mut progress = Progress::default();
+        for n in 0..1_000 {
+            progress.set(&format!("{n:04}"), n);
+        }
+        assert_eq!((progress.events.len(), progress.of("0999"), progress.of("0001")), (REMEMBERED, 999, 0));
+        progress.forget("0999");
+        assert_eq!(progress.of("0999"), 0);
+    }
+}

@@ -1,0 +1,233 @@
+//! The identity of a spool: what an edge delivers collides with nothing, not even with an edge of the same name, and a
+//! loader that remembers the last key it has read misses nothing in the layout `sequence`.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use crate::{
+    common::{
+        Edge, Stopped, TIMEOUT,
+        cli::clickedge,
+        clicks::{assert_exactly_once, click, click_with, noise, of_feed, wait_until_delivered},
+        events_of,
+        s3::{Fault, S3},
+    },
+    judge::clocks,
+};
+
+fn identity(dir: &Path) -> String {
+    fs::read_to_string(dir.join("spool/identity")).unwrap().trim_end().to_owned()
+}
+
+/// Starts the edge again with an empty spool.
+fn rebuild(stopped: Stopped) -> Edge {
+    fs::remove_dir_all(stopped.dir().join("spool")).unwrap();
+    stopped.restart()
+}
+
+#[test]
+fn a_rebuilt_edge_collides_with_nothing_that_it_has_delivered_before() {
+    let s3 = S3::start();
+    let builder = Edge::builder();
+    let local = builder.bucket("local");
+    let edge = builder
+        .feed_into("local", &["*"], &format!("manifest_secs = 1\nsink.dir.path = '{}'", local.display()))
+        .feed_into("cloud", &["*"], &format!("manifest_secs = 1\n{}", s3.sink_toml("clicks", "prefix = \"brand\"")))
+        .start();
+    let mut clicks = click(&edge, "before", 7);
+    let delivered = |edge: &Edge, events: usize| {
+        for feed in ["local", "cloud"] {
+            wait_until_delivered(edge, feed, events);
+            edge.wait_until("manifests are delivered", |edge| edge.metric(&of_feed("outbox_objects", feed)) == 0);
+        }
+    };
+    delivered(&edge, 7);
+    let first = identity(edge.dir());
+    let edge = rebuild(edge.stop());
+    let second = identity(edge.dir());
+    assert_ne!(first, second);
+    assert!(
+        clickedge(&["spool", "ls", "--config", edge.dir().join("clickedge.toml").to_str().unwrap()])
+            .ok()
+            .contains(&second)
+    );
+
+    clicks.extend(click(&edge, "after", 5));
+    delivered(&edge, 5);
+    edge.wait_until("the former spool is seen", |edge| {
+        let log = edge.log();
+        log.matches("another spool has delivered under the name of this edge").count() >= 2 && log.contains(&first)
+    });
+    for feed in ["local", "cloud"] {
+        assert_eq!(edge.metric(&of_feed("feed_parked", feed)), 0);
+    }
+    let stopped = edge.stop();
+    for root in [local, s3.bucket("clicks").join("brand")] {
+        assert_exactly_once(&crate::common::events_below(&root), &clicks);
+        let said = clickedge(&["feed", "verify", root.to_str().unwrap()]).ok();
+        assert!(said.contains(&format!("-test-{first} ")) && said.contains(&format!("-test-{second} ")), "{said}");
+        assert!(said.contains("\nproven: 12 events in "), "{said}");
+    }
+    assert!(stopped.status.success());
+}
+
+#[test]
+fn a_spool_that_lost_its_identity_takes_it_from_its_keys() {
+    let edge = Edge::builder().feed("all", &["*"]).start();
+    let mut clicks = click(&edge, "a", 3);
+    wait_until_delivered(&edge, "all", 3);
+    let stopped = edge.stop();
+    let before = identity(stopped.dir());
+    fs::remove_file(stopped.dir().join("spool/identity")).unwrap();
+    let edge = stopped.restart();
+    assert_eq!(identity(edge.dir()), before);
+    clicks.extend(click(&edge, "b", 3));
+    wait_until_delivered(&edge, "all", 3);
+    let stopped = edge.stop();
+    let bucket = stopped.dir().join("bucket/all");
+    assert_exactly_once(&crate::common::events_below(&bucket), &clicks);
+    clickedge(&["feed", "verify", bucket.to_str().unwrap()]).ok();
+}
+
+#[test]
+fn two_edges_of_one_name_in_one_prefix_lose_nothing_and_are_reported() {
+    let s3 = S3::start();
+    let sink = format!("manifest_secs = 1\n{}", s3.sink_toml("clicks", ""));
+    let one = Edge::builder().feed_into("all", &["*"], &sink).start();
+    let mut clicks = click(&one, "one", 5);
+    wait_until_delivered(&one, "all", 5);
+    one.wait_until("a manifest is delivered", |_| s3.puts().iter().any(|put| put.path.contains("/_manifest/")));
+    let two = Edge::builder().feed_into("all", &["*"], &sink).start();
+    two.wait_until("the other one is seen", |two| {
+        two.log().contains(&format!("\"others\":\"{}\"", identity(one.dir())))
+    });
+    for round in 0..3 {
+        clicks.extend(click(&one, &format!("one-{round}"), 4));
+        clicks.extend(click(&two, &format!("two-{round}"), 4));
+        wait_until_delivered(&one, "all", 5 + 4 * (round + 1));
+        wait_until_delivered(&two, "all", 4 * (round + 1));
+    }
+    assert!(!one.log().contains("another spool has delivered"), "{}", one.log());
+    for edge in [one, two] {
+        assert!(edge.stop().status.success());
+    }
+    assert_exactly_once(&s3.events("clicks"), &clicks);
+    let said = clickedge(&["feed", "verify", s3.bucket("clicks").to_str().unwrap()]).ok();
+    assert!(said.contains("\nproven: 29 events in "), "{said}");
+}
+
+/// Reads what is new below a prefix, and remembers the last key of each folder.
+#[derive(Default)]
+struct Loader {
+    last: BTreeMap<String, String>,
+    events: Vec<Value>,
+}
+
+impl Loader {
+    fn load(&mut self, root: &Path) {
+        for folder in fs::read_dir(root).into_iter().flatten() {
+            let folder = folder.unwrap();
+            let name = folder.file_name().into_string().unwrap();
+            if name.starts_with(['_', '.']) {
+                continue;
+            }
+            let entries = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+            let keys: BTreeSet<_> = entries.map(|name| name.into_string().unwrap()).collect();
+            let last = self.last.entry(name).or_default();
+            for key in keys.iter().filter(|key| key.ends_with(".gz") && *key > last) {
+                self.events.extend(events_of(&fs::read(folder.path().join(key)).unwrap()));
+            }
+            *last = keys.into_iter().filter(|key| key.ends_with(".gz")).chain([std::mem::take(last)]).max().unwrap();
+        }
+    }
+
+    fn load_all(&mut self, root: &Path, events: usize) {
+        let until = Instant::now() + TIMEOUT;
+        while self.events.len() < events {
+            assert!(Instant::now() < until, "{} of {events} events are there", self.events.len());
+            self.load(root);
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+#[test]
+fn a_loader_that_remembers_the_last_key_of_a_sequence_reads_every_event() {
+    let s3 = S3::start();
+    let sink = format!("layout = \"sequence\"\nmanifest_secs = 1\nmax_bytes = 4096\n{}", s3.sink_toml("clicks", ""));
+    let root = s3.bucket("clicks");
+    let (mut loader, mut clicks) = (Loader::default(), Vec::new());
+    let one = Edge::builder().feed_into("all", &["*"], &sink).start();
+    clicks.extend(click_with(&one, "one", 40, noise));
+    loader.load_all(&root, 5);
+    // The store fails in between: what is behind waits.
+    let two = Edge::builder().feed_into("all", &["*"], &sink).start();
+    for round in 0..3 {
+        s3.set(Fault::Broken);
+        clicks.extend(click_with(&one, &format!("one-{round}"), 20, noise));
+        clicks.extend(click_with(&two, &format!("two-{round}"), 20, noise));
+        loader.load(&root);
+        thread::sleep(Duration::from_millis(300));
+        s3.set(Fault::LostAnswer);
+        thread::sleep(Duration::from_millis(200));
+        s3.set(Fault::Healthy);
+        loader.load_all(&root, clicks.len() - 20);
+    }
+    loader.load_all(&root, clicks.len());
+    two.stop();
+    // An edge that is rebuilt begins another folder; the kill leaves it to the next start to deliver.
+    let one = rebuild(one.stop());
+    clicks.extend(click_with(&one, "rebuilt", 20, noise));
+    let one = one.kill().restart();
+    loader.load_all(&root, clicks.len());
+    one.stop();
+    loader.load(&root);
+    assert_exactly_once(&loader.events, &clicks);
+    assert_eq!(loader.last.len(), 3, "{:?}", loader.last);
+    for (folder, last) in &loader.last {
+        let objects = fs::read_dir(root.join(folder)).unwrap().count();
+        assert!(last.starts_with(&format!("{objects:012}.")), "{folder} ends with {last} after {objects} objects");
+    }
+    let said = clickedge(&["feed", "verify", root.to_str().unwrap()]).ok();
+    assert!(said.contains(&format!("\nproven: {} events in ", clicks.len())), "{said}");
+}
+
+#[test]
+fn a_late_hour_comes_last_in_a_sequence() {
+    let Some(library) = clocks::library() else {
+        return eprintln!("skipped: libfaketime is not installed (apt-get install faketime)");
+    };
+    let builder = Edge::builder();
+    let root = builder.bucket("all");
+    let clock = builder.dir().join("clock");
+    let set = |offset: &str| fs::write(&clock, offset).unwrap();
+    let sink = format!("layout = \"sequence\"\nmanifest_secs = 1\nsink.dir.path = '{}'", root.display());
+    let path = clock.display().to_string();
+    let env = clocks::env(library, &path);
+    set("+0");
+    let builder = env.iter().fold(builder, |builder, (key, value)| builder.env(key, value));
+    let edge = builder.feed_into("all", &["*"], &sink).start();
+    let (mut loader, mut clicks) = (Loader::default(), Vec::new());
+    for (round, offset) in ["+0", "-3600", "+0", "-7200"].into_iter().enumerate() {
+        set(offset);
+        thread::sleep(Duration::from_millis(1_500));
+        clicks.extend(click(&edge, &format!("round-{round}"), 5));
+        loader.load_all(&root, clicks.len());
+    }
+    let pid = edge.pid();
+    let _stopped = edge.stop();
+    clocks::tidy_up_after(pid);
+    assert_exactly_once(&loader.events, &clicks);
+    let hours: BTreeSet<_> =
+        loader.events.iter().map(|event| event["timestamp"].as_str().unwrap()[..13].to_owned()).collect();
+    assert!(hours.len() >= 3, "{hours:?}");
+    let said = clickedge(&["feed", "verify", root.to_str().unwrap()]).ok();
+    assert!(said.contains("\nproven: 20 events in "), "{said}");
+}
