@@ -152,7 +152,8 @@ impl Enricher {
         };
         let mut quality = quality::classify(&evidence);
         // Several reasons: the graver class.
-        quality.invalid = quality.invalid.max(bot.map(|bot| bot.reason.invalid(known.bot.is_some())));
+        let invalid = |bot: &Bot| bot.reason.invalid(bot.verified || known.bot.is_some());
+        quality.invalid = quality.invalid.max(bot.map(invalid));
         let (creator, tags) = (self.creators.place(texts.creator_json)?, self.tags.place(texts.tags_json)?);
         let (domain, scripts) = (self.domains.place(texts.domain_json)?, self.scripts.place(texts.scripts_json)?);
         let event = ClickEvent {

@@ -143,8 +143,8 @@ impl Reason {
 }
 
 impl BotReason {
-    /// The class of invalid traffic of a bot's click. `is_declared`: the agent string names the bot, so that an agent
-    /// or a library without it poses as a browser.
+    /// The class of invalid traffic of a bot's click. `is_declared`: the agent string names the bot, or a
+    /// signature proves it. An agent or a library without it poses as a browser.
     pub fn invalid(self, is_declared: bool) -> Invalid {
         match self {
             // Hints of a headless browser, missing headers: "crawlers masquerading as legitimate users".

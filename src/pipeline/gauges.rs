@@ -137,6 +137,7 @@ impl Gauges {
 pub(crate) fn exposition() -> String {
     let mut metrics = Metrics::new();
     metrics.feed("brand");
+    metrics.spool.unclaimed("former");
     metrics.open_accounts();
     metrics.accounts.update();
     super::reload::ReloadMetrics::new(&["catalog"], &metrics.registry);

@@ -404,11 +404,16 @@ impl World {
             manifests.map(|((_, key), body)| (key, body, Manifest::parse(body).unwrap())).collect();
         manifests.sort_by_key(|(_, _, manifest)| manifest.number);
         let mut before: Option<Previous> = None;
+        let mut closed = BTreeMap::new();
         for (number, (key, body, manifest)) in (1..).zip(&manifests) {
             assert_eq!((manifest.number, &manifest.previous), (number, &before), "{key}");
-            assert!(manifest.closed, "its hour was over long before");
             before = Some(Previous { key: (*key).clone(), sha256: hex(&Sha256::digest(body)) });
+            closed.insert(manifest.hour, manifest.closed);
         }
+        assert!(
+            closed.values().all(|closed| *closed),
+            "hours are over, and the last manifest of each says so: {closed:?}"
+        );
         let spools: BTreeSet<_> = manifests.iter().map(|(_, _, manifest)| &manifest.spool).collect();
         assert!(spools.len() <= 1, "one spool has one identity: {spools:?}");
     }
