@@ -141,10 +141,15 @@ impl Loader {
             let entries = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
             let keys: BTreeSet<_> = entries.map(|name| name.into_string().unwrap()).collect();
             let last = self.last.entry(name).or_default();
-            for key in keys.iter().filter(|key| key.ends_with(".gz") && *key > last) {
+            for key in keys.iter().filter(|key| key.ends_with(".ndjson.gz") && *key > last) {
                 self.events.extend(events_of(&fs::read(folder.path().join(key)).unwrap()));
             }
-            *last = keys.into_iter().filter(|key| key.ends_with(".gz")).chain([std::mem::take(last)]).max().unwrap();
+            *last = keys
+                .into_iter()
+                .filter(|key| key.ends_with(".ndjson.gz"))
+                .chain([std::mem::take(last)])
+                .max()
+                .unwrap();
         }
     }
 

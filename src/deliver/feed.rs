@@ -125,6 +125,7 @@ impl FeedTask {
                 "manifests or rollups were not accepted; they stay in the outbox"
             );
         }
+        self.metrics.set_aside.set(queue.companions().set_aside() as i64);
         self.metrics.oldest.set(queue.oldest().unwrap_or_default() as i64);
     }
 

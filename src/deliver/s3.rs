@@ -12,18 +12,18 @@
 //! `conditional_writes = "off"` a `HEAD` looks for the object first; an upload that was stored and not answered may
 //! then be stored again, with the same bytes.
 //!
-//! **Delivered** is only what a store has answered: a success with an ETag ([`judge`]), or a 412 for an object that is
+//! **Delivered** is only what a store has answered: a success with an ETag ([`answer_check`]), or a 412 for an object that is
 //! ours.
 //!
 //! **Timeouts** bound every wait: to connect, to make progress (`read_timeout_secs`: until the store takes the next
 //! piece or begins its answer), for one upload, and for everything together. The client's own retries are off: there
 //! is one layer of retry, [`super::pace`].
 
+pub mod answer_check;
 pub mod body;
 pub mod classify;
 pub mod client;
 mod headers;
-pub mod judge;
 mod list;
 pub mod policy;
 pub mod probe;
@@ -67,10 +67,10 @@ use crate::{
         reader::Summary,
     },
 };
+use answer_check::AnswerCheck;
 use classify::classify;
 use client::client;
 use headers::{SHA256, content_type, metadata, tagging};
-use judge::Judge;
 
 const CANNOT_COMPARE: &str = "cannot compare with the object that exists under this key";
 
@@ -147,10 +147,10 @@ impl S3Sink {
 
     /// Sends an upload, signed with the SHA-256 of its body.
     async fn send(&self, put: PutObjectFluentBuilder, sha256: &str) -> Result<(), SinkError> {
-        let judge = Judge::of_upload();
-        let put = put.customize().interceptor(Sign(sha256.to_owned())).interceptor(judge.clone());
+        let check = AnswerCheck::of_upload();
+        let put = put.customize().interceptor(Sign(sha256.to_owned())).interceptor(check.clone());
         match put.send().await {
-            Ok(_) => judge.verdict(),
+            Ok(_) => check.result(),
             Err(error) => Err(self.classify(error)),
         }
     }
@@ -227,10 +227,10 @@ impl S3Sink {
     /// # Errors
     /// [`SinkError::Conflict`] when it has other content, and when what answers is no store.
     async fn existing(&self, object: &Object, summary: &Summary) -> Result<Existing, SinkError> {
-        let (key, judge) = (self.key(&object.key), Judge::of_object());
+        let (key, check) = (self.key(&object.key), AnswerCheck::of_object());
         let head = self.client.load_full().head_object().bucket(&self.config.bucket).key(&key);
         let head = head.set_expected_bucket_owner(self.config.expected_bucket_owner.clone());
-        let head = head.customize().interceptor(judge.clone()).send();
+        let head = head.customize().interceptor(check.clone()).send();
         let there = match tokio::time::timeout(Duration::from_secs(self.config.read_timeout_secs), head).await {
             Ok(Ok(there)) => there,
             Ok(Err(error)) => {
@@ -242,7 +242,7 @@ impl S3Sink {
                 return Err(SinkError::slow_down(Details::new(CANNOT_COMPARE).with_source(elapsed)));
             }
         };
-        judge.verdict().map_err(|error| error.with_context(CANNOT_COMPARE))?;
+        check.result().map_err(|error| error.with_context(CANNOT_COMPARE))?;
         let same = match there.metadata().and_then(|metadata| metadata.get(SHA256)) {
             Some(sha256) => *sha256 == summary.sha256,
             // The object may have been copied into the bucket by hand.
@@ -292,13 +292,13 @@ impl Sink for S3Sink {
     }
 
     async fn read_back(&self, key: &str) -> Result<Option<Vec<u8>>, SinkError> {
-        let judge = Judge::of_object();
+        let check = AnswerCheck::of_object();
         let get = self.client.load_full().get_object().bucket(&self.config.bucket).key(self.key(key));
         let get = get.set_expected_bucket_owner(self.config.expected_bucket_owner.clone());
         let read = async {
             let there =
-                get.customize().interceptor(judge.clone()).send().await.map_err(|error| self.classify(error))?;
-            judge.verdict()?;
+                get.customize().interceptor(check.clone()).send().await.map_err(|error| self.classify(error))?;
+            check.result()?;
             let (mut body, mut bytes) = (there.body, Vec::new());
             let broke = |error| SinkError::retry(Details::new("the answer broke off").with_source(error));
             while let Some(piece) = body.try_next().await.map_err(broke)? {

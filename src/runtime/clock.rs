@@ -28,7 +28,7 @@ pub fn unix_secs() -> u64 {
 
 /// [`unix_micros`], as far as it is trusted. Use it to decide what is too old to keep.
 pub fn trusted_micros() -> u64 {
-    with_trusted(|time, wall, up| time.read(wall, up))
+    with_trusted(TrustedTime::read)
 }
 
 /// Continues with the trusted time of an earlier process. Without a note the time of day is trusted as it is.

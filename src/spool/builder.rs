@@ -330,7 +330,7 @@ fn restore_state(
         }
     }
     let known = found.newest.as_ref().map(|state| state.round);
-    let mut restored = rebuild::rebuild(disk, dir, records, found.newest)?;
+    let mut restored = rebuild::rebuild(disk, dir, records, found.newest.as_ref())?;
     if restored.has_unknown_numbers() && !is_new {
         for spec in feeds {
             let feed = restored.state.feeds.entry(spec.name.clone()).or_default();

@@ -22,7 +22,7 @@ const HANDOVER_MICROS: u64 = 60_000_000;
 /// All chains, by feed and spool.
 #[derive(Default)]
 pub struct Chains {
-    chains: BTreeMap<(String, String), Vec<Link>>,
+    links: BTreeMap<(String, String), Vec<Link>>,
     /// Keys of manifests that are reported already.
     broken: HashSet<String>,
     /// First and last sign of life of each spool, in microseconds since the Unix epoch, by feed and edge.
@@ -41,7 +41,7 @@ impl Chains {
     pub(super) fn add(&mut self, key: &str, read: &ReadManifest) {
         let ReadManifest { manifest, sha256 } = read;
         let (number, previous) = (manifest.number, manifest.previous.clone());
-        let chain = self.chains.entry((manifest.feed.clone(), manifest.spool.clone())).or_default();
+        let chain = self.links.entry((manifest.feed.clone(), manifest.spool.clone())).or_default();
         chain.push(Link { number, key: key.into(), sha256: sha256.clone(), previous });
 
         let micros = |time: jiff::Timestamp| u64::try_from(time.as_microsecond()).unwrap_or_default();
@@ -63,7 +63,7 @@ impl Chains {
 impl Verifier<'_> {
     /// Reports links that are missing, changed or forked.
     pub(super) fn check_chains(&mut self) -> Result<(), StoreError> {
-        for ((feed, spool), mut links) in std::mem::take(&mut self.chains.chains) {
+        for ((feed, spool), mut links) in std::mem::take(&mut self.chains.links) {
             links.sort_by(|one, other| (one.number, &one.key).cmp(&(other.number, &other.key)));
             for pair in links.windows(2).filter(|pair| pair[0].number == pair[1].number) {
                 let expected = format!("one manifest with number {:08}", pair[0].number);

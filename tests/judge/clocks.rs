@@ -44,8 +44,11 @@ pub fn env<'a>(library: &'a str, offset_file: &'a str) -> [(&'static str, &'a st
     ]
 }
 
+/// The environment of an edge whose clock is bent.
+type ClockEnv = [(&'static str, String); 5];
+
 /// Makes a clock that a file in `dir` sets, and the environment of processes that read it. `None` without the library.
-fn bent_clock(dir: &Path) -> Option<(impl Fn(&str) + use<>, [(&'static str, String); 5])> {
+fn bent_clock(dir: &Path) -> Option<(impl Fn(&str) + use<>, ClockEnv)> {
     let Some(library) = library() else {
         eprintln!("skipped: libfaketime is not installed (apt-get install faketime)");
         return None;

@@ -250,7 +250,9 @@ const ASIDE: Option<&str> = Some("moved aside");
 const REBUILT: Option<&str> = Some("rebuilt from records");
 
 fn for_each_state(dir: &Path, change: impl Fn(&Path)) {
-    ["state", "state.previous"].iter().for_each(|name| change(&dir.join("spool").join(name)));
+    for name in ["state", "state.previous"] {
+        change(&dir.join("spool").join(name));
+    }
 }
 
 const STATE: [StateSurgery; 9] = [

@@ -8,7 +8,7 @@ use aws_sdk_s3::{
     error::{ProvideErrorMetadata, SdkError},
 };
 
-use super::judge::{answer_of, has_header_of_a_store};
+use super::answer_check::{answer_of, has_header_of_a_store};
 use crate::deliver::error::{Details, SinkError};
 
 /// A variant of [`SinkError`].

@@ -6,7 +6,7 @@ use aws_sdk_s3::primitives::ByteStream;
 use flate2::Crc;
 use sha2::{Digest, Sha256};
 
-use super::{S3Sink, judge::Judge, policy};
+use super::{S3Sink, answer_check::AnswerCheck, policy};
 use crate::{
     config::feeds::ChecksumCalculation,
     deliver::{error::SinkError, probe::error::ProbeError, sink::TEST},
@@ -21,11 +21,11 @@ impl S3Sink {
     /// permission for the `HEAD`: if the object is accepted, a 403 to the `HEAD` is only noted.
     pub async fn probe(&self, dry_put: bool) -> Result<String, ProbeError> {
         let bucket = &self.config.bucket;
-        let judge = Judge::of_bucket();
+        let check = AnswerCheck::of_bucket();
         let head = self.client.load_full().head_bucket().bucket(bucket);
         let head = head.set_expected_bucket_owner(self.config.expected_bucket_owner.clone());
-        let head = head.customize().interceptor(judge.clone()).send().await;
-        let head = head.map_err(|error| self.classify(error)).and_then(|_| judge.verdict());
+        let head = head.customize().interceptor(check.clone()).send().await;
+        let head = head.map_err(|error| self.classify(error)).and_then(|_| check.result());
         let listable = match head.map_err(|error| error.with_context("HEAD of the bucket")) {
             Ok(()) => true,
             Err(error) if dry_put && error.details().status == Some(403) => false,

@@ -25,7 +25,7 @@ use std::{
 
 use super::{FeedState, Generations, Position, State};
 use crate::{
-    object::ObjectKind,
+    object::{ObjectKind, manifest::Previous},
     spool::{
         disk::Disk,
         outbox::seq_of,
@@ -75,19 +75,22 @@ impl Rebuilt {
 ///
 /// # Errors
 /// Those of the file system.
-pub fn rebuild(disk: &dyn Disk, dir: &Path, records: &Records, newest: Option<State>) -> io::Result<Rebuilt> {
-    let known = newest.as_ref().map(|state| state.round);
+pub fn rebuild(disk: &dyn Disk, dir: &Path, records: &Records, newest: Option<&State>) -> io::Result<Rebuilt> {
+    let known = newest.map(|state| state.round);
     let mut survey = Survey::read(disk, records, None)?;
     let mut unfinished = None;
     if known.is_none_or(|known| survey.round > known) && survey.is_unfinished(disk, dir)? {
         unfinished = Some(survey.round);
         survey = Survey::read(disk, records, unfinished)?;
     }
-    let mut state = newest.clone().unwrap_or_default();
+    let mut state = newest.cloned().unwrap_or_default();
     for (name, found) in &survey.feeds {
         let feed = state.feeds.entry(name.clone()).or_default();
         feed.seq = feed.seq.max(found.seq);
         feed.packed = feed.packed.max(found.packed.unwrap_or_default());
+        if let Some(last) = &found.manifest {
+            feed.continue_chain(last, last.spool().unwrap_or_default());
+        }
     }
     if survey.round > state.round {
         (state.round, state.objects) = (survey.round, survey.objects);
@@ -98,7 +101,7 @@ pub fn rebuild(disk: &dyn Disk, dir: &Path, records: &Records, newest: Option<St
         let unknown = |name: &&String| survey.feeds.get(*name).is_none_or(|found| found.packed.is_none());
         doubtful = (survey.round > 0).then(|| state.feeds.keys().filter(unknown).cloned().collect());
     }
-    let is_changed = newest.as_ref() != Some(&state);
+    let is_changed = newest != Some(&state);
     Ok(Rebuilt { state, unfinished, is_changed, doubtful })
 }
 
@@ -111,7 +114,8 @@ pub fn set_aside(disk: &dyn Disk, dir: &Path, damaged: &Path) -> io::Result<Path
     disk.make_dir(&quarantine)?;
     let name = damaged.file_name().unwrap_or_default().to_string_lossy();
     let taken: BTreeSet<_> = disk.files_below(&quarantine)?.into_iter().map(|file| file.path).collect();
-    let free = (1_u64..).map(|number| quarantine.join(format!("{name}-{number}"))).find(|path| !taken.contains(path));
+    let mut numbered = (1..=taken.len() + 1).map(|number| quarantine.join(format!("{name}-{number}")));
+    let free = numbered.find(|path| !taken.contains(path));
     let aside = free.unwrap_or_else(|| quarantine.join(&*name));
     disk.rename(damaged, &aside)?;
     Ok(aside)
@@ -130,6 +134,8 @@ struct Survey {
 struct Found {
     packed: Option<Position>,
     seq: u64,
+    /// The last manifest.
+    manifest: Option<Previous>,
 }
 
 impl Survey {
@@ -149,9 +155,16 @@ impl Survey {
 
     fn add(&mut self, record: Record) {
         if record.kind() == ObjectKind::Events {
-            let feed = self.feeds.entry(record.feed.clone()).or_insert(Found { packed: None, seq: 1 });
+            let feed = self.feed(&record.feed);
             feed.seq = feed.seq.max(record.seq + 1);
             feed.packed = feed.packed.max(record.committed.and_then(|committed| committed.packed));
+        }
+        if record.kind() == ObjectKind::Manifest {
+            let made = Previous { key: record.key.clone(), sha256: record.sha256.clone() };
+            let last = &mut self.feed(&record.feed).manifest;
+            if last.as_ref().is_none_or(|last| last.number() < made.number()) {
+                *last = Some(made);
+            }
         }
         let round = record.committed.map_or(0, |committed| committed.round);
         if round > self.round {
@@ -161,6 +174,10 @@ impl Survey {
         if round > 0 && round == self.round {
             self.objects.push(record);
         }
+    }
+
+    fn feed(&mut self, name: &str) -> &mut Found {
+        self.feeds.entry(name.to_owned()).or_insert(Found { packed: None, seq: 1, manifest: None })
     }
 
     /// Whether the last round has fewer records than it made, and all of its objects are still in `build/`.
@@ -207,7 +224,7 @@ impl State {
         let generations = Generations::read(disk, dir);
         match generations.newest {
             Some(state) if generations.is_current => Ok(state),
-            newest => Ok(rebuild(disk, dir, &Records::open(disk, dir)?, newest)?.state),
+            newest => Ok(rebuild(disk, dir, &Records::open(disk, dir)?, newest.as_ref())?.state),
         }
     }
 }

@@ -79,7 +79,9 @@ fn a_removed_segment_is_counted_unless_the_packer_has_removed_it() {
         assert_eq!(found(&mut world).1, events, "segment {at}");
     }
     let (mut world, segments) = three_segments();
-    segments.iter().for_each(|segment| world.disk.remove(segment).unwrap());
+    for segment in &segments {
+        world.disk.remove(segment).unwrap();
+    }
     assert_eq!(found(&mut world).1, 3, "of the others nothing is known");
     // A clean stop leaves no segment, and nothing is missing.
     let mut world = World::new();

@@ -43,7 +43,7 @@ fn copied(world: &World) -> tempfile::TempDir {
 fn restored(dir: &Path) -> State {
     let disk = RealDisk::new(dir).unwrap();
     let records = Records::open(&disk, dir).unwrap();
-    rebuild(&disk, dir, &records, Generations::read(&disk, dir).newest).unwrap().state
+    rebuild(&disk, dir, &records, Generations::read(&disk, dir).newest.as_ref()).unwrap().state
 }
 
 #[test]

@@ -30,7 +30,7 @@ fn agents() -> SignedAgents {
     SignedAgents::read(&file).unwrap()
 }
 
-fn facts<'a>(second: i64, texts: Texts<'a>) -> Facts<'a> {
+fn facts<'a>(second: i64, texts: &Texts<'a>) -> Facts<'a> {
     Facts {
         id: EventId::at(0),
         micros: second as u64 * 1_000_000,
@@ -38,11 +38,11 @@ fn facts<'a>(second: i64, texts: Texts<'a>) -> Facts<'a> {
         status: 302,
         protocol: Protocol::Http11,
         flags: Flags::default(),
-        texts,
+        texts: *texts,
     }
 }
 
-fn verify(second: i64, texts: Texts<'_>) -> Result<Bot, SignatureResult> {
+fn verify(second: i64, texts: &Texts<'_>) -> Result<Bot, SignatureResult> {
     SignatureVerifier::default().verify(&facts(second, texts), &agents()).unwrap()
 }
 
@@ -63,8 +63,8 @@ fn sign(components: &[(&str, &str)], created: i64, expires: i64) -> (String, Str
         r#"({});created={created};keyid="{KEY_ID}";alg="ed25519";expires={expires};tag="web-bot-auth""#,
         names.join(" ")
     );
-    let lines: String = components.iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
-    let base = format!("{lines}\"@signature-params\": {params}");
+    let lines: Vec<_> = components.iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
+    let base = format!("{}\"@signature-params\": {params}", lines.concat());
     let signature = KEY.generate_signature(Algorithm::Ed25519, base.as_bytes()).unwrap();
     (format!("sig={params}"), format!("sig=:{}:", base64(&signature)))
 }
@@ -87,9 +87,9 @@ fn usual() -> (String, String) {
     sign(&[(r#""@authority""#, "example.com"), (r#""signature-agent""#, AGENT)], CREATED, CREATED + 3_600)
 }
 
-fn test_agent() -> Result<Bot, SignatureResult> {
+fn test_agent() -> Bot {
     let name = Some("test-agent".into());
-    Ok(Bot { reason: BotReason::Agent, class: Some(BotClass::Ai), name, verified: true })
+    Bot { reason: BotReason::Agent, class: Some(BotClass::Ai), name, verified: true }
 }
 
 #[test]
@@ -102,8 +102,8 @@ fn the_vectors_of_the_draft_are_verified() {
         ),
         "sig2=:jdq0SqOwHdyHr9+r5jw3iYZH6aNGKijYp/EstF4RQTQdi5N5YYKrD+mCT1HA1nZDsi6nJKuHxUi/5Syp3rLWBA==:".to_owned(),
     );
-    assert_eq!(verify(CREATED + 1, texts(AGENT, &string)), test_agent());
-    assert_eq!(verify(CREATED + 3_600, texts(AGENT, &string)), Err(SignatureResult::OutsideWindow));
+    assert_eq!(verify(CREATED + 1, &texts(AGENT, &string)), Ok(test_agent()));
+    assert_eq!(verify(CREATED + 3_600, &texts(AGENT, &string)), Err(SignatureResult::OutsideWindow));
 
     let dictionary = (
         format!(
@@ -112,7 +112,7 @@ fn the_vectors_of_the_draft_are_verified() {
         "sig2=:RdNFx5Bj6au3YgAMQL/RzmUlZE8QZLIaXGRpw985hWnwPfMxT228NMk6ehRS1PSl4e8PhbNZACSanGdhEwYCCg==:".to_owned(),
     );
     let agent = r#"agent2="https://signature-agent.test""#;
-    assert_eq!(verify(CREATED + 1, texts(agent, &dictionary)), Err(SignatureResult::OutsideWindow));
+    assert_eq!(verify(CREATED + 1, &texts(agent, &dictionary)), Err(SignatureResult::OutsideWindow));
     let texts = texts(agent, &dictionary);
     let verifier = WebBotAuthVerifier::parse(&ClickMessage::of(&texts).unwrap()).unwrap();
     let agents = agents();
@@ -134,7 +134,7 @@ fn every_component_that_a_click_holds_may_be_covered() {
         CREATED,
         CREATED + MAX_VALIDITY_SECS,
     );
-    assert_eq!(verify(CREATED, texts(agent, &signed)), test_agent());
+    assert_eq!(verify(CREATED, &texts(agent, &signed)), Ok(test_agent()));
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn a_component_that_a_click_does_not_hold_is_not_verified() {
             CREATED,
             CREATED + 60,
         );
-        assert_eq!(verify(CREATED, texts(AGENT, &signed)), Err(SignatureResult::Uncovered), "{component}");
+        assert_eq!(verify(CREATED, &texts(AGENT, &signed)), Err(SignatureResult::Uncovered), "{component}");
     }
 }
 
@@ -155,30 +155,30 @@ fn a_signature_of_another_request_is_invalid() {
     let of = |change: fn(&mut Texts<'static>)| {
         let mut texts = texts(AGENT, Box::leak(Box::new(signed.clone())));
         change(&mut texts);
-        verify(CREATED, texts)
+        verify(CREATED, &texts)
     };
-    assert_eq!(of(|_| {}), test_agent());
+    assert_eq!(of(|_| {}), Ok(test_agent()));
     assert_eq!(of(|texts| texts.host = b"other.example"), Err(SignatureResult::Invalid));
     assert_eq!(
         of(|texts| texts.signature_agent = br#""https://signature-agent.test/x""#),
         Err(SignatureResult::Invalid)
     );
     let other = (signed.0.replace("created=1735689600", "created=1735689601"), signed.1.clone());
-    assert_eq!(verify(CREATED, texts(AGENT, &other)), Err(SignatureResult::Invalid));
+    assert_eq!(verify(CREATED, &texts(AGENT, &other)), Err(SignatureResult::Invalid));
     let other = (signed.0.clone(), signed.1.replace("sig=:", "sig=:AAAA"));
-    assert_eq!(verify(CREATED, texts(AGENT, &other)), Err(SignatureResult::Invalid));
+    assert_eq!(verify(CREATED, &texts(AGENT, &other)), Err(SignatureResult::Invalid));
 }
 
 #[test]
 fn a_signature_counts_only_in_its_time() {
     let of = |created, expires, now| {
         let signed = sign(&[(r#""@authority""#, "example.com"), (r#""signature-agent""#, AGENT)], created, expires);
-        verify(now, texts(AGENT, &signed))
+        verify(now, &texts(AGENT, &signed))
     };
     let outside = Err(SignatureResult::OutsideWindow);
-    assert_eq!(of(CREATED, CREATED + 60, CREATED + 59), test_agent());
+    assert_eq!(of(CREATED, CREATED + 60, CREATED + 59), Ok(test_agent()));
     assert_eq!(of(CREATED, CREATED + 60, CREATED + 60), outside, "expired");
-    assert_eq!(of(CREATED + 60, CREATED + 120, CREATED), test_agent(), "a clock that is ahead");
+    assert_eq!(of(CREATED + 60, CREATED + 120, CREATED), Ok(test_agent()), "a clock that is ahead");
     assert_eq!(of(CREATED + 61, CREATED + 120, CREATED), outside, "created later");
     assert_eq!(of(CREATED, CREATED + MAX_VALIDITY_SECS + 1, CREATED), outside, "valid for too long");
     assert_eq!(of(i64::from(i32::MIN), i64::from(i32::MAX), CREATED), outside);
@@ -188,12 +188,12 @@ fn a_signature_counts_only_in_its_time() {
 fn an_unknown_agent_or_key_is_not_verified() {
     let signed = usual();
     for agent in [r#""https://other.example""#, r#""data:application/json,{}""#, "signature-agent.test", "x=1"] {
-        assert_eq!(verify(CREATED, texts(agent, &signed)), Err(SignatureResult::UnknownAgent), "{agent}");
+        assert_eq!(verify(CREATED, &texts(agent, &signed)), Err(SignatureResult::UnknownAgent), "{agent}");
     }
     let other = (signed.0.replace(KEY_ID, "other"), signed.1.clone());
-    assert_eq!(verify(CREATED, texts(AGENT, &other)), Err(SignatureResult::UnknownKey));
+    assert_eq!(verify(CREATED, &texts(AGENT, &other)), Err(SignatureResult::UnknownKey));
     let empty = SignedAgents::default();
-    let result = SignatureVerifier::default().verify(&facts(CREATED, texts(AGENT, &signed)), &empty);
+    let result = SignatureVerifier::default().verify(&facts(CREATED, &texts(AGENT, &signed)), &empty);
     assert_eq!(result, Some(Err(SignatureResult::UnknownAgent)));
 }
 
@@ -212,10 +212,10 @@ fn headers_that_are_not_as_the_profile_says_are_malformed() {
     ];
     for input in inputs {
         let signed = (input, signature.clone());
-        assert_eq!(verify(CREATED, texts(AGENT, &signed)), Err(SignatureResult::Malformed), "{}", signed.0);
+        assert_eq!(verify(CREATED, &texts(AGENT, &signed)), Err(SignatureResult::Malformed), "{}", signed.0);
     }
-    assert_eq!(verify(CREATED, texts(AGENT, &(input.clone(), String::new()))), Err(SignatureResult::Malformed));
-    assert_eq!(verify(CREATED, texts(AGENT, &(input, "sig=1".into()))), Err(SignatureResult::Malformed));
+    assert_eq!(verify(CREATED, &texts(AGENT, &(input.clone(), String::new()))), Err(SignatureResult::Malformed));
+    assert_eq!(verify(CREATED, &texts(AGENT, &(input, "sig=1".into()))), Err(SignatureResult::Malformed));
 }
 
 #[test]
@@ -223,20 +223,20 @@ fn a_flood_of_wrong_signatures_is_verified_no_more_often_than_the_bound() {
     let (agents, signed) = (agents(), usual());
     let wrong = (signed.0.clone(), signed.1.replace("sig=:", "sig=:AAAA"));
     let mut verifier = SignatureVerifier::default();
-    let mut of = |second, signed| verifier.verify(&facts(second, texts(AGENT, signed)), &agents).unwrap();
+    let mut of = |second, signed| verifier.verify(&facts(second, &texts(AGENT, signed)), &agents).unwrap();
     for _ in 0..MAX_FAILURES {
-        assert_eq!(of(CREATED, &signed), test_agent());
+        assert_eq!(of(CREATED, &signed), Ok(test_agent()));
         assert_eq!(of(CREATED, &wrong), Err(SignatureResult::Invalid));
     }
     assert_eq!(of(CREATED, &wrong), Err(SignatureResult::Skipped));
     assert_eq!(of(CREATED, &signed), Err(SignatureResult::Skipped), "which is which is not known before");
-    assert_eq!(of(CREATED + 1, &signed), test_agent());
+    assert_eq!(of(CREATED + 1, &signed), Ok(test_agent()));
 }
 
 #[test]
 fn a_click_without_the_header_has_no_result() {
     let texts = Texts { signature_input: b"sig=()", signature: b"sig=::", ..Texts::default() };
-    assert!(SignatureVerifier::default().verify(&facts(CREATED, texts), &agents()).is_none());
+    assert!(SignatureVerifier::default().verify(&facts(CREATED, &texts), &agents()).is_none());
 }
 
 proptest::proptest! {
@@ -244,6 +244,6 @@ proptest::proptest! {
     fn any_headers_have_a_result(agent in ".{0,60}", input in ".{0,200}", signature in ".{0,100}") {
         let agent = format!("{AGENT}{agent}");
         let input = format!(r#"sig=("@authority" "signature-agent");keyid="{KEY_ID}"{input}"#);
-        assert!(verify(CREATED, texts(&agent, &(input, signature))).is_err());
+        assert!(verify(CREATED, &texts(&agent, &(input, signature))).is_err());
     }
 }

@@ -1,7 +1,7 @@
 //! Whether an answer is a store's.
 //!
 //! Any web server can answer an upload with 200: a console on the port next to the store's, a proxy's page, a captive
-//! portal. The SDK takes every 2xx for a success and hides what answered, so a [`Judge`] looks at the raw answer.
+//! portal. The SDK takes every 2xx for a success and hides what answered, so a [`AnswerCheck`] looks at the raw answer.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -34,13 +34,13 @@ const OF_STORES: [&str; 8] = [
 
 /// Looks at the answer of one request. Cheap to clone; clones share what was found.
 #[derive(Clone, Debug)]
-pub struct Judge {
+pub struct AnswerCheck {
     /// What is missing in the answer, if it is not a store's.
     missing: fn(&HttpResponse) -> Option<&'static str>,
     found: Arc<Mutex<Option<Details>>>,
 }
 
-impl Judge {
+impl AnswerCheck {
     /// Of an upload: a store's answer has the ETag of the object that it stored, and no page.
     pub fn of_upload() -> Self {
         Self::new(|answer| {
@@ -75,7 +75,7 @@ impl Judge {
     ///
     /// # Errors
     /// [`SinkError::Rejected`], with what answered.
-    pub fn verdict(&self) -> Result<(), SinkError> {
+    pub fn result(&self) -> Result<(), SinkError> {
         match self.found.lock().unwrap_or_else(PoisonError::into_inner).take() {
             Some(details) => Err(SinkError::rejected(details)),
             None => Ok(()),
@@ -84,9 +84,9 @@ impl Judge {
 }
 
 #[dyn_dispatch_hint]
-impl Intercept for Judge {
+impl Intercept for AnswerCheck {
     fn name(&self) -> &'static str {
-        "Judge"
+        "AnswerCheck"
     }
 
     fn read_after_deserialization(
@@ -153,7 +153,7 @@ mod tests {
     fn an_upload_is_stored_when_the_answer_has_an_etag_and_no_page() {
         const ETAG: (&str, &str) = ("etag", "\"5d41402a\"");
         const HTML: (&str, &str) = ("content-type", "text/html; charset=utf-8");
-        let missing = Judge::of_upload().missing;
+        let missing = AnswerCheck::of_upload().missing;
         for (headers, body) in [
             (&[ETAG][..], ""),
             (&[ETAG, HTML], ""),
@@ -177,14 +177,14 @@ mod tests {
 
     #[test]
     fn an_object_or_a_bucket_is_known_by_the_headers_of_stores() {
-        let missing = Judge::of_object().missing;
+        let missing = AnswerCheck::of_object().missing;
         for header in [("etag", "\"a\""), ("x-amz-meta-sha256", "a"), ("x-amz-request-id", "a")] {
             assert_eq!(missing(&answer(200, &[header], "")), None, "{header:?}");
         }
         for headers in [&[][..], &[("content-type", "text/html")], &[("x-amz-cf-id", "of a CDN")]] {
             assert!(missing(&answer(200, headers, "")).is_some(), "{headers:?}");
         }
-        let missing = Judge::of_bucket().missing;
+        let missing = AnswerCheck::of_bucket().missing;
         assert_eq!(missing(&answer(200, &[], "")), None);
         assert!(missing(&answer(200, &[("content-type", "text/html")], "")).is_some());
     }
