@@ -212,7 +212,7 @@ impl Verifier<'_> {
         let mut hours = Vec::new();
         for key in self.sequences.keys() {
             if let Some(parsed) = ObjectKey::parse(key)
-                && let Some(series) = self.series.get_mut(&self.sequences.series_of(&parsed))
+                && let Some(series) = self.series.get_mut(&parsed.maker())
                 && series.known.lacks(parsed.seq)
             {
                 series.known.insert(parsed.seq);
@@ -231,7 +231,7 @@ impl Verifier<'_> {
             let partition = hour.partition();
             for (name, _) in self.store.list(&partition)?.files {
                 if let Some(key) = ObjectKey::parse(&join(&partition, &name))
-                    && let Some(series) = self.series.get_mut(&self.sequences.series_of(&key))
+                    && let Some(series) = self.series.get_mut(&key.maker())
                     && series.known.lacks(key.seq)
                 {
                     series.known.insert(key.seq);

@@ -36,7 +36,7 @@ use super::{
 };
 use crate::{
     config,
-    object::{Object, ObjectKind},
+    object::{Object, ObjectKind, REPLAY},
     runtime::failpoint::fail_point,
 };
 
@@ -101,12 +101,14 @@ impl NatsSink {
         let limits = Limits { events: self.config.max_in_flight, bytes: BATCH_BYTES };
         let mut batches = Batches::open(object, limits).await?;
         let mut sent = self.progress(&object.key);
+        // A replay is wanted once more, however short its events lie back.
+        let replay = object.key.strip_prefix(REPLAY).and_then(|rest| rest.split('/').next());
         let mut stored = Stored::Before;
         while let Some(batch) = batches.next().await? {
             let skip = sent.saturating_sub(batch.offset).min(batch.events.len() as u64);
             let mut waiting = Vec::with_capacity(batch.events.len());
             for event in batch.events.into_iter().skip(skip as usize) {
-                waiting.push(session.publish(self.message(event), &self.config).await?);
+                waiting.push(session.publish(self.message(event, replay), &self.config).await?);
             }
             fail_point("put_sent");
             for (acknowledgement, end) in waiting.into_iter().zip(batch.offset + skip + 1..) {
@@ -120,8 +122,9 @@ impl NatsSink {
         Ok(stored)
     }
 
-    fn message(&self, event: batch::Event) -> PublishMessage {
-        let message = PublishMessage::build().payload(event.text).message_id(&event.id);
+    fn message(&self, event: batch::Event, replay: Option<&str>) -> PublishMessage {
+        let id = replay.map_or_else(|| event.id.clone(), |replay| format!("{replay}:{}", event.id));
+        let message = PublishMessage::build().payload(event.text).message_id(id);
         match &self.config.stream {
             Some(stream) => message.expected_stream(stream),
             None => message,

@@ -27,7 +27,7 @@ use super::{
 use crate::{
     click::EventId,
     config::{self, Feed},
-    event,
+    event::{self, Rendering, Shape},
     object::{
         Object, ObjectKind, Summary,
         writer::{ObjectWriter, extension},
@@ -193,10 +193,13 @@ fn write_events(
     key: &str,
 ) -> io::Result<(Summary, u64)> {
     let mut writer = ObjectWriter::new(file, feed.format, feed.compression)?;
+    let rendering = Rendering::new(feed.shape, &feed.fields.paths());
+    let mut buffer = Vec::new();
     for (n, id) in (0..).zip(ids) {
-        writer.add(*id, sample_event(id, micros + n, pop).as_bytes())?;
+        let event = sample_event(id, micros + n, pop).into_bytes();
+        writer.add(*id, rendering.apply(&event, &mut buffer).unwrap_or(&event))?;
     }
-    let written = writer.finish(key)?;
+    let written = writer.finish(if feed.shape == Shape::Clickstream { &feed.name } else { key })?;
     Ok((written.summary, written.bytes))
 }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! dt=2026-11-23/hour=09/{feed}-{pop}-{spool}-{first event id}-{seq}.ndjson.gz     layout hive
-//! {pop}-{spool}/{seq}.ndjson.gz                                                   layout sequence
+//! {feed}-{pop}-{spool}/{seq}.ndjson.gz                                            layout sequence
 //! _manifest/dt=2026-11-23/hour=09/{feed}-{pop}-{spool}-{largest seq}-{number}.json
 //! _rollups/dt=2026-11-23/hour=09/{feed}-{pop}-{spool}-v{version}.ndjson.gz
 //! _replay/{id}/dt=2026-11-23/hour=09/{feed}-{pop}-{spool}-{first event id}-{seq}.ndjson.gz
@@ -45,7 +45,7 @@ impl Maker<'_> {
 
     /// The key of an object in the layout `sequence`.
     pub fn sequence_key(&self, seq: u64, extension: &str) -> String {
-        format!("{}-{}/{seq:012}.{extension}", self.pop, self.spool)
+        format!("{self}/{seq:012}.{extension}")
     }
 
     /// The key of a manifest. `seq` is the largest number of an object in it, `number` its own among the feed's
@@ -88,7 +88,8 @@ pub enum KeyPlace<'a> {
         first: &'a str,
     },
     Sequence {
-        pop: &'a str,
+        /// `{feed}-{pop}`.
+        series: &'a str,
     },
 }
 
@@ -107,11 +108,17 @@ impl<'a> ObjectKey<'a> {
 
     fn parse_sequence(key: &'a str) -> Option<Self> {
         let (folder, name) = key.split_once('/')?;
-        let (pop, spool) = sequence_folder(folder)?;
+        let (series, spool) = sequence_folder(folder)?;
         let (seq, extension) = name.split_once('.')?;
         let seq = padded(seq, 12)?;
         let extension = EXTENSIONS.into_iter().find(|known| *known == extension)?;
-        Some(Self { place: KeyPlace::Sequence { pop }, spool, seq, extension })
+        Some(Self { place: KeyPlace::Sequence { series }, spool, seq, extension })
+    }
+
+    /// What made it: `{feed}-{pop}-{spool}`.
+    pub fn maker(&self) -> String {
+        let (KeyPlace::Hive { series, .. } | KeyPlace::Sequence { series }) = self.place;
+        format!("{series}-{}", self.spool)
     }
 
     /// The hour of its events, if the key has it.
@@ -123,12 +130,12 @@ impl<'a> ObjectKey<'a> {
     }
 }
 
-/// Splits the name of a folder of the layout `sequence` into the names of the edge and of its spool.
+/// Splits the name of a folder of the layout `sequence` into `{feed}-{pop}` and the identity of the spool.
 pub fn sequence_folder(folder: &str) -> Option<(&str, &str)> {
-    let (pop, spool) = folder.rsplit_once('-')?;
+    let (series, spool) = series_and_spool(folder)?;
     let is_part = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    let is_name = !pop.is_empty() && pop.bytes().all(is_part) && !pop.starts_with('-') && !pop.ends_with('-');
-    (is_name && is_spool(spool)).then_some((pop, spool))
+    let is_name = series.bytes().all(is_part) && !series.starts_with('-') && !series.ends_with('-');
+    is_name.then_some((series, spool))
 }
 
 /// Whether a text has the form of a spool's identity.
@@ -287,15 +294,15 @@ mod tests {
     }
 
     #[test]
-    fn a_key_of_a_sequence_has_edge_spool_and_number() {
-        const KEY: &str = "fra-1-k3j9x0ab/000000000042.ndjson.gz";
+    fn a_key_of_a_sequence_has_series_spool_and_number() {
+        const KEY: &str = "my-brand-fra-1-k3j9x0ab/000000000042.ndjson.gz";
         let key = ObjectKey::parse(KEY).unwrap();
-        assert_eq!((key.place, key.spool), (KeyPlace::Sequence { pop: "fra-1" }, "k3j9x0ab"));
+        assert_eq!((key.place, key.spool), (KeyPlace::Sequence { series: "my-brand-fra-1" }, "k3j9x0ab"));
         assert_eq!((key.seq, key.extension, key.hour()), (42, "ndjson.gz", None));
         for (from, to) in [
-            ("fra-1-", ""),
-            ("fra-1", "_fra-1"),
-            ("fra-1", "-fra"),
+            ("my-brand-fra-1-", ""),
+            ("my-brand", "_my"),
+            ("my-brand", "-my"),
             ("fra-1", "Fra"),
             ("k3j9x0ab", "k3j9x0a"),
             ("/", "/x/"),
@@ -359,7 +366,10 @@ mod tests {
                 let (feed, pop) = series.split_once('-').unwrap();
                 Maker { feed, pop, spool }.hive_key(hour, first, seq, extension)
             }
-            KeyPlace::Sequence { pop } => Maker { feed: "", pop, spool }.sequence_key(seq, extension),
+            KeyPlace::Sequence { series } => {
+                let (feed, pop) = series.split_once('-').unwrap();
+                Maker { feed, pop, spool }.sequence_key(seq, extension)
+            }
         }
     }
 
@@ -367,7 +377,7 @@ mod tests {
         #[test]
         fn any_text_is_parsed_without_a_panic(text in ".*", part in 0..KEY.len(), cut in 0..KEY.len()) {
             let mangled = format!("{}{text}{}", &KEY[..part], &KEY[cut..]);
-            for key in [&text, &mangled, &format!("fra1-k3j9x0ab/{text}"), &format!("{text}/000000000001.json")] {
+            for key in [&text, &mangled, &format!("a-fra1-k3j9x0ab/{text}"), &format!("{text}/000000000001.json")] {
                 if let Some(parsed) = ObjectKey::parse(key) {
                     prop_assert_eq!(&render(&parsed), key);
                 }
@@ -392,7 +402,7 @@ mod tests {
             let place = KeyPlace::Hive { hour, series, first: &first };
             prop_assert_eq!(ObjectKey::parse(&key), Some(ObjectKey { place, spool, seq, extension }));
             let key = maker.sequence_key(seq, extension);
-            let place = KeyPlace::Sequence { pop: &pop };
+            let place = KeyPlace::Sequence { series };
             prop_assert_eq!(ObjectKey::parse(&key), Some(ObjectKey { place, spool, seq, extension }));
             let key = maker.manifest_key(hour, seq, number);
             prop_assert_eq!(ManifestKey::parse(&key), Some(ManifestKey { hour, series, spool, seq, number }));

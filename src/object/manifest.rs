@@ -74,6 +74,11 @@ impl Previous {
         ManifestKey::parse(&self.key).map(|key| key.number)
     }
 
+    /// Its hour, from its key.
+    pub fn hour(&self) -> Option<Hour> {
+        ManifestKey::parse(&self.key).map(|key| key.hour)
+    }
+
     /// The identity of its spool, from its key.
     pub fn spool(&self) -> Option<&str> {
         ManifestKey::parse(&self.key).map(|key| key.spool)

@@ -111,13 +111,14 @@ impl<'a> SpoolBuilder<'a> {
         disk.sync_dir(&dir)?;
         time::resume(&*disk, &dir);
         let mut records = Records::open(&*disk, &dir)?;
-        let restored = restore_state(&*disk, &dir, &records, &feeds, &metrics)?;
+        let restored = restore_state(&*disk, &dir, &records, &metrics)?;
         let mut state = restored.state.clone();
         let outbox = Arc::new(Outbox::open(Arc::clone(&disk), &dir, config.max_bytes, config.retain_secs)?);
         finish_last_round(&*disk, &dir, &outbox, &state, &mut records)?;
 
         let waiting = outbox.keys()?;
         let unused = state.feeds.is_empty() && waiting.is_empty() && records.hours(&*disk)?.is_empty();
+        let unused = unused || restored.has_unknown_numbers();
         let known = waiting.iter().map(|(feed, key)| (feed.as_str(), key.as_str()));
         let identity = identity::read_or_make(&*disk, &dir, pop, &records, known, unused)?;
 
@@ -312,13 +313,7 @@ pub(super) struct SpoolParts {
 }
 
 /// Reads the state of the last process, or rebuilds it. It fails only with the disk: a damaged state is moved aside.
-fn restore_state(
-    disk: &dyn Disk,
-    dir: &Path,
-    records: &Records,
-    feeds: &[FeedSpec],
-    metrics: &SpoolMetrics,
-) -> io::Result<Rebuilt> {
+fn restore_state(disk: &dyn Disk, dir: &Path, records: &Records, metrics: &SpoolMetrics) -> io::Result<Rebuilt> {
     let found = Generations::read(disk, dir);
     let is_new = found.newest.is_none() && found.damaged.is_empty() && is_unused(disk, dir)?;
     for (path, reason) in found.damaged {
@@ -331,11 +326,9 @@ fn restore_state(
     }
     let known = found.newest.as_ref().map(|state| state.round);
     let mut restored = rebuild::rebuild(disk, dir, records, found.newest.as_ref())?;
-    if restored.has_unknown_numbers() && !is_new {
-        for spec in feeds {
-            let feed = restored.state.feeds.entry(spec.name.clone()).or_default();
-            feed.seq = feed.seq.max(clock::unix_secs());
-        }
+    if restored.has_unknown_numbers() {
+        // The spool gets a new identity, under which no number was used.
+        restored.state.feeds.values_mut().for_each(|feed| (feed.seq, feed.manifest) = (1, None));
     }
     restored.roll_back(disk, records)?;
     if restored.is_changed && !is_new {

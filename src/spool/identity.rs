@@ -38,8 +38,8 @@ pub fn read(disk: &dyn Disk, dir: &Path) -> io::Result<Option<String>> {
 }
 
 /// Reads the identity of a spool, or restores it from keys, or makes a new one. `known` are the feeds and keys of the
-/// objects in the outbox. A spool that is `unused`, as far as is known, gets a new one: whether an earlier one has made
-/// keys would be unknown, and its numbers begin at 1.
+/// objects in the outbox. A spool that is `unused`, as far as is known, or whose numbers are unknown, gets a new one:
+/// its numbers begin at 1, and under an earlier identity they may have been used.
 ///
 /// # Errors
 /// Those of the file system.
@@ -51,7 +51,12 @@ pub(super) fn read_or_make<'a>(
     known: impl Iterator<Item = (&'a str, &'a str)>,
     unused: bool,
 ) -> io::Result<String> {
-    if let Some(identity) = read(disk, dir)?.filter(|_| !unused) {
+    if unused {
+        let identity = new();
+        write(disk, dir, &identity)?;
+        return Ok(identity);
+    }
+    if let Some(identity) = read(disk, dir)? {
         return Ok(identity);
     }
     let mut found = known.filter_map(|(feed, key)| spool_of(key, feed, pop)).last().map(str::to_owned);

@@ -147,7 +147,7 @@ impl Records {
         for path in self.parts(disk, hour)? {
             for line in disk.read(&path)?.split(|byte| *byte == b'\n') {
                 if let Some(record) = parse(line)
-                    && seen.insert(record.key.clone())
+                    && seen.insert((record.feed.clone(), record.key.clone()))
                 {
                     records.push(record);
                 }
@@ -230,8 +230,7 @@ impl Records {
 pub fn spool_of<'a>(key: &'a str, feed: &str, pop: &str) -> Option<&'a str> {
     let is_ours = |series: &str| series.strip_prefix(feed).and_then(|rest| rest.strip_prefix('-')) == Some(pop);
     let object = ObjectKey::parse(key).map(|key| match key.place {
-        KeyPlace::Hive { series, .. } => (is_ours(series), key.spool),
-        KeyPlace::Sequence { pop: of } => (of == pop, key.spool),
+        KeyPlace::Hive { series, .. } | KeyPlace::Sequence { series } => (is_ours(series), key.spool),
     });
     let object = object.or_else(|| ManifestKey::parse(key).map(|key| (is_ours(key.series), key.spool)));
     let object = object.or_else(|| RollupKey::parse(key).map(|key| (is_ours(key.series), key.spool)));

@@ -123,8 +123,7 @@ pub fn objects_below(disk: &dyn Disk, root: &Path, feed: &str, names: &[&str]) -
     let objects = disk.files_below(root)?.into_iter().filter_map(|file| {
         let key = file.path.strip_prefix(root).ok()?.to_str()?;
         let is_ours = match ObjectKey::parse(key)?.place {
-            KeyPlace::Hive { series, .. } => ours(series),
-            KeyPlace::Sequence { .. } => true,
+            KeyPlace::Hive { series, .. } | KeyPlace::Sequence { series } => ours(series),
         };
         if is_ours { StoredObject::new(key, file.path.clone()) } else { None }
     });

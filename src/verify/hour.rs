@@ -43,14 +43,6 @@ pub(super) struct ReadManifest {
     pub sha256: String,
 }
 
-impl ReadManifest {
-    /// The name of its series.
-    pub fn series(&self) -> String {
-        let Manifest { feed, pop, spool, .. } = &self.manifest;
-        Maker { feed, pop, spool }.to_string()
-    }
-}
-
 impl Verifier<'_> {
     pub(super) fn check_hour(&mut self, hour: Hour) -> Result<(), StoreError> {
         let folder = hour.partition();
@@ -64,8 +56,8 @@ impl Verifier<'_> {
         for (key, bytes) in &objects {
             match ObjectKey::parse(key) {
                 Some(parts) => {
-                    let series = self.sequences.series_of(&parts);
-                    if !self.sequences.knows_feed_of(&parts) || self.is_requested(&series) {
+                    let series = parts.maker();
+                    if self.is_requested(&series) {
                         listed.push(ListedObject { key, parts, bytes: *bytes, hour, series });
                     }
                 }

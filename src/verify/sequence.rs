@@ -1,5 +1,5 @@
-//! Objects in the layout `sequence`: their keys have neither the feed nor the hour of their events. Manifests have
-//! both; an object that is too new for a manifest has the hour in its events.
+//! Objects in the layout `sequence`: their keys do not have the hour of their events. Manifests have it; an object that
+//! is too new for a manifest has it in its events.
 //!
 //! As for hours, manifests are read before the objects are listed: what is written meanwhile is then an object without
 //! a manifest, not the opposite.
@@ -15,7 +15,7 @@ use super::{
     store::{Store, StoreError},
 };
 use crate::{
-    object::{KeyPlace, ManifestKey, ObjectKey, key::sequence_folder, reader::summarize_stream},
+    object::{ManifestKey, ObjectKey, key::sequence_folder, reader::summarize_stream},
     runtime::Hour,
 };
 
@@ -27,8 +27,6 @@ pub struct Sequences {
     objects: BTreeMap<String, u64>,
     /// Keys of the objects of each hour.
     by_hour: BTreeMap<Hour, Vec<String>>,
-    /// Name of the series of each folder, from manifests.
-    names: HashMap<String, String>,
 }
 
 impl Sequences {
@@ -49,26 +47,6 @@ impl Sequences {
     pub(super) fn of_hour(&self, hour: Hour) -> Vec<(String, u64)> {
         let of_hour = self.by_hour.get(&hour).into_iter().flatten();
         of_hour.filter_map(|key| Some((key.clone(), *self.objects.get(key)?))).collect()
-    }
-
-    /// The name of the series that an object belongs to: `{feed}-{pop}-{spool}`, or the name of its folder while no
-    /// manifest shows the feed.
-    pub(super) fn series_of(&self, key: &ObjectKey<'_>) -> String {
-        match key.place {
-            KeyPlace::Hive { series, .. } => format!("{series}-{}", key.spool),
-            KeyPlace::Sequence { pop } => {
-                let folder = format!("{pop}-{}", key.spool);
-                self.names.get(&folder).cloned().unwrap_or(folder)
-            }
-        }
-    }
-
-    /// Whether the feed of an object is known.
-    pub(super) fn knows_feed_of(&self, key: &ObjectKey<'_>) -> bool {
-        match key.place {
-            KeyPlace::Hive { .. } => true,
-            KeyPlace::Sequence { pop } => self.names.contains_key(&format!("{pop}-{}", key.spool)),
-        }
     }
 
     /// Lists the folder of a key again. Returns the size of the object if it is there now.
@@ -131,12 +109,9 @@ impl Verifier<'_> {
                 continue;
             }
             let Ok(read) = self.read_manifest(&key)? else { continue };
-            let name = read.series();
             for entry in read.manifest.objects {
-                if let Some((folder, _)) =
-                    entry.key.split_once('/').filter(|(folder, _)| sequence_folder(folder).is_some())
-                {
-                    self.sequences.names.insert(folder.to_owned(), name.clone());
+                let folder = entry.key.split_once('/').map_or("", |(folder, _)| folder);
+                if sequence_folder(folder).is_some() {
                     hours.insert(entry.key, hour);
                 }
             }

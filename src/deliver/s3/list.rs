@@ -1,6 +1,6 @@
 //! A bounded listing of a bucket.
 
-use super::{S3Sink, classify::classify};
+use super::S3Sink;
 use crate::deliver::error::SinkError;
 
 /// Most keys of a listing: one page.
@@ -11,7 +11,8 @@ impl S3Sink {
     pub(super) async fn list_page(&self, prefix: &str) -> Result<Vec<String>, SinkError> {
         let client = self.client.load_full();
         let list = client.list_objects_v2().bucket(&self.config.bucket).prefix(self.key(prefix)).max_keys(PAGE);
-        let page = list.send().await.map_err(classify)?;
+        let list = list.set_expected_bucket_owner(self.config.expected_bucket_owner.clone());
+        let page = list.send().await.map_err(|error| self.classify(error))?;
         let own = self.key("");
         let keys = page.contents().iter().filter_map(|object| object.key()?.strip_prefix(&own));
         Ok(keys.map(str::to_owned).collect())

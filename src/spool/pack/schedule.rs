@@ -64,10 +64,11 @@ impl Schedule {
     }
 
     /// Hours that ended more than [`KEPT_HOURS`] ago, all of whose objects are listed, without those of the last object
-    /// of a feed.
+    /// and the last manifest of a feed.
     pub fn old(&self, feeds: &[FeedSpec], now: Hour) -> Vec<Hour> {
         let mut open = self.manifests.open_hours(feeds);
         open.extend(self.last.values().map(|(_, hour)| *hour));
+        open.extend(self.manifests.last().filter_map(|(_, last)| last.hour()));
         let old = |hour: &&Hour| hour.since_epoch() + KEPT_HOURS < now.since_epoch() && !open.contains(hour);
         self.known.iter().filter(old).copied().collect()
     }

@@ -37,9 +37,9 @@ fn an_hour_is_closed_when_it_is_over_also_without_new_objects() {
     let current = Hour::of_micros(clock::unix_micros());
     let past = Hour::of_micros((current.since_epoch() - 60) * 3_600_000_000);
     let mut schedule = Schedule::default();
-    // The records of the hour of a feed's last object are kept.
+    // The records of the hours of a feed's last object and last manifest are kept.
     schedule.note(0, &object(current, 9), now);
-    schedule.note(0, &manifest(current, 0, true), now);
+    schedule.note(0, &manifest(current, 9, true), now);
     let due = |schedule: &Schedule, later: Duration| schedule.manifests.any_due(&feeds, &|_, _| false, now + later);
     let is_open = |schedule: &Schedule| schedule.old(&feeds, current).is_empty();
 
@@ -59,7 +59,7 @@ fn an_hour_is_closed_when_it_is_over_also_without_new_objects() {
     schedule.note(0, &manifest(current, 4, false), now);
     assert!(!due(&schedule, 9 * LATE), "the hour lasts");
     let last: Vec<_> = schedule.manifests.last().map(|(_, last)| last.number()).collect();
-    assert_eq!(last, [Some(4)]);
+    assert_eq!(last, [Some(9)]);
 }
 
 #[test]
