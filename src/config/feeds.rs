@@ -59,8 +59,8 @@ pub struct Feed {
     pub max_bytes: u64,
     /// Compressed size below which events are held back until `hold_back_secs`, so that a small feed gets a few large
     /// objects instead of many small ones. It holds for what larger objects leave over, too. Smaller objects are made
-    /// when the edge stops, when the journal is nearly full, and of the end of an hour while the next hour has events
-    /// for a whole object.
+    /// when the edge stops, when the journal is three quarters full, at the end of an hour once the next hour has
+    /// events for a whole object or has waited for `hold_back_secs`, and when clicks of two hours are mixed.
     #[serde(default = "default_min_bytes")]
     pub min_bytes: u64,
     /// Seconds that an event waits at most, up to 3600, however few there are. Less than `max_age_secs` holds nothing

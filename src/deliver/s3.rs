@@ -12,8 +12,8 @@
 //! `conditional_writes = "off"` a `HEAD` looks for the object first; an upload that was stored and not answered may
 //! then be stored again, with the same bytes.
 //!
-//! **Delivered** is only what a store has answered: a success with an ETag ([`answer_check`]), or a 412 for an object that is
-//! ours.
+//! **Delivered** is only what a store has answered: a success with an ETag ([`answer_check`]), or a 412 for an object
+//! that is ours.
 //!
 //! **Timeouts** bound every wait: to connect, to make progress (`read_timeout_secs`: until the store takes the next
 //! piece or begins its answer), for one upload, and for everything together. The client's own retries are off: there

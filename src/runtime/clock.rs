@@ -1,7 +1,8 @@
 //! The clock: the one place where every stage reads the time.
 //!
 //! Two times of day: [`unix_micros`] is what the machine says. It may jump by years, and come back. [`trusted_micros`]
-//! follows it only as far as it moved plausibly ([`trusted`]): it decides what is deleted because it is old.
+//! follows it only as far as it moved plausibly ([`trusted`]): it decides what is deleted because it is old, and a
+//! manifest closes its hour only when both say that the hour is over.
 
 pub mod trusted;
 

@@ -63,7 +63,7 @@ const CLICKS: [(&str, &str); 14] = [
     ),
 ];
 
-/// What no click of today has.
+/// What no click of the samples has.
 const RESERVED: [&str; 3] = ["route.rule", "route.variant", "client.agent.bot.verified"];
 
 /// The events of a feed as it is delivered into a folder, and with `to` the whole feed, which takes a minute: manifest

@@ -22,6 +22,9 @@ pub struct Policy {
     #[arg(long, value_name = "ARN")]
     pub principal: Option<String>,
     /// Also grant what `clickedge feed verify` needs: listing the objects below the prefix.
+    ///
+    /// Without it there is no `s3:ListBucket` in the policy: the edge then does not warn of another edge of the same
+    /// name, and with `conditional_writes = "off"` the store answers a `HEAD` of a missing object with 403.
     #[arg(long)]
     pub verify: bool,
     /// Print one policy alone.

@@ -21,7 +21,8 @@ const VERSION: &str = "2012-10-17";
 pub struct PolicyOptions<'a> {
     /// ARN of the identity with which the edge signs: its user or role. Without it [`PRINCIPAL`].
     pub principal: Option<&'a str>,
-    /// Also what `clickedge feed verify` needs.
+    /// Also what `clickedge feed verify` needs: `s3:ListBucket`. Without it there is no warning of another edge of the
+    /// same name, and with conditional writes off a `HEAD` of a missing object is answered with 403.
     pub verify: bool,
 }
 
