@@ -83,8 +83,8 @@ fn an_unknown_key_is_rejected() {
 error: x.toml:8:1: unknown key `max_age_sec` in `feeds[0]`
   |
 8 | max_age_sec = 5
-  | ^^^^^^^^^^^ did you mean `max_age_secs`? expected `name`, `workspaces`, `format`, `compression`, `max_age_secs`, \
-`max_bytes`, `min_bytes`, `hold_back_secs`, `manifest_secs`, `rollups` or `sink`
+  | ^^^^^^^^^^^ did you mean `max_age_secs`? expected `name`, `workspaces`, `only`, `shape`, `format`, `layout`, \
+`compression`, `max_age_secs`, `max_bytes`, `min_bytes`, `hold_back_secs`, `manifest_secs`, `rollups`, `fields` or `sink`
 ",
     );
 }

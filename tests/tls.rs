@@ -75,7 +75,8 @@ fn a_browser_without_fetch_metadata_over_tls_is_suspicious() {
     let tls = free_address();
     let edge = builder.section(&format!("[[listeners]]\naddress = \"{tls}\"\n{section}")).feed("all", &["*"]).start();
     for metadata in ["", "Sec-Fetch-Mode: navigate\r\n"] {
-        let lines = format!("User-Agent: {CHROME}\r\n{metadata}");
+        let accept = "Accept: text/html\r\nAccept-Language: en\r\nAccept-Encoding: gzip\r\n";
+        let lines = format!("User-Agent: {CHROME}\r\n{accept}{metadata}");
         assert_eq!(get_with(tls, Some("go.brand.com"), "go.brand.com", &lines).1.status, 302);
     }
     let mut events = edge.stop().events("all");

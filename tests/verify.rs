@@ -331,7 +331,7 @@ fn a_sequence_is_proven_like_hours() {
     let report = report(&files, &["--from", "2026-11-23T09", "--to", "2026-11-23T10", "--feed", "all"]);
     assert_eq!((&report["proven"], &report["feeds"][0]["objects"]), (&json!(true), &json!(2)), "{report}");
     proves(&files, &["--quick"]);
-    let fresh = |key: &String| key.starts_with("fra1-");
+    let fresh = |key: &String| key.starts_with("all-fra1-");
     let without_manifests =
         Files(files.0.iter().filter(|(key, _)| fresh(key)).map(|(k, v)| (k.clone(), v.clone())).collect());
     proves(&without_manifests, &[]);
@@ -352,7 +352,7 @@ fn damage_to_a_sequence_is_reported() {
                 files.0.remove(&keys[4]);
             },
             4,
-            "duplicate: KEY: expected each event once, found 3 that are also in fra1-k3j9x0ab/000000000003.ndjson",
+            "duplicate: KEY: expected each event once, found 3 that are also in all-fra1-k3j9x0ab/000000000003.ndjson",
         ),
     ];
     for (change, place, expected) in changes {

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     object::{
-        Maker, ManifestKey, ObjectKey,
+        ManifestKey, ObjectKey,
         digest::hex,
         manifest::{Entry, Manifest},
     },

@@ -216,7 +216,7 @@ impl<'a> Reading<'a> {
         let row = &mut *self.row;
         if row.feed.is_none()
             && let Some(pop) = event.edge.as_ref().and_then(|edge| edge.pop.as_deref())
-            && let (KeyPlace::Hive { series, .. } | KeyPlace::Sequence { series }) = self.object.parts.place
+            && let KeyPlace::Hive { series, .. } | KeyPlace::Sequence { series } = self.object.parts.place
             && let Some(feed) = series.strip_suffix(pop).and_then(|feed| feed.strip_suffix('-'))
         {
             row.feed = Some(feed.into());

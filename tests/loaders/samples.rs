@@ -89,6 +89,15 @@ fn deliver(to: Option<&Path>) -> Option<Vec<Value>> {
         ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
         ("DONT_FAKE_MONOTONIC", "1"),
     ];
+    // Without the notes of an earlier process, the clock is trusted as it is.
+    let at = |time: i64, edge: Edge| {
+        let sessions = edge.rings().join("sessions");
+        let stopped = edge.stop();
+        fs::remove_file(stopped.dir().join("spool/time")).unwrap();
+        let _ = fs::remove_file(sessions);
+        set(time);
+        stopped.restart_with(&env)
+    };
     let feed = builder.bucket("clicks");
     let section = format!(
         "[client_address]\ntrusted_proxies = [\"127.0.0.0/8\"]\n[enrich]\nworkers = 1\ngeoip_file = '{}'\n\
@@ -99,9 +108,7 @@ fn deliver(to: Option<&Path>) -> Option<Vec<Value>> {
     );
     let mut edge =
         env.iter().fold(builder.section(&section), |builder, (key, value)| builder.env(key, value)).start();
-    set(CLICKED);
-    // The library reads its file once a second.
-    std::thread::sleep(Duration::from_millis(1_500));
+    edge = at(CLICKED, edge);
     let mut client = Client::new(edge.address);
     for (line, headers) in CLICKS {
         let agent = if headers.contains("User-Agent") { String::new() } else { format!("User-Agent: {CHROME}\r\n") };
@@ -115,11 +122,7 @@ fn deliver(to: Option<&Path>) -> Option<Vec<Value>> {
     });
     if let Some(to) = to {
         // A stop finishes the object.
-        let stopped = edge.stop();
-        set(CLICKED + 3 * 3_600);
-        // Without the note of an earlier process, the clock is trusted as it is.
-        fs::remove_file(stopped.dir().join("spool/time")).unwrap();
-        edge = stopped.restart_with(&env);
+        edge = at(CLICKED + 3 * 3_600, edge);
         let until = Instant::now() + Duration::from_secs(180);
         let is_there = |start: &str| feed.exists() && keys_below(&feed).iter().any(|key| key.starts_with(start));
         while !["dt=", "_manifest/", "_rollups/"].into_iter().all(is_there) {
