@@ -39,6 +39,8 @@
 //! - Each frame of the journal names the click and the ring that it came from: after a crash, that alone shows which
 //!   clicks of the rings are in the journal already. Frames name feeds by a number, and the header of their segment
 //!   says what it means: feeds come and go with the configuration, segments stay.
+//! - A key of the layout `sequence` has the feed's name in its folder, `{feed}-{pop}-{spool}/{seq}`, not only edge and
+//!   spool: a feed that gets another name, or takes over the place of another, would begin with keys that exist.
 //! - Objects are made in rounds, and the rename of the spool's `state` commits all of a round at once. A rename of each
 //!   object would need a sync for each, and thousands of feeds have thousands of objects.
 //! - The worker writes into the journal what an event counts for, as a tally, and the packer's thread reads it there:
