@@ -586,6 +586,29 @@ fn a_feed_that_is_configured_again_delivers_what_waited_for_it() {
 }
 
 #[test]
+fn what_waits_in_the_journal_for_a_feed_that_is_taken_out_has_no_more_than_the_feed_asked_for() {
+    let builder = Edge::builder();
+    let feed = format!(
+        "[[feeds]]\nname = \"brand\"\nworkspaces = [\"*\"]\nmax_age_secs = 3600\n\
+         fields = {{ omit = [\"edge\"] }}\nsink.dir.path = '{}'\n",
+        builder.bucket("brand").display()
+    );
+    let edge = builder.section(&feed).start();
+    let clicks = click(&edge, "a", 3);
+    edge.wait_until("journaled", |edge| edge.metric("clickedge_clicks_journaled_total") == 3);
+    let stopped = edge.kill();
+    let config = fs::read_to_string(stopped.dir().join("clickedge.toml")).unwrap();
+    stopped.reconfigure(|config| config.replace(&feed, ""));
+    let edge = stopped.restart();
+    edge.wait_until("its object is made", |edge| objects_below(&edge.dir().join("spool/outbox/brand")).len() == 1);
+    let stopped = edge.stop();
+    stopped.reconfigure(|_| config);
+    let events = stopped.restart().stop().events("brand");
+    assert_exactly_once(&events, &clicks);
+    assert!(events.iter().all(|event| event.get("edge").is_none() && event.get("client").is_some()));
+}
+
+#[test]
 fn usage_errors_are_reported_with_their_exit_codes() {
     let edge = Edge::builder().feed("all", &["*"]).feed("brand", &["w-1"]).spool(KEEP).start();
     click(&edge, "a", 1);

@@ -131,7 +131,8 @@ impl<'a> SpoolBuilder<'a> {
         let mut recovered = read_journal(&*disk, &dir, &state, counted.map(Option::unwrap_or_default), |name| {
             *numbers.entry(name.to_owned()).or_insert_with(|| {
                 tracing::warn!(feed = name, "the journal has events of a feed that is not configured");
-                feeds.push(FeedSpec::unconfigured(name, pop, metrics.feed(name)));
+                let recipe = state.feeds.get(name).and_then(|feed| feed.recipe.clone()).unwrap_or_default();
+                feeds.push(FeedSpec::unconfigured(name, pop, recipe, metrics.feed(name)));
                 feeds.len() as u16 - 1
             })
         })?;
@@ -159,6 +160,7 @@ impl<'a> SpoolBuilder<'a> {
             let feed = state.feeds.entry(feeds[usize::from(number)].name.clone()).or_default();
             feed.continue_chain(last, &identity);
         }
+        note_recipes(&*disk, &dir, &feeds, &mut state);
         restore_summaries(&*disk, &outbox, &records)?;
         unclaimed::report(&outbox, &feeds, &metrics)?;
         let segments = recovered.segments.len();
@@ -342,6 +344,22 @@ fn restore_state(disk: &dyn Disk, dir: &Path, records: &Records, metrics: &Spool
         }
     }
     Ok(restored)
+}
+
+/// Notes what the feeds ask for, before events of theirs are in the journal.
+fn note_recipes(disk: &dyn Disk, dir: &Path, feeds: &[FeedSpec], state: &mut State) {
+    let mut changed = false;
+    for spec in feeds.iter().filter(|spec| spec.configured) {
+        let feed = state.feeds.entry(spec.name.clone()).or_default();
+        if feed.recipe.as_ref() != Some(&spec.recipe) {
+            feed.recipe = Some(spec.recipe.clone());
+            changed = true;
+        }
+    }
+    if changed && let Err(error) = state.commit(disk, dir) {
+        // The next round commits it.
+        tracing::warn!(%error, "state of the spool not written yet");
+    }
 }
 
 /// Whether no process has used the spool before.

@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use serde::{Deserialize, Serialize};
+
 use super::metrics::BacklogMetrics;
 use crate::{
     click::EventId,
@@ -11,10 +13,23 @@ use crate::{
     stats::rollup::Workspaces,
 };
 
+/// What the receiver of a feed gets: format, keys, and fields of its objects. The state of the spool has it, so that
+/// events that wait when the configuration has the feed no longer are not delivered with more than the feed asked for.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Recipe {
+    format: Format,
+    layout: Layout,
+    shape: Shape,
+    /// Paths of fields that are left out.
+    omit: Vec<String>,
+    compression: config::Compression,
+}
+
 /// A feed of the configuration, or one that only the journal names.
 pub struct FeedSpec {
     pub name: String,
     pub pop: String,
+    pub recipe: Recipe,
     pub format: Format,
     pub layout: Layout,
     /// How its events differ from those of the journal.
@@ -39,14 +54,14 @@ pub struct FeedSpec {
 impl FeedSpec {
     /// A feed of the configuration.
     pub fn new(feed: &config::Feed, pop: &str, metrics: Arc<BacklogMetrics>) -> Self {
-        Self {
-            name: feed.name.clone(),
-            pop: pop.to_owned(),
+        let recipe = Recipe {
             format: feed.format,
             layout: feed.layout,
-            rendering: rendering(feed),
-            envelope_key: envelope_key(feed),
+            shape: feed.shape,
+            omit: feed.fields.paths(),
             compression: feed.compression,
+        };
+        Self {
             max_age: Duration::from_secs(feed.max_age_secs),
             max_bytes: feed.max_bytes,
             min_bytes: feed.min_bytes,
@@ -55,7 +70,7 @@ impl FeedSpec {
                 .then(|| Duration::from_secs(feed.manifest_secs)),
             rollups: feed.rollups.then(|| Workspaces::new(&feed.workspaces)),
             configured: true,
-            metrics,
+            ..Self::unconfigured(&feed.name, pop, recipe, metrics)
         }
     }
 
@@ -64,16 +79,17 @@ impl FeedSpec {
         Maker { feed: &self.name, pop: &self.pop, spool }
     }
 
-    /// A feed that the configuration no longer has.
-    pub(super) fn unconfigured(name: &str, pop: &str, metrics: Arc<BacklogMetrics>) -> Self {
+    /// A feed that the configuration no longer has. `recipe` is what it asked for.
+    pub(super) fn unconfigured(name: &str, pop: &str, recipe: Recipe, metrics: Arc<BacklogMetrics>) -> Self {
         Self {
             name: name.to_owned(),
             pop: pop.to_owned(),
-            format: Format::default(),
-            layout: Layout::default(),
-            rendering: Rendering::default(),
-            envelope_key: None,
-            compression: config::Compression::default(),
+            format: recipe.format,
+            layout: recipe.layout,
+            rendering: Rendering::new(recipe.shape, &recipe.omit),
+            envelope_key: (recipe.shape == Shape::Clickstream).then(|| name.to_owned()),
+            compression: recipe.compression,
+            recipe,
             max_age: Duration::ZERO,
             max_bytes: 16 << 20,
             min_bytes: 0,

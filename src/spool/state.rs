@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 pub use super::record::Position;
-use super::{disk::Disk, record::Record};
+use super::{disk::Disk, feed::Recipe, record::Record};
 use crate::object::manifest::Previous;
 
 const CURRENT: &str = "state";
@@ -47,6 +47,9 @@ pub struct State {
 pub struct FeedState {
     pub packed: Position,
     pub seq: u64,
+    /// What the feed asks for, if the configuration has had it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipe: Option<Recipe>,
     /// The last manifest, which the next one continues.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest: Option<Previous>,
@@ -54,7 +57,7 @@ pub struct FeedState {
 
 impl Default for FeedState {
     fn default() -> Self {
-        Self { packed: (0, 0), seq: 1, manifest: None }
+        Self { packed: (0, 0), seq: 1, recipe: None, manifest: None }
     }
 }
 

@@ -154,7 +154,12 @@ mod tests {
 
     /// Events wait for 60 seconds, few of them for 300. Few are less than 10,000 bytes, many are 50,000.
     fn spec() -> FeedSpec {
-        let mut spec = FeedSpec::unconfigured("brand", "test", spool_metrics().feed("brand"));
+        let mut spec = FeedSpec::unconfigured(
+            "brand",
+            "test",
+            crate::spool::feed::Recipe::default(),
+            spool_metrics().feed("brand"),
+        );
         (spec.max_age, spec.hold_back) = (Duration::from_secs(60), Duration::from_secs(300));
         (spec.min_bytes, spec.max_bytes) = (10_000, 50_000);
         spec

@@ -16,7 +16,8 @@ use crate::{
 const MAKER: Maker<'_> = Maker { feed: "brand", pop: "test", spool: "k3j9x0ab" };
 
 fn feeds() -> [FeedSpec; 1] {
-    let mut spec = FeedSpec::unconfigured("brand", "test", spool_metrics().feed("brand"));
+    let mut spec =
+        FeedSpec::unconfigured("brand", "test", crate::spool::feed::Recipe::default(), spool_metrics().feed("brand"));
     spec.manifest_every = Some(Duration::from_secs(3_600));
     [spec]
 }

@@ -46,7 +46,8 @@ struct World {
 
 fn specs(metrics: &SpoolMetrics) -> Vec<FeedSpec> {
     let spec = |name: &&str| {
-        let mut spec = FeedSpec::unconfigured(name, "test", metrics.feed(name));
+        let mut spec =
+            FeedSpec::unconfigured(name, "test", crate::spool::feed::Recipe::default(), metrics.feed(name));
         spec.configured = true;
         let workspaces = if *name == "brand" { "w-1" } else { "*" };
         spec.rollups = Some(Workspaces::new(&[workspaces.into()]));

@@ -59,7 +59,8 @@ fn sizes(max_bytes: u64, text_bytes: usize, noise: usize, feeds: &[(Format, Comp
     let (metrics, objects) = (spool_metrics(), Arc::<Mutex<Vec<(usize, Object)>>>::default());
     let specs = feeds.iter().zip(0..).map(|((format, compression), n)| {
         let name = format!("feed-{n}");
-        let mut spec = FeedSpec::unconfigured(&name, "test", metrics.feed(&name));
+        let mut spec =
+            FeedSpec::unconfigured(&name, "test", crate::spool::feed::Recipe::default(), metrics.feed(&name));
         (spec.configured, spec.format, spec.compression, spec.max_bytes) = (true, *format, *compression, max_bytes);
         (spec.max_age, spec.hold_back) = (Duration::MAX, Duration::MAX);
         spec

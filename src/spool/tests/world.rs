@@ -125,7 +125,8 @@ pub fn spool_metrics() -> Arc<SpoolMetrics> {
 
 fn specs(metrics: &SpoolMetrics) -> Vec<FeedSpec> {
     let spec = |name: &&str| {
-        let mut spec = FeedSpec::unconfigured(name, "test", metrics.feed(name));
+        let mut spec =
+            FeedSpec::unconfigured(name, "test", crate::spool::feed::Recipe::default(), metrics.feed(name));
         spec.configured = true;
         // The manifest of a round lists the objects of the round before.
         spec.manifest_every = (*name == "brand").then_some(Duration::ZERO);
