@@ -220,9 +220,9 @@ fn a_late_hour_comes_last_in_a_sequence() {
     let builder = env.iter().fold(builder, |builder, (key, value)| builder.env(key, value));
     let edge = builder.feed_into("all", &["*"], &sink).start();
     let (mut loader, mut clicks) = (Loader::default(), Vec::new());
-    for (round, offset) in ["+0", "-3600", "+0", "-7200"].into_iter().enumerate() {
-        set(offset);
-        thread::sleep(Duration::from_millis(1_500));
+    for (round, offset) in [0, -3_600, 0, -7_200].into_iter().enumerate() {
+        set(&format!("{offset:+}"));
+        clocks::wait_for_offset(&edge, offset);
         clicks.extend(click(&edge, &format!("round-{round}"), 5));
         loader.load_all(&root, clicks.len());
     }

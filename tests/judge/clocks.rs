@@ -44,6 +44,16 @@ pub fn env<'a>(library: &'a str, offset_file: &'a str) -> [(&'static str, &'a st
     ]
 }
 
+/// Waits until the clock of an edge is off by these seconds: the library reads its file once a second.
+pub fn wait_for_offset(edge: &Edge, seconds: i64) {
+    edge.wait_until("its clock is set", |edge| {
+        let date =
+            edge.get("nowhere.example", "/").header("date").and_then(|date| jiff::fmt::rfc2822::parse(date).ok());
+        let off = date.map(|date| date.timestamp().as_second() - jiff::Timestamp::now().as_second());
+        off.is_some_and(|off| (off - seconds).abs() < 60)
+    });
+}
+
 /// The environment of an edge whose clock is bent.
 type ClockEnv = [(&'static str, String); 5];
 
@@ -81,10 +91,10 @@ fn a_clock_that_jumps_costs_no_click_and_doubles_none() {
         load.wait_for(50);
     }
     // And during the run: an object is open when its clock jumps.
-    for (round, offset) in [(6, "+3600"), (7, "+0"), (8, "-3600"), (9, "+7200"), (10, "+0")] {
+    for (round, offset) in [(6, 3_600), (7, 0), (8, -3_600), (9, 7_200), (10, 0)] {
         load.round(round);
-        set(offset);
-        thread::sleep(Duration::from_millis(1_500));
+        set(&format!("{offset:+}"));
+        wait_for_offset(&edge, offset);
         load.wait_for(50);
     }
     let pid = edge.pid();
@@ -133,7 +143,7 @@ fn a_clock_two_years_ahead_for_some_seconds_makes_nothing_old() {
     let session_key = key(&edge);
 
     set("+2y");
-    thread::sleep(Duration::from_millis(1_500));
+    wait_for_offset(&edge, 2 * 365 * 86_400);
     clicks(&edge, 5);
     counted(&edge, &ahead, 5);
     // Idle now: retention has every reason to remove what is too old.
@@ -147,7 +157,7 @@ fn a_clock_two_years_ahead_for_some_seconds_makes_nothing_old() {
     assert_eq!(key(&edge), session_key, "no key of the sessions is replaced");
 
     set("+0");
-    thread::sleep(Duration::from_millis(1_500));
+    wait_for_offset(&edge, 0);
     clicks(&edge, 3);
     counted(&edge, &present, 23);
     counted(&edge, &ahead, 7);
