@@ -48,6 +48,8 @@ fn edge() -> Edge {
         .link(bare)
         .link(link("go.brand.com", "café", "https://www.example.com/menü#top"))
         .section("[client_address]\ntrusted_proxies = [\"127.0.0.0/8\"]")
+        // All rows come from one visitor, within a second or a minute.
+        .section("[quality]\nflood_clicks = 0")
         .section(&format!("[enrich]\nworkers = 1\ngeoip_file = '{}'", geoip.display()))
         .feed("all", &["*"])
         .start()

@@ -155,7 +155,7 @@ impl S3Sink {
         }
     }
 
-    /// [`classify`], and forgets the region that a store names if it is the configured one.
+    /// [`classify()`], and forgets the region that a store names if it is the configured one.
     fn classify<E>(&self, error: SdkError<E, HttpResponse>) -> SinkError
     where
         E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,

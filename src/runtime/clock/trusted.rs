@@ -2,7 +2,7 @@
 //!
 //! A clock that jumps two years ahead for ten seconds must not make everything too old. So trusted time is the time of
 //! day up to a limit. The limit moves with the machine's uptime, which no setting of the clock changes, and follows the
-//! time of day, a minute ahead of it, by at most [`RATE`] times the uptime that has passed:
+//! time of day, a minute ahead of it, by at most 24 times the uptime that has passed:
 //! - while the clock is right, trusted time is the time of day;
 //! - a clock that goes ahead gains at most a day for each hour that it stays there. When it comes back, trusted time
 //!   comes back with it at once: deleting later is never wrong;
