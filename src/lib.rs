@@ -76,6 +76,7 @@ pub mod session;
 pub mod spool;
 pub mod stats;
 pub mod telemetry;
+pub mod tls;
 pub mod verify;
 pub mod visitor;
 

@@ -15,6 +15,7 @@ mod event;
 mod feed_commands;
 mod feeds;
 mod formats;
+mod front;
 mod hostile;
 mod identity;
 mod judge;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 
-use super::{Answer, Head, Redirector, answer::MAX_HEADERS};
+use super::{Answer, Head, Redirector, answer::MAX_HEADERS, metrics::Outcome};
 use crate::{click::Flags, runtime::clock};
 
 impl Redirector {
@@ -29,6 +29,7 @@ impl Redirector {
             self.answer(&head, peer, started)
         };
         let Some(answer) = answer else {
+            self.metrics.request(Outcome::Passed);
             return Ok(false);
         };
         let outcome = answer.outcome;

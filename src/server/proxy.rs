@@ -1,10 +1,44 @@
 //! The edge's own proxy: the redirect stage, and an upstream for everything else.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
-use pingora::{modules::http::HttpModules, prelude::HttpPeer};
+use pingora::{
+    apps::HttpServerOptions,
+    modules::http::HttpModules,
+    prelude::HttpPeer,
+    protocols::http::v2::server::{H2Options, default_h2_options},
+};
 use pingora_proxy::{ProxyHttp, Session};
 
-use crate::{config, redirect::Redirector};
+use crate::{
+    config::{self, Config},
+    redirect::Redirector,
+};
+
+/// Requests of one HTTP/2 connection at a time: a browser opens a link, and perhaps its favicon.
+const STREAMS: u32 = 16;
+
+/// Streams that a client may reset before the edge has looked at them (CVE-2023-44487 sends thousands).
+const PENDING_RESETS: usize = 16;
+
+/// What Pingora does with connections.
+pub fn server_options(config: &Config) -> HttpServerOptions {
+    let mut options = HttpServerOptions::default();
+    options.h2_idle_timeout = Some(Duration::from_secs(config.redirect.keepalive_secs.max(1)));
+    options
+}
+
+/// Bounds of an HTTP/2 connection.
+pub fn h2_options(config: &Config) -> H2Options {
+    let mut options = default_h2_options();
+    options
+        .max_header_list_size(config.limits.header_bytes as u32)
+        .max_concurrent_streams(STREAMS)
+        .max_pending_accept_reset_streams(PENDING_RESETS)
+        .max_send_buffer_size(64 * 1024);
+    options
+}
 
 /// The proxy around the redirect stage: requests for other than branded domains go to the upstream.
 pub struct EdgeProxy {
