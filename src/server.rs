@@ -108,7 +108,7 @@ fn build(
     let mut server = Server::new_with_opt_and_conf(None, server_conf(config));
     server.bootstrap();
 
-    let proxy = EdgeProxy { redirector: pipeline.redirector(), upstream: config.upstream.clone() };
+    let proxy = EdgeProxy::new(pipeline.redirector(), config);
     let mut proxy = http_proxy(&server.configuration, proxy);
     proxy.server_options = Some(proxy::server_options(config));
     proxy.h2_options = Some(proxy::h2_options(config));

@@ -40,7 +40,7 @@ fn edge(fast_lane: bool) -> Edge {
         .link(with("kept", "httpStatus", json!(308)))
         .link(with("old", "status", json!("expired")))
         .link(with("paused", "status", json!("paused")))
-        .link(with("caf\u{e9}", "forwardParameters", json!("both")))
+        .link(with("caf\u{e9}", "forwardParameters", json!(true)))
         .section("[client_address]\ntrusted_proxies = [\"127.0.0.9/32\"]")
         .feed("all", &["*"]);
     // The builder writes the section `[edge]` itself.
@@ -348,7 +348,7 @@ fn the_client_of_a_proxy_header_is_the_one_that_it_names() {
     assert_eq!(&start, b"HTTP/1.1 302");
     // Another peer is taken as it is.
     let mut stranger = connect(Some("127.0.0.2".parse().unwrap()), address).unwrap();
-    stranger.write_all(b"PROXY TCP4 203.0.113.7 127.0.0.1 4000 80\r\n").unwrap();
+    stranger.write_all(&[b"PROXY TCP4 203.0.113.7 127.0.0.1 4000 80\r\n", GOOD].concat()).unwrap();
     let mut text = String::new();
     stranger.read_to_string(&mut text).unwrap();
     assert!(text.starts_with("HTTP/1.1 400 "), "{text}");

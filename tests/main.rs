@@ -36,6 +36,7 @@ mod spool;
 mod stop;
 mod tls;
 mod upgrade;
+mod upstream;
 mod verify;
 mod visitors;
 mod visits;

@@ -27,7 +27,7 @@ pub struct Limits {
     /// Requests on one connection, after which it is closed. 0 means any number.
     pub requests_per_connection: u32,
     /// Connections in total. 0 means as many as the limit of open files allows, less 256 for everything else and less
-    /// one for each connection to the upstream.
+    /// `upstream.requests`.
     pub connections: usize,
     /// Connections of one address (of an IPv6 address, its first 64 bits). 0 means any number.
     pub connections_per_address: u32,
@@ -55,13 +55,14 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Connections in total: the configured number, or what the limit of open files leaves.
-    pub fn connections(&self) -> usize {
+    /// Connections in total: the configured number, or what the limit of open files leaves next to so many requests to
+    /// an upstream.
+    pub fn connections(&self, upstream: usize) -> usize {
         if self.connections > 0 {
             return self.connections;
         }
         let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(1 << 20);
-        files.saturating_sub(RESERVED).max(files / 2).max(1) as usize
+        files.saturating_sub(RESERVED + upstream as u64).max(files / 2).max(1) as usize
     }
 }
 

@@ -133,7 +133,7 @@ impl<L: Lane, P> Front<L, P> {
             },
             admission: Arc::new(Admission::new(
                 Quota {
-                    connections: limits.connections(),
+                    connections: limits.connections(config.upstream.as_ref().map_or(0, |upstream| upstream.requests)),
                     per_address: limits.connections_per_address,
                     requests: limits.requests_per_second,
                     burst: limits.request_burst,

@@ -1,10 +1,18 @@
 //! The edge's own proxy: the redirect stage, and an upstream for everything else.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use async_trait::async_trait;
+use ipnet::IpNet;
 use pingora::{
     apps::HttpServerOptions,
+    http::RequestHeader,
     modules::http::HttpModules,
     prelude::HttpPeer,
     protocols::http::v2::server::{H2Options, default_h2_options},
@@ -42,32 +50,70 @@ pub fn h2_options(config: &Config) -> H2Options {
 
 /// The proxy around the redirect stage: requests for other than branded domains go to the upstream.
 pub struct EdgeProxy {
-    pub redirector: Redirector,
-    pub upstream: Option<config::Upstream>,
+    redirector: Redirector,
+    upstream: Option<config::Upstream>,
+    /// Load balancers in front of this edge, which name the client truly.
+    trusted: Vec<IpNet>,
+    /// Requests that the upstream answers now.
+    busy: Arc<AtomicUsize>,
+}
+
+/// A request on its way to the upstream.
+pub struct Busy(Arc<AtomicUsize>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+impl EdgeProxy {
+    pub fn new(redirector: Redirector, config: &Config) -> Self {
+        Self {
+            redirector,
+            upstream: config.upstream.clone(),
+            trusted: config.client_address.trusted_proxies.clone(),
+            busy: Arc::default(),
+        }
+    }
+
+    /// A place among the requests to the upstream.
+    fn enter(&self, most: usize) -> Option<Busy> {
+        let busy = Busy(Arc::clone(&self.busy));
+        (busy.0.fetch_add(1, Relaxed) < most).then_some(busy)
+    }
 }
 
 #[async_trait]
 impl ProxyHttp for EdgeProxy {
-    type CTX = ();
+    /// Held as long as the upstream is busy with the request.
+    type CTX = Option<Busy>;
 
-    fn new_ctx(&self) {}
+    fn new_ctx(&self) -> Self::CTX {
+        None
+    }
 
     /// No modules: the default ones compress, which answers without a body do not need.
     fn init_downstream_modules(&self, _: &mut HttpModules) {}
 
-    async fn request_filter(&self, session: &mut Session, (): &mut ()) -> pingora::Result<bool> {
+    async fn request_filter(&self, session: &mut Session, busy: &mut Self::CTX) -> pingora::Result<bool> {
         if self.redirector.handle(session).await? {
             return Ok(true);
         }
-        if self.upstream.is_none() {
+        let Some(upstream) = &self.upstream else {
             self.redirector.reject(session).await?;
+            return Ok(true);
+        };
+        *busy = self.enter(upstream.requests);
+        if busy.is_none() {
+            session.respond_error(503).await?;
             return Ok(true);
         }
         self.redirector.limit_idle(session);
         Ok(false)
     }
 
-    async fn upstream_peer(&self, session: &mut Session, (): &mut ()) -> pingora::Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, session: &mut Session, _: &mut Self::CTX) -> pingora::Result<Box<HttpPeer>> {
         let Some(upstream) = &self.upstream else {
             return pingora::Error::e_explain(pingora::ErrorType::InternalError, "no upstream is configured");
         };
@@ -76,11 +122,48 @@ impl ProxyHttp for EdgeProxy {
             Some(host.rsplit_once(':').map_or(host, |(name, _)| name).to_owned())
         };
         let name = upstream.server_name.clone().or_else(host).unwrap_or_default();
-        Ok(Box::new(HttpPeer::new(upstream.address, upstream.tls, name)))
+        let mut peer = HttpPeer::new(upstream.address, upstream.tls, name);
+        peer.options.connection_timeout = Some(Duration::from_secs(upstream.connect_secs));
+        peer.options.total_connection_timeout = Some(Duration::from_secs(upstream.connect_secs));
+        peer.options.read_timeout = Some(Duration::from_secs(upstream.response_secs));
+        peer.options.write_timeout = Some(Duration::from_secs(upstream.response_secs));
+        peer.options.idle_timeout = Some(Duration::from_secs(upstream.idle_secs));
+        Ok(Box::new(peer))
+    }
+
+    /// Says who the client is. What an untrusted client says about it goes no further.
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        request: &mut RequestHeader,
+        _: &mut Self::CTX,
+    ) -> pingora::Result<()> {
+        let peer = session.client_addr().and_then(|address| address.as_inet()).map(|peer| peer.ip().to_canonical());
+        let is_trusted = peer.is_some_and(|peer| self.trusted.iter().any(|network| network.contains(&peer)));
+        let before = |name: &str| -> Vec<String> {
+            let values = session.req_header().headers.get_all(name).iter();
+            values.filter(|_| is_trusted).filter_map(|value| value.to_str().ok().map(str::to_owned)).collect()
+        };
+        let scheme =
+            if session.digest().is_some_and(|digest| digest.ssl_digest.is_some()) { "https" } else { "http" };
+        let (mut named, mut forwarded) = (before("x-forwarded-for"), before("forwarded"));
+        if let Some(peer) = peer {
+            named.push(peer.to_string());
+            let quoted = if peer.is_ipv6() { format!("\"[{peer}]\"") } else { peer.to_string() };
+            forwarded.push(format!("for={quoted};proto={scheme}"));
+        }
+        let scheme = before("x-forwarded-proto").pop().unwrap_or_else(|| scheme.to_owned());
+        for name in ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "forwarded", "x-real-ip"] {
+            request.remove_header(name);
+        }
+        request.insert_header("X-Forwarded-For", named.join(", "))?;
+        request.insert_header("X-Forwarded-Proto", scheme)?;
+        request.insert_header("Forwarded", forwarded.join(", "))?;
+        Ok(())
     }
 
     /// Errors name the method only, because path and query come from the visitor.
-    fn request_summary(&self, session: &Session, (): &()) -> String {
+    fn request_summary(&self, session: &Session, _: &Self::CTX) -> String {
         session.req_header().method.to_string()
     }
 }

@@ -173,6 +173,11 @@ proptest! {
         match (&whole, &last) {
             // What is too long may be noticed earlier in pieces, and as another excess.
             (Err(_), Err(_)) => {}
+            // And a wrong method with the first piece.
+            (Ok(Found::Head { from, to }), Err(Malformed::Syntax)) => {
+                let mut fields = [httparse::EMPTY_HEADER; 6];
+                prop_assert!(parse(&bytes[*from..*to], &mut fields, &LIMITS).is_err());
+            }
             (whole, last) => prop_assert_eq!(whole, last),
         }
         if let Ok(Found::Head { from, to }) = whole {
