@@ -112,8 +112,10 @@ fn build(
     let mut proxy = http_proxy(&server.configuration, proxy);
     proxy.server_options = Some(proxy::server_options(config));
     proxy.h2_options = Some(proxy::h2_options(config));
-    let tickets = Tickets::open(config.tls.ticket_secret_file.as_deref(), &config.capture.dir)?;
-    let sockets = front::bind(&config.listeners, certificates, &Arc::new(tickets), config.listener_threads())?;
+    let has_tls = config.listeners.iter().any(|listener| !listener.tls.is_empty());
+    let tickets = || Tickets::open(config.tls.ticket_secret_file.as_deref(), &config.capture.dir).map(Arc::new);
+    let tickets = has_tls.then(tickets).transpose()?;
+    let sockets = front::bind(&config.listeners, certificates, tickets.as_ref(), config.listener_threads())?;
     let front = Arc::new(front::Front::new(
         config,
         pipeline.redirector(),

@@ -242,27 +242,18 @@ impl<'f, L: Lane, P: HttpServerApp + Send + Sync + 'static> Connection<'f, L, P>
     /// Answers what is there, sends it, and waits for more.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
         loop {
-            let mut proxy = None;
             let mut now = None;
             while self.last == Last::No && self.output.len() < MAX_OUT && !self.rest().is_empty() {
                 match self.step(*now.get_or_insert_with(Instant::now)) {
                     Step::Incomplete => break,
                     Step::Answered => {}
                     Step::Proxy { head, body, keep_alive } => {
-                        proxy = Some(Next::Proxy { head, body, keep_alive });
-                        break;
+                        return Poll::Ready(Next::Proxy { head, body, keep_alive });
                     }
                 }
             }
             if self.poll_send(cx).is_pending() {
-                if proxy.is_some() {
-                    // Handed over once the answers before it have left: the head is still at hand.
-                    return Poll::Pending;
-                }
                 return self.poll_late(cx, Waiting::Sending);
-            }
-            if let Some(next) = proxy {
-                return Poll::Ready(next);
             }
             match self.last {
                 Last::No => {}
@@ -389,11 +380,6 @@ impl<'f, L: Lane, P: HttpServerApp + Send + Sync + 'static> Connection<'f, L, P>
             Form::Rewrite => request::rewritten(&request),
             _ => head.to_vec(),
         };
-        if !self.output[self.sent..].is_empty() {
-            // In order: the answers before it first.
-            self.requests -= 1;
-            return Step::Proxy { head: Vec::new(), body, keep_alive };
-        }
         self.answered += to;
         Step::Proxy { head, body, keep_alive }
     }
@@ -472,6 +458,11 @@ impl<'f, L: Lane, P: HttpServerApp + Send + Sync + 'static> Connection<'f, L, P>
 
     /// Has the proxy answer a request. Returns whether the connection goes on.
     async fn proxied(&mut self, head: Vec<u8>, body: Body, keep_alive: bool, shutdown: &ShutdownWatch) -> bool {
+        // In order: the answers before it first.
+        let mut deadline = Deadline::at(Instant::now() + SENDING);
+        if before(&mut deadline, poll_fn(|cx| self.poll_send(cx))).await.is_none() || self.last != Last::No {
+            return false;
+        }
         let mut prefix = head;
         let rest = &self.input[self.answered..];
         let (here, left) = match body {

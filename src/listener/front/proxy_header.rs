@@ -57,7 +57,9 @@ pub async fn read(tcp: &TcpStream) -> Result<Option<SocketAddr>, Ended> {
 fn parse(bytes: &[u8]) -> Result<Option<(Option<SocketAddr>, usize)>, Ended> {
     let result = HeaderResult::parse(bytes);
     if result.is_incomplete() {
-        return Ok(None);
+        // A line of version 1 that is there as a whole will not become a better one.
+        let is_whole = bytes.starts_with(b"PROXY") && memchr::memchr(b'\n', bytes).is_some();
+        return if is_whole { Err(Ended::ProxyHeader) } else { Ok(None) };
     }
     match result {
         HeaderResult::V1(Ok(header)) => {

@@ -26,14 +26,14 @@ pub struct Socket {
     pub(super) redirect_to_https: bool,
 }
 
-/// Binds the configured sockets for each of so many threads.
+/// Binds the configured sockets for each of so many threads. Sockets with TLS need `tickets`.
 ///
 /// # Errors
 /// When an address is taken or not of this machine, or TLS cannot be set up.
 pub fn bind(
     listeners: &[config::Listener],
     certificates: &[Arc<CertificateStore>],
-    tickets: &Arc<Tickets>,
+    tickets: Option<&Arc<Tickets>>,
     threads: usize,
 ) -> Result<Vec<Vec<Socket>>, ListenError> {
     let mut sockets: Vec<Vec<Socket>> = (0..threads).map(|_| Vec::new()).collect();
@@ -41,9 +41,9 @@ pub fn bind(
         let address = listener.address;
         // Several sockets of this process may share an address; another process that has it would share it, too.
         probe(address)?;
-        let tls = match listener.tls.is_empty() {
-            true => None,
-            false => {
+        let tls = match tickets.filter(|_| !listener.tls.is_empty()) {
+            None => None,
+            Some(tickets) => {
                 let config = tls::server_config(listener, Arc::clone(certificates), Arc::clone(tickets))
                     .map_err(|error| ListenError::Tls { address, reason: error.to_string() })?;
                 Some(Arc::new(config))
