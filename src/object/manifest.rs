@@ -86,10 +86,7 @@ impl Previous {
 
     /// Whether a feed has made it in this spool, under whatever name of the edge.
     pub fn is_of(&self, feed: &str, spool: &str) -> bool {
-        ManifestKey::parse(&self.key).is_some_and(|key| {
-            let pop = key.series.strip_prefix(feed).and_then(|rest| rest.strip_prefix('-'));
-            key.spool == spool && pop.is_some()
-        })
+        self.number().is_some() && Maker::of(&self.key, feed).is_some_and(|maker| maker.spool == spool)
     }
 }
 

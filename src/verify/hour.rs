@@ -8,7 +8,7 @@ use std::{
 use sha2::{Digest, Sha256};
 
 use super::{
-    MANIFESTS, Series, StoreReader, Verifier, join,
+    Series, StoreReader, Verifier, join,
     object::{Ids, ListedObject, Reading},
     report::{Problem, ProblemKind, ReportRow},
     store::StoreError,
@@ -17,6 +17,7 @@ use crate::{
     object::{
         ManifestKey, ObjectKey,
         digest::hex,
+        key::MANIFESTS,
         manifest::{Entry, Manifest},
     },
     runtime::Hour,
