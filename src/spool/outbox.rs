@@ -20,7 +20,9 @@ use std::{
 
 use super::disk::{Disk, FileEntry};
 use crate::{
-    object::{ManifestKey, Object, ObjectKey, ObjectKind, RollupKey, Summary, key::earlier},
+    object::{
+        ManifestKey, Object, ObjectKey, ObjectKind, RollupKey, Summary, key::earlier, reader::summarize_stream,
+    },
     runtime::{Hour, clock},
 };
 
@@ -33,7 +35,7 @@ pub struct Outbox {
     bytes: AtomicU64,
     /// Bytes of delivered objects that are kept, by hour of the delivery.
     delivered: Mutex<BTreeMap<Hour, u64>>,
-    /// Recorded summaries of objects that an earlier process has made, by feed and key.
+    /// Recorded summaries of objects that an earlier process has made, or that nothing delivers, by feed and key.
     summaries: Mutex<HashMap<(String, String), Summary>>,
 }
 
@@ -98,9 +100,21 @@ impl Outbox {
         Ok(())
     }
 
-    /// Sets the recorded summary of an object, for [`Outbox::waiting`].
+    /// Sets the recorded summary of an object.
     pub fn restore_summary(&self, feed: &str, key: &str, summary: Summary) {
         self.summaries.lock().unwrap_or_else(PoisonError::into_inner).insert((feed.into(), key.into()), summary);
+    }
+
+    /// Number of events in an object that waits: as recorded, otherwise as it holds; 0 if it cannot be read.
+    pub(super) fn events_in(&self, feed: &str, key: &str) -> u64 {
+        let summaries = self.summaries.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(summary) = summaries.get(&(feed.to_owned(), key.to_owned())) {
+            return summary.events;
+        }
+        drop(summaries);
+        let has_events = matches!(ObjectKind::of(key), Some(ObjectKind::Events | ObjectKind::Replay));
+        let read = || summarize_stream(&self.disk.read(&self.path(feed, key))?[..], key, |_, _| {});
+        if has_events { read().map_or(0, |summary| summary.events) } else { 0 }
     }
 
     /// Feeds and keys of all objects that wait.
@@ -231,20 +245,6 @@ impl Outbox {
     }
 }
 
-/// Disk space of a file with this many bytes: small files take more than they hold.
-fn on_disk(bytes: u64) -> u64 {
-    bytes.next_multiple_of(4_096)
-}
-
-/// The number of an object of events in its key, or the largest one in a manifest.
-pub fn seq_of(key: &str) -> Option<u64> {
-    let events = ObjectKey::parse(key).map(|key| key.seq);
-    let manifest = || ManifestKey::parse(key).map(|key| key.seq);
-    events.or_else(manifest).or_else(|| earlier::seq_of(key))
-}
-
-/// The hour of the clicks in an object, if its key has it: those of the layout `sequence` do not.
-pub fn hour_of(key: &str) -> Option<Hour> {
 /// Objects of events by their numbers; each manifest after those that it lists, and after the manifest before it, which
 /// may be of another hour and list later ones.
 fn in_order(mut objects: Vec<Object>) -> Vec<Object> {
@@ -263,6 +263,20 @@ fn in_order(mut objects: Vec<Object>) -> Vec<Object> {
     placed.into_iter().map(|(_, object)| object).collect()
 }
 
+/// Disk space of a file with this many bytes: small files take more than they hold.
+fn on_disk(bytes: u64) -> u64 {
+    bytes.next_multiple_of(4_096)
+}
+
+/// The number of an object of events in its key, or the largest one in a manifest.
+pub fn seq_of(key: &str) -> Option<u64> {
+    let events = ObjectKey::parse(key).map(|key| key.seq);
+    let manifest = || ManifestKey::parse(key).map(|key| key.seq);
+    events.or_else(manifest).or_else(|| earlier::seq_of(key))
+}
+
+/// The hour of the clicks in an object, if its key has it: those of the layout `sequence` do not.
+pub fn hour_of(key: &str) -> Option<Hour> {
     if let Some(key) = ObjectKey::parse(key) {
         return key.hour();
     }
