@@ -1,10 +1,10 @@
 //! Time that the clock has said for long enough to close an hour by.
 //!
 //! Trusted time ([`super::trusted`]) follows the clock slowly after a machine was off, a day for each hour. What is
-//! deleted later than it could be harms nothing. An hour that stays open for hours does: consumers wait for it. To close
-//! one too early deletes nothing, as what comes later makes one more manifest. So the clock is believed about an hour
-//! once it has said for [`STEADY`] that it is over. Trusted time believes a clock that is ahead about the running hour
-//! sooner than that.
+//! deleted later than it could be harms nothing. An hour that stays open for hours does: consumers wait for it. To
+//! close one too early deletes nothing, as what comes later makes one more manifest. So the clock is believed about
+//! an hour once it has said for [`STEADY`] that it is over. Trusted time believes a clock that is ahead about the
+//! running hour sooner than that.
 //!
 //! This is the lowest time that the clock has said in the last one to two spans of [`STEADY`].
 
