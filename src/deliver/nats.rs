@@ -36,7 +36,10 @@ use super::{
 };
 use crate::{
     config,
-    object::{Object, ObjectKind, REPLAY},
+    object::{
+        Object, ObjectKind,
+        key::{REPLAYS, below},
+    },
     runtime::failpoint::fail_point,
 };
 
@@ -102,7 +105,7 @@ impl NatsSink {
         let mut batches = Batches::open(object, limits).await?;
         let mut sent = self.progress(&object.key);
         // A replay is wanted once more, however short its events lie back.
-        let replay = object.key.strip_prefix(REPLAY).and_then(|rest| rest.split('/').next());
+        let replay = below(REPLAYS, &object.key).and_then(|rest| rest.split('/').next());
         let mut stored = Stored::Before;
         while let Some(batch) = batches.next().await? {
             let skip = sent.saturating_sub(batch.offset).min(batch.events.len() as u64);

@@ -17,19 +17,14 @@ use std::{
 
 use serde_json::json;
 
-use super::{
-    error::SinkError,
-    probe::ProbeError,
-    s3::policy,
-    sink::{Sink, TEST},
-    webhook::probe::read_secrets,
-};
+use super::{error::SinkError, probe::ProbeError, s3::policy, sink::Sink, webhook::probe::read_secrets};
 use crate::{
     click::EventId,
     config::{self, Feed},
     event::{self, Rendering, Shape},
     object::{
         Object, ObjectKind, Summary,
+        key::TESTS,
         writer::{ObjectWriter, extension},
     },
     runtime::{Class, Classified, clock},
@@ -162,7 +157,7 @@ impl Sample {
         let now = clock::unix_micros();
         let ids: Vec<_> = (0..EVENTS).map(|n| EventId::at(now + n)).collect();
         let end = extension(feed.format, feed.compression);
-        let key = format!("{TEST}/{}-{pop}-{}.{end}", feed.name, ids[0]);
+        let key = format!("{TESTS}/{}-{pop}-{}.{end}", feed.name, ids[0]);
         let path = std::env::temp_dir().join(format!("clickedge-test-{}", ids[0]));
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
         let written = write_events(file, feed, pop, now, &ids, &key);

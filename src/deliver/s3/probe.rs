@@ -9,8 +9,8 @@ use sha2::{Digest, Sha256};
 use super::{S3Sink, answer_check::AnswerCheck, policy};
 use crate::{
     config::feeds::ChecksumCalculation,
-    deliver::{error::SinkError, probe::error::ProbeError, sink::TEST},
-    object::{Object, ObjectKind, digest::hex, reader::Summary},
+    deliver::{error::SinkError, probe::error::ProbeError},
+    object::{Object, ObjectKind, digest::hex, key::TESTS, reader::Summary},
     runtime::clock,
 };
 
@@ -56,7 +56,7 @@ impl S3Sink {
     async fn put_test_object(&self) -> Result<String, SinkError> {
         let summary = Summary { sha256: hex(&Sha256::digest(CONTENT)), ..Summary::default() };
         let object = Object {
-            key: format!("{TEST}/{}-{}.json", self.feed, clock::unix_micros()),
+            key: format!("{TESTS}/{}-{}.json", self.feed, clock::unix_micros()),
             path: PathBuf::new(),
             bytes: CONTENT.len() as u64,
             kind: ObjectKind::Test,
