@@ -10,6 +10,7 @@
 
 pub mod cli;
 pub mod clicks;
+pub mod clock;
 pub mod contract;
 pub mod damage;
 pub mod disk;

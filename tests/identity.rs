@@ -11,15 +11,13 @@ use std::{
 
 use serde_json::Value;
 
-use crate::{
-    common::{
-        Edge, Stopped, TIMEOUT,
-        cli::clickedge,
-        clicks::{assert_exactly_once, click, click_with, noise, of_feed, wait_until_delivered},
-        events_of,
-        s3::{Fault, S3},
-    },
-    judge::clocks,
+use crate::common::{
+    Edge, Stopped, TIMEOUT,
+    cli::clickedge,
+    clicks::{assert_exactly_once, click, click_with, noise, of_feed, wait_until_delivered},
+    clock::Clock,
+    events_of,
+    s3::{Fault, S3},
 };
 
 fn identity(dir: &Path) -> String {
@@ -206,29 +204,18 @@ fn a_loader_that_remembers_the_last_key_of_a_sequence_reads_every_event() {
 
 #[test]
 fn a_late_hour_comes_last_in_a_sequence() {
-    let Some(library) = clocks::library() else {
-        return eprintln!("skipped: libfaketime is not installed (apt-get install faketime)");
-    };
     let builder = Edge::builder();
     let root = builder.bucket("all");
-    let clock = builder.dir().join("clock");
-    let set = |offset: &str| fs::write(&clock, offset).unwrap();
+    let Some(clock) = Clock::new(builder.dir()) else { return };
     let sink = format!("layout = \"sequence\"\nmanifest_secs = 1\nsink.dir.path = '{}'", root.display());
-    let path = clock.display().to_string();
-    let env = clocks::env(library, &path);
-    set("+0");
-    let builder = env.iter().fold(builder, |builder, (key, value)| builder.env(key, value));
-    let edge = builder.feed_into("all", &["*"], &sink).start();
+    let edge = clock.start(builder.feed_into("all", &["*"], &sink));
     let (mut loader, mut clicks) = (Loader::default(), Vec::new());
     for (round, offset) in [0, -3_600, 0, -7_200].into_iter().enumerate() {
-        set(&format!("{offset:+}"));
-        clocks::wait_for_offset(&edge, offset);
+        clock.set_under(&edge, offset);
         clicks.extend(click(&edge, &format!("round-{round}"), 5));
         loader.load_all(&root, clicks.len());
     }
-    let pid = edge.pid();
     let _stopped = edge.stop();
-    clocks::tidy_up_after(pid);
     assert_exactly_once(&loader.events, &clicks);
     let hours: BTreeSet<_> =
         loader.events.iter().map(|event| event["timestamp"].as_str().unwrap()[..13].to_owned()).collect();
