@@ -12,15 +12,13 @@ use std::{
 use clickedge::object::manifest::Manifest;
 use serde_json::Value;
 
-use crate::{
-    common::{
-        Edge, Stopped, TIMEOUT,
-        cli::clickedge,
-        clicks::{assert_exactly_once, click, click_with, noise, of_feed, wait_until_delivered},
-        events_of, objects_below,
-        s3::{Fault, S3},
-    },
-    judge::clocks,
+use crate::common::{
+    Edge, Stopped, TIMEOUT,
+    cli::clickedge,
+    clicks::{assert_exactly_once, click, click_with, noise, of_feed, wait_until_delivered},
+    clock::Clock,
+    events_of, objects_below,
+    s3::{Fault, S3},
 };
 
 fn identity(dir: &Path) -> String {
@@ -294,18 +292,12 @@ fn manifests(dir: &Path) -> Vec<Manifest> {
 
 #[test]
 fn an_edge_that_gets_another_name_closes_its_hours_under_the_former_one() {
-    let Some(library) = clocks::library() else {
-        return eprintln!("skipped: libfaketime is not installed (apt-get install faketime)");
-    };
     let builder = Edge::builder();
     let root = builder.bucket("all");
-    let clock = builder.dir().join("clock");
-    let path = clock.display().to_string();
-    let env = clocks::env(library, &path);
-    fs::write(&clock, "-7200").unwrap();
+    let Some(clock) = Clock::new(builder.dir()) else { return };
+    clock.set(-7_200);
     let sink = format!("manifest_secs = 1\nsink.dir.path = '{}'", root.display());
-    let builder = env.iter().fold(builder, |builder, (key, value)| builder.env(key, value));
-    let edge = builder.feed_into("all", &["*"], &sink).start();
+    let edge = clock.start(builder.feed_into("all", &["*"], &sink));
     let mut clicks = click(&edge, "former", 5);
     let closed = |pop: &str| -> Vec<bool> {
         let of_pop = manifests(&root.join("_manifest")).into_iter().filter(|manifest| manifest.pop == pop);
@@ -313,21 +305,17 @@ fn an_edge_that_gets_another_name_closes_its_hours_under_the_former_one() {
     };
     edge.wait_until("a manifest is there", |_| !closed("test").is_empty());
     assert!(!closed("test").contains(&true), "the hour lasts");
-    let pid = edge.pid();
     let stopped = edge.stop();
-    clocks::tidy_up_after(pid);
     // Two hours later; that the clock jumped is not what is tested here.
-    fs::write(&clock, "+0").unwrap();
+    clock.set(0);
     fs::remove_file(stopped.dir().join("spool/time")).unwrap();
     stopped.reconfigure(|config| config.replace("pop = \"test\"", "pop = \"renamed\""));
-    let edge = stopped.restart_with(&env);
+    let edge = clock.restart(stopped);
     clicks.extend(click(&edge, "renamed", 5));
     edge.wait_until("both names have manifests", |_| {
         closed("test").last() == Some(&true) && closed("renamed").last() == Some(&false)
     });
-    let pid = edge.pid();
     let _stopped = edge.stop();
-    clocks::tidy_up_after(pid);
     assert_exactly_once(&crate::common::events_below(&root), &clicks);
     let said = clickedge(&["feed", "verify", root.to_str().unwrap()]).ok();
     assert!(said.contains("all-test-") && said.contains("all-renamed-"), "{said}");
@@ -336,29 +324,18 @@ fn an_edge_that_gets_another_name_closes_its_hours_under_the_former_one() {
 
 #[test]
 fn a_late_hour_comes_last_in_a_sequence() {
-    let Some(library) = clocks::library() else {
-        return eprintln!("skipped: libfaketime is not installed (apt-get install faketime)");
-    };
     let builder = Edge::builder();
     let root = builder.bucket("all");
-    let clock = builder.dir().join("clock");
-    let set = |offset: &str| fs::write(&clock, offset).unwrap();
+    let Some(clock) = Clock::new(builder.dir()) else { return };
     let sink = format!("layout = \"sequence\"\nmanifest_secs = 1\nsink.dir.path = '{}'", root.display());
-    let path = clock.display().to_string();
-    let env = clocks::env(library, &path);
-    set("+0");
-    let builder = env.iter().fold(builder, |builder, (key, value)| builder.env(key, value));
-    let edge = builder.feed_into("all", &["*"], &sink).start();
+    let edge = clock.start(builder.feed_into("all", &["*"], &sink));
     let (mut loader, mut clicks) = (Loader::default(), Vec::new());
     for (round, offset) in [0, -3_600, 0, -7_200].into_iter().enumerate() {
-        set(&format!("{offset:+}"));
-        clocks::wait_for_offset(&edge, offset);
+        clock.set_under(&edge, offset);
         clicks.extend(click(&edge, &format!("round-{round}"), 5));
         loader.load_all(&root, clicks.len());
     }
-    let pid = edge.pid();
     let _stopped = edge.stop();
-    clocks::tidy_up_after(pid);
     assert_exactly_once(&loader.events, &clicks);
     let hours: BTreeSet<_> =
         loader.events.iter().map(|event| event["timestamp"].as_str().unwrap()[..13].to_owned()).collect();

@@ -4,7 +4,7 @@
 //! `tests/README.md` describes what each case does and how to run the long forms.
 
 mod backlog;
-pub mod clocks;
+mod clocks;
 mod disks;
 mod kills;
 mod latency;
