@@ -113,12 +113,12 @@ fn a_long_outage_is_logged_once_and_costs_no_memory() {
 }
 
 #[test]
-fn without_a_stream_the_feed_is_suspended_until_there_is_one() {
+fn without_a_stream_the_feed_is_parked_until_there_is_one() {
     let Some(nats) = Nats::start("") else { return };
     let edge = edge(&nats, "").start();
     let clicks = click(&edge, "a", 3);
     wait_until_parked(&edge);
-    let line = logged(&edge, "sink rejected the upload; feed suspended");
+    let line = logged(&edge, "sink rejected the upload; feed parked");
     assert!(line["error"].as_str().unwrap().contains("no stream takes messages on clicks.all"), "{line}");
     assert!(line["remedy"].as_str().unwrap().contains("create a stream"), "{line}");
     nats.make_stream(|_| {});
@@ -150,7 +150,7 @@ fn messages_for_another_stream_are_rejected() {
     let edge = edge(&nats, "stream = \"OTHER\"").start();
     click(&edge, "a", 3);
     wait_until_parked(&edge);
-    let line = logged(&edge, "sink rejected the upload; feed suspended");
+    let line = logged(&edge, "sink rejected the upload; feed parked");
     assert!(line["remedy"].as_str().unwrap().contains("correct `stream`"), "{line}");
     assert!(nats.events().is_empty());
 }
@@ -167,7 +167,7 @@ fn a_user_without_permission_is_named_as_the_cause() {
     let edge = edge(&nats, "ack_timeout_secs = 20").start();
     click(&edge, "a", 3);
     wait_until_parked(&edge);
-    let line = logged(&edge, "sink rejected the upload; feed suspended");
+    let line = logged(&edge, "sink rejected the upload; feed parked");
     assert!(line["error"].as_str().unwrap().to_lowercase().contains("permissions violation for publish"), "{line}");
     assert!(line["remedy"].as_str().unwrap().contains("publish on `subject`"), "{line}");
 }

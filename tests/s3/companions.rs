@@ -66,7 +66,7 @@ fn manifests_that_are_denied_are_set_aside_and_delivered_later() {
     let line = logged(&edge, "sink rejected a manifest or rollup; set aside");
     assert_eq!((&line["level"], &line["feed"], &line["status"]), (&json!("ERROR"), &json!("all"), &json!(403)));
     assert!(line["key"].as_str().unwrap().starts_with("_manifest/"), "{line}");
-    assert!(!edge.log().contains("feed suspended"));
+    assert!(!edge.log().contains("feed parked"));
     assert!(edge.metric("clickedge_uploads_total{feed=\"all\",result=\"refused\"}") >= 2);
     assert!(manifests(&s3.bucket("clicks")).is_empty());
 

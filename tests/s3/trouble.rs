@@ -99,7 +99,7 @@ fn an_upload_whose_answer_was_lost_is_not_stored_twice() {
 }
 
 #[test]
-fn a_suspended_feed_does_not_delay_another() {
+fn a_parked_feed_does_not_delay_another() {
     let s3 = S3::start();
     s3.set(Fault::Forbidden("/refused-test-".into()));
     let edge = Edge::builder()
@@ -113,7 +113,7 @@ fn a_suspended_feed_does_not_delay_another() {
     clicks.extend(click(&edge, "b", 5));
     wait_until_delivered(&edge, "fine", 6);
     assert!(since.elapsed() < Duration::from_secs(10), "it took {:?}", since.elapsed());
-    assert_eq!(edge.metric(&of_feed("feed_parked", "refused")), 1, "still suspended");
+    assert_eq!(edge.metric(&of_feed("feed_parked", "refused")), 1, "still parked");
     assert_eq!(edge.metric(&of_feed("events_delivered_total", "refused")), 0);
     let stopped = edge.stop();
     assert_exactly_once(&s3.events("clicks"), &clicks);
@@ -235,7 +235,7 @@ fn an_object_that_changed_in_the_outbox_is_moved_aside_and_delays_no_other() {
 }
 
 #[test]
-fn a_foreign_object_under_our_key_suspends_the_feed_until_it_is_removed() {
+fn a_foreign_object_under_our_key_parks_the_feed_until_it_is_removed() {
     let s3 = S3::start();
     s3.set(Fault::Unavailable);
     let edge = edge(&s3, "prefix = \"brand\"").start();
@@ -330,7 +330,7 @@ fn the_log_line_of_a_rejected_upload_has_the_facts_and_a_remedy() {
     let edge = edge(&s3, "").start();
     click(&edge, "a", 1);
     wait_until_parked(&edge, "all");
-    let line = logged(&edge, "sink rejected the upload; feed suspended");
+    let line = logged(&edge, "sink rejected the upload; feed parked");
     for (field, expected) in [
         ("level", json!("ERROR")),
         ("feed", json!("all")),
