@@ -126,6 +126,17 @@ fn check_and_serve_agree_on_every_broken_input() {
         ),
         ("a sink that is a file", |setup| setup.write("out", b""), CONFIG, "`feeds[0].sink.dir.path`"),
         (
+            "objects that must be larger than they may be",
+            |setup| {
+                setup.section(
+                    "[[feeds]]\nname = \"b\"\nworkspaces = [\"*\"]\nmax_bytes = 20000\nmin_bytes = 20001\n\
+                     sink.dir.path = \"b\"\n",
+                );
+            },
+            CONFIG,
+            "x.toml:11:13: `feeds[1].min_bytes` is 20001, more than `feeds[1].max_bytes`, which is 20000",
+        ),
+        (
             "no credentials",
             |setup| {
                 setup.section(
