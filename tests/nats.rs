@@ -191,7 +191,7 @@ fn a_probe_stores_nothing() {
     let probe_of = |nats: &Nats, dry_put| -> Probe {
         let toml = format!("name = \"all\"\nworkspaces = [\"*\"]\n{}", nats.sink_toml("").replace("[feeds.", "["));
         let feed: Feed = toml::from_str(&toml).unwrap();
-        probe(&[feed], dry_put).unwrap().pop().unwrap()
+        probe(&[feed], "fra1", dry_put).unwrap().pop().unwrap()
     };
     let error = probe_of(&nats, true).outcome.unwrap_err().to_string();
     assert!(error.contains("no stream takes messages") && error.contains("create a stream"), "{error}");
@@ -218,7 +218,7 @@ fn a_server_with_a_certificate_of_its_own_is_trusted_through_its_file() {
     let probe_of = |more: &str| {
         let sink = nats.sink_toml(more).replace("[feeds.", "[").replace("nats://", "tls://");
         let feed: Feed = toml::from_str(&format!("name = \"all\"\nworkspaces = [\"*\"]\n{sink}")).unwrap();
-        probe(&[feed], true).unwrap().pop().unwrap().outcome.unwrap_err().to_string()
+        probe(&[feed], "fra1", true).unwrap().pop().unwrap().outcome.unwrap_err().to_string()
     };
     let trusted = probe_of(&format!("ca_file = '{}'", certificate.display()));
     assert!(trusted.contains("no stream takes messages"), "{trusted}");

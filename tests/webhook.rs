@@ -358,7 +358,7 @@ fn answer_once(stream: impl Read + Write) -> std::io::Result<()> {
 
 fn probe_of(feed: &str, dry_put: bool) -> Probe {
     let feed: Feed = toml::from_str(feed).unwrap();
-    probe(&[feed], dry_put).unwrap().pop().unwrap()
+    probe(&[feed], "fra1", dry_put).unwrap().pop().unwrap()
 }
 
 #[test]

@@ -45,11 +45,6 @@ struct UnderWay {
 }
 
 impl Companions {
-    /// Whether an object is delivered as a companion.
-    pub fn includes(object: &Object) -> bool {
-        matches!(object.kind, ObjectKind::Manifest | ObjectKind::Rollup)
-    }
-
     /// Adds one at the end.
     pub fn push(&mut self, place: Place, object: Object) {
         self.fresh.push_back((place, object));

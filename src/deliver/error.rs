@@ -168,6 +168,11 @@ impl SinkError {
         matches!(self, Self::Rejected(_) | Self::Conflict(_))
     }
 
+    /// Whether the object is itself the problem, so that no retry would deliver it.
+    pub fn is_about_object(&self) -> bool {
+        matches!(self, Self::Damaged(_) | Self::Missing(_))
+    }
+
     /// The label of the upload in the metrics. `None` for an object that is itself the problem: its events are counted
     /// as dropped.
     pub fn label(&self) -> Option<UploadResult> {

@@ -17,7 +17,6 @@ use tokio::{
 };
 
 use super::{
-    companions::Companions,
     error::SinkError,
     metrics::{FeedMetrics, UploadResult},
     pace::Pace,
@@ -107,7 +106,7 @@ impl FeedTask {
                     None => open = false,
                 },
                 Some(ended) = uploads.join_next() => match ended {
-                    Ok(ended) if Companions::includes(&ended.upload.object) => self.companion_ended(ended, &mut queue),
+                    Ok(ended) if ended.upload.object.kind.is_companion() => self.companion_ended(ended, &mut queue),
                     Ok(ended) => self.ended(ended, &mut queue, &mut pace),
                     Err(failure) => match failure.try_into_panic() {
                         Ok(panic) => std::panic::resume_unwind(panic),

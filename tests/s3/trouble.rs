@@ -368,7 +368,7 @@ fn without_an_answer_the_log_line_has_the_chain_of_causes() {
 fn probe_one(sink: &str, dry_put: bool) -> Result<String, ProbeError> {
     let config = format!("[[feeds]]\nname = \"all\"\nworkspaces = [\"*\"]\n{sink}");
     let feeds: Vec<Feed> = toml::from_str::<toml::Table>(&config).unwrap()["feeds"].clone().try_into().unwrap();
-    let mut probes = probe(&feeds, dry_put).unwrap();
+    let mut probes = probe(&feeds, "fra1", dry_put).unwrap();
     assert_eq!((probes.len(), probes[0].feed.as_str()), (1, "all"));
     probes.remove(0).outcome
 }
@@ -382,7 +382,7 @@ fn a_probe_of_a_healthy_bucket_stores_an_object_only_on_request() {
     let note = probe_one(&sink, true).unwrap();
     let stored = fs::read_dir(s3.bucket("clicks").join("brand/_test")).unwrap();
     let names: Vec<_> = stored.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    let is_named = names.iter().all(|name| name.starts_with("all-") && note.contains(&format!("brand/_test/{name}")));
+    let is_named = names.iter().all(|name| name.starts_with("all-fra1-") && note.contains(&format!("brand/_test/{name}")));
     assert!(names.len() == 1 && is_named, "{note}: {names:?}");
     let put = &s3.puts()[0];
     assert_eq!((put.status, put.header("if-none-match")), (Some(200), Some("*")));
