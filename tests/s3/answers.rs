@@ -9,7 +9,7 @@ use super::{
 };
 use crate::common::{
     Edge,
-    clicks::{click, of_feed, wait_until_delivered},
+    clicks::{assert_exactly_once, click, of_feed, wait_until_delivered},
     s3::{Canned, Fault, S3},
 };
 
@@ -217,12 +217,34 @@ fn without_conditions_a_lost_answer_stores_no_second_content() {
 }
 
 #[test]
+fn without_conditions_and_without_the_right_to_list_each_object_is_stored_once() {
+    let s3 = S3::start();
+    s3.set(Fault::Unlisted(true));
+    let edge = edge(&s3, "prefix = \"brand\"\nconditional_writes = \"off\"").start();
+    let mut clicks = click(&edge, "lost", 5);
+    wait_until_delivered(&edge, "all", 5);
+    s3.set(Fault::Unlisted(false));
+    clicks.extend(click(&edge, "answered", 5));
+    wait_until_delivered(&edge, "all", 10);
+    assert_exactly_once(&s3.events("clicks"), &clicks);
+    let looks = s3.seen().into_iter().filter(|seen| seen.method == "HEAD").count();
+    assert!(looks > s3.objects("clicks").len(), "it looks before each upload, and after what was not answered");
+    assert_eq!(s3.puts().len(), s3.objects("clicks").len(), "what was stored without an answer is found");
+    assert_eq!(edge.metric(&of_feed("feed_parked", "all")), 0);
+    assert!(!edge.log().contains("cannot look whether an object exists"), "objects can be read");
+}
+
+#[test]
 fn without_conditions_and_without_the_right_to_look_the_same_bytes_may_be_stored_again() {
     let s3 = S3::start();
     s3.set(Fault::Blind);
     let edge = edge(&s3, "conditional_writes = \"off\"").start();
-    let clicks = click(&edge, "a", 5);
+    let mut clicks = click(&edge, "a", 5);
     edge.wait_until("it was sent twice", |_| s3.puts().len() >= 2);
+    s3.set(Fault::Canned(vec![Canned::new(403, &[], "").to("HEAD")]));
+    wait_until_delivered(&edge, "all", 5);
+    clicks.extend(click(&edge, "b", 5));
+    wait_until_delivered(&edge, "all", 10);
     s3.set(Fault::Healthy);
     assert_delivers(&edge, &s3, clicks);
     let sums: std::collections::BTreeSet<_> =
