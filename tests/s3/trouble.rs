@@ -228,6 +228,9 @@ fn an_object_that_changed_in_the_outbox_is_moved_aside_and_delays_no_other() {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     fs::write(&path, &bytes).unwrap();
+    // An upload that is under way may have read what was there before.
+    let failed = uploads(&edge, "retried");
+    edge.wait_until("that one has failed", |edge| uploads(edge, "retried") > failed);
     s3.set(Fault::Healthy);
     assert_delivers(&edge, &s3, Vec::new());
     assert_eq!(fs::read(edge.dir().join("spool/quarantine/all").join(&key)).unwrap(), bytes);
@@ -382,7 +385,8 @@ fn a_probe_of_a_healthy_bucket_stores_an_object_only_on_request() {
     let note = probe_one(&sink, true).unwrap();
     let stored = fs::read_dir(s3.bucket("clicks").join("brand/_test")).unwrap();
     let names: Vec<_> = stored.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    let is_named = names.iter().all(|name| name.starts_with("all-fra1-") && note.contains(&format!("brand/_test/{name}")));
+    let is_named =
+        names.iter().all(|name| name.starts_with("all-fra1-") && note.contains(&format!("brand/_test/{name}")));
     assert!(names.len() == 1 && is_named, "{note}: {names:?}");
     let put = &s3.puts()[0];
     assert_eq!((put.status, put.header("if-none-match")), (Some(200), Some("*")));
