@@ -39,7 +39,8 @@ impl Sample {
         let ids: Vec<_> = (0..EVENTS).map(|n| EventId::at(now + n)).collect();
         let end = extension(feed.format, feed.compression);
         let key = format!("{TEST}/{}-{pop}-{}.{end}", feed.name, ids[0]);
-        let path = std::env::temp_dir().join(format!("clickedge-test-{}", ids[0]));
+        // Sinks that take events read them by the name's extension.
+        let path = std::env::temp_dir().join(format!("clickedge-test-{}.{end}", ids[0]));
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
         let written = write_events(file, feed, pop, now, &ids, &key);
         let (summary, bytes) = written.inspect_err(|_| remove(&path))?;
