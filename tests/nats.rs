@@ -10,8 +10,9 @@ use serde_json::Value;
 
 use crate::common::{
     Builder, Edge,
+    cli::clickedge,
     clicks::{assert_exactly_once, click, of_feed, wait_until_delivered},
-    nats::{Nats, STREAM, SUBJECT},
+    nats::{Nats, Operator, STREAM, SUBJECT},
 };
 
 /// A stop does not wait for what cannot be delivered.
@@ -170,6 +171,40 @@ fn a_user_without_permission_is_named_as_the_cause() {
     let line = logged(&edge, "sink rejected the upload; feed parked");
     assert!(line["error"].as_str().unwrap().to_lowercase().contains("permissions violation for publish"), "{line}");
     assert!(line["remedy"].as_str().unwrap().contains("publish on `subject`"), "{line}");
+}
+
+#[test]
+fn a_credentials_file_is_used_and_read_again_when_it_is_corrected() {
+    let operator = Operator::new();
+    let Some(nats) = Nats::start_with(&operator) else { return };
+    nats.make_stream(|_| {});
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("user.creds");
+    let stranger = Operator::new().credentials();
+    fs::write(&file, &stranger).unwrap();
+    let edge = edge(&nats, &format!("credentials_file = '{}'", file.display())).start();
+    let clicks = click(&edge, "a", 3);
+    wait_until_parked(&edge);
+    let line = logged(&edge, "sink rejected the upload; feed parked");
+    assert!(line["error"].as_str().unwrap().contains("the server rejects the user"), "{line}");
+    assert!(line["remedy"].as_str().unwrap().contains("correct `credentials_file`"), "{line}");
+    fs::write(&file, "no credentials").unwrap();
+    let config = edge.dir().join("clickedge.toml");
+    let retry = || clickedge(&["feed", "retry", "all", "--config", config.to_str().unwrap()]).ok();
+    edge.wait_until("a file without credentials is no user either", |edge| {
+        retry();
+        edge.metric("clickedge_uploads_total{feed=\"all\",result=\"refused\"}") >= 2
+    });
+    let good = operator.credentials();
+    fs::write(&file, &good).unwrap();
+    edge.wait_until("the corrected file is used", |edge| {
+        retry();
+        edge.metric(&of_feed("feed_parked", "all")) == 0
+    });
+    assert_delivers(&edge, &nats, clicks);
+    for secret in [&stranger, &good].into_iter().flat_map(|text| text.lines()).filter(|line| line.len() > 40) {
+        assert!(!edge.log().contains(secret), "a credential is in the log");
+    }
 }
 
 #[test]
