@@ -36,7 +36,10 @@ use super::{
 };
 use crate::{
     config,
-    object::{Object, REPLAY},
+    object::{
+        Object,
+        key::{REPLAYS, below},
+    },
     runtime::failpoint::fail_point,
 };
 
@@ -98,7 +101,7 @@ impl NatsSink {
         let mut batches = Batches::open(object, limits).await?;
         let mut sent = self.progress.of(&object.key);
         // A replay is wanted once more, however short its events lie back.
-        let replay = object.key.strip_prefix(REPLAY).and_then(|rest| rest.split('/').next());
+        let replay = below(REPLAYS, &object.key).and_then(|rest| rest.split('/').next());
         let mut stored = Stored::Before;
         while let Some(batch) = batches.next().await? {
             let skip = sent.saturating_sub(batch.offset).min(batch.events.len() as u64);

@@ -25,10 +25,12 @@ use super::{
     nats,
     s3::S3Sink,
     sample::Sample,
-    sink::TEST,
     webhook,
 };
-use crate::config::{self, Feed, Sink};
+use crate::{
+    config::{self, Feed, Sink},
+    object::key::TESTS,
+};
 
 /// Longest probe.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -143,7 +145,7 @@ fn with_short_timeouts(config: &config::S3) -> config::S3 {
 }
 
 fn probe_folder(root: &Path) -> Result<String, SinkError> {
-    let folder = root.join(TEST);
+    let folder = root.join(TESTS);
     let exists = root.exists();
     // Deepest first. What the probe creates it removes: it may run as another user than the service.
     let missing = folder.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists());

@@ -9,13 +9,13 @@ use std::{
 
 use serde_json::json;
 
-use super::sink::TEST;
 use crate::{
     click::EventId,
     config::Feed,
     event::{self, Rendering, Shape},
     object::{
         Object, ObjectKind, Summary,
+        key::TESTS,
         writer::{ObjectWriter, extension},
     },
     runtime::clock,
@@ -38,7 +38,7 @@ impl Sample {
         let now = clock::unix_micros();
         let ids: Vec<_> = (0..EVENTS).map(|n| EventId::at(now + n)).collect();
         let end = extension(feed.format, feed.compression);
-        let key = format!("{TEST}/{}-{pop}-{}.{end}", feed.name, ids[0]);
+        let key = format!("{TESTS}/{}-{pop}-{}.{end}", feed.name, ids[0]);
         // Sinks that take events read them by the name's extension.
         let path = std::env::temp_dir().join(format!("clickedge-test-{}.{end}", ids[0]));
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;

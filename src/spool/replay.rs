@@ -23,7 +23,8 @@ use crate::{
     config,
     event::Rendering,
     object::{
-        Maker, REPLAY,
+        Maker,
+        key::REPLAYS,
         writer::{ObjectWriter, extension},
     },
     runtime::{Class, Classified, Hour},
@@ -165,7 +166,7 @@ impl ReplayWriter<'_> {
         let number = self.keys.len() as u64 + 1;
         let end = extension(feed.format, feed.compression);
         let below = Maker { feed: &feed.name, pop, spool: identity }.hive_key(hour, &first, number, end);
-        let key = format!("{REPLAY}{id}/{below}");
+        let key = format!("{REPLAYS}/{id}/{below}");
         writer.finish(feed::envelope_key(feed).as_ref().unwrap_or(&key))?.file.sync()?;
         let path = self.dir.join(below);
         self.make_dir(path.parent().unwrap_or(&self.dir))?;
@@ -180,7 +181,7 @@ impl ReplayWriter<'_> {
             return Ok(());
         }
         let replay = self.replay;
-        let ready = replay.spool.join("replay").join(&replay.feed.name).join(REPLAY);
+        let ready = replay.spool.join("replay").join(&replay.feed.name).join(REPLAYS);
         // A running process removes empty folders: this one may vanish before the move.
         for _ in 0..3 {
             self.make_dir(&ready)?;

@@ -61,6 +61,8 @@ pub struct World {
     /// Bytes of the journal were changed.
     pub scribbled: bool,
     pub journal_max_bytes: u64,
+    /// The name of the edge.
+    pub pop: &'static str,
     pub rings: HashMap<u64, Ring>,
     pub released: Arc<Mutex<HashMap<u64, u64>>>,
     pub outbox: Arc<Mutex<Vec<(usize, Object)>>>,
@@ -128,10 +130,9 @@ pub fn spool_metrics() -> Arc<SpoolMetrics> {
     Arc::new(SpoolMetrics::new(&registry, Arc::new(StatsMetrics::new(&registry))))
 }
 
-fn specs(metrics: &SpoolMetrics, omit: &[String]) -> Vec<FeedSpec> {
+fn specs(pop: &str, metrics: &SpoolMetrics, omit: &[String]) -> Vec<FeedSpec> {
     let spec = |name: &&str| {
-        let mut spec =
-            FeedSpec::unconfigured(name, "test", crate::spool::feed::Recipe::default(), metrics.feed(name));
+        let mut spec = FeedSpec::unconfigured(name, pop, crate::spool::feed::Recipe::default(), metrics.feed(name));
         spec.configured = true;
         spec.rendering = Rendering::new(Shape::Click, omit);
         // The manifest of a round lists the objects of the round before.
@@ -155,6 +156,7 @@ impl World {
             disk,
             scribbled: false,
             journal_max_bytes: 4 << 30,
+            pop: "test",
             rings: HashMap::new(),
             released: Arc::default(),
             outbox: Arc::default(),
@@ -178,7 +180,8 @@ impl World {
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
         let (dir, journal_max_bytes) = (PathBuf::from("/spool"), self.journal_max_bytes);
         let config = config::Spool { dir, journal_max_bytes, retain_secs: 0, ..config::Spool::default() };
-        let builder = SpoolBuilder::new(&config, "test", specs(&metrics, &self.omit), Arc::clone(&metrics));
+        let builder =
+            SpoolBuilder::new(&config, self.pop, specs(self.pop, &metrics, &self.omit), Arc::clone(&metrics));
         let recovered = builder.counts(Some(Box::new(self.counts.clone()))).recover(disk, lock)?;
         assert!(self.scribbled || metrics.journal_lost.get() == 0, "no segment was changed");
         for (number, ring) in &mut self.rings {
