@@ -2,7 +2,7 @@
 //!
 //! Each feed has its own task. The task takes the feed's objects in order, keeps as many uploads under way as the
 //! sink allows ([`pace`]), and removes each object from the outbox when the sink has acknowledged it. A feed whose
-//! sink fails waits, longer each time, and delays no other feed. A feed whose sink rejects uploads is suspended: one
+//! sink fails waits, longer each time, and delays no other feed. A feed whose sink rejects uploads is parked: one
 //! upload now and then probes it, until an operator has acted. All tasks share one thread, as they mostly wait.
 //!
 //! An object's key and bytes never change, and sinks never overwrite: an upload that is repeated, because an answer was
@@ -24,10 +24,12 @@ pub mod nats;
 pub mod neighbours;
 pub mod pace;
 pub mod probe;
+pub mod progress;
 pub mod queue;
 pub mod remedy;
 pub mod retries;
 pub mod s3;
+pub mod sample;
 pub mod sink;
 pub mod tls;
 pub mod trial;

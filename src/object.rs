@@ -60,4 +60,9 @@ impl ObjectKind {
         let earlier = || key::earlier::kind_and_hour(key).map(|(kind, _)| kind);
         events.or_else(manifest).or_else(rollup).or_else(earlier)
     }
+
+    /// Whether it accompanies events, and has none itself: it is delivered next to them, and only as an object.
+    pub fn is_companion(self) -> bool {
+        matches!(self, Self::Manifest | Self::Rollup)
+    }
 }

@@ -4,6 +4,7 @@
 //! {dir}/outbox/{feed}/{key}                                  waits for delivery
 //! {dir}/delivered/{hour of the delivery}/{feed}/{key}        delivered, kept for `spool.retain_secs`
 //! {dir}/quarantine/{feed}/{key}                              damaged
+//! {dir}/quarantine/{feed}/_unrendered/{id}.json              an event that cannot be rendered for the feed
 //! ```
 //! Delivered objects are kept so that an operator can replay them. They are removed, oldest hour first, when they are
 //! old or the spool needs the space.

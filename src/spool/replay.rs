@@ -146,8 +146,12 @@ impl ReplayWriter<'_> {
             let writer = ObjectWriter::new(file, feed.format, feed.compression)?.limited_to(feed.max_bytes, None);
             self.open.insert((hour, writer))
         };
+        let Some(rendered) = self.rendering.apply(event, &mut self.buffer) else {
+            let what = format!("event {id} cannot be rendered for the feed; leave out its time");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        };
         self.events += 1;
-        writer.add(id, feed::rendered(&self.rendering, id, event, &mut self.buffer))
+        writer.add(id, rendered)
     }
 
     /// Path of the open object. Its key follows from its first event.
