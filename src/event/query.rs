@@ -16,7 +16,7 @@ pub const MAX_PAIRS: usize = 256;
 /// Names and values are percent-decoded, `+` is a space, and invalid UTF-8 becomes U+FFFD. A malformed escape stays
 /// as it is. Pairs are in the order of the query, repeated and empty names included; a name without `=` has the value
 /// "".
-pub fn parse<'a>(query: &'a [u8]) -> Option<Params<'a>> {
+pub fn parse(query: &[u8]) -> Option<Params<'_>> {
     let has_escapes = memchr::memchr2(b'%', b'+', query).is_some();
     let pairs: Vec<_> = match std::str::from_utf8(query) {
         // Nearly always: plain text, validated as a whole.
@@ -40,7 +40,7 @@ pub(crate) fn pairs(query: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
 /// [`pairs`] of a text. Splits at bytes: `str::split` costs several times as much for pairs of a few letters.
 fn plain_pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
     let mut rest = query;
-    let split = |text: &'_ str, at: u8| text.bytes().position(|byte| byte == at);
+    let split = |text: &str, at: u8| text.bytes().position(|byte| byte == at);
     std::iter::from_fn(move || {
         while !rest.is_empty() {
             let pair;
