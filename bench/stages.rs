@@ -14,12 +14,7 @@ use clickedge::{
         wire::{self, Version},
     },
     config,
-    enrich::{
-        Router, Shared,
-        encoder::{Enricher, Wanted},
-        metrics::EnrichMetrics,
-        privacy::Policies,
-    },
+    enrich::{Router, Shared, encoder::Enricher, metrics::EnrichMetrics, privacy::Policies},
     link::key::Host,
     quality,
     redirect::{Decision, Head, decide},
@@ -47,9 +42,6 @@ use woothee::parser::Parser;
 
 const AGENT: &[u8] =
     b"Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Mobile Safari/537.36";
-const EVENT: Wanted = Wanted { tally: false, event: true };
-const TALLY: Wanted = Wanted { tally: true, event: false };
-const BOTH: Wanted = Wanted { tally: true, event: true };
 /// What humans send, one of each kind.
 const MIX: [&str; 6] = [
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36",
@@ -281,7 +273,8 @@ fn enrich(c: &mut Criterion) {
     let mut text = Vec::with_capacity(1 << 20);
     let mut visitor = 0_u32;
     let clicks: Vec<_> = (0..1_000).map(|n| encode(&facts(n * 7))).collect();
-    for (name, wanted) in [("raw click to JSON", EVENT), ("raw click to a tally", TALLY), ("raw click to both", BOTH)]
+    for (name, tally, event) in
+        [("raw click to JSON", false, true), ("raw click to a tally", true, false), ("raw click to both", true, true)]
     {
         group.bench_function(name, |b| {
             b.iter(|| {
@@ -290,7 +283,7 @@ fn enrich(c: &mut Criterion) {
                 }
                 visitor = (visitor + 1) % 1_000;
                 let click = RawClick::parse(&clicks[visitor as usize], Version::default()).unwrap();
-                enricher.encode(&click.facts(), wanted, None, &mut text).unwrap()
+                enricher.encode(&click.facts(), tally, |_| event, None, &mut text).unwrap()
             });
         });
     }
@@ -308,7 +301,7 @@ fn enrich(c: &mut Criterion) {
             }
             visitor = (visitor + 1) % 1_000;
             let click = RawClick::parse(&bare[visitor as usize], Version::default()).unwrap();
-            enricher.encode(&click.facts(), EVENT, None, &mut text).unwrap();
+            enricher.encode(&click.facts(), false, |_| true, None, &mut text).unwrap();
         });
     });
     let agent_text = std::str::from_utf8(AGENT).unwrap();
@@ -359,7 +352,7 @@ fn count(c: &mut Criterion) {
                 let mut facts = facts(n);
                 facts.texts.slashtag = slashtags[n as usize].as_bytes();
                 let mut tally = Vec::new();
-                enricher.encode(&facts, TALLY, None, &mut tally).unwrap();
+                enricher.encode(&facts, true, |_| false, None, &mut tally).unwrap();
                 tally
             })
             .collect();
@@ -423,7 +416,7 @@ fn gzip(c: &mut Criterion) {
     let mut enricher = enricher(dir.path());
     let mut text = Vec::new();
     for n in 0..EVENTS {
-        enricher.encode(&facts(n * 7), EVENT, None, &mut text).unwrap();
+        enricher.encode(&facts(n * 7), false, |_| true, None, &mut text).unwrap();
         text.push(b'\n');
     }
     let mut group = c.benchmark_group("gzip");

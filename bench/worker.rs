@@ -20,11 +20,7 @@ use std::{
 use clickedge::{
     click::{EventId, Facts, RawClick, wire::Version},
     config::{self, Format},
-    enrich::{
-        Router, Shared,
-        encoder::{Enricher, Wanted},
-        metrics::EnrichMetrics,
-    },
+    enrich::{Router, Shared, encoder::Enricher, metrics::EnrichMetrics},
     object::writer::ObjectWriter,
     quality::{self, velocity::VelocityTracker},
     runtime::clock,
@@ -71,7 +67,7 @@ fn main() {
     let mut enricher = Enricher::new(&shared);
     let mut batch = Vec::new();
     let write = |facts: &Facts<'_>, enricher: &mut Enricher, out: &mut Vec<u8>| {
-        enricher.encode(facts, Wanted { tally: false, event: true }, None, out).unwrap();
+        enricher.encode(facts, false, |_| true, None, out).unwrap();
         out.push(b'\n');
     };
     let mut whole = |facts: &Facts<'_>| {
@@ -245,14 +241,12 @@ fn steps(clicks: &[Vec<u8>], addresses: &[IpAddr], shared: &Shared) {
 /// Cost of counting: the packer's fold of the tallies.
 fn tallies(clicks: &[Vec<u8>], shared: &Shared) {
     let mut enricher = Enricher::new(shared);
-    let tally = Wanted { tally: true, event: false };
     let texts: Vec<Vec<u8>> = clicks
         .iter()
         .map(|click| {
             let mut text = Vec::new();
-            enricher
-                .encode(&RawClick::parse(click, Version::default()).unwrap().facts(), tally, None, &mut text)
-                .unwrap();
+            let click = RawClick::parse(click, Version::default()).unwrap();
+            enricher.encode(&click.facts(), true, |_| false, None, &mut text).unwrap();
             text
         })
         .collect();

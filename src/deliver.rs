@@ -2,7 +2,7 @@
 //!
 //! Each feed has its own task. The task takes the feed's objects in order, keeps as many uploads under way as the
 //! sink allows ([`pace`]), and removes each object from the outbox when the sink has acknowledged it. A feed whose
-//! sink fails waits, longer each time, and delays no other feed. A feed whose sink rejects uploads is suspended: one
+//! sink fails waits, longer each time, and delays no other feed. A feed whose sink rejects uploads is parked: one
 //! upload now and then probes it, until an operator has acted. All tasks share one thread, as they mostly wait.
 //!
 //! An object's key and bytes never change, and sinks never overwrite: an upload that is repeated, because an answer was
@@ -24,10 +24,12 @@ pub mod nats;
 pub mod neighbours;
 pub mod pace;
 pub mod probe;
+pub mod progress;
 pub mod queue;
 pub mod remedy;
 pub mod retries;
 pub mod s3;
+pub mod sample;
 pub mod sink;
 pub mod tls;
 pub mod trial;
@@ -61,7 +63,6 @@ use dir::DirSink;
 use feed::FeedTask;
 use metrics::FeedMetrics;
 use nats::NatsSink;
-use neighbours::Names;
 use s3::S3Sink;
 use webhook::{WebhookSink, signature::SecretStore};
 
@@ -96,6 +97,7 @@ impl Deliver {
         let mut queues = Vec::new();
         let mut tasks = Vec::new();
         let mut retries = Vec::new();
+        let edge = Arc::new((pop.to_owned(), spool.to_owned()));
         for ((feed, metrics), secrets) in feeds.iter().zip(&metrics).zip(secrets) {
             let (queue, objects) = mpsc::unbounded_channel();
             for object in outbox.waiting(&feed.name)? {
@@ -116,9 +118,7 @@ impl Deliver {
                 // In a sequence, the next object only after the one before is acknowledged.
                 uploads: if feed.layout == Layout::Sequence { 1 } else { feed.sink.uploads() },
             };
-            let names = Names { feed: feed.name.clone(), pop: pop.to_owned(), spool: spool.to_owned() };
-            let names = (feed.manifest_secs > 0).then_some(names);
-            tasks.push((task, feed.sink.clone(), Arc::clone(secrets), objects, names));
+            tasks.push((task, feed.sink.clone(), Arc::clone(secrets), objects, feed.manifest_secs > 0));
         }
         let runtime = tokio::runtime::Builder::new_current_thread()
             // For folder sinks. Thousands of feeds become due together; their files need not be open together.
@@ -132,13 +132,14 @@ impl Deliver {
                 let mut running = JoinSet::new();
                 let mut feeds = HashMap::new();
                 let looking = Arc::new(Semaphore::new(neighbours::CONCURRENT));
-                for (task, sink, secrets, objects, names) in tasks {
+                for (task, sink, secrets, objects, has_manifests) in tasks {
                     let feed = (task.name.clone(), Arc::clone(&task.metrics));
-                    let looking = Arc::clone(&looking);
+                    let (edge, looking) = (Arc::clone(&edge), Arc::clone(&looking));
                     let handle = running.spawn(async move {
                         let sink = open(&task.name, &sink, secrets).await;
-                        if let Some(names) = names {
-                            tokio::spawn(neighbours::report(names, Arc::clone(&sink), looking));
+                        if has_manifests {
+                            let name = task.name.clone();
+                            tokio::spawn(neighbours::report(name, edge, Arc::clone(&sink), looking));
                         }
                         task.run(sink, objects).await;
                     });

@@ -20,9 +20,6 @@ use std::path::PathBuf;
 pub use key::{KeyPlace, Maker, ManifestKey, ObjectKey, RollupKey};
 pub use reader::Summary;
 
-/// Prefix of the keys of replayed objects.
-pub const REPLAY: &str = "_replay/";
-
 /// A finished object in the outbox.
 #[derive(Clone, Debug)]
 pub struct Object {
@@ -54,7 +51,7 @@ pub enum ObjectKind {
 impl ObjectKind {
     /// The kind of an object, from its key. `None` for any other file.
     pub fn of(key: &str) -> Option<Self> {
-        if let Some(rest) = key.strip_prefix(REPLAY) {
+        if let Some(rest) = key::below(key::REPLAYS, key) {
             return ObjectKey::parse(rest.split_once('/')?.1).map(|_| Self::Replay);
         }
         let events = ObjectKey::parse(key).map(|_| Self::Events);
@@ -62,5 +59,10 @@ impl ObjectKind {
         let rollup = || RollupKey::parse(key).map(|_| Self::Rollup);
         let earlier = || key::earlier::kind_and_hour(key).map(|(kind, _)| kind);
         events.or_else(manifest).or_else(rollup).or_else(earlier)
+    }
+
+    /// Whether it accompanies events, and has none itself: it is delivered next to them, and only as an object.
+    pub fn is_companion(self) -> bool {
+        matches!(self, Self::Manifest | Self::Rollup)
     }
 }

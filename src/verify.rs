@@ -36,18 +36,16 @@ pub use report::Report;
 pub use store::{Folder, Store, StoreError};
 
 use crate::{
-    object::{ObjectKey, key::sequence_folder},
+    object::{
+        ObjectKey,
+        key::{MANIFESTS, REPLAYS, ROLLUPS, TESTS, sequence_folder},
+    },
     runtime::{Class, Classified, Hour},
 };
 use chain::Chains;
 use report::{Problem, ProblemKind, ReportRow};
 use seqs::Seqs;
 use sequence::Sequences;
-
-const MANIFESTS: &str = "_manifest";
-const REPLAYS: &str = "_replay";
-const ROLLUPS: &str = "_rollups";
-const TESTS: &str = "_test";
 
 /// What to verify.
 #[derive(Clone, Debug, Default)]
@@ -260,7 +258,7 @@ impl Verifier<'_> {
         let to = self.options.to.map_or(String::new(), |to| format!(" before {to}"));
         format!(
             "no objects and no manifests of {feed} in {source}{from}{to}; a feed has `dt=.../hour=.../` or a folder for \
-             each edge, and `_manifest/`, so the source must end where the feed's prefix ends"
+             each edge, and `{MANIFESTS}/`, so the source must end where the feed's prefix ends"
         )
     }
 

@@ -90,6 +90,8 @@ fn check_and_serve_agree_on_every_broken_input() {
         ("a blocked address that is not a hash", |setup| setup.quality("blocked_urls_file", "x\n"), DATA, "line 1"),
         ("a short secret", |setup| setup.enrich("session_key_file", Some("short\n")), DATA, "must have 32 to 4096"),
         ("no secret", |setup| setup.enrich("session_key_file", None), NO_INPUT, "session_key_file"),
+        ("a webhook secret in another form", |setup| setup.webhook(Some("secret\n")), DATA, "must be `whsec_` and"),
+        ("no webhook secret", |setup| setup.webhook(None), NO_INPUT, "cannot read the secret in"),
         ("no certificate", |setup| setup.tls("missing.pem", "a.key"), NO_INPUT, "missing.pem"),
         ("a key of another pair", |setup| setup.tls("a.pem", "b.key"), DATA, "do not belong together"),
         ("a key in the certificate's place", |setup| setup.tls("a.key", "a.key"), DATA, "a.key"),
@@ -125,6 +127,17 @@ fn check_and_serve_agree_on_every_broken_input() {
             "`spool.dir`",
         ),
         ("a sink that is a file", |setup| setup.write("out", b""), CONFIG, "`feeds[0].sink.dir.path`"),
+        (
+            "objects that must be larger than they may be",
+            |setup| {
+                setup.section(
+                    "[[feeds]]\nname = \"b\"\nworkspaces = [\"*\"]\nmax_bytes = 20000\nmin_bytes = 20001\n\
+                     sink.dir.path = \"b\"\n",
+                );
+            },
+            CONFIG,
+            "x.toml:11:13: `feeds[1].min_bytes` is 20001, more than `feeds[1].max_bytes`, which is 20000",
+        ),
         (
             "no credentials",
             |setup| {
@@ -276,6 +289,15 @@ impl Setup {
             self.write("enrich", text.as_bytes());
         }
         self.sections += &format!("[enrich]\n{key} = \"enrich\"\n");
+    }
+
+    /// Adds a feed into a webhook, whose secret this is.
+    fn webhook(&mut self, secret: Option<&str>) {
+        if let Some(secret) = secret {
+            self.write("secret", secret.as_bytes());
+        }
+        self.sections += "[[feeds]]\nname = \"hook\"\nworkspaces = [\"*\"]\n[feeds.sink.webhook]\n\
+                          url = \"https://127.0.0.1/\"\nsecret_files = [\"secret\"]\n";
     }
 
     fn quality(&mut self, key: &str, text: &str) {

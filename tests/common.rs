@@ -10,6 +10,7 @@
 
 pub mod cli;
 pub mod clicks;
+pub mod clock;
 pub mod contract;
 pub mod damage;
 pub mod disk;
@@ -28,6 +29,7 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    sync::LazyLock,
     time::{Duration, Instant},
 };
 
@@ -36,6 +38,15 @@ use tempfile::TempDir;
 
 /// The limit for what should take a moment.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The seed of hostile requests, a new one for each run; `HOSTILE_SEED` repeats a run. A test that fails shows it.
+pub fn hostile_seed() -> u64 {
+    static SEED: LazyLock<u64> = LazyLock::new(|| {
+        std::env::var("HOSTILE_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap())
+    });
+    println!("HOSTILE_SEED={}", *SEED);
+    *SEED
+}
 
 /// A link of the test catalog, with everything that an event shows of it.
 pub fn link(domain: &str, slashtag: &str, destination: &str) -> Value {

@@ -15,7 +15,9 @@ use crate::common::{
     cli::{Outcome, clickedge},
     clicks::{assert_exactly_once, click, of_feed, wait_until_delivered},
     events_of, free_address,
+    nats::{Nats, SUBJECT},
     s3::{Canned, Fault, KEY, S3, SECRET},
+    webhook::Receiver,
 };
 
 const ROLE: &str = "arn:aws:iam::123456789012:role/clicks";
@@ -257,6 +259,96 @@ fn a_test_of_a_folder_leaves_its_object_there() {
     assert_eq!(stored.len(), 1);
     assert!(printed.contains(stored[0].file_name().unwrap().to_str().unwrap()), "{printed}");
     assert_eq!(fs::read_to_string(&stored[0]).unwrap().matches("\"test\":true").count(), 3);
+}
+
+/// These are the sample events of a test, and marked so.
+#[track_caller]
+fn assert_samples(events: &[Value]) {
+    let ids: BTreeSet<_> = events.iter().map(|event| event["id"].as_str().unwrap()).collect();
+    assert_eq!((events.len(), ids.len()), (3, 3), "{events:?}");
+    for event in events {
+        assert_eq!((&event["schema"], &event["test"]), (&json!("click/1"), &json!(true)), "{event}");
+        assert_eq!(event["route"]["domain"]["raw"], "test.invalid");
+    }
+}
+
+/// They have the older shape.
+#[track_caller]
+fn assert_clickstream(events: &[Value]) {
+    for event in events {
+        assert_eq!(event["route"]["params"]["query"], json!({ "utm_source": ["test"] }));
+        assert_eq!(event["route"]["tags"], json!({ "test": { "value": "Test" } }));
+        assert_eq!(event["client"]["agent"]["os"], json!({ "name": "android", "version": "android-15" }));
+    }
+}
+
+#[test]
+fn a_test_of_a_webhook_is_a_signed_request_with_marked_events() {
+    let (dir, receiver) = (tempfile::tempdir().unwrap(), Receiver::start());
+    for (shape, is_older) in [("", false), ("shape = \"clickstream\"\n", true)] {
+        let before = receiver.events().len();
+        let config = configure(dir.path(), &format!("{shape}{}", receiver.sink_toml("")));
+        let printed = feed("test", "brand", &config, &[]).ok();
+        assert!(printed.contains("3 sample events") && printed.contains("cannot read back"), "{printed}");
+        assert!(!printed.contains("t0ken"), "the query may hold a token: {printed}");
+        let request = receiver.requests().pop().unwrap();
+        assert_eq!(request.status, Some(200), "the signature is accepted");
+        let body = request.json();
+        assert_eq!((&body["type"], &body["feed"]), (&json!("clicks"), &json!("brand")));
+        assert!(body["object"]["key"].as_str().unwrap().starts_with("_test/brand-fra1-"), "{body}");
+        assert_eq!((&body["object"]["events"], &body["object"]["offset"]), (&json!(3), &json!(0)));
+        let events = &receiver.events()[before..];
+        assert_samples(events);
+        if is_older {
+            assert_clickstream(events);
+        } else {
+            assert_eq!(events[0]["route"]["params"]["query"], json!([{ "name": "utm_source", "value": "test" }]));
+        }
+    }
+    receiver.assert_sound();
+    receiver.accept_secrets(&[]);
+    let rejected = feed("test", "brand", &dir.path().join("clickedge.toml"), &[]);
+    rejected.fails(78, "not delivered: the receiver answered 401");
+    rejected.fails(78, "compare the secret");
+}
+
+#[test]
+fn a_test_of_a_stream_is_a_message_for_each_marked_event() {
+    let Some(mut nats) = Nats::start("") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let config = configure(dir.path(), &format!("shape = \"clickstream\"\n{}", nats.sink_toml("")));
+    feed("test", "brand", &config, &[]).fails(78, "create a stream with the subject");
+    nats.make_stream(|_| {});
+    let printed = feed("test", "brand", &config, &[]).ok();
+    assert!(printed.contains("3 sample events") && printed.contains("cannot read back"), "{printed}");
+    let messages = nats.messages();
+    for message in &messages {
+        assert_eq!((message.subject.as_str(), message.event["id"].as_str()), (SUBJECT, Some(message.id.as_str())));
+    }
+    let events: Vec<_> = messages.into_iter().map(|message| message.event).collect();
+    assert_samples(&events);
+    assert_clickstream(&events);
+    feed("test", "brand", &config, &[]).ok();
+    assert_eq!(nats.messages().len(), 6, "each run has events of its own");
+    nats.kill();
+    feed("test", "brand", &config, &[]).fails(69, "no connection to the server");
+}
+
+#[test]
+fn a_test_of_a_feed_in_the_older_shape_can_be_read_as_that_shape() {
+    let (dir, s3) = (tempfile::tempdir().unwrap(), S3::start());
+    let feed_toml = "shape = \"clickstream\"\nformat = \"envelope\"\ncompression = \"none\"\n\
+                     fields.omit = [\"quality\"]\n";
+    let config = configure(dir.path(), &format!("{feed_toml}{}", s3.sink_toml("clicks", "")));
+    assert!(feed("test", "brand", &config, &[]).ok().contains("read them back unchanged"));
+    let stored = fs::read(s3.root().join(&s3.puts()[0].path[1..])).unwrap();
+    let object: Value = serde_json::from_slice(&stored).expect("one JSON value");
+    assert_eq!(object["key"], "brand", "it names the subscription");
+    let events = object["data"].as_array().unwrap();
+    assert_samples(events);
+    assert_clickstream(events);
+    assert!(events.iter().all(|event| event.get("quality").is_none()), "what the feed leaves out");
+    assert_eq!(s3.puts()[0].header("x-amz-meta-test"), Some("true"));
 }
 
 /// A request on the admin listener.

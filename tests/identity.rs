@@ -4,22 +4,21 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
 
+use clickedge::object::manifest::Manifest;
 use serde_json::Value;
 
-use crate::{
-    common::{
-        Edge, Stopped, TIMEOUT,
-        cli::clickedge,
-        clicks::{assert_exactly_once, click, click_with, noise, of_feed, wait_until_delivered},
-        events_of,
-        s3::{Fault, S3},
-    },
-    judge::clocks,
+use crate::common::{
+    Edge, Stopped, TIMEOUT,
+    cli::clickedge,
+    clicks::{assert_exactly_once, click, click_with, noise, of_feed, wait_until_delivered},
+    clock::Clock,
+    events_of, objects_below,
+    s3::{Fault, S3},
 };
 
 fn identity(dir: &Path) -> String {
@@ -204,31 +203,139 @@ fn a_loader_that_remembers_the_last_key_of_a_sequence_reads_every_event() {
     assert!(said.contains(&format!("\nproven: {} events in ", clicks.len())), "{said}");
 }
 
+/// Both generations of a spool's state.
+fn states(spool: &Path) -> [PathBuf; 2] {
+    ["state", "state.previous"].map(|name| spool.join(name))
+}
+
+/// Leaves nothing of a file but its first half.
+fn halve(path: &Path) {
+    let bytes = fs::read(path).unwrap();
+    fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
+}
+
 #[test]
-fn a_late_hour_comes_last_in_a_sequence() {
-    let Some(library) = clocks::library() else {
-        return eprintln!("skipped: libfaketime is not installed (apt-get install faketime)");
+fn two_sequences_use_no_key_twice_and_keep_their_chains_whatever_happens_to_the_state() {
+    type Damage = fn(&Path);
+    let damages: [(bool, Damage); 6] = [
+        (true, |spool| halve(&spool.join("state"))),
+        (false, |_| {}),
+        (true, |spool| states(spool).map(fs::remove_file).into_iter().for_each(Result::unwrap)),
+        (false, |spool| {
+            let [current, previous] = states(spool);
+            halve(&current);
+            halve(&previous);
+        }),
+        (true, |spool| fs::write(spool.join("state"), "").unwrap()),
+        // Nothing says which numbers were used: the spool gets another identity.
+        (false, |spool| {
+            states(spool).map(fs::remove_file).into_iter().for_each(Result::unwrap);
+            fs::remove_dir_all(spool.join("records")).unwrap();
+        }),
+    ];
+    let s3 = S3::start();
+    let builder = Edge::builder();
+    let roots = [builder.bucket("local"), s3.bucket("clicks")];
+    let more = "layout = \"sequence\"\nmanifest_secs = 1\nmax_bytes = 4096";
+    let mut edge = builder
+        .feed_into("local", &["*"], &format!("{more}\nsink.dir.path = '{}'", roots[0].display()))
+        .feed_into("cloud", &["*"], &format!("{more}\n{}", s3.sink_toml("clicks", "")))
+        .start();
+    let (mut clicks, mut spools) = (Vec::new(), BTreeSet::new());
+    let mut known: BTreeMap<PathBuf, Vec<u8>> = BTreeMap::new();
+    let mut look = || {
+        for path in roots.iter().flat_map(|root| objects_below(root)) {
+            let bytes = fs::read(&path).unwrap();
+            let before = known.entry(path.clone()).or_insert_with(|| bytes.clone());
+            assert!(*before == bytes, "{} was used again", path.display());
+        }
     };
+    for (round, (kill, damage)) in damages.into_iter().enumerate() {
+        spools.insert(identity(edge.dir()));
+        assert_eq!(spools.len(), 1);
+        clicks.extend(click_with(&edge, &format!("round-{round}"), 20, noise));
+        let objects = |edge: &Edge| edge.metric(&of_feed("events_spooled_total", "local")) > 0;
+        edge.wait_until("objects are made", objects);
+        let stopped = if kill { edge.kill() } else { edge.stop() };
+        damage(&stopped.dir().join("spool"));
+        look();
+        edge = stopped.restart();
+    }
+    spools.insert(identity(edge.dir()));
+    clicks.extend(click_with(&edge, "last", 20, noise));
+    let stopped = edge.stop();
+    assert!(stopped.status.success());
+    look();
+    assert_eq!(spools.len(), 2);
+    for (root, feed) in roots.iter().zip(["local", "cloud"]) {
+        assert_exactly_once(&crate::common::events_below(root), &clicks);
+        let said = clickedge(&["feed", "verify", root.to_str().unwrap()]).ok();
+        assert!(said.contains(&format!("\nproven: {} events in ", clicks.len())), "{said}");
+        assert!(spools.iter().all(|spool| said.contains(&format!("{feed}-test-{spool} "))), "{said}");
+    }
+}
+
+/// The manifests below a folder, by number.
+fn manifests(dir: &Path) -> Vec<Manifest> {
+    let mut found = Vec::new();
+    for path in fs::read_dir(dir).into_iter().flatten().map(|entry| entry.unwrap().path()) {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if path.is_dir() {
+            found.extend(manifests(&path));
+        } else if !name.starts_with('.') {
+            found.push(Manifest::parse(&fs::read(path).unwrap()).unwrap());
+        }
+    }
+    found.sort_by_key(|manifest| manifest.number);
+    found
+}
+
+#[test]
+fn an_edge_that_gets_another_name_closes_its_hours_under_the_former_one() {
     let builder = Edge::builder();
     let root = builder.bucket("all");
-    let clock = builder.dir().join("clock");
-    let set = |offset: &str| fs::write(&clock, offset).unwrap();
+    let Some(clock) = Clock::new(builder.dir()) else { return };
+    clock.set(-7_200);
+    let sink = format!("manifest_secs = 1\nsink.dir.path = '{}'", root.display());
+    let edge = clock.start(builder.feed_into("all", &["*"], &sink));
+    let mut clicks = click(&edge, "former", 5);
+    let closed = |pop: &str| -> Vec<bool> {
+        let of_pop = manifests(&root.join("_manifest")).into_iter().filter(|manifest| manifest.pop == pop);
+        of_pop.map(|manifest| manifest.closed).collect()
+    };
+    edge.wait_until("a manifest is there", |_| !closed("test").is_empty());
+    assert!(!closed("test").contains(&true), "the hour lasts");
+    let stopped = edge.stop();
+    // Two hours later; that the clock jumped is not what is tested here.
+    clock.set(0);
+    fs::remove_file(stopped.dir().join("spool/time")).unwrap();
+    stopped.reconfigure(|config| config.replace("pop = \"test\"", "pop = \"renamed\""));
+    let edge = clock.restart(stopped);
+    clicks.extend(click(&edge, "renamed", 5));
+    edge.wait_until("both names have manifests", |_| {
+        closed("test").last() == Some(&true) && closed("renamed").last() == Some(&false)
+    });
+    let _stopped = edge.stop();
+    assert_exactly_once(&crate::common::events_below(&root), &clicks);
+    let said = clickedge(&["feed", "verify", root.to_str().unwrap()]).ok();
+    assert!(said.contains("all-test-") && said.contains("all-renamed-"), "{said}");
+    assert!(said.contains("\nproven: 10 events in "), "{said}");
+}
+
+#[test]
+fn a_late_hour_comes_last_in_a_sequence() {
+    let builder = Edge::builder();
+    let root = builder.bucket("all");
+    let Some(clock) = Clock::new(builder.dir()) else { return };
     let sink = format!("layout = \"sequence\"\nmanifest_secs = 1\nsink.dir.path = '{}'", root.display());
-    let path = clock.display().to_string();
-    let env = clocks::env(library, &path);
-    set("+0");
-    let builder = env.iter().fold(builder, |builder, (key, value)| builder.env(key, value));
-    let edge = builder.feed_into("all", &["*"], &sink).start();
+    let edge = clock.start(builder.feed_into("all", &["*"], &sink));
     let (mut loader, mut clicks) = (Loader::default(), Vec::new());
     for (round, offset) in [0, -3_600, 0, -7_200].into_iter().enumerate() {
-        set(&format!("{offset:+}"));
-        clocks::wait_for_offset(&edge, offset);
+        clock.set_under(&edge, offset);
         clicks.extend(click(&edge, &format!("round-{round}"), 5));
         loader.load_all(&root, clicks.len());
     }
-    let pid = edge.pid();
     let _stopped = edge.stop();
-    clocks::tidy_up_after(pid);
     assert_exactly_once(&loader.events, &clicks);
     let hours: BTreeSet<_> =
         loader.events.iter().map(|event| event["timestamp"].as_str().unwrap()[..13].to_owned()).collect();

@@ -4,7 +4,7 @@
 //! `tests/README.md` describes what each case does and how to run the long forms.
 
 mod backlog;
-pub mod clocks;
+mod clocks;
 mod disks;
 mod kills;
 mod latency;
@@ -29,10 +29,15 @@ fn setting<T: FromStr>(name: &str, default: T) -> T {
 
 /// An edge with two feeds of all clicks, into a folder and into a bucket, and where they end up.
 fn two_feeds(s3: &S3) -> (Builder, [Bucket; 2]) {
+    two_feeds_with(s3, "")
+}
+
+/// The same, with more lines for each feed.
+fn two_feeds_with(s3: &S3, more: &str) -> (Builder, [Bucket; 2]) {
     let builder = Edge::builder();
-    let dir = format!("manifest_secs = 2\nsink.dir.path = '{}'", builder.bucket("dir").display());
+    let dir = format!("{more}\nmanifest_secs = 2\nsink.dir.path = '{}'", builder.bucket("dir").display());
     // An upload without an answer is soon given up.
-    let bucket = format!("manifest_secs = 2\n{}", s3.sink_toml("clicks", "attempt_timeout_secs = 2"));
+    let bucket = format!("{more}\nmanifest_secs = 2\n{}", s3.sink_toml("clicks", "attempt_timeout_secs = 2"));
     let builder = builder.feed_into("dir", &["*"], &dir).feed_into("s3", &["*"], &bucket);
     let buckets = [Bucket::new("dir", builder.bucket("dir")), Bucket::new("s3", s3.bucket("clicks"))];
     (builder, buckets)

@@ -10,8 +10,9 @@ use serde_json::Value;
 
 use crate::common::{
     Builder, Edge,
+    cli::clickedge,
     clicks::{assert_exactly_once, click, of_feed, wait_until_delivered},
-    nats::{Nats, STREAM, SUBJECT},
+    nats::{Nats, Operator, STREAM, SUBJECT},
 };
 
 /// A stop does not wait for what cannot be delivered.
@@ -113,12 +114,12 @@ fn a_long_outage_is_logged_once_and_costs_no_memory() {
 }
 
 #[test]
-fn without_a_stream_the_feed_is_suspended_until_there_is_one() {
+fn without_a_stream_the_feed_is_parked_until_there_is_one() {
     let Some(nats) = Nats::start("") else { return };
     let edge = edge(&nats, "").start();
     let clicks = click(&edge, "a", 3);
     wait_until_parked(&edge);
-    let line = logged(&edge, "sink rejected the upload; feed suspended");
+    let line = logged(&edge, "sink rejected the upload; feed parked");
     assert!(line["error"].as_str().unwrap().contains("no stream takes messages on clicks.all"), "{line}");
     assert!(line["remedy"].as_str().unwrap().contains("create a stream"), "{line}");
     nats.make_stream(|_| {});
@@ -150,7 +151,7 @@ fn messages_for_another_stream_are_rejected() {
     let edge = edge(&nats, "stream = \"OTHER\"").start();
     click(&edge, "a", 3);
     wait_until_parked(&edge);
-    let line = logged(&edge, "sink rejected the upload; feed suspended");
+    let line = logged(&edge, "sink rejected the upload; feed parked");
     assert!(line["remedy"].as_str().unwrap().contains("correct `stream`"), "{line}");
     assert!(nats.events().is_empty());
 }
@@ -167,9 +168,43 @@ fn a_user_without_permission_is_named_as_the_cause() {
     let edge = edge(&nats, "ack_timeout_secs = 20").start();
     click(&edge, "a", 3);
     wait_until_parked(&edge);
-    let line = logged(&edge, "sink rejected the upload; feed suspended");
+    let line = logged(&edge, "sink rejected the upload; feed parked");
     assert!(line["error"].as_str().unwrap().to_lowercase().contains("permissions violation for publish"), "{line}");
     assert!(line["remedy"].as_str().unwrap().contains("publish on `subject`"), "{line}");
+}
+
+#[test]
+fn a_credentials_file_is_used_and_read_again_when_it_is_corrected() {
+    let operator = Operator::new();
+    let Some(nats) = Nats::start_with(&operator) else { return };
+    nats.make_stream(|_| {});
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("user.creds");
+    let stranger = Operator::new().credentials();
+    fs::write(&file, &stranger).unwrap();
+    let edge = edge(&nats, &format!("credentials_file = '{}'", file.display())).start();
+    let clicks = click(&edge, "a", 3);
+    wait_until_parked(&edge);
+    let line = logged(&edge, "sink rejected the upload; feed parked");
+    assert!(line["error"].as_str().unwrap().contains("the server rejects the user"), "{line}");
+    assert!(line["remedy"].as_str().unwrap().contains("correct `credentials_file`"), "{line}");
+    fs::write(&file, "no credentials").unwrap();
+    let config = edge.dir().join("clickedge.toml");
+    let retry = || clickedge(&["feed", "retry", "all", "--config", config.to_str().unwrap()]).ok();
+    edge.wait_until("a file without credentials is no user either", |edge| {
+        retry();
+        edge.metric("clickedge_uploads_total{feed=\"all\",result=\"refused\"}") >= 2
+    });
+    let good = operator.credentials();
+    fs::write(&file, &good).unwrap();
+    edge.wait_until("the corrected file is used", |edge| {
+        retry();
+        edge.metric(&of_feed("feed_parked", "all")) == 0
+    });
+    assert_delivers(&edge, &nats, clicks);
+    for secret in [&stranger, &good].into_iter().flat_map(|text| text.lines()).filter(|line| line.len() > 40) {
+        assert!(!edge.log().contains(secret), "a credential is in the log");
+    }
 }
 
 #[test]
@@ -191,7 +226,7 @@ fn a_probe_stores_nothing() {
     let probe_of = |nats: &Nats, dry_put| -> Probe {
         let toml = format!("name = \"all\"\nworkspaces = [\"*\"]\n{}", nats.sink_toml("").replace("[feeds.", "["));
         let feed: Feed = toml::from_str(&toml).unwrap();
-        probe(&[feed], dry_put).unwrap().pop().unwrap()
+        probe(&[feed], "fra1", dry_put).unwrap().pop().unwrap()
     };
     let error = probe_of(&nats, true).outcome.unwrap_err().to_string();
     assert!(error.contains("no stream takes messages") && error.contains("create a stream"), "{error}");
@@ -218,7 +253,7 @@ fn a_server_with_a_certificate_of_its_own_is_trusted_through_its_file() {
     let probe_of = |more: &str| {
         let sink = nats.sink_toml(more).replace("[feeds.", "[").replace("nats://", "tls://");
         let feed: Feed = toml::from_str(&format!("name = \"all\"\nworkspaces = [\"*\"]\n{sink}")).unwrap();
-        probe(&[feed], true).unwrap().pop().unwrap().outcome.unwrap_err().to_string()
+        probe(&[feed], "fra1", true).unwrap().pop().unwrap().outcome.unwrap_err().to_string()
     };
     let trusted = probe_of(&format!("ca_file = '{}'", certificate.display()));
     assert!(trusted.contains("no stream takes messages"), "{trusted}");

@@ -291,6 +291,68 @@ fn hours_that_are_not_closed_are_counted() {
 }
 
 #[test]
+fn what_comes_after_the_edge_has_forgotten_a_closed_hour_is_a_list_of_its_own() {
+    let World { mut files, mut series, objects, .. } = World::new();
+    for late in 0..2 {
+        series.close(&mut files, 9);
+        series.forget(9);
+        let first = series.object(&mut files, 9, 2 + late, "ndjson.gz");
+        series.close(&mut files, 9);
+        proves(&files, &[]);
+        assert_eq!(verify(&files, &["--quick", "--quiet"]).stdout, "");
+        // A later version of this list has to have all of it.
+        let (mut gone, mut later) = (files.clone(), series.clone());
+        later.object(&mut gone, 9, 1, "ndjson.gz");
+        later.entries(9).remove(0);
+        later.close(&mut gone, 9);
+        let answer = verify(&gone, &["--quiet"]);
+        assert_eq!(answer.code, 65);
+        assert!(
+            answer.stdout.contains(&format!("expected {first} as an earlier version lists it")),
+            "{}",
+            answer.stdout
+        );
+    }
+    // What the first list has must still be there.
+    files.0.remove(&objects[0]);
+    let answer = verify(&files, &["--quiet"]);
+    assert_eq!(answer.code, 65);
+    assert!(answer.stdout.starts_with(&format!("missing: {}: ", objects[0])), "{}", answer.stdout);
+}
+
+#[test]
+fn a_list_that_begins_again_without_a_closed_one_before_it_is_a_problem() {
+    let World { mut files, mut series, .. } = World::new();
+    series.forget(9);
+    series.object(&mut files, 9, 2, "ndjson.gz");
+    let key = series.close(&mut files, 9);
+    let answer = verify(&files, &["--quiet"]);
+    assert_eq!(answer.code, 65);
+    assert!(
+        answer.stdout.contains(&format!("forgotten: {key}: expected a version after 2, found version 1")),
+        "{}",
+        answer.stdout
+    );
+}
+
+#[test]
+fn an_edge_with_a_new_name_continues_the_chain_and_closes_the_hours_of_its_former_name() {
+    let World { mut files, mut series, .. } = World::new();
+    let mut renamed = series.clone().renamed("ams1");
+    renamed.object(&mut files, 11, 3, "ndjson.gz");
+    renamed.manifest(&mut files, 11);
+    series.continue_after(&renamed);
+    series.close(&mut files, 11);
+    renamed.continue_after(&series);
+    renamed.close(&mut files, 11);
+    proves(&files, &["--from", "2026-11-23T11"]);
+    let report = report(&files, &["--from", "2026-11-23T11"]);
+    let rows = report["feeds"].as_array().unwrap();
+    assert_eq!(rows.len(), 2, "{report:#}");
+    assert!(rows.iter().all(|row| row["open_hours"] == 0 && row["hours"] == 1), "{report:#}");
+}
+
+#[test]
 fn a_chain_is_followed_into_hours_that_were_not_asked_for() {
     let World { mut files, manifests, .. } = World::new();
     let hour = ["--from", "2026-11-23T10", "--to", "2026-11-23T11"];

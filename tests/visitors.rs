@@ -7,6 +7,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use aws_smithy_types::base64;
 use ipnet::IpNet;
 use mmdb_writer::Writer;
 use serde_json::{Value, json};
@@ -177,16 +178,6 @@ const PUBLIC: &str = "JrQLj5P_89iXES9-vFgrIy29clF9CC_oPPsw3c5D0bs";
 const KEY_ID: &str = "poqkLGiymh_W0uP6PZFw-dvez3QJT5SolqXBCW38r0U";
 const AGENT: &str = r#""https://agent.example""#;
 
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let digits = |chunk: &[u8]| {
-        let word = chunk.iter().fold(0_u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
-        let digit = |at: usize| if at <= chunk.len() { DIGITS[(word >> (18 - 6 * at) & 63) as usize] } else { b'=' };
-        [0, 1, 2, 3].map(|at| char::from(digit(at)))
-    };
-    bytes.chunks(3).flat_map(digits).collect()
-}
-
 /// `Signature-Input` and `Signature` over host and agent, valid for these seconds from now on.
 fn signature(host: &str, agent: &str, seconds: i64) -> (String, String) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64;
@@ -196,7 +187,7 @@ fn signature(host: &str, agent: &str, seconds: i64) -> (String, String) {
     );
     let base = format!("\"@authority\": {host}\n\"signature-agent\": {agent}\n\"@signature-params\": {params}");
     let signature = PRIVATE.generate_signature(Algorithm::Ed25519, base.as_bytes()).unwrap();
-    (format!("sig1={params}"), format!("sig1=:{}:", base64(&signature)))
+    (format!("sig1={params}"), format!("sig1=:{}:", base64::encode(&signature)))
 }
 
 fn signed(agent: &str, (input, signature): &(String, String)) -> Vec<u8> {

@@ -1,10 +1,10 @@
 //! Visitors in events: sessions, what opting out leaves out, and which feeds get a click.
 
-use std::{collections::HashSet, fs, path::Path};
+use std::{collections::HashSet, fs};
 
 use serde_json::{Value, json};
 
-use crate::common::{Builder, CHROME, Edge, connect, exchange, link};
+use crate::common::{Builder, CHROME, Edge, clock::Clock, connect, exchange, link};
 
 fn of_workspace(slashtag: &str, workspace: Option<&str>) -> Value {
     let mut link = link("go.brand.com", slashtag, "https://www.example.com/");
@@ -301,34 +301,18 @@ fn a_secret_is_read_again_and_splits_no_visit() {
     assert_one_visit_each(&events, 1);
 }
 
-const FAKETIME: [&str; 2] = [
-    "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1",
-    "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1",
-];
-
 #[test]
 fn the_key_is_replaced_at_its_hour_and_wiped_with_its_visits() {
-    let Some(library) = FAKETIME.iter().find(|path| Path::new(path).exists()) else {
-        return eprintln!("skipped: libfaketime is not installed (apt-get install faketime)");
-    };
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
     let hour = (now / 3_600 + 1) % 24;
     let section = format!("[enrich]\nsession_rotation_hour = {hour}\nsession_visitors = 100");
     let builder = links().section(&section).feed("all", &["*"]);
-    let clock = builder.dir().join("clock");
+    let Some(clock) = Clock::new(builder.dir()) else { return };
     // Seconds from the rotation.
-    let set = |seconds: i64| fs::write(&clock, format!("{:+}", 3_600 - (now % 3_600) as i64 + seconds)).unwrap();
-    let path = clock.display().to_string();
+    let set = |seconds: i64| clock.set(3_600 - (now % 3_600) as i64 + seconds);
     // The trusted time follows a clock that jumps ahead by 24 seconds a second.
     set(-60);
-    let env = [
-        ("LD_PRELOAD", *library),
-        ("FAKETIME_TIMESTAMP_FILE", &path),
-        ("FAKETIME_CACHE_DURATION", "1"),
-        ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
-        ("DONT_FAKE_MONOTONIC", "1"),
-    ];
-    let edge = env.iter().fold(builder, |builder, (key, value)| builder.env(key, value)).start();
+    let edge = clock.start(builder);
     let file = edge.rings().join("sessions");
     let words = |from: usize, count: usize| {
         let bytes = fs::read(&file).unwrap();
@@ -352,7 +336,7 @@ fn the_key_is_replaced_at_its_hour_and_wiped_with_its_visits() {
     bytes[20 * 8..22 * 8].fill(0);
     fs::write(&file, bytes).unwrap();
     set(1_801);
-    let edge = stopped.restart_with(&env);
+    let edge = clock.restart(stopped);
     edge.wait_until("the old key is wiped", |_| words(24, 6) == [0; 6]);
     let taken = words(512, 20 * 32).chunks(4).filter(|slot| slot.iter().any(|word| *word != 0)).count();
     assert_eq!(taken, 1, "only who has come back under the new key is left");

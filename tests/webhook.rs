@@ -143,7 +143,7 @@ fn failures_that_may_pass_are_retried_with_the_same_ids_and_bytes() {
 }
 
 #[test]
-fn rejected_requests_suspend_the_feed_with_a_remedy() {
+fn rejected_requests_park_the_feed_with_a_remedy() {
     let location: &[(&str, &str)] = &[("location", "https://elsewhere.example/hook?token=x")];
     for (fault, summary, remedy) in [
         (Fault::Answer(400, &[]), "the receiver answered 400 Bad Request", "receiver's log"),
@@ -156,7 +156,7 @@ fn rejected_requests_suspend_the_feed_with_a_remedy() {
         let edge = edge(&receiver, "").start();
         let clicks = click(&edge, "a", 3);
         wait_until_parked(&edge);
-        let line = logged(&edge, "sink rejected the upload; feed suspended");
+        let line = logged(&edge, "sink rejected the upload; feed parked");
         assert!(line["error"].as_str().unwrap().contains(summary), "{line}");
         assert!(line["remedy"].as_str().unwrap().contains(remedy), "{line}");
         receiver.set(Fault::Healthy);
@@ -358,7 +358,7 @@ fn answer_once(stream: impl Read + Write) -> std::io::Result<()> {
 
 fn probe_of(feed: &str, dry_put: bool) -> Probe {
     let feed: Feed = toml::from_str(feed).unwrap();
-    probe(&[feed], dry_put).unwrap().pop().unwrap()
+    probe(&[feed], "fra1", dry_put).unwrap().pop().unwrap()
 }
 
 #[test]

@@ -35,8 +35,9 @@ pub struct Check {
     /// the folder, a connection to the servers of a stream.
     #[arg(long, conflicts_with = "without_files")]
     pub probe: bool,
-    /// With `--probe`: also store a tiny object below `_test/` in each bucket, the way deliveries do. It stays there. A
-    /// webhook gets a signed request without events, of the type `test`; a stream gets a message that it must reject.
+    /// With `--probe`: also store an object of sample events below `_test/` in each bucket, the way deliveries do. It
+    /// stays there. A webhook gets a signed request without events, of the type `test`; a stream gets a message that it
+    /// must reject.
     #[arg(long, requires = "probe")]
     pub probe_put: bool,
 }
@@ -72,7 +73,7 @@ pub(super) fn run(check: &Check) -> ExitCode {
 
 /// Prints what each sink answers. The class of the first failure.
 fn probe_sinks(file: &Path, config: &Config, dry_put: bool) -> Option<Class> {
-    let probes = match probe(&config.feeds, dry_put) {
+    let probes = match probe(&config.feeds, &config.edge.pop, dry_put) {
         Ok(probes) => probes,
         Err(error) => {
             print_error(&format!("error: cannot probe the sinks: {error}"));

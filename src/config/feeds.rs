@@ -60,7 +60,8 @@ pub struct Feed {
     /// Compressed size below which events are held back until `hold_back_secs`, so that a small feed gets a few large
     /// objects instead of many small ones. It holds for what larger objects leave over, too. Smaller objects are made
     /// when the edge stops, when the journal is three quarters full, at the end of an hour once the next hour has
-    /// events for a whole object or has waited for `hold_back_secs`, and when clicks of two hours are mixed.
+    /// events for a whole object or has waited for `hold_back_secs`, and when clicks of two hours are mixed. At most
+    /// `max_bytes`; the default also holds for a smaller `max_bytes`.
     #[serde(default = "default_min_bytes")]
     pub min_bytes: u64,
     /// Seconds that an event waits at most, up to 3600, however few there are. Less than `max_age_secs` holds nothing
@@ -301,6 +302,17 @@ impl Feed {
             1 << 10..=1 << 30,
             "write how large an object may grow, such as 16777216 (16 MiB)",
         );
+        // The default is not what the file says, and a smaller `max_bytes` bounds it.
+        if self.min_bytes > self.max_bytes
+            && self.min_bytes != default_min_bytes()
+            && findings.knows(&format!("{key}.max_bytes"))
+        {
+            findings.error(
+                format!("{key}.min_bytes"),
+                format!("is {}, more than `{key}.max_bytes`, which is {}", self.min_bytes, self.max_bytes),
+                "lower `min_bytes`, or raise `max_bytes`",
+            );
+        }
         findings.range(
             format!("{key}.manifest_secs"),
             self.manifest_secs,
@@ -354,7 +366,7 @@ fn workspaces(feed: &str, workspaces: &[String], findings: &mut Findings) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::fixture::{each_is_a_warning, each_is_an_error};
+    use crate::config::fixture::{each_is_a_warning, each_is_an_error, sound};
 
     fn omit(config: &mut Config, path: &str) {
         config.feeds[0].fields.omit = vec![path.to_owned()];
@@ -380,6 +392,9 @@ mod tests {
             ("feeds[0].manifest_secs", "between 0 and 86400", |c| c.feeds[0].manifest_secs = 86_401),
             ("feeds[0].max_bytes", "is 1023", |c| c.feeds[0].max_bytes = 1023),
             ("feeds[0].max_bytes", "is 1073741825", |c| c.feeds[0].max_bytes = (1 << 30) + 1),
+            ("feeds[0].min_bytes", "is 1025, more than `feeds[0].max_bytes`, which is 1024", |c| {
+                (c.feeds[0].min_bytes, c.feeds[0].max_bytes) = (1025, 1024);
+            }),
             ("feeds[1].rollups", "`stats.enabled` is false", |c| {
                 c.stats.enabled = false;
                 c.feeds[1].rollups = true;
@@ -393,5 +408,8 @@ mod tests {
             }),
         ]);
         each_is_a_warning(&[("feeds", "go nowhere", |c| c.feeds.clear())]);
+        let mut small = sound();
+        small.feeds[0].max_bytes = 4_096;
+        assert_eq!(small.problems(), [], "the default of `min_bytes` is larger");
     }
 }

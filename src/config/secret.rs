@@ -32,19 +32,15 @@ pub enum SecretError {
         #[source]
         source: io::Error,
     },
-    #[error(
-        "the secret in {} has {bytes} bytes, and must have {LEAST} to {MOST}; create one with \
-         `head -c 32 /dev/urandom | base64`",
-        path.display()
-    )]
-    Length { path: PathBuf, bytes: usize },
+    #[error("the secret in {} {problem}", path.display())]
+    Malformed { path: PathBuf, problem: String },
 }
 
 impl Classified for SecretError {
     fn class(&self) -> Class {
         match self {
             Self::Read { source, .. } => Class::of_read(source),
-            Self::Length { .. } => Class::Data,
+            Self::Malformed { .. } => Class::Data,
         }
     }
 }
@@ -55,24 +51,37 @@ impl Secret {
     /// # Errors
     /// When it cannot be read, or is too short or too long.
     pub fn read(path: &Path) -> Result<Self, SecretError> {
-        let failed = |source| SecretError::Read { path: path.to_owned(), source };
-        // Never reallocated, so that no copy stays behind.
-        let mut bytes = Zeroizing::new(Vec::with_capacity(2 * MOST));
-        let file = File::open(path).map_err(failed)?;
-        file.take(MOST as u64 + 3).read_to_end(&mut bytes).map_err(failed)?;
+        let mut bytes = content(path)?;
         if bytes.ends_with(b"\n") {
             bytes.pop();
             bytes.pop_if(|byte| *byte == b'\r');
         }
         match bytes.len() {
             LEAST..=MOST => Ok(Self(bytes)),
-            bytes => Err(SecretError::Length { path: path.to_owned(), bytes }),
+            bytes => {
+                let problem = format!(
+                    "has {bytes} bytes, and must have {LEAST} to {MOST}; create one with `head -c 32 /dev/urandom | base64`"
+                );
+                Err(SecretError::Malformed { path: path.to_owned(), problem })
+            }
         }
     }
 
     pub fn bytes(&self) -> &[u8] {
         &self.0
     }
+}
+
+/// What a file with a secret holds, up to a few bytes more than the longest secret. Wiped when dropped.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn content(path: &Path) -> Result<Zeroizing<Vec<u8>>, SecretError> {
+    let failed = |source| SecretError::Read { path: path.to_owned(), source };
+    // Never reallocated, so that no copy stays behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(2 * MOST));
+    File::open(path).map_err(failed)?.take(MOST as u64 + 3).read_to_end(&mut bytes).map_err(failed)?;
+    Ok(bytes)
 }
 
 /// Whether any user of this machine may read a file.

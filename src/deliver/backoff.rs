@@ -11,8 +11,8 @@ const FIRST: Duration = Duration::from_millis(500);
 /// Ceiling of every wait after a failure that a retry may overcome.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// Ceiling while the feed is suspended: a probe now and then shows whether an operator has fixed the cause.
-const LONGEST_SUSPENDED: Duration = Duration::from_secs(300);
+/// Ceiling while the feed is parked: a probe now and then shows whether an operator has fixed the cause.
+const LONGEST_PARKED: Duration = Duration::from_secs(300);
 
 /// Retries that a feed can accumulate.
 const BUDGET: f64 = 10.0;
@@ -28,9 +28,9 @@ pub struct Backoff {
 
 impl Backoff {
     /// Counts a failure and returns the wait: a random time up to a ceiling that doubles with each failure.
-    pub fn failed(&mut self, suspended: bool) -> Duration {
+    pub fn failed(&mut self, parked: bool) -> Duration {
         let ceiling = FIRST.saturating_mul(1 << self.failures.min(16));
-        let ceiling = ceiling.min(if suspended { LONGEST_SUSPENDED } else { LONGEST });
+        let ceiling = ceiling.min(if parked { LONGEST_PARKED } else { LONGEST });
         self.failures = self.failures.saturating_add(1);
         jitter(ceiling)
     }

@@ -1,6 +1,6 @@
 //! The companions of a feed's events: its manifests and rollups, and how they are delivered next to the events.
 //!
-//! A companion never delays events, and its failures are its own: they neither suspend the feed nor slow it down. One
+//! A companion never delays events, and its failures are its own: they neither park the feed nor slow it down. One
 //! companion is under way at a time, next to the uploads of events. A manifest waits until all events before it are
 //! delivered, so that it never lists an object that is not there.
 //!
@@ -45,11 +45,6 @@ struct UnderWay {
 }
 
 impl Companions {
-    /// Whether an object is delivered as a companion.
-    pub fn includes(object: &Object) -> bool {
-        matches!(object.kind, ObjectKind::Manifest | ObjectKind::Rollup)
-    }
-
     /// Adds one at the end.
     pub fn push(&mut self, place: Place, object: Object) {
         self.fresh.push_back((place, object));
@@ -90,7 +85,7 @@ impl Companions {
     /// Sets the one under way aside. Returns how often it has failed.
     pub fn failed(&mut self, place: Place, object: Object, error: &SinkError, now: Instant) -> u32 {
         let failures = self.under_way.take().map_or(0, |under_way| under_way.failures).saturating_add(1);
-        let rejected = error.suspends_feed();
+        let rejected = error.parks_feed();
         self.aside.push_back(Aside { place, object, failures, rejected });
         self.resume = Some(now + self.backoff.failed(rejected));
         failures

@@ -21,9 +21,9 @@ pub enum SinkError {
     Retry(Box<Details>),
     /// The store asks to slow down, or takes too long: as `Retry`, with fewer uploads at a time.
     SlowDown(Box<Details>),
-    /// Access, bucket, credentials or configuration are wrong: the feed is suspended until an operator acts.
+    /// Access, bucket, credentials or configuration are wrong: the feed is parked until an operator acts.
     Rejected(Box<Details>),
-    /// The key holds other content: the feed is suspended until an operator acts.
+    /// The key holds other content: the feed is parked until an operator acts.
     Conflict(Box<Details>),
     /// The object is not what it was when it was finished: it is moved aside.
     Damaged(Box<Details>),
@@ -163,9 +163,14 @@ impl SinkError {
         matches!(self, Self::Retry(_) | Self::SlowDown(_))
     }
 
-    /// Whether the feed is suspended until an operator acts.
-    pub fn suspends_feed(&self) -> bool {
+    /// Whether the feed is parked until an operator acts.
+    pub fn parks_feed(&self) -> bool {
         matches!(self, Self::Rejected(_) | Self::Conflict(_))
+    }
+
+    /// Whether the object is itself the problem, so that no retry would deliver it.
+    pub fn is_about_object(&self) -> bool {
+        matches!(self, Self::Damaged(_) | Self::Missing(_))
     }
 
     /// The label of the upload in the metrics. `None` for an object that is itself the problem: its events are counted
@@ -257,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn only_an_error_that_suspends_the_feed_is_labelled_as_refused() {
+    fn only_an_error_that_parks_the_feed_is_labelled_as_refused() {
         for (error, label, class) in [
             (SinkError::retry("x"), Some(UploadResult::Retried), Class::Unavailable),
             (SinkError::slow_down("x"), Some(UploadResult::Retried), Class::Unavailable),
@@ -266,7 +271,7 @@ mod tests {
             (SinkError::damaged("x"), None, Class::Data),
         ] {
             assert_eq!((error.label(), error.class()), (label, class), "{error:?}");
-            assert_eq!(error.suspends_feed(), label == Some(UploadResult::Refused), "{error:?}");
+            assert_eq!(error.parks_feed(), label == Some(UploadResult::Refused), "{error:?}");
             assert_eq!(error.is_retryable(), label == Some(UploadResult::Retried), "{error:?}");
         }
     }

@@ -17,7 +17,6 @@ use tokio::{
 };
 
 use super::{
-    companions::Companions,
     error::SinkError,
     metrics::{FeedMetrics, UploadResult},
     pace::Pace,
@@ -107,7 +106,7 @@ impl FeedTask {
                     None => open = false,
                 },
                 Some(ended) = uploads.join_next() => match ended {
-                    Ok(ended) if Companions::includes(&ended.upload.object) => self.companion_ended(ended, &mut queue),
+                    Ok(ended) if ended.upload.object.kind.is_companion() => self.companion_ended(ended, &mut queue),
                     Ok(ended) => self.ended(ended, &mut queue, &mut pace),
                     Err(failure) => match failure.try_into_panic() {
                         Ok(panic) => std::panic::resume_unwind(panic),
@@ -138,7 +137,7 @@ impl FeedTask {
                     tracing::info!(feed = self.name, key = object.key, "sink accepts uploads again");
                     queue.companions_mut().retry_now();
                 }
-                self.metrics.parked.set(pace.is_suspended().into());
+                self.metrics.parked.set(pace.is_parked().into());
                 self.acknowledged(&object, stored);
                 return queue.remove(place);
             }
@@ -159,16 +158,16 @@ impl FeedTask {
     }
 
     fn failed(&self, object: &Object, round: u64, error: &SinkError, pace: &mut Pace) {
-        let was_suspended = pace.is_suspended();
+        let was_parked = pace.is_parked();
         let failures = pace.failed(round, error, Instant::now());
-        self.metrics.parked.set(pace.is_suspended().into());
+        self.metrics.parked.set(pace.is_parked().into());
         if let Some(result) = error.label() {
             self.metrics.upload(result);
         }
         // A rejection needs an operator; a long outage is logged once, and then with every tenth failure.
         match failures {
-            _ if pace.is_suspended() && !was_suspended => {
-                log_failure!(self, object, error, failures, error, "sink rejected the upload; feed suspended");
+            _ if pace.is_parked() && !was_parked => {
+                log_failure!(self, object, error, failures, error, "sink rejected the upload; feed parked");
             }
             1 => log_failure!(self, object, error, failures, warn, "upload failed; retrying"),
             n if n > 0 && n % 10 == 0 => {
@@ -204,7 +203,7 @@ impl FeedTask {
         }
         let failures = queue.set_aside(place, object.clone(), &error, Instant::now());
         match failures {
-            1 if error.suspends_feed() => {
+            1 if error.parks_feed() => {
                 log_failure!(self, object, error, failures, error, "sink rejected a manifest or rollup; set aside");
             }
             n if n == 1 || n % 10 == 0 => {
@@ -218,7 +217,7 @@ impl FeedTask {
     fn retry_now(&self, queue: &mut Queue, pace: &mut Pace) {
         tracing::info!(
             feed = self.name,
-            suspended = pace.is_suspended(),
+            parked = pace.is_parked(),
             waiting = queue.len(),
             set_aside = queue.companions().set_aside(),
             "retrying now, as an operator asked for it"

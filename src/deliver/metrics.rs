@@ -48,7 +48,7 @@ pub struct DeliverMetrics {
 pub struct FeedMetrics {
     pub delivered: IntCounter,
     pub delivered_bytes: IntCounter,
-    /// 1 while the sink rejects uploads in a way that an operator must fix.
+    /// 1 while the feed is parked: the sink rejects uploads in a way that an operator must fix.
     pub parked: IntGauge,
     /// Manifests and rollups that the sink did not accept, and that are tried again next to the events.
     pub set_aside: IntGauge,
@@ -72,7 +72,7 @@ impl DeliverMetrics {
             delivered: counters("events_delivered_total", "Events that the sink has acknowledged."),
             delivered_bytes: counters("delivered_bytes_total", "Bytes that the sink has acknowledged."),
             uploads: registry.counters("uploads_total", "Uploads by result.", &["feed", "result"]),
-            parked: gauges("feed_parked", "1 while the sink rejects uploads; action required."),
+            parked: gauges("feed_parked", "1 while the feed is parked: its sink rejects uploads; action required."),
             set_aside: gauges(
                 "feed_set_aside",
                 "Manifests and rollups that the sink did not accept; they are retried and delay no events.",

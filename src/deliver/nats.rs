@@ -13,9 +13,8 @@ pub mod classify;
 pub mod probe;
 
 use std::{
-    collections::BTreeMap,
     sync::{
-        Arc, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -31,20 +30,21 @@ use tokio::sync::{Mutex, watch};
 use super::{
     batch::{self, Batches, Limits},
     error::{Details, SinkError},
+    progress::Progress,
     sink::{Sink, Stored},
     tls,
 };
 use crate::{
     config,
-    object::{Object, ObjectKind, REPLAY},
+    object::{
+        Object,
+        key::{REPLAYS, below},
+    },
     runtime::failpoint::fail_point,
 };
 
 /// Most bytes of the events of a batch.
 const BATCH_BYTES: usize = 4 << 20;
-
-/// Most objects whose progress is remembered.
-const REMEMBERED: usize = 256;
 
 /// Twice the longest wait between two attempts of a feed: a shorter duplicate window lets repeated messages through
 /// after any outage.
@@ -55,8 +55,7 @@ pub struct NatsSink {
     feed: String,
     config: config::Nats,
     session: Mutex<Option<Arc<Session>>>,
-    /// Events of objects that were acknowledged, while the rest of their object was not.
-    progress: std::sync::Mutex<BTreeMap<String, u64>>,
+    progress: Progress,
     /// Set when the stream's duplicate window was compared.
     compared: AtomicBool,
 }
@@ -82,7 +81,7 @@ impl NatsSink {
             feed: feed.to_owned(),
             config: config.clone(),
             session: Mutex::default(),
-            progress: std::sync::Mutex::default(),
+            progress: Progress::default(),
             compared: AtomicBool::new(false),
         }
     }
@@ -100,9 +99,9 @@ impl NatsSink {
     async fn send(&self, session: &Session, object: &Object) -> Result<Stored, SinkError> {
         let limits = Limits { events: self.config.max_in_flight, bytes: BATCH_BYTES };
         let mut batches = Batches::open(object, limits).await?;
-        let mut sent = self.progress(&object.key);
+        let mut sent = self.progress.of(&object.key);
         // A replay is wanted once more, however short its events lie back.
-        let replay = object.key.strip_prefix(REPLAY).and_then(|rest| rest.split('/').next());
+        let replay = below(REPLAYS, &object.key).and_then(|rest| rest.split('/').next());
         let mut stored = Stored::Before;
         while let Some(batch) = batches.next().await? {
             let skip = sent.saturating_sub(batch.offset).min(batch.events.len() as u64);
@@ -116,7 +115,7 @@ impl NatsSink {
                     stored = Stored::Now;
                 }
                 sent = end;
-                self.remember(&object.key, sent);
+                self.progress.note(&object.key, sent);
             }
         }
         Ok(stored)
@@ -149,47 +148,23 @@ impl NatsSink {
             Err(error) => tracing::debug!(feed = self.feed, %error, "cannot read the stream's duplicate window"),
         }
     }
-
-    fn progress(&self, key: &str) -> u64 {
-        let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        progress.get(key).copied().unwrap_or_default()
-    }
-
-    fn remember(&self, key: &str, events: u64) {
-        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(remembered) = progress.get_mut(key) {
-            *remembered = events;
-            return;
-        }
-        if progress.len() >= REMEMBERED {
-            progress.pop_first();
-        }
-        progress.insert(key.to_owned(), events);
-    }
-
-    fn forget(&self, key: &str) {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
-    }
 }
 
 #[async_trait]
 impl Sink for NatsSink {
     async fn put(&self, object: &Object) -> Result<Stored, SinkError> {
-        if matches!(object.kind, ObjectKind::Manifest | ObjectKind::Rollup) {
+        if object.kind.is_companion() {
             // Made for another sink, before the configuration changed.
             tracing::info!(feed = self.feed, key = object.key, "streams take events only; object not sent");
             return Ok(Stored::Before);
         }
         let session = self.session().await?;
         self.compare_window(&session).await;
-        let before = self.progress(&object.key);
-        let sent = self.send(&session, object).await;
-        match &sent {
-            Ok(_) | Err(SinkError::Damaged(_) | SinkError::Missing(_)) => self.forget(&object.key),
-            Err(_) => *self.session.lock().await = None,
+        let sent = self.progress.of_attempt(&object.key, self.send(&session, object)).await;
+        if sent.as_ref().is_err_and(|error| !error.is_about_object()) {
+            *self.session.lock().await = None;
         }
-        let progressed = self.progress(&object.key) > before;
-        sent.map_err(|error| error.with_progress(progressed))
+        sent
     }
 }
 

@@ -1,8 +1,10 @@
 //! Edges that deliver under the name of this one: two edges that were given one name, or a spool that was replaced.
 //!
-//! Manifests of the current and the last hour show them. Each feed looks once, after the start, next to its deliveries:
-//! with two bounded listings, of a few feeds at a time. Nothing waits for the answers. Listing is a permission that
-//! deliveries do not need, so a sink that denies it, or has no listings, says nothing about neighbours.
+//! Manifests of the last three hours show them, in both layouts. Three: the first manifest of the running hour may be
+//! an hour away, and the hour before is not closed until its late objects are collected. Each feed looks once, after
+//! the start, next to its deliveries: with three bounded listings, of a few feeds at a time. Nothing waits for the
+//! answers. Listing is a permission that deliveries do not need, so a sink that denies it, or has no listings, says
+//! nothing about neighbours.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -10,9 +12,12 @@ use tokio::sync::Semaphore;
 
 use super::sink::Sink;
 use crate::{
-    object::ManifestKey,
+    object::Maker,
     runtime::{Hour, clock},
 };
+
+/// The current hour and those before it.
+const HOURS: u64 = 3;
 
 /// Feeds that look at a time.
 pub const CONCURRENT: usize = 4;
@@ -20,20 +25,12 @@ pub const CONCURRENT: usize = 4;
 /// Longest wait for a listing.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The names in the keys of a feed's objects.
-#[derive(Clone, Debug)]
-pub struct Names {
-    pub feed: String,
-    pub pop: String,
-    /// Identity of the spool.
-    pub spool: String,
-}
-
 /// Logs the other spools that have delivered manifests of this feed under the name of this edge.
-pub async fn report(names: Names, sink: Arc<dyn Sink>, limit: Arc<Semaphore>) {
+pub async fn report(feed: String, edge: Arc<(String, String)>, sink: Arc<dyn Sink>, limit: Arc<Semaphore>) {
     let _permit = limit.acquire().await;
-    let Names { feed, pop, spool } = &names;
-    let Ok(others) = tokio::time::timeout(TIMEOUT, find(&names, &*sink)).await else {
+    let (pop, spool) = &*edge;
+    let now = clock::unix_micros();
+    let Ok(others) = tokio::time::timeout(TIMEOUT, find(Maker { feed: &feed, pop, spool }, now, &*sink)).await else {
         return tracing::debug!(feed, "no answer to a listing; edges of the same name are not looked for");
     };
     if !others.is_empty() {
@@ -44,24 +41,22 @@ pub async fn report(names: Names, sink: Arc<dyn Sink>, limit: Arc<Semaphore>) {
             spool,
             others,
             remedy = "give each edge an `edge.pop` of its own; an edge whose spool was replaced needs nothing",
-            "another spool has delivered under the name of this edge within two hours"
+            "another spool has delivered under the name of this edge within three hours"
         );
     }
 }
 
-async fn find(names: &Names, sink: &dyn Sink) -> BTreeSet<String> {
-    let Names { feed, pop, spool } = names;
-    let (series, now) = (format!("{feed}-{pop}"), clock::unix_micros());
+async fn find(own: Maker<'_>, now: u64, sink: &dyn Sink) -> BTreeSet<String> {
     let mut others = BTreeSet::new();
-    for hour in [now, now.saturating_sub(3_600_000_000)].map(Hour::of_micros) {
-        let prefix = format!("_manifest/{}/{series}-", hour.partition());
-        match sink.list(&prefix).await {
+    for before in 0..HOURS {
+        let hour = Hour::of_micros(now.saturating_sub(before * 3_600_000_000));
+        match sink.list(&own.manifests_of_all_spools(hour)).await {
             Ok(keys) => {
-                let parsed = keys.iter().filter_map(|key| ManifestKey::parse(key));
-                let other = parsed.filter(|key| key.series == series && key.spool != spool);
-                others.extend(other.map(|key| key.spool.to_owned()));
+                let makers = keys.iter().filter_map(|key| Maker::of(key, own.feed));
+                let other = makers.filter(|maker| maker.pop == own.pop && maker.spool != own.spool);
+                others.extend(other.map(|maker| maker.spool.to_owned()));
             }
-            Err(error) => tracing::debug!(feed, error = error.chain(), "cannot list manifests"),
+            Err(error) => tracing::debug!(feed = own.feed, error = error.chain(), "cannot list manifests"),
         }
     }
     others
@@ -74,7 +69,7 @@ mod tests {
     use super::*;
     use crate::{
         deliver::{SinkError, Stored},
-        object::{Maker, Object},
+        object::Object,
     };
 
     struct Listed(Option<Vec<String>>);
@@ -93,20 +88,24 @@ mod tests {
 
     #[tokio::test]
     async fn only_other_spools_of_the_same_feed_and_edge_are_found() {
-        let now = Hour::of_micros(clock::unix_micros());
-        let earlier = Hour::of_micros((now.since_epoch() - 2) * 3_600_000_000);
-        let key = |feed, pop, spool, hour| Maker { feed, pop, spool }.manifest_key(hour, 7, 3);
+        // The first minute of an hour: a neighbour with a manifest an hour has closed the last but one.
+        let now: u64 = 500_000 * 3_600_000_000 + 30_000_000;
+        let key = |feed, pop, spool, before: u64| {
+            let hour = Hour::of_micros(now - before * 3_600_000_000);
+            Maker { feed, pop, spool }.manifest_key(hour, 7, 3)
+        };
         let keys = vec![
-            key("all", "fra1", "ownspool", now),
-            key("all", "fra1", "neighbor", now),
-            key("all", "fra1", "longgone", earlier),
-            key("all", "fra1-b", "otheredg", now),
-            key("all-fra1", "b", "otherfee", now),
+            key("all", "fra1", "ownspool", 0),
+            key("all", "fra1", "neighbor", 0),
+            key("all", "fra1", "slowedge", 2),
+            key("all", "fra1", "longgone", 3),
+            key("all", "fra1-b", "otheredg", 0),
+            key("all-fra1", "b", "otherfee", 0),
             "_manifest/x.json".into(),
         ];
-        let names = Names { feed: "all".into(), pop: "fra1".into(), spool: "ownspool".into() };
-        let found = find(&names, &Listed(Some(keys))).await;
-        assert_eq!(found.into_iter().collect::<Vec<_>>(), ["neighbor"]);
-        assert!(find(&names, &Listed(None)).await.is_empty(), "a denied listing says nothing");
+        let own = Maker { feed: "all", pop: "fra1", spool: "ownspool" };
+        let found = find(own, now, &Listed(Some(keys))).await;
+        assert_eq!(found.into_iter().collect::<Vec<_>>(), ["neighbor", "slowedge"]);
+        assert!(find(own, now, &Listed(None)).await.is_empty(), "a denied listing says nothing");
     }
 }

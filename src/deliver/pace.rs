@@ -20,7 +20,7 @@ pub struct Pace {
     limit: Limit,
     budget: Budget,
     backoff: Backoff,
-    suspended: bool,
+    parked: bool,
     resume: Option<Instant>,
     round: u64,
     /// Whether an upload of this round has begun.
@@ -34,7 +34,7 @@ impl Pace {
             limit: Limit::new(most),
             budget: Budget::new(now),
             backoff: Backoff::default(),
-            suspended: false,
+            parked: false,
             resume: None,
             round: 0,
             probing: false,
@@ -46,9 +46,9 @@ impl Pace {
         self.limit.now()
     }
 
-    /// Whether the feed is suspended until an operator acts.
-    pub fn is_suspended(&self) -> bool {
-        self.suspended
+    /// Whether the feed is parked until an operator acts.
+    pub fn is_parked(&self) -> bool {
+        self.parked
     }
 
     /// Whether the last upload that counts has failed.
@@ -87,7 +87,7 @@ impl Pace {
         }
         let recovered = self.backoff.failures() > 0;
         self.backoff.succeeded();
-        self.suspended = false;
+        self.parked = false;
         self.resume = None;
         recovered
     }
@@ -102,8 +102,8 @@ impl Pace {
     /// Records that an upload failed. Returns the failures since the last success; 0 when this one counts together
     /// with another.
     pub fn failed(&mut self, round: u64, error: &SinkError, now: Instant) -> u32 {
-        let suspends = error.suspends_feed();
-        let counts = round == self.round || (suspends && !self.suspended);
+        let parks = error.parks_feed();
+        let counts = round == self.round || (parks && !self.parked);
         if counts {
             self.round += 1;
             self.probing = false;
@@ -116,11 +116,11 @@ impl Pace {
         if matches!(error, SinkError::SlowDown(_)) {
             self.limit.slow_down(round, self.round);
         }
-        // The rare probes of a suspended feed need no budget.
-        let mut wait = (!suspends && !self.budget.take(now)).then(Backoff::longest);
+        // The rare probes of a parked feed need no budget.
+        let mut wait = (!parks && !self.budget.take(now)).then(Backoff::longest);
         if counts {
-            self.suspended = suspends;
-            let least = self.backoff.failed(suspends);
+            self.parked = parks;
+            let least = self.backoff.failed(parks);
             wait = Some(wait.unwrap_or_default().max(least));
         }
         if let Some(asked) = error.details().retry_after {
@@ -211,14 +211,14 @@ mod tests {
     }
 
     #[test]
-    fn a_suspended_feed_probes_rarely_and_only_a_probe_resumes_it() {
+    fn a_parked_feed_probes_rarely_and_only_a_probe_resumes_it() {
         let now = Instant::now();
         let mut pace = grown(4, now);
-        assert_eq!((pace.failed(0, &retry(), now), pace.is_suspended()), (1, false));
-        assert_eq!((pace.failed(0, &rejected(), now), pace.is_suspended()), (2, true), "also after another failure");
-        assert_eq!((pace.failed(0, &rejected(), now), pace.is_suspended()), (0, true), "once");
+        assert_eq!((pace.failed(0, &retry(), now), pace.is_parked()), (1, false));
+        assert_eq!((pace.failed(0, &rejected(), now), pace.is_parked()), (2, true), "also after another failure");
+        assert_eq!((pace.failed(0, &rejected(), now), pace.is_parked()), (0, true), "once");
         pace.succeeded(0);
-        assert!(pace.is_suspended());
+        assert!(pace.is_parked());
         for _ in 0..100 {
             let now = pace.resume().unwrap();
             let probe = pace.begin(0, now).unwrap();
@@ -227,7 +227,7 @@ mod tests {
             assert!(pace.resume().unwrap() <= second(now, 300));
         }
         let probe = pace.begin(0, pace.resume().unwrap()).unwrap();
-        assert!(pace.succeeded(probe) && !pace.is_suspended() && pace.resume().is_none());
+        assert!(pace.succeeded(probe) && !pace.is_parked() && pace.resume().is_none());
     }
 
     #[test]
@@ -239,7 +239,7 @@ mod tests {
         assert_eq!(pace.begin(0, now), None);
         pace.retry_now();
         let probe = pace.begin(0, now).unwrap();
-        assert_eq!((pace.begin(1, now), pace.is_suspended()), (None, true));
+        assert_eq!((pace.begin(1, now), pace.is_parked()), (None, true));
         pace.failed(probe, &rejected(), now);
         assert!(pace.is_failing() && pace.resume().is_some(), "it waits again");
     }

@@ -1,9 +1,9 @@
 //! Probes of sinks, for `clickedge check --probe`: would deliveries succeed?
 //!
-//! A bucket gets a `HEAD` request and, if asked for, a tiny object below `_test/`, which is sent like a delivery. The
-//! object is not deleted, as deliveries need no permission for that. A folder gets a temporary file below `_test/`,
-//! which is removed again. A webhook gets a `HEAD` request, or a signed request of the type `test`; a
-//! stream gets a message that it must reject.
+//! A bucket gets a `HEAD` request and, if asked for, an object of sample events below `_test/`, which is sent like a
+//! delivery. The object is not deleted, as deliveries need no permission for that. A folder gets a temporary file below
+//! `_test/`, which is removed again. A webhook gets a `HEAD` request, or a signed request of the type `test`; a stream
+//! gets a message that it must reject.
 
 pub mod error;
 
@@ -24,10 +24,13 @@ use super::{
     error::{Details, SinkError},
     nats,
     s3::S3Sink,
-    sink::TEST,
+    sample::Sample,
     webhook,
 };
-use crate::config::{self, Feed, Sink};
+use crate::{
+    config::{self, Feed, Sink},
+    object::key::TESTS,
+};
 
 /// Longest probe.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -46,21 +49,22 @@ pub struct Probe {
     pub outcome: Result<String, ProbeError>,
 }
 
-/// Probes the sink of each feed, with a runtime of its own. Results are in the order of the feeds.
+/// Probes the sink of each feed, with a runtime of its own. Results are in the order of the feeds. `pop` is the name of
+/// this edge.
 ///
 /// # Errors
 /// When the system provides no sockets or threads.
-pub fn probe(feeds: &[Feed], dry_put: bool) -> io::Result<Vec<Probe>> {
+pub fn probe(feeds: &[Feed], pop: &str, dry_put: bool) -> io::Result<Vec<Probe>> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().max_blocking_threads(CONCURRENT).enable_all().build()?;
     let mut probes = runtime.block_on(async {
         let limit = Arc::new(Semaphore::new(CONCURRENT));
         let mut running = JoinSet::new();
         for (number, feed) in feeds.iter().cloned().enumerate() {
-            let limit = Arc::clone(&limit);
+            let (limit, pop) = (Arc::clone(&limit), pop.to_owned());
             running.spawn(async move {
                 let _permit = limit.acquire().await;
-                (number, probe_feed(&feed, dry_put).await)
+                (number, probe_feed(&feed, &pop, dry_put).await)
             });
         }
         running.join_all().await
@@ -81,18 +85,27 @@ pub fn place(sink: &Sink) -> String {
     }
 }
 
-async fn probe_feed(feed: &Feed, dry_put: bool) -> Probe {
+async fn probe_feed(feed: &Feed, pop: &str, dry_put: bool) -> Probe {
     let sink = place(&feed.sink);
-    let outcome = match tokio::time::timeout(TIMEOUT, probe_sink(feed, dry_put)).await {
+    let outcome = match tokio::time::timeout(TIMEOUT, probe_sink(feed, pop, dry_put)).await {
         Ok(outcome) => outcome,
         Err(_) => Err(SinkError::slow_down(format!("no answer within {TIMEOUT:?}")).into()),
     };
     Probe { feed: feed.name.clone(), sink, outcome }
 }
 
-async fn probe_sink(feed: &Feed, dry_put: bool) -> Result<String, ProbeError> {
+async fn probe_sink(feed: &Feed, pop: &str, dry_put: bool) -> Result<String, ProbeError> {
     match &feed.sink {
-        Sink::S3(config) => S3Sink::new(&feed.name, &with_short_timeouts(config)).await.probe(dry_put).await,
+        Sink::S3(config) => {
+            let sample = dry_put.then(|| Sample::write(feed, pop)).transpose();
+            let sample = sample.map_err(|error| {
+                SinkError::retry(
+                    Details::new("cannot write a sample into the folder for temporary files").with_source(error),
+                )
+            })?;
+            let sink = S3Sink::new(&feed.name, &with_short_timeouts(config)).await;
+            sink.probe(sample.as_ref().map(|sample| &sample.object)).await
+        }
         Sink::Webhook(config) => {
             let limit = TIMEOUT.as_secs();
             let mut config = config.clone();
@@ -132,7 +145,7 @@ fn with_short_timeouts(config: &config::S3) -> config::S3 {
 }
 
 fn probe_folder(root: &Path) -> Result<String, SinkError> {
-    let folder = root.join(TEST);
+    let folder = root.join(TESTS);
     let exists = root.exists();
     // Deepest first. What the probe creates it removes: it may run as another user than the service.
     let missing = folder.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists());

@@ -24,7 +24,7 @@ pub struct Queue {
 impl Queue {
     /// Adds an object at the end.
     pub fn push(&mut self, object: Object) {
-        if Companions::includes(&object) {
+        if object.kind.is_companion() {
             self.companions.push(self.next, object);
         } else {
             self.waiting.push_back((self.next, object));

@@ -9,8 +9,10 @@
 //!
 //! **Exactly once.** An upload has the header `If-None-Match: *`, so that a repeated one is answered with 412 and never
 //! makes a second version. The SHA-256 in `x-amz-meta-sha256` shows whether the existing object is ours. With
-//! `conditional_writes = "off"` a `HEAD` looks for the object first; an upload that was stored and not answered may
-//! then be stored again, with the same bytes.
+//! `conditional_writes = "off"` a `HEAD` looks for the object first. A store answers it with 403 when the credentials
+//! may not read the object, and when it is missing and they may not list the bucket: the upload follows, and a second
+//! `HEAD` shows which of the two it is. Where objects cannot be read, an upload that was stored and not answered may be
+//! stored again, with the same bytes.
 //!
 //! **Delivered** is only what a store has answered: a success with an ETag ([`answer_check`]), or a 412 for an object
 //! that is ours.
@@ -84,15 +86,15 @@ pub struct S3Sink {
     feed: String,
     client: ArcSwap<Client>,
     config: config::S3,
-    /// Set when the warning about a missing permission to compare objects was logged.
-    warned: AtomicBool,
+    /// Set when it is known whether objects can be compared: they were, or the warning about it was logged.
+    compared: AtomicBool,
 }
 
 impl S3Sink {
     /// Sends nothing: credentials are loaded with the first upload.
     pub async fn new(feed: &str, config: &config::S3) -> Self {
         let client = ArcSwap::from_pointee(client(config).await);
-        Self { feed: feed.to_owned(), client, config: config.clone(), warned: AtomicBool::new(false) }
+        Self { feed: feed.to_owned(), client, config: config.clone(), compared: AtomicBool::new(false) }
     }
 
     fn key(&self, key: &str) -> String {
@@ -103,15 +105,14 @@ impl S3Sink {
     }
 
     async fn upload(&self, object: &Object, summary: &Summary) -> Result<Stored, SinkError> {
+        let mut hidden = false;
         if self.config.conditional_writes == ConditionalWrites::Off {
             match self.existing(object, summary).await? {
                 Existing::Ours => return Ok(Stored::Before),
                 Existing::Absent(error) if error.is_retryable() => return Err(error),
                 // The answer to the upload has the reason.
                 Existing::Absent(_) => {}
-                Existing::Hidden(_) => {
-                    self.cannot_compare(&object.key, "cannot look whether an object exists; it is replaced");
-                }
+                Existing::Hidden(_) => hidden = true,
             }
         }
         let file = ObjectFile::open(object, self.config.request_checksum_calculation).await?;
@@ -126,6 +127,9 @@ impl S3Sink {
             sent = self.send(put, &summary.sha256) => sent,
         };
         let Err(error) = sent else {
+            if hidden {
+                self.look_again(object, summary).await;
+            }
             return Ok(Stored::Now);
         };
         let no_store = error.details().answer.is_some();
@@ -255,13 +259,26 @@ impl S3Sink {
         Err(SinkError::conflict(format!("{key} exists in {bucket} with other content")))
     }
 
+    /// Finds out, once, why the store denied to look for an object that it has now: warns if it denies that still.
+    async fn look_again(&self, object: &Object, summary: &Summary) {
+        if self.compared.load(Ordering::Relaxed) {
+            return;
+        }
+        match self.existing(object, summary).await {
+            Ok(Existing::Ours) => self.compared.store(true, Ordering::Relaxed),
+            Ok(Existing::Hidden(_)) => {
+                self.cannot_compare(&object.key, "cannot look whether an object exists; one that does is replaced");
+            }
+            Ok(Existing::Absent(_)) | Err(_) => {}
+        }
+    }
+
     fn cannot_compare(&self, key: &str, message: &str) {
-        if !self.warned.swap(true, Ordering::Relaxed) {
+        if !self.compared.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 feed = self.feed,
                 key = self.key(key),
-                remedy = "grant s3:GetObject on the prefix (and s3:ListBucket, so that a missing object is answered with \
-                          404), so that existing objects can be compared",
+                remedy = "grant s3:GetObject on the prefix, so that existing objects can be compared",
                 "{message}"
             );
         }

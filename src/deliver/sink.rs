@@ -5,9 +5,6 @@ use async_trait::async_trait;
 use super::error::SinkError;
 use crate::object::Object;
 
-/// Folder of tests, relative to the feed's prefix or folder. Table engines skip names that begin with `_`.
-pub const TEST: &str = "_test";
-
 /// The place where a feed's objects go.
 #[async_trait]
 pub trait Sink: Send + Sync {

@@ -8,7 +8,7 @@ use super::{
     queue::Place,
     sink::{Sink, Stored},
 };
-use crate::object::{Object, ObjectKind, reader::summarize};
+use crate::object::{Object, reader::summarize};
 
 /// An attempt.
 pub struct Upload {
@@ -42,9 +42,7 @@ async fn ensure_summary(object: &mut Object, metrics: &FeedMetrics) -> Result<()
     }
     let path = object.path.clone();
     match tokio::task::spawn_blocking(move || summarize(&path)).await {
-        Ok(Ok(summary))
-            if summary.events == 0 && !matches!(object.kind, ObjectKind::Manifest | ObjectKind::Rollup) =>
-        {
+        Ok(Ok(summary)) if summary.events == 0 && !object.kind.is_companion() => {
             Err(SinkError::damaged("the object holds no event"))
         }
         Ok(Ok(summary)) => {

@@ -17,12 +17,7 @@ pub mod classify;
 pub mod probe;
 pub mod signature;
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    io,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::VecDeque, io, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
@@ -37,14 +32,15 @@ use hyper_util::{
 };
 
 use super::{
-    batch::{Batches, Event, Limits},
+    batch::{Batches, Limits},
     error::{Details, SinkError},
+    progress::Progress,
     sink::{Sink, Stored},
     tls,
 };
 use crate::{
     config,
-    object::{Object, ObjectKind},
+    object::Object,
     runtime::{clock, failpoint::fail_point},
 };
 use body::Envelope;
@@ -59,9 +55,6 @@ const ANSWER_BODY: Duration = Duration::from_secs(1);
 /// Time after which an unused connection is closed.
 const IDLE: Duration = Duration::from_secs(30);
 
-/// Most objects whose progress is remembered.
-const REMEMBERED: usize = 256;
-
 const USER_AGENT: &str = concat!("clickedge/", env!("CARGO_PKG_VERSION"));
 
 type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
@@ -73,7 +66,7 @@ pub struct WebhookSink {
     secrets: Arc<SecretStore>,
     /// Made with the first request, and again after failures without an answer, as `ca_file` may have changed.
     client: ArcSwapOption<HttpClient>,
-    progress: Mutex<Progress>,
+    progress: Progress,
 }
 
 impl WebhookSink {
@@ -84,7 +77,7 @@ impl WebhookSink {
             config: config.clone(),
             secrets,
             client: ArcSwapOption::empty(),
-            progress: Mutex::default(),
+            progress: Progress::default(),
         }
     }
 
@@ -93,7 +86,7 @@ impl WebhookSink {
         let bytes = self.config.max_body_bytes.saturating_sub(envelope.overhead());
         let limits = Limits { events: self.config.max_events, bytes };
         let mut batches = Batches::open(object, limits).await?;
-        let mut sent = self.progress().of(&object.key);
+        let mut sent = self.progress.of(&object.key);
         while let Some(batch) = batches.next().await? {
             // Parts that are still to be sent, in order.
             let mut parts = VecDeque::from([(batch.offset, &batch.events[..])]);
@@ -105,10 +98,10 @@ impl WebhookSink {
                 // Sent to some event within it: it was split.
                 let was_split = offset < sent;
                 if !was_split {
-                    match self.post_part(&envelope, events, offset).await {
+                    match self.post(envelope.body(events, offset)).await {
                         Ok(()) => {
                             sent = end;
-                            self.progress().set(&object.key, sent);
+                            self.progress.note(&object.key, sent);
                             continue;
                         }
                         Err(error) if error.details().status == Some(413) && events.len() > 1 => {
@@ -128,10 +121,6 @@ impl WebhookSink {
             }
         }
         Ok(())
-    }
-
-    async fn post_part(&self, envelope: &Envelope, events: &[Event], offset: u64) -> Result<(), SinkError> {
-        self.post(envelope.body(events, offset)).await
     }
 
     async fn post(&self, body: Bytes) -> Result<(), SinkError> {
@@ -183,52 +172,17 @@ impl WebhookSink {
         self.client.store(Some(Arc::clone(&client)));
         Ok(client)
     }
-
-    fn progress(&self) -> std::sync::MutexGuard<'_, Progress> {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 #[async_trait]
 impl Sink for WebhookSink {
     async fn put(&self, object: &Object) -> Result<Stored, SinkError> {
-        if matches!(object.kind, ObjectKind::Manifest | ObjectKind::Rollup) {
+        if object.kind.is_companion() {
             // Made for another sink, before the configuration changed.
             tracing::info!(feed = self.feed, key = object.key, "webhooks take events only; object not sent");
             return Ok(Stored::Before);
         }
-        let before = self.progress().of(&object.key);
-        let sent = self.send(object).await;
-        match sent {
-            Ok(()) | Err(SinkError::Damaged(_) | SinkError::Missing(_)) => self.progress().forget(&object.key),
-            Err(_) => {}
-        }
-        let progressed = self.progress().of(&object.key) > before;
-        sent.map(|()| Stored::Now).map_err(|error| error.with_progress(progressed))
-    }
-}
-
-/// Events of objects that were acknowledged, while the rest of their object was not.
-#[derive(Default)]
-struct Progress {
-    events: BTreeMap<String, u64>,
-}
-
-impl Progress {
-    fn of(&self, key: &str) -> u64 {
-        self.events.get(key).copied().unwrap_or_default()
-    }
-
-    fn set(&mut self, key: &str, events: u64) {
-        if self.events.len() >= REMEMBERED && !self.events.contains_key(key) {
-            // What is forgotten is sent once more, under the same ids.
-            self.events.pop_first();
-        }
-        self.events.insert(key.to_owned(), events);
-    }
-
-    fn forget(&mut self, key: &str) {
-        self.events.remove(key);
+        self.progress.of_attempt(&object.key, self.send(object)).await.map(|()| Stored::Now)
     }
 }
 
@@ -250,20 +204,4 @@ fn http_client(config: &config::Webhook) -> io::Result<HttpClient> {
 fn of_request(error: http::Error) -> SinkError {
     let details = Details::new("the request cannot be built").with_source(error);
     SinkError::rejected(details.with_remedy("correct `url` of the feed's sink"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_progress_of_many_objects_is_bounded() {
-        let mut progress = Progress::default();
-        for n in 0..1_000 {
-            progress.set(&format!("{n:04}"), n);
-        }
-        assert_eq!((progress.events.len(), progress.of("0999"), progress.of("0001")), (REMEMBERED, 999, 0));
-        progress.forget("0999");
-        assert_eq!(progress.of("0999"), 0);
-    }
 }

@@ -37,15 +37,6 @@ use crate::{
     },
 };
 
-/// What of a click is written.
-#[derive(Clone, Copy, Debug)]
-pub struct Wanted {
-    /// The tally: what the click counts for.
-    pub tally: bool,
-    /// The event.
-    pub event: bool,
-}
-
 /// What encoding a click has produced.
 #[derive(Clone, Copy, Debug)]
 pub struct Encoded {
@@ -53,8 +44,6 @@ pub struct Encoded {
     pub event: usize,
     /// The visit that the click belongs to, if any.
     pub visit: Option<Visit>,
-    /// What feeds choose by.
-    pub traffic: Traffic,
 }
 
 /// Turns facts into events, and keeps what is needed from click to click.
@@ -107,15 +96,16 @@ impl Enricher {
         }
     }
 
-    /// Appends the click's tally and the click event as JSON, as far as they are wanted. `visit` is the visit that an
-    /// earlier process has recorded for the click.
+    /// Appends the click's tally, if clicks are counted (`tally`), and the click event as JSON, if a feed takes such
+    /// traffic (`takes`). `visit` is the visit that an earlier process has recorded for the click.
     ///
     /// # Errors
     /// When the JSON that the catalog has rendered is invalid: an internal error.
     pub fn encode(
         &mut self,
         facts: &Facts<'_>,
-        wanted: Wanted,
+        tally: bool,
+        takes: impl FnOnce(Traffic) -> bool,
         visit: Option<Visit>,
         out: &mut Vec<u8>,
     ) -> serde_json::Result<Encoded> {
@@ -185,15 +175,14 @@ impl Enricher {
             quality,
             edge: Edge { pop: &self.pop },
         };
-        if wanted.tally {
-            tally(&event, texts, self.creators.ids(creator), self.tags.ids(tags)).encode(out);
+        if tally {
+            tally_of(&event, texts, self.creators.ids(creator), self.tags.ids(tags)).encode(out);
         }
         let start = out.len();
-        if wanted.event {
+        if takes(Traffic { is_bot: bot.is_some(), is_invalid: event.quality.invalid.is_some() }) {
             event.write(out);
         }
-        let traffic = Traffic { is_bot: bot.is_some(), is_invalid: event.quality.invalid.is_some() };
-        Ok(Encoded { event: start, visit, traffic })
+        Ok(Encoded { event: start, visit })
     }
 
     /// The bot that has signed the click, if its signature is verified.
@@ -205,7 +194,7 @@ impl Enricher {
 }
 
 /// The tally of an event: what it counts for.
-fn tally<'a>(event: &'a ClickEvent<'_>, texts: &Texts<'a>, creator: Ids<'a>, tags: Ids<'a>) -> Tally<'a> {
+fn tally_of<'a>(event: &'a ClickEvent<'_>, texts: &Texts<'a>, creator: Ids<'a>, tags: Ids<'a>) -> Tally<'a> {
     let ClickEvent { client: Client { agent, location, session, .. }, referral, .. } = event;
     let name = |named: Option<&'a Named>| named.map_or("", |named| named.name.as_ref());
     Tally {
@@ -241,5 +230,61 @@ fn agent<'a>(known: &'a AgentFacts, bot: Option<&'a Bot>) -> Agent<'a> {
         os: known.os.as_ref(),
         device: known.device,
         text: Some(&known.text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        click::{ClientAddr, EventId, Protocol},
+        config,
+        enrich::Router,
+        stats::metrics::StatsMetrics,
+        telemetry::{drops::Drops, metrics::Registry},
+    };
+
+    fn enricher(dir: &std::path::Path) -> Enricher {
+        let (config, registry) = (config::Enrich::default(), Registry::new());
+        Enricher::new(&Shared {
+            geo: Arc::default(),
+            sources: Arc::default(),
+            sessions: Arc::new(Sessions::open(dir, &config, None, 0).unwrap()),
+            crawlers: Arc::default(),
+            router: Router::new(&[]),
+            pop: "test".into(),
+            config,
+            metrics: Arc::new(EnrichMetrics::new(&registry, Drops::of_clicks(&registry))),
+            stats: Arc::new(StatsMetrics::new(&registry)),
+            quality: Arc::new(quality::State::new(&config::Quality::default()).unwrap()),
+            feeds: Vec::new(),
+            counts: true,
+        })
+    }
+
+    #[test]
+    fn a_click_that_no_feed_takes_is_counted_and_makes_no_event() {
+        let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+        let mut enricher = enricher(dir.path());
+        let mut of = |user_agent: &'static str, tally: bool, takes: fn(Traffic) -> bool| {
+            let texts = Texts {
+                user_agent: user_agent.as_bytes(),
+                slashtag: b"spring",
+                destination: b"https://www.example.com/",
+                ..Texts::default()
+            };
+            let (client, flags) = (ClientAddr::from_ip([192, 0, 2, 1].into()), Flags::default());
+            let (id, protocol) = (EventId::at(0), Protocol::Http11);
+            let facts = Facts { id, micros: 1, client, status: 302, protocol, flags, texts };
+            let mut out = Vec::new();
+            let encoded = enricher.encode(&facts, tally, takes, None, &mut out).unwrap();
+            (encoded.event > 0, out.len() > encoded.event)
+        };
+        let firefox = "Mozilla/5.0 (X11; Linux x86_64; rv:127.0) Gecko/20100101 Firefox/127.0";
+        assert_eq!(of("curl/8.5.0", true, |traffic| traffic.is_bot && traffic.is_invalid), (true, true));
+        assert_eq!(of("curl/8.5.0", true, |traffic| !traffic.is_bot), (true, false));
+        assert_eq!(of("curl/8.5.0", false, |_| false), (false, false));
+        // A browser without the headers that all browsers send is a bot, too.
+        assert_eq!(of(firefox, false, |traffic| traffic.is_bot), (false, true));
     }
 }

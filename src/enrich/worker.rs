@@ -13,7 +13,7 @@ use crossbeam_channel::Sender;
 
 use super::{
     Batch, NAP, Shared,
-    encoder::{Encoded, Enricher, Wanted},
+    encoder::{Encoded, Enricher},
     text,
 };
 use crate::{
@@ -35,7 +35,7 @@ pub struct Worker {
     journal: Sender<Batch>,
     enricher: Enricher,
     batch: Batch,
-    /// The feeds that take a click, if not all of its workspace do.
+    /// The feeds that take the click at hand.
     chosen: Vec<u16>,
 }
 
@@ -78,15 +78,19 @@ impl Worker {
     /// Makes an event of a click. Returns the visit that the click belongs to, if any.
     fn take(&mut self, click: &RawClick<'_>, position: RingPosition) -> Option<Visit> {
         let facts = click.facts();
+        let tally = self.shared.counts;
         let feeds = self.shared.router.feeds(text(facts.texts.workspace));
-        let wanted = Wanted { tally: self.shared.counts, event: !feeds.is_empty() };
-        if !wanted.tally && !wanted.event {
+        if !tally && feeds.is_empty() {
             self.shared.metrics.dropped.count(DropReason::NoFeed);
             return None;
         }
         let start = self.batch.text.len();
         let encoded = catch_unwind(AssertUnwindSafe(|| {
-            let encoded = self.enricher.encode(&facts, wanted, click.visit(), &mut self.batch.text)?;
+            let takes = |traffic| {
+                self.shared.router.choose(feeds, traffic, &mut self.chosen);
+                !self.chosen.is_empty()
+            };
+            let encoded = self.enricher.encode(&facts, tally, takes, click.visit(), &mut self.batch.text)?;
             #[cfg(debug_assertions)]
             super::leak::spill(&facts.client, &mut self.batch.text, &self.shared.metrics);
             fail_point("enriched");
@@ -98,15 +102,12 @@ impl Worker {
             self.batch.text.truncate(start);
             self.shared.metrics.dropped.count(DropReason::TooLarge);
             tracing::error!(id = %facts.id, limit = MAX_EVENT, "event dropped: too large");
-        } else if let Ok(Ok(Encoded { event, traffic, visit })) = encoded {
-            let feeds = self.shared.router.choose(feeds, traffic, &mut self.chosen);
-            if feeds.is_empty() {
-                // Feeds of its workspace choose other clicks: it is counted only.
-                self.batch.text.truncate(event);
-                if !wanted.tally {
-                    self.shared.metrics.dropped.count(DropReason::NoFeed);
-                    return visit;
-                }
+        } else if let Ok(Ok(Encoded { event, visit })) = encoded {
+            let feeds = &self.chosen;
+            if feeds.is_empty() && !tally {
+                // Feeds of its workspace choose other clicks.
+                self.shared.metrics.dropped.count(DropReason::NoFeed);
+                return visit;
             }
             for &feed in feeds {
                 self.shared.feeds[usize::from(feed)].inc();
@@ -115,7 +116,7 @@ impl Worker {
             let metrics = &self.shared.metrics;
             metrics.enriched.inc();
             metrics.unfed.inc_by(feeds.is_empty().into());
-            self.shared.stats.tallied.inc_by(wanted.tally.into());
+            self.shared.stats.tallied.inc_by(tally.into());
         } else {
             self.batch.text.truncate(start);
             self.shared.metrics.dropped.count(DropReason::WorkerFailed);

@@ -120,24 +120,40 @@ impl Reason {
     /// The class of invalid traffic when this reason is detected with high confidence; `None` when the click is still
     /// a valid one.
     pub fn invalid_at_high_confidence(self) -> Option<Invalid> {
+        self.classification().0
+    }
+
+    /// What the class rests on, in the words of the manual's table.
+    pub fn invalid_source(self) -> &'static str {
+        self.classification().1
+    }
+
+    fn classification(self) -> (Option<Invalid>, &'static str) {
         match self {
-            // Manipulated requests; "bots and spiders or other crawlers masquerading as legitimate users".
             Self::SqlInjection
             | Self::CrossSiteScripting
             | Self::PathTraversal
             | Self::TemplateInjection
             | Self::LogLookup
             | Self::HeaderInjection
-            | Self::CommandInjection
-            | Self::ImpossibleHeaders
-            // A falsified header, sent to appear in reports.
-            | Self::SpamReferrer => Some(Invalid::Sophisticated),
-            // "Non-browser user-agent headers", "activity-based filtration", "known data-center traffic".
-            Self::Scanner | Self::ClickFlood | Self::LinkEnumeration | Self::DataCenterNetwork => {
-                Some(Invalid::General)
-            }
-            // People browse through anonymizers; a destination says nothing of the visitor.
-            Self::AnonymizerNetwork | Self::BlockedDestination => None,
+            | Self::CommandInjection => (
+                Some(Invalid::Sophisticated),
+                "own rule: the standard has no example of attacks; closest is \
+                 \"bots [...] masquerading as legitimate users\"",
+            ),
+            Self::ImpossibleHeaders => (Some(Invalid::Sophisticated), MASQUERADE),
+            Self::SpamReferrer => (
+                Some(Invalid::Sophisticated),
+                "own rule: a falsified header; closest is \"falsely represented sites\" (2015)",
+            ),
+            Self::Scanner => (Some(Invalid::General), NO_BROWSER),
+            Self::ClickFlood | Self::LinkEnumeration => (Some(Invalid::General), ACTIVITY),
+            Self::DataCenterNetwork => (Some(Invalid::General), DATA_CENTER),
+            Self::AnonymizerNetwork => (
+                None,
+                "\"invalid proxy traffic\" is that of proxies which exist to manipulate counts; people use these, too",
+            ),
+            Self::BlockedDestination => (None, "own rule: it says nothing of the visitor"),
         }
     }
 }
@@ -146,23 +162,33 @@ impl BotReason {
     /// The class of invalid traffic of a bot's click. `is_declared`: the agent string names the bot, or a
     /// signature proves it. An agent or a library without it poses as a browser.
     pub fn invalid(self, is_declared: bool) -> Invalid {
+        self.classification(is_declared).0
+    }
+
+    /// What the class rests on, in the words of the manual's table.
+    pub fn invalid_source(self, is_declared: bool) -> &'static str {
+        self.classification(is_declared).1
+    }
+
+    fn classification(self, is_declared: bool) -> (Invalid, &'static str) {
         match self {
-            // Hints of a headless browser, missing headers: "crawlers masquerading as legitimate users".
-            Self::Agent | Self::Library if !is_declared => Invalid::Sophisticated,
-            // "Bots and spiders or other crawlers", "non-browser user-agent headers or other forms of unknown
-            // browsers", "pre-fetch or browser pre-rendered traffic", "known data-center traffic", "activity-based
-            // filtration". Of a HEAD request no page is shown.
-            Self::Agent
-            | Self::Library
-            | Self::EmptyAgent
-            | Self::Head
-            | Self::Prefetch
-            | Self::Preview
-            | Self::Network
-            | Self::Behaviour => Invalid::General,
+            // Hints of a headless browser, missing headers.
+            Self::Agent | Self::Library if !is_declared => (Invalid::Sophisticated, MASQUERADE),
+            Self::Agent => (Invalid::General, "\"bots and spiders or other crawlers\""),
+            Self::Library | Self::EmptyAgent => (Invalid::General, NO_BROWSER),
+            Self::Head => (Invalid::General, "\"non-rendering capabilities\": no page is shown of a `HEAD` request"),
+            Self::Prefetch | Self::Preview => (Invalid::General, "\"pre-fetch or browser pre-rendered traffic\""),
+            Self::Network => (Invalid::General, DATA_CENTER),
+            Self::Behaviour => (Invalid::General, ACTIVITY),
         }
     }
 }
+
+// Examples of the standard that several reasons share.
+const MASQUERADE: &str = "\"bots and spiders or other crawlers masquerading as legitimate users\"";
+const NO_BROWSER: &str = "\"non-browser user-agent headers or other forms of unknown browsers\"";
+const ACTIVITY: &str = "\"activity-based filtration\"";
+const DATA_CENTER: &str = "\"known [...] data-center traffic\"";
 
 /// The class of invalid traffic.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -235,6 +261,8 @@ mod tests {
             assert_eq!(reason as usize, place);
             assert_eq!(serde_json::to_value(reason).unwrap(), reason.slug());
         }
+        let named = serde_json::to_value(schemars::schema_for!(Reason)).unwrap()["enum"].as_array().unwrap().len();
+        assert_eq!(Reason::ALL.len(), named, "a reason is missing in the list");
     }
 
     #[test]

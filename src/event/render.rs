@@ -5,8 +5,8 @@
 //! objects on the way to a field that changes, and copies the rest as it is. Events of the previous release, which hold
 //! maps already, pass through it.
 //!
-//! Invariants: rendering what was rendered changes nothing; any bytes give an event or `None`, and `None` leaves the
-//! event to be delivered as it is: none is lost for its shape.
+//! Invariants: rendering what was rendered changes nothing; any bytes give an event or `None`, and what gives `None` is
+//! not delivered, as it would have what the feed leaves out.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

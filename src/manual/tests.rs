@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, env, fs, path::Path};
 
 use crate::{
     config::diagnostics,
-    event::{BotClass, BotReason, Invalid, Reason, Verdict},
+    event::{BotClass, BotReason, Invalid, JSON_SCHEMA, Reason, Verdict},
     pipeline::exposition,
     runtime::Class,
 };
@@ -50,6 +50,7 @@ fn every_json_example_parses() {
 fn generated_tables_are_current() {
     let tables = [
         ("quality.md", "reasons", reasons()),
+        ("quality.md", "invalid", invalid()),
         ("quality.md", "bots", bots()),
         ("quality.md", "bot-classes", bot_classes()),
         ("operations.md", "exit-codes", exit_codes()),
@@ -75,6 +76,25 @@ fn generated_tables_are_current() {
         }
     }
     assert!(outdated.is_empty(), "out of date: {outdated:?}; run `make manual`");
+}
+
+#[test]
+fn every_reason_of_the_schema_has_a_class_with_its_source() {
+    let text = fs::read_to_string(Path::new(FOLDER).join("quality.md")).unwrap();
+    let table = text.split("<!-- generated: invalid -->").nth(1).unwrap().split("<!-- end -->").next().unwrap();
+    let schema: serde_json::Value = serde_json::from_str(JSON_SCHEMA).unwrap();
+    let lists = [
+        ("", "/properties/quality/properties/reasons/items/examples"),
+        ("bot: ", "/properties/client/properties/agent/properties/bot/properties/reason/examples"),
+    ];
+    for (kind, list) in lists {
+        for reason in schema.pointer(list).unwrap().as_array().unwrap() {
+            let start = format!("| {kind}`{}`", reason.as_str().unwrap());
+            let row = table.lines().find(|row| row.starts_with(&start)).unwrap_or_else(|| panic!("no row {start}"));
+            let cells: Vec<_> = row.split('|').map(str::trim).collect();
+            assert!(["general", "sophisticated", ""].contains(&cells[2]) && !cells[3].is_empty(), "{row}");
+        }
+    }
 }
 
 #[test]
@@ -198,20 +218,33 @@ fn reasons() -> String {
             Verdict::Suspicious => "suspicious",
             Verdict::Malicious => "malicious",
         };
-        let invalid = reason.invalid_at_high_confidence().map_or("", Invalid::name);
-        vec![format!("`{}`", reason.slug()), verdict.to_owned(), invalid.to_owned(), reason.meaning().to_owned()]
+        vec![format!("`{}`", reason.slug()), verdict.to_owned(), reason.meaning().to_owned()]
     });
-    table(&["reason", "verdict", "invalid", "meaning"], rows)
+    table(&["reason", "verdict", "meaning"], rows)
+}
+
+fn invalid() -> String {
+    let of_reasons = Reason::ALL.into_iter().map(|reason| {
+        let class = reason.invalid_at_high_confidence().map_or("", Invalid::name);
+        vec![format!("`{}`", reason.slug()), class.to_owned(), reason.invalid_source().to_owned()]
+    });
+    let of_bots = BotReason::ALL.into_iter().flat_map(|bot| {
+        let row = |how: &str, is_declared| {
+            let (class, source) = (bot.invalid(is_declared), bot.invalid_source(is_declared));
+            vec![format!("bot: `{}`{how}", bot.name()), class.name().to_owned(), source.to_owned()]
+        };
+        if bot.invalid(true) == bot.invalid(false) {
+            vec![row("", true)]
+        } else {
+            vec![row("", true), row(", posing as a browser", false)]
+        }
+    });
+    table(&["reason", "invalid", "source"], of_reasons.chain(of_bots))
 }
 
 fn bots() -> String {
-    let rows = BotReason::ALL.into_iter().map(|bot| {
-        let (declared, posing) = (bot.invalid(true).name(), bot.invalid(false).name());
-        let class =
-            if declared == posing { declared.to_owned() } else { format!("{declared}; {posing} when posing") };
-        vec![format!("`{}`", bot.name()), class, bot.meaning().to_owned()]
-    });
-    table(&["`agent.bot.reason`", "invalid", "evidence"], rows)
+    let rows = BotReason::ALL.into_iter().map(|bot| vec![format!("`{}`", bot.name()), bot.meaning().to_owned()]);
+    table(&["`agent.bot.reason`", "evidence"], rows)
 }
 
 fn bot_classes() -> String {

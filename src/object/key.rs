@@ -20,6 +20,14 @@ pub mod earlier;
 
 use crate::runtime::Hour;
 
+/// Folders of what is no event, below the feed's prefix. Table engines skip names that begin with `_`.
+pub const MANIFESTS: &str = "_manifest";
+pub const ROLLUPS: &str = "_rollups";
+/// Events that an operator sends again.
+pub const REPLAYS: &str = "_replay";
+/// Sample events of `clickedge feed test`.
+pub const TESTS: &str = "_test";
+
 /// Extensions of objects: format and compression.
 const EXTENSIONS: [&str; 6] = ["ndjson.gz", "ndjson.zst", "ndjson", "json.gz", "json.zst", "json"];
 
@@ -29,7 +37,7 @@ const ID_LENGTH: usize = 36;
 pub const SPOOL_LENGTH: usize = 8;
 
 /// Who makes an object: the names that are part of its key.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Maker<'a> {
     pub feed: &'a str,
     pub pop: &'a str,
@@ -37,7 +45,20 @@ pub struct Maker<'a> {
     pub spool: &'a str,
 }
 
-impl Maker<'_> {
+impl<'a> Maker<'a> {
+    /// Who made the object, the manifest or the rollup with this key for a feed. `None` for one of another feed, and
+    /// for any other key.
+    pub fn of(key: &'a str, feed: &'a str) -> Option<Self> {
+        let object = ObjectKey::parse(key).map(|key| match key.place {
+            KeyPlace::Hive { series, .. } | KeyPlace::Sequence { series } => (series, key.spool),
+        });
+        let manifest = || ManifestKey::parse(key).map(|key| (key.series, key.spool));
+        let rollup = || RollupKey::parse(key).map(|key| (key.series, key.spool));
+        let (series, spool) = object.or_else(manifest).or_else(rollup)?;
+        let pop = series.strip_prefix(feed)?.strip_prefix('-')?;
+        Some(Self { feed, pop, spool })
+    }
+
     /// The key of an object in the layout `hive`. `first` is the id of its first event.
     pub fn hive_key(&self, hour: Hour, first: &str, seq: u64, extension: &str) -> String {
         format!("{}/{self}-{first}-{seq:08}.{extension}", hour.partition())
@@ -51,12 +72,17 @@ impl Maker<'_> {
     /// The key of a manifest. `seq` is the largest number of an object in it, `number` its own among the feed's
     /// manifests.
     pub fn manifest_key(&self, hour: Hour, seq: u64, number: u64) -> String {
-        format!("_manifest/{}/{self}-{seq:08}-{number:08}.json", hour.partition())
+        format!("{MANIFESTS}/{}/{self}-{seq:08}-{number:08}.json", hour.partition())
+    }
+
+    /// How the keys of an hour's manifests begin, whatever the spool.
+    pub fn manifests_of_all_spools(&self, hour: Hour) -> String {
+        format!("{MANIFESTS}/{}/{}-{}-", hour.partition(), self.feed, self.pop)
     }
 
     /// The key of a rollup.
     pub fn rollup_key(&self, hour: Hour, version: u32) -> String {
-        format!("_rollups/{}/{self}-v{version}.ndjson.gz", hour.partition())
+        format!("{ROLLUPS}/{}/{self}-v{version}.ndjson.gz", hour.partition())
     }
 }
 
@@ -130,6 +156,11 @@ impl<'a> ObjectKey<'a> {
     }
 }
 
+/// The part of a key below one of the folders.
+pub fn below<'a>(folder: &str, key: &'a str) -> Option<&'a str> {
+    key.strip_prefix(folder)?.strip_prefix('/')
+}
+
 /// Splits the name of a folder of the layout `sequence` into `{feed}-{pop}` and the identity of the spool.
 pub fn sequence_folder(folder: &str) -> Option<(&str, &str)> {
     let (series, spool) = series_and_spool(folder)?;
@@ -160,7 +191,7 @@ pub struct ManifestKey<'a> {
 impl<'a> ManifestKey<'a> {
     /// Parses a key. `None` when it is not one of a manifest.
     pub fn parse(key: &'a str) -> Option<Self> {
-        let (hour, name) = hour_and_name(key.strip_prefix("_manifest/")?)?;
+        let (hour, name) = hour_and_name(below(MANIFESTS, key)?)?;
         let (rest, number) = name.strip_suffix(".json")?.rsplit_once('-')?;
         let (rest, seq) = rest.rsplit_once('-')?;
         let (series, spool) = series_and_spool(rest)?;
@@ -183,7 +214,7 @@ pub struct RollupKey<'a> {
 impl<'a> RollupKey<'a> {
     /// Parses a key. `None` when it is not one of a rollup.
     pub fn parse(key: &'a str) -> Option<Self> {
-        let (hour, name) = hour_and_name(key.strip_prefix("_rollups/")?)?;
+        let (hour, name) = hour_and_name(below(ROLLUPS, key)?)?;
         let (rest, version) = rest_and_version(name)?;
         let (series, spool) = series_and_spool(rest)?;
         Some(Self { hour, series, spool, version })

@@ -2,8 +2,9 @@
 //!
 //! A manifest lists the objects that one edge has made of one feed for one hour, with counts, sizes and checksums, so
 //! that a customer can prove that no event is missing. It is cumulative: each version of an hour lists all objects of
-//! the version before it, and those that came late. Its key ends with the largest object number in it and its own
-//! number, so that a new version is a new object, and no object is ever overwritten.
+//! the version before it, and those that came late. Only what comes after the edge has forgotten a closed hour, two
+//! days later, is a list of its own, which begins with version 1 again. Its key ends with the largest object number
+//! in it and its own number, so that a new version is a new object, and no object is ever overwritten.
 //!
 //! Three things prove what a manifest alone cannot, for each spool of each feed:
 //! - the numbers of objects have no gap: 1, 2, 3, ... over all hours, so every object is listed in a manifest;
@@ -38,7 +39,8 @@ pub struct Manifest {
     pub spool: String,
     /// The hour of the clicks, not that of their delivery.
     pub hour: Hour,
-    /// 1 for the first manifest of the hour, larger for each later one.
+    /// 1 for the first manifest of the hour, larger for each later one. 1 again after a closed one begins another list,
+    /// of objects that came after the edge had forgotten the hour.
     pub version: u32,
     /// Number among all manifests of this feed and spool, over all hours: 1, 2, 3, ... without a gap.
     pub number: u64,
@@ -86,10 +88,7 @@ impl Previous {
 
     /// Whether a feed has made it in this spool, under whatever name of the edge.
     pub fn is_of(&self, feed: &str, spool: &str) -> bool {
-        ManifestKey::parse(&self.key).is_some_and(|key| {
-            let pop = key.series.strip_prefix(feed).and_then(|rest| rest.strip_prefix('-'));
-            key.spool == spool && pop.is_some()
-        })
+        self.number().is_some() && Maker::of(&self.key, feed).is_some_and(|maker| maker.spool == spool)
     }
 }
 

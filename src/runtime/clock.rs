@@ -1,9 +1,10 @@
 //! The clock: the one place where every stage reads the time.
 //!
 //! Two times of day: [`unix_micros`] is what the machine says. It may jump by years, and come back. [`trusted_micros`]
-//! follows it only as far as it moved plausibly ([`trusted`]): it decides what is deleted because it is old, and a
-//! manifest closes its hour only when both say that the hour is over.
+//! follows it only as far as it moved plausibly ([`trusted`]): it decides what is deleted because it is old. What ends
+//! an hour goes by [`passed_micros`], which believes the clock sooner.
 
+mod steady;
 pub mod trusted;
 
 use std::{
@@ -13,9 +14,11 @@ use std::{
 
 use jiff::Timestamp;
 use nix::time::{ClockId, clock_gettime};
+use steady::SteadyTime;
 use trusted::{Note, TrustedTime};
 
 static TRUSTED: Mutex<Option<TrustedTime>> = Mutex::new(None);
+static STEADY: Mutex<Option<SteadyTime>> = Mutex::new(None);
 
 /// Microseconds since the Unix epoch, UTC.
 pub fn unix_micros() -> u64 {
@@ -35,6 +38,15 @@ pub fn coarse_secs() -> u64 {
 /// [`unix_micros`], as far as it is trusted. Use it to decide what is too old to keep.
 pub fn trusted_micros() -> u64 {
     with_trusted(TrustedTime::read)
+}
+
+/// The time up to which everything has passed: trusted time, or what the clock has said for at least five minutes. Use
+/// it to close what is over, where closing too early repairs itself.
+pub fn passed_micros() -> u64 {
+    let mut steady = STEADY.lock().unwrap_or_else(PoisonError::into_inner);
+    let (wall, up) = (unix_micros(), up_micros());
+    let believed = steady.get_or_insert_with(|| SteadyTime::new(wall, up)).read(wall, up);
+    believed.max(trusted_micros()).min(wall)
 }
 
 /// Continues with the trusted time of an earlier process. Without a note the time of day is trusted as it is.

@@ -152,9 +152,9 @@ impl<'a> SpoolBuilder<'a> {
         metrics.journal_damaged.inc_by(damaged + recovered.losses.iter().map(|loss| loss.bytes).sum::<u64>());
         metrics.journal_lost.inc_by(recovered.losses.iter().map(|loss| loss.events).sum());
         let schedule = Schedule::load(&*disk, &records, |record| {
-            // Objects that were made under another name of this edge are not continued.
-            let number = numbers.get(&record.feed).copied()?;
-            record.belongs_to(feeds[usize::from(number)].maker(&identity)).then_some(number)
+            // Those of another spool are not continued.
+            record.maker().filter(|maker| maker.spool == identity)?;
+            numbers.get(&record.feed).copied()
         })?;
         for (number, last) in schedule.manifests.last() {
             let feed = state.feeds.entry(feeds[usize::from(number)].name.clone()).or_default();

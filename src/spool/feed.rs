@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 
 use super::metrics::BacklogMetrics;
 use crate::{
-    click::EventId,
     config::{self, Format, feeds::Layout},
     event::{Rendering, Shape},
     object::Maker,
@@ -110,15 +109,4 @@ pub(super) fn rendering(feed: &config::Feed) -> Rendering {
 /// Receivers of the older shape read the name of their subscription there.
 pub(super) fn envelope_key(feed: &config::Feed) -> Option<String> {
     (feed.shape == Shape::Clickstream).then(|| feed.name.clone())
-}
-
-/// The event as the feed asks for it. One that cannot be rendered is delivered as it is.
-pub(super) fn rendered<'b>(rendering: &Rendering, id: EventId, event: &'b [u8], buffer: &'b mut Vec<u8>) -> &'b [u8] {
-    rendering.apply(event, buffer).unwrap_or_else(|| {
-        tracing::error!(
-            %id,
-            "internal error: event cannot be rendered for its feed and is delivered as it is; please report this bug"
-        );
-        event
-    })
 }

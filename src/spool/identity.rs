@@ -14,11 +14,11 @@ use std::{
     path::Path,
 };
 
-use super::{
-    disk::Disk,
-    record::{Records, spool_of},
+use super::{disk::Disk, record::Records};
+use crate::object::{
+    Maker,
+    key::{SPOOL_LENGTH, is_spool},
 };
-use crate::object::key::{SPOOL_LENGTH, is_spool};
 
 /// Name of the file.
 const FILE: &str = "identity";
@@ -59,10 +59,13 @@ pub(super) fn read_or_make<'a>(
     if let Some(identity) = read(disk, dir)? {
         return Ok(identity);
     }
-    let mut found = known.filter_map(|(feed, key)| spool_of(key, feed, pop)).last().map(str::to_owned);
+    let spool_of = |feed: &str, key: &str| {
+        Maker::of(key, feed).filter(|maker| maker.pop == pop).map(|maker| maker.spool.to_owned())
+    };
+    let mut found = known.filter_map(|(feed, key)| spool_of(feed, key)).last();
     for hour in records.hours(disk)? {
         for record in records.read(disk, hour)? {
-            found = spool_of(&record.key, &record.feed, pop).map(str::to_owned).or(found);
+            found = spool_of(&record.feed, &record.key).or(found);
         }
     }
     if let Some(identity) = &found {
@@ -97,7 +100,6 @@ fn write(disk: &dyn Disk, dir: &Path, identity: &str) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::{
-        object::Maker,
         runtime::Hour,
         spool::{disk::RealDisk, record::Record},
     };

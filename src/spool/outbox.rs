@@ -4,6 +4,7 @@
 //! {dir}/outbox/{feed}/{key}                                  waits for delivery
 //! {dir}/delivered/{hour of the delivery}/{feed}/{key}        delivered, kept for `spool.retain_secs`
 //! {dir}/quarantine/{feed}/{key}                              damaged
+//! {dir}/quarantine/{feed}/_unrendered/{id}.json              an event that cannot be rendered for the feed
 //! ```
 //! Delivered objects are kept so that an operator can replay them. They are removed, oldest hour first, when they are
 //! old or the spool needs the space.
@@ -20,7 +21,9 @@ use std::{
 
 use super::disk::{Disk, FileEntry};
 use crate::{
-    object::{ManifestKey, Object, ObjectKey, ObjectKind, RollupKey, Summary, key::earlier},
+    object::{
+        ManifestKey, Object, ObjectKey, ObjectKind, RollupKey, Summary, key::earlier, reader::summarize_stream,
+    },
     runtime::{Hour, clock},
 };
 
@@ -33,7 +36,7 @@ pub struct Outbox {
     bytes: AtomicU64,
     /// Bytes of delivered objects that are kept, by hour of the delivery.
     delivered: Mutex<BTreeMap<Hour, u64>>,
-    /// Recorded summaries of objects that an earlier process has made, by feed and key.
+    /// Recorded summaries of objects that an earlier process has made, or that nothing delivers, by feed and key.
     summaries: Mutex<HashMap<(String, String), Summary>>,
 }
 
@@ -98,9 +101,21 @@ impl Outbox {
         Ok(())
     }
 
-    /// Sets the recorded summary of an object, for [`Outbox::waiting`].
+    /// Sets the recorded summary of an object.
     pub fn restore_summary(&self, feed: &str, key: &str, summary: Summary) {
         self.summaries.lock().unwrap_or_else(PoisonError::into_inner).insert((feed.into(), key.into()), summary);
+    }
+
+    /// Number of events in an object that waits: as recorded, otherwise as it holds; 0 if it cannot be read.
+    pub(super) fn events_in(&self, feed: &str, key: &str) -> u64 {
+        let summaries = self.summaries.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(summary) = summaries.get(&(feed.to_owned(), key.to_owned())) {
+            return summary.events;
+        }
+        drop(summaries);
+        let has_events = matches!(ObjectKind::of(key), Some(ObjectKind::Events | ObjectKind::Replay));
+        let read = || summarize_stream(&self.disk.read(&self.path(feed, key))?[..], key, |_, _| {});
+        if has_events { read().map_or(0, |summary| summary.events) } else { 0 }
     }
 
     /// Feeds and keys of all objects that wait.
@@ -113,7 +128,7 @@ impl Outbox {
         Ok(files.iter().filter_map(|file| feed_and_key(&outbox, &file.path)).collect())
     }
 
-    /// The objects of a feed that wait, in the order in which they were made. Other files are ignored.
+    /// The objects of a feed that wait, in an order in which they may be delivered. Other files are ignored.
     ///
     /// # Errors
     /// Those of the file system.
@@ -130,10 +145,7 @@ impl Outbox {
             let summary = summaries.remove(&(feed.to_owned(), key.clone()));
             objects.push(Object { key, path, bytes, kind, summary, finished_at: modified });
         }
-        objects.sort_by_cached_key(|object| {
-            (seq_of(&object.key), object.kind == ObjectKind::Manifest, object.key.clone())
-        });
-        Ok(objects)
+        Ok(in_order(objects))
     }
 
     /// Removes a delivered object. After a loss of power it may reappear, and is sent again under the same key.
@@ -234,6 +246,24 @@ impl Outbox {
     }
 }
 
+/// Objects of events by their numbers; each manifest after those that it lists, and after the manifest before it, which
+/// may be of another hour and list later ones.
+fn in_order(mut objects: Vec<Object>) -> Vec<Object> {
+    let number_of = |object: &Object| ManifestKey::parse(&object.key).map(|key| key.number);
+    objects.sort_by_cached_key(number_of);
+    let (mut listed, mut placed) = (None, Vec::with_capacity(objects.len()));
+    for object in objects {
+        let (mut seq, number) = (seq_of(&object.key), number_of(&object));
+        if number.is_some() {
+            listed = seq.max(listed);
+            seq = listed;
+        }
+        placed.push(((seq, object.kind == ObjectKind::Manifest, number, object.key.clone()), object));
+    }
+    placed.sort_by(|(place, _), (other, _)| place.cmp(other));
+    placed.into_iter().map(|(_, object)| object).collect()
+}
+
 /// Disk space of a file with this many bytes: small files take more than they hold.
 fn on_disk(bytes: u64) -> u64 {
     bytes.next_multiple_of(4_096)
@@ -264,4 +294,37 @@ pub(super) fn feed_and_key(outbox: &Path, path: &Path) -> Option<(String, String
 
 fn hour_below(dir: &Path, path: &Path) -> Option<Hour> {
     path.strip_prefix(dir).ok()?.iter().next()?.to_str()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{object::Maker, spool::disk::RealDisk};
+
+    #[test]
+    fn manifests_that_wait_go_by_their_numbers_and_none_before_what_it_lists() {
+        let temporary = tempfile::tempdir().unwrap();
+        let dir = temporary.path();
+        let (maker, hour) = (Maker { feed: "all", pop: "fra1", spool: "k3j9x0ab" }, Hour::of_micros);
+        let (nine, ten) = (hour(500_000 * 3_600_000_000), hour(500_001 * 3_600_000_000));
+        let order = [
+            maker.sequence_key(4, "ndjson"),
+            maker.manifest_key(nine, 4, 7),
+            maker.sequence_key(5, "ndjson"),
+            maker.sequence_key(6, "ndjson"),
+            maker.manifest_key(ten, 6, 8),
+            // Closes its hour, and lists nothing new.
+            maker.manifest_key(nine, 4, 9),
+            maker.manifest_key(ten, 6, 10),
+            maker.sequence_key(7, "ndjson"),
+        ];
+        for key in &order {
+            let path = dir.join("outbox/all").join(key);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "").unwrap();
+        }
+        let disk = Arc::new(RealDisk::new(dir).unwrap());
+        let waiting = Outbox::open(disk, dir, 1 << 20, 0).unwrap().waiting("all").unwrap();
+        assert_eq!(waiting.into_iter().map(|object| object.key).collect::<Vec<_>>(), order);
+    }
 }

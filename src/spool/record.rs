@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::disk::Disk;
 use crate::{
-    object::{KeyPlace, Maker, ManifestKey, ObjectKey, ObjectKind, RollupKey, Summary},
+    object::{Maker, ObjectKind, Summary},
     runtime::Hour,
 };
 
@@ -93,9 +93,10 @@ impl Record {
         format!("{}.{}.{:08}{end}", self.feed, self.hour, self.seq)
     }
 
-    /// Whether the object was made under these names of a feed, an edge and a spool.
-    pub fn belongs_to(&self, maker: Maker<'_>) -> bool {
-        self.feed == maker.feed && spool_of(&self.key, maker.feed, maker.pop) == Some(maker.spool)
+    /// The names under which the object was made, of which that of the edge may have changed since. `None` for one of
+    /// the previous release.
+    pub fn maker(&self) -> Option<Maker<'_>> {
+        Maker::of(&self.key, &self.feed)
     }
 
     /// The summary of the object's content.
@@ -224,17 +225,6 @@ impl Records {
         parts.sort();
         Ok(parts.into_iter().map(|(_, path)| path).collect())
     }
-}
-
-/// The identity of the spool in a key that was made under these names of a feed and an edge.
-pub fn spool_of<'a>(key: &'a str, feed: &str, pop: &str) -> Option<&'a str> {
-    let is_ours = |series: &str| series.strip_prefix(feed).and_then(|rest| rest.strip_prefix('-')) == Some(pop);
-    let object = ObjectKey::parse(key).map(|key| match key.place {
-        KeyPlace::Hive { series, .. } | KeyPlace::Sequence { series } => (is_ours(series), key.spool),
-    });
-    let object = object.or_else(|| ManifestKey::parse(key).map(|key| (is_ours(key.series), key.spool)));
-    let object = object.or_else(|| RollupKey::parse(key).map(|key| (is_ours(key.series), key.spool)));
-    object.filter(|(ours, _)| *ours).map(|(_, spool)| spool)
 }
 
 /// Parses a line. `None` when it is cut or damaged.

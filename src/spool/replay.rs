@@ -23,7 +23,8 @@ use crate::{
     config,
     event::Rendering,
     object::{
-        Maker, REPLAY,
+        Maker,
+        key::REPLAYS,
         writer::{ObjectWriter, extension},
     },
     runtime::{Class, Classified, Hour},
@@ -145,8 +146,12 @@ impl ReplayWriter<'_> {
             let writer = ObjectWriter::new(file, feed.format, feed.compression)?.limited_to(feed.max_bytes, None);
             self.open.insert((hour, writer))
         };
+        let Some(rendered) = self.rendering.apply(event, &mut self.buffer) else {
+            let what = format!("event {id} cannot be rendered for the feed; leave out its time");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        };
         self.events += 1;
-        writer.add(id, feed::rendered(&self.rendering, id, event, &mut self.buffer))
+        writer.add(id, rendered)
     }
 
     /// Path of the open object. Its key follows from its first event.
@@ -161,7 +166,7 @@ impl ReplayWriter<'_> {
         let number = self.keys.len() as u64 + 1;
         let end = extension(feed.format, feed.compression);
         let below = Maker { feed: &feed.name, pop, spool: identity }.hive_key(hour, &first, number, end);
-        let key = format!("{REPLAY}{id}/{below}");
+        let key = format!("{REPLAYS}/{id}/{below}");
         writer.finish(feed::envelope_key(feed).as_ref().unwrap_or(&key))?.file.sync()?;
         let path = self.dir.join(below);
         self.make_dir(path.parent().unwrap_or(&self.dir))?;
@@ -176,7 +181,7 @@ impl ReplayWriter<'_> {
             return Ok(());
         }
         let replay = self.replay;
-        let ready = replay.spool.join("replay").join(&replay.feed.name).join(REPLAY);
+        let ready = replay.spool.join("replay").join(&replay.feed.name).join(REPLAYS);
         // A running process removes empty folders: this one may vanish before the move.
         for _ in 0..3 {
             self.make_dir(&ready)?;

@@ -1,5 +1,5 @@
 //! The spool against models of a disk and of a store of counts ([`durability`], [`counting`], [`manifests`],
-//! [`states`], [`losses`], [`remainders`]), the sizes of its objects, and rollups on a real disk.
+//! [`states`], [`losses`], [`remainders`], [`unrendered`]), the sizes of its objects, and rollups on a real disk.
 
 mod counting;
 mod durability;
@@ -11,4 +11,5 @@ mod remainders;
 mod rollups;
 mod sizes;
 mod states;
+mod unrendered;
 pub(super) mod world;

@@ -1,7 +1,8 @@
 //! Objects of feeds that the configuration does not have any more.
 //!
 //! They wait in the outbox until the feed is configured again, or an operator drops them: a file `drop/{feed}` asks the
-//! process that owns the spool to do so, or the next one. A feed that is configured is never dropped.
+//! process that owns the spool to do so, or the next one. A feed that is configured is never dropped. In the account of
+//! their feed, their events are pending until they are dropped.
 
 use std::{
     collections::BTreeMap,
@@ -12,10 +13,13 @@ use std::{
 use super::{
     disk::Disk,
     feed::FeedSpec,
-    metrics::SpoolMetrics,
+    metrics::{BacklogMetrics, SpoolMetrics},
     outbox::{Outbox, feed_and_key},
 };
-use crate::object::{Object, ObjectKind};
+use crate::{
+    object::{Object, ObjectKind},
+    telemetry::drops::DropReason,
+};
 
 /// Asks to drop all objects of a feed.
 ///
@@ -34,6 +38,7 @@ pub(super) fn report(outbox: &Outbox, feeds: &[FeedSpec], metrics: &SpoolMetrics
     let mut waiting: BTreeMap<String, u64> = BTreeMap::new();
     for (feed, key) in outbox.keys()? {
         if !is_configured(feeds, &feed) && ObjectKind::of(&key).is_some() {
+            metrics.feed(&feed).recovered.inc_by(outbox.events_in(&feed, &key));
             *waiting.entry(feed).or_default() += 1;
         }
     }
@@ -56,7 +61,7 @@ pub(super) fn drop_asked(disk: &dyn Disk, spool: &Path, outbox: &Outbox, feeds: 
         if is_configured(feeds, &feed) {
             tracing::warn!(feed, "feed is configured; its objects are not dropped");
         } else {
-            match drop_objects(disk, spool, outbox, &feed) {
+            match drop_objects(disk, spool, outbox, &metrics.feed(&feed), &feed) {
                 Ok(objects) => tracing::warn!(feed, objects, "objects of a feed that is not configured dropped"),
                 Err(error) => {
                     tracing::warn!(feed, %error, "cannot drop the objects of a feed; retrying");
@@ -69,13 +74,21 @@ pub(super) fn drop_asked(disk: &dyn Disk, spool: &Path, outbox: &Outbox, feeds: 
     }
 }
 
-fn drop_objects(disk: &dyn Disk, spool: &Path, outbox: &Outbox, feed: &str) -> io::Result<u64> {
+fn drop_objects(
+    disk: &dyn Disk,
+    spool: &Path,
+    outbox: &Outbox,
+    metrics: &BacklogMetrics,
+    feed: &str,
+) -> io::Result<u64> {
     let root = spool.join("outbox");
     let mut objects = 0;
     for file in disk.files_below(&root.join(feed))? {
         let Some((_, key)) = feed_and_key(&root, &file.path) else { continue };
         let Some(kind) = ObjectKind::of(&key) else { continue };
+        let events = outbox.events_in(feed, &key);
         disk.remove(&file.path)?;
+        metrics.drop_events(DropReason::Removed, events);
         disk.tidy(file.path.parent(), &root);
         let (path, bytes) = (file.path, file.bytes);
         outbox.forget(&Object { key, path, bytes, kind, summary: None, finished_at: file.modified });

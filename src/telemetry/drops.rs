@@ -22,7 +22,7 @@ pub enum DropReason {
     WorkerFailed,
     /// The outbox holds as much as `spool.max_bytes` allows.
     SpoolQuota,
-    /// The object was removed from the outbox by another process.
+    /// The object was removed from the outbox by another process, or dropped because an operator asked for it.
     Removed,
 }
 

@@ -8,13 +8,13 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{
-    MANIFESTS, Verifier,
+    Verifier,
     hour::ReadManifest,
     join,
     report::{Notice, NoticeKind, Problem, ProblemKind},
     store::StoreError,
 };
-use crate::object::{ManifestKey, manifest::Previous};
+use crate::object::{ManifestKey, key::MANIFESTS, manifest::Previous};
 
 /// Time for which an edge and its successor may both seem to deliver, in microseconds: clocks and late clicks.
 const HANDOVER_MICROS: u64 = 60_000_000;

@@ -8,7 +8,7 @@ use std::{
 use sha2::{Digest, Sha256};
 
 use super::{
-    MANIFESTS, Series, StoreReader, Verifier, join,
+    Series, StoreReader, Verifier, join,
     object::{Ids, ListedObject, Reading},
     report::{Problem, ProblemKind, ReportRow},
     store::StoreError,
@@ -17,6 +17,7 @@ use crate::{
     object::{
         ManifestKey, ObjectKey,
         digest::hex,
+        key::MANIFESTS,
         manifest::{Entry, Manifest},
     },
     runtime::Hour,
@@ -29,6 +30,8 @@ const MAX_MANIFEST: u64 = 64 << 20;
 #[derive(Default)]
 struct Account {
     listed: BTreeMap<String, Entry>,
+    /// What they listed before the hour was forgotten, and another list began.
+    before: BTreeMap<String, Entry>,
     /// Largest number that they list. Objects with larger ones wait for the next version.
     last_seq: u64,
     version: u32,
@@ -169,6 +172,9 @@ impl Verifier<'_> {
                 }
             }
         }
+        for Account { listed, before, .. } in accounts.values_mut() {
+            listed.append(before);
+        }
         Ok(accounts)
     }
 
@@ -260,9 +266,14 @@ fn name_series(series: &mut Series, manifest: &Manifest) -> Result<(), String> {
 }
 
 impl Account {
-    /// Adds a later version. Returns what it lacks of the earlier ones.
+    /// Adds a later version. Returns what it lacks of the earlier ones. An edge that has forgotten a closed hour lists
+    /// what comes even later by itself, from version 1 on: the hour's objects are those of all lists.
     fn take(&mut self, key: &str, manifest: Manifest) -> Vec<Problem> {
         let mut problems = Vec::new();
+        if self.closed && manifest.version == 1 {
+            self.before.append(&mut self.listed);
+            self.version = 0;
+        }
         if manifest.version <= self.version {
             let (expected, found) =
                 (format!("a version after {}", self.version), format!("version {}", manifest.version));

@@ -4,7 +4,10 @@ use std::fmt::{self, Write};
 
 use serde::Serialize;
 
-use crate::runtime::{Class, Hour};
+use crate::{
+    object::key::REPLAYS,
+    runtime::{Class, Hour},
+};
 
 /// Most problems and foreign files that are listed; further ones are counted.
 const MAX_LISTED: usize = 1_000;
@@ -255,7 +258,7 @@ impl Report {
         }
         if self.replayed_objects > 0 {
             let objects = many(self.replayed_objects, "object");
-            _ = writeln!(text, "note: ignored {objects} below _replay/, as replays repeat events");
+            _ = writeln!(text, "note: ignored {objects} below {REPLAYS}/, as replays repeat events");
         }
         let (objects, events) = (many(sum(|row| row.objects), "object"), many(sum(|row| row.events), "event"));
         _ = match (self.proven, self.quick) {

@@ -10,12 +10,16 @@ use std::{
 };
 
 use super::{
-    MANIFESTS, Verifier, join,
+    Verifier, join,
     object::hour_of_id,
     store::{Store, StoreError},
 };
 use crate::{
-    object::{ManifestKey, ObjectKey, key::sequence_folder, reader::summarize_stream},
+    object::{
+        ManifestKey, ObjectKey,
+        key::{MANIFESTS, sequence_folder},
+        reader::summarize_stream,
+    },
     runtime::Hour,
 };
 

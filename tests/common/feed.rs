@@ -167,6 +167,21 @@ impl Series {
         self.seq += 1;
     }
 
+    /// Forgets which objects an hour has, and how many manifests.
+    pub fn forget(&mut self, hour: u64) {
+        self.hours.remove(&hour);
+    }
+
+    /// Continues the chain and the numbers of this one, which has another name of the edge.
+    pub fn continue_after(&mut self, other: &Self) {
+        (self.seq, self.last) = (other.seq, other.last.clone());
+    }
+
+    /// Gives the edge another name, under which it has made nothing yet. The chain and the numbers go on.
+    pub fn renamed(self, pop: &'static str) -> Self {
+        Self { pop, hours: BTreeMap::new(), ..self }
+    }
+
     /// Changes what the next manifests of an hour will list.
     pub fn entries(&mut self, hour: u64) -> &mut Vec<Entry> {
         &mut self.hours.get_mut(&hour).unwrap().1

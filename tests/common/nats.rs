@@ -1,5 +1,7 @@
 //! A real NATS server with JetStream, in a folder of its own, and what a consumer reads from its streams.
 
+mod operator;
+
 use std::{
     fs,
     net::{SocketAddr, TcpStream},
@@ -22,6 +24,8 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use super::{TIMEOUT, free_address};
+
+pub use operator::Operator;
 
 /// Messages that are asked for at a time.
 const AT_A_TIME: u64 = 64;
@@ -53,6 +57,8 @@ pub struct Nats {
     address: SocketAddr,
     process: Option<Child>,
     runtime: Arc<Runtime>,
+    /// The administrator's credentials file, where the server trusts an operator.
+    credentials: Option<PathBuf>,
 }
 
 impl Nats {
@@ -68,8 +74,17 @@ impl Nats {
         let config = format!("listen: \"{address}\"\njetstream {{ store_dir: \"{}\" }}\n{more}\n", store.display());
         fs::write(dir.path().join("server.conf"), config).unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let mut nats = Self { dir, binary, address, process: None, runtime: Arc::new(runtime) };
+        let mut nats = Self { dir, binary, address, process: None, runtime: Arc::new(runtime), credentials: None };
         nats.restart();
+        Some(nats)
+    }
+
+    /// Like [`Self::start`], with a server that trusts an operator.
+    pub fn start_with(operator: &Operator) -> Option<Self> {
+        let mut nats = Self::start(operator.server_config())?;
+        let file = nats.dir.path().join("admin.creds");
+        fs::write(&file, operator.credentials()).unwrap();
+        nats.credentials = Some(file);
         Some(nats)
     }
 
@@ -111,8 +126,13 @@ impl Nats {
 
     /// A client, as the administrator where the server has users.
     fn client(&self) -> Client {
-        let options = ConnectOptions::new().user_and_password("admin".into(), "admin".into());
-        self.runtime.block_on(options.connect(self.url())).unwrap()
+        self.runtime.block_on(async {
+            let options = match &self.credentials {
+                Some(file) => ConnectOptions::with_credentials_file(file).await.unwrap(),
+                None => ConnectOptions::new().user_and_password("admin".into(), "admin".into()),
+            };
+            options.connect(self.url()).await.unwrap()
+        })
     }
 
     /// Creates the stream [`STREAM`], or changes it.

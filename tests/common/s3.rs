@@ -50,6 +50,9 @@ pub enum Fault {
     Corrupt,
     /// Like `LostAnswer`, and 403 for every look at an object.
     Blind,
+    /// 403 for listings, and for a look at an object that is missing, as without the right to list; whether answers to
+    /// uploads are lost.
+    Unlisted(bool),
     /// Like `Silent`, for bucket and key that contain this.
     SilentFor(String),
     /// 501 or 400, with this status, for an upload with a condition.

@@ -15,7 +15,7 @@ use super::{
     queries::{Client, request},
     tools::file,
 };
-use crate::common::{Edge, Stopped, events_of, objects_below, s3::S3};
+use crate::common::{Edge, Stopped, events_of, hostile_seed, objects_below, s3::S3};
 
 /// Requests, in all rounds.
 const CLICKS: usize = 10_000;
@@ -33,15 +33,16 @@ impl Feed {
     /// One feed for the tests that run at the same time; it ends with the last of them.
     pub fn shared() -> Arc<Self> {
         static FEED: Mutex<Weak<Feed>> = Mutex::new(Weak::new());
+        let seed = hostile_seed();
         let mut shared = FEED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         shared.upgrade().unwrap_or_else(|| {
-            let feed = Arc::new(Self::fill());
+            let feed = Arc::new(Self::fill(seed));
             *shared = Arc::downgrade(&feed);
             feed
         })
     }
 
-    fn fill() -> Self {
+    fn fill(seed: u64) -> Self {
         let s3 = S3::start();
         let builder = Edge::builder();
         let path = builder.bucket("dir");
@@ -57,7 +58,6 @@ impl Feed {
             .section(&format!("[enrich]\ngeoip_file = '{}'", file("conf/demo/geoip.mmdb")))
             .section(&feeds)
             .start();
-        let seed = 20_261_127;
         let mut random = fastrand::Rng::with_seed(seed);
         let (mut clicks, mut rejected) = (0, 0);
         for round in 1..=ROUNDS {

@@ -16,17 +16,11 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{MANUAL, SCHEMA, feed::keys_below, queries::Client, tools::file};
-use crate::common::{CHROME, Edge, cli, events_below, events_of, link};
+use crate::common::{CHROME, Edge, cli, clock::Clock, events_below, events_of, link};
 
 const SAMPLES: &str = "conf/samples";
 /// 2026-11-23T09:15:00Z, when the samples are clicked.
 const CLICKED: i64 = 1_795_425_300;
-
-const LIBRARIES: [&str; 3] = [
-    "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1",
-    "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1",
-    "/usr/lib/faketime/libfaketimeMT.so.1",
-];
 
 /// Path and headers of a click of each kind.
 const CLICKS: [(&str, &str); 14] = [
@@ -69,34 +63,21 @@ const RESERVED: [&str; 3] = ["route.rule", "route.variant", "client.agent.bot.ve
 /// The events of a feed as it is delivered into a folder, and with `to` the whole feed, which takes a minute: manifest
 /// and rollup follow when the last object of an hour has waited that long. `None` without `libfaketime`.
 fn deliver(to: Option<&Path>) -> Option<Vec<Value>> {
-    let Some(library) = LIBRARIES.iter().find(|path| Path::new(path).exists()) else {
-        eprintln!("skipped: libfaketime is not installed (apt-get install faketime)");
-        return None;
-    };
     let bare = serde_json::json!({"id": "bare", "slashtag": "bare", "destination": "https://www.example.com/bare",
         "domain": {"fullName": "go.brand.com"}, "workspace": {"id": "w-1"}});
     let builder = Edge::builder().link(bare).link(link("go.brand.com", "unused", "https://www.example.com/"));
-    let clock = builder.dir().join("clock");
+    let clock = Clock::new(builder.dir())?;
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() as i64;
-    let set = |time: i64| fs::write(&clock, format!("{:+}", time - now)).unwrap();
-    let path = clock.display().to_string();
     // An hour that began before the counts did has no rollup.
-    set(CLICKED - 3_600);
-    let env = [
-        ("LD_PRELOAD", *library),
-        ("FAKETIME_TIMESTAMP_FILE", &path),
-        ("FAKETIME_CACHE_DURATION", "1"),
-        ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
-        ("DONT_FAKE_MONOTONIC", "1"),
-    ];
+    clock.set(CLICKED - 3_600 - now);
     // Without the notes of an earlier process, the clock is trusted as it is.
     let at = |time: i64, edge: Edge| {
         let sessions = edge.rings().join("sessions");
         let stopped = edge.stop();
         fs::remove_file(stopped.dir().join("spool/time")).unwrap();
         let _ = fs::remove_file(sessions);
-        set(time);
-        stopped.restart_with(&env)
+        clock.set(time - now);
+        clock.restart(stopped)
     };
     let feed = builder.bucket("clicks");
     let section = format!(
@@ -106,8 +87,7 @@ fn deliver(to: Option<&Path>) -> Option<Vec<Value>> {
         file("conf/demo/geoip.mmdb"),
         feed.display()
     );
-    let mut edge =
-        env.iter().fold(builder.section(&section), |builder, (key, value)| builder.env(key, value)).start();
+    let mut edge = clock.start(builder.section(&section));
     edge = at(CLICKED, edge);
     let mut client = Client::new(edge.address);
     for (line, headers) in CLICKS {

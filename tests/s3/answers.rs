@@ -9,7 +9,7 @@ use super::{
 };
 use crate::common::{
     Edge,
-    clicks::{click, of_feed, wait_until_delivered},
+    clicks::{assert_exactly_once, click, of_feed, wait_until_delivered},
     s3::{Canned, Fault, S3},
 };
 
@@ -17,10 +17,10 @@ const HTML: (&str, &str) = ("content-type", "text/html; charset=utf-8");
 const PAGE: &str = "<!doctype html>\n<html lang=\"en\"><head><title>Console</title></head></html>";
 const ETAG: (&str, &str) = ("etag", "\"5d41402abc4b2a76b9719d911017c592\"");
 
-/// The line with which the feed was suspended.
-fn suspended(edge: &Edge) -> serde_json::Value {
+/// The line with which the feed was parked.
+fn parked(edge: &Edge) -> serde_json::Value {
     wait_until_parked(edge, "all");
-    logged(edge, "sink rejected the upload; feed suspended")
+    logged(edge, "sink rejected the upload; feed parked")
 }
 
 #[test]
@@ -39,7 +39,7 @@ fn an_answer_that_is_no_store_s_is_not_delivered_and_the_log_shows_what_answered
         s3.set(Fault::Canned(vec![answer.clone()]));
         let edge = edge(&s3, "").start();
         let clicks = click(&edge, "a", 5);
-        let line = suspended(&edge);
+        let line = parked(&edge);
         let header = |name: &str| answer.headers.iter().find(|(given, _)| *given == name).map(|(_, value)| *value);
         assert_eq!((&line["level"], &line["status"]), (&json!("ERROR"), &json!(answer.status)), "{line}");
         assert_eq!(line["content_type"].as_str(), header("content-type"), "{line}");
@@ -78,7 +78,7 @@ fn a_412_counts_only_when_a_store_says_that_the_object_is_ours() {
         s3.set(Fault::Canned(vec![page(), head.clone()]));
         let edge = edge(&s3, "").start();
         let clicks = click(&edge, "a", 5);
-        let line = suspended(&edge);
+        let line = parked(&edge);
         assert!(line["error"].as_str().unwrap().contains("no store answered"), "{line}");
         assert!(line["remedy"].as_str().unwrap().contains(remedy), "{line}");
         assert_eq!(edge.metric(&of_feed("events_delivered_total", "all")), 0, "{head:?}");
@@ -99,7 +99,7 @@ fn an_error_page_of_something_else_is_shown_and_no_click_is_lost() {
         s3.set(Fault::Canned(vec![answer.clone()]));
         let edge = edge(&s3, "").start();
         let clicks = click(&edge, "a", 5);
-        let line = suspended(&edge);
+        let line = parked(&edge);
         assert_eq!((&line["status"], &line["server"]), (&json!(answer.status), &json!("nginx/1.24.0")));
         assert!(line["error"].as_str().unwrap().starts_with("no store answered: "), "{line}");
         assert!(line["remedy"].as_str().unwrap().contains("`endpoint`"), "not the bucket: {line}");
@@ -115,7 +115,7 @@ fn a_server_that_repeats_the_request_gets_no_secret_into_the_log() {
     s3.set(Fault::Canned(vec![Canned::new(200, &[("content-type", "application/json")], echo)]));
     let edge = edge(&s3, "").start();
     click(&edge, "a", 1);
-    let line = suspended(&edge);
+    let line = parked(&edge);
     assert!(line["body"].as_str().unwrap().contains("left out"), "{line}");
     assert!(!edge.log().contains("AKIDTEST"));
 }
@@ -162,7 +162,7 @@ fn the_log_names_the_region_to_configure_whatever_the_answer() {
         s3.set(Fault::Canned(vec![answer.clone()]));
         let edge = edge(&s3, "").start();
         let clicks = click(&edge, "a", 2);
-        let line = suspended(&edge);
+        let line = parked(&edge);
         let remedy = line["remedy"].as_str().unwrap();
         assert!(remedy.starts_with(&format!("set `region = \"{region}\"`")), "{line}");
         s3.set(Fault::Healthy);
@@ -173,18 +173,18 @@ fn the_log_names_the_region_to_configure_whatever_the_answer() {
     s3.set(Fault::Canned(vec![Canned::new(403, &[("x-amz-bucket-region", "eu-west-1"), XML], denied)]));
     let edge = edge(&s3, "").start();
     click(&edge, "a", 1);
-    let remedy = suspended(&edge)["remedy"].as_str().unwrap().to_owned();
+    let remedy = parked(&edge)["remedy"].as_str().unwrap().to_owned();
     assert!(remedy.contains("s3:PutObject"), "the region is the configured one: {remedy}");
 }
 
 #[test]
-fn a_store_without_conditional_writes_suspends_the_feed_until_they_are_off() {
+fn a_store_without_conditional_writes_parks_the_feed_until_they_are_off() {
     for status in [501, 400] {
         let s3 = S3::start();
         s3.set(Fault::Unconditional(status));
         let edge = edge(&s3, "").start();
         let mut clicks = click(&edge, "a", 5);
-        let line = suspended(&edge);
+        let line = parked(&edge);
         assert_eq!((&line["status"], &line["code"]), (&json!(status), &json!("NotImplemented")));
         assert!(line["remedy"].as_str().unwrap().contains("set `conditional_writes = \"off\"`"), "{line}");
         let stopped = edge.stop();
@@ -217,12 +217,34 @@ fn without_conditions_a_lost_answer_stores_no_second_content() {
 }
 
 #[test]
+fn without_conditions_and_without_the_right_to_list_each_object_is_stored_once() {
+    let s3 = S3::start();
+    s3.set(Fault::Unlisted(true));
+    let edge = edge(&s3, "prefix = \"brand\"\nconditional_writes = \"off\"").start();
+    let mut clicks = click(&edge, "lost", 5);
+    wait_until_delivered(&edge, "all", 5);
+    s3.set(Fault::Unlisted(false));
+    clicks.extend(click(&edge, "answered", 5));
+    wait_until_delivered(&edge, "all", 10);
+    assert_exactly_once(&s3.events("clicks"), &clicks);
+    let looks = s3.seen().into_iter().filter(|seen| seen.method == "HEAD").count();
+    assert!(looks > s3.objects("clicks").len(), "it looks before each upload, and after what was not answered");
+    assert_eq!(s3.puts().len(), s3.objects("clicks").len(), "what was stored without an answer is found");
+    assert_eq!(edge.metric(&of_feed("feed_parked", "all")), 0);
+    assert!(!edge.log().contains("cannot look whether an object exists"), "objects can be read");
+}
+
+#[test]
 fn without_conditions_and_without_the_right_to_look_the_same_bytes_may_be_stored_again() {
     let s3 = S3::start();
     s3.set(Fault::Blind);
     let edge = edge(&s3, "conditional_writes = \"off\"").start();
-    let clicks = click(&edge, "a", 5);
+    let mut clicks = click(&edge, "a", 5);
     edge.wait_until("it was sent twice", |_| s3.puts().len() >= 2);
+    s3.set(Fault::Canned(vec![Canned::new(403, &[], "").to("HEAD")]));
+    wait_until_delivered(&edge, "all", 5);
+    clicks.extend(click(&edge, "b", 5));
+    wait_until_delivered(&edge, "all", 10);
     s3.set(Fault::Healthy);
     assert_delivers(&edge, &s3, clicks);
     let sums: std::collections::BTreeSet<_> =
@@ -233,7 +255,7 @@ fn without_conditions_and_without_the_right_to_look_the_same_bytes_may_be_stored
 }
 
 #[test]
-fn without_conditions_a_foreign_object_still_suspends_the_feed() {
+fn without_conditions_a_foreign_object_still_parks_the_feed() {
     let s3 = S3::start();
     s3.set(Fault::Unavailable);
     let edge = edge(&s3, "conditional_writes = \"off\"").start();
@@ -242,7 +264,7 @@ fn without_conditions_a_foreign_object_still_suspends_the_feed() {
     let key = waiting(&edge)[0].clone();
     s3.write("clicks", &key, b"other content");
     s3.set(Fault::Healthy);
-    let line = suspended(&edge);
+    let line = parked(&edge);
     assert!(line["error"].as_str().unwrap().contains("exists in clicks with other content"), "{line}");
     s3.remove("clicks", &key);
     assert_delivers(&edge, &s3, clicks);

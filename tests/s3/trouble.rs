@@ -99,7 +99,7 @@ fn an_upload_whose_answer_was_lost_is_not_stored_twice() {
 }
 
 #[test]
-fn a_suspended_feed_does_not_delay_another() {
+fn a_parked_feed_does_not_delay_another() {
     let s3 = S3::start();
     s3.set(Fault::Forbidden("/refused-test-".into()));
     let edge = Edge::builder()
@@ -113,7 +113,7 @@ fn a_suspended_feed_does_not_delay_another() {
     clicks.extend(click(&edge, "b", 5));
     wait_until_delivered(&edge, "fine", 6);
     assert!(since.elapsed() < Duration::from_secs(10), "it took {:?}", since.elapsed());
-    assert_eq!(edge.metric(&of_feed("feed_parked", "refused")), 1, "still suspended");
+    assert_eq!(edge.metric(&of_feed("feed_parked", "refused")), 1, "still parked");
     assert_eq!(edge.metric(&of_feed("events_delivered_total", "refused")), 0);
     let stopped = edge.stop();
     assert_exactly_once(&s3.events("clicks"), &clicks);
@@ -228,6 +228,9 @@ fn an_object_that_changed_in_the_outbox_is_moved_aside_and_delays_no_other() {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     fs::write(&path, &bytes).unwrap();
+    // An upload that is under way may have read what was there before.
+    let failed = uploads(&edge, "retried");
+    edge.wait_until("that one has failed", |edge| uploads(edge, "retried") > failed);
     s3.set(Fault::Healthy);
     assert_delivers(&edge, &s3, Vec::new());
     assert_eq!(fs::read(edge.dir().join("spool/quarantine/all").join(&key)).unwrap(), bytes);
@@ -235,7 +238,7 @@ fn an_object_that_changed_in_the_outbox_is_moved_aside_and_delays_no_other() {
 }
 
 #[test]
-fn a_foreign_object_under_our_key_suspends_the_feed_until_it_is_removed() {
+fn a_foreign_object_under_our_key_parks_the_feed_until_it_is_removed() {
     let s3 = S3::start();
     s3.set(Fault::Unavailable);
     let edge = edge(&s3, "prefix = \"brand\"").start();
@@ -330,7 +333,7 @@ fn the_log_line_of_a_rejected_upload_has_the_facts_and_a_remedy() {
     let edge = edge(&s3, "").start();
     click(&edge, "a", 1);
     wait_until_parked(&edge, "all");
-    let line = logged(&edge, "sink rejected the upload; feed suspended");
+    let line = logged(&edge, "sink rejected the upload; feed parked");
     for (field, expected) in [
         ("level", json!("ERROR")),
         ("feed", json!("all")),
@@ -368,7 +371,7 @@ fn without_an_answer_the_log_line_has_the_chain_of_causes() {
 fn probe_one(sink: &str, dry_put: bool) -> Result<String, ProbeError> {
     let config = format!("[[feeds]]\nname = \"all\"\nworkspaces = [\"*\"]\n{sink}");
     let feeds: Vec<Feed> = toml::from_str::<toml::Table>(&config).unwrap()["feeds"].clone().try_into().unwrap();
-    let mut probes = probe(&feeds, dry_put).unwrap();
+    let mut probes = probe(&feeds, "fra1", dry_put).unwrap();
     assert_eq!((probes.len(), probes[0].feed.as_str()), (1, "all"));
     probes.remove(0).outcome
 }
@@ -382,7 +385,8 @@ fn a_probe_of_a_healthy_bucket_stores_an_object_only_on_request() {
     let note = probe_one(&sink, true).unwrap();
     let stored = fs::read_dir(s3.bucket("clicks").join("brand/_test")).unwrap();
     let names: Vec<_> = stored.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    let is_named = names.iter().all(|name| name.starts_with("all-") && note.contains(&format!("brand/_test/{name}")));
+    let is_named =
+        names.iter().all(|name| name.starts_with("all-fra1-") && note.contains(&format!("brand/_test/{name}")));
     assert!(names.len() == 1 && is_named, "{note}: {names:?}");
     let put = &s3.puts()[0];
     assert_eq!((put.status, put.header("if-none-match")), (Some(200), Some("*")));

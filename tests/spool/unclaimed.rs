@@ -18,6 +18,14 @@ fn unclaimed(edge: &Edge) -> i64 {
     edge.metric(&of_feed("outbox_unclaimed_objects", "stuck"))
 }
 
+/// Checks the account of the feed `stuck`: events recovered, pending and dropped.
+#[track_caller]
+fn assert_account(edge: &Edge, expected: [usize; 3]) {
+    let dropped = "clickedge_events_dropped_total{feed=\"stuck\",reason=\"removed\"}".to_owned();
+    let names = [of_feed("events_recovered_total", "stuck"), of_feed("events_pending", "stuck"), dropped];
+    assert_eq!(names.map(|name| edge.metric(&name)), expected.map(|events| events as i64));
+}
+
 #[test]
 fn what_waits_for_a_feed_that_is_not_configured_is_reported_and_dropped_on_request() {
     let s3 = S3::start();
@@ -31,12 +39,27 @@ fn what_waits_for_a_feed_that_is_not_configured_is_reported_and_dropped_on_reque
     assert!(listed.contains(&format!("not configured: stuck, with {objects} object")), "{listed}");
     spool(edge.dir(), "drop-feed", &["local"]).fails(64, "the feed \"local\" is configured");
     spool(edge.dir(), "drop-feed", &["never"]).fails(64, "there is no feed \"never\"");
+    assert_account(&edge, [clicks, clicks, 0]);
     let dropped = spool(edge.dir(), "drop-feed", &["stuck"]).ok();
     assert!(dropped.contains(&format!("with {clicks} events of stuck are dropped")), "{dropped}");
     edge.wait_until("its objects are dropped", |edge| unclaimed(edge) == 0);
+    assert_account(&edge, [clicks, 0, clicks]);
     assert!(!edge.dir().join("spool/outbox/stuck").exists());
     assert!(!spool(edge.dir(), "ls", &[]).ok().contains("not configured"));
     edge.wait_until("the request is done", |edge| fs::read_dir(edge.dir().join("spool/drop")).unwrap().count() == 0);
+}
+
+#[test]
+fn what_is_dropped_while_the_edge_is_stopped_is_counted_by_the_next_start() {
+    let s3 = S3::start();
+    let (edge, clicks, _) = without_a_feed(&s3);
+    let stopped = edge.stop();
+    spool(stopped.dir(), "drop-feed", &["stuck"]).ok();
+    let edge = stopped.restart();
+    edge.wait_until("its objects are dropped", |edge| unclaimed(edge) == 0);
+    assert_account(&edge, [clicks, 0, clicks]);
+    let edge = edge.stop().restart();
+    assert!(!edge.admin("/metrics").body.contains("feed=\"stuck\""), "the next run knows nothing of it");
 }
 
 #[test]
@@ -67,6 +90,7 @@ fn what_waits_in_the_journal_for_a_feed_that_is_taken_out_has_no_more_than_the_f
     stopped.reconfigure(|config| config.replace(&feed, ""));
     let edge = stopped.restart();
     edge.wait_until("its object is made", |edge| objects_below(&edge.dir().join("spool/outbox/brand")).len() == 1);
+    assert_eq!(edge.metric(&of_feed("events_pending", "brand")), 3);
     let stopped = edge.stop();
     stopped.reconfigure(|_| config);
     let events = stopped.restart().stop().events("brand");

@@ -23,8 +23,8 @@ pub struct Policy {
     pub principal: Option<String>,
     /// Also grant what `clickedge feed verify` needs: listing the objects below the prefix.
     ///
-    /// Without it there is no `s3:ListBucket` in the policy: the edge then does not warn of another edge of the same
-    /// name, and with `conditional_writes = "off"` the store answers a `HEAD` of a missing object with 403.
+    /// Without it there is no `s3:ListBucket` in the policy, and the edge does not warn of another edge of the same
+    /// name. Deliveries need it with no value of `conditional_writes`.
     #[arg(long)]
     pub verify: bool,
     /// Print one policy alone.

@@ -36,7 +36,7 @@ pub(super) fn run(args: &DropFeed) -> Outcome {
     unclaimed::ask(&disk, dir, name).map_err(|error| spool_failed(dir, &error))?;
     let (objects, events) = (count(feed.objects, "object"), count(feed.object_events, "event"));
     print(&format!(
-        "{objects} with {events} of {name} are dropped: by the running edge within a second, or by the next start\n"
+        "{objects} with {events} of {name} are dropped and counted as `removed`: within a second, or at the next start\n"
     ))?;
     Ok(ExitCode::SUCCESS)
 }

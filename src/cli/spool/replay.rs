@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::{Outcome, Which, known, open, spool_failed, time, unknown};
 use crate::{
     cli::output::{count, failed, json, print},
+    object::key::REPLAYS,
     runtime::Class,
     spool::{
         identity,
@@ -83,7 +84,7 @@ pub(super) fn run(args: &ReplayArgs) -> Outcome {
         ));
     }
     let text = format!(
-        "{} in {} go to {into}, below _replay/{}\n",
+        "{} in {} go to {into}, below {REPLAYS}/{}\n",
         count(replayed.events, "event"),
         count(replayed.keys.len() as u64, "object"),
         replayed.id

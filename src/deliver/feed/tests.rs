@@ -129,7 +129,7 @@ async fn a_manifest_that_is_rejected_delays_neither_events_nor_a_stop() {
 }
 
 #[tokio::test]
-async fn a_request_to_retry_ends_the_wait_of_a_suspended_feed() {
+async fn a_request_to_retry_ends_the_wait_of_a_parked_feed() {
     let dir = tempfile::tempdir().unwrap();
     let (feed, intake, _stop) = feed(dir.path(), &keys(1, "z"));
     let retries = FeedRetries::new([("f".to_owned(), Arc::clone(&feed.retry), Arc::clone(&feed.metrics))]);
@@ -156,7 +156,7 @@ async fn a_request_to_retry_ends_the_wait_of_a_suspended_feed() {
 }
 
 #[tokio::test]
-async fn a_suspended_feed_sends_one_probe_at_a_time_and_then_all() {
+async fn a_parked_feed_sends_one_probe_at_a_time_and_then_all() {
     let dir = tempfile::tempdir().unwrap();
     let (feed, intake, _stop) = feed(dir.path(), &keys(12, "z"));
     let metrics = Arc::clone(&feed.metrics);
@@ -169,7 +169,7 @@ async fn a_suspended_feed_sends_one_probe_at_a_time_and_then_all() {
         probed.stored.lock().unwrap().len()
     });
     feed.run(sink.clone(), intake).await;
-    assert!(watching.await.unwrap() < 13, "it was suspended meanwhile");
+    assert!(watching.await.unwrap() < 13, "it was parked meanwhile");
     assert_eq!((metrics.parked.get(), sink.stored.lock().unwrap().len()), (0, 13));
     // At most three rejections are of uploads that began before the first.
     let attempts = sink.attempts.lock().unwrap();

@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn without_an_answer_only_missing_credentials_suspend_the_feed() {
+    fn without_an_answer_only_missing_credentials_park_the_feed() {
         let timeout = || ConnectorError::timeout("late".into());
         let slow = CredentialsError::provider_timed_out(std::time::Duration::from_secs(5));
         for (failure, expected) in [

@@ -31,8 +31,7 @@ pub(super) fn tagging(tags: &BTreeMap<String, String>) -> Option<String> {
 /// The object's `x-amz-meta-` headers.
 pub(super) fn metadata(kind: ObjectKind, summary: &Summary) -> Vec<(&'static str, String)> {
     let mut metadata = vec![(SHA256, summary.sha256.clone())];
-    // The object of a probe has no events.
-    if !matches!(kind, ObjectKind::Manifest | ObjectKind::Rollup) && summary.events > 0 {
+    if !kind.is_companion() {
         metadata.push(("count", summary.events.to_string()));
         metadata.push(("first", summary.first.clone()));
         metadata.push(("last", summary.last.clone()));

@@ -22,7 +22,8 @@ pub struct PolicyOptions<'a> {
     /// ARN of the identity with which the edge signs: its user or role. Without it [`PRINCIPAL`].
     pub principal: Option<&'a str>,
     /// Also what `clickedge feed verify` needs: `s3:ListBucket`. Without it there is no warning of another edge of the
-    /// same name, and with conditional writes off a `HEAD` of a missing object is answered with 403.
+    /// same name. A `HEAD` of a missing object is answered with 403 without it, and for a feed with a prefix also with
+    /// it, as no `HEAD` meets the condition on the prefix; deliveries expect both.
     pub verify: bool,
 }
 

@@ -3,11 +3,7 @@
 //! What is signed is `{webhook-id}.{webhook-timestamp}.{body}`, with HMAC-SHA-256. While a secret is replaced, requests
 //! have one signature for each of the two.
 
-use std::{
-    fs::File,
-    io::{self, Read},
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use aws_smithy_types::base64;
 use hmac::{Hmac, KeyInit, Mac};
@@ -15,9 +11,11 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use crate::{
-    config::secret::is_open_to_all,
+    config::{
+        SecretError,
+        secret::{content, is_open_to_all},
+    },
     files::Reloadable,
-    runtime::{Class, Classified},
 };
 
 /// Beginning of a secret in its file.
@@ -26,9 +24,6 @@ const PREFIX: &[u8] = b"whsec_";
 /// Bytes of a secret, as the specification has them.
 const LEAST: usize = 24;
 const MOST: usize = 64;
-
-/// The longest file that is read.
-const LONGEST_FILE: u64 = 1_024;
 
 /// The current secrets of a webhook, which a reload replaces.
 pub type SecretStore = Reloadable<Secrets>;
@@ -41,41 +36,12 @@ pub struct Secrets {
     open: Vec<PathBuf>,
 }
 
-/// Why a secret was rejected.
-#[derive(Debug, thiserror::Error)]
-pub enum SecretsError {
-    #[error(
-        "cannot read the webhook secret in {}: {source}; put the file there, let this user read it, or correct the path",
-        path.display()
-    )]
-    Read {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-    #[error(
-        "{} is not a webhook secret: it must hold `whsec_` and the base64 of {LEAST} to {MOST} bytes; create one with \
-         `echo whsec_$(head -c 32 /dev/urandom | base64)`",
-        path.display()
-    )]
-    Malformed { path: PathBuf },
-}
-
-impl Classified for SecretsError {
-    fn class(&self) -> Class {
-        match self {
-            Self::Read { source, .. } => Class::of_read(source),
-            Self::Malformed { .. } => Class::Data,
-        }
-    }
-}
-
 impl Secrets {
     /// Reads the files, each with one secret.
     ///
     /// # Errors
     /// When one of them cannot be read or is malformed.
-    pub fn read(files: &[PathBuf]) -> Result<Self, SecretsError> {
+    pub fn read(files: &[PathBuf]) -> Result<Self, SecretError> {
         let keys = files.iter().map(|file| read(file)).collect::<Result<_, _>>()?;
         Ok(Self { keys, open: files.iter().filter(|file| is_open_to_all(file)).cloned().collect() })
     }
@@ -109,21 +75,23 @@ fn sign(key: &[u8], id: &str, timestamp: u64, body: &[u8]) -> Option<String> {
     Some(format!("v1,{}", base64::encode(mac.finalize().into_bytes())))
 }
 
-fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, SecretsError> {
-    let failed = |source| SecretsError::Read { path: path.to_owned(), source };
-    // Never reallocated, so that no copy stays behind.
-    let mut text = Zeroizing::new(Vec::with_capacity(2 * LONGEST_FILE as usize));
-    File::open(path).map_err(failed)?.take(LONGEST_FILE).read_to_end(&mut text).map_err(failed)?;
+fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, SecretError> {
+    let text = content(path)?;
     let encoded = text.trim_ascii().strip_prefix(PREFIX).and_then(|encoded| std::str::from_utf8(encoded).ok());
     let decoded = encoded.and_then(|encoded| base64::decode(encoded).ok()).map(Zeroizing::new);
-    decoded
-        .filter(|key| (LEAST..=MOST).contains(&key.len()))
-        .ok_or_else(|| SecretsError::Malformed { path: path.to_owned() })
+    decoded.filter(|key| (LEAST..=MOST).contains(&key.len())).ok_or_else(|| SecretError::Malformed {
+        path: path.to_owned(),
+        problem: format!(
+            "is not a webhook's: it must be `whsec_` and the base64 of {LEAST} to {MOST} bytes; create one with `echo \
+             whsec_$(head -c 32 /dev/urandom | base64)`"
+        ),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::{Class, Classified};
 
     fn write(path: &Path, bytes: usize) -> String {
         let secret = format!("whsec_{}", base64::encode(vec![7; bytes]));
@@ -154,7 +122,7 @@ mod tests {
         {
             std::fs::write(&path, content).unwrap();
             let error = Secrets::read(std::slice::from_ref(&path)).map(drop).unwrap_err();
-            assert!(matches!(error, SecretsError::Malformed { .. }), "{content}");
+            assert!(matches!(error, SecretError::Malformed { .. }), "{content}");
             assert!(!error.to_string().contains("c2Vj") && !error.to_string().contains("at all"), "{error}");
         }
         for bytes in [23, 65] {

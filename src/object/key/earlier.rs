@@ -8,7 +8,7 @@
 //! replay/{id}/dt=2026-11-23/hour=09/{feed}-{pop}-{first event id}-{seq}.ndjson.gz
 //! ```
 
-use super::{HiveName, hour_and_name, padded, rest_and_version, series_of};
+use super::{HiveName, MANIFESTS, ROLLUPS, below, hour_and_name, padded, rest_and_version, series_of};
 use crate::{object::ObjectKind, runtime::Hour};
 
 /// The kind of an object, and the hour of its clicks.
@@ -16,10 +16,10 @@ pub fn kind_and_hour(key: &str) -> Option<(ObjectKind, Hour)> {
     if let Some(rest) = key.strip_prefix("replay/") {
         return Some((ObjectKind::Replay, events(rest.split_once('/')?.1)?.0));
     }
-    if let Some(rest) = key.strip_prefix("_manifest/") {
+    if let Some(rest) = below(MANIFESTS, key) {
         return Some((ObjectKind::Manifest, manifest(rest)?.0));
     }
-    if let Some(rest) = key.strip_prefix("_rollups/") {
+    if let Some(rest) = below(ROLLUPS, key) {
         let (hour, name) = hour_and_name(rest)?;
         series_of(rest_and_version(name)?.0)?;
         return Some((ObjectKind::Rollup, hour));
@@ -29,7 +29,7 @@ pub fn kind_and_hour(key: &str) -> Option<(ObjectKind, Hour)> {
 
 /// The number of an object of events, or the largest one in a manifest.
 pub fn seq_of(key: &str) -> Option<u64> {
-    match key.strip_prefix("_manifest/") {
+    match below(MANIFESTS, key) {
         Some(rest) => manifest(rest).map(|(_, seq)| seq),
         None => events(key).map(|(_, seq)| seq),
     }

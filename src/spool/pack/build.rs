@@ -19,7 +19,7 @@ use crate::{
     runtime::{Hour, clock},
     spool::{
         disk::DiskFile,
-        feed::{FeedSpec, rendered},
+        feed::FeedSpec,
         journal::{
             Run,
             frame::{Frame, Frames, Piece},
@@ -105,17 +105,18 @@ impl Packer {
                 loose: self.is_loose(),
                 open: None,
                 buffer: Vec::new(),
+                added: 0,
                 text_ratio,
                 seq,
             };
             let first = records.len();
             self.read(feed, &waiting.runs, |run, event| {
-                found += 1;
                 records.extend(builder.add(run, event)?);
                 Ok(())
             })?;
             let rest = builder.rest(waiting, records.len() > first);
             records.extend(builder.finish()?);
+            found += builder.added;
             (text_ratio, seq) = (builder.text_ratio, builder.seq);
             expected += waiting.events;
             read_bytes += waiting.bytes;
@@ -132,7 +133,7 @@ impl Packer {
             }
         }
         if found < expected {
-            // Frames that were valid when they were written or recovered are damaged now.
+            // Frames that were valid when they were written or recovered are damaged now, or are no events.
             round.dropped.push((feed, DropReason::Damaged, expected - found));
         }
         if read_bytes > 0 && made_bytes > 0 {
@@ -227,6 +228,8 @@ struct ObjectBuilder<'a> {
     open: Option<OpenObject>,
     /// The event as the feed asks for it.
     buffer: Vec<u8>,
+    /// Events that were added to objects.
+    added: u64,
     text_ratio: Option<f64>,
     seq: u64,
 }
@@ -243,6 +246,10 @@ struct OpenObject {
 impl ObjectBuilder<'_> {
     /// Adds an event. Returns the object if it is full.
     fn add(&mut self, run: Run, event: &Frame<'_>) -> io::Result<Option<Record>> {
+        let Some(rendered) = self.spec.rendering.apply(event.event, &mut self.buffer) else {
+            quarantine(self.setup, &self.spec.name, event)?;
+            return Ok(None);
+        };
         let open = if let Some(open) = &mut self.open {
             open
         } else {
@@ -254,7 +261,8 @@ impl ObjectBuilder<'_> {
             self.open.insert(OpenObject { writer, events, micros: event.micros })
         };
         open.events.note(run, self.loose);
-        open.writer.add(event.id, rendered(&self.spec.rendering, event.id, event.event, &mut self.buffer))?;
+        open.writer.add(event.id, rendered)?;
+        self.added += 1;
         if open.writer.is_full() { self.finish() } else { Ok(None) }
     }
 
@@ -298,6 +306,26 @@ impl ObjectBuilder<'_> {
         self.seq += 1;
         Ok(Some(record))
     }
+}
+
+/// Keeps an event that cannot be rendered as its feed asks for it. Delivered as it is, it would have what the feed
+/// leaves out. Under a name of its own, so that a round that is repeated keeps it once.
+fn quarantine(setup: &Setup, feed: &str, event: &Frame<'_>) -> io::Result<()> {
+    let dir = setup.dir.join("quarantine").join(feed).join("_unrendered");
+    let path = dir.join(format!("{}.json", event.id));
+    setup.disk.make_dir(&dir)?;
+    let mut file = setup.disk.create(&path)?;
+    file.write_all(event.event)?;
+    file.sync()?;
+    setup.disk.sync_dir(&dir)?;
+    tracing::error!(
+        feed,
+        id = %event.id,
+        aside = %path.display(),
+        remedy = "send the event to the feed's receiver by hand, without the fields of `fields.omit`",
+        "internal error: event cannot be rendered for its feed; moved to quarantine; please report this bug"
+    );
+    Ok(())
 }
 
 /// The point in time of a click.

@@ -161,6 +161,7 @@ impl Packer {
         fail_point("renamed");
         spec.metrics.spooled.inc_by(record.events);
         if !spec.configured {
+            outbox.restore_summary(&spec.name, &record.key, record.summary());
             metrics.unclaimed(&spec.name).inc();
         }
         (self.setup.finished)(usize::from(feed), object);

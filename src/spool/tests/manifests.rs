@@ -64,6 +64,28 @@ fn an_hour_is_closed_when_it_is_over_also_without_new_objects() {
 }
 
 #[test]
+fn an_hour_is_closed_under_the_name_that_its_objects_have_when_the_edge_has_another_since() {
+    let mut world = World::new();
+    for pop in ["test", "renamed", "again"] {
+        world.pop = pop;
+        world.die();
+        world.start().unwrap();
+        world.click(0, 1);
+        world.commit().unwrap();
+        // No manifest lists the object yet: the next round does.
+        world.pack(1).unwrap();
+    }
+    world.deliver_all();
+    world.check();
+    let manifests = world.sinks.iter().filter(|((_, key), _)| ObjectKind::of(key) == Some(ObjectKind::Manifest));
+    let manifests: Vec<_> = manifests.map(|(_, body)| Manifest::parse(body).unwrap()).collect();
+    for pop in ["test", "renamed", "again"] {
+        let closed = manifests.iter().any(|manifest| manifest.pop == pop && manifest.closed && manifest.events == 1);
+        assert!(closed, "{pop}: {manifests:#?}");
+    }
+}
+
+#[test]
 fn the_manifest_of_an_hour_that_lasts_is_open_and_the_chain_survives_a_kill() {
     let mut world = World::new();
     world.time = clock::unix_micros() / 7_000_000 * 7_000_000 + 1;

@@ -20,6 +20,7 @@ use crate::{
     click::EventId,
     config::{self, Compression},
     enrich::Batch,
+    event::{Rendering, Shape},
     object::{
         Object, ObjectKind,
         digest::hex,
@@ -60,6 +61,8 @@ pub struct World {
     /// Bytes of the journal were changed.
     pub scribbled: bool,
     pub journal_max_bytes: u64,
+    /// The name of the edge.
+    pub pop: &'static str,
     pub rings: HashMap<u64, Ring>,
     pub released: Arc<Mutex<HashMap<u64, u64>>>,
     pub outbox: Arc<Mutex<Vec<(usize, Object)>>>,
@@ -72,6 +75,10 @@ pub struct World {
     pub process: Option<Process>,
     /// What happens to the files of the state when the process dies next.
     pub state_damage: Option<StateDamage>,
+    /// Paths of fields that the feeds leave out.
+    pub omit: Vec<String>,
+    /// A click whose event is no JSON.
+    pub malformed: Option<EventId>,
     pub time: u64,
     pub epoch: u64,
 }
@@ -123,11 +130,11 @@ pub fn spool_metrics() -> Arc<SpoolMetrics> {
     Arc::new(SpoolMetrics::new(&registry, Arc::new(StatsMetrics::new(&registry))))
 }
 
-fn specs(metrics: &SpoolMetrics) -> Vec<FeedSpec> {
+fn specs(pop: &str, metrics: &SpoolMetrics, omit: &[String]) -> Vec<FeedSpec> {
     let spec = |name: &&str| {
-        let mut spec =
-            FeedSpec::unconfigured(name, "test", crate::spool::feed::Recipe::default(), metrics.feed(name));
+        let mut spec = FeedSpec::unconfigured(name, pop, crate::spool::feed::Recipe::default(), metrics.feed(name));
         spec.configured = true;
+        spec.rendering = Rendering::new(Shape::Click, omit);
         // The manifest of a round lists the objects of the round before.
         spec.manifest_every = (*name == "brand").then_some(Duration::ZERO);
         if *name == "small" {
@@ -149,6 +156,7 @@ impl World {
             disk,
             scribbled: false,
             journal_max_bytes: 4 << 30,
+            pop: "test",
             rings: HashMap::new(),
             released: Arc::default(),
             outbox: Arc::default(),
@@ -157,6 +165,8 @@ impl World {
             excused: BTreeSet::new(),
             process: None,
             state_damage: None,
+            omit: Vec::new(),
+            malformed: None,
             time: 1_795_424_400_000_000,
             epoch: 0,
         };
@@ -170,7 +180,8 @@ impl World {
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
         let (dir, journal_max_bytes) = (PathBuf::from("/spool"), self.journal_max_bytes);
         let config = config::Spool { dir, journal_max_bytes, retain_secs: 0, ..config::Spool::default() };
-        let builder = SpoolBuilder::new(&config, "test", specs(&metrics), Arc::clone(&metrics));
+        let builder =
+            SpoolBuilder::new(&config, self.pop, specs(self.pop, &metrics, &self.omit), Arc::clone(&metrics));
         let recovered = builder.counts(Some(Box::new(self.counts.clone()))).recover(disk, lock)?;
         assert!(self.scribbled || metrics.journal_lost.get() == 0, "no segment was changed");
         for (number, ring) in &mut self.rings {
@@ -214,7 +225,8 @@ impl World {
                 Tally { domain: "go.brand.com", slashtag: &slashtag, ..Tally::default() }.encode(&mut batch.text);
                 let event = batch.text.len();
                 if feeds > 0 {
-                    batch.text.extend_from_slice(format!("{{\"id\":\"{id}\",\"n\":{at}}}").as_bytes());
+                    let end = if self.malformed == Some(id) { "" } else { "}" };
+                    batch.text.extend_from_slice(format!("{{\"id\":\"{id}\",\"n\":{at}{end}").as_bytes());
                 }
                 let feeds: Vec<u16> = (0..3).filter(|feed| feeds >> feed & 1 == 1).collect();
                 batch.add(id, micros(id), position, (start, event), &feeds);

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use aws_smithy_types::base64;
 use serde_json::json;
 use web_bot_auth::message_signatures::GenerateSignature;
 
@@ -46,16 +47,6 @@ fn verify(second: i64, texts: &Texts<'_>) -> Result<Bot, SignatureResult> {
     SignatureVerifier::default().verify(&facts(second, texts), &agents()).unwrap()
 }
 
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let digits = |chunk: &[u8]| {
-        let word = chunk.iter().fold(0_u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
-        let digit = |at: usize| if at <= chunk.len() { DIGITS[(word >> (18 - 6 * at) & 63) as usize] } else { b'=' };
-        [0, 1, 2, 3].map(|at| char::from(digit(at)))
-    };
-    bytes.chunks(3).flat_map(digits).collect()
-}
-
 /// Signs components, each with its value, and returns `Signature-Input` and `Signature`.
 fn sign(components: &[(&str, &str)], created: i64, expires: i64) -> (String, String) {
     let names: Vec<_> = components.iter().map(|(name, _)| *name).collect();
@@ -66,7 +57,7 @@ fn sign(components: &[(&str, &str)], created: i64, expires: i64) -> (String, Str
     let lines: Vec<_> = components.iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
     let base = format!("{}\"@signature-params\": {params}", lines.concat());
     let signature = KEY.generate_signature(Algorithm::Ed25519, base.as_bytes()).unwrap();
-    (format!("sig={params}"), format!("sig=:{}:", base64(&signature)))
+    (format!("sig={params}"), format!("sig=:{}:", base64::encode(&signature)))
 }
 
 fn texts<'a>(agent: &'a str, (input, signature): &'a (String, String)) -> Texts<'a> {

@@ -116,6 +116,9 @@ async fn answer(state: Arc<State>, request: Request<Incoming>, connection: usize
         Fault::Broken => error(StatusCode::INTERNAL_SERVER_ERROR, "InternalError"),
         Fault::Forbidden(part) if path.contains(part) => error(StatusCode::FORBIDDEN, "AccessDenied"),
         Fault::Blind if put.is_none() => error(StatusCode::FORBIDDEN, "AccessDenied"),
+        Fault::Unlisted(_) if put.is_none() && !state.root.join(&path[1..]).is_file() => {
+            error(StatusCode::FORBIDDEN, "AccessDenied")
+        }
         Fault::Silent => std::future::pending().await,
         _ if !state.root.join(bucket).is_dir() => error(StatusCode::NOT_FOUND, "NoSuchBucket"),
         _ => {
@@ -133,7 +136,10 @@ async fn answer(state: Arc<State>, request: Request<Incoming>, connection: usize
             let request = Request::from_parts(parts, Body::from(body));
             let response =
                 state.service.call(request).await.map_err(|error| io::Error::other(format!("{error:?}")))?;
-            if matches!(fault, Fault::LostAnswer | Fault::Blind) && put.is_some() && response.status().is_success() {
+            if matches!(fault, Fault::LostAnswer | Fault::Blind | Fault::Unlisted(true))
+                && put.is_some()
+                && response.status().is_success()
+            {
                 return Err(io::Error::other("the answer is lost"));
             }
             response
