@@ -1,4 +1,4 @@
-# What the benchmarks beside nginx share: links, load, the edge, and how CPU time is read. Sourced, not run.
+# What the benchmarks next to nginx share: links, load, the edge, and how CPU time is read. Sourced, not run.
 # shellcheck shell=bash
 set -euo pipefail
 

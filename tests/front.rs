@@ -357,7 +357,7 @@ fn the_client_of_a_proxy_header_is_the_one_that_it_names() {
 }
 
 #[test]
-fn a_plain_socket_redirects_to_https_if_it_is_told_to() {
+fn a_plain_socket_redirects_to_https_where_that_is_configured() {
     let address = free_address();
     let edge = Edge::builder()
         .section(&format!("[[listeners]]\naddress = \"{address}\"\nredirect_to_https = true"))

@@ -17,8 +17,8 @@ pub struct Edge {
     pub pop: String,
     /// Number of threads that answer clicks, at most 1024. 0 means one for each processor.
     pub threads: usize,
-    /// Whether plain requests are answered without Pingora's proxy, for about half of the processor time. The answers
-    /// are the same. Set it to `false` to rule the fast lane out when you look for a fault.
+    /// Whether plain requests are answered without Pingora's proxy, for less processor time. The answers are the
+    /// same. Set it to `false` to rule the fast lane out when you look for a fault.
     pub fast_lane: bool,
 }
 

@@ -2,8 +2,8 @@
 //!
 //! A ticket is encrypted with a key that is derived (BLAKE3) from a secret and the number of a period of twelve hours.
 //! So a ticket is good after a restart, and at every edge that has the same secret, without any communication; the
-//! keys of this period and the one before are accepted, older ones are never derived again. Whoever has the secret can
-//! decrypt the tickets of its whole life: without a configured one it is made anew at each start of the machine, and
+//! keys of this period and the one before are accepted, older ones are never derived again. Anyone who has the secret
+//! can decrypt the tickets of its whole life: without a configured one it is made at each start of the machine, and
 //! lies in memory only, next to the rings.
 //!
 //! ```text

@@ -17,7 +17,7 @@ const MAX_BYTES: usize = 1_024;
 /// own, such as a health check.
 ///
 /// # Errors
-/// When there is none, or a malformed one.
+/// When it is missing or malformed.
 pub async fn read(tcp: &TcpStream) -> Result<Option<SocketAddr>, Ended> {
     let mut bytes = [0; MAX_BYTES];
     let mut seen = 0;

@@ -9,7 +9,7 @@ use httparse::{Header, Status};
 /// Most fields of a head that can be configured.
 pub const MAX_FIELDS: usize = 256;
 
-/// Longest method: a longer one is no method of anybody's.
+/// Longest method: no client sends a longer one.
 const MAX_METHOD: usize = 32;
 
 /// What a head may have, at most.

@@ -1,4 +1,4 @@
-//! The deadline of a connection. It moves with each request, and the timer behind it does not: that is set anew only
+//! The deadline of a connection. It moves with each request, and the timer behind it does not: that is set again only
 //! when it fires early. So a deadline costs a connection one entry in the runtime's timers, and a request a store.
 
 use std::{
