@@ -108,7 +108,8 @@ fn build(
     let mut server = Server::new_with_opt_and_conf(None, server_conf(config));
     server.bootstrap();
 
-    let proxy = EdgeProxy::new(pipeline.redirector(), config);
+    let admission = Arc::new(front::admission(config));
+    let proxy = EdgeProxy::new(pipeline.redirector(), config, Arc::clone(&admission));
     let mut proxy = http_proxy(&server.configuration, proxy);
     proxy.server_options = Some(proxy::server_options(config));
     proxy.h2_options = Some(proxy::h2_options(config));
@@ -120,6 +121,7 @@ fn build(
         config,
         pipeline.redirector(),
         proxy,
+        admission,
         front::metrics::FrontMetrics::new(&pipeline.registry()),
     ));
     for (number, sockets) in sockets.into_iter().enumerate() {

@@ -74,7 +74,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     ("verify", &["config", "deliver", "object", "runtime"]),
     ("admin", &["catalog", "link", "object", "pipeline", "runtime", "stats"]),
-    ("server", &["admin", "config", "listener", "pipeline", "redirect", "runtime", "telemetry", "tls"]),
+    ("server", &["admin", "click", "config", "listener", "pipeline", "redirect", "runtime", "telemetry", "tls"]),
     (
         "cli",
         &[

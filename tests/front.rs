@@ -4,6 +4,7 @@ use std::{
     io::{Read, Write},
     net::{Shutdown, SocketAddr, TcpStream},
     sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -212,6 +213,66 @@ fn pipelined_requests_are_answered_in_order_whichever_way_they_take() {
     }
 }
 
+#[test]
+fn a_long_pipeline_is_answered_as_fast_as_it_is_read() {
+    let edge = edge(true);
+    let began = Instant::now();
+    let last = "GET /old HTTP/1.1\r\nHost: go.brand.com\r\nConnection: close\r\n\r\n";
+    let text = talk(
+        edge.address,
+        format!("{}{last}", "GET / HTTP/1.1\r\nHost: go.brand.com\r\n\r\n".repeat(2_000)).as_bytes(),
+    );
+    assert_eq!((text.matches("HTTP/1.1 404 ").count(), text.matches("HTTP/1.1 410 ").count()), (2_000, 1));
+    assert!(began.elapsed() < Duration::from_secs(4), "no deadline was waited for");
+}
+
+#[test]
+fn a_client_that_keeps_asking_keeps_its_connection() {
+    let edge = Edge::builder().section("[redirect]\nkeepalive_secs = 1").start();
+    let mut stream = connect(None, edge.address).unwrap();
+    let mut buffer = [0; 1_024];
+    for _ in 0..8 {
+        stream.write_all(GOOD).unwrap();
+        assert!(stream.read(&mut buffer).unwrap() > 0, "closed in use");
+        thread::sleep(Duration::from_millis(400));
+    }
+    assert_eq!(stream.read(&mut buffer).unwrap(), 0, "and loses it when it stops");
+}
+
+#[test]
+fn clients_that_connected_before_a_stop_are_answered() {
+    let edge = Edge::builder().section("[shutdown]\ngrace_secs = 3").feed("all", &["*"]).start();
+    let mut silent: Vec<TcpStream> = (0..3).map(|_| connect(None, edge.address).unwrap()).collect();
+    edge.wait_until("three are open", |edge| edge.metric("clickedge_connections_open") == 3);
+    // More than an accept loop takes at once.
+    edge.signal("STOP");
+    let mut waiting: Vec<TcpStream> = (0..300).map(|_| connect(None, edge.address).unwrap()).collect();
+    for stream in &mut waiting {
+        stream.write_all(GOOD).unwrap();
+    }
+    edge.signal("TERM");
+    edge.signal("CONT");
+    let mut answered = 0;
+    for stream in &mut waiting {
+        let mut text = String::new();
+        let _ = stream.read_to_string(&mut text);
+        answered += usize::from(text.starts_with("HTTP/1.1 302 "));
+    }
+    assert_eq!(answered, 300);
+    let until = Instant::now() + TIMEOUT;
+    while connect(None, edge.address).is_ok() {
+        assert!(Instant::now() < until, "the socket is still open");
+        thread::sleep(Duration::from_millis(10));
+    }
+    for stream in &mut silent {
+        stream.write_all(GOOD).unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        assert!(text.starts_with("HTTP/1.1 302 "), "{text}");
+    }
+    assert_eq!(edge.wait().events("all").len(), 303);
+}
+
 fn limited(lines: &str) -> Edge {
     Edge::builder().section(&format!("[limits]\n{lines}")).feed("all", &["*"]).start()
 }
@@ -311,6 +372,52 @@ fn an_address_has_so_many_connections_and_requests() {
 }
 
 #[test]
+fn an_http_2_connection_that_says_nothing_is_closed() {
+    let address = free_address();
+    let builder = Edge::builder();
+    let (certificate, _) = tls::certificate(builder.dir(), "one", &["go.brand.com"]);
+    let section = format!("[[listeners]]\naddress = \"{address}\"\n{certificate}\n[limits]\nheader_secs = 1");
+    let edge = builder.section(&section).start();
+    let mut config = tls::remembering(&[&rustls::version::TLS13]);
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let config = Arc::new(config);
+    for half in [&b""[..], b"PRI * HTTP/2.0"] {
+        let mut stream = tls::with(Arc::clone(&config), connect(None, address).unwrap(), "go.brand.com");
+        stream.write_all(half).unwrap();
+        stream.flush().unwrap();
+        let began = Instant::now();
+        let _ = stream.read_to_end(&mut Vec::new());
+        assert_eq!(stream.conn.alpn_protocol(), Some(&b"h2"[..]));
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    }
+    edge.wait_until("none is open", |edge| edge.metric("clickedge_connections_open") == 0);
+}
+
+#[test]
+fn clients_behind_a_proxy_header_have_limits_of_their_own() {
+    let address = free_address();
+    let section = format!(
+        "[[listeners]]\naddress = \"{address}\"\nproxy_protocol = true\n\
+         [client_address]\ntrusted_proxies = [\"127.0.0.1/32\"]\n[limits]\nconnections_per_address = 2"
+    );
+    let edge = Edge::builder().section(&section).start();
+    let from = |client: &str| {
+        let mut stream = connect(None, address).unwrap();
+        stream.write_all(format!("PROXY TCP4 {client} 127.0.0.1 4000 80\r\n").as_bytes()).unwrap();
+        stream.write_all(GOOD).unwrap();
+        let mut start = [0; 12];
+        let answered = stream.read_exact(&mut start).is_ok();
+        (stream, answered)
+    };
+    let held = [from("203.0.113.7"), from("203.0.113.7"), from("203.0.113.8")];
+    assert!(held.iter().all(|(_, answered)| *answered));
+    assert!(!from("203.0.113.7").1, "a third of one client");
+    edge.wait_until("counted", |edge| {
+        edge.metric("clickedge_connections_ended_total{reason=\"too_many_of_address\"}") == 1
+    });
+}
+
+#[test]
 fn the_client_of_a_proxy_header_is_the_one_that_it_names() {
     let address = free_address();
     let section = format!(
@@ -333,26 +440,29 @@ fn the_client_of_a_proxy_header_is_the_one_that_it_names() {
         (&v4, true),
         (b"", false),
         (b"PROXY TCP4 203.0.113.7\r\n", false),
+        (b"PROXY TCP4 203.0.113.7 127.0.0.1 4000 99999\r\n", false),
     ] {
         let answer = talk(address, &[header, GOOD].concat());
         assert_eq!(answer.starts_with("HTTP/1.1 302"), answered, "{}: {answer}", header.escape_ascii());
     }
-    // Byte by byte.
-    let mut stream = connect(None, address).unwrap();
-    stream.set_nodelay(true).unwrap();
-    for byte in [&v4[..], GOOD].concat() {
-        stream.write_all(&[byte]).unwrap();
+    for header in [&v4[..], b"PROXY TCP4 203.0.113.7 127.0.0.1 4000 80\r\n"] {
+        // Byte by byte.
+        let mut stream = connect(None, address).unwrap();
+        stream.set_nodelay(true).unwrap();
+        for byte in [header, GOOD].concat() {
+            stream.write_all(&[byte]).unwrap();
+        }
+        let mut start = [0; 12];
+        stream.read_exact(&mut start).unwrap();
+        assert_eq!(&start, b"HTTP/1.1 302");
     }
-    let mut start = [0; 12];
-    stream.read_exact(&mut start).unwrap();
-    assert_eq!(&start, b"HTTP/1.1 302");
     // Another peer is taken as it is.
     let mut stranger = connect(Some("127.0.0.2".parse().unwrap()), address).unwrap();
     stranger.write_all(&[b"PROXY TCP4 203.0.113.7 127.0.0.1 4000 80\r\n", GOOD].concat()).unwrap();
     let mut text = String::new();
     stranger.read_to_string(&mut text).unwrap();
     assert!(text.starts_with("HTTP/1.1 400 "), "{text}");
-    edge.wait_until("counted", |edge| edge.metric("clickedge_connections_ended_total{reason=\"proxy_header\"}") == 2);
+    edge.wait_until("counted", |edge| edge.metric("clickedge_connections_ended_total{reason=\"proxy_header\"}") == 3);
     assert!(!edge.stop().log().contains("203.0.113"));
 }
 

@@ -65,6 +65,9 @@ fn the_upstream_learns_who_the_client_is_from_this_edge_alone() {
         ("X-Forwarded-For", "203.0.113.7"),
         ("X-Forwarded-Proto", "https"),
         ("X-Real-IP", "203.0.113.7"),
+        ("X_Real_IP", "203.0.113.7"),
+        ("True-Client-IP", "203.0.113.7"),
+        ("CF-Connecting-IP", "203.0.113.7"),
         ("Forwarded", "for=203.0.113.7"),
     ];
     for source in ["127.0.0.2", "127.0.0.9"] {
@@ -74,7 +77,7 @@ fn the_upstream_learns_who_the_client_is_from_this_edge_alone() {
     let heads = upstream.heads.lock().unwrap();
     let lines = |head: &str| {
         let mut lines: Vec<String> = head.lines().map(str::to_ascii_lowercase).collect();
-        lines.retain(|line| line.contains("forwarded") || line.contains("real-ip"));
+        lines.retain(|line| ["forwarded", "real", "client", "connecting"].iter().any(|name| line.contains(name)));
         lines.sort();
         lines
     };
@@ -85,9 +88,13 @@ fn the_upstream_learns_who_the_client_is_from_this_edge_alone() {
     assert_eq!(
         lines(&heads[1]),
         [
+            "cf-connecting-ip: 203.0.113.7",
             "forwarded: for=203.0.113.7, for=127.0.0.9;proto=http",
+            "true-client-ip: 203.0.113.7",
             "x-forwarded-for: 203.0.113.7, 127.0.0.9",
-            "x-forwarded-proto: https"
+            "x-forwarded-proto: https",
+            "x-real-ip: 203.0.113.7",
+            "x_real_ip: 203.0.113.7",
         ]
     );
 }
@@ -114,6 +121,89 @@ fn requests_to_the_upstream_and_clicks_share_a_connection_in_order() {
     assert_eq!(statuses, ["201", "302", "201", "302"], "{text}");
     assert!(text.contains("\r\n\r\n(body)HTTP/1.1 302"), "{text}");
     assert_eq!(upstream.heads.lock().unwrap().len(), 2);
+}
+
+/// A server that answers one request with `answer`, then whatever it reads with the same.
+fn echo(answer: &'static [u8]) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = BufReader::new(stream.unwrap());
+            let mut head = String::new();
+            while !head.ends_with("\r\n\r\n") && stream.read_line(&mut head).unwrap_or(0) > 0 {}
+            thread::spawn(move || {
+                let _ = stream.get_mut().write_all(answer);
+                let mut buffer = [0; 1_024];
+                while let Ok(read) = stream.read(&mut buffer)
+                    && read > 0
+                {
+                    let _ = stream.get_mut().write_all(&buffer[..read]);
+                }
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn another_protocol_passes_through_both_ways() {
+    let upstream = echo(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    let edge = Edge::builder().section(&format!("[upstream]\naddress = \"{upstream}\"")).start();
+    let mut stream = connect(None, edge.address).unwrap();
+    let request = "GET /a HTTP/1.1\r\nHost: www.brand.com\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    assert!(head.starts_with(b"HTTP/1.1 101 "), "{}", head.escape_ascii());
+    for message in ["GET /spring HTTP/1.1\r\n\r\n".to_owned(), "x".repeat(100_000)] {
+        stream.write_all(message.as_bytes()).unwrap();
+        let mut back = vec![0; message.len()];
+        stream.read_exact(&mut back).unwrap();
+        assert!(back == message.as_bytes());
+    }
+}
+
+#[test]
+fn the_last_answer_of_a_connection_says_so() {
+    let upstream = Upstream::start(true);
+    let section = format!("{}[limits]\nrequests_per_connection = 2", upstream.section());
+    let edge = Edge::builder().section(&section).start();
+    let mut stream = connect(None, edge.address).unwrap();
+    stream.write_all(&b"GET /a HTTP/1.1\r\nHost: www.brand.com\r\n\r\n".repeat(3)).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let text = text.to_ascii_lowercase();
+    assert_eq!(text.matches("http/1.1 201").count(), 2, "{text}");
+    assert_eq!(text.matches("connection: close").count(), 1, "{text}");
+    assert!(text.rfind("connection: close") > text.rfind("http/1.1 201"), "{text}");
+}
+
+#[test]
+fn a_client_that_closes_its_side_gets_its_answer() {
+    let upstream = Upstream::start(true);
+    let edge = Edge::builder().section(&upstream.section()).start();
+    let mut stream = connect(None, edge.address).unwrap();
+    stream.write_all(b"GET /a HTTP/1.1\r\nHost: www.brand.com\r\n\r\n").unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    assert!(text.starts_with("HTTP/1.1 201 "), "{text}");
+}
+
+#[test]
+fn a_client_that_does_not_read_or_send_gives_its_place_back() {
+    let upstream = Upstream::start(true);
+    let edge = Edge::builder().section(&format!("{}requests = 1\n", upstream.section())).start();
+    // A body that never comes.
+    let mut stuck = connect(None, edge.address).unwrap();
+    stuck.write_all(b"POST /a HTTP/1.1\r\nHost: www.brand.com\r\nContent-Length: 9\r\n\r\nx").unwrap();
+    edge.wait_until("the place is taken", |edge| edge.get("www.brand.com", "/").status == 503);
+    edge.wait_until("the place is free", |edge| edge.get("www.brand.com", "/").status == 201);
 }
 
 #[test]

@@ -35,7 +35,8 @@ use ipnet::IpNet;
 use tokio::sync::Notify;
 
 pub use accept::FrontThread;
-use admission::{Admission, Admitted, Places, Quota, Refused};
+pub use admission::Admission;
+use admission::{Admitted, Places, Quota};
 use metrics::{Ended, FrontMetrics};
 use request::{HeadLimits, Malformed, Request};
 pub use socket::{Socket, bind};
@@ -76,13 +77,13 @@ pub trait Lane: Send + Sync + 'static {
     fn options(&self, keep_alive: bool, out: &mut Vec<u8>);
 
     /// Appends the answer to a request that is malformed, or beyond a limit.
-    fn malformed(&self, why: Malformed, out: &mut Vec<u8>);
+    fn malformed(&self, why: Malformed, is_head: bool, out: &mut Vec<u8>);
 
     /// Appends the answer to `CONNECT`.
     fn connect(&self, out: &mut Vec<u8>);
 
     /// Appends the answer to a client that makes too many requests.
-    fn too_many(&self, out: &mut Vec<u8>);
+    fn too_many(&self, is_head: bool, out: &mut Vec<u8>);
 }
 
 /// Limits of a connection.
@@ -97,6 +98,19 @@ pub struct Limits {
     pub idle: Duration,
     /// 0 for any number.
     pub requests_per_connection: u32,
+}
+
+/// The limits of addresses, as configured.
+pub fn admission(config: &config::Config) -> Admission {
+    let limits = &config.limits;
+    let upstream = config.upstream.as_ref().map_or(0, |upstream| upstream.requests);
+    let quota = Quota {
+        connections: limits.connections(upstream),
+        per_address: limits.connections_per_address,
+        requests: limits.requests_per_second,
+        burst: limits.request_burst,
+    };
+    Admission::new(quota, Instant::now())
 }
 
 /// What all connections share.
@@ -115,7 +129,14 @@ pub struct Front<L, P> {
 }
 
 impl<L: Lane, P> Front<L, P> {
-    pub fn new(config: &config::Config, lane: L, proxy: P, metrics: Arc<FrontMetrics>) -> Self {
+    /// `admission` is shared with what else answers requests.
+    pub fn new(
+        config: &config::Config,
+        lane: L,
+        proxy: P,
+        admission: Arc<Admission>,
+        metrics: Arc<FrontMetrics>,
+    ) -> Self {
         let limits = &config.limits;
         Self {
             lane,
@@ -131,15 +152,7 @@ impl<L: Lane, P> Front<L, P> {
                 idle: Duration::from_secs(config.redirect.keepalive_secs),
                 requests_per_connection: limits.requests_per_connection,
             },
-            admission: Arc::new(Admission::new(
-                Quota {
-                    connections: limits.connections(config.upstream.as_ref().map_or(0, |upstream| upstream.requests)),
-                    per_address: limits.connections_per_address,
-                    requests: limits.requests_per_second,
-                    burst: limits.request_burst,
-                },
-                Instant::now(),
-            )),
+            admission,
             trusted: config.client_address.trusted_proxies.clone(),
             fast_lane: config.edge.fast_lane,
             metrics,
@@ -150,10 +163,7 @@ impl<L: Lane, P> Front<L, P> {
 
     fn admit(&self, peer: IpAddr) -> Result<Admitted, Ended> {
         let places = (!self.is_trusted(peer)).then(|| self.places(peer));
-        self.admission.admit(places).map_err(|refused| match refused {
-            Refused::Total => Ended::TooMany,
-            Refused::Address => Ended::TooManyOfAddress,
-        })
+        self.admission.admit(places).map_err(Ended::from)
     }
 
     fn places(&self, address: IpAddr) -> Places {

@@ -60,16 +60,18 @@ impl Lane for Redirector {
         self.respond(self.answers.options(), keep_alive, None, out);
     }
 
-    fn malformed(&self, why: Malformed, out: &mut Vec<u8>) {
-        self.respond(self.answers.malformed(why.status()), false, None, out);
+    fn malformed(&self, why: Malformed, is_head: bool, out: &mut Vec<u8>) {
+        let answer = self.answers.malformed(why.status());
+        self.respond(if is_head { answer.without_body() } else { answer }, false, None, out);
     }
 
     fn connect(&self, out: &mut Vec<u8>) {
         self.respond(self.answers.method_not_allowed(), false, None, out);
     }
 
-    fn too_many(&self, out: &mut Vec<u8>) {
-        self.respond(self.answers.too_many(), false, None, out);
+    fn too_many(&self, is_head: bool, out: &mut Vec<u8>) {
+        let answer = self.answers.too_many();
+        self.respond(if is_head { answer.without_body() } else { answer }, false, None, out);
     }
 }
 

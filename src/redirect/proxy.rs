@@ -47,6 +47,17 @@ impl Redirector {
         self.write(session, answer).await
     }
 
+    /// Answers a request that is beyond a limit.
+    ///
+    /// # Errors
+    /// Only when the answer cannot be written because the client is gone.
+    pub async fn reject_with(&self, session: &mut Session, status: u16) -> pingora::Result<()> {
+        let answer = if status == 429 { self.answers.too_many() } else { self.answers.malformed(status) };
+        self.metrics.request(answer.outcome);
+        let is_head = session.req_header().method == http::Method::HEAD;
+        self.write(session, if is_head { answer.without_body() } else { answer }).await
+    }
+
     /// Limits how long the connection of a request that goes elsewhere may idle afterwards, as for those that are
     /// answered here. Pingora's default keeps an idle connection open for ever. A client that asked to close stays
     /// closed.

@@ -1,6 +1,7 @@
 //! The edge's own proxy: the redirect stage, and an upstream for everything else.
 
 use std::{
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -11,6 +12,7 @@ use std::{
 use async_trait::async_trait;
 use ipnet::IpNet;
 use pingora::{
+    ErrorSource,
     apps::HttpServerOptions,
     http::RequestHeader,
     modules::http::HttpModules,
@@ -20,8 +22,11 @@ use pingora::{
 use pingora_proxy::{ProxyHttp, Session};
 
 use crate::{
+    click::ClientAddr,
     config::{self, Config},
+    listener::front::Admission,
     redirect::Redirector,
+    runtime::clock,
 };
 
 /// Requests of one HTTP/2 connection at a time: a browser opens a link, and perhaps its favicon.
@@ -56,7 +61,29 @@ pub struct EdgeProxy {
     trusted: Vec<IpNet>,
     /// Requests that the upstream answers now.
     busy: Arc<AtomicUsize>,
+    admission: Arc<Admission>,
+    limits: config::Limits,
+    /// Headers in which clients are named, in lower case.
+    naming: Vec<String>,
 }
+
+/// Headers in which proxies name the client, here or elsewhere.
+const NAMING: [&str; 11] = [
+    "cf-connecting-ip",
+    "fastly-client-ip",
+    "forwarded",
+    "true-client-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-proto",
+    "x-real-ip",
+];
+
+/// How long a client may take to accept a part of an answer.
+const SENDING: Duration = Duration::from_secs(10);
 
 /// A request on its way to the upstream.
 pub struct Busy(Arc<AtomicUsize>);
@@ -68,12 +95,41 @@ impl Drop for Busy {
 }
 
 impl EdgeProxy {
-    pub fn new(redirector: Redirector, config: &Config) -> Self {
+    pub fn new(redirector: Redirector, config: &Config, admission: Arc<Admission>) -> Self {
+        let configured = config.client_address.header.to_ascii_lowercase();
         Self {
+            admission,
+            limits: config.limits.clone(),
+            naming: NAMING.map(str::to_owned).into_iter().chain([configured]).collect(),
             redirector,
             upstream: config.upstream.clone(),
             trusted: config.client_address.trusted_proxies.clone(),
             busy: Arc::default(),
+        }
+    }
+
+    fn trusts(&self, peer: IpAddr) -> bool {
+        self.trusted.iter().any(|network| network.contains(&peer))
+    }
+
+    /// The status for an HTTP/2 request beyond a limit. HTTP/1 requests have met the same limits before.
+    fn excess(&self, session: &Session) -> Option<u16> {
+        if !session.as_downstream().is_http2() {
+            return None;
+        }
+        let head = session.req_header();
+        let allows = |peer: IpAddr| {
+            let places = self.admission.places(&ClientAddr::from_ip(peer));
+            self.trusts(peer) || self.admission.allows_request(places, clock::monotonic())
+        };
+        if peer(session).is_some_and(|peer| !allows(peer)) {
+            Some(429)
+        } else if head.raw_path().len() > self.limits.target_bytes {
+            Some(414)
+        } else if head.headers.len() > self.limits.header_fields {
+            Some(431)
+        } else {
+            None
         }
     }
 
@@ -96,7 +152,17 @@ impl ProxyHttp for EdgeProxy {
     /// No modules: the default ones compress, which answers without a body do not need.
     fn init_downstream_modules(&self, _: &mut HttpModules) {}
 
+    /// Bounds what the front cannot see: the requests of an HTTP/2 connection.
+    async fn early_request_filter(&self, session: &mut Session, _: &mut Self::CTX) -> pingora::Result<()> {
+        session.as_downstream_mut().set_write_timeout(Some(SENDING));
+        Ok(())
+    }
+
     async fn request_filter(&self, session: &mut Session, busy: &mut Self::CTX) -> pingora::Result<bool> {
+        if let Some(status) = self.excess(session) {
+            self.redirector.reject_with(session, status).await?;
+            return Ok(true);
+        }
         if self.redirector.handle(session).await? {
             return Ok(true);
         }
@@ -110,6 +176,8 @@ impl ProxyHttp for EdgeProxy {
             return Ok(true);
         }
         self.redirector.limit_idle(session);
+        // A client may have closed its side and wait for the answer.
+        session.as_downstream_mut().set_abort_on_close(false);
         Ok(false)
     }
 
@@ -138,8 +206,8 @@ impl ProxyHttp for EdgeProxy {
         request: &mut RequestHeader,
         _: &mut Self::CTX,
     ) -> pingora::Result<()> {
-        let peer = session.client_addr().and_then(|address| address.as_inet()).map(|peer| peer.ip().to_canonical());
-        let is_trusted = peer.is_some_and(|peer| self.trusted.iter().any(|network| network.contains(&peer)));
+        let peer = peer(session);
+        let is_trusted = peer.is_some_and(|peer| self.trusts(peer));
         let before = |name: &str| -> Vec<String> {
             let values = session.req_header().headers.get_all(name).iter();
             values.filter(|_| is_trusted).filter_map(|value| value.to_str().ok().map(str::to_owned)).collect()
@@ -153,8 +221,14 @@ impl ProxyHttp for EdgeProxy {
             forwarded.push(format!("for={quoted};proto={scheme}"));
         }
         let scheme = before("x-forwarded-proto").pop().unwrap_or_else(|| scheme.to_owned());
-        for name in ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "forwarded", "x-real-ip"] {
-            request.remove_header(name);
+        // Servers behind may read `X_Real_IP` as `X-Real-IP`.
+        let is_naming = |name: &&http::HeaderName| {
+            let name = name.as_str().replace('_', "-");
+            !is_trusted && self.naming.contains(&name)
+        };
+        let naming: Vec<_> = request.headers.keys().filter(is_naming).cloned().collect();
+        for name in naming {
+            request.remove_header(&name);
         }
         request.insert_header("X-Forwarded-For", named.join(", "))?;
         request.insert_header("X-Forwarded-Proto", scheme)?;
@@ -162,8 +236,17 @@ impl ProxyHttp for EdgeProxy {
         Ok(())
     }
 
+    /// A client that hangs up is no trouble of ours.
+    fn suppress_error_log(&self, _: &Session, _: &Self::CTX, error: &pingora::Error) -> bool {
+        *error.esource() == ErrorSource::Downstream
+    }
+
     /// Errors name the method only, because path and query come from the visitor.
     fn request_summary(&self, session: &Session, _: &Self::CTX) -> String {
         session.req_header().method.to_string()
     }
+}
+
+fn peer(session: &Session) -> Option<IpAddr> {
+    session.client_addr().and_then(|address| address.as_inet()).map(|peer| peer.ip().to_canonical())
 }

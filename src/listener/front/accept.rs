@@ -1,6 +1,6 @@
 //! The accept loops: one a socket, on the thread that answers its connections.
 
-use std::{io, net::SocketAddr, sync::Arc, task::Poll, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use pingora::{
@@ -11,7 +11,8 @@ use pingora::{
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{
-    Front, Lane, connection,
+    Front, Lane,
+    connection::{self, Accepted},
     metrics::{FrontMetrics, Reported},
     socket::Socket,
 };
@@ -26,7 +27,7 @@ const REPORTS: Duration = Duration::from_secs(60);
 pub struct FrontThread<L, P> {
     name: String,
     front: Arc<Front<L, P>>,
-    sockets: Vec<Arc<Socket>>,
+    sockets: Vec<Socket>,
     /// The first thread logs for all.
     reports: Option<Arc<FrontMetrics>>,
 }
@@ -34,12 +35,7 @@ pub struct FrontThread<L, P> {
 impl<L, P> FrontThread<L, P> {
     pub fn new(number: usize, front: Arc<Front<L, P>>, sockets: Vec<Socket>) -> Self {
         let reports = (number == 0).then(|| Arc::clone(&front.metrics));
-        Self {
-            name: format!("clicks-{number}"),
-            front,
-            sockets: sockets.into_iter().map(Arc::new).collect(),
-            reports,
-        }
+        Self { name: format!("clicks-{number}"), front, sockets, reports }
     }
 }
 
@@ -73,19 +69,31 @@ impl<L: Lane, P: HttpServerApp + Send + Sync + 'static> Service for FrontThread<
 /// Accepts until the server stops, and then what the kernel has accepted already.
 async fn run<L: Lane, P: HttpServerApp + Send + Sync + 'static>(
     front: Arc<Front<L, P>>,
-    socket: Arc<Socket>,
+    socket: Socket,
     shutdown: ShutdownWatch,
 ) {
-    let listener = match socket.listener.try_clone().and_then(TcpListener::from_std) {
+    let Socket { listener, settings } = socket;
+    let serve = |tcp: TcpStream, address: SocketAddr| {
+        let mut open = front.metrics.accepted();
+        match front.admit(address.ip()) {
+            Ok(admitted) => {
+                let connection = Accepted { tcp, address, admitted, open };
+                tokio::spawn(connection::serve(
+                    Arc::clone(&front),
+                    Arc::clone(&settings),
+                    connection,
+                    shutdown.clone(),
+                ));
+            }
+            Err(ended) => open.ended = ended,
+        }
+    };
+    let listener = match TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => {
             tracing::error!(%error, "cannot accept connections");
             return;
         }
-    };
-    let serve = |(tcp, address): (TcpStream, SocketAddr)| {
-        front.metrics.accepted();
-        tokio::spawn(connection::serve(Arc::clone(&front), Arc::clone(&socket), tcp, address, shutdown.clone()));
     };
     let mut stopped = std::pin::pin!(stopped(shutdown.clone()));
     loop {
@@ -93,14 +101,23 @@ async fn run<L: Lane, P: HttpServerApp + Send + Sync + 'static>(
             biased;
             () = &mut stopped => break,
             accepted = listener.accept() => match accepted {
-                Ok(accepted) => serve(accepted),
+                Ok((tcp, address)) => serve(tcp, address),
                 Err(error) => failed(&front, &error).await,
             },
         }
     }
-    // Their clients have a connection, as far as they know.
-    while let Some(accepted) = waiting(&listener).await {
-        serve(accepted);
+    // The clients in the backlog have a connection, as far as they know. The socket closes with this function.
+    let Ok(listener) = listener.into_std() else { return };
+    loop {
+        match listener.accept() {
+            Ok((tcp, address)) => {
+                if let Ok(tcp) = tcp.set_nonblocking(true).and_then(|()| TcpStream::from_std(tcp)) {
+                    serve(tcp, address);
+                }
+            }
+            Err(error) if is_reset(&error) => {}
+            Err(_) => return,
+        }
     }
 }
 
@@ -121,23 +138,16 @@ async fn stopped(mut shutdown: ShutdownWatch) {
     }
 }
 
-/// A connection that is there.
-async fn waiting(listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
-    std::future::poll_fn(|cx| match listener.poll_accept(cx) {
-        Poll::Ready(accepted) => Poll::Ready(accepted.ok()),
-        Poll::Pending => Poll::Ready(None),
-    })
-    .await
+/// Without descriptors or memory there is nothing to do but wait.
+async fn failed<L, P>(front: &Front<L, P>, error: &io::Error) {
+    if !is_reset(error) {
+        front.metrics.accept_failed();
+        tokio::time::sleep(EXHAUSTED).await;
+    }
 }
 
-/// A connection that was reset before it was accepted is nothing; without descriptors there is nothing to do but wait.
-async fn failed<L, P>(front: &Front<L, P>, error: &io::Error) {
-    if matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
-    ) {
-        return;
-    }
-    front.metrics.accept_failed();
-    tokio::time::sleep(EXHAUSTED).await;
+/// Whether a connection was reset before it was accepted.
+fn is_reset(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
 }

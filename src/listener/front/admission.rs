@@ -84,16 +84,9 @@ impl Admission {
             self.open.fetch_sub(1, Relaxed);
             return Err(Refused::Total);
         }
-        let places = address.filter(|_| self.quota.per_address > 0);
         let mut admitted = Admitted { admission: Arc::clone(self), places: None };
-        if let Some(places) = places {
-            // Dropped on the way out, it gives back what it took.
-            admitted.places = Some(places);
-            let least = places.0.map(|place| self.connections[place].fetch_add(1, Relaxed)).into_iter().min();
-            if least.is_some_and(|least| least >= self.quota.per_address) {
-                return Err(Refused::Address);
-            }
-        }
+        // Dropped on the way out, it gives back what it took.
+        address.map_or(Ok(()), |places| admitted.count(places))?;
         Ok(admitted)
     }
 
@@ -123,6 +116,22 @@ impl Admission {
     /// Connections that are open.
     pub fn open(&self) -> usize {
         self.open.load(Relaxed)
+    }
+}
+
+impl Admitted {
+    /// Counts the connection as one of this address.
+    ///
+    /// # Errors
+    /// When the address has as many as it may have.
+    pub fn count(&mut self, places: Places) -> Result<(), Refused> {
+        let most = self.admission.quota.per_address;
+        if most == 0 || self.places.is_some() {
+            return Ok(());
+        }
+        self.places = Some(places);
+        let least = places.0.map(|place| self.admission.connections[place].fetch_add(1, Relaxed)).into_iter().min();
+        if least.is_some_and(|least| least >= most) { Err(Refused::Address) } else { Ok(()) }
     }
 }
 

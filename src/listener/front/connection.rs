@@ -10,7 +10,6 @@ use std::{
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use httparse::EMPTY_HEADER;
@@ -24,10 +23,10 @@ use tokio::{net::TcpStream, time::Instant};
 use super::{
     Front, Lane, Peer,
     admission::{Admitted, Places},
-    metrics::Ended,
-    request::{self, Body, Form, Found, MAX_FIELDS, Malformed},
-    socket::Socket,
-    stream::FrontStream,
+    metrics::{Ended, Open},
+    request::{self, Body, Form, Found, Framing, MAX_FIELDS, Malformed},
+    socket::Settings,
+    stream::{FrontStream, PREFACE, STALL, linger},
     timer::Deadline,
     tls_stream::TlsStream,
     transport::Transport,
@@ -41,13 +40,6 @@ const MAX_BUFFERS: usize = 64;
 
 /// Answers that wait for a client who sends faster than it reads: after so many bytes it must read.
 const MAX_OUT: usize = 16 * 1024;
-
-/// How long a client may take to accept an answer.
-const SENDING: Duration = Duration::from_secs(10);
-
-/// After a rejected request, what the client still sends is read for so long: closing at once would reset the
-/// connection, and with it the answer.
-const LINGER: Duration = Duration::from_secs(1);
 
 thread_local! {
     static BUFFERS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
@@ -68,26 +60,30 @@ fn give_buffer(mut buffer: Vec<u8>) {
     }
 }
 
+/// A connection that was let in.
+pub struct Accepted {
+    pub tcp: TcpStream,
+    pub address: SocketAddr,
+    pub admitted: Admitted,
+    pub open: Open,
+}
+
 /// Answers all requests of a connection.
-pub async fn serve<L: Lane, P>(
+pub async fn serve<L: Lane, P: HttpServerApp + Send + Sync + 'static>(
     front: Arc<Front<L, P>>,
-    socket: Arc<Socket>,
-    tcp: TcpStream,
-    address: SocketAddr,
+    settings: Arc<Settings>,
+    Accepted { tcp, address, admitted, mut open }: Accepted,
     shutdown: ShutdownWatch,
-) where
-    P: HttpServerApp + Send + Sync + 'static,
-{
-    let ended = match Connection::open(&front, &socket, tcp, address).await {
+) {
+    open.ended = match Connection::open(&front, &settings, tcp, address, admitted).await {
         Ok(mut connection) => connection.run(shutdown).await,
         Err(ended) => ended,
     };
-    front.metrics.ended(ended);
 }
 
 struct Connection<'f, L, P> {
     front: &'f Front<L, P>,
-    socket: &'f Socket,
+    settings: &'f Settings,
     /// `None` while it is on loan to the proxy.
     transport: Option<Transport>,
     peer: Peer,
@@ -134,38 +130,45 @@ enum Last {
 enum Next {
     End(Ended),
     Linger,
-    /// A request for the proxy.
-    Proxy {
-        head: Vec<u8>,
-        body: Body,
-        keep_alive: bool,
-    },
+    Proxy(Lent),
+}
+
+/// A request for the proxy.
+struct Lent {
+    head: Vec<u8>,
+    body: Body,
+    /// It asks for another protocol, which follows it.
+    upgrade: bool,
+    keep_alive: bool,
 }
 
 /// What became of the bytes at hand.
 enum Step {
     Incomplete,
     Answered,
-    Proxy { head: Vec<u8>, body: Body, keep_alive: bool },
+    Proxy(Lent),
 }
 
 impl<'f, L: Lane, P: HttpServerApp + Send + Sync + 'static> Connection<'f, L, P> {
-    /// Accepts a connection: limits, the PROXY header, the TLS handshake.
+    /// Begins a connection: the PROXY header, the TLS handshake.
     async fn open(
         front: &'f Front<L, P>,
-        socket: &'f Socket,
+        settings: &'f Settings,
         tcp: TcpStream,
         mut address: SocketAddr,
+        mut admitted: Admitted,
     ) -> Result<Self, Ended> {
-        let admitted = front.admit(address.ip())?;
         let mut deadline = Deadline::at(Instant::now() + front.limits.handshake);
-        if socket.proxy_protocol && front.is_trusted(address.ip()) {
+        if settings.proxy_protocol && front.is_trusted(address.ip()) {
             let read = super::proxy_header::read(&tcp);
             address = before(&mut deadline, read).await.ok_or(Ended::HandshakeTimeout)??.unwrap_or(address);
         }
         // After a PROXY header it is the visitor's connection, and counts as such.
         let places = (!front.is_trusted(address.ip())).then(|| front.places(address.ip()));
-        let transport = match &socket.tls {
+        if let Some(places) = places {
+            admitted.count(places).map_err(Ended::from)?;
+        }
+        let transport = match &settings.tls {
             None => Transport::Plain(tcp),
             Some(config) => {
                 let mut tls = TlsStream::new(tcp, Arc::clone(config)).map_err(|_| Ended::HandshakeFailed)?;
@@ -179,7 +182,7 @@ impl<'f, L: Lane, P: HttpServerApp + Send + Sync + 'static> Connection<'f, L, P>
         deadline.set(Instant::now(), front.limits.header);
         Ok(Self {
             front,
-            socket,
+            settings,
             peer: Peer { ip: address.ip(), tls: transport.is_tls() },
             transport: Some(transport),
             address,
@@ -199,14 +202,11 @@ impl<'f, L: Lane, P: HttpServerApp + Send + Sync + 'static> Connection<'f, L, P>
 
     async fn run(&mut self, shutdown: ShutdownWatch) -> Ended {
         if self.transport.as_ref().is_some_and(Transport::is_http2) {
-            let stream = self.lend(Vec::new(), None);
-            return match stream {
-                Some(stream) => {
-                    Box::pin(self.front.proxy.process_new(Box::new(stream), &shutdown)).await;
-                    Ended::Closed
-                }
-                None => Ended::Closed,
-            };
+            let Some(mut stream) = self.lend(Vec::new(), None) else { return Ended::Closed };
+            // From then on it has Pingora's idle limit.
+            stream.reading = Some((Deadline::at(Instant::now() + self.front.limits.header), PREFACE));
+            Box::pin(self.front.proxy.process_new(Box::new(stream), &shutdown)).await;
+            return Ended::Closed;
         }
         let front = self.front;
         let mut stop = pin!(front.stop.notified());
@@ -226,11 +226,14 @@ impl<'f, L: Lane, P: HttpServerApp + Send + Sync + 'static> Connection<'f, L, P>
                     return ended;
                 }
                 Next::Linger => {
-                    self.linger().await;
+                    if let Some(transport) = &mut self.transport {
+                        transport.close();
+                        linger(transport).await;
+                    }
                     return Ended::Closed;
                 }
-                Next::Proxy { head, body, keep_alive } => {
-                    if !self.proxied(head, body, keep_alive, &shutdown).await {
+                Next::Proxy(lent) => {
+                    if !self.proxied(lent, &shutdown).await {
                         return Ended::Closed;
                     }
                     self.wait(Waiting::Idle, Instant::now());
@@ -242,18 +245,23 @@ impl<'f, L: Lane, P: HttpServerApp + Send + Sync + 'static> Connection<'f, L, P>
     /// Answers what is there, sends it, and waits for more.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
         loop {
-            let mut now = None;
-            while self.last == Last::No && self.output.len() < MAX_OUT && !self.rest().is_empty() {
+            let (mut now, mut answered, mut more) = (None, false, false);
+            while self.last == Last::No && !self.rest().is_empty() {
+                more = self.output.len() >= MAX_OUT;
+                if more {
+                    break;
+                }
                 match self.step(*now.get_or_insert_with(Instant::now)) {
                     Step::Incomplete => break,
-                    Step::Answered => {}
-                    Step::Proxy { head, body, keep_alive } => {
-                        return Poll::Ready(Next::Proxy { head, body, keep_alive });
-                    }
+                    Step::Answered => answered = true,
+                    Step::Proxy(lent) => return Poll::Ready(Next::Proxy(lent)),
                 }
             }
             if self.poll_send(cx).is_pending() {
                 return self.poll_late(cx, Waiting::Sending);
+            }
+            if more && self.last == Last::No {
+                continue;
             }
             match self.last {
                 Last::No => {}
@@ -265,15 +273,17 @@ impl<'f, L: Lane, P: HttpServerApp + Send + Sync + 'static> Connection<'f, L, P>
                 _ if self.rest().is_empty() => Waiting::Idle,
                 _ => Waiting::Head,
             };
+            // A request that arrives in pieces does not move its deadline.
             if let Some(now) = now
-                && waiting != self.waiting
+                && (answered || waiting != self.waiting)
             {
                 self.wait(waiting, now);
             }
             match self.poll_fill(cx) {
                 Poll::Ready(Ok(0)) | Poll::Ready(Err(_)) => return Poll::Ready(Next::End(Ended::Closed)),
                 Poll::Ready(Ok(_)) => {}
-                Poll::Pending if self.rest().is_empty() && self.front.is_stopping() => {
+                // One that has not asked for anything yet may still.
+                Poll::Pending if self.requests > 0 && self.rest().is_empty() && self.front.is_stopping() => {
                     return Poll::Ready(Next::End(Ended::Closed));
                 }
                 Poll::Pending => return self.poll_late(cx, waiting),
@@ -303,7 +313,7 @@ impl<'f, L: Lane, P: HttpServerApp + Send + Sync + 'static> Connection<'f, L, P>
             match waiting {
                 Waiting::Head => limits.header,
                 Waiting::Idle => limits.idle,
-                Waiting::Sending => SENDING,
+                Waiting::Sending => STALL,
             },
         );
     }
@@ -322,7 +332,7 @@ impl<'f, L: Lane, P: HttpServerApp + Send + Sync + 'static> Connection<'f, L, P>
             Err(malformed) => return self.reject(malformed),
         };
         self.seen = 0;
-        self.requests += 1;
+        self.requests = self.requests.saturating_add(1);
         let head = &rest[from..to];
         let mut fields = [EMPTY_HEADER; MAX_FIELDS];
         let parsed = match request::parse(head, &mut fields[..limits.fields], limits) {
@@ -333,26 +343,33 @@ impl<'f, L: Lane, P: HttpServerApp + Send + Sync + 'static> Connection<'f, L, P>
             Ok(form) => form,
             Err(malformed) => return self.reject(malformed),
         };
-        if self.places.is_some_and(|places| !self.front.admission.allows_request(places, now.into_std())) {
-            self.front.lane.too_many(&mut self.output);
+        let (front, is_head) = (self.front, parsed.method == "HEAD");
+        if self.places.is_some_and(|places| !front.admission.allows_request(places, now.into_std())) {
+            front.lane.too_many(is_head, &mut self.output);
             self.last = Last::Rejected;
             return Step::Answered;
         }
-        let limit = self.front.limits.requests_per_connection;
+        let Framing { body, upgrade, expect, .. } = parsed.framing;
+        let limit = front.limits.requests_per_connection;
         let keep_alive = parsed.framing.keep_alive
-            && !self.front.limits.idle.is_zero()
+            && !front.limits.idle.is_zero()
             && !(limit > 0 && self.requests >= limit)
-            && !self.front.is_stopping();
-        let (body, is_unusual) = (parsed.framing.body, parsed.framing.is_unusual);
+            && !front.is_stopping();
+        // What is answered here is answered without its body, which then may not be taken for a request.
+        let bare = keep_alive && body == Body::None;
         let rewritten;
         let (mut fields, mut limits) = ([EMPTY_HEADER; MAX_FIELDS], *limits);
         let request = match form {
             Form::Origin => parsed,
             Form::Asterisk => {
-                self.front.lane.options(keep_alive, &mut self.output);
-                return self.done(to, keep_alive && body == Body::None);
+                front.lane.options(bare, &mut self.output);
+                return self.done(to, bare, body);
             }
-            Form::Authority => return self.reject_connect(),
+            Form::Authority => {
+                front.lane.connect(&mut self.output);
+                self.last = Last::Rejected;
+                return Step::Answered;
+            }
             Form::Rewrite => {
                 rewritten = request::rewritten(&parsed);
                 // Encoded bytes are three.
@@ -363,44 +380,40 @@ impl<'f, L: Lane, P: HttpServerApp + Send + Sync + 'static> Connection<'f, L, P>
                 }
             }
         };
-        if self.socket.redirect_to_https {
-            return match self.front.lane.to_https(&request, keep_alive, &mut self.output) {
-                true => self.done(to, keep_alive && body == Body::None),
+        if self.settings.redirect_to_https {
+            return match front.lane.to_https(&request, bare, &mut self.output) {
+                true => self.done(to, bare, body),
                 false => self.reject(Malformed::Syntax),
             };
         }
-        let is_plain = self.front.fast_lane && request.minor == 1 && body == Body::None && !is_unusual;
+        let is_plain = front.fast_lane && request.minor == 1 && body == Body::None && !upgrade && !expect;
         if is_plain
             && let Some(answered) =
-                self.front.lane.answer(&request, &self.peer, keep_alive, now.into_std(), &mut self.output)
+                front.lane.answer(&request, &self.peer, keep_alive, now.into_std(), &mut self.output)
         {
-            return self.done(to, answered.keep_alive);
+            return self.done(to, answered.keep_alive, body);
         }
         let head = match form {
             Form::Rewrite => request::rewritten(&request),
             _ => head.to_vec(),
         };
         self.answered += to;
-        Step::Proxy { head, body, keep_alive }
+        Step::Proxy(Lent { head, body, upgrade: upgrade && body == Body::None, keep_alive })
     }
 
     /// The request up to `to` has its answer.
-    fn done(&mut self, to: usize, keep_alive: bool) -> Step {
+    fn done(&mut self, to: usize, keep_alive: bool, body: Body) -> Step {
         self.answered += to;
         if !keep_alive {
-            self.last = Last::Answered;
+            let more_follows = body != Body::None || !self.rest().is_empty();
+            self.last = if more_follows { Last::Rejected } else { Last::Answered };
         }
         Step::Answered
     }
 
     fn reject(&mut self, malformed: Malformed) -> Step {
-        self.front.lane.malformed(malformed, &mut self.output);
-        self.last = Last::Rejected;
-        Step::Answered
-    }
-
-    fn reject_connect(&mut self) -> Step {
-        self.front.lane.connect(&mut self.output);
+        let is_head = self.rest().starts_with(b"HEAD ");
+        self.front.lane.malformed(malformed, is_head, &mut self.output);
         self.last = Last::Rejected;
         Step::Answered
     }
@@ -457,15 +470,16 @@ impl<'f, L: Lane, P: HttpServerApp + Send + Sync + 'static> Connection<'f, L, P>
     }
 
     /// Has the proxy answer a request. Returns whether the connection goes on.
-    async fn proxied(&mut self, head: Vec<u8>, body: Body, keep_alive: bool, shutdown: &ShutdownWatch) -> bool {
+    async fn proxied(&mut self, lent: Lent, shutdown: &ShutdownWatch) -> bool {
         // In order: the answers before it first.
-        let mut deadline = Deadline::at(Instant::now() + SENDING);
+        let mut deadline = Deadline::at(Instant::now() + STALL);
         if before(&mut deadline, poll_fn(|cx| self.poll_send(cx))).await.is_none() || self.last != Last::No {
             return false;
         }
-        let mut prefix = head;
+        let Lent { head: mut prefix, body, upgrade, keep_alive } = lent;
         let rest = &self.input[self.answered..];
         let (here, left) = match body {
+            Body::None if upgrade => (rest.len(), None),
             Body::None => (0, Some(0)),
             Body::Length(length) => {
                 let here = rest.len().min(usize::try_from(length).unwrap_or(usize::MAX));
@@ -476,9 +490,12 @@ impl<'f, L: Lane, P: HttpServerApp + Send + Sync + 'static> Connection<'f, L, P>
         prefix.extend_from_slice(&rest[..here]);
         self.answered += here;
         let keep_alive = keep_alive && left.is_some();
-        let Some(stream) = self.lend(prefix, left) else { return false };
+        let Some(mut stream) = self.lend(prefix, left) else { return false };
+        stream.reading = (!upgrade).then(|| (Deadline::at(Instant::now() + STALL), u64::MAX));
         let mut session = ServerSession::new_http1(Box::new(stream));
-        session.set_keepalive(keep_alive.then_some(self.front.limits.idle.as_secs()));
+        session.set_keepalive(Some(self.front.limits.idle.as_secs()));
+        // Unlike the time, Pingora does not take this from the request again.
+        session.set_keepalive_reuses_remaining((!keep_alive).then_some(0));
         // In a box: the future is large, and a connection rarely has one.
         let reused = Box::pin(self.front.proxy.process_new_http(session, shutdown)).await;
         let Some((stream, _)) = reused.map(|reused| reused.consume()) else { return false };
@@ -500,7 +517,17 @@ impl<'f, L: Lane, P: HttpServerApp + Send + Sync + 'static> Connection<'f, L, P>
         let socket = SocketDigest::from_raw_fd(transport.fd());
         _ = socket.peer_addr.set(Some(DigestAddr::Inet(self.address)));
         let tls = transport.is_tls().then(|| Arc::new(SslDigest::new("", "", None, None, Vec::new())));
-        Some(FrontStream { transport, prefix, taken: 0, left, ahead: Vec::new(), socket: Arc::new(socket), tls })
+        Some(FrontStream {
+            transport,
+            prefix,
+            taken: 0,
+            left,
+            ahead: Vec::new(),
+            reading: None,
+            writing: None,
+            socket: Arc::new(socket),
+            tls,
+        })
     }
 
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -510,23 +537,6 @@ impl<'f, L: Lane, P: HttpServerApp + Send + Sync + 'static> Connection<'f, L, P>
             _ = transport.poll_flush(cx);
         }
         Poll::Ready(())
-    }
-
-    /// Closes our side, and reads what the client still sends, for a while.
-    async fn linger(&mut self) {
-        let Some(transport) = &mut self.transport else { return };
-        transport.close();
-        let mut deadline = Deadline::at(Instant::now() + LINGER);
-        let mut buffer = take_buffer();
-        buffer.resize(BUFFER_BYTES, 0);
-        let all = async {
-            _ = poll_fn(|cx| transport.poll_shutdown(cx)).await;
-            while let Ok(read) = poll_fn(|cx| transport.poll_read(cx, &mut buffer)).await
-                && read > 0
-            {}
-        };
-        _ = before(&mut deadline, all).await;
-        give_buffer(buffer);
     }
 }
 

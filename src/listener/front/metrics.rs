@@ -4,6 +4,7 @@ use std::{io, sync::Arc};
 
 use prometheus::{IntCounter, IntGauge};
 
+use super::admission::Refused;
 use crate::telemetry::metrics::Registry;
 
 /// How a connection ended.
@@ -25,6 +26,15 @@ pub enum Ended {
     TooMany,
     /// Not accepted: as many of this address as there may be.
     TooManyOfAddress,
+}
+
+impl From<Refused> for Ended {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Total => Self::TooMany,
+            Refused::Address => Self::TooManyOfAddress,
+        }
+    }
 }
 
 impl Ended {
@@ -78,6 +88,19 @@ impl Ended {
     }
 }
 
+/// An open connection: counted as ended when dropped, by a panic as well.
+pub struct Open {
+    metrics: Arc<FrontMetrics>,
+    pub ended: Ended,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.metrics.ended[self.ended as usize].inc();
+        self.metrics.open.dec();
+    }
+}
+
 /// Counts connections.
 pub struct FrontMetrics {
     accepted: IntCounter,
@@ -105,14 +128,11 @@ impl FrontMetrics {
         })
     }
 
-    pub fn accepted(&self) {
+    /// Counts an accepted connection, as open until the result is dropped.
+    pub fn accepted(self: &Arc<Self>) -> Open {
         self.accepted.inc();
         self.open.inc();
-    }
-
-    pub fn ended(&self, reason: Ended) {
-        self.ended[reason as usize].inc();
-        self.open.dec();
+        Open { metrics: Arc::clone(self), ended: Ended::Closed }
     }
 
     pub fn accept_failed(&self) {

@@ -5,13 +5,16 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use ppp::{HeaderResult, PartialResult, v1, v2};
+use ppp::{HeaderResult, v1, v2};
 use tokio::net::TcpStream;
 
 use super::metrics::Ended;
 
 /// Longest header that is read: version 1 has at most 107 bytes, version 2 as many as its sender adds.
 const MAX_BYTES: usize = 1_024;
+
+/// Longest line of version 1.
+const MAX_LINE: usize = 107;
 
 /// Reads the header, and not one byte more: what follows may be TLS. `None` for a connection of the load balancer's
 /// own, such as a health check.
@@ -55,13 +58,12 @@ pub async fn read(tcp: &TcpStream) -> Result<Option<SocketAddr>, Ended> {
 
 /// The client and the length of the header; `None` for a part of one.
 fn parse(bytes: &[u8]) -> Result<Option<(Option<SocketAddr>, usize)>, Ended> {
-    let result = HeaderResult::parse(bytes);
-    if result.is_incomplete() {
-        // A line of version 1 that is there as a whole will not become a better one.
-        let is_whole = bytes.starts_with(b"PROXY") && memchr::memchr(b'\n', bytes).is_some();
-        return if is_whole { Err(Ended::ProxyHeader) } else { Ok(None) };
+    // Of a line that is not there as a whole nothing can be said yet.
+    let start = &bytes[..bytes.len().min(5)];
+    if b"PROXY".starts_with(start) && bytes.len() < MAX_LINE && memchr::memchr(b'\n', bytes).is_none() {
+        return Ok(None);
     }
-    match result {
+    match HeaderResult::parse(bytes) {
         HeaderResult::V1(Ok(header)) => {
             let address = match header.addresses {
                 v1::Addresses::Tcp4(of) => Some((IpAddr::V4(of.source_address), of.source_port).into()),
@@ -82,6 +84,7 @@ fn parse(bytes: &[u8]) -> Result<Option<(Option<SocketAddr>, usize)>, Ended> {
             };
             Ok(Some((address, header.len())))
         }
-        _ => Err(Ended::ProxyHeader),
+        HeaderResult::V2(Err(v2::ParseError::Incomplete(_) | v2::ParseError::Partial(..))) => Ok(None),
+        HeaderResult::V1(Err(_)) | HeaderResult::V2(Err(_)) => Err(Ended::ProxyHeader),
     }
 }

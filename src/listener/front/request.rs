@@ -65,7 +65,11 @@ pub enum Found {
 /// When what is there can never become a head within the limits.
 pub fn find(bytes: &[u8], seen: &mut usize, limits: &HeadLimits) -> Result<Found, Malformed> {
     // One empty line before a request is left over from a sloppy client (RFC 9112, 2.2).
-    let from = if bytes.starts_with(b"\r\n") { 2 } else { 0 };
+    let from = match bytes {
+        b"\r" => return Ok(Found::Incomplete),
+        [b'\r', b'\n', ..] => 2,
+        _ => 0,
+    };
     let mut lines = memchr::memchr_iter(b'\n', &bytes[*seen..]).map(|at| *seen + at);
     let found = loop {
         let Some(end) = lines.next() else { break None };
@@ -128,8 +132,10 @@ pub struct Framing {
     pub body: Body,
     /// The connection stays open after the answer.
     pub keep_alive: bool,
-    /// It asks for another protocol, or for a `100 Continue`.
-    pub is_unusual: bool,
+    /// It asks for another protocol.
+    pub upgrade: bool,
+    /// It waits for a `100 Continue`.
+    pub expect: bool,
 }
 
 /// A head that was read and checked.
@@ -152,7 +158,8 @@ pub fn parse<'h, 'b>(
     headers: &'h mut [Header<'b>],
     limits: &HeadLimits,
 ) -> Result<Request<'h, 'b>, Malformed> {
-    let line_end = memchr::memchr(b'\r', head).ok_or(Malformed::Syntax)?;
+    let line_end = memchr::memchr(b'\r', head).filter(|end| head.get(end + 1) == Some(&b'\n'));
+    let line_end = line_end.ok_or(Malformed::Syntax)?;
     let (method, target) = request_line(&head[..line_end], limits)?;
     let rest = &head[line_end + 2..];
     let fields = headers.len().min(limits.fields);
@@ -197,17 +204,21 @@ fn framing(headers: &[Header<'_>], minor: u8) -> Result<Framing, Malformed> {
         let (name, value) = (header.name.as_bytes(), header.value);
         let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
         match name.len() {
-            4 if is("host") => hosts += 1,
-            6 if is("expect") => framing.is_unusual = true,
-            7 if is("upgrade") => framing.is_unusual = true,
+            4 if is("host") => {
+                hosts += 1;
+                // A user's name is no part of a host, and parsers disagree on what is.
+                if value.contains(&b'@') {
+                    return Err(Malformed::Syntax);
+                }
+            }
+            6 if is("expect") => framing.expect = true,
+            7 if is("upgrade") => framing.upgrade = true,
             10 if is("connection") => {
                 for option in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
                     if option.eq_ignore_ascii_case(b"close") {
                         close = true;
                     } else if option.eq_ignore_ascii_case(b"keep-alive") {
                         framing.keep_alive = true;
-                    } else if option.eq_ignore_ascii_case(b"upgrade") {
-                        framing.is_unusual = true;
                     }
                 }
             }

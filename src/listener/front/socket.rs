@@ -21,9 +21,14 @@ const BACKLOG: i32 = 4_096;
 /// A listening socket of one thread.
 pub struct Socket {
     pub(super) listener: TcpListener,
-    pub(super) tls: Option<Arc<ServerConfig>>,
-    pub(super) proxy_protocol: bool,
-    pub(super) redirect_to_https: bool,
+    pub(super) settings: Arc<Settings>,
+}
+
+/// What holds for the connections of a socket.
+pub struct Settings {
+    pub tls: Option<Arc<ServerConfig>>,
+    pub proxy_protocol: bool,
+    pub redirect_to_https: bool,
 }
 
 /// Binds the configured sockets for each of so many threads. Sockets with TLS need `tickets`.
@@ -51,13 +56,14 @@ pub fn bind(
         };
         // A lone `[::]` takes IPv4, too; next to an IPv4 socket of the same port it must not.
         let shared = listeners.iter().any(|other| other.address.is_ipv4() && other.address.port() == address.port());
+        let settings = Arc::new(Settings {
+            tls,
+            proxy_protocol: listener.proxy_protocol,
+            redirect_to_https: listener.redirect_to_https,
+        });
         for sockets in &mut sockets {
-            sockets.push(Socket {
-                listener: listen(address, shared).map_err(|source| ListenError::Bind { address, source })?,
-                tls: tls.clone(),
-                proxy_protocol: listener.proxy_protocol,
-                redirect_to_https: listener.redirect_to_https,
-            });
+            let listener = listen(address, shared).map_err(|source| ListenError::Bind { address, source })?;
+            sockets.push(Socket { listener, settings: Arc::clone(&settings) });
         }
     }
     Ok(sockets)

@@ -5,10 +5,13 @@
 //! read from there when the connection comes back.
 
 use std::{
-    fmt, io,
+    fmt,
+    future::poll_fn,
+    io,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -16,12 +19,28 @@ use pingora::protocols::{
     ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest,
     UniqueID, raw_connect::ProxyDigest, tls::SslDigest,
 };
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::Instant,
+};
 
-use super::transport::Transport;
+use super::{timer::Deadline, transport::Transport};
 
 /// Most that is read ahead of a request that a proxy still answers.
 const MAX_AHEAD: usize = 16 * 1024;
+
+/// How long a client may take to accept or send anything.
+pub const STALL: Duration = Duration::from_secs(10);
+
+/// Time that a client earns with each byte of a body: it must send a kilobyte a second, on average.
+const PER_BYTE: Duration = Duration::from_millis(1);
+
+/// Bytes with which every HTTP/2 connection begins.
+pub const PREFACE: u64 = 24;
+
+/// After an answer to a request whose body was not read, what the client still sends is read for so long: closing at
+/// once would reset the connection, and with it the answer.
+pub const LINGER: Duration = Duration::from_secs(1);
 
 /// A connection on loan to Pingora.
 pub struct FrontStream {
@@ -34,6 +53,10 @@ pub struct FrontStream {
     pub left: Option<u64>,
     /// Bytes that follow the request.
     pub ahead: Vec<u8>,
+    /// When so many bytes must have been read; none for a connection that both sides may leave silent.
+    pub reading: Option<(Deadline, u64)>,
+    /// When what waits must have been sent.
+    pub writing: Option<Deadline>,
     pub socket: Arc<SocketDigest>,
     pub tls: Option<Arc<SslDigest>>,
 }
@@ -53,14 +76,41 @@ impl AsyncRead for FrontStream {
         }
         let most = this.left.map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX));
         let room = into.remaining().min(most);
-        let read = ready!(this.transport.poll_read(cx, into.initialize_unfilled_to(room)))?;
+        let read = match this.transport.poll_read(cx, into.initialize_unfilled_to(room)) {
+            Poll::Ready(read) => read?,
+            Poll::Pending => {
+                let Some((deadline, _)) = &mut this.reading else { return Poll::Pending };
+                ready!(deadline.poll(cx));
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+        };
         into.advance(read);
         this.left = this.left.map(|left| left.saturating_sub(read as u64));
+        this.received(read);
         Poll::Ready(Ok(()))
     }
 }
 
 impl FrontStream {
+    /// Counts bytes of the client towards what it must send.
+    fn received(&mut self, bytes: usize) {
+        self.reading = self.reading.take().and_then(|(mut deadline, due)| {
+            deadline.extend(PER_BYTE * bytes as u32);
+            (due > bytes as u64).then(|| (deadline, due - bytes as u64))
+        });
+    }
+
+    /// The result of sending, unless the client does not accept anything for too long.
+    fn sent<T>(&mut self, cx: &mut Context<'_>, sent: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if sent.is_ready() {
+            self.writing = None;
+            return sent;
+        }
+        let deadline = self.writing.get_or_insert_with(|| Deadline::at(Instant::now() + STALL));
+        ready!(deadline.poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
     /// The request is read: ready only when the client hangs up.
     fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.ahead.len() < MAX_AHEAD {
@@ -80,24 +130,46 @@ impl FrontStream {
 
 impl AsyncWrite for FrontStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.transport.poll_write(cx, bytes)
+        let sent = self.transport.poll_write(cx, bytes);
+        self.sent(cx, sent)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.transport.poll_flush(cx)
+        let sent = self.transport.poll_flush(cx);
+        self.sent(cx, sent)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.transport.close();
-        self.transport.poll_shutdown(cx)
+        let sent = self.transport.poll_shutdown(cx);
+        self.sent(cx, sent)
     }
 }
 
 #[async_trait]
 impl Shutdown for FrontStream {
     async fn shutdown(&mut self) {
-        _ = std::future::poll_fn(|cx| Pin::new(&mut *self).poll_shutdown(cx)).await;
+        _ = poll_fn(|cx| Pin::new(&mut *self).poll_shutdown(cx)).await;
+        if self.left != Some(0) {
+            linger(&mut self.transport).await;
+        }
     }
+}
+
+/// Reads what the client still sends after our side has closed, for a while.
+pub async fn linger(transport: &mut Transport) {
+    let mut deadline = Deadline::at(Instant::now() + LINGER);
+    let mut buffer = [0; 4 * 1024];
+    poll_fn(|cx| {
+        loop {
+            match transport.poll_read(cx, &mut buffer) {
+                Poll::Ready(Ok(read)) if read > 0 => {}
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => return deadline.poll(cx),
+            }
+        }
+    })
+    .await;
 }
 
 impl UniqueID for FrontStream {

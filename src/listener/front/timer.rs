@@ -30,6 +30,11 @@ impl Deadline {
         }
     }
 
+    /// Moves the deadline on by so much.
+    pub fn extend(&mut self, by: Duration) {
+        self.at += by;
+    }
+
     /// Ready when it has passed.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while self.sleep.as_mut().poll(cx).is_ready() {

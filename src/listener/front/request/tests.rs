@@ -32,7 +32,9 @@ fn a_head_ends_with_an_empty_line_and_is_left_alone_before() {
         let (to, line, framing) = read(&whole[..end]).unwrap().unwrap();
         assert_eq!((to, line.as_str(), framing.keep_alive, framing.body), (head, "GET /spring", true, Body::None));
     }
-    assert_eq!(read(&[b"\r\n", &whole[..]].concat()).unwrap().unwrap().0, head + 2, "one empty line before");
+    let after_empty = [b"\r\n", &whole[..]].concat();
+    assert_eq!(read(&after_empty).unwrap().unwrap().0, head + 2, "one empty line before");
+    assert_eq!([read(&after_empty[..1]), read(&after_empty[..2])], [Ok(None), Ok(None)]);
 }
 
 #[test]
@@ -47,6 +49,8 @@ fn what_is_no_http_is_rejected_with_its_first_bytes() {
         b"PRI * HTTP/2.0\r\n\r\nSM",
         b"GET / HTTP/1.1\nHost: a.b\n\n",
         b"GET / HTTP/1.1\r\nHost: a.b\n\r\n",
+        b"GET / HTTP/1.1\rXHost: a.b\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: user@a.b\r\n\r\n",
     ] {
         assert!(matches!(read(bytes), Err(Malformed::Syntax | Malformed::Version)), "{}", bytes.escape_ascii());
     }
