@@ -241,7 +241,10 @@ fn a_client_that_keeps_asking_keeps_its_connection() {
 
 #[test]
 fn clients_that_connected_before_a_stop_are_answered() {
-    let edge = Edge::builder().section("[shutdown]\ngrace_secs = 3").feed("all", &["*"]).start();
+    let edge = Edge::builder()
+        .section("[shutdown]\ngrace_secs = 3\n[limits]\nconnections_per_address = 0")
+        .feed("all", &["*"])
+        .start();
     let mut silent: Vec<TcpStream> = (0..3).map(|_| connect(None, edge.address).unwrap()).collect();
     edge.wait_until("three are open", |edge| edge.metric("clickedge_connections_open") == 3);
     // More than an accept loop takes at once.
