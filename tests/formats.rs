@@ -36,7 +36,8 @@ fn keys_below(root: &Path) -> Vec<String> {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 walk(&path, found);
-            } else {
+            } else if !path.file_name().unwrap().to_str().unwrap().starts_with('.') {
+                // The others are not whole yet.
                 found.push(path);
             }
         }

@@ -227,13 +227,18 @@ fn an_object_that_changed_in_the_outbox_is_moved_aside_and_delays_no_other() {
     let mut bytes = fs::read(&path).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
-    fs::write(&path, &bytes).unwrap();
-    // An upload that is under way may have read what was there before.
+    // At once: half a file would be another damage.
+    let damaged = edge.dir().join("damaged");
+    fs::write(&damaged, &bytes).unwrap();
     let failed = uploads(&edge, "retried");
-    edge.wait_until("that one has failed", |edge| uploads(edge, "retried") > failed);
+    fs::rename(&damaged, &path).unwrap();
+    // An upload that is under way may have read what was there before.
+    let aside = edge.dir().join("spool/quarantine/all").join(&key);
+    let is_over = |edge: &Edge| uploads(edge, "retried") > failed || aside.exists();
+    edge.wait_until("that one has failed, or it is moved aside", is_over);
     s3.set(Fault::Healthy);
     assert_delivers(&edge, &s3, Vec::new());
-    assert_eq!(fs::read(edge.dir().join("spool/quarantine/all").join(&key)).unwrap(), bytes);
+    assert_eq!(fs::read(&aside).unwrap(), bytes);
     assert!(edge.log().contains("object is damaged; moved to quarantine"));
 }
 
