@@ -1,8 +1,7 @@
 //! TLS: certificates by server name, tickets that outlive the process, and the settings of a listener.
 //!
-//! The order of the cipher suites is the server's: AES-128 first, because its transcript hash is SHA-256, for which
-//! processors have instructions; AES-256 brings SHA-384, which they compute step by step, for 15 % of a handshake. A
-//! client that puts ChaCha20 first has no AES instructions, and gets ChaCha20 (`ignore_client_order` alone would not).
+//! The order of the cipher suites is the server's: AES with 128 bits first, because its transcript hash is SHA-256, for
+//! which processors have instructions; 256 bits bring SHA-384, which they compute step by step.
 
 pub mod certificates;
 mod store;

@@ -71,7 +71,7 @@ fn node(entry: &[u8]) -> &[u8] {
         let (name, value) = parameter.split_at_checked(4)?;
         name.eq_ignore_ascii_case(b"for=").then_some(value)
     });
-    let value = value.last().unwrap_or_default();
+    let value = value.fold(&b""[..], |_, value| value);
     value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value)
 }
 

@@ -113,7 +113,9 @@ fn of_this_machine(path: &Path) -> Result<Secret, TicketsError> {
     }
     let mut bytes = Zeroizing::new([0; 32]);
     getrandom::fill(&mut *bytes).map_err(|_| TicketsError::Random)?;
-    let text: Zeroizing<String> = Zeroizing::new(bytes.iter().map(|byte| format!("{byte:02x}")).collect());
+    let digit = |value: u8| char::from(b"0123456789abcdef"[usize::from(value)]);
+    let text: Zeroizing<String> =
+        Zeroizing::new(bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect());
     let store = || {
         _ = fs::remove_file(path);
         fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(text.as_bytes())

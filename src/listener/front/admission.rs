@@ -209,6 +209,7 @@ mod tests {
         let (admission, now) = admission(Quota { per_address: 0, requests: 0, ..QUOTA });
         let one = admission.places(&address("192.0.2.1"));
         assert!((0..1_000).all(|_| admission.allows_request(one, now)));
-        assert_eq!((0..10).map(|_| admission.admit(Some(one)).unwrap()).count(), 10);
+        let held: Vec<_> = (0..10).map(|_| admission.admit(Some(one)).unwrap()).collect();
+        assert_eq!((held.len(), admission.open()), (10, 10));
     }
 }

@@ -14,7 +14,7 @@ use std::{
 
 use httparse::EMPTY_HEADER;
 use pingora::{
-    apps::{HttpServerApp, ServerApp},
+    apps::{HttpServerApp, ReusedHttpStream, ServerApp},
     protocols::{SocketDigest, http::ServerSession, l4::socket::SocketAddr as DigestAddr, tls::SslDigest},
     server::ShutdownWatch,
 };
@@ -222,7 +222,7 @@ impl<'f, L: Lane, P: HttpServerApp + Send + Sync + 'static> Connection<'f, L, P>
             });
             match next.await {
                 Next::End(ended) => {
-                    _ = poll_fn(|cx| self.poll_close(cx)).await;
+                    poll_fn(|cx| self.poll_close(cx)).await;
                     return ended;
                 }
                 Next::Linger => {
@@ -280,7 +280,7 @@ impl<'f, L: Lane, P: HttpServerApp + Send + Sync + 'static> Connection<'f, L, P>
                 self.wait(waiting, now);
             }
             match self.poll_fill(cx) {
-                Poll::Ready(Ok(0)) | Poll::Ready(Err(_)) => return Poll::Ready(Next::End(Ended::Closed)),
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Next::End(Ended::Closed)),
                 Poll::Ready(Ok(_)) => {}
                 // One that has not asked for anything yet may still.
                 Poll::Pending if self.requests > 0 && self.rest().is_empty() && self.front.is_stopping() => {
@@ -351,10 +351,8 @@ impl<'f, L: Lane, P: HttpServerApp + Send + Sync + 'static> Connection<'f, L, P>
         }
         let Framing { body, upgrade, expect, .. } = parsed.framing;
         let limit = front.limits.requests_per_connection;
-        let keep_alive = parsed.framing.keep_alive
-            && !front.limits.idle.is_zero()
-            && !(limit > 0 && self.requests >= limit)
-            && !front.is_stopping();
+        let is_last = front.limits.idle.is_zero() || limit > 0 && self.requests >= limit || front.is_stopping();
+        let keep_alive = parsed.framing.keep_alive && !is_last;
         // What is answered here is answered without its body, which then may not be taken for a request.
         let bare = keep_alive && body == Body::None;
         let rewritten;
@@ -381,9 +379,10 @@ impl<'f, L: Lane, P: HttpServerApp + Send + Sync + 'static> Connection<'f, L, P>
             }
         };
         if self.settings.redirect_to_https {
-            return match front.lane.to_https(&request, bare, &mut self.output) {
-                true => self.done(to, bare, body),
-                false => self.reject(Malformed::Syntax),
+            return if front.lane.to_https(&request, bare, &mut self.output) {
+                self.done(to, bare, body)
+            } else {
+                self.reject(Malformed::Syntax)
             };
         }
         let is_plain = front.fast_lane && request.minor == 1 && body == Body::None && !upgrade && !expect;
@@ -498,7 +497,7 @@ impl<'f, L: Lane, P: HttpServerApp + Send + Sync + 'static> Connection<'f, L, P>
         session.set_keepalive_reuses_remaining((!keep_alive).then_some(0));
         // In a box: the future is large, and a connection rarely has one.
         let reused = Box::pin(self.front.proxy.process_new_http(session, shutdown)).await;
-        let Some((stream, _)) = reused.map(|reused| reused.consume()) else { return false };
+        let Some((stream, _)) = reused.map(ReusedHttpStream::consume) else { return false };
         let Ok(stream) = stream.into_any().downcast::<FrontStream>() else { return false };
         if !keep_alive || stream.left != Some(0) || stream.taken < stream.prefix.len() {
             return false;
