@@ -20,6 +20,7 @@ pub mod findings;
 #[cfg(test)]
 mod fixture;
 pub mod generate;
+pub mod limits;
 pub mod listeners;
 pub mod quality;
 pub mod redirect;
@@ -28,6 +29,7 @@ pub mod shutdown;
 pub mod spool;
 pub mod stats;
 pub mod telemetry;
+pub mod tls;
 pub mod upstream;
 
 use std::path::{Path, PathBuf};
@@ -45,7 +47,8 @@ pub use edge::Edge;
 pub use enrich::{Enrich, Precision, Privacy};
 pub use feeds::{Compression, Dir, Encryption, Feed, Fields, Format, Nats, Only, S3, Shape, Sink, Webhook};
 pub use findings::{Findings, Problem, Severity};
-pub use listeners::{Certificate, Listener};
+pub use limits::Limits;
+pub use listeners::{Alpn, Certificate, Listener};
 pub use quality::Quality;
 pub use redirect::Redirect;
 pub use secret::{Secret, SecretError};
@@ -53,6 +56,7 @@ pub use shutdown::Shutdown;
 pub use spool::Spool;
 pub use stats::Stats;
 pub use telemetry::{LogFormat, LogLevel, Telemetry};
+pub use tls::Tls;
 pub use upstream::Upstream;
 
 /// The settings of an edge.
@@ -63,6 +67,10 @@ pub struct Config {
     pub edge: Edge,
     /// Sockets that answer clicks; at least one.
     pub listeners: Vec<Listener>,
+    /// What is common to all TLS sockets.
+    pub tls: Tls,
+    /// What one connection, one address and all of them may use.
+    pub limits: Limits,
     /// The links that this edge knows.
     pub catalog: Catalog,
     /// How clicks are answered.
@@ -151,10 +159,12 @@ impl Config {
         }
     }
 
-    fn sections(&self) -> [&dyn Section; 15] {
+    fn sections(&self) -> [&dyn Section; 17] {
         [
             &self.edge,
             &self.listeners,
+            &self.tls,
+            &self.limits,
             &self.catalog,
             &self.redirect,
             &self.client_address,
@@ -171,10 +181,12 @@ impl Config {
         ]
     }
 
-    fn sections_mut(&mut self) -> [&mut dyn Section; 15] {
+    fn sections_mut(&mut self) -> [&mut dyn Section; 17] {
         [
             &mut self.edge,
             &mut self.listeners,
+            &mut self.tls,
+            &mut self.limits,
             &mut self.catalog,
             &mut self.redirect,
             &mut self.client_address,

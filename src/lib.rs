@@ -10,7 +10,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`listener`] | sockets, certificates by server name |
+//! | [`listener`] | sockets, and the front: every connection from accept to close |
 //! | [`redirect`] | what a request gets: a synchronous core, and an adapter for any Pingora proxy |
 //! | [`capture`] | the rings that outlive the process |
 //! | [`enrich`] | workers that turn raw clicks into click events |
@@ -18,7 +18,7 @@
 //! | [`deliver`] | sinks, pace and retries, one task per feed |
 //! | [`stats`] | counts of links, domains, workspaces and more: a fold over the journal |
 //! | [`click`], [`link`], [`visitor`], [`session`], [`quality`], [`event`], [`object`] | the nouns that several stages need; they import no stage |
-//! | [`catalog`], [`config`], [`files`], [`telemetry`], [`runtime`] | what every stage stands on |
+//! | [`catalog`], [`config`], [`files`], [`telemetry`], [`tls`], [`runtime`] | what every stage stands on |
 //! | [`pipeline`] | wires the stages: start, preflight, reload, drain, gauges |
 //! | [`verify`] | proves from outside that a feed is complete |
 //! | [`server`], [`admin`], [`cli`] | the process around it |
@@ -32,6 +32,10 @@
 //! Where the code differs from a plainer picture, and why:
 //! - `redirect` passes its clicks to `capture` and imports its types: anything between the two would cost every click
 //!   an indirect call.
+//! - The front reads the head of every HTTP/1 request itself, also of those that Pingora's proxy answers, and lends
+//!   the connection to the proxy for one request at a time: limits, deadlines and strictness are then the same on both
+//!   ways, and the proxy, which would read ahead, never sees a byte of the next request.
+//! - `listener` defines the trait that `redirect` answers it by, so that the arrow still points to the right.
 //! - `enrich` sends to the spool through a channel that the spool owns; the batch type is `enrich`'s, so that the
 //!   arrow still points to the right.
 //! - What the journal has synced is acknowledged to the rings, against the arrow: `pipeline` gives the spool a closure,
@@ -76,6 +80,7 @@ pub mod session;
 pub mod spool;
 pub mod stats;
 pub mod telemetry;
+pub mod tls;
 pub mod verify;
 pub mod visitor;
 

@@ -36,6 +36,7 @@ use crate::{
     session::SessionError,
     spool::{Spool, SpoolError},
     stats::StatsHandle,
+    telemetry::metrics::Registry,
     visitor::TablesError,
 };
 
@@ -99,6 +100,11 @@ impl Pipeline {
     /// The metrics.
     pub fn gauges(&self) -> Gauges {
         self.gauges.clone()
+    }
+
+    /// Where parts around the pipeline register metrics of their own.
+    pub fn registry(&self) -> Registry {
+        self.gauges.registry()
     }
 
     /// Retries the deliveries of feeds on demand.

@@ -13,6 +13,7 @@ pub mod client;
 pub mod decide;
 pub mod forward;
 pub mod head;
+mod lane;
 pub mod metrics;
 pub mod proxy;
 
@@ -24,7 +25,7 @@ pub use answer::{Answer, Answers};
 pub use client::TrustedProxies;
 pub use decide::{Decision, decide};
 pub use head::{Head, Signature};
-use metrics::{Outcome, RedirectMetrics};
+use metrics::RedirectMetrics;
 
 use crate::{
     capture::{Capture, Pushed},
@@ -82,15 +83,12 @@ impl Redirector {
         }
     }
 
-    /// The answer to a request from `peer`; `None` when the host is not a branded domain. A click is captured before
-    /// this returns.
+    /// The answer to a request from `peer`; `None`, without any trace, when the host is not a branded domain. A click
+    /// is captured before this returns.
     pub fn answer(&self, head: &Head<'_>, peer: Option<IpAddr>, now: Instant) -> Option<Answer> {
         let catalog = self.catalog.load();
         let answer = match decide(&catalog, head) {
-            Decision::Pass => {
-                self.metrics.request(Outcome::Passed);
-                return None;
-            }
+            Decision::Pass => return None,
             Decision::Redirect { link, location } => {
                 let facts = self.facts(head, peer, &link, &location, now);
                 if let Some(reason) = self.blocked_for(&facts) {

@@ -18,7 +18,7 @@ use pingora::{
     server::{RunArgs, Server, configuration::ServerConf},
     services::listening::Service,
 };
-use pingora_proxy::http_proxy_service_with_name;
+use pingora_proxy::http_proxy;
 use rustix::process::DumpableBehavior;
 use tokio::sync::Notify;
 
@@ -28,9 +28,10 @@ use shutdown::{OPENING, Shutdown};
 use crate::{
     admin::{Admin, Readiness},
     config::{self, Config},
-    listener::{self, CertificateStore},
+    listener::{self, front},
     pipeline::{OperatorFiles, Pipeline, preflight},
     telemetry::logs,
+    tls::{CertificateStore, Tickets},
 };
 
 /// Answers clicks until a signal says stop, then drains.
@@ -107,10 +108,25 @@ fn build(
     let mut server = Server::new_with_opt_and_conf(None, server_conf(config));
     server.bootstrap();
 
-    let proxy = EdgeProxy { redirector: pipeline.redirector(), upstream: config.upstream.clone() };
-    let mut clicks = http_proxy_service_with_name(&server.configuration, proxy, "clicks");
-    listener::add(&mut clicks, &config.listeners, certificates)?;
-    server.add_service(clicks);
+    let admission = Arc::new(front::admission(config));
+    let proxy = EdgeProxy::new(pipeline.redirector(), config, Arc::clone(&admission));
+    let mut proxy = http_proxy(&server.configuration, proxy);
+    proxy.server_options = Some(proxy::server_options(config));
+    proxy.h2_options = Some(proxy::h2_options(config));
+    let has_tls = config.listeners.iter().any(|listener| !listener.tls.is_empty());
+    let tickets = || Tickets::open(config.tls.ticket_secret_file.as_deref(), &config.capture.dir).map(Arc::new);
+    let tickets = has_tls.then(tickets).transpose()?;
+    let sockets = front::bind(&config.listeners, certificates, tickets.as_ref(), config.listener_threads())?;
+    let front = Arc::new(front::Front::new(
+        config,
+        pipeline.redirector(),
+        proxy,
+        admission,
+        front::metrics::FrontMetrics::new(&pipeline.registry()),
+    ));
+    for (number, sockets) in sockets.into_iter().enumerate() {
+        server.add_service(front::FrontThread::new(number, Arc::clone(&front), sockets));
+    }
 
     let mut admin = Service::new("admin".into(), Admin::new(pipeline, readiness.clone()));
     listener::probe(config.admin.address)?;

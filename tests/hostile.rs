@@ -101,14 +101,38 @@ fn a_control_character_in_the_target_is_rejected_plain_or_encoded() {
 }
 
 #[test]
-fn a_target_that_no_browser_sends_is_rejected() {
+fn bytes_that_no_uri_may_hold_are_served_encoded() {
     let edge = edge();
-    for target in [&b"/spring?a=\xff"[..], b"/\xff", b"/spring?a=\"", b"/spring?<a>", b""] {
-        let request = [b"GET ", target, b" HTTP/1.1\r\nHost: go.brand.com\r\n\r\n"].concat();
-        assert_refused_and_closed(&edge, &request);
+    for (target, query) in [
+        (&b"/spring?a=\xff"[..], "a=%FF"),
+        (b"/spring?a=\"", "a=%22"),
+        (b"/spring?<a>", "%3Ca%3E"),
+        (b"/spring?request-ids=[\"0689a263\"]", "request-ids=[%220689a263%22]"),
+        (b"/spring?x=caf\xe9", "x=caf%E9"),
+        ("/spring?x=caf\u{e9}".as_bytes(), "x=caf%C3%A9"),
+    ] {
+        let request = [b"GET ", target, b" HTTP/1.1\r\nHost: go.brand.com\r\nConnection: close\r\n\r\n"].concat();
+        let answer = Answer::parse(&exchange(&edge, &request)).unwrap();
+        let location = answer.header("location").unwrap_or_default();
+        assert_eq!(answer.status, 302, "{}", target.escape_ascii());
+        assert!(location.ends_with(&format!("&{query}")), "{location}");
     }
-    assert_refused_and_closed(&edge, b"GET http://other.example/spring HTTP/1.1\r\nHost: go.brand.com\r\n\r\n");
-    assert_refused_and_closed(&edge, b"GET http://go.brand.com/spring HTTP/1.1\r\nHost: other.example\r\n\r\n");
+}
+
+#[test]
+fn the_host_of_an_absolute_target_counts() {
+    let edge = edge();
+    let status = |target: &str, host: &str| {
+        let request = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        Answer::parse(&exchange(&edge, request.as_bytes())).unwrap().status
+    };
+    assert_eq!(status("http://GO.brand.com:80/spring", "go.brand.com"), 302);
+    assert_eq!(status("http://go.brand.com/spring", "other.example"), 302);
+    assert_eq!(status("https://other.example/spring", "go.brand.com"), 404);
+    for target in ["ftp://go.brand.com/spring", "http:///spring", "http://user@go.brand.com/", "spring", "*", ""] {
+        let request = format!("GET {target} HTTP/1.1\r\nHost: go.brand.com\r\n\r\n");
+        assert_refused_and_closed(&edge, request.as_bytes());
+    }
 }
 
 #[test]
@@ -116,8 +140,9 @@ fn an_oversized_path_is_no_link_and_an_oversized_header_does_no_harm() {
     let edge = edge();
     assert_eq!(edge.get("go.brand.com", &format!("/{}", "a".repeat(2_000))).status, 404);
     assert_eq!(edge.get("go.brand.com", &format!("/{}", "%41".repeat(1_000))).status, 404);
-    let endless = "x".repeat(40_000);
-    assert_eq!(edge.request("GET", "go.brand.com", "/spring", &[("Cookie", &endless)]).status, 302);
+    let long = "x".repeat(12_000);
+    assert_eq!(edge.request("GET", "go.brand.com", "/spring", &[("Cookie", &long)]).status, 302);
+    assert_eq!(edge.request("GET", "go.brand.com", "/spring", &[("Cookie", &long.repeat(4))]).status, 431);
     let text = exchange(&edge, format!("GET /spring HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(2_000_000)).as_bytes());
     assert!(!text.contains("HTTP/1.1 30"), "{text}");
     assert_eq!(edge.get("go.brand.com", "/spring").status, 302);

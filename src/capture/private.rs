@@ -28,7 +28,7 @@ pub(super) fn check(dir: &Path) -> Result<(), CaptureError> {
         let entry = entry.map_err(io)?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        if name == "lock" || name.starts_with("ring-") || name.starts_with("sessions") {
+        if name == "lock" || name.starts_with("ring-") || name.starts_with("sessions") || name == "tickets" {
             match entry.metadata() {
                 Ok(metadata) => check_one(&entry.path(), &metadata)?,
                 // Another process removes its rings while `check` runs.

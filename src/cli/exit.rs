@@ -6,12 +6,13 @@ use crate::{
     capture::CaptureError,
     config::{ConfigError, SecretError},
     files::{DatabaseError, ListError},
-    listener::{CertificateError, ListenError},
+    listener::ListenError,
     pipeline::{PreflightError, StartError, preflight::Rejection},
     quality::QualityError,
     runtime::{Class, Classified},
     session::SessionError,
     spool::SpoolError,
+    tls::{CertificateError, TicketsError},
 };
 
 /// The class of an error that is of one of these types.
@@ -26,7 +27,7 @@ pub fn class_of(error: &(dyn Error + 'static)) -> Option<Class> {
     let class = class_of_types!(
         error;
         ConfigError, Rejection, PreflightError, StartError, CaptureError, SpoolError, SessionError, QualityError,
-        ListenError, CertificateError, DatabaseError, ListError, SecretError,
+        ListenError, CertificateError, DatabaseError, ListError, SecretError, TicketsError,
     );
     class.or_else(|| error.downcast_ref::<io::Error>().map(Class::of_io))
 }

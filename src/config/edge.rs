@@ -17,11 +17,14 @@ pub struct Edge {
     pub pop: String,
     /// Number of threads that answer clicks, at most 1024. 0 means one for each processor.
     pub threads: usize,
+    /// Whether plain requests are answered without Pingora's proxy, for less processor time. The answers are the
+    /// same. Set it to `false` to rule the fast lane out when you look for a fault.
+    pub fast_lane: bool,
 }
 
 impl Default for Edge {
     fn default() -> Self {
-        Self { pop: "local".into(), threads: 0 }
+        Self { pop: "local".into(), threads: 0, fast_lane: true }
     }
 }
 

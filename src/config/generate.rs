@@ -32,6 +32,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("listeners.address", r#""0.0.0.0:8080""#),
     ("listeners.tls.certificate_file", r#""/etc/clickedge/tls/example.com.pem""#),
     ("listeners.tls.key_file", r#""/etc/clickedge/tls/example.com.key""#),
+    ("tls.ticket_secret_file", r#""/etc/clickedge/tickets.key""#),
     ("catalog.domains", r#""go.example.com""#),
     ("catalog.domains.case", r#""insensitive""#),
     ("upstream.address", r#""10.0.0.80:443""#),

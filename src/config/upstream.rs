@@ -23,6 +23,34 @@ pub struct Upstream {
     /// Server name for TLS. Without it the host of the request is used.
     #[serde(default)]
     pub server_name: Option<String>,
+    /// Seconds for a connection to be made, TLS included, at most 3600.
+    #[serde(default = "connect_secs")]
+    pub connect_secs: u64,
+    /// Seconds without a byte from the upstream after which a request gets 502, at most 3600.
+    #[serde(default = "response_secs")]
+    pub response_secs: u64,
+    /// Seconds that an idle connection is kept for the next request, at most 3600.
+    #[serde(default = "idle_secs")]
+    pub idle_secs: u64,
+    /// Requests to the upstream at a time; more get 503, so that a slow upstream cannot use up what redirects need.
+    #[serde(default = "requests")]
+    pub requests: usize,
+}
+
+fn connect_secs() -> u64 {
+    2
+}
+
+fn response_secs() -> u64 {
+    10
+}
+
+fn idle_secs() -> u64 {
+    60
+}
+
+fn requests() -> usize {
+    256
 }
 
 impl Section for Option<Upstream> {
@@ -37,6 +65,14 @@ impl Section for Option<Upstream> {
                 "name the server behind this edge",
             );
         }
+        for (key, value) in [
+            ("upstream.connect_secs", upstream.connect_secs),
+            ("upstream.response_secs", upstream.response_secs),
+            ("upstream.idle_secs", upstream.idle_secs),
+        ] {
+            findings.range(key, value, 1..=3_600, "remove it for the default");
+        }
+        findings.range("upstream.requests", upstream.requests, 1..=1_000_000, "remove it for the default");
         let Some(name) = &upstream.server_name else { return };
         if !upstream.tls && findings.knows("upstream.tls") {
             findings.warning(
@@ -62,6 +98,8 @@ mod tests {
             ("upstream.address", "in circles", |c| {
                 c.upstream.as_mut().unwrap().address = c.listeners[0].address;
             }),
+            ("upstream.connect_secs", "is 0", |c| c.upstream.as_mut().unwrap().connect_secs = 0),
+            ("upstream.requests", "is 0", |c| c.upstream.as_mut().unwrap().requests = 0),
             ("upstream.server_name", "not a host name", |c| {
                 c.upstream.as_mut().unwrap().server_name = Some("https://x".into());
             }),

@@ -15,13 +15,13 @@ use crate::{
     config::{self, Config, Secret, SecretError, Sink},
     deliver::webhook::signature::SecretStore,
     files::{Description, FileResource, Registry, ResourceError, Warning, mmdb},
-    listener::{CertificateStore, Pair, certificates::pair},
     quality::{
         self, QualityError,
         blocklist::{Domains, Urls},
     },
     runtime::{Class, Classified, clock},
     session::Sessions,
+    tls::{CertificateStore, Pair, certificates::pair},
     visitor::{
         Sources,
         bot::{CrawlerLists, CrawlerStore},

@@ -113,6 +113,11 @@ impl Gauges {
         Self(Arc::new(Measured { metrics, files, sessions, capture, outbox, journal_bytes }))
     }
 
+    /// Where metrics are registered.
+    pub(super) fn registry(&self) -> Registry {
+        self.0.metrics.registry.clone()
+    }
+
     /// All metrics in the Prometheus text format.
     pub fn text(&self) -> String {
         let Measured { metrics, files, sessions, capture, outbox, journal_bytes } = &*self.0;

@@ -96,6 +96,33 @@ impl Answers {
     pub fn bad_request(&self) -> Answer {
         Answer { close: true, ..plain(400, Outcome::BadRequest, "The request cannot be understood.\n") }
     }
+
+    /// For a request that is malformed, or beyond a limit.
+    pub fn malformed(&self, status: u16) -> Answer {
+        let (outcome, body) = match status {
+            414 => (Outcome::TooLarge, "The address is too long.\n"),
+            431 => (Outcome::TooLarge, "The header is too long.\n"),
+            501 => (Outcome::BadRequest, "This transfer coding is not known.\n"),
+            505 => (Outcome::BadRequest, "This version of HTTP is not known.\n"),
+            _ => return self.bad_request(),
+        };
+        Answer { close: true, ..plain(status, outcome, body) }
+    }
+
+    /// For a client that makes more requests than it may.
+    pub fn too_many(&self) -> Answer {
+        Answer { close: true, ..plain(429, Outcome::TooMany, "Too many requests.\n") }
+    }
+
+    /// For `OPTIONS *`, which asks what the server can do.
+    pub fn options(&self) -> Answer {
+        Answer { allow: true, ..plain(200, Outcome::Options, "") }
+    }
+
+    /// A redirect to the same address over HTTPS. `None` when the location cannot be a header value.
+    pub fn https(&self, location: Bytes) -> Option<Answer> {
+        Some(Answer { outcome: Outcome::Https, ..self.redirect(301, location)? })
+    }
 }
 
 impl Answer {

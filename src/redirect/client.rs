@@ -11,6 +11,8 @@ use crate::{click::ClientAddr, config};
 pub struct TrustedProxies {
     networks: Vec<IpNet>,
     header: HeaderName,
+    /// Whether that is `Forwarded`, whose entries have parameters.
+    is_rfc_7239: bool,
 }
 
 impl TrustedProxies {
@@ -20,6 +22,7 @@ impl TrustedProxies {
         Ok(Self {
             networks: config.trusted_proxies.clone(),
             header: HeaderName::from_bytes(config.header.to_ascii_lowercase().as_bytes())?,
+            is_rfc_7239: config.header.eq_ignore_ascii_case("forwarded"),
         })
     }
 
@@ -29,16 +32,18 @@ impl TrustedProxies {
     }
 
     /// The client of a request from `peer`. `forwarded` are the values of the [header](Self::header), read from the
-    /// right: each address is named by the one to its right, and the first untrusted one is the client. An entry that
-    /// is not an address ends the walk: what stands left of it is vouched for by no trusted proxy.
+    /// right: each address is named by the one to its right, and the first untrusted one is the client. Empty entries
+    /// do not count (RFC 9110, 5.6.1). One that is not an address ends the walk: what stands left of it is vouched for
+    /// by no trusted proxy.
     pub fn client(&self, peer: Option<IpAddr>, forwarded: &[&[u8]]) -> ClientAddr {
         let peer = peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)).to_canonical();
         if !self.trusts(peer) {
             return ClientAddr::from_ip(peer);
         }
         let mut client = peer;
-        for entry in forwarded.iter().rev().flat_map(|value| value.rsplit(|&byte| byte == b',')) {
-            let Some(address) = parse(entry) else {
+        let entries = forwarded.iter().rev().flat_map(|value| value.rsplit(|&byte| byte == b','));
+        for entry in entries.map(<[u8]>::trim_ascii).filter(|entry| !entry.is_empty()) {
+            let Some(address) = parse(if self.is_rfc_7239 { node(entry) } else { entry }) else {
                 break;
             };
             client = address;
@@ -59,6 +64,17 @@ impl TrustedProxies {
     }
 }
 
+/// The node that an entry of `Forwarded` names: `for="[2001:db8::7]:4711";proto=https` (RFC 7239, 4).
+fn node(entry: &[u8]) -> &[u8] {
+    let parameters = entry.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
+    let value = parameters.filter_map(|parameter| {
+        let (name, value) = parameter.split_at_checked(4)?;
+        name.eq_ignore_ascii_case(b"for=").then_some(value)
+    });
+    let value = value.fold(&b""[..], |_, value| value);
+    value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value)
+}
+
 /// An address, alone, with a port, or in brackets.
 fn parse(entry: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(entry).ok()?.trim();
@@ -72,9 +88,13 @@ mod tests {
     use super::*;
 
     fn client(peer: &str, forwarded: &[&str]) -> String {
+        client_in("X-Forwarded-For", peer, forwarded)
+    }
+
+    fn client_in(header: &str, peer: &str, forwarded: &[&str]) -> String {
         let trusted = TrustedProxies::new(&config::ClientAddress {
             trusted_proxies: vec!["10.0.0.0/8".parse().unwrap(), "2001:db8::/32".parse().unwrap()],
-            header: "X-Forwarded-For".into(),
+            header: header.into(),
         })
         .unwrap();
         let forwarded: Vec<_> = forwarded.iter().map(|value| value.as_bytes()).collect();
@@ -94,6 +114,30 @@ mod tests {
         assert_eq!(client("10.0.0.1", &["198.51.100.1", "203.0.113.9"]), "203.0.113.9");
         assert_eq!(client("::ffff:10.0.0.1", &["[2001:470::1]:443"]), "2001:470::1");
         assert_eq!(client("2001:db8::1", &["[2001:470::1]"]), "2001:470::1");
+    }
+
+    #[test]
+    fn empty_entries_do_not_count() {
+        for list in ["203.0.113.9,", ", 203.0.113.9 ,, ", "203.0.113.9,\t10.0.0.2, "] {
+            assert_eq!(client("10.0.0.1", &[list]), "203.0.113.9", "{list:?}");
+        }
+        assert_eq!(client("10.0.0.1", &["203.0.113.9", ""]), "203.0.113.9");
+    }
+
+    #[test]
+    fn entries_of_the_standard_header_have_parameters() {
+        for entry in [
+            "for=203.0.113.9",
+            "For=\"203.0.113.9:4711\"; proto=https;by=10.0.0.1",
+            "proto=http ; for=203.0.113.9",
+            "for=198.51.100.1, for=203.0.113.9,, for=10.0.0.2",
+        ] {
+            assert_eq!(client_in("Forwarded", "10.0.0.1", &[entry]), "203.0.113.9", "{entry:?}");
+        }
+        assert_eq!(client_in("forwarded", "10.0.0.1", &["for=\"[2001:470::1]:1\""]), "2001:470::1");
+        for entry in ["for=unknown", "for=_hidden", "203.0.113.9", "for=", "proto=https"] {
+            assert_eq!(client_in("Forwarded", "10.0.0.1", &[entry]), "10.0.0.1", "{entry:?}");
+        }
     }
 
     #[test]

@@ -68,6 +68,20 @@ enum Authority<'a> {
 impl<'a> Head<'a> {
     /// Reads a request line and its headers. `target` is the request target as it was sent.
     pub fn read(method: &'a Method, target: &'a [u8], version: Version, headers: &'a HeaderMap) -> Self {
+        let protocol = match version {
+            Version::HTTP_10 => Protocol::Http10,
+            Version::HTTP_2 => Protocol::Http2,
+            _ => Protocol::Http11,
+        };
+        let mut head = Self::new(method, target, protocol);
+        for (name, value) in headers {
+            head.read_header(name, value);
+        }
+        head
+    }
+
+    /// A request line, without headers.
+    pub fn new(method: &'a Method, target: &'a [u8], protocol: Protocol) -> Self {
         let (path, query) = split_target(target);
         let mut head = Self {
             method,
@@ -82,16 +96,9 @@ impl<'a> Head<'a> {
             signature: Signature::default(),
             forwarded: Vec::new(),
             flags: Flags::default(),
-            protocol: match version {
-                Version::HTTP_10 => Protocol::Http10,
-                Version::HTTP_2 => Protocol::Http2,
-                _ => Protocol::Http11,
-            },
+            protocol,
         };
         head.flags.set(Flags::HEAD, *method == Method::HEAD);
-        for (name, value) in headers {
-            head.read_header(name, value);
-        }
         head
     }
 
@@ -112,6 +119,30 @@ impl<'a> Head<'a> {
             header::DNT => self.opt_out(Flags::DNT, value),
             // No other header of interest is a standard one.
             _ => self.read_rare(name.as_str(), value),
+        }
+    }
+
+    /// Reads a header whose name is in any letters. The same ones count as in [`read`](Self::read).
+    pub fn read_field(&mut self, name: &[u8], value: &'a [u8]) {
+        let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+        match name.len() {
+            3 if is("dnt") => self.opt_out(Flags::DNT, value),
+            4 if is("host") => self.authority.add(value),
+            6 if is("accept") => self.flags.set(Flags::ACCEPT, true),
+            7 if is("referer") => self.referer = value,
+            10 if is("user-agent") => self.user_agent = value,
+            15 if is("accept-encoding") => self.flags.set(Flags::ACCEPT_ENCODING, true),
+            15 if is("accept-language") => self.accept_language = value,
+            // The longest of the rare ones has 27 letters.
+            length @ 4..32 if matches!(name[0] | 0x20, b's' | b'x' | b'p') => {
+                let mut lower = [0; 32];
+                lower[..length].copy_from_slice(name);
+                lower[..length].make_ascii_lowercase();
+                if let Ok(name) = std::str::from_utf8(&lower[..length]) {
+                    self.read_rare(name, value);
+                }
+            }
+            _ => {}
         }
     }
 

@@ -24,10 +24,18 @@ pub enum Outcome {
     Blocked,
     /// Left to the next filter or the upstream.
     Passed,
+    /// A target or header beyond its limit.
+    TooLarge,
+    /// A client that makes more requests than it may.
+    TooMany,
+    /// Sent to the same address over HTTPS.
+    Https,
+    /// `OPTIONS *`.
+    Options,
 }
 
 impl Outcome {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 11] = [
         Self::Redirect,
         Self::NotFound,
         Self::Gone,
@@ -35,6 +43,10 @@ impl Outcome {
         Self::BadRequest,
         Self::Blocked,
         Self::Passed,
+        Self::TooLarge,
+        Self::TooMany,
+        Self::Https,
+        Self::Options,
     ];
 
     fn label(self) -> &'static str {
@@ -46,6 +58,10 @@ impl Outcome {
             Self::BadRequest => "bad_request",
             Self::Blocked => "blocked",
             Self::Passed => "passed",
+            Self::TooLarge => "too_large",
+            Self::TooMany => "too_many",
+            Self::Https => "https",
+            Self::Options => "options",
         }
     }
 }

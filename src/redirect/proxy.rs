@@ -6,7 +6,7 @@ use bytes::Bytes;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 
-use super::{Answer, Head, Redirector, answer::MAX_HEADERS};
+use super::{Answer, Head, Redirector, answer::MAX_HEADERS, metrics::Outcome};
 use crate::{click::Flags, runtime::clock};
 
 impl Redirector {
@@ -29,6 +29,7 @@ impl Redirector {
             self.answer(&head, peer, started)
         };
         let Some(answer) = answer else {
+            self.metrics.request(Outcome::Passed);
             return Ok(false);
         };
         let outcome = answer.outcome;
@@ -44,6 +45,17 @@ impl Redirector {
     pub async fn reject(&self, session: &mut Session) -> pingora::Result<()> {
         let answer = self.unclaimed(&read(session.req_header()));
         self.write(session, answer).await
+    }
+
+    /// Answers a request that is beyond a limit.
+    ///
+    /// # Errors
+    /// Only when the answer cannot be written because the client is gone.
+    pub async fn reject_with(&self, session: &mut Session, status: u16) -> pingora::Result<()> {
+        let answer = if status == 429 { self.answers.too_many() } else { self.answers.malformed(status) };
+        self.metrics.request(answer.outcome);
+        let is_head = session.req_header().method == http::Method::HEAD;
+        self.write(session, if is_head { answer.without_body() } else { answer }).await
     }
 
     /// Limits how long the connection of a request that goes elsewhere may idle afterwards, as for those that are

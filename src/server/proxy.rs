@@ -1,39 +1,187 @@
 //! The edge's own proxy: the redirect stage, and an upstream for everything else.
 
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
 use async_trait::async_trait;
-use pingora::{modules::http::HttpModules, prelude::HttpPeer};
+use ipnet::IpNet;
+use pingora::{
+    ErrorSource,
+    apps::HttpServerOptions,
+    http::RequestHeader,
+    modules::http::HttpModules,
+    prelude::HttpPeer,
+    protocols::http::v2::server::{H2Options, default_h2_options},
+};
 use pingora_proxy::{ProxyHttp, Session};
 
-use crate::{config, redirect::Redirector};
+use crate::{
+    click::ClientAddr,
+    config::{self, Config},
+    listener::front::Admission,
+    redirect::Redirector,
+    runtime::clock,
+};
+
+/// Requests of one HTTP/2 connection at a time: a browser opens a link, and perhaps its favicon.
+const STREAMS: u32 = 16;
+
+/// Streams that a client may reset before the edge has looked at them (CVE-2023-44487 sends thousands).
+const PENDING_RESETS: usize = 16;
+
+/// What Pingora does with connections.
+pub fn server_options(config: &Config) -> HttpServerOptions {
+    let mut options = HttpServerOptions::default();
+    options.h2_idle_timeout = Some(Duration::from_secs(config.redirect.keepalive_secs.max(1)));
+    options
+}
+
+/// Bounds of an HTTP/2 connection.
+pub fn h2_options(config: &Config) -> H2Options {
+    let mut options = default_h2_options();
+    options
+        .max_header_list_size(config.limits.header_bytes as u32)
+        .max_concurrent_streams(STREAMS)
+        .max_pending_accept_reset_streams(PENDING_RESETS)
+        .max_send_buffer_size(64 * 1024);
+    options
+}
 
 /// The proxy around the redirect stage: requests for other than branded domains go to the upstream.
 pub struct EdgeProxy {
-    pub redirector: Redirector,
-    pub upstream: Option<config::Upstream>,
+    redirector: Redirector,
+    upstream: Option<config::Upstream>,
+    /// Load balancers in front of this edge, which name the client truly.
+    trusted: Vec<IpNet>,
+    /// Requests that the upstream answers now.
+    busy: Arc<AtomicUsize>,
+    admission: Arc<Admission>,
+    limits: config::Limits,
+    /// Headers in which clients are named, in lower case.
+    naming: Vec<String>,
+}
+
+/// Headers in which proxies name the client, here or elsewhere.
+const NAMING: [&str; 11] = [
+    "cf-connecting-ip",
+    "fastly-client-ip",
+    "forwarded",
+    "true-client-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-proto",
+    "x-real-ip",
+];
+
+/// How long a client may take to accept a part of an answer.
+const SENDING: Duration = Duration::from_secs(10);
+
+/// A request on its way to the upstream.
+pub struct Busy(Arc<AtomicUsize>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+impl EdgeProxy {
+    pub fn new(redirector: Redirector, config: &Config, admission: Arc<Admission>) -> Self {
+        let configured = config.client_address.header.to_ascii_lowercase();
+        Self {
+            admission,
+            limits: config.limits.clone(),
+            naming: NAMING.map(str::to_owned).into_iter().chain([configured]).collect(),
+            redirector,
+            upstream: config.upstream.clone(),
+            trusted: config.client_address.trusted_proxies.clone(),
+            busy: Arc::default(),
+        }
+    }
+
+    fn trusts(&self, peer: IpAddr) -> bool {
+        self.trusted.iter().any(|network| network.contains(&peer))
+    }
+
+    /// The status for an HTTP/2 request beyond a limit. HTTP/1 requests have met the same limits before.
+    fn excess(&self, session: &Session) -> Option<u16> {
+        if !session.as_downstream().is_http2() {
+            return None;
+        }
+        let head = session.req_header();
+        let allows = |peer: IpAddr| {
+            let places = self.admission.places(&ClientAddr::from_ip(peer));
+            self.trusts(peer) || self.admission.allows_request(places, clock::monotonic())
+        };
+        if peer(session).is_some_and(|peer| !allows(peer)) {
+            Some(429)
+        } else if head.raw_path().len() > self.limits.target_bytes {
+            Some(414)
+        } else if head.headers.len() > self.limits.header_fields {
+            Some(431)
+        } else {
+            None
+        }
+    }
+
+    /// A place among the requests to the upstream.
+    fn enter(&self, most: usize) -> Option<Busy> {
+        let busy = Busy(Arc::clone(&self.busy));
+        (busy.0.fetch_add(1, Relaxed) < most).then_some(busy)
+    }
 }
 
 #[async_trait]
 impl ProxyHttp for EdgeProxy {
-    type CTX = ();
+    /// Held as long as the upstream is busy with the request.
+    type CTX = Option<Busy>;
 
-    fn new_ctx(&self) {}
+    fn new_ctx(&self) -> Self::CTX {
+        None
+    }
 
     /// No modules: the default ones compress, which answers without a body do not need.
     fn init_downstream_modules(&self, _: &mut HttpModules) {}
 
-    async fn request_filter(&self, session: &mut Session, (): &mut ()) -> pingora::Result<bool> {
+    /// Bounds what the front cannot see: the requests of an HTTP/2 connection.
+    async fn early_request_filter(&self, session: &mut Session, _: &mut Self::CTX) -> pingora::Result<()> {
+        session.as_downstream_mut().set_write_timeout(Some(SENDING));
+        Ok(())
+    }
+
+    async fn request_filter(&self, session: &mut Session, busy: &mut Self::CTX) -> pingora::Result<bool> {
+        if let Some(status) = self.excess(session) {
+            self.redirector.reject_with(session, status).await?;
+            return Ok(true);
+        }
         if self.redirector.handle(session).await? {
             return Ok(true);
         }
-        if self.upstream.is_none() {
+        let Some(upstream) = &self.upstream else {
             self.redirector.reject(session).await?;
+            return Ok(true);
+        };
+        *busy = self.enter(upstream.requests);
+        if busy.is_none() {
+            session.respond_error(503).await?;
             return Ok(true);
         }
         self.redirector.limit_idle(session);
+        // A client may have closed its side and wait for the answer.
+        session.as_downstream_mut().set_abort_on_close(false);
         Ok(false)
     }
 
-    async fn upstream_peer(&self, session: &mut Session, (): &mut ()) -> pingora::Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, session: &mut Session, _: &mut Self::CTX) -> pingora::Result<Box<HttpPeer>> {
         let Some(upstream) = &self.upstream else {
             return pingora::Error::e_explain(pingora::ErrorType::InternalError, "no upstream is configured");
         };
@@ -42,11 +190,63 @@ impl ProxyHttp for EdgeProxy {
             Some(host.rsplit_once(':').map_or(host, |(name, _)| name).to_owned())
         };
         let name = upstream.server_name.clone().or_else(host).unwrap_or_default();
-        Ok(Box::new(HttpPeer::new(upstream.address, upstream.tls, name)))
+        let mut peer = HttpPeer::new(upstream.address, upstream.tls, name);
+        peer.options.connection_timeout = Some(Duration::from_secs(upstream.connect_secs));
+        peer.options.total_connection_timeout = Some(Duration::from_secs(upstream.connect_secs));
+        peer.options.read_timeout = Some(Duration::from_secs(upstream.response_secs));
+        peer.options.write_timeout = Some(Duration::from_secs(upstream.response_secs));
+        peer.options.idle_timeout = Some(Duration::from_secs(upstream.idle_secs));
+        Ok(Box::new(peer))
+    }
+
+    /// Says who the client is. What an untrusted client says about it goes no further.
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        request: &mut RequestHeader,
+        _: &mut Self::CTX,
+    ) -> pingora::Result<()> {
+        let peer = peer(session);
+        let is_trusted = peer.is_some_and(|peer| self.trusts(peer));
+        let before = |name: &str| -> Vec<String> {
+            let values = session.req_header().headers.get_all(name).iter();
+            values.filter(|_| is_trusted).filter_map(|value| value.to_str().ok().map(str::to_owned)).collect()
+        };
+        let scheme =
+            if session.digest().is_some_and(|digest| digest.ssl_digest.is_some()) { "https" } else { "http" };
+        let (mut named, mut forwarded) = (before("x-forwarded-for"), before("forwarded"));
+        if let Some(peer) = peer {
+            named.push(peer.to_string());
+            let quoted = if peer.is_ipv6() { format!("\"[{peer}]\"") } else { peer.to_string() };
+            forwarded.push(format!("for={quoted};proto={scheme}"));
+        }
+        let scheme = before("x-forwarded-proto").pop().unwrap_or_else(|| scheme.to_owned());
+        // Servers behind may read `X_Real_IP` as `X-Real-IP`.
+        let is_naming = |name: &&http::HeaderName| {
+            let name = name.as_str().replace('_', "-");
+            !is_trusted && self.naming.contains(&name)
+        };
+        let naming: Vec<_> = request.headers.keys().filter(is_naming).cloned().collect();
+        for name in naming {
+            request.remove_header(&name);
+        }
+        request.insert_header("X-Forwarded-For", named.join(", "))?;
+        request.insert_header("X-Forwarded-Proto", scheme)?;
+        request.insert_header("Forwarded", forwarded.join(", "))?;
+        Ok(())
+    }
+
+    /// A client that hangs up is no trouble of ours.
+    fn suppress_error_log(&self, _: &Session, _: &Self::CTX, error: &pingora::Error) -> bool {
+        *error.esource() == ErrorSource::Downstream
     }
 
     /// Errors name the method only, because path and query come from the visitor.
-    fn request_summary(&self, session: &Session, (): &()) -> String {
+    fn request_summary(&self, session: &Session, _: &Self::CTX) -> String {
         session.req_header().method.to_string()
     }
+}
+
+fn peer(session: &Session) -> Option<IpAddr> {
+    session.client_addr().and_then(|address| address.as_inet()).map(|peer| peer.ip().to_canonical())
 }

@@ -62,6 +62,22 @@ pub fn client(socket: TcpStream, sni: Option<&str>) -> StreamOwned<ClientConnect
     start(config, sni.unwrap_or("unknown.example"), socket)
 }
 
+/// A client that remembers sessions, and takes any certificate.
+pub fn remembering(versions: &[&'static rustls::SupportedProtocolVersion]) -> ClientConfig {
+    ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_protocol_versions(versions)
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AnyCertificate))
+        .with_no_client_auth()
+}
+
+/// Speaks TLS as this client.
+pub fn with(config: Arc<ClientConfig>, socket: TcpStream, name: &str) -> StreamOwned<ClientConnection, TcpStream> {
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    StreamOwned::new(ClientConnection::new(config, name).unwrap(), socket)
+}
+
 /// The same, and takes no certificate at all.
 pub fn distrustful(socket: TcpStream, sni: &str) -> StreamOwned<ClientConnection, TcpStream> {
     let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
@@ -73,8 +89,7 @@ pub fn distrustful(socket: TcpStream, sni: &str) -> StreamOwned<ClientConnection
 }
 
 fn start(config: ClientConfig, name: &str, socket: TcpStream) -> StreamOwned<ClientConnection, TcpStream> {
-    let name = ServerName::try_from(name.to_owned()).unwrap();
-    StreamOwned::new(ClientConnection::new(Arc::new(config), name).unwrap(), socket)
+    with(Arc::new(config), socket, name)
 }
 
 /// Writes a certificate for these names, and returns its section of the configuration and its DER.

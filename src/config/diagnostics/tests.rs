@@ -56,7 +56,7 @@ error: conf/x.toml:11:8: `catalog.file` must be a text, is 7
 error: conf/x.toml:13:1: unknown key `threds` in `edge`
    |
 13 | threds = 2
-   | ^^^^^^ did you mean `threads`? expected `pop` or `threads`"
+   | ^^^^^^ did you mean `threads`? expected `pop`, `threads` or `fast_lane`"
     );
 }
 
@@ -116,7 +116,7 @@ fn an_unknown_key_is_answered_with_the_nearest_known_one() {
 error: conf/x.toml:2:1: unknown key `threds` in `edge`
   |
 2 | threds = 4
-  | ^^^^^^ did you mean `threads`? expected `pop` or `threads`"
+  | ^^^^^^ did you mean `threads`? expected `pop`, `threads` or `fast_lane`"
     );
 }
 
@@ -128,7 +128,7 @@ fn an_unknown_key_without_a_near_one_gets_the_list() {
 error: conf/x.toml:3:1: unknown key `keepalive` in `listeners[0]`
   |
 3 | keepalive = 4
-  | ^^^^^^^^^ expected `address` or `tls`"
+  | ^^^^^^^^^ expected `address`, `tls`, `alpn`, `proxy_protocol` or `redirect_to_https`"
     );
 }
 

@@ -1,0 +1,186 @@
+//! The front: every connection on the open internet, from accept to close.
+//!
+//! ```text
+//! accept ─► limits ─► PROXY header ─► TLS ─► head of a request ─┬─► lane: answered in the same poll
+//!             ▲                                  ▲              └─► proxy (Pingora) ─┐
+//!             └── one thread, its own sockets    └──────────── next request ◄────────┘
+//! ```
+//! One Pingora service a thread, each with sockets of its own (`SO_REUSEPORT`), so that a connection stays on the
+//! thread that accepted it. The head of each HTTP/1 request is read here, with limits and a deadline, and checked once
+//! ([`request`]). What is plain goes to the [`Lane`], which answers without waiting for anything; everything else, and
+//! all of HTTP/2, goes to Pingora's proxy with the bytes that were read.
+
+mod accept;
+pub mod admission;
+mod connection;
+pub mod metrics;
+mod proxy_header;
+pub mod request;
+mod socket;
+mod stream;
+mod timer;
+mod tls_stream;
+mod transport;
+
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use ipnet::IpNet;
+use tokio::sync::Notify;
+
+pub use accept::FrontThread;
+pub use admission::Admission;
+use admission::{Admitted, Places, Quota};
+use metrics::{Ended, FrontMetrics};
+use request::{HeadLimits, Malformed, Request};
+pub use socket::{Socket, bind};
+
+use crate::{click::ClientAddr, config};
+
+/// Who asks.
+#[derive(Clone, Copy)]
+pub struct Peer {
+    pub ip: IpAddr,
+    /// Whether the connection is encrypted.
+    pub tls: bool,
+}
+
+/// What the lane made of a request.
+#[derive(Clone, Copy, Debug)]
+pub struct Answered {
+    /// Whether the connection stays open.
+    pub keep_alive: bool,
+}
+
+/// Answers plain requests: from bytes to bytes, without waiting.
+pub trait Lane: Send + Sync + 'static {
+    /// Appends the answer to a `GET` or `HEAD` without a body; `None` when the request is for the proxy.
+    fn answer(
+        &self,
+        request: &Request<'_, '_>,
+        peer: &Peer,
+        keep_alive: bool,
+        now: Instant,
+        out: &mut Vec<u8>,
+    ) -> Option<Answered>;
+
+    /// Appends a redirect to the same target over HTTPS. Returns whether the request names a host.
+    fn to_https(&self, request: &Request<'_, '_>, keep_alive: bool, out: &mut Vec<u8>) -> bool;
+
+    /// Appends the answer to `OPTIONS *`.
+    fn options(&self, keep_alive: bool, out: &mut Vec<u8>);
+
+    /// Appends the answer to a request that is malformed, or beyond a limit.
+    fn malformed(&self, why: Malformed, is_head: bool, out: &mut Vec<u8>);
+
+    /// Appends the answer to `CONNECT`.
+    fn connect(&self, out: &mut Vec<u8>);
+
+    /// Appends the answer to a client that makes too many requests.
+    fn too_many(&self, is_head: bool, out: &mut Vec<u8>);
+}
+
+/// Limits of a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub head: HeadLimits,
+    /// For PROXY header and TLS handshake.
+    pub handshake: Duration,
+    /// From the first byte of a head to its last.
+    pub header: Duration,
+    /// Between two requests; zero closes the connection after each answer.
+    pub idle: Duration,
+    /// 0 for any number.
+    pub requests_per_connection: u32,
+}
+
+/// The limits of addresses, as configured.
+pub fn admission(config: &config::Config) -> Admission {
+    let limits = &config.limits;
+    let upstream = config.upstream.as_ref().map_or(0, |upstream| upstream.requests);
+    let quota = Quota {
+        connections: limits.connections(upstream),
+        per_address: limits.connections_per_address,
+        requests: limits.requests_per_second,
+        burst: limits.request_burst,
+    };
+    Admission::new(quota, Instant::now())
+}
+
+/// What all connections share.
+pub struct Front<L, P> {
+    pub(super) lane: L,
+    pub(super) proxy: Arc<P>,
+    limits: Limits,
+    admission: Arc<Admission>,
+    /// Load balancers in front of this edge: not limited by address, and believed when they send a PROXY header.
+    trusted: Vec<IpNet>,
+    /// Whether plain requests are answered by the lane.
+    fast_lane: bool,
+    metrics: Arc<FrontMetrics>,
+    stopping: AtomicBool,
+    stop: Notify,
+}
+
+impl<L: Lane, P> Front<L, P> {
+    /// `admission` is shared with what else answers requests.
+    pub fn new(
+        config: &config::Config,
+        lane: L,
+        proxy: P,
+        admission: Arc<Admission>,
+        metrics: Arc<FrontMetrics>,
+    ) -> Self {
+        let limits = &config.limits;
+        Self {
+            lane,
+            proxy: Arc::new(proxy),
+            limits: Limits {
+                head: HeadLimits {
+                    target: limits.target_bytes,
+                    bytes: limits.header_bytes,
+                    fields: limits.header_fields,
+                },
+                handshake: Duration::from_secs(limits.handshake_secs),
+                header: Duration::from_secs(limits.header_secs),
+                idle: Duration::from_secs(config.redirect.keepalive_secs),
+                requests_per_connection: limits.requests_per_connection,
+            },
+            admission,
+            trusted: config.client_address.trusted_proxies.clone(),
+            fast_lane: config.edge.fast_lane,
+            metrics,
+            stopping: AtomicBool::new(false),
+            stop: Notify::new(),
+        }
+    }
+
+    fn admit(&self, peer: IpAddr) -> Result<Admitted, Ended> {
+        let places = (!self.is_trusted(peer)).then(|| self.places(peer));
+        self.admission.admit(places).map_err(Ended::from)
+    }
+
+    fn places(&self, address: IpAddr) -> Places {
+        self.admission.places(&ClientAddr::from_ip(address))
+    }
+
+    fn is_trusted(&self, peer: IpAddr) -> bool {
+        !self.trusted.is_empty() && self.trusted.iter().any(|network| network.contains(&peer.to_canonical()))
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Relaxed)
+    }
+
+    /// Lets connections finish what they answer, and closes those that wait.
+    fn begin_stop(&self) {
+        self.stopping.store(true, Relaxed);
+        self.stop.notify_waiters();
+    }
+}

@@ -1,0 +1,173 @@
+//! Metrics of the front: connections, and how they end. None is labelled with an address.
+
+use std::{io, sync::Arc};
+
+use prometheus::{IntCounter, IntGauge};
+
+use super::admission::Refused;
+use crate::telemetry::metrics::Registry;
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Ended {
+    /// By the client, or after an answer that was the last one.
+    Closed,
+    /// Nothing was asked for too long.
+    Idle,
+    /// The head of a request took too long.
+    HeaderTimeout,
+    /// The client did not accept its answer.
+    SendTimeout,
+    HandshakeTimeout,
+    HandshakeFailed,
+    /// A trusted peer sent no PROXY header, or a malformed one.
+    ProxyHeader,
+    /// Not accepted: as many connections as there may be.
+    TooMany,
+    /// Not accepted: as many of this address as there may be.
+    TooManyOfAddress,
+}
+
+impl From<Refused> for Ended {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Total => Self::TooMany,
+            Refused::Address => Self::TooManyOfAddress,
+        }
+    }
+}
+
+impl Ended {
+    const ALL: [Self; 9] = [
+        Self::Closed,
+        Self::Idle,
+        Self::HeaderTimeout,
+        Self::SendTimeout,
+        Self::HandshakeTimeout,
+        Self::HandshakeFailed,
+        Self::ProxyHeader,
+        Self::TooMany,
+        Self::TooManyOfAddress,
+    ];
+
+    /// Which failed handshakes are a client's change of mind: it hung up, as probes and browsers that race several
+    /// addresses do.
+    pub fn of_handshake(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::InvalidData => Self::HandshakeFailed,
+            _ => Self::Closed,
+        }
+    }
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Idle => "idle",
+            Self::HeaderTimeout => "header_timeout",
+            Self::SendTimeout => "send_timeout",
+            Self::HandshakeTimeout => "handshake_timeout",
+            Self::HandshakeFailed => "handshake_failed",
+            Self::ProxyHeader => "proxy_header",
+            Self::TooMany => "too_many",
+            Self::TooManyOfAddress => "too_many_of_address",
+        }
+    }
+
+    /// What a log line says; `None` for what happens all day.
+    fn message(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Closed | Self::Idle => return None,
+            Self::HeaderTimeout => "connections closed: a request header took too long",
+            Self::SendTimeout => "connections closed: the client did not read its answer",
+            Self::HandshakeTimeout => "connections closed: a handshake took too long",
+            Self::HandshakeFailed => "TLS handshakes failed",
+            Self::ProxyHeader => "connections closed: a trusted peer sent no valid PROXY header",
+            Self::TooMany => "connections rejected: `limits.connections` is reached",
+            Self::TooManyOfAddress => "connections rejected: `limits.connections_per_address` is reached",
+        })
+    }
+}
+
+/// An open connection: counted as ended when dropped, by a panic as well.
+pub struct Open {
+    metrics: Arc<FrontMetrics>,
+    pub ended: Ended,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.metrics.ended[self.ended as usize].inc();
+        self.metrics.open.dec();
+    }
+}
+
+/// Counts connections.
+pub struct FrontMetrics {
+    accepted: IntCounter,
+    ended: [IntCounter; Ended::ALL.len()],
+    accept_failed: IntCounter,
+    open: IntGauge,
+    full: IntCounter,
+    resumed: IntCounter,
+}
+
+impl FrontMetrics {
+    pub fn new(registry: &Registry) -> Arc<Self> {
+        let ended = registry.counters("connections_ended_total", "Connections that ended, by reason.", &["reason"]);
+        let handshakes = registry.counters("tls_handshakes_total", "TLS handshakes that succeeded.", &["kind"]);
+        Arc::new(Self {
+            accepted: registry.counter("connections_accepted_total", "Connections accepted."),
+            ended: Ended::ALL.map(|reason| ended.with_label_values(&[reason.label()])),
+            accept_failed: registry.counter(
+                "accept_failures_total",
+                "Connections that could not be accepted, mostly because there were no more file descriptors.",
+            ),
+            open: registry.gauge("connections_open", "Connections that are open."),
+            full: handshakes.with_label_values(&["full"]),
+            resumed: handshakes.with_label_values(&["resumed"]),
+        })
+    }
+
+    /// Counts an accepted connection, as open until the result is dropped.
+    pub fn accepted(self: &Arc<Self>) -> Open {
+        self.accepted.inc();
+        self.open.inc();
+        Open { metrics: Arc::clone(self), ended: Ended::Closed }
+    }
+
+    pub fn accept_failed(&self) {
+        self.accept_failed.inc();
+    }
+
+    pub fn handshake(&self, connection: &rustls::ServerConnection) {
+        match connection.handshake_kind() {
+            Some(rustls::HandshakeKind::Resumed) => self.resumed.inc(),
+            _ => self.full.inc(),
+        }
+    }
+
+    /// Logs what went wrong since `reported`, one line a kind, and remembers it there.
+    pub fn report(&self, reported: &mut Reported) {
+        for (reason, reported) in Ended::ALL.into_iter().zip(&mut reported.ended) {
+            let total = self.ended[reason as usize].get();
+            let connections = total - std::mem::replace(reported, total);
+            if connections > 0
+                && let Some(message) = reason.message()
+            {
+                tracing::warn!(connections, "{message}");
+            }
+        }
+        let total = self.accept_failed.get();
+        let failures = total - std::mem::replace(&mut reported.accept_failed, total);
+        if failures > 0 {
+            tracing::error!(failures, "connections cannot be accepted: no more file descriptors, or no memory");
+        }
+    }
+}
+
+/// What was logged already.
+#[derive(Default)]
+pub struct Reported {
+    ended: [u64; Ended::ALL.len()],
+    accept_failed: u64,
+}

@@ -1,0 +1,154 @@
+//! A TLS connection over a socket, driven by hand: what rustls has to send waits until there is nothing left to read.
+//! So the end of a handshake, its ticket and the answer to a request that came with the client's Finished go out in one
+//! write, and in one poll.
+
+use std::{
+    io::{self, IoSlice, Read, Write},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use rustls::{ServerConfig, ServerConnection};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+
+/// A socket and its TLS state.
+pub struct TlsStream {
+    pub tcp: TcpStream,
+    tls: ServerConnection,
+    /// The client has closed its side.
+    eof: bool,
+}
+
+impl TlsStream {
+    /// # Errors
+    /// When the configuration cannot serve any connection.
+    pub fn new(tcp: TcpStream, config: Arc<ServerConfig>) -> Result<Self, rustls::Error> {
+        Ok(Self { tcp, tls: ServerConnection::new(config)?, eof: false })
+    }
+
+    pub fn connection(&self) -> &ServerConnection {
+        &self.tls
+    }
+
+    /// Ready when the handshake is complete. Its last messages may not have been sent yet.
+    pub fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.tls.is_handshaking() {
+            ready!(self.poll_send(cx))?;
+            if self.eof {
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
+            ready!(self.poll_receive(cx))?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads plain text. Sends what waits before it waits itself.
+    pub fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
+        loop {
+            match self.tls.reader().read(into) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                // Without a close_notify: browsers and probes hang up like this all the time.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Poll::Ready(Ok(0)),
+                read => return Poll::Ready(read),
+            }
+            ready!(self.poll_send(cx))?;
+            if self.eof {
+                return Poll::Ready(Ok(0));
+            }
+            ready!(self.poll_receive(cx))?;
+        }
+    }
+
+    /// Takes plain text for sending. Less than all of it when much waits already.
+    pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let taken = self.tls.writer().write(bytes)?;
+        if taken > 0 || bytes.is_empty() {
+            return Poll::Ready(Ok(taken));
+        }
+        ready!(self.poll_send(cx))?;
+        Poll::Ready(self.tls.writer().write(bytes))
+    }
+
+    /// Sends everything that waits.
+    pub fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.tls.wants_write() {
+            ready!(self.tls.write_tls(&mut Socket { tcp: &mut self.tcp, cx }).would_block()?);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Says that nothing follows; sent with what waits.
+    pub fn close(&mut self) {
+        self.tls.send_close_notify();
+    }
+
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match ready!(self.tls.read_tls(&mut Socket { tcp: &mut self.tcp, cx }).would_block()?) {
+            0 => self.eof = true,
+            _ => {
+                if let Err(error) = self.tls.process_new_packets() {
+                    // The alert says why; whether it arrives changes nothing here.
+                    _ = self.poll_send(cx);
+                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// A socket as rustls wants it. Where it would block, the task is woken later.
+struct Socket<'a, 'c> {
+    tcp: &'a mut TcpStream,
+    cx: &'a mut Context<'c>,
+}
+
+impl Read for Socket<'_, '_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let mut into = ReadBuf::new(into);
+        match Pin::new(&mut *self.tcp).poll_read(self.cx, &mut into) {
+            Poll::Ready(read) => read.map(|()| into.filled().len()),
+            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+}
+
+impl Write for Socket<'_, '_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        blocking(Pin::new(&mut *self.tcp).poll_write(self.cx, bytes))
+    }
+
+    fn write_vectored(&mut self, bytes: &[IoSlice<'_>]) -> io::Result<usize> {
+        blocking(Pin::new(&mut *self.tcp).poll_write_vectored(self.cx, bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn blocking(poll: Poll<io::Result<usize>>) -> io::Result<usize> {
+    match poll {
+        Poll::Ready(result) => result,
+        Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+    }
+}
+
+trait WouldBlock<T> {
+    /// `Pending` instead of an error that says so.
+    fn would_block(self) -> io::Result<Poll<T>>;
+}
+
+impl<T> WouldBlock<T> for io::Result<T> {
+    fn would_block(self) -> io::Result<Poll<T>> {
+        match self {
+            Ok(value) => Ok(Poll::Ready(value)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Poll::Pending),
+            Err(error) => Err(error),
+        }
+    }
+}

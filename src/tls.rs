@@ -1,0 +1,59 @@
+//! TLS: certificates by server name, tickets that outlive the process, and the settings of a listener.
+//!
+//! The order of the cipher suites is the server's: AES with 128 bits first, because its transcript hash is SHA-256, for
+//! which processors have instructions; 256 bits bring SHA-384, which they compute step by step.
+
+pub mod certificates;
+mod store;
+mod tickets;
+
+use std::sync::Arc;
+
+pub use certificates::{CertificateError, CertificateWarning, Certificates, Inspected, Pair};
+use rustls::{
+    ServerConfig,
+    crypto::{CryptoProvider, ring as provider},
+};
+pub use store::CertificateStore;
+pub use tickets::{Tickets, TicketsError};
+
+use crate::config;
+
+/// The settings of a listener.
+///
+/// # Errors
+/// When the library rejects them.
+pub fn server_config(
+    listener: &config::Listener,
+    certificates: Arc<CertificateStore>,
+    tickets: Arc<Tickets>,
+) -> Result<ServerConfig, rustls::Error> {
+    let mut config = ServerConfig::builder_with_provider(Arc::new(provider()))
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_cert_resolver(certificates);
+    config.ignore_client_order = true;
+    config.alpn_protocols = listener.alpn.iter().map(|protocol| protocol.name().to_vec()).collect();
+    config.ticketer = tickets;
+    // One is enough for a browser that comes back, and none would delay clients that wait for one.
+    config.send_tls13_tickets = 1;
+    Ok(config)
+}
+
+fn provider() -> CryptoProvider {
+    use provider::cipher_suite as suite;
+    CryptoProvider {
+        cipher_suites: vec![
+            suite::TLS13_AES_128_GCM_SHA256,
+            suite::TLS13_AES_256_GCM_SHA384,
+            suite::TLS13_CHACHA20_POLY1305_SHA256,
+            suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+            suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+            suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+            suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+            suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+            suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+        ],
+        ..provider::default_provider()
+    }
+}

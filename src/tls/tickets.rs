@@ -1,0 +1,245 @@
+//! Session tickets: what a returning client brings, so that the server keeps nothing.
+//!
+//! A ticket is encrypted with a key that is derived (BLAKE3) from a secret and the number of a period of twelve hours.
+//! So a ticket is good after a restart, and at every edge that has the same secret, without any communication; the
+//! keys of this period and the one before are accepted, older ones are never derived again. Anyone who has the secret
+//! can decrypt the tickets of its whole life: without a configured one it is made at each start of the machine, and
+//! lies in memory only, next to the rings.
+//!
+//! ```text
+//! ticket: period (8 bytes, little endian), nonce (12), sealed session (AES-256-GCM)
+//! ```
+
+use std::{
+    fmt, fs,
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use arc_swap::ArcSwap;
+use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use rustls::server::ProducesTickets;
+use zeroize::Zeroizing;
+
+use crate::{
+    config::{Secret, SecretError},
+    runtime::{Class, Classified, clock},
+};
+
+/// Separates this use of a secret from any other.
+const CONTEXT: &str = "clickedge tls ticket key";
+
+/// Seconds of a period.
+const PERIOD: u64 = 12 * 3_600;
+
+const HEAD: usize = 8 + NONCE_LEN;
+
+/// Makes and reads tickets.
+pub struct Tickets {
+    secret: Secret,
+    keys: ArcSwap<Keys>,
+    now: fn() -> u64,
+}
+
+/// The keys of a period and of the one before.
+struct Keys {
+    period: u64,
+    current: LessSafeKey,
+    previous: LessSafeKey,
+}
+
+/// Why there is no secret for tickets.
+#[derive(Debug, thiserror::Error)]
+pub enum TicketsError {
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    #[error("cannot store the secret of TLS tickets in {}: {source}", path.display())]
+    Store {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the system has no random numbers")]
+    Random,
+}
+
+impl Classified for TicketsError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Secret(error) => error.class(),
+            Self::Store { source, .. } => Class::of_io(source),
+            Self::Random => Class::Internal,
+        }
+    }
+}
+
+impl Tickets {
+    /// Tickets under the configured secret; without one, under that of this machine, in `dir`, which is a folder in
+    /// memory that only this user may read.
+    ///
+    /// # Errors
+    /// When the secret cannot be read, or made.
+    pub fn open(configured: Option<&Path>, dir: &Path) -> Result<Self, TicketsError> {
+        let secret = match configured {
+            Some(file) => Secret::read(file)?,
+            None => of_this_machine(&dir.join("tickets"))?,
+        };
+        Ok(Self::new(secret, clock::unix_secs))
+    }
+
+    fn new(secret: Secret, now: fn() -> u64) -> Self {
+        let keys = Keys::derive(&secret, now() / PERIOD);
+        Self { secret, keys: ArcSwap::from_pointee(keys), now }
+    }
+
+    /// The keys of now. Several threads may derive them at once when a period begins, all the same.
+    fn keys(&self) -> arc_swap::Guard<Arc<Keys>> {
+        let period = (self.now)() / PERIOD;
+        let keys = self.keys.load();
+        if keys.period == period {
+            return keys;
+        }
+        self.keys.store(Arc::new(Keys::derive(&self.secret, period)));
+        self.keys.load()
+    }
+}
+
+/// The secret in this file, made if it is missing or no secret.
+fn of_this_machine(path: &Path) -> Result<Secret, TicketsError> {
+    if let Ok(secret) = Secret::read(path) {
+        return Ok(secret);
+    }
+    let mut bytes = Zeroizing::new([0; 32]);
+    getrandom::fill(&mut *bytes).map_err(|_| TicketsError::Random)?;
+    let digit = |value: u8| char::from(b"0123456789abcdef"[usize::from(value)]);
+    let text: Zeroizing<String> =
+        Zeroizing::new(bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect());
+    let store = || {
+        _ = fs::remove_file(path);
+        fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(text.as_bytes())
+    };
+    store().map_err(|source| TicketsError::Store { path: path.to_owned(), source })?;
+    Ok(Secret::read(path)?)
+}
+
+impl Keys {
+    fn derive(secret: &Secret, period: u64) -> Self {
+        Self { period, current: key(secret, period), previous: key(secret, period.wrapping_sub(1)) }
+    }
+
+    fn of(&self, period: u64) -> Option<&LessSafeKey> {
+        if period == self.period {
+            Some(&self.current)
+        } else if period.wrapping_add(1) == self.period {
+            Some(&self.previous)
+        } else {
+            None
+        }
+    }
+}
+
+#[allow(clippy::expect_used, reason = "32 bytes are the length of such a key")]
+fn key(secret: &Secret, period: u64) -> LessSafeKey {
+    let mut hasher = blake3::Hasher::new_derive_key(CONTEXT);
+    hasher.update(&period.to_le_bytes()).update(secret.bytes());
+    let bytes = Zeroizing::new(*hasher.finalize().as_bytes());
+    LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &*bytes).expect("a key of 32 bytes"))
+}
+
+impl ProducesTickets for Tickets {
+    fn enabled(&self) -> bool {
+        true
+    }
+
+    fn lifetime(&self) -> u32 {
+        2 * PERIOD as u32
+    }
+
+    fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
+        let keys = self.keys();
+        let mut ticket = Vec::with_capacity(HEAD + plain.len() + AES_256_GCM.tag_len());
+        ticket.extend(keys.period.to_le_bytes());
+        let mut nonce = [0; NONCE_LEN];
+        getrandom::fill(&mut nonce).ok()?;
+        ticket.extend(nonce);
+        ticket.extend_from_slice(plain);
+        let nonce = Nonce::assume_unique_for_key(nonce);
+        let tag = keys.current.seal_in_place_separate_tag(nonce, Aad::empty(), &mut ticket[HEAD..]).ok()?;
+        ticket.extend_from_slice(tag.as_ref());
+        Some(ticket)
+    }
+
+    fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
+        let (period, rest) = ticket.split_first_chunk()?;
+        let (nonce, sealed) = rest.split_first_chunk()?;
+        let keys = self.keys();
+        let key = keys.of(u64::from_le_bytes(*period))?;
+        let mut sealed = sealed.to_vec();
+        let plain = key.open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::empty(), &mut sealed).ok()?.len();
+        sealed.truncate(plain);
+        Some(sealed)
+    }
+}
+
+impl fmt::Debug for Tickets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tickets").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        os::unix::fs::PermissionsExt,
+        sync::atomic::{AtomicU64, Ordering::Relaxed},
+    };
+
+    use super::*;
+
+    fn secret(dir: &Path, byte: u8) -> Secret {
+        let file = dir.join("secret");
+        fs::write(&file, [byte; 40]).unwrap();
+        Secret::read(&file).unwrap()
+    }
+
+    #[test]
+    fn a_ticket_is_good_at_another_edge_with_the_same_secret_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let of = |byte| Tickets::new(secret(dir.path(), byte), || 1_795_000_000);
+        let ticket = of(1).encrypt(b"a session").unwrap();
+        assert_eq!(of(1).decrypt(&ticket).as_deref(), Some(&b"a session"[..]));
+        assert_eq!(of(2).decrypt(&ticket), None);
+        for at in 0..ticket.len() {
+            let mut other = ticket.clone();
+            other[at] ^= 1;
+            assert_eq!(of(1).decrypt(&other), None, "{at}");
+            assert_eq!(of(1).decrypt(&ticket[..at]), None, "{at}");
+        }
+    }
+
+    #[test]
+    fn a_ticket_is_good_for_this_period_and_the_next() {
+        static NOW: AtomicU64 = AtomicU64::new(1_795_000_000);
+        let dir = tempfile::tempdir().unwrap();
+        let tickets = Tickets::new(secret(dir.path(), 1), || NOW.load(Relaxed));
+        let ticket = tickets.encrypt(b"a session").unwrap();
+        NOW.fetch_add(PERIOD, Relaxed);
+        assert!(tickets.decrypt(&ticket).is_some());
+        NOW.fetch_add(PERIOD, Relaxed);
+        assert!(tickets.decrypt(&ticket).is_none());
+    }
+
+    #[test]
+    fn without_a_configured_secret_the_machine_has_one_that_outlives_the_process() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || Tickets::open(None, dir.path()).unwrap();
+        let ticket = open().encrypt(b"a session").unwrap();
+        assert!(open().decrypt(&ticket).is_some());
+        let file = dir.path().join("tickets");
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        fs::write(&file, "cut").unwrap();
+        assert!(open().decrypt(&ticket).is_none(), "what is no secret is replaced");
+    }
+}
