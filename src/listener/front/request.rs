@@ -1,7 +1,7 @@
 //! The head of an HTTP/1 request, as strict as RFC 9112 allows: where it ends, what it asks for, and how its body is
 //! framed. What is ambiguous is rejected here, so that no way to an answer has to know about it.
 //!
-//! Rare forms are rewritten once into the usual one ([`Rewrite`]): a target in absolute form, and bytes in a target
+//! Rare forms are rewritten once into the usual one ([`rewritten`]): a target in absolute form, and bytes in a target
 //! that browsers send and no URI may hold. Everything after this sees an origin-form target of visible ASCII.
 
 use httparse::{Header, Status};
