@@ -12,6 +12,7 @@
 
 mod accept;
 pub mod admission;
+mod buffer;
 mod connection;
 pub mod metrics;
 mod proxy_header;

@@ -5,7 +5,8 @@ use std::{collections::BTreeSet, env, fs, path::Path};
 use crate::{
     config::diagnostics,
     event::{BotClass, BotReason, Invalid, JSON_SCHEMA, Reason, Verdict},
-    pipeline::exposition,
+    listener::front::metrics::FrontMetrics,
+    pipeline,
     runtime::Class,
 };
 
@@ -257,6 +258,11 @@ fn exit_codes() -> String {
     let classes =
         Class::ALL.map(|class| vec![class.exit_code().to_string(), format!("{}: {}", class.name(), class.meaning())]);
     table(&["code", "meaning"], [done].into_iter().chain(classes))
+}
+
+/// All metrics of an edge that has just started.
+fn exposition() -> String {
+    pipeline::exposition(|registry| _ = FrontMetrics::new(registry))
 }
 
 fn metrics() -> String {

@@ -139,12 +139,13 @@ impl Gauges {
 
 /// All metrics, with a value for each label: what the manual lists.
 #[cfg(test)]
-pub(crate) fn exposition() -> String {
+pub(crate) fn exposition(more: impl FnOnce(&Registry)) -> String {
     let mut metrics = Metrics::new();
     metrics.feed("brand");
     metrics.spool.unclaimed("former");
     metrics.open_accounts();
     metrics.accounts.update();
     super::reload::ReloadMetrics::new(&["catalog"], &metrics.registry);
+    more(&metrics.registry);
     metrics.registry.text()
 }

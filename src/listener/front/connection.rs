@@ -4,7 +4,6 @@
 //! buffer: those of a thread are shared by its connections.
 
 use std::{
-    cell::RefCell,
     future::{Future, poll_fn},
     net::SocketAddr,
     pin::{Pin, pin},
@@ -23,8 +22,9 @@ use tokio::{net::TcpStream, time::Instant};
 use super::{
     Front, Lane, Peer,
     admission::{Admitted, Places},
+    buffer::{self, Input},
     metrics::{Ended, Open},
-    request::{self, Body, Form, Found, Framing, MAX_FIELDS, Malformed},
+    request::{self, Body, Form, Found, Framing, HeadLimits, MAX_FIELDS, Malformed},
     socket::Settings,
     stream::{FrontStream, PREFACE, STALL, linger},
     timer::Deadline,
@@ -32,33 +32,11 @@ use super::{
     transport::Transport,
 };
 
-/// Size of a buffer, and what is read at once.
-const BUFFER_BYTES: usize = 4 * 1024;
-
-/// Buffers that a thread keeps.
-const MAX_BUFFERS: usize = 64;
+/// Fields for which there is always room. A header with more is read again, into more room.
+const FEW_FIELDS: usize = 32;
 
 /// Answers that wait for a client who sends faster than it reads: after so many bytes it must read.
 const MAX_OUT: usize = 16 * 1024;
-
-thread_local! {
-    static BUFFERS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
-}
-
-fn take_buffer() -> Vec<u8> {
-    BUFFERS.with_borrow_mut(Vec::pop).unwrap_or_else(|| Vec::with_capacity(BUFFER_BYTES))
-}
-
-fn give_buffer(mut buffer: Vec<u8>) {
-    if buffer.capacity() == BUFFER_BYTES {
-        buffer.clear();
-        BUFFERS.with_borrow_mut(|buffers| {
-            if buffers.len() < MAX_BUFFERS {
-                buffers.push(buffer);
-            }
-        });
-    }
-}
 
 /// A connection that was let in.
 pub struct Accepted {
@@ -94,10 +72,8 @@ struct Connection<'f, L, P> {
     deadline: Deadline,
     waiting: Waiting,
     /// What was read and not answered.
-    input: Vec<u8>,
-    /// Bytes at the start of `input` that were answered.
-    answered: usize,
-    /// Bytes after them in which no end of a head was found.
+    input: Input,
+    /// Bytes of it in which no end of a head was found.
     seen: usize,
     /// Answers that were not sent.
     output: Vec<u8>,
@@ -190,8 +166,7 @@ impl<'f, L: Lane, P: HttpServerApp + Send + Sync + 'static> Connection<'f, L, P>
             _admitted: admitted,
             deadline,
             waiting: Waiting::Head,
-            input: Vec::new(),
-            answered: 0,
+            input: Input::default(),
             seen: 0,
             output: Vec::new(),
             sent: 0,
@@ -298,7 +273,7 @@ impl<'f, L: Lane, P: HttpServerApp + Send + Sync + 'static> Connection<'f, L, P>
         }
         ready!(self.deadline.poll(cx));
         Poll::Ready(Next::End(match waiting {
-            Waiting::Head if self.requests == 0 && self.input.is_empty() => Ended::Idle,
+            Waiting::Head if self.requests == 0 && self.rest().is_empty() => Ended::Idle,
             Waiting::Head => Ended::HeaderTimeout,
             Waiting::Idle => Ended::Idle,
             Waiting::Sending => Ended::SendTimeout,
@@ -319,13 +294,13 @@ impl<'f, L: Lane, P: HttpServerApp + Send + Sync + 'static> Connection<'f, L, P>
     }
 
     fn rest(&self) -> &[u8] {
-        &self.input[self.answered..]
+        self.input.bytes()
     }
 
     /// Answers the first request of what is at hand.
     fn step(&mut self, now: Instant) -> Step {
         let limits = &self.front.limits.head;
-        let rest = &self.input[self.answered..];
+        let rest = self.input.bytes();
         let (from, to) = match request::find(rest, &mut self.seen, limits) {
             Ok(Found::Incomplete) => return Step::Incomplete,
             Ok(Found::Head { from, to }) => (from, to),
@@ -334,11 +309,22 @@ impl<'f, L: Lane, P: HttpServerApp + Send + Sync + 'static> Connection<'f, L, P>
         self.seen = 0;
         self.requests = self.requests.saturating_add(1);
         let head = &rest[from..to];
-        let mut fields = [EMPTY_HEADER; MAX_FIELDS];
-        let parsed = match request::parse(head, &mut fields[..limits.fields], limits) {
+        let (mut few, mut many);
+        few = [EMPTY_HEADER; FEW_FIELDS];
+        let parsed = match request::parse(head, &mut few[..limits.fields.min(FEW_FIELDS)], limits) {
+            Err(Malformed::Fields) if limits.fields > FEW_FIELDS => {
+                many = [EMPTY_HEADER; MAX_FIELDS];
+                request::parse(head, &mut many[..limits.fields], limits)
+            }
+            parsed => parsed,
+        };
+        let parsed = match parsed {
             Ok(parsed) => parsed,
             Err(malformed) => return self.reject(malformed),
         };
+        if self.output.capacity() == 0 {
+            self.output = buffer::output();
+        }
         let form = match request::form(parsed.method, parsed.target) {
             Ok(form) => form,
             Err(malformed) => return self.reject(malformed),
@@ -355,8 +341,7 @@ impl<'f, L: Lane, P: HttpServerApp + Send + Sync + 'static> Connection<'f, L, P>
         let keep_alive = parsed.framing.keep_alive && !is_last;
         // What is answered here is answered without its body, which then may not be taken for a request.
         let bare = keep_alive && body == Body::None;
-        let rewritten;
-        let (mut fields, mut limits) = ([EMPTY_HEADER; MAX_FIELDS], *limits);
+        let (rewritten, mut fields);
         let request = match form {
             Form::Origin => parsed,
             Form::Asterisk => {
@@ -370,8 +355,9 @@ impl<'f, L: Lane, P: HttpServerApp + Send + Sync + 'static> Connection<'f, L, P>
             }
             Form::Rewrite => {
                 rewritten = request::rewritten(&parsed);
+                fields = [EMPTY_HEADER; MAX_FIELDS];
                 // Encoded bytes are three.
-                limits.target *= 3;
+                let limits = HeadLimits { target: 3 * limits.target, ..*limits };
                 match request::parse(&rewritten, &mut fields[..limits.fields], &limits) {
                     Ok(parsed) => parsed,
                     Err(malformed) => return self.reject(malformed),
@@ -396,13 +382,13 @@ impl<'f, L: Lane, P: HttpServerApp + Send + Sync + 'static> Connection<'f, L, P>
             Form::Rewrite => request::rewritten(&request),
             _ => head.to_vec(),
         };
-        self.answered += to;
+        self.input.skip(to);
         Step::Proxy(Lent { head, body, upgrade: upgrade && body == Body::None, keep_alive })
     }
 
     /// The request up to `to` has its answer.
     fn done(&mut self, to: usize, keep_alive: bool, body: Body) -> Step {
-        self.answered += to;
+        self.input.skip(to);
         if !keep_alive {
             let more_follows = body != Body::None || !self.rest().is_empty();
             self.last = if more_follows { Last::Rejected } else { Last::Answered };
@@ -420,6 +406,7 @@ impl<'f, L: Lane, P: HttpServerApp + Send + Sync + 'static> Connection<'f, L, P>
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(transport) = &mut self.transport else { return Poll::Ready(()) };
         if self.output.is_empty() {
+            buffer::give_back(std::mem::take(&mut self.output));
             return Poll::Ready(());
         }
         while self.sent < self.output.len() {
@@ -439,33 +426,15 @@ impl<'f, L: Lane, P: HttpServerApp + Send + Sync + 'static> Connection<'f, L, P>
             self.last = Last::Answered;
         }
         self.sent = 0;
-        give_buffer(std::mem::take(&mut self.output));
+        buffer::give_back(std::mem::take(&mut self.output));
         Poll::Ready(())
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
-        let Some(transport) = &mut self.transport else { return Poll::Ready(Ok(0)) };
-        if self.answered > 0 {
-            self.input.drain(..self.answered);
-            self.answered = 0;
+        match &mut self.transport {
+            Some(transport) => self.input.poll_fill(cx, transport),
+            None => Poll::Ready(Ok(0)),
         }
-        let mut buffer = std::mem::take(&mut self.input);
-        if buffer.capacity() == 0 {
-            buffer = take_buffer();
-        }
-        let from = buffer.len();
-        if from + 512 > buffer.capacity() {
-            buffer.reserve(BUFFER_BYTES);
-        }
-        buffer.resize(buffer.capacity(), 0);
-        let read = transport.poll_read(cx, &mut buffer[from..]);
-        buffer.truncate(from + if let Poll::Ready(Ok(read)) = read { read } else { 0 });
-        if buffer.is_empty() {
-            give_buffer(buffer);
-        } else {
-            self.input = buffer;
-        }
-        read
     }
 
     /// Has the proxy answer a request. Returns whether the connection goes on.
@@ -476,7 +445,7 @@ impl<'f, L: Lane, P: HttpServerApp + Send + Sync + 'static> Connection<'f, L, P>
             return false;
         }
         let Lent { head: mut prefix, body, upgrade, keep_alive } = lent;
-        let rest = &self.input[self.answered..];
+        let rest = self.input.bytes();
         let (here, left) = match body {
             Body::None if upgrade => (rest.len(), None),
             Body::None => (0, Some(0)),
@@ -487,7 +456,7 @@ impl<'f, L: Lane, P: HttpServerApp + Send + Sync + 'static> Connection<'f, L, P>
             Body::Chunked => (rest.len(), None),
         };
         prefix.extend_from_slice(&rest[..here]);
-        self.answered += here;
+        self.input.skip(here);
         let keep_alive = keep_alive && left.is_some();
         let Some(mut stream) = self.lend(prefix, left) else { return false };
         stream.reading = (!upgrade).then(|| (Deadline::at(Instant::now() + STALL), u64::MAX));
@@ -502,9 +471,7 @@ impl<'f, L: Lane, P: HttpServerApp + Send + Sync + 'static> Connection<'f, L, P>
         if !keep_alive || stream.left != Some(0) || stream.taken < stream.prefix.len() {
             return false;
         }
-        self.input.drain(..self.answered);
-        self.answered = 0;
-        self.input.extend_from_slice(&stream.ahead);
+        self.input.append(&stream.ahead);
         self.seen = 0;
         self.transport = Some(stream.transport);
         true

@@ -149,18 +149,24 @@ impl AsyncWrite for FrontStream {
 #[async_trait]
 impl Shutdown for FrontStream {
     async fn shutdown(&mut self) {
-        _ = poll_fn(|cx| Pin::new(&mut *self).poll_shutdown(cx)).await;
-        if self.left != Some(0) {
+        if self.left == Some(0) {
+            _ = poll_fn(|cx| Pin::new(&mut *self).poll_shutdown(cx)).await;
+        } else {
+            self.transport.close();
             linger(&mut self.transport).await;
         }
     }
 }
 
-/// Reads what the client still sends after our side has closed, for a while.
+/// Closes our side, and reads what the client still sends, for a while.
 pub async fn linger(transport: &mut Transport) {
     let mut deadline = Deadline::at(Instant::now() + LINGER);
     let mut buffer = [0; 4 * 1024];
+    let mut is_shut = false;
     poll_fn(|cx| {
+        if !is_shut {
+            is_shut = transport.poll_shutdown(cx).is_ready();
+        }
         loop {
             match transport.poll_read(cx, &mut buffer) {
                 Poll::Ready(Ok(read)) if read > 0 => {}
