@@ -222,6 +222,8 @@ fn no_query_breaks_its_event_or_names_a_member() {
     let edge = Edge::builder()
         .link(link("go.brand.com", "bare", "https://www.example.com/"))
         .capture("ring_bytes = 67108864")
+        // Thousands of pairs.
+        .section("[limits]\ntarget_bytes = 65536\nheader_bytes = 131072")
         .feed("all", &["*"])
         .start();
     let mut browser = clicks::Visitor::connect(edge.address);
