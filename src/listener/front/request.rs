@@ -276,7 +276,7 @@ pub fn form(method: &str, target: &[u8]) -> Result<Form, Malformed> {
     }
     match target {
         b"*" if method == "OPTIONS" => Ok(Form::Asterisk),
-        [b'/', ..] if target.iter().all(|&byte| is_uri(byte)) => Ok(Form::Origin),
+        [b'/', ..] if parts(target).all(|(byte, in_query)| is_uri(byte, in_query)) => Ok(Form::Origin),
         [b'/', ..] => Ok(Form::Rewrite),
         _ if authority_of(target).is_some() => Ok(Form::Rewrite),
         _ => Err(Malformed::Syntax),
@@ -306,8 +306,8 @@ pub fn rewritten(request: &Request<'_, '_>) -> Vec<u8> {
     if !path.starts_with(b"/") {
         head.push(b'/');
     }
-    for &byte in path {
-        if is_uri(byte) {
+    for (byte, in_query) in parts(path) {
+        if is_uri(byte, in_query) {
             head.push(byte);
         } else {
             const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
@@ -339,8 +339,17 @@ fn is_token(byte: u8) -> bool {
 
 /// Visible ASCII without what parsers of URIs reject. Other bytes that no URI may hold, such as braces, pass through
 /// everything here as they are, and destinations get them as they were sent.
-fn is_uri(byte: u8) -> bool {
-    byte.is_ascii_graphic() && !matches!(byte, b'"' | b'<' | b'>' | b'`')
+fn is_uri(byte: u8, in_query: bool) -> bool {
+    byte.is_ascii_graphic() && !matches!(byte, b'"' | b'<' | b'>') && (in_query || byte != b'`')
+}
+
+/// The bytes of a target, and whether they stand in its query.
+fn parts(target: &[u8]) -> impl Iterator<Item = (u8, bool)> {
+    let mut in_query = false;
+    target.iter().map(move |&byte| {
+        in_query |= byte == b'?';
+        (byte, in_query)
+    })
 }
 
 #[cfg(test)]

@@ -148,8 +148,8 @@ fn rare_targets_are_rewritten_into_the_usual_form() {
     );
     assert_eq!(rewrite("GET HTTPS://a.b?c HTTP/1.0\r\n\r\n"), "GET /?c HTTP/1.0\r\nHost: a.b\r\n\r\n");
     assert_eq!(
-        rewrite("GET /caf\u{e9}?x=\"<>` HTTP/1.1\r\nHost: a.b\r\n\r\n"),
-        "GET /caf%E9?x=%22%3C%3E%60 HTTP/1.1\r\nHost: a.b\r\n\r\n"
+        rewrite("GET /caf\u{e9}`{}?x=\"<>`{}^ HTTP/1.1\r\nHost: a.b\r\n\r\n"),
+        "GET /caf%E9%60{}?x=%22%3C%3E`{}^ HTTP/1.1\r\nHost: a.b\r\n\r\n"
     );
     for target in ["ftp://a.b/", "http:///a", "http://user@a.b/", "a.b:80", "*", "spring", "//"] {
         let expected = if target == "//" { Ok(Form::Origin) } else { Err(Malformed::Syntax) };
