@@ -42,7 +42,7 @@ fn leak(kind: &str) -> Option<Vec<Find>> {
     let stopped = edge.stop();
     evidence.add_folder("edge", stopped.dir());
     if let Some(tracer) = tracer {
-        tracer.read(&[process]).add_to(&mut evidence, &[s3.address()]);
+        tracer.read(&[process]).add_to(&mut evidence, &[s3.address()], "elsewhere.example");
     }
     if kind == "panic" {
         assert!(stopped.log().contains("panicked: a test wants <address> to leak"), "{}", stopped.log());

@@ -14,7 +14,7 @@ use super::{
     canary::{Cast, TRUSTED},
     handshakes,
     search::{Evidence, Search, assert_none, files_below},
-    trace::Tracer,
+    trace::{Tracer, without_naming},
     visits::Visits,
 };
 use crate::common::{
@@ -157,7 +157,7 @@ fn no_client_address_is_left_anywhere() {
     if let Some(tracer) = &tracer {
         let trace = tracer.read(&processes);
         trace.assert_all_is_seen(&[stopped.dir()], stopped.rings());
-        trace.add_to(&mut evidence, &[address, s3.address()]);
+        trace.add_to(&mut evidence, &[address, s3.address()], "elsewhere.example");
     }
     println!("{} canaries, {} forms, {} bytes", cast.all().len(), search.forms(), evidence.bytes());
     assert_none(&search.run(&evidence));
@@ -228,10 +228,9 @@ fn hang_up_upstream(visits: &mut Visits<'_>, upstream: SocketAddr) {
         listening.join().unwrap()
     });
     assert!(heard.starts_with(b"GET / HTTP/1.1\r\n"), "the upstream heard {:?}", heard.escape_ascii().to_string());
-    let is_naming = |line: &&[u8]| line.starts_with(b"X-Forwarded-For: ") || line.starts_with(b"Forwarded: ");
-    let (naming, rest): (Vec<_>, Vec<_>) = heard.split(|&byte| byte == b'\n').partition(is_naming);
-    assert_eq!(naming.len(), 4, "two headers of two requests");
-    visits.evidence.add("what the upstream heard", rest.join(&b'\n'));
+    let (rest, naming) = without_naming(&heard);
+    assert_eq!(naming, 4, "two headers of two requests");
+    visits.evidence.add("what the upstream heard", rest);
 }
 
 /// The disk is full until the rings are full, too, and clicks are dropped.

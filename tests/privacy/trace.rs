@@ -155,12 +155,16 @@ impl Trace {
         trace
     }
 
-    /// Adds everything that was written. Sockets to one of `noisy` carry compressed or encrypted bytes.
-    pub fn add_to(self, evidence: &mut Evidence, noisy: &[SocketAddr]) {
+    /// Adds everything that was written. Sockets to one of `noisy` carry compressed or encrypted bytes; requests
+    /// for the host `upstream` name the client in the headers for that.
+    pub fn add_to(self, evidence: &mut Evidence, noisy: &[SocketAddr], upstream: &str) {
+        let upstream = format!("\r\nHost: {upstream}\r\n").into_bytes();
         evidence.add("names in system calls", self.named);
         for (file, bytes) in self.written {
             if noisy.iter().any(|address| file.contains(&address.to_string())) {
                 evidence.add_noise(format!("writes to {file}"), bytes);
+            } else if memchr::memmem::find(&bytes, &upstream).is_some() {
+                evidence.add(format!("writes to {file}"), without_naming(&bytes).0);
             } else {
                 evidence.add(format!("writes to {file}"), bytes);
             }
@@ -195,4 +199,11 @@ fn decode(text: &str) -> Vec<u8> {
     let bytes = text.strip_prefix("\\x").map(|hex| hex.split("\\x").map(|byte| u8::from_str_radix(byte, 16)));
     let bytes = bytes.map(Iterator::collect::<Result<Vec<u8>, _>>);
     bytes.and_then(Result::ok).unwrap_or_else(|| text.as_bytes().to_vec())
+}
+
+/// What an upstream heard, without the lines that name the client, and how many those are.
+pub fn without_naming(heard: &[u8]) -> (Vec<u8>, usize) {
+    let is_naming = |line: &&[u8]| line.starts_with(b"X-Forwarded-For: ") || line.starts_with(b"Forwarded: ");
+    let (naming, rest): (Vec<_>, Vec<_>) = heard.split(|&byte| byte == b'\n').partition(is_naming);
+    (rest.join(&b'\n'), naming.len())
 }
