@@ -83,10 +83,10 @@ load() {
 # The same over HTTP/2, each request on a connection of its own.
 load_h2() {
   local out
-  out=$(taskset -c 1 h2load -n "$H2_CONNECTIONS" -c "$H2_CONNECTIONS" -m 1 --rate "$H2_RATE" -H 'host: go0.brand.com' \
+  out=$(taskset -c 1 h2load --npn-list h2 -n "$H2_CONNECTIONS" -c "$H2_CONNECTIONS" -m 1 --rate "$H2_RATE" -H ':authority: go0.brand.com' \
     -H 'user-agent: Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 Chrome/131.0.0.0 Safari/537.36' \
     -H 'accept: text/html' -H 'accept-language: en-US,en;q=0.9' "https://127.0.0.1:$1/tag-000000")
-  grep -q 'Application protocol: h2' <<<"$out" || { echo "$out" >&2; exit 1; }
+  grep -q " $H2_CONNECTIONS succeeded" <<<"$out" || { echo "$out" >&2; exit 1; }
   awk '/^requests:/ { print $8 }' <<<"$out"
 }
 
