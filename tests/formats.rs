@@ -171,8 +171,14 @@ fn what_whole_objects_leave_over_stays_until_it_is_enough_or_old() {
     while sizes(1).len() < 2 {
         clicks.extend(click(&edge, &format!("run-{}", clicks.len()), 200));
     }
-    clicks.extend(click(&edge, "last", 5));
-    wait_until_delivered(&edge, "aged", clicks.len());
+    // What is left over may be a whole object, by chance; five more are none.
+    for round in ["last", "very-last"] {
+        clicks.extend(click(&edge, round, 5));
+        wait_until_delivered(&edge, "aged", clicks.len());
+        if edge.metric(&of_feed("events_pending", "row")) > 0 {
+            break;
+        }
+    }
     assert!(edge.metric(&of_feed("events_pending", "row")) >= 5);
     let whole = sizes(1).len();
     let stopped = edge.stop();
