@@ -171,7 +171,7 @@ fn what_whole_objects_leave_over_stays_until_it_is_enough_or_old() {
     while sizes(1).len() < 2 {
         clicks.extend(click(&edge, &format!("run-{}", clicks.len()), 200));
     }
-    // What is left over may be a whole object, by chance; five more are none.
+    // What is left over may be a whole object, by chance; five more events are not.
     for round in ["last", "very-last"] {
         clicks.extend(click(&edge, round, 5));
         wait_until_delivered(&edge, "aged", clicks.len());
