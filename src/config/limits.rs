@@ -27,7 +27,7 @@ pub struct Limits {
     /// Requests on one connection, after which it is closed. 0 means any number.
     pub requests_per_connection: u32,
     /// Connections in total. 0 means as many as the limit of open files allows, less 256 for everything else and less
-    /// `upstream.requests`.
+    /// `upstream.requests`, and at least half of it.
     pub connections: usize,
     /// Connections of one address (of an IPv6 address, its first 64 bits). 0 means any number.
     pub connections_per_address: u32,
