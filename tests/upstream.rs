@@ -151,7 +151,8 @@ fn echo(answer: &'static [u8]) -> SocketAddr {
 #[test]
 fn another_protocol_passes_through_both_ways() {
     let upstream = echo(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
-    let edge = Edge::builder().section(&format!("[upstream]\naddress = \"{upstream}\"")).start();
+    let section = format!("[upstream]\naddress = \"{upstream}\"\nresponse_secs = 1");
+    let edge = Edge::builder().section(&section).start();
     let mut stream = connect(None, edge.address).unwrap();
     let request = "GET /a HTTP/1.1\r\nHost: www.brand.com\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
     stream.write_all(request.as_bytes()).unwrap();
@@ -163,6 +164,8 @@ fn another_protocol_passes_through_both_ways() {
     }
     assert!(head.starts_with(b"HTTP/1.1 101 "), "{}", head.escape_ascii());
     for message in ["GET /spring HTTP/1.1\r\n\r\n".to_owned(), "x".repeat(100_000)] {
+        // Silence is longer than an answer of the upstream may take.
+        thread::sleep(Duration::from_millis(1_500));
         stream.write_all(message.as_bytes()).unwrap();
         let mut back = vec![0; message.len()];
         stream.read_exact(&mut back).unwrap();

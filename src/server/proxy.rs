@@ -193,8 +193,11 @@ impl ProxyHttp for EdgeProxy {
         let mut peer = HttpPeer::new(upstream.address, upstream.tls, name);
         peer.options.connection_timeout = Some(Duration::from_secs(upstream.connect_secs));
         peer.options.total_connection_timeout = Some(Duration::from_secs(upstream.connect_secs));
-        peer.options.read_timeout = Some(Duration::from_secs(upstream.response_secs));
-        peer.options.write_timeout = Some(Duration::from_secs(upstream.response_secs));
+        // Another protocol, such as WebSocket, may be silent for as long as it likes.
+        if !session.as_downstream().is_upgrade_req() {
+            peer.options.read_timeout = Some(Duration::from_secs(upstream.response_secs));
+            peer.options.write_timeout = Some(Duration::from_secs(upstream.response_secs));
+        }
         peer.options.idle_timeout = Some(Duration::from_secs(upstream.idle_secs));
         Ok(Box::new(peer))
     }
