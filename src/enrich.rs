@@ -11,11 +11,14 @@
 //! |---|---|
 //! | `worker` | the loop from the rings to the spool |
 //! | [`encoder`] | from the facts of a click to its event and its tally |
+//! | `batch`, [`frame`] | events on their way to the journal, in its format |
 //! | `fragments` | JSON that the catalog has rendered, checked once and cached |
 //! | [`privacy`], [`route`] | what events reveal of visitors, which feeds take them |
 
+mod batch;
 pub mod encoder;
 mod fragments;
+pub mod frame;
 #[cfg(debug_assertions)]
 mod leak;
 pub mod metrics;
@@ -36,13 +39,13 @@ use std::{
 use crossbeam_channel::Sender;
 use prometheus::IntCounter;
 
+pub use batch::Batch;
 use metrics::EnrichMetrics;
 pub use route::Router;
 use worker::Worker;
 
 use crate::{
-    capture::{Inlet, RingPosition},
-    click::EventId,
+    capture::Inlet,
     config, quality,
     runtime::PanicWatch,
     session::Sessions,
@@ -53,79 +56,6 @@ use crate::{
 /// How long a worker sleeps when its rings are empty. They must hold what arrives in that time. Under load a worker
 /// then wakes for hundreds of clicks at a time, and rarely takes the processor from a listener.
 pub const NAP: Duration = Duration::from_millis(10);
-
-/// Events on their way from a worker to the spool.
-#[derive(Default)]
-pub struct Batch {
-    /// Tallies and encoded events, one after the other.
-    pub text: Vec<u8>,
-    pub entries: Vec<Entry>,
-    /// The feeds of all entries.
-    feeds: Vec<u16>,
-    /// How far each ring has been read with this batch, including clicks that became no event.
-    pub ring_positions: Vec<RingPosition>,
-}
-
-/// One event.
-#[derive(Clone, Copy)]
-pub struct Entry {
-    pub id: EventId,
-    /// When the click was answered, microseconds since the Unix epoch.
-    pub micros: u64,
-    /// Where the click lies in its ring.
-    pub ring_position: RingPosition,
-    /// Where in [`Batch::text`] its tally begins, the event follows, and both end.
-    start: u32,
-    event: u32,
-    end: u32,
-    /// Range of its feeds, see [`Batch::feeds_of`].
-    feeds: (u32, u32),
-}
-
-impl Batch {
-    /// Adds an event whose tally was appended from `start` on, and its text from `event` on.
-    pub fn add(
-        &mut self,
-        id: EventId,
-        micros: u64,
-        ring_position: RingPosition,
-        (start, event): (usize, usize),
-        feeds: &[u16],
-    ) {
-        let first = self.feeds.len() as u32;
-        self.feeds.extend_from_slice(feeds);
-        let (end, feeds) = (self.text.len() as u32, (first, self.feeds.len() as u32));
-        self.entries.push(Entry { id, micros, ring_position, start: start as u32, event: event as u32, end, feeds });
-    }
-
-    /// Whether it holds neither events nor positions of rings.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty() && self.ring_positions.is_empty()
-    }
-
-    /// Records that a ring has been read up to here.
-    pub fn read(&mut self, ring_position: RingPosition) {
-        match self.ring_positions.iter_mut().find(|known| known.ring == ring_position.ring) {
-            Some(known) => known.end = ring_position.end,
-            None => self.ring_positions.push(ring_position),
-        }
-    }
-
-    /// The tally of an entry; empty when clicks are not counted.
-    pub fn tally_of(&self, entry: &Entry) -> &[u8] {
-        &self.text[entry.start as usize..entry.event as usize]
-    }
-
-    /// The event as JSON; empty when no feed takes it.
-    pub fn event_of(&self, entry: &Entry) -> &[u8] {
-        &self.text[entry.event as usize..entry.end as usize]
-    }
-
-    /// The feeds that an entry goes to.
-    pub fn feeds_of(&self, entry: &Entry) -> &[u16] {
-        &self.feeds[entry.feeds.0 as usize..entry.feeds.1 as usize]
-    }
-}
 
 /// What all workers share.
 pub struct Shared {

@@ -14,6 +14,7 @@ use crossbeam_channel::Sender;
 use super::{
     Batch, NAP, Shared,
     encoder::{Encoded, Enricher},
+    frame::Origin,
     text,
 };
 use crate::{
@@ -24,7 +25,7 @@ use crate::{
     telemetry::drops::DropReason,
 };
 
-/// A batch is sent when its text has grown to this many bytes, or when the rings are empty.
+/// A batch is sent when its frames have grown to this many bytes, or when the rings are empty.
 const BATCH_BYTES: usize = 128 * 1024;
 
 /// A batch is sent when it is this old.
@@ -60,7 +61,7 @@ impl Worker {
                 if let Some(visit) = visit {
                     inlet.note(position, visit);
                 }
-                if self.batch.text.len() >= BATCH_BYTES || batch_began.elapsed() >= BATCH_AGE {
+                if self.batch.frames.len() >= BATCH_BYTES || batch_began.elapsed() >= BATCH_AGE {
                     self.flush();
                 }
             }
@@ -84,41 +85,43 @@ impl Worker {
             self.shared.metrics.dropped.count(DropReason::NoFeed);
             return None;
         }
-        let start = self.batch.text.len();
+        let begun = self.batch.begin(feeds.len());
         let encoded = catch_unwind(AssertUnwindSafe(|| {
             let takes = |traffic| {
                 self.shared.router.choose(feeds, traffic, &mut self.chosen);
                 !self.chosen.is_empty()
             };
-            let encoded = self.enricher.encode(&facts, tally, takes, click.visit(), &mut self.batch.text)?;
+            let encoded = self.enricher.encode(&facts, tally, takes, click.visit(), &mut self.batch.frames)?;
             #[cfg(debug_assertions)]
-            super::leak::spill(&facts.client, &mut self.batch.text, &self.shared.metrics);
+            super::leak::spill(&facts.client, &mut self.batch.frames, &self.shared.metrics);
             fail_point("enriched");
             serde_json::Result::Ok(encoded)
         }));
         if let Ok(Ok(Encoded { event, .. })) = encoded
-            && self.batch.text.len() - event > MAX_EVENT
+            && self.batch.frames.len() - event > MAX_EVENT
         {
-            self.batch.text.truncate(start);
+            self.batch.discard(begun);
             self.shared.metrics.dropped.count(DropReason::TooLarge);
             tracing::error!(id = %facts.id, limit = MAX_EVENT, "event dropped: too large");
         } else if let Ok(Ok(Encoded { event, visit })) = encoded {
             let feeds = &self.chosen;
             if feeds.is_empty() && !tally {
                 // Feeds of its workspace choose other clicks.
+                self.batch.discard(begun);
                 self.shared.metrics.dropped.count(DropReason::NoFeed);
                 return visit;
             }
             for &feed in feeds {
                 self.shared.feeds[usize::from(feed)].inc();
             }
-            self.batch.add(facts.id, facts.micros, position, (start, event), feeds);
+            let origin = Origin { ring_position: position, micros: facts.micros, id: facts.id };
+            self.batch.end(begun, event, &origin, feeds);
             let metrics = &self.shared.metrics;
             metrics.enriched.inc();
             metrics.unfed.inc_by(feeds.is_empty().into());
             self.shared.stats.tallied.inc_by(tally.into());
         } else {
-            self.batch.text.truncate(start);
+            self.batch.discard(begun);
             self.shared.metrics.dropped.count(DropReason::WorkerFailed);
             tracing::error!(id = %facts.id, "internal error: click dropped; please report this bug");
         }
@@ -131,7 +134,7 @@ impl Worker {
         if self.batch.is_empty() {
             return;
         }
-        let next = Batch { text: Vec::with_capacity(BATCH_BYTES + 8_192), ..Batch::default() };
+        let next = Batch::with_capacity(BATCH_BYTES + 8_192);
         // The journal outlives the workers, and takes batches even when it cannot write any more.
         if self.journal.send(std::mem::replace(&mut self.batch, next)).is_err() {
             tracing::error!(

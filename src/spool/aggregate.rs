@@ -1,7 +1,9 @@
-//! The aggregator: the second reader of the journal. It reads the tally of each event once, in the order of the
-//! journal, and adds it to the store of counts, together with the position up to which it has read. After a crash
-//! before that commit, the next start begins at the position in the store; after a crash behind it, the tallies are
-//! counted.
+//! The aggregator: counts the tally of each event of the journal once, in the order of the journal, and adds it to the
+//! store of counts, together with the position up to which it has counted. After a crash before that commit, the next
+//! start begins at the position in the store; after a crash behind it, the tallies are counted.
+//!
+//! It adds up tallies as the journal hands them over, in memory. What an earlier process has left, what came while the
+//! packer was busy, and what a failed commit has spent is read from the journal.
 //!
 //! The packer's thread runs it between two rounds, a bounded part at a time. Counts never cost an event: a store that
 //! fails is retried after a pause. Clicks that wait for it keep their segments of the journal, up to half of
@@ -21,12 +23,13 @@ use super::{
     disk::Disk,
     journal::{
         Span,
-        frame::{Frames, Piece},
+        frames::{Frames, Piece},
         segment_path,
     },
     state::Position,
 };
 use crate::{
+    enrich::Batch,
     runtime::{Class, Classified, clock, failpoint::fail_point},
     stats::{
         Delta, Referrers,
@@ -39,6 +42,13 @@ use crate::{
 
 /// Time after which a waiting tally is counted.
 const MAX_AGE: Duration = Duration::from_secs(2);
+
+/// The same while many clicks come: [`MANY`] in that time. A commit of five times as many clicks changes each row once,
+/// and many clicks have rows in common.
+const MAX_AGE_OF_MANY: Duration = Duration::from_secs(10);
+
+/// See [`MAX_AGE_OF_MANY`].
+const MANY: u64 = 10_000;
 
 /// Tallies that are counted without waiting, and the most that are counted at a time, because the packer waits
 /// meanwhile.
@@ -79,6 +89,8 @@ pub struct Aggregator {
     metrics: Arc<StatsMetrics>,
     /// What waits, in the order of the journal.
     spans: VecDeque<Span>,
+    /// The sum of all that waits, if it was added up as it came.
+    young: Option<Part>,
     tallies: u64,
     since: Option<Instant>,
     referrers: Referrers,
@@ -118,6 +130,7 @@ impl Aggregator {
             disk,
             metrics,
             spans: VecDeque::new(),
+            young: None,
             tallies: 0,
             since: None,
             referrers: Referrers::default(),
@@ -143,7 +156,7 @@ impl Aggregator {
     pub fn begin(&mut self, spans: Vec<Span>, oldest: Option<u64>) {
         for span in spans {
             self.metrics.recovered.inc_by(span.tallies);
-            self.note(span);
+            self.note(span, &[]);
         }
         // Their waiting time continues: a process that is killed again and again must still count them.
         if let Some(micros) = oldest {
@@ -152,10 +165,26 @@ impl Aggregator {
         }
     }
 
-    /// Takes note of events that are on the disk.
-    pub fn note(&mut self, span: Span) {
+    /// Takes note of events that are on the disk. `batches` holds all of them, or nothing.
+    pub fn note(&mut self, span: Span, batches: &[Batch]) {
         if span.tallies == 0 {
             return;
+        }
+        if self.spans.is_empty() {
+            // Where the store is unknown, it is read again, and then the journal.
+            self.young = self.counted.map(Part::after);
+        }
+        self.young = self.young.take().filter(|_| !batches.is_empty());
+        if let Some(part) = &mut self.young {
+            for (batch, entry) in
+                batches.iter().flat_map(|batch| batch.entries().iter().map(move |entry| (batch, entry)))
+            {
+                if let Some(tally) = Tally::parse(batch.tally_of(entry)) {
+                    tally.fold(entry.micros, &mut part.delta, &mut self.referrers);
+                    part.counted += 1;
+                }
+            }
+            part.end = (span.segment, span.end);
         }
         self.tallies += span.tallies;
         self.since.get_or_insert_with(clock::monotonic);
@@ -172,11 +201,14 @@ impl Aggregator {
     /// Counts a part, if it is due.
     pub fn count_if_due(&mut self) {
         let now = clock::monotonic();
-        let old = self.since.is_some_and(|since| now.duration_since(since) >= MAX_AGE);
+        let max_age = if self.tallies < MANY { MAX_AGE } else { MAX_AGE_OF_MANY };
+        let old = self.since.is_some_and(|since| now.duration_since(since) >= max_age);
+        let large = self.tallies >= PART || self.young.as_ref().is_some_and(|part| part.delta.len() >= MAX_KEYS);
+        if (old || large) && self.wait_until.is_none_or(|until| until <= now) {
+            self.count_part();
+        }
         if self.tallies == 0 {
             self.store.idle(clock::trusted_micros());
-        } else if (old || self.tallies >= PART) && self.wait_until.is_none_or(|until| until <= now) {
-            self.count_part();
         }
     }
 
@@ -196,7 +228,11 @@ impl Aggregator {
 
     /// Counts a part. False if that failed.
     fn count_part(&mut self) -> bool {
-        match self.read().and_then(|part| self.commit(&part)) {
+        let part = match self.young.take() {
+            Some(part) => Ok(part.of(&self.spans)),
+            None => self.read(),
+        };
+        match part.and_then(|part| self.commit(&part)) {
             Ok(()) => {
                 if self.wait_until.take().is_some() {
                     self.metrics.failing.set(0);
@@ -232,8 +268,7 @@ impl Aggregator {
 
     fn read(&mut self) -> Result<Part, CountError> {
         let counted = self.position()?;
-        let mut part =
-            Part { delta: Delta::default(), end: counted, counted: 0, spans: 0, damaged: 0, begun: (0, 0) };
+        let mut part = Part::after(counted);
         for span in &self.spans {
             let file = match self.disk.open(&segment_path(&self.journal, span.segment)) {
                 Ok(file) => file,
@@ -307,6 +342,7 @@ impl Aggregator {
             && segments.range(first..others).map(|(_, bytes)| bytes).sum::<u64>() > most
             && let Some(span) = self.spans.pop_front()
         {
+            self.young = None;
             self.tallies -= span.tallies;
             self.metrics.lose(Lost::JournalFull, span.tallies);
             let (segment, clicks) = (span.segment, span.tallies);
@@ -316,6 +352,17 @@ impl Aggregator {
 }
 
 impl Part {
+    /// Nothing yet, behind this position.
+    fn after(counted: Position) -> Self {
+        Self { delta: Delta::default(), end: counted, counted: 0, spans: 0, damaged: 0, begun: (0, 0) }
+    }
+
+    /// A part that was added up as these spans came.
+    fn of(self, spans: &VecDeque<Span>) -> Self {
+        let tallies = spans.iter().map(|span| span.tallies).sum::<u64>();
+        Self { spans: spans.len(), damaged: tallies.saturating_sub(self.counted), ..self }
+    }
+
     /// A span is read to its end.
     fn close(&mut self, span: &Span) {
         self.damaged += span.tallies.saturating_sub(self.begun.0);

@@ -11,7 +11,7 @@ use super::{
     inspect::{between_rounds, number_of, waiting},
     journal::{
         Run,
-        frame::{Frames, Piece},
+        frames::{Frames, Piece},
         reader::read_journal,
         segment_path,
     },

@@ -2,10 +2,10 @@
 //! object.
 //!
 //! ```text
-//! {dir}/journal/{number}.journal        segments ([`segment`]) of frames ([`frame`])
+//! {dir}/journal/{number}.journal        segments ([`segment`]) of frames ([`enrich::frame`](crate::enrich::frame))
 //! {dir}/journal.note                    extent of the open segment ([`note`])
 //! ```
-//! One thread owns it. It gathers events into a group. Every [`Setup::sync_interval`] it writes the group, syncs it
+//! One thread owns it. It gathers batches, which workers have framed, into a group. Every [`Setup::sync_interval`] it writes the group, syncs it
 //! with one fsync for all, and only then releases the clicks in the rings. So a click is in a ring, in the journal, or
 //! in both. Each frame names its click's ring and position: after a crash, clicks that the journal holds are skipped in
 //! the rings ([`reader`]).
@@ -14,7 +14,7 @@
 //! synced, and the group is written again into the next segment, whose header states where the abandoned one ends
 //! (`cuts`). While the disk does not take it, the group waits, the workers wait for the journal, and the rings fill up.
 
-pub mod frame;
+pub mod frames;
 pub mod note;
 pub mod reader;
 pub mod segment;
@@ -41,12 +41,15 @@ use super::{
 };
 use crate::{
     capture::RingPosition,
-    enrich::Batch,
+    enrich::{Batch, frame},
     runtime::{Hour, failpoint::fail_point, retry::RetryUntil},
 };
 
 /// A group is committed early when it has grown to this many bytes.
-const GROUP_BYTES: usize = 4 << 20;
+const GROUP_BYTES: u64 = 4 << 20;
+
+/// Groups that may wait for the packer with their batches in memory. The packer reads later ones from the disk.
+const YOUNG_GROUPS: usize = 8;
 
 /// A segment that has grown to this many bytes is closed, and the next one is begun.
 const SEGMENT_BYTES: u64 = 64 << 20;
@@ -99,9 +102,10 @@ struct Segment {
 /// Events that are committed together.
 #[derive(Default)]
 struct Group {
-    frames: Vec<u8>,
+    batches: Vec<Batch>,
+    /// Bytes of all their frames.
+    bytes: u64,
     events: u64,
-    clicks: u64,
     /// Clicks that have a tally.
     tallies: u64,
     /// Offsets are relative to the start of the group.
@@ -128,7 +132,7 @@ impl Journal {
                 None => batches.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             let ended = matches!(batch, Err(RecvTimeoutError::Disconnected));
-            let due = batch.map_or(true, |batch| self.add(&batch));
+            let due = batch.map_or(true, |batch| self.add(batch));
             if (due || ended)
                 && let Err(error) = self.commit()
             {
@@ -143,9 +147,9 @@ impl Journal {
     }
 
     /// Adds a batch to the group. True when the group is large.
-    pub(super) fn add(&mut self, batch: &Batch) -> bool {
+    pub(super) fn add(&mut self, batch: Batch) -> bool {
         self.group.add(batch);
-        self.group.frames.len() >= GROUP_BYTES
+        self.group.bytes >= GROUP_BYTES
     }
 
     /// Writes and syncs the group, and releases its clicks.
@@ -153,23 +157,22 @@ impl Journal {
     /// # Errors
     /// When the disk has not taken it by the deadline.
     pub(super) fn commit(&mut self) -> io::Result<()> {
-        let clicks = std::mem::take(&mut self.group.clicks);
-        if !self.group.frames.is_empty() {
+        let clicks = self.group.events;
+        if clicks > 0 {
             let (retry, metrics) = (self.setup.retry.clone(), Arc::clone(&self.setup.metrics));
             retry.retry("write the journal", &*metrics, || self.write())?;
             self.setup.metrics.journaled.inc_by(clicks);
             fail_point("journal_synced");
         }
-        for (ring, end) in self.group.ring_positions.drain() {
+        for (ring, end) in std::mem::take(&mut self.group).ring_positions {
             (self.setup.release)(RingPosition { ring, end });
         }
-        self.group.began = None;
         Ok(())
     }
 
     fn write(&mut self) -> io::Result<()> {
         let size = self.setup.size.load(Ordering::Acquire);
-        if size + self.group.frames.len() as u64 > self.setup.max_bytes {
+        if size + self.group.bytes > self.setup.max_bytes {
             return Err(io::Error::new(
                 io::ErrorKind::QuotaExceeded,
                 "the journal has reached spool.journal_max_bytes",
@@ -184,23 +187,26 @@ impl Journal {
             None => self.begin()?,
         };
         let base = segment.bytes;
-        if let Err(error) = append(&mut *segment.file, &self.group.frames) {
+        let frames = self.group.batches.iter().map(|batch| &*batch.frames);
+        if let Err(error) = append(&mut *segment.file, frames) {
             self.abandon(segment, &error);
             return Err(error);
         }
-        let grown = self.group.frames.len() as u64;
-        self.setup.size.fetch_add(grown, Ordering::AcqRel);
-        segment.bytes += grown;
-        segment.events += std::mem::take(&mut self.group.events);
+        self.setup.size.fetch_add(self.group.bytes, Ordering::AcqRel);
+        segment.bytes += self.group.bytes;
+        segment.events += self.group.events;
         let extent = Extent { segment: segment.number, bytes: segment.bytes, events: segment.events };
         self.before = Some(extent);
         // Before the packer knows the segment, and may free the one that is noted.
         self.note.write(&*self.setup.disk, &note_path(&self.setup.dir), extent);
-        let tallies = std::mem::take(&mut self.group.tallies);
-        let span = Span { segment: segment.number, start: base, end: segment.bytes, tallies };
+        let span = Span { segment: segment.number, start: base, end: segment.bytes, tallies: self.group.tallies };
         let runs = self.group.take_runs(segment.number, base);
+        let mut batches = std::mem::take(&mut self.group.batches);
+        if self.synced.len() >= YOUNG_GROUPS {
+            batches.clear();
+        }
         // The packer ends after the journal.
-        let _ = self.synced.send(Synced { runs, span });
+        let _ = self.synced.send(Synced { runs, span, batches });
         self.segment = Some(segment);
         Ok(())
     }
@@ -230,7 +236,7 @@ impl Journal {
         frame::write_header(&mut bytes, &json);
         frame::write_header(&mut bytes, &json);
         let begun = self.setup.disk.create(&path).and_then(|mut file| {
-            append(&mut *file, &bytes)?;
+            append(&mut *file, [&*bytes])?;
             self.setup.disk.sync_dir(&self.setup.dir)?;
             Ok(file)
         });
@@ -251,22 +257,22 @@ impl Journal {
     }
 }
 
-fn append(file: &mut dyn DiskFile, bytes: &[u8]) -> io::Result<()> {
-    file.write_all(bytes)?;
+fn append<'a>(file: &mut dyn DiskFile, parts: impl IntoIterator<Item = &'a [u8]>) -> io::Result<()> {
+    for part in parts {
+        file.write_all(part)?;
+    }
     fail_point("journal_written");
     file.sync()
 }
 
 impl Group {
-    fn add(&mut self, batch: &Batch) {
+    fn add(&mut self, batch: Batch) {
         self.began.get_or_insert_with(Instant::now);
-        self.clicks += batch.entries.len() as u64;
-        self.events += batch.entries.len() as u64;
-        for entry in &batch.entries {
-            let start = self.frames.len() as u64;
-            frame::write_event(&mut self.frames, batch, entry);
+        self.events += batch.entries().len() as u64;
+        for entry in batch.entries() {
             self.tallies += u64::from(!batch.tally_of(entry).is_empty());
-            let (end, hour) = (self.frames.len() as u64, Hour::of_micros(entry.micros));
+            let (start, end) = (self.bytes + u64::from(entry.frame.0), self.bytes + u64::from(entry.frame.1));
+            let hour = Hour::of_micros(entry.micros);
             for feed in batch.feeds_of(entry) {
                 self.note(*feed, Run { segment: 0, start, end, hour, events: 1 });
             }
@@ -274,6 +280,8 @@ impl Group {
         for position in &batch.ring_positions {
             self.ring_positions.insert(position.ring, position.end);
         }
+        self.bytes += batch.frames.len() as u64;
+        self.batches.push(batch);
     }
 
     fn note(&mut self, feed: u16, run: Run) {
@@ -287,8 +295,6 @@ impl Group {
     }
 
     fn take_runs(&mut self, segment: u64, base: u64) -> Vec<(u16, Run)> {
-        self.frames.clear();
-        self.last.clear();
         let mut runs = std::mem::take(&mut self.runs);
         for (_, run) in &mut runs {
             run.segment = segment;

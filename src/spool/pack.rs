@@ -173,14 +173,14 @@ impl Packer {
 
     /// Takes note of events that are on the disk.
     pub(in crate::spool) fn take(&mut self, synced: Synced) {
-        let Synced { runs, span } = synced;
+        let Synced { runs, span, batches } = synced;
         self.known = (span.segment, span.end);
         self.setup.segments.insert(span.segment, span.end);
         for (feed, run) in runs {
             self.note(feed, run);
         }
         if let Some(aggregator) = &mut self.setup.aggregator {
-            aggregator.note(span);
+            aggregator.note(span, &batches);
         }
     }
 

@@ -28,7 +28,7 @@ use crate::{
     spool::{
         journal::{
             Header,
-            frame::{Frames, Piece},
+            frames::{Frames, Piece},
             segment_number,
         },
         stored::ReadError,

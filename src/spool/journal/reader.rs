@@ -14,7 +14,7 @@ use std::{
 use serde::Serialize;
 
 use super::{
-    frame::{Frames, Piece},
+    frames::{Frames, Piece},
     note::read_note,
     segment::{Extent, Header, Run, Span, segment_number},
 };

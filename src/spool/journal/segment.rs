@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::runtime::Hour;
+use crate::{enrich::Batch, runtime::Hour};
 
 /// Path of a segment.
 pub fn segment_path(dir: &Path, number: u64) -> PathBuf {
@@ -66,6 +66,8 @@ pub struct Synced {
     pub runs: Vec<(u16, Run)>,
     /// The range of all of them. Its end is the new length of the segment.
     pub span: Span,
+    /// All of them, so that nobody reads them again at once. Empty when many groups wait for the packer.
+    pub batches: Vec<Batch>,
 }
 
 impl Span {

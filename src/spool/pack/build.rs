@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     config::feeds::Layout,
+    enrich::frame::Frame,
     object::writer::{ObjectWriter, extension},
     runtime::{Hour, clock},
     spool::{
@@ -22,7 +23,7 @@ use crate::{
         feed::FeedSpec,
         journal::{
             Run,
-            frame::{Frame, Frames, Piece},
+            frames::{Frames, Piece},
             segment_path,
         },
         record::Record,

@@ -16,7 +16,7 @@ use crate::{
     capture::RingPosition,
     click::EventId,
     config,
-    enrich::Batch,
+    enrich::{Batch, frame::Origin},
     object::{Object, ObjectKind},
     runtime::{Hour, clock},
     spool::{
@@ -90,10 +90,12 @@ impl World {
         let micros = hour.since_epoch() * 3_600_000_000 + self.ring;
         let (id, position) = (EventId::at(micros), RingPosition { ring: 1, end: self.ring });
         let mut batch = Batch::default();
-        batch.text.extend_from_slice(format!("{{\"id\":\"{id}\"}}").as_bytes());
-        batch.add(id, micros, position, (0, 0), &[0, 1]);
+        let begun = batch.begin(2);
+        let event = batch.frames.len();
+        batch.frames.extend_from_slice(format!("{{\"id\":\"{id}\"}}").as_bytes());
+        batch.end(begun, event, &Origin { ring_position: position, micros, id }, &[0, 1]);
         batch.read(position);
-        self.parts.journal.add(&batch);
+        self.parts.journal.add(batch);
         self.parts.journal.commit().unwrap();
         while let Ok(synced) = self.parts.from_journal.try_recv() {
             self.known = (synced.span.segment, synced.span.end);

@@ -12,7 +12,7 @@ use crate::{
     capture::RingPosition,
     click::EventId,
     config::{self, Compression, Format},
-    enrich::Batch,
+    enrich::{Batch, frame::Origin},
     object::Object,
     spool::{FeedSpec, SpoolBuilder, pack::pending::Remainders},
 };
@@ -77,17 +77,18 @@ fn sizes(max_bytes: u64, text_bytes: usize, noise: usize, feeds: &[(Format, Comp
     let (mut written, mut n) = (0, 0);
     while written < text_bytes {
         let mut batch = Batch::default();
-        while batch.text.len() < 1 << 20 {
+        while batch.frames.len() < 1 << 20 {
             n += 1;
             let micros = 1_795_424_400_000_000 + n;
-            let (id, start) = (EventId::at(micros), batch.text.len());
-            batch.text.extend_from_slice(event(&mut random, id, noise).as_bytes());
+            let (id, begun) = (EventId::at(micros), batch.begin(numbers.len()));
+            let start = batch.frames.len();
+            batch.frames.extend_from_slice(event(&mut random, id, noise).as_bytes());
             let position = RingPosition { ring: 1, end: n };
-            batch.add(id, micros, position, (start, start), &numbers);
+            batch.end(begun, start, &Origin { ring_position: position, micros, id }, &numbers);
             batch.read(position);
         }
-        written += batch.text.len();
-        parts.journal.add(&batch);
+        written += batch.frames.len();
+        parts.journal.add(batch);
         parts.journal.commit().unwrap();
         // Rounds begin at any moment.
         while let Ok(synced) = parts.from_journal.try_recv() {

@@ -19,7 +19,7 @@ use crate::{
     capture::RingPosition,
     click::EventId,
     config::{self, Compression},
-    enrich::Batch,
+    enrich::{Batch, frame::Origin},
     event::{Rendering, Shape},
     object::{
         Object, ObjectKind,
@@ -220,21 +220,21 @@ impl World {
             for at in ring.read.max(ring.lost)..ring.clicks.len() as u64 {
                 let (id, feeds) = ring.clicks[at as usize];
                 let position = RingPosition { ring: *number, end: at + 1 };
-                let start = batch.text.len();
+                let begun = batch.begin(3);
                 let slashtag = id.to_string();
-                Tally { domain: "go.brand.com", slashtag: &slashtag, ..Tally::default() }.encode(&mut batch.text);
-                let event = batch.text.len();
+                Tally { domain: "go.brand.com", slashtag: &slashtag, ..Tally::default() }.encode(&mut batch.frames);
+                let event = batch.frames.len();
                 if feeds > 0 {
                     let end = if self.malformed == Some(id) { "" } else { "}" };
-                    batch.text.extend_from_slice(format!("{{\"id\":\"{id}\",\"n\":{at}{end}").as_bytes());
+                    batch.frames.extend_from_slice(format!("{{\"id\":\"{id}\",\"n\":{at}{end}").as_bytes());
                 }
                 let feeds: Vec<u16> = (0..3).filter(|feed| feeds >> feed & 1 == 1).collect();
-                batch.add(id, micros(id), position, (start, event), &feeds);
+                batch.end(begun, event, &Origin { ring_position: position, micros: micros(id), id }, &feeds);
                 batch.read(position);
                 ring.read = at + 1;
             }
         }
-        process.parts.journal.add(&batch);
+        process.parts.journal.add(batch);
         let result = process.parts.journal.commit();
         for (ring, end) in self.released.lock().unwrap().drain() {
             if let Some(ring) = self.rings.get_mut(&ring) {
