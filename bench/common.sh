@@ -164,10 +164,11 @@ metric() {
   exec 3>&-
 }
 
-# Waits until every click is delivered: the work of a round belongs to the round.
+# Waits until every click is delivered and counted: the work of a round belongs to the round.
 settle() {
   sleep 0.3
-  while [ "$(metric clickedge_ring_clicks)" != 0 ] || [ "$(metric 'clickedge_events_pending{feed="bench"}')" != 0 ]; do
+  while [ "$(metric clickedge_ring_clicks)" != 0 ] || [ "$(metric 'clickedge_events_pending{feed="bench"}')" != 0 ] ||
+    [ "$(metric clickedge_stats_tallied_total)" != "$(metric clickedge_stats_counted_total)" ]; do
     sleep 0.1
   done
 }
