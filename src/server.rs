@@ -116,7 +116,7 @@ fn build(
     let has_tls = config.listeners.iter().any(|listener| !listener.tls.is_empty());
     let tickets = || Tickets::open(config.tls.ticket_secret_file.as_deref(), &config.capture.dir).map(Arc::new);
     let tickets = has_tls.then(tickets).transpose()?;
-    let sockets = front::bind(&config.listeners, certificates, tickets.as_ref(), config.listener_threads())?;
+    let sockets = front::bind(config, certificates, tickets.as_ref())?;
     let front = Arc::new(front::Front::new(
         config,
         pipeline.redirector(),

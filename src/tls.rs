@@ -4,6 +4,7 @@
 //! which processors have instructions; 256 bits bring SHA-384, which they compute step by step.
 
 pub mod certificates;
+mod key_exchange;
 mod store;
 mod tickets;
 
@@ -27,8 +28,9 @@ pub fn server_config(
     listener: &config::Listener,
     certificates: Arc<CertificateStore>,
     tickets: Arc<Tickets>,
+    key_exchange: &[config::KeyExchange],
 ) -> Result<ServerConfig, rustls::Error> {
-    let mut config = ServerConfig::builder_with_provider(Arc::new(provider()))
+    let mut config = ServerConfig::builder_with_provider(Arc::new(provider(key_exchange)))
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_cert_resolver(certificates);
@@ -40,7 +42,7 @@ pub fn server_config(
     Ok(config)
 }
 
-fn provider() -> CryptoProvider {
+fn provider(key_exchange: &[config::KeyExchange]) -> CryptoProvider {
     use provider::cipher_suite as suite;
     CryptoProvider {
         cipher_suites: vec![
@@ -54,6 +56,7 @@ fn provider() -> CryptoProvider {
             suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
             suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
         ],
+        kx_groups: key_exchange::groups(key_exchange),
         ..provider::default_provider()
     }
 }

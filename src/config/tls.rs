@@ -8,16 +8,46 @@ use serde::{Deserialize, Serialize};
 use super::{Config, Section, findings::Findings, secret::is_open_to_all};
 
 /// What is common to all TLS sockets.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Tls {
     /// File with the secret of session tickets, 32 to 4096 bytes: edges that have the same one resume each other's
     /// sessions. Without it each machine has its own, in `capture.dir`, which is replaced when the machine starts.
     pub ticket_secret_file: Option<PathBuf>,
+    /// Groups of the key exchange, in the order of preference. `"x25519mlkem768"` before the others protects recorded
+    /// connections from quantum computers, for clients that know it.
+    pub key_exchange: Vec<KeyExchange>,
+}
+
+/// A group of the key exchange.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyExchange {
+    X25519,
+    /// X25519 together with ML-KEM-768, TLS 1.3 only.
+    X25519Mlkem768,
+    /// NIST P-256.
+    Secp256r1,
+    /// NIST P-384.
+    Secp384r1,
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        use KeyExchange::{Secp256r1, Secp384r1, X25519};
+        Self { ticket_secret_file: None, key_exchange: vec![X25519, Secp256r1, Secp384r1] }
+    }
 }
 
 impl Section for Tls {
     fn rules(&self, _all: &Config, findings: &mut Findings) {
+        if self.key_exchange.iter().all(|group| *group == KeyExchange::X25519Mlkem768) {
+            findings.error(
+                "tls.key_exchange",
+                "names no group that all clients know",
+                "add \"x25519\" and \"secp256r1\": TLS 1.2 and older clients know nothing else",
+            );
+        }
         if let Some(file) = &self.ticket_secret_file
             && is_open_to_all(file)
         {

@@ -31,16 +31,16 @@ pub struct Settings {
     pub redirect_to_https: bool,
 }
 
-/// Binds the configured sockets for each of so many threads. Sockets with TLS need `tickets`.
+/// Binds the configured sockets for each listener thread. Sockets with TLS need `tickets`.
 ///
 /// # Errors
 /// When an address is taken or not of this machine, or TLS cannot be set up.
 pub fn bind(
-    listeners: &[config::Listener],
+    config: &config::Config,
     certificates: &[Arc<CertificateStore>],
     tickets: Option<&Arc<Tickets>>,
-    threads: usize,
 ) -> Result<Vec<Vec<Socket>>, ListenError> {
+    let (listeners, threads) = (&config.listeners, config.listener_threads());
     let mut sockets: Vec<Vec<Socket>> = (0..threads).map(|_| Vec::new()).collect();
     for (listener, certificates) in listeners.iter().zip(certificates) {
         let address = listener.address;
@@ -49,9 +49,10 @@ pub fn bind(
         let tls = match tickets.filter(|_| !listener.tls.is_empty()) {
             None => None,
             Some(tickets) => {
-                let config = tls::server_config(listener, Arc::clone(certificates), Arc::clone(tickets))
+                let (certificates, tickets) = (Arc::clone(certificates), Arc::clone(tickets));
+                let settings = tls::server_config(listener, certificates, tickets, &config.tls.key_exchange)
                     .map_err(|error| ListenError::Tls { address, reason: error.to_string() })?;
-                Some(Arc::new(config))
+                Some(Arc::new(settings))
             }
         };
         // A lone `[::]` takes IPv4, too; next to an IPv4 socket of the same port it must not.
