@@ -82,16 +82,17 @@ impl<'a> Tally<'a> {
 
     /// Parses a tally. `None` if the bytes are not one.
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
-        let (&flags, mut rest) = bytes.split_first()?;
+        let (&flags, _) = bytes.split_first()?;
         if flags & !(HUMAN | SESSION) != 0 || bytes.len() > MAX_TALLY {
             return None;
         }
+        let mut rest = Rest { bytes, all: std::str::from_utf8(bytes).ok(), at: 1 };
         let mut texts = [""; TEXTS];
         for text in &mut texts {
-            (*text, rest) = read_text(rest)?;
+            *text = rest.text()?;
         }
         let [domain, slashtag, workspace, creator, country, referrer, device, browser, os] = texts;
-        let (human, session, tags) = (flags & HUMAN != 0, flags & SESSION != 0, Ids::parse(rest)?);
+        let (human, session, tags) = (flags & HUMAN != 0, flags & SESSION != 0, Ids::parse(&bytes[rest.at..])?);
         Some(Self {
             human,
             session,
@@ -189,6 +190,27 @@ impl<'a> Ids<'a> {
             rest = tail;
             Some(id)
         })
+    }
+}
+
+/// A tally from `at` on.
+struct Rest<'a> {
+    bytes: &'a [u8],
+    /// The same as text. Lengths below 128 are text, too, so that most tallies are checked at once.
+    all: Option<&'a str>,
+    at: usize,
+}
+
+impl<'a> Rest<'a> {
+    fn text(&mut self) -> Option<&'a str> {
+        let begin = self.at + 2;
+        let length = u16::from_le_bytes(*self.bytes.get(self.at..begin)?.first_chunk()?);
+        self.at = begin + usize::from(length);
+        match self.all {
+            _ if usize::from(length) > MAX_TEXT => None,
+            Some(all) => all.get(begin..self.at),
+            None => std::str::from_utf8(self.bytes.get(begin..self.at)?).ok(),
+        }
     }
 }
 

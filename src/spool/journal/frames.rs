@@ -27,6 +27,8 @@ pub enum Piece<'a> {
 pub struct Frames<'a> {
     file: &'a dyn ReadAt,
     buffer: Vec<u8>,
+    /// Bytes of it that were read.
+    filled: usize,
     /// Offset in the file of the buffer's first byte.
     base: u64,
     at: usize,
@@ -43,7 +45,7 @@ enum Look {
 impl<'a> Frames<'a> {
     /// The pieces from `start` to `end`, both of which are boundaries of frames.
     pub fn new(file: &'a dyn ReadAt, start: u64, end: u64) -> Self {
-        Self { file, buffer: Vec::new(), base: start, at: 0, end }
+        Self { file, buffer: Vec::new(), filled: 0, base: start, at: 0, end }
     }
 
     /// Offset of the next piece.
@@ -85,7 +87,7 @@ impl<'a> Frames<'a> {
     }
 
     fn look(&self, at: usize) -> Look {
-        let bytes = &self.buffer[at..];
+        let bytes = &self.bytes()[at..];
         let Some(head) = bytes.first_chunk::<HEAD>() else {
             return Look::More(HEAD);
         };
@@ -108,19 +110,19 @@ impl<'a> Frames<'a> {
     /// Skips a part that the disk cannot read. Returns its range, which [`Frames::read`] does not report.
     pub fn skip_unreadable(&mut self) -> (u64, u64) {
         let start = self.offset();
-        let bad = self.base + self.buffer.len() as u64;
+        let bad = self.base + self.filled as u64;
         self.base = ((bad / BLOCK + 1) * BLOCK).min(self.end);
-        (self.buffer, self.at) = (Vec::new(), 0);
+        (self.filled, self.at) = (0, 0);
         (start, self.base)
     }
 
     /// Skips to the next byte that a frame may begin with, or to the end of the buffer.
     fn skip_damage(&mut self) -> io::Result<()> {
         self.need(HEAD + 1)?;
-        let rest = &self.buffer[self.at..];
+        let rest = &self.bytes()[self.at..];
         let skip = memchr::memmem::find(rest.get(1..).unwrap_or_default(), &EVENT[..3]).map(|found| found + 1);
         // The last two bytes may be the beginning of a magic.
-        let known = self.base + self.buffer.len() as u64;
+        let known = self.base + self.filled as u64;
         let all = if known >= self.end { rest.len() } else { rest.len().saturating_sub(2).max(1) };
         self.at += skip.unwrap_or(all);
         Ok(())
@@ -128,31 +130,35 @@ impl<'a> Frames<'a> {
 
     /// Reads until `bytes` from here are in the buffer. False if the range ends before.
     fn need(&mut self, bytes: usize) -> io::Result<bool> {
-        if self.buffer.len() - self.at >= bytes {
+        if self.filled - self.at >= bytes {
             return Ok(true);
         }
-        self.buffer.drain(..self.at);
+        self.buffer.copy_within(self.at..self.filled, 0);
         self.base += self.at as u64;
+        self.filled -= self.at;
         self.at = 0;
         let want = bytes.max(CHUNK).min((self.end - self.base) as usize);
-        let mut filled = self.buffer.len();
-        self.buffer.resize(want.max(filled), 0);
-        while filled < want {
-            match self.file.read_at(&mut self.buffer[filled..], self.base + filled as u64) {
+        // What is there is not cleared again: most of it is overwritten.
+        if self.buffer.len() < want {
+            self.buffer.resize(want, 0);
+        }
+        while self.filled < want {
+            match self.file.read_at(&mut self.buffer[self.filled..want], self.base + self.filled as u64) {
                 Ok(0) => {
                     // The file is shorter than expected.
-                    self.end = self.base + filled as u64;
+                    self.end = self.base + self.filled as u64;
                     break;
                 }
-                Ok(read) => filled += read,
+                Ok(read) => self.filled += read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    self.buffer.truncate(filled);
-                    return Err(error);
-                }
+                Err(error) => return Err(error),
             }
         }
-        self.buffer.truncate(filled);
-        Ok(filled >= bytes)
+        Ok(self.filled >= bytes)
+    }
+
+    /// What was read.
+    fn bytes(&self) -> &[u8] {
+        &self.buffer[..self.filled]
     }
 }
