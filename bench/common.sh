@@ -169,7 +169,8 @@ settle() {
   sleep 0.3
   while [ "$(metric clickedge_ring_clicks)" != 0 ] || [ "$(metric 'clickedge_events_pending{feed="bench"}')" != 0 ] ||
     [ "$(metric clickedge_stats_tallied_total)" != "$(metric clickedge_stats_counted_total)" ]; do
-    sleep 0.1
+    # Seldom: answering costs the edge something, too.
+    sleep 0.5
   done
 }
 

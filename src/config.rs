@@ -56,7 +56,7 @@ pub use shutdown::Shutdown;
 pub use spool::Spool;
 pub use stats::Stats;
 pub use telemetry::{LogFormat, LogLevel, Telemetry};
-pub use tls::Tls;
+pub use tls::{KeyExchange, Tls};
 pub use upstream::Upstream;
 
 /// The settings of an edge.
