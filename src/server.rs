@@ -66,7 +66,8 @@ pub fn serve(file: &Path) -> anyhow::Result<()> {
         }
     };
     let stop = Arc::new(Notify::new());
-    signals::watch(signals, pipeline.reloader(), Arc::clone(&stop))?;
+    let watch = (config.tls.watch_secs > 0).then(|| Duration::from_secs(config.tls.watch_secs));
+    signals::watch(signals, pipeline.reloader(), watch, Arc::clone(&stop))?;
     let addresses = config.listeners.iter().map(|listener| listener.address).chain([config.admin.address]);
     let never_opened = Arc::new(AtomicBool::new(false));
     let shutdown_signal = Box::new(Shutdown {
@@ -113,7 +114,7 @@ fn build(
     let mut proxy = http_proxy(&server.configuration, proxy);
     proxy.server_options = Some(proxy::server_options(config));
     proxy.h2_options = Some(proxy::h2_options(config));
-    let has_tls = config.listeners.iter().any(|listener| !listener.tls.is_empty());
+    let has_tls = config.listeners.iter().any(config::Listener::has_tls);
     let tickets = || Tickets::open(config.tls.ticket_secret_file.as_deref(), &config.capture.dir).map(Arc::new);
     let tickets = has_tls.then(tickets).transpose()?;
     let sockets = front::bind(&config.listeners, certificates, tickets.as_ref(), config.listener_threads())?;

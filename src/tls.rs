@@ -4,12 +4,13 @@
 //! which processors have instructions; 256 bits bring SHA-384, which they compute step by step.
 
 pub mod certificates;
+pub mod metrics;
 mod store;
 mod tickets;
 
 use std::sync::Arc;
 
-pub use certificates::{CertificateError, CertificateWarning, Certificates, Inspected, Pair};
+pub use certificates::{CertificateError, CertificateWarning, Certificates, Inspected, Pair, folder::Folder};
 use rustls::{
     ServerConfig,
     crypto::{CryptoProvider, ring as provider},

@@ -30,6 +30,7 @@ const LIVE: &[&str] = &["listeners", "feeds", "feeds.sink.dir"];
 /// Values for keys without a default, and for keys of commented sections whose default would show little.
 const EXAMPLES: &[(&str, &str)] = &[
     ("listeners.address", r#""0.0.0.0:8080""#),
+    ("listeners.certificates_dir", r#""/etc/clickedge/certificates""#),
     ("listeners.tls.certificate_file", r#""/etc/clickedge/tls/example.com.pem""#),
     ("listeners.tls.key_file", r#""/etc/clickedge/tls/example.com.key""#),
     ("tls.ticket_secret_file", r#""/etc/clickedge/tickets.key""#),

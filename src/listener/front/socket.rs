@@ -46,7 +46,7 @@ pub fn bind(
         let address = listener.address;
         // Several sockets of this process may share an address; another process that has it would share it, too.
         probe(address)?;
-        let tls = match tickets.filter(|_| !listener.tls.is_empty()) {
+        let tls = match tickets.filter(|_| listener.has_tls()) {
             None => None,
             Some(tickets) => {
                 let config = tls::server_config(listener, Arc::clone(certificates), Arc::clone(tickets))

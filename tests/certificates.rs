@@ -1,0 +1,281 @@
+//! Certificates of many domains: a folder that is watched, two kinds of keys, expiry, the secret of tickets, and what
+//! else a connection is bound to: the hosts of its certificate, and HSTS.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    },
+    thread,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+use rustls::SignatureScheme;
+
+use crate::common::{
+    Builder, Edge, cli, connect, free_address,
+    tls::{self, RSA_KEY, Verifies},
+};
+
+/// Writes a pair for these names, the way that renewals do: aside, and renamed. Returns the leaf.
+fn write(dir: &Path, certificate: &str, private: &str, names: &[&str], key: &KeyPair, ends_in: Duration) -> Vec<u8> {
+    let mut params = CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    params.not_before = date_time_ymd(2020, 1, 1);
+    params.not_after = date_time_ymd(1970, 1, 1) + now + ends_in;
+    let made = params.self_signed(key).unwrap();
+    for (name, text) in [(certificate, made.pem()), (private, key.serialize_pem())] {
+        let (path, aside) = (dir.join(name), dir.join(format!(".{}", name.replace('/', "-"))));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&aside, text).unwrap();
+        fs::rename(aside, path).unwrap();
+    }
+    made.der().to_vec()
+}
+
+const YEAR: Duration = Duration::from_secs(365 * 86_400);
+
+/// A pair `label.pem` and `label.key` with an ECDSA key, good for a year.
+fn pair(dir: &Path, label: &str, names: &[&str]) -> Vec<u8> {
+    let key = KeyPair::generate().unwrap();
+    write(dir, &format!("{label}.pem"), &format!("{label}.key"), names, &key, YEAR)
+}
+
+fn rsa_pair(dir: &Path, label: &str, names: &[&str]) -> Vec<u8> {
+    let key = KeyPair::from_pem(RSA_KEY).unwrap();
+    write(dir, &format!("{label}.pem"), &format!("{label}.key"), names, &key, YEAR)
+}
+
+/// An edge whose second socket has the certificates in `certs`.
+fn start(builder: Builder, tls: &str) -> (Edge, SocketAddr) {
+    let address = free_address();
+    let listener = format!("[[listeners]]\naddress = \"{address}\"\ncertificates_dir = \"certs\"\n[tls]\n{tls}");
+    (builder.section(&listener).start(), address)
+}
+
+/// The leaf that a client gets which names this server.
+fn leaf(address: SocketAddr, name: &str) -> Vec<u8> {
+    leaf_of(address, name, &Verifies::default()).expect("a handshake")
+}
+
+fn leaf_of(address: SocketAddr, name: &str, verifies: &Verifies) -> Option<Vec<u8>> {
+    let mut stream = tls::with(Arc::new(tls::verifying(verifies)), connect(None, address).unwrap(), name);
+    while stream.conn.is_handshaking() {
+        stream.conn.complete_io(&mut stream.sock).ok()?;
+    }
+    stream.conn.peer_certificates().map(|chain| chain[0].to_vec())
+}
+
+fn reloads(edge: &Edge, result: &str) -> i64 {
+    edge.metric(&format!("clickedge_reloads_total{{result=\"{result}\",what=\"certificates\"}}"))
+}
+
+/// Sends SIGHUP, and waits for what came of the certificates.
+#[track_caller]
+fn reload(edge: &Edge, result: &str) {
+    let before = reloads(edge, result);
+    edge.signal("HUP");
+    edge.wait_until(&format!("reloaded: {result}"), |edge| reloads(edge, result) > before);
+}
+
+#[test]
+fn a_folder_is_read_at_start_and_again_at_sighup() {
+    let builder = Edge::builder();
+    let certs = builder.dir().join("certs");
+    let a = pair(&certs, "a", &["a.example"]);
+    let (edge, address) = start(builder, "watch_secs = 0");
+    assert!(leaf(address, "a.example") == a && leaf(address, "b.example") == a, "the first one is the default");
+    let b = write(
+        &certs,
+        "b/fullchain.pem",
+        "b/privkey.pem",
+        &["b.example", "*.b.example"],
+        &KeyPair::generate().unwrap(),
+        YEAR,
+    );
+    assert!(leaf(address, "b.example") == a, "nothing changes before the signal");
+    reload(&edge, "ok");
+    assert!(leaf(address, "b.example") == b && leaf(address, "x.b.example") == b && leaf(address, "a.example") == a);
+    assert_eq!(edge.metric("clickedge_tls_certificates"), 2);
+
+    // A pair that breaks keeps its previous version, and no other from being renewed or from disappearing.
+    let default = pair(&certs, "default", &["default.example"]);
+    let new_b = pair(&certs, "b-2", &["b.example"]);
+    fs::remove_dir_all(certs.join("b")).unwrap();
+    fs::write(certs.join("a.pem"), "half").unwrap();
+    pair(&certs, "c", &["c.example"]);
+    fs::copy(certs.join("b-2.key"), certs.join("c.key")).unwrap();
+    reload(&edge, "failed");
+    assert!(leaf(address, "a.example") == a && leaf(address, "b.example") == new_b);
+    assert!(leaf(address, "x.b.example") == default && leaf(address, "c.example") == default);
+    assert_eq!(edge.metric("clickedge_resource_last_reload_successful{resource=\"certificates\"}"), 0);
+    let log = edge.log();
+    for said in ["the pair `a` is rejected: ", "its previous version stays active", "the pair `c` is rejected: "] {
+        assert!(log.contains(said), "{said}");
+    }
+
+    // A folder that is suddenly empty, or gone, changes nothing.
+    let aside = certs.with_extension("aside");
+    fs::rename(&certs, &aside).unwrap();
+    reload(&edge, "failed");
+    fs::create_dir(&certs).unwrap();
+    reload(&edge, "failed");
+    assert!(leaf(address, "a.example") == a && leaf(address, "b.example") == new_b);
+    fs::remove_dir(&certs).unwrap();
+    fs::rename(&aside, &certs).unwrap();
+    for name in ["a.pem", "a.key", "c.pem", "c.key"] {
+        fs::remove_file(certs.join(name)).unwrap();
+    }
+    reload(&edge, "ok");
+    assert!(leaf(address, "a.example") == default, "a removed pair has disappeared");
+    assert_eq!(edge.metric("clickedge_resource_last_reload_successful{resource=\"certificates\"}"), 1);
+    assert_eq!(edge.metric("clickedge_config_last_reload_successful"), 1);
+}
+
+#[test]
+fn a_watched_folder_is_read_when_it_changes_and_logged_once() {
+    let builder = Edge::builder();
+    let certs = builder.dir().join("certs");
+    pair(&certs, "a", &["a.example"]);
+    let (edge, address) = start(builder, "watch_secs = 1");
+    let renewed = pair(&certs, "a", &["a.example"]);
+    edge.wait_until("renewed", |_| leaf(address, "a.example") == renewed);
+    fs::write(certs.join("bad.pem"), "x").unwrap();
+    let wait = |name: &str, result: &str, times: i64| {
+        edge.wait_until(name, |edge| reloads(edge, result) == times);
+    };
+    wait("rejected", "failed", 1);
+    let b = pair(&certs, "b", &["b.example"]);
+    edge.wait_until("the next one is taken", |_| leaf(address, "b.example") == b);
+    wait("rejected again", "failed", 2);
+    fs::remove_file(certs.join("bad.pem")).unwrap();
+    wait("all is well", "ok", 2);
+    assert_eq!(edge.log().matches("the pair `bad` is rejected").count(), 2, "once for each reading");
+}
+
+#[test]
+fn handshakes_go_on_while_hundreds_of_certificates_are_replaced() {
+    let builder = Edge::builder();
+    let certs = builder.dir().join("certs");
+    let key = KeyPair::generate().unwrap();
+    let write_all = |generation: usize| {
+        for n in 0..300 {
+            let names = [format!("d{n}.example"), format!("g{generation}.example")];
+            let names: Vec<_> = names.iter().map(String::as_str).collect();
+            write(&certs, &format!("{n}.pem"), &format!("{n}.key"), &names, &key, YEAR);
+        }
+    };
+    write_all(0);
+    let (edge, address) = start(builder, "watch_secs = 0");
+    assert_eq!(edge.metric("clickedge_tls_certificates"), 300);
+    let (done, shaken) = (AtomicBool::new(false), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                for n in (0..300).cycle() {
+                    if done.load(Relaxed) {
+                        return;
+                    }
+                    leaf(address, &format!("d{n}.example"));
+                    shaken.fetch_add(1, Relaxed);
+                }
+            });
+        }
+        for generation in 1..4 {
+            write_all(generation);
+            let before = shaken.load(Relaxed);
+            reload(&edge, "ok");
+            edge.wait_until("handshakes go on", |_| shaken.load(Relaxed) > before + 2);
+        }
+        done.store(true, Relaxed);
+    });
+    assert_eq!(edge.metric("clickedge_connections_ended_total{reason=\"handshake_failed\"}"), 0);
+}
+
+#[test]
+fn check_reads_the_folder_and_starts_without_what_is_bad() {
+    let builder = Edge::builder();
+    let certs = builder.dir().join("certs");
+    let a = pair(&certs, "a", &["a.example"]);
+    let over = Duration::from_secs(3 * 86_400);
+    write(&certs, "soon.pem", "soon.key", &["soon.example"], &KeyPair::generate().unwrap(), over);
+    fs::write(certs.join("bad.pem"), "x").unwrap();
+    let (edge, address) = start(builder, "watch_secs = 0");
+    assert!(leaf(address, "a.example") == a);
+    let config = edge.dir().join("clickedge.toml");
+    let check = || cli::clickedge(&["check", config.to_str().unwrap()]);
+    let found = check();
+    assert_eq!(found.code, 0, "{}", found.stderr);
+    for said in ["the pair `bad` is rejected: ", "1 certificates expire within 14 days", "2 private keys"] {
+        assert!(found.stdout.contains(said), "{}", found.stdout);
+    }
+    fs::remove_dir_all(&certs).unwrap();
+    check().fails(66, "`listeners[1].certificates_dir` is rejected: cannot read the folder of certificates");
+    fs::create_dir(&certs).unwrap();
+    check().fails(66, "has no pair");
+    fs::write(certs.join("bad.pem"), "x").unwrap();
+    fs::write(certs.join("bad.key"), "x").unwrap();
+    check().fails(65, "none of the 1 pairs");
+}
+
+#[test]
+fn a_client_gets_the_kind_of_key_that_it_can_verify() {
+    let builder = Edge::builder();
+    let certs = builder.dir().join("certs");
+    let (rsa, ecdsa) = (rsa_pair(&certs, "a.rsa", &["a.example"]), pair(&certs, "a.ecdsa", &["a.example"]));
+    let (wild, only_rsa) = (pair(&certs, "wild", &["*.brand.example"]), rsa_pair(&certs, "b", &["b.brand.example"]));
+    let (_edge, address) = start(builder, "watch_secs = 0");
+    let only = |schemes: &[SignatureScheme]| Verifies { schemes: Some(schemes.to_vec()), ..Verifies::default() };
+    let old = only(&[SignatureScheme::RSA_PSS_SHA256, SignatureScheme::RSA_PKCS1_SHA256]);
+    let both = only(&[SignatureScheme::RSA_PSS_SHA256, SignatureScheme::ECDSA_NISTP256_SHA256]);
+    // TLS 1.2 says it with its suites, too.
+    let suites = Verifies { rsa_suites: true, ..Verifies::default() };
+    for (name, verifies, expected) in [
+        ("a.example", &both, &ecdsa),
+        ("a.example", &old, &rsa),
+        ("a.example", &suites, &rsa),
+        ("unknown.example", &both, &ecdsa),
+        ("unknown.example", &old, &rsa),
+        ("x.brand.example", &both, &wild),
+        ("b.brand.example", &both, &only_rsa),
+        ("b.brand.example", &old, &only_rsa),
+    ] {
+        assert!(leaf_of(address, name, verifies).as_ref() == Some(expected), "{name} {verifies:?}");
+    }
+    assert_eq!(leaf_of(address, "x.brand.example", &old), None, "it can verify no certificate of that name");
+}
+
+#[test]
+fn certificates_that_expire_are_counted_and_stay_until_they_are_replaced() {
+    let builder = Edge::builder();
+    let certs = builder.dir().join("certs");
+    let seconds = Duration::from_secs;
+    let write = |label: &str, ends_in: Duration| {
+        let name = format!("{label}.example");
+        let key = KeyPair::generate().unwrap();
+        write(&certs, &format!("{label}.pem"), &format!("{label}.key"), &[&name], &key, ends_in)
+    };
+    write("year", YEAR);
+    write("week", seconds(7 * 86_400));
+    let old = write("moment", seconds(12));
+    let end = (SystemTime::now() + seconds(12)).duration_since(UNIX_EPOCH).unwrap().as_secs() as i64;
+    let (edge, address) = start(builder, "watch_secs = 0");
+    let metric = |name: &str| edge.metric(&format!("clickedge_tls_certificate{name}"));
+    assert_eq!(metric("s"), 3);
+    assert!((end - 3..=end).contains(&metric("_expiry_timestamp_seconds")), "{end}");
+    assert_eq!(metric("s_expiring") + metric("s_expired"), 2);
+    edge.wait_until("one has expired", |_| metric("s_expired") == 1);
+    assert_eq!(metric("s_expiring"), 1);
+    assert!(leaf(address, "moment.example") == old);
+    reload(&edge, "ok");
+    assert!(leaf(address, "moment.example") == old, "no file has changed");
+    assert!(edge.log().contains("1 certificates have expired; renew them: "));
+    let new = write("moment", YEAR);
+    reload(&edge, "ok");
+    assert!(leaf(address, "moment.example") == new);
+    assert_eq!((metric("s"), metric("s_expired"), metric("s_expiring")), (3, 0, 1));
+}
