@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    io::{Read, Write},
     net::SocketAddr,
     path::Path,
     sync::{
@@ -14,7 +15,7 @@ use std::{
 };
 
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
-use rustls::SignatureScheme;
+use rustls::{HandshakeKind, SignatureScheme};
 
 use crate::common::{
     Builder, Edge, cli, connect, free_address,
@@ -278,4 +279,66 @@ fn certificates_that_expire_are_counted_and_stay_until_they_are_replaced() {
     reload(&edge, "ok");
     assert!(leaf(address, "moment.example") == new);
     assert_eq!((metric("s"), metric("s_expired"), metric("s_expiring")), (3, 0, 1));
+}
+
+/// One click over TLS with a client that remembers sessions. Returns how it shook hands.
+fn shake(address: SocketAddr, config: &Arc<rustls::ClientConfig>) -> HandshakeKind {
+    let mut stream = tls::with(Arc::clone(config), connect(None, address).unwrap(), "go.brand.com");
+    write!(stream, "GET /spring HTTP/1.1\r\nHost: go.brand.com\r\nConnection: close\r\n\r\n").unwrap();
+    let _ = stream.read_to_end(&mut Vec::new());
+    stream.conn.handshake_kind().unwrap()
+}
+
+#[test]
+fn a_session_is_resumed_after_ten_thousand_others() {
+    let builder = Edge::builder();
+    pair(&builder.dir().join("certs"), "a", &["go.brand.com"]);
+    let (edge, address) = start(builder, "");
+    let config = Arc::new(tls::remembering(&[&rustls::version::TLS13]));
+    assert_eq!(shake(address, &config), HandshakeKind::Full);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..2_500 {
+                    let stranger = Arc::new(tls::remembering(&[&rustls::version::TLS13]));
+                    assert_eq!(shake(address, &stranger), HandshakeKind::Full);
+                }
+            });
+        }
+    });
+    assert_eq!(shake(address, &config), HandshakeKind::Resumed);
+    let handshakes = |kind| edge.metric(&format!("clickedge_tls_handshakes_total{{kind=\"{kind}\"}}"));
+    assert_eq!((handshakes("full"), handshakes("resumed")), (10_001, 1));
+}
+
+#[test]
+fn the_secret_of_tickets_is_replaced_at_sighup() {
+    let edge = |secret: &str| {
+        let builder = Edge::builder();
+        pair(&builder.dir().join("certs"), "a", &["go.brand.com"]);
+        fs::write(builder.dir().join("secret"), secret.repeat(32)).unwrap();
+        start(builder, "ticket_secret_file = \"secret\"")
+    };
+    let ((edge, address), (_second, other)) = (edge("s"), edge("t"));
+    let remembering = || Arc::new(tls::remembering(&[&rustls::version::TLS13]));
+    let (old, new) = (remembering(), remembering());
+    assert_eq!(shake(address, &old), HandshakeKind::Full);
+    assert_eq!(shake(other, &new), HandshakeKind::Full);
+    let before = remembering();
+    shake(other, &before);
+    assert_eq!(shake(address, &before), HandshakeKind::Full, "another secret");
+    let secret = |text: &str, result: &str| {
+        let name = format!("clickedge_reloads_total{{result=\"{result}\",what=\"ticket_secret\"}}");
+        fs::write(edge.dir().join("secret"), text).unwrap();
+        let before = edge.metric(&name);
+        edge.signal("HUP");
+        edge.wait_until(&name, |edge| edge.metric(&name) > before);
+    };
+    secret("short", "failed");
+    assert!(edge.log().contains("must have 32 to 4096"));
+    assert_eq!(shake(address, &old), HandshakeKind::Resumed, "the previous secret stays");
+    secret(&"t".repeat(32), "ok");
+    assert_eq!(shake(address, &new), HandshakeKind::Resumed, "a session of the other edge");
+    assert_eq!(shake(address, &old), HandshakeKind::Resumed, "tickets of the former secret stay good");
+    assert_eq!(shake(other, &old), HandshakeKind::Resumed, "the new ticket is of the new secret");
 }

@@ -12,7 +12,8 @@ use super::{Config, Section, findings::Findings, secret::is_open_to_all};
 #[serde(default, deny_unknown_fields)]
 pub struct Tls {
     /// File with the secret of session tickets, 32 to 4096 bytes: edges that have the same one resume each other's
-    /// sessions. Without it each machine has its own, in `capture.dir`, which is replaced when the machine starts.
+    /// sessions. Without it each machine has its own, in `capture.dir`, which is replaced when the machine starts. Read
+    /// again on SIGHUP; tickets of the previous secret stay good for their time.
     pub ticket_secret_file: Option<PathBuf>,
     /// Seconds between two looks at each `listeners.certificates_dir`, at most 86400. A change is read once it has
     /// lasted for two. 0 waits for SIGHUP.

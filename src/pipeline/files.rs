@@ -24,7 +24,7 @@ use crate::{
     },
     runtime::{Class, Classified, clock},
     session::Sessions,
-    tls::{CertificateStore, Folder},
+    tls::{CertificateStore, Folder, Tickets},
     visitor::{
         Sources,
         bot::{CrawlerLists, CrawlerStore},
@@ -46,6 +46,7 @@ pub struct OperatorFiles {
     certificates: Vec<Arc<CertificateStore>>,
     /// The folders of certificates, each once.
     folders: Vec<Arc<Folder>>,
+    tickets: Arc<Tickets>,
     /// The secrets of each feed; empty where the sink is no webhook.
     pub(super) webhook_secrets: Vec<Arc<SecretStore>>,
     pub(super) registry: Registry,
@@ -89,6 +90,7 @@ impl OperatorFiles {
             secret: Arc::default(),
             certificates: config.listeners.iter().map(|of| Arc::new(CertificateStore::new(of.tls.len()))).collect(),
             folders: Vec::new(),
+            tickets: Arc::default(),
             webhook_secrets: config.feeds.iter().map(|_| Arc::default()).collect(),
             registry: Registry::default(),
         };
@@ -99,6 +101,7 @@ impl OperatorFiles {
         files.add_secret(&config.enrich);
         files.add_certificates(&config.listeners);
         files.add_certificate_folders(&config.listeners);
+        files.add_ticket_secret(&config.tls);
         files.add_credentials(&config.feeds);
         files.add_receivers(&config.feeds);
         Ok(files)

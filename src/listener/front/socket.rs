@@ -31,14 +31,14 @@ pub struct Settings {
     pub redirect_to_https: bool,
 }
 
-/// Binds the configured sockets for each of so many threads. Sockets with TLS need `tickets`.
+/// Binds the configured sockets for each of so many threads.
 ///
 /// # Errors
 /// When an address is taken or not of this machine, or TLS cannot be set up.
 pub fn bind(
     listeners: &[config::Listener],
     certificates: &[Arc<CertificateStore>],
-    tickets: Option<&Arc<Tickets>>,
+    tickets: &Arc<Tickets>,
     threads: usize,
 ) -> Result<Vec<Vec<Socket>>, ListenError> {
     let mut sockets: Vec<Vec<Socket>> = (0..threads).map(|_| Vec::new()).collect();
@@ -46,14 +46,11 @@ pub fn bind(
         let address = listener.address;
         // Several sockets of this process may share an address; another process that has it would share it, too.
         probe(address)?;
-        let tls = match tickets.filter(|_| listener.has_tls()) {
-            None => None,
-            Some(tickets) => {
-                let config = tls::server_config(listener, Arc::clone(certificates), Arc::clone(tickets))
-                    .map_err(|error| ListenError::Tls { address, reason: error.to_string() })?;
-                Some(Arc::new(config))
-            }
+        let tls = || {
+            tls::server_config(listener, Arc::clone(certificates), Arc::clone(tickets))
+                .map_err(|error| ListenError::Tls { address, reason: error.to_string() })
         };
+        let tls = listener.has_tls().then(tls).transpose()?.map(Arc::new);
         // A lone `[::]` takes IPv4, too; next to an IPv4 socket of the same port it must not.
         let shared = listeners.iter().any(|other| other.address.is_ipv4() && other.address.port() == address.port());
         let settings = Arc::new(Settings {

@@ -1,14 +1,14 @@
-//! The files of TLS listeners: configured pairs, folders of certificates.
+//! The files of TLS listeners: configured pairs, folders of certificates, the secret of tickets.
 
 use std::{path::PathBuf, sync::Arc};
 
-use super::OperatorFiles;
+use super::{OperatorFiles, named};
 use crate::{
-    config,
+    config::{self, Secret},
     files::{Description, FileResource, Warning},
     runtime::clock,
     tls::{
-        CertificateStore, Folder, Pair,
+        CertificateStore, Folder, Pair, Tickets,
         certificates::{folder::Contents, pair},
     },
 };
@@ -20,6 +20,11 @@ impl OperatorFiles {
     /// The certificates of each listener, in the order of the configuration.
     pub fn certificates(&self) -> &[Arc<CertificateStore>] {
         &self.certificates
+    }
+
+    /// The tickets of all listeners with TLS.
+    pub fn tickets(&self) -> &Arc<Tickets> {
+        &self.tickets
     }
 
     /// Whether a folder of certificates has changed since it was read, and changes no more.
@@ -91,5 +96,17 @@ impl OperatorFiles {
                 }),
             });
         }
+    }
+
+    pub(super) fn add_ticket_secret(&mut self, config: &config::Tls) {
+        let Some(file) = config.ticket_secret_file.clone() else { return };
+        let tickets = Arc::clone(&self.tickets);
+        self.registry.add(FileResource {
+            name: "ticket_secret",
+            files: named("tls.ticket_secret_file", &file),
+            load: Box::new(move || Secret::read(&file)),
+            describe: |_: &Secret| Description::of("secret of session tickets"),
+            publish: Box::new(move |secret| tickets.set_secret(secret)),
+        });
     }
 }
