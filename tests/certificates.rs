@@ -16,9 +16,10 @@ use std::{
 
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use rustls::{HandshakeKind, SignatureScheme};
+use serde_json::json;
 
 use crate::common::{
-    Builder, Edge, cli, connect, free_address,
+    Answer, Builder, CHROME, Edge, cli, connect, free_address, link,
     tls::{self, RSA_KEY, Verifies},
 };
 
@@ -69,6 +70,16 @@ fn leaf_of(address: SocketAddr, name: &str, verifies: &Verifies) -> Option<Vec<u
         stream.conn.complete_io(&mut stream.sock).ok()?;
     }
     stream.conn.peer_certificates().map(|chain| chain[0].to_vec())
+}
+
+/// What comes back for a request over TLS, without its date.
+fn ask(address: SocketAddr, server: Option<&str>, request: &str) -> String {
+    let mut stream = tls::client(connect(None, address).unwrap(), server);
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut text = Vec::new();
+    let _ = stream.read_to_end(&mut text);
+    let text = String::from_utf8(text).unwrap();
+    text.split("\r\n").filter(|line| !line.starts_with("Date: ")).collect::<Vec<_>>().join("\r\n")
 }
 
 fn reloads(edge: &Edge, result: &str) -> i64 {
@@ -341,4 +352,51 @@ fn the_secret_of_tickets_is_replaced_at_sighup() {
     assert_eq!(shake(address, &new), HandshakeKind::Resumed, "a session of the other edge");
     assert_eq!(shake(address, &old), HandshakeKind::Resumed, "tickets of the former secret stay good");
     assert_eq!(shake(other, &old), HandshakeKind::Resumed, "the new ticket is of the new secret");
+}
+
+/// An edge with two links on domains of two certificates, and HSTS for one of them.
+fn two_domains(fast_lane: bool) -> (Edge, SocketAddr) {
+    let to = |domain: &str, slashtag: &str| link(domain, slashtag, "https://www.example.com/");
+    let mut old = to("go.brand.com", "old");
+    old["status"] = json!("expired");
+    let builder = Edge::builder()
+        .link(to("acme.link", "spring"))
+        .link(old)
+        .section("[catalog.domains.\"go.brand.com\"]\nhsts = \"max-age=31536000; includeSubDomains\"")
+        .section("[client_address]\ntrusted_proxies = [\"127.0.0.9/32\"]")
+        .feed("all", &["*"]);
+    let certs = builder.dir().join("certs");
+    pair(&certs, "a", &["go.brand.com", "go2.brand.com"]);
+    pair(&certs, "b", &["acme.link", "*.acme.link"]);
+    let (edge, address) = start(builder, "watch_secs = 0");
+    let stopped = edge.stop();
+    stopped.reconfigure(|config| config.replace("threads = 2\n", &format!("threads = 2\nfast_lane = {fast_lane}\n")));
+    (stopped.restart(), address)
+}
+
+#[test]
+fn hsts_is_sent_with_every_answer_of_its_domain_over_tls_and_with_no_other() {
+    let ((fast, fast_tls), (_slow, slow_tls)) = (two_domains(true), two_domains(false));
+    let line = "\r\nstrict-transport-security: max-age=31536000; includeSubDomains\r\n";
+    for (target, method, status) in [
+        ("/spring", "GET", 302),
+        ("/spring", "HEAD", 302),
+        ("/nothing", "GET", 404),
+        ("/old", "GET", 410),
+        ("/spring", "POST", 405),
+        ("/%00", "GET", 400),
+        ("/spring?%1b", "GET", 400),
+    ] {
+        let request = |host: &str| format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        let answer = ask(fast_tls, Some("go.brand.com"), &request("go.brand.com"));
+        assert_eq!(answer, ask(slow_tls, Some("go.brand.com"), &request("go.brand.com")));
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")) && answer.contains(line), "{answer}");
+        for (server, host) in [("acme.link", "acme.link"), ("go.brand.com", "unknown.example")] {
+            let (one, two) =
+                (ask(fast_tls, Some(server), &request(host)), ask(slow_tls, Some(server), &request(host)));
+            assert!(one == two && !one.contains("strict-transport"), "{one}");
+        }
+        let plain: Answer = fast.request(method, "go.brand.com", target, &[("User-Agent", CHROME)]);
+        assert_eq!((plain.status, plain.header("strict-transport-security")), (status, None));
+    }
 }

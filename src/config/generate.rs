@@ -36,6 +36,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("tls.ticket_secret_file", r#""/etc/clickedge/tickets.key""#),
     ("catalog.domains", r#""go.example.com""#),
     ("catalog.domains.case", r#""insensitive""#),
+    ("catalog.domains.hsts", r#""max-age=31536000; includeSubDomains""#),
     ("upstream.address", r#""10.0.0.80:443""#),
     ("upstream.tls", "true"),
     ("upstream.server_name", r#""www.example.com""#),
