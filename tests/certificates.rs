@@ -375,6 +375,91 @@ fn two_domains(fast_lane: bool) -> (Edge, SocketAddr) {
 }
 
 #[test]
+fn a_request_for_the_host_of_another_certificate_is_misdirected_on_both_ways() {
+    let ((fast, fast_tls), (slow, slow_tls)) = (two_domains(true), two_domains(false));
+    let mut misdirected = 0;
+    for (server, host, status) in [
+        (Some("go.brand.com"), "go.brand.com", 302),
+        (Some("go.brand.com"), "GO.brand.com.:443", 302),
+        (Some("go.brand.com"), "acme.link", 421),
+        (Some("go.brand.com"), "ACME.link:443", 421),
+        (Some("go.brand.com"), "x.acme.link", 421),
+        (Some("go.brand.com"), "go2.brand.com", 404),
+        (Some("go.brand.com"), "unknown.example", 404),
+        (Some("acme.link"), "acme.link", 302),
+        (Some("x.acme.link"), "acme.link", 302),
+        (Some("acme.link"), "go.brand.com", 421),
+        // The default, which covers it or not.
+        (Some("unknown.example"), "go.brand.com", 302),
+        (Some("unknown.example"), "unknown.example", 404),
+        (Some("unknown.example"), "acme.link", 421),
+        // Another connection would be no better.
+        (None, "acme.link", 302),
+    ] {
+        for method in ["GET", "HEAD", "POST"] {
+            let request = format!("{method} /spring HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+            let (one, two) = (ask(fast_tls, server, &request), ask(slow_tls, server, &request));
+            assert_eq!(one, two, "{server:?} {request}");
+            let status = if method == "POST" && status == 302 { 405 } else { status };
+            assert!(one.starts_with(&format!("HTTP/1.1 {status} ")), "{server:?} {request}{one}");
+            misdirected += i64::from(status == 421);
+        }
+    }
+    let absolute = "GET https://acme.link/spring HTTP/1.1\r\nHost: go.brand.com\r\nConnection: close\r\n\r\n";
+    let two = "GET /spring HTTP/1.1\r\nHost: acme.link\r\n\r\nGET /spring HTTP/1.1\r\nHost: go.brand.com\r\nConnection: close\r\n\r\n";
+    for (edge, address) in [(&fast, fast_tls), (&slow, slow_tls)] {
+        assert!(ask(address, Some("go.brand.com"), absolute).starts_with("HTTP/1.1 421 "));
+        let text = ask(address, Some("go.brand.com"), two);
+        assert!(
+            text.starts_with("HTTP/1.1 421 ") && text.contains("HTTP/1.1 302 "),
+            "the connection goes on: {text}"
+        );
+        let metric = || edge.metric("clickedge_requests_total{outcome=\"misdirected\"}");
+        assert_eq!(metric(), misdirected + 2);
+        // HTTP/2: the bytes of the status are those of a fresh connection's first answer (RFC 7541).
+        assert!(http2(address, "go.brand.com", "acme.link").contains("\x48\u{82}\x68\x41"));
+        assert!(http2(address, "go.brand.com", "go.brand.com").contains("\x48\u{82}\x64\x02"));
+        assert_eq!(metric(), misdirected + 3);
+        assert_eq!(edge.get("acme.link", "/spring").status, 302, "plain sockets have no certificate");
+        // A load balancer carries the requests of many hosts on one connection.
+        let socket = connect(Some("127.0.0.9".parse().unwrap()), address).unwrap();
+        let mut stream = tls::client(socket, Some("go.brand.com"));
+        stream.write_all(b"GET /spring HTTP/1.1\r\nHost: acme.link\r\nConnection: close\r\n\r\n").unwrap();
+        let mut text = String::new();
+        let _ = stream.read_to_string(&mut text);
+        assert!(text.starts_with("HTTP/1.1 302 "), "{text}");
+    }
+    let (fast, slow) = (fast.stop().events("all").len(), slow.stop().events("all").len());
+    assert_eq!(fast, slow, "what is misdirected is no click");
+}
+
+/// `GET /spring` over HTTP/2, as the only request of a connection. Returns everything that came back, a character for
+/// each byte.
+fn http2(address: SocketAddr, server: &str, host: &str) -> String {
+    let mut config = tls::remembering(&[&rustls::version::TLS13]);
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let mut stream = tls::with(Arc::new(config), connect(None, address).unwrap(), server);
+    let text = |name: u8, value: &str| [&[name, value.len() as u8][..], value.as_bytes()].concat();
+    // Indexed `:method: GET` and `:scheme: https`; `:path` and `:authority` with values of their own.
+    let block = [&[0x82, 0x87][..], &text(0x04, "/spring"), &text(0x01, host)].concat();
+    let headers = [&[0, 0, block.len() as u8, 1, 5, 0, 0, 0, 1][..], &block].concat();
+    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    stream.write_all(&[&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &settings, &headers].concat()).unwrap();
+    let mut all = Vec::new();
+    loop {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).unwrap();
+        let mut frame = vec![0; usize::from(head[1]) << 8 | usize::from(head[2])];
+        stream.read_exact(&mut frame).unwrap();
+        all.extend(frame);
+        // The headers of the answer.
+        if head[3] == 1 {
+            return all.into_iter().map(char::from).collect();
+        }
+    }
+}
+
+#[test]
 fn hsts_is_sent_with_every_answer_of_its_domain_over_tls_and_with_no_other() {
     let ((fast, fast_tls), (_slow, slow_tls)) = (two_domains(true), two_domains(false));
     let line = "\r\nstrict-transport-security: max-age=31536000; includeSubDomains\r\n";

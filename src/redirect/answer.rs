@@ -116,6 +116,11 @@ impl Answers {
         Answer { close: true, ..plain(429, Outcome::TooMany, "Too many requests.\n") }
     }
 
+    /// For a host that another certificate covers than that of the connection.
+    pub fn misdirected(&self) -> Answer {
+        plain(421, Outcome::Misdirected, "This host has a connection of its own.\n")
+    }
+
     /// For `OPTIONS *`, which asks what the server can do.
     pub fn options(&self) -> Answer {
         Answer { allow: true, ..plain(200, Outcome::Options, "") }

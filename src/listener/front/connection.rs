@@ -24,6 +24,7 @@ use super::{
     admission::{Admitted, Places},
     buffer::{self, Input},
     metrics::{Ended, Open},
+    named::{self, Named},
     request::{self, Body, Form, Found, Framing, HeadLimits, MAX_FIELDS, Malformed},
     socket::Settings,
     stream::{FrontStream, PREFACE, STALL, linger},
@@ -371,6 +372,13 @@ impl<'f, L: Lane, P: HttpServerApp + Send + Sync + 'static> Connection<'f, L, P>
                 self.reject(Malformed::Syntax)
             };
         }
+        if self.places.is_some()
+            && let Some(Transport::Tls(tls)) = &self.transport
+            && named::is_misdirected(&request, tls.connection(), &self.settings.certificates)
+        {
+            front.lane.misdirected(is_head, bare, &mut self.output);
+            return self.done(to, bare, body);
+        }
         let is_plain = front.fast_lane && request.minor == 1 && body == Body::None && !upgrade && !expect;
         if is_plain
             && let Some(answered) =
@@ -483,6 +491,12 @@ impl<'f, L: Lane, P: HttpServerApp + Send + Sync + 'static> Connection<'f, L, P>
         let socket = SocketDigest::from_raw_fd(transport.fd());
         _ = socket.peer_addr.set(Some(DigestAddr::Inet(self.address)));
         let tls = transport.is_tls().then(|| Arc::new(SslDigest::new("", "", None, None, Vec::new())));
+        let named = match &transport {
+            Transport::Tls(tls) if transport.is_http2() => {
+                Named::digest(tls.connection(), &self.settings.certificates)
+            }
+            _ => None,
+        };
         Some(FrontStream {
             transport,
             prefix,
@@ -493,6 +507,7 @@ impl<'f, L: Lane, P: HttpServerApp + Send + Sync + 'static> Connection<'f, L, P>
             writing: None,
             socket: Arc::new(socket),
             tls,
+            named,
         })
     }
 

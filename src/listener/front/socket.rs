@@ -27,6 +27,7 @@ pub struct Socket {
 /// What holds for the connections of a socket.
 pub struct Settings {
     pub tls: Option<Arc<ServerConfig>>,
+    pub certificates: Arc<CertificateStore>,
     pub proxy_protocol: bool,
     pub redirect_to_https: bool,
 }
@@ -55,6 +56,7 @@ pub fn bind(
         let shared = listeners.iter().any(|other| other.address.is_ipv4() && other.address.port() == address.port());
         let settings = Arc::new(Settings {
             tls,
+            certificates: Arc::clone(certificates),
             proxy_protocol: listener.proxy_protocol,
             redirect_to_https: listener.redirect_to_https,
         });
