@@ -292,6 +292,26 @@ fn certificates_that_expire_are_counted_and_stay_until_they_are_replaced() {
     assert_eq!((metric("s"), metric("s_expired"), metric("s_expiring")), (3, 0, 1));
 }
 
+#[test]
+fn a_client_that_prefers_chacha20_gets_it() {
+    let builder = Edge::builder();
+    pair(&builder.dir().join("certs"), "a", &["a.example"]);
+    let (_edge, address) = start(builder, "watch_secs = 0");
+    for version in [&rustls::version::TLS13, &rustls::version::TLS12] {
+        for (first, expected) in [("CHACHA20", "CHACHA20"), ("AES_128", "AES_128"), ("AES_256", "AES_128")] {
+            let config = Arc::new(tls::preferring(version, first));
+            for kind in [HandshakeKind::Full, HandshakeKind::Resumed] {
+                let mut stream = tls::with(Arc::clone(&config), connect(None, address).unwrap(), "a.example");
+                write!(stream, "GET / HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n").unwrap();
+                let _ = stream.read_to_end(&mut Vec::new());
+                let suite = format!("{:?}", stream.conn.negotiated_cipher_suite().unwrap().suite());
+                assert!(suite.contains(expected), "{version:?} {first}: {suite}");
+                assert_eq!(stream.conn.handshake_kind(), Some(kind), "{suite}");
+            }
+        }
+    }
+}
+
 /// One click over TLS with a client that remembers sessions. Returns how it shook hands.
 fn shake(address: SocketAddr, config: &Arc<rustls::ClientConfig>) -> HandshakeKind {
     let mut stream = tls::with(Arc::clone(config), connect(None, address).unwrap(), "go.brand.com");

@@ -85,6 +85,18 @@ pub fn remembering(versions: &[&'static rustls::SupportedProtocolVersion]) -> Cl
         .with_no_client_auth()
 }
 
+/// A client that remembers sessions and offers these cipher suites first.
+pub fn preferring(version: &'static rustls::SupportedProtocolVersion, suites: &str) -> ClientConfig {
+    let mut provider = default_provider();
+    provider.cipher_suites.sort_by_key(|suite| !format!("{:?}", suite.suite()).contains(suites));
+    ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(&[version])
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AnyCertificate::default()))
+        .with_no_client_auth()
+}
+
 /// A client that verifies so much, and takes any certificate.
 pub fn verifying(verifies: &Verifies) -> ClientConfig {
     let mut provider = default_provider();

@@ -147,11 +147,11 @@ impl<'f, L: Lane, P: HttpServerApp + Send + Sync + 'static> Connection<'f, L, P>
         }
         let transport = match &settings.tls {
             None => Transport::Plain(tcp),
-            Some(config) => {
-                let mut tls = TlsStream::new(tcp, Arc::clone(config)).map_err(|_| Ended::HandshakeFailed)?;
-                let handshake = poll_fn(|cx| tls.poll_handshake(cx));
-                let done = before(&mut deadline, handshake).await.ok_or(Ended::HandshakeTimeout)?;
-                done.map_err(|error| Ended::of_handshake(&error))?;
+            Some(configs) => {
+                // In a box: the future is large, and the connection outlives it.
+                let accepted = Box::pin(TlsStream::accept(tcp, configs));
+                let accepted = before(&mut deadline, accepted).await.ok_or(Ended::HandshakeTimeout)?;
+                let tls = accepted.map_err(|error| Ended::of_handshake(&error))?;
                 front.metrics.handshake(tls.connection());
                 Transport::Tls(Box::new(tls))
             }

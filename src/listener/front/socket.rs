@@ -6,13 +6,12 @@ use std::{
     sync::Arc,
 };
 
-use rustls::ServerConfig;
 use socket2::{Domain, Protocol, SockAddr, Type};
 
 use crate::{
     config,
     listener::{ListenError, probe},
-    tls::{self, CertificateStore, Tickets},
+    tls::{CertificateStore, ServerConfigs, Tickets},
 };
 
 /// Connections that wait to be accepted.
@@ -26,7 +25,7 @@ pub struct Socket {
 
 /// What holds for the connections of a socket.
 pub struct Settings {
-    pub tls: Option<Arc<ServerConfig>>,
+    pub tls: Option<ServerConfigs>,
     pub certificates: Arc<CertificateStore>,
     pub proxy_protocol: bool,
     pub redirect_to_https: bool,
@@ -48,10 +47,10 @@ pub fn bind(
         // Several sockets of this process may share an address; another process that has it would share it, too.
         probe(address)?;
         let tls = || {
-            tls::server_config(listener, Arc::clone(certificates), Arc::clone(tickets))
+            ServerConfigs::new(listener, certificates, tickets)
                 .map_err(|error| ListenError::Tls { address, reason: error.to_string() })
         };
-        let tls = listener.has_tls().then(tls).transpose()?.map(Arc::new);
+        let tls = listener.has_tls().then(tls).transpose()?;
         // A lone `[::]` takes IPv4, too; next to an IPv4 socket of the same port it must not.
         let shared = listeners.iter().any(|other| other.address.is_ipv4() && other.address.port() == address.port());
         let settings = Arc::new(Settings {
