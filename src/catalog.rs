@@ -35,6 +35,7 @@ use ahash::RandomState;
 use arc_swap::{ArcSwap, Guard};
 use bytes::Bytes;
 use hashbrown::{HashMap, HashTable};
+use http::HeaderValue;
 
 pub use compile::{Problem, Report, Warning};
 use limits::{Excess, History};
@@ -55,6 +56,8 @@ pub struct Catalog {
     index: HashTable<u32>,
     domains: Vec<Domain>,
     domains_by_host: HashMap<Box<str>, u32, RandomState>,
+    /// Whether any domain has a policy of HSTS.
+    has_hsts: bool,
     /// Rendered JSON that links refer to by number; number 0 is empty.
     fragments: Vec<Box<str>>,
     workspaces: Vec<Box<str>>,
@@ -67,6 +70,8 @@ pub struct Domain {
     /// The event's `route.domain`.
     json: Box<str>,
     case: Case,
+    /// Value of `Strict-Transport-Security`, for answers over TLS.
+    hsts: Option<HeaderValue>,
 }
 
 /// What a host and a path lead to.
@@ -102,6 +107,16 @@ impl Catalog {
             its_domain == domain && its_slashtag == &*slashtag
         });
         Ok(found.map_or(Lookup::Unknown, |&offset| Lookup::Found(Link::at(self, offset))))
+    }
+
+    /// The value of `Strict-Transport-Security` for answers of this host over TLS. The host is asked for only if a
+    /// domain has such a value.
+    pub fn hsts(&self, host: impl FnOnce() -> Option<Host>) -> Option<&HeaderValue> {
+        if !self.has_hsts {
+            return None;
+        }
+        let domain = *self.domains_by_host.get(host()?.as_str())?;
+        self.domains[domain as usize].hsts.as_ref()
     }
 
     /// Number of links.

@@ -109,6 +109,8 @@ impl Redirector {
             Decision::MethodNotAllowed => self.answers.method_not_allowed(),
             Decision::BadRequest => self.answers.bad_request(),
         };
+        let answer =
+            if head.flags.has(Flags::TLS) { answer.with_hsts(catalog.hsts(|| head.host().ok())) } else { answer };
         Some(if head.flags.has(Flags::HEAD) { answer.without_body() } else { answer })
     }
 

@@ -55,10 +55,10 @@ pub fn serve(file: &Path) -> anyhow::Result<()> {
     for warning in preflight::examine_file(&config, &files, file)? {
         tracing::warn!(config_line = warning.line, remedy = warning.remedy, "{}", warning.message);
     }
-    let certificates = files.certificates().to_vec();
+    let (certificates, tickets) = (files.certificates().to_vec(), Arc::clone(files.tickets()));
     let pipeline = Pipeline::start_with(&config, files)?;
     let readiness = Readiness::default();
-    let server = match build(&config, &pipeline, &certificates, &readiness) {
+    let server = match build(&config, &pipeline, &certificates, &tickets, &readiness) {
         Ok(server) => server,
         Err(error) => {
             pipeline.drain(Duration::ZERO);
@@ -66,7 +66,8 @@ pub fn serve(file: &Path) -> anyhow::Result<()> {
         }
     };
     let stop = Arc::new(Notify::new());
-    signals::watch(signals, pipeline.reloader(), Arc::clone(&stop))?;
+    let watch = (config.tls.watch_secs > 0).then(|| Duration::from_secs(config.tls.watch_secs));
+    signals::watch(signals, pipeline.reloader(), watch, Arc::clone(&stop))?;
     let addresses = config.listeners.iter().map(|listener| listener.address).chain([config.admin.address]);
     let never_opened = Arc::new(AtomicBool::new(false));
     let shutdown_signal = Box::new(Shutdown {
@@ -103,6 +104,7 @@ fn build(
     config: &Config,
     pipeline: &Pipeline,
     certificates: &[Arc<CertificateStore>],
+    tickets: &Arc<Tickets>,
     readiness: &Readiness,
 ) -> anyhow::Result<Server> {
     let mut server = Server::new_with_opt_and_conf(None, server_conf(config));
@@ -113,10 +115,10 @@ fn build(
     let mut proxy = http_proxy(&server.configuration, proxy);
     proxy.server_options = Some(proxy::server_options(config));
     proxy.h2_options = Some(proxy::h2_options(config));
-    let has_tls = config.listeners.iter().any(|listener| !listener.tls.is_empty());
-    let tickets = || Tickets::open(config.tls.ticket_secret_file.as_deref(), &config.capture.dir).map(Arc::new);
-    let tickets = has_tls.then(tickets).transpose()?;
-    let sockets = front::bind(config, certificates, tickets.as_ref())?;
+    if config.tls.ticket_secret_file.is_none() && config.listeners.iter().any(config::Listener::has_tls) {
+        tickets.use_secret_of_this_machine(&config.capture.dir)?;
+    }
+    let sockets = front::bind(config, certificates, tickets)?;
     let front = Arc::new(front::Front::new(
         config,
         pipeline.redirector(),

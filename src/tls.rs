@@ -1,18 +1,20 @@
 //! TLS: certificates by server name, tickets that outlive the process, and the settings of a listener.
 //!
 //! The order of the cipher suites is the server's: AES with 128 bits first, because its transcript hash is SHA-256, for
-//! which processors have instructions; 256 bits bring SHA-384, which they compute step by step.
+//! which processors have instructions; 256 bits bring SHA-384, which they compute step by step. A client that puts
+//! `ChaCha20` first has no instructions for AES, and gets what it prefers: after a handshake little is left to encrypt.
 
 pub mod certificates;
 mod key_exchange;
+pub mod metrics;
 mod store;
 mod tickets;
 
 use std::sync::Arc;
 
-pub use certificates::{CertificateError, CertificateWarning, Certificates, Inspected, Pair};
+pub use certificates::{CertificateError, CertificateWarning, Certificates, Inspected, Pair, folder::Folder};
 use rustls::{
-    ServerConfig,
+    CipherSuite, ServerConfig,
     crypto::{CryptoProvider, ring as provider},
 };
 pub use store::CertificateStore;
@@ -20,17 +22,54 @@ pub use tickets::{Tickets, TicketsError};
 
 use crate::config;
 
-/// The settings of a listener.
-///
-/// # Errors
-/// When the library rejects them.
-pub fn server_config(
+/// The settings of a listener, by what a client prefers.
+pub struct ServerConfigs {
+    aes: Arc<ServerConfig>,
+    chacha: Arc<ServerConfig>,
+}
+
+impl ServerConfigs {
+    /// The settings of a listener.
+    ///
+    /// # Errors
+    /// When the library rejects them.
+    pub fn new(
+        listener: &config::Listener,
+        certificates: &Arc<CertificateStore>,
+        tickets: &Arc<Tickets>,
+        key_exchange: &[config::KeyExchange],
+    ) -> Result<Self, rustls::Error> {
+        let of = |provider| server_config(listener, Arc::clone(certificates), Arc::clone(tickets), provider);
+        let (aes, mut chacha) = (provider(key_exchange), provider(key_exchange));
+        chacha.cipher_suites.sort_by_key(|suite| !is_chacha(suite.suite()));
+        Ok(Self { aes: Arc::new(of(aes)?), chacha: Arc::new(of(chacha)?) })
+    }
+
+    /// The settings for a client that offers these suites, in its order.
+    pub fn preferred(&self, offered: &[CipherSuite]) -> &Arc<ServerConfig> {
+        let known = &self.aes.crypto_provider().cipher_suites;
+        let first = offered.iter().find(|offered| known.iter().any(|known| known.suite() == **offered));
+        if first.is_some_and(|suite| is_chacha(*suite)) { &self.chacha } else { &self.aes }
+    }
+}
+
+fn is_chacha(suite: CipherSuite) -> bool {
+    use CipherSuite as Suite;
+    matches!(
+        suite,
+        Suite::TLS13_CHACHA20_POLY1305_SHA256
+            | Suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256
+            | Suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256
+    )
+}
+
+fn server_config(
     listener: &config::Listener,
     certificates: Arc<CertificateStore>,
     tickets: Arc<Tickets>,
-    key_exchange: &[config::KeyExchange],
+    provider: CryptoProvider,
 ) -> Result<ServerConfig, rustls::Error> {
-    let mut config = ServerConfig::builder_with_provider(Arc::new(provider(key_exchange)))
+    let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_cert_resolver(certificates);

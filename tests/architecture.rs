@@ -27,7 +27,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("session", &["click", "config", "runtime", "telemetry", "visitor"]),
     ("catalog", &["config", "link", "runtime", "telemetry"]),
     ("stats", &["config", "object", "runtime", "telemetry"]),
-    ("tls", &["config", "files", "runtime"]),
+    ("tls", &["config", "files", "runtime", "telemetry"]),
     ("listener", &["click", "config", "runtime", "telemetry", "tls"]),
     (
         "redirect",

@@ -7,6 +7,7 @@ mod common;
 mod admin;
 mod architecture;
 mod broken_inputs;
+mod certificates;
 mod cli;
 mod contract;
 mod counts;

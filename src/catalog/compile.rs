@@ -4,6 +4,7 @@ use std::fmt;
 
 use ahash::RandomState;
 use hashbrown::{HashMap, HashTable, hash_table::Entry};
+use http::HeaderValue;
 use serde_json::json;
 use url::Url;
 
@@ -144,6 +145,7 @@ impl<'a> Compiler<'a> {
         let catalog = Catalog {
             blob: self.blob.into(),
             index: self.index,
+            has_hsts: self.domains.iter().any(|domain| domain.hsts.is_some()),
             domains: self.domains,
             domains_by_host: self.domains_by_host,
             fragments: self.fragments.texts,
@@ -239,11 +241,13 @@ impl<'a> Compiler<'a> {
         }
         json.insert("raw".into(), json!(host));
         json.insert("zone".into(), json!(zone));
-        let case = self.config.domains.get(&*host).map(|domain| domain.case).unwrap_or_default();
+        let settings = self.config.domains.get(&*host);
+        let hsts = settings.and_then(|domain| HeaderValue::try_from(domain.hsts.as_deref()?.trim()).ok());
         self.domains.push(Domain {
             host: host.clone(),
             json: serde_json::Value::Object(json).to_string().into(),
-            case,
+            case: settings.map(|domain| domain.case).unwrap_or_default(),
+            hsts,
         });
         self.domains_by_host.insert(host, number);
         Ok(number)

@@ -135,7 +135,9 @@ fn a_line_that_is_too_long_is_skipped_and_the_next_one_is_read() {
 #[test]
 fn each_domain_has_its_case_policy() {
     let mut config = config::Catalog::default();
-    config.domains.insert("go.brand.com".into(), config::Domain { case: Case::Insensitive });
+    config
+        .domains
+        .insert("go.brand.com".into(), config::Domain { case: Case::Insensitive, ..config::Domain::default() });
     let (catalog, _) = load_with(&[line("Été", "https://a.example/")], &config);
     for path in ["/%C3%89t%C3%A9", "/été", "/ÉTÉ/"] {
         assert_eq!(found(&catalog, "go.brand.com", path).unwrap().slashtag(), "Été".as_bytes(), "{path}");

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Config, Section,
+    Config, Listener, Section,
     findings::{Findings, is_host_name},
 };
 use crate::link::{Case, Forward};
@@ -51,10 +51,13 @@ impl Default for Catalog {
 pub struct Domain {
     /// Whether `/Spring` and `/spring` are the same link.
     pub case: Case,
+    /// Value of the header `Strict-Transport-Security` (RFC 6797), which is sent with every answer of this domain over
+    /// TLS, and never without TLS: `max-age=31536000; includeSubDomains`. Browsers keep to HTTPS for so many seconds.
+    pub hsts: Option<String>,
 }
 
 impl Section for Catalog {
-    fn rules(&self, _all: &Config, findings: &mut Findings) {
+    fn rules(&self, all: &Config, findings: &mut Findings) {
         findings.ratio("catalog.max_bad_ratio", self.max_bad_ratio);
         findings.ratio("catalog.max_shrink_ratio", self.max_shrink_ratio);
         let growth = self.max_growth_ratio;
@@ -62,7 +65,10 @@ impl Section for Catalog {
             let remedy = "1 lets a reload double the catalog, 9 lets it grow tenfold";
             findings.error("catalog.max_growth_ratio", format!("must be more than 0, is {growth}"), remedy);
         }
-        for host in self.domains.keys() {
+        for (host, domain) in &self.domains {
+            if let Some(hsts) = &domain.hsts {
+                check_hsts(&format!("catalog.domains.\"{host}\".hsts"), hsts, all, findings);
+            }
             if !is_host_name(host) || host.chars().any(|c| c.is_ascii_uppercase()) {
                 findings.error(
                     format!("catalog.domains.\"{host}\""),
@@ -79,9 +85,94 @@ impl Section for Catalog {
     }
 }
 
+/// A policy as RFC 6797, 6.1 has it, with `preload`, which browsers' lists ask for, and no other extension: an unknown
+/// word is a typing error, and browsers would pass over it.
+fn check_hsts(key: &str, value: &str, all: &Config, findings: &mut Findings) {
+    const REMEDY: &str = "write it like `max-age=31536000; includeSubDomains`";
+    if !value.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
+        return findings.error(key, "has a character that no header may hold", REMEDY);
+    }
+    let mut seen = Vec::new();
+    for directive in value.split(';').map(str::trim).filter(|directive| !directive.is_empty()) {
+        let (name, argument) = match directive.split_once('=') {
+            Some((name, argument)) => (name.trim_end().to_ascii_lowercase(), Some(argument.trim_start())),
+            None => (directive.to_ascii_lowercase(), None),
+        };
+        let is_valid = match (&*name, argument) {
+            ("max-age", Some(secs)) => {
+                let secs = secs.strip_prefix('"').and_then(|quoted| quoted.strip_suffix('"')).unwrap_or(secs);
+                secs.bytes().all(|byte| byte.is_ascii_digit()) && secs.parse::<u32>().is_ok()
+            }
+            ("includesubdomains" | "preload", None) => true,
+            _ => false,
+        };
+        if !is_valid {
+            return findings.error(key, format!("has {directive:?}, which is no directive of HSTS"), REMEDY);
+        }
+        if seen.contains(&name) {
+            return findings.error(key, format!("has `{name}` more than once"), REMEDY);
+        }
+        seen.push(name);
+    }
+    if !seen.iter().any(|name| name == "max-age") {
+        findings.error(key, format!("is {value:?}, which lacks `max-age`"), REMEDY);
+    } else if !all.listeners.iter().any(Listener::has_tls) {
+        findings.warning(
+            key,
+            "has no effect: it is sent over TLS only, and no listener has certificates",
+            "configure certificates, or leave the header to what terminates TLS",
+        );
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use crate::config::{Domain, fixture::each_is_an_error};
+    use crate::config::{
+        Domain,
+        fixture::{each_is_a_warning, each_is_an_error, sound},
+    };
+
+    const HSTS: &str = "catalog.domains.\"go.example.com\".hsts";
+
+    #[test]
+    fn a_policy_of_hsts_is_valid_or_rejected() {
+        let problems = |value: &str| {
+            let mut config = sound();
+            config.catalog.domains.get_mut("go.example.com").unwrap().hsts = Some(value.into());
+            config.problems().into_iter().map(|problem| (problem.key, problem.message)).collect::<Vec<_>>()
+        };
+        for good in [
+            "max-age=31536000",
+            "max-age=0",
+            "max-age=\"300\"; includeSubDomains",
+            "includesubdomains;MAX-AGE = 1; preload;",
+        ] {
+            assert_eq!(problems(good), [], "{good}");
+        }
+        for (bad, message) in [
+            ("", "lacks `max-age`"),
+            ("includeSubDomains", "lacks `max-age`"),
+            ("max-age", "\"max-age\", which is no directive"),
+            ("max-age=", "\"max-age=\""),
+            ("max-age=+1", "\"max-age=+1\""),
+            ("max-age=1y", "\"max-age=1y\""),
+            ("max-age=4294967296", "4294967296"),
+            ("max-age=1, includeSubDomains", "no directive"),
+            ("max-age=1; includeSubdomain", "\"includeSubdomain\""),
+            ("max-age=1; includeSubDomains=1", "\"includeSubDomains=1\""),
+            ("max-age=1; Max-Age=2", "`max-age` more than once"),
+            ("max-age=1;\n", "no header may hold"),
+            ("max-age=1\r\nX: y", "no header may hold"),
+        ] {
+            let problems = problems(bad);
+            let [(key, found)] = &problems[..] else { panic!("{bad}: {problems:?}") };
+            assert!(key == HSTS && found.contains(message), "{bad}: {found}");
+        }
+        each_is_a_warning(&[(HSTS, "has no effect", |c| {
+            c.listeners[1].tls.clear();
+            c.catalog.domains.get_mut("go.example.com").unwrap().hsts = Some("max-age=1".into());
+        })]);
+    }
 
     #[test]
     fn file_shares_and_hosts_are_checked() {

@@ -30,11 +30,13 @@ const LIVE: &[&str] = &["listeners", "feeds", "feeds.sink.dir"];
 /// Values for keys without a default, and for keys of commented sections whose default would show little.
 const EXAMPLES: &[(&str, &str)] = &[
     ("listeners.address", r#""0.0.0.0:8080""#),
+    ("listeners.certificates_dir", r#""/etc/clickedge/certificates""#),
     ("listeners.tls.certificate_file", r#""/etc/clickedge/tls/example.com.pem""#),
     ("listeners.tls.key_file", r#""/etc/clickedge/tls/example.com.key""#),
     ("tls.ticket_secret_file", r#""/etc/clickedge/tickets.key""#),
     ("catalog.domains", r#""go.example.com""#),
     ("catalog.domains.case", r#""insensitive""#),
+    ("catalog.domains.hsts", r#""max-age=31536000; includeSubDomains""#),
     ("upstream.address", r#""10.0.0.80:443""#),
     ("upstream.tls", "true"),
     ("upstream.server_name", r#""www.example.com""#),

@@ -17,6 +17,12 @@ pub struct Listener {
     /// one is for clients that send no name.
     #[serde(default)]
     pub tls: Vec<Certificate>,
+    /// Folder with more certificates: `NAME.pem` or `NAME.crt` with `NAME.key`, and `NAME/fullchain.pem` with
+    /// `NAME/privkey.pem`. It alone makes the socket one for TLS as well; clients that send no name then get the pair
+    /// with the name `default`, else the first one. Read again on SIGHUP and when it changes (`tls.watch_secs`): a
+    /// pair that is rejected keeps its previous version, a removed pair disappears.
+    #[serde(default)]
+    pub certificates_dir: Option<PathBuf>,
     /// Protocols offered to TLS clients, the preferred one first. A visitor's click is one request, for which HTTP/1.1
     /// is cheaper; put `h2` first when this socket serves pages with many parts from an upstream.
     #[serde(default = "both")]
@@ -46,6 +52,13 @@ impl Alpn {
             Self::Http11 => b"http/1.1",
             Self::H2 => b"h2",
         }
+    }
+}
+
+impl Listener {
+    /// Whether it accepts TLS only.
+    pub fn has_tls(&self) -> bool {
+        !self.tls.is_empty() || self.certificates_dir.is_some()
     }
 }
 
@@ -83,7 +96,7 @@ impl Section for Vec<Listener> {
                     "write `[\"http/1.1\", \"h2\"]`",
                 );
             }
-            if listener.redirect_to_https && !listener.tls.is_empty() {
+            if listener.redirect_to_https && listener.has_tls() {
                 findings.error(
                     format!("listeners[{i}].redirect_to_https"),
                     "is set on a socket with TLS, which would redirect to itself",
@@ -108,6 +121,8 @@ impl Section for Vec<Listener> {
                 paths.push((format!("{key}.certificate_file"), &mut certificate.certificate_file));
                 paths.push((format!("{key}.key_file"), &mut certificate.key_file));
             }
+            let folder = listener.certificates_dir.iter_mut();
+            paths.extend(folder.map(|folder| (format!("listeners[{i}].certificates_dir"), folder)));
         }
         paths
     }
@@ -134,6 +149,11 @@ mod tests {
                 c.listeners[1].tls[0].certificate_file.clear();
             }),
             ("listeners[1].tls[0].key_file", "is empty", |c| c.listeners[1].tls[0].key_file.clear()),
+            ("listeners[0].certificates_dir", "is empty", |c| c.listeners[0].certificates_dir = Some("".into())),
+            ("listeners[0].redirect_to_https", "with TLS", |c| {
+                c.listeners[0].certificates_dir = Some("tls".into());
+                c.listeners[0].redirect_to_https = true;
+            }),
         ]);
     }
 }

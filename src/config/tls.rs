@@ -12,11 +12,15 @@ use super::{Config, Section, findings::Findings, secret::is_open_to_all};
 #[serde(default, deny_unknown_fields)]
 pub struct Tls {
     /// File with the secret of session tickets, 32 to 4096 bytes: edges that have the same one resume each other's
-    /// sessions. Without it each machine has its own, in `capture.dir`, which is replaced when the machine starts.
+    /// sessions. Without it each machine has its own, in `capture.dir`, which is replaced when the machine starts. Read
+    /// again on SIGHUP; tickets of the previous secret stay good for their time.
     pub ticket_secret_file: Option<PathBuf>,
     /// Groups of the key exchange, in the order of preference. `"x25519mlkem768"` before the others protects recorded
     /// connections from quantum computers, for clients that know it.
     pub key_exchange: Vec<KeyExchange>,
+    /// Seconds between two looks at each `listeners.certificates_dir`, at most 86400. A change is read once it has
+    /// lasted for two. 0 waits for SIGHUP.
+    pub watch_secs: u64,
 }
 
 /// A group of the key exchange.
@@ -35,12 +39,13 @@ pub enum KeyExchange {
 impl Default for Tls {
     fn default() -> Self {
         use KeyExchange::{Secp256r1, Secp384r1, X25519};
-        Self { ticket_secret_file: None, key_exchange: vec![X25519, Secp256r1, Secp384r1] }
+        Self { ticket_secret_file: None, key_exchange: vec![X25519, Secp256r1, Secp384r1], watch_secs: 10 }
     }
 }
 
 impl Section for Tls {
     fn rules(&self, _all: &Config, findings: &mut Findings) {
+        findings.range("tls.watch_secs", self.watch_secs, 0..=86_400, "10 finds a renewed certificate soon enough");
         if self.key_exchange.iter().all(|group| *group == KeyExchange::X25519Mlkem768) {
             findings.error(
                 "tls.key_exchange",
@@ -61,5 +66,19 @@ impl Section for Tls {
 
     fn paths(&mut self) -> Vec<(String, &mut PathBuf)> {
         self.ticket_secret_file.iter_mut().map(|file| ("tls.ticket_secret_file".to_owned(), file)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::fixture::each_is_an_error;
+
+    #[test]
+    fn the_section_is_checked() {
+        each_is_an_error(&[
+            ("tls.watch_secs", "is 86401", |c| c.tls.watch_secs = 86_401),
+            ("tls.key_exchange", "no group that all clients know", |c| c.tls.key_exchange.clear()),
+            ("tls.key_exchange", "no group", |c| c.tls.key_exchange = vec![super::KeyExchange::X25519Mlkem768]),
+        ]);
     }
 }

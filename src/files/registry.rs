@@ -38,9 +38,11 @@ impl Registry {
         names
     }
 
-    /// Reads all files, without changing anything. One resource's error does not keep the others from being read.
-    pub fn read(&self) -> impl Iterator<Item = Outcome<'_>> {
-        self.resources.iter().map(|resource| Outcome {
+    /// Reads the files of the resources with such names, without changing anything. One resource's error does not keep
+    /// the others from being read.
+    pub fn read(&self, wanted: fn(&str) -> bool) -> impl Iterator<Item = Outcome<'_>> {
+        let resources = self.resources.iter().filter(move |resource| wanted(resource.name()));
+        resources.map(|resource| Outcome {
             name: resource.name(),
             key: resource.key(),
             file: resource.file(),
@@ -167,10 +169,12 @@ mod tests {
             registry.add(Number::new(file, &current));
         }
         assert_eq!(registry.names(), ["number"]);
-        let classes: Vec<_> = registry.read().map(|read| read.result.err().map(|error| error.class())).collect();
+        let classes: Vec<_> =
+            registry.read(|_| true).map(|read| read.result.err().map(|error| error.class())).collect();
         assert_eq!(classes, [Some(Class::NoInput), Some(Class::Data), None]);
         assert_eq!(current.load(Ordering::Relaxed), 1);
-        for read in registry.read() {
+        assert_eq!(registry.read(|name| name != "number").count(), 0);
+        for read in registry.read(|name| name == "number") {
             if let Ok(staged) = read.result {
                 assert_eq!(staged.publish().summary, "number 7");
             }
@@ -182,7 +186,7 @@ mod tests {
     fn an_error_names_key_and_cause() {
         let mut registry = Registry::default();
         registry.add(Number::new("/nowhere/at/all".into(), &Arc::default()));
-        let error = registry.read().next().unwrap().result.err().unwrap();
+        let error = registry.read(|_| true).next().unwrap().result.err().unwrap();
         assert_eq!((error.name, &*error.key), ("number", "test.number_file"));
         assert_eq!(error.to_string(), "cannot read /nowhere/at/all");
         assert!(std::error::Error::source(&error).is_some());

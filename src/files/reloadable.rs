@@ -20,6 +20,11 @@ impl<T> Reloadable<T> {
         self.0.store(Arc::new(value));
     }
 
+    /// Like [`publish`](Self::publish), and returns the previous value: where it is dropped is up to the caller.
+    pub fn replace(&self, value: T) -> Arc<T> {
+        self.0.swap(Arc::new(value))
+    }
+
     /// The current value, to keep.
     pub fn load(&self) -> Arc<T> {
         self.0.load_full()
@@ -51,7 +56,7 @@ mod tests {
         let value = Reloadable::new(1);
         let (mut cached, kept) = (value.cached(), value.load());
         assert_eq!((*value.peek().as_ref(), *cached.load().as_ref()), (1, 1));
-        value.publish(2);
+        assert_eq!(*value.replace(2), 1);
         assert_eq!((*value.load(), *value.peek().as_ref(), *cached.load().as_ref()), (2, 2, 2));
         assert_eq!(*kept, 1);
     }

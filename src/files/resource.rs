@@ -40,6 +40,8 @@ pub struct Description {
     pub summary: String,
     /// What is legal, and probably not what was meant.
     pub warnings: Vec<Warning>,
+    /// Parts that were rejected, where the others are taken all the same: a failure that is not one of the whole.
+    pub rejected: Vec<Warning>,
 }
 
 /// What is legal in a file, and probably not what was meant.
@@ -69,7 +71,12 @@ impl fmt::Display for Warning {
 impl Description {
     /// A summary without warnings.
     pub fn of(summary: impl Into<String>) -> Self {
-        Self { summary: summary.into(), warnings: Vec::new() }
+        Self { summary: summary.into(), ..Self::default() }
+    }
+
+    /// With these warnings.
+    pub fn warn(self, warnings: impl IntoIterator<Item = Warning>) -> Self {
+        Self { warnings: self.warnings.into_iter().chain(warnings).collect(), ..self }
     }
 }
 

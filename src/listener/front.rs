@@ -15,6 +15,7 @@ pub mod admission;
 mod buffer;
 mod connection;
 pub mod metrics;
+mod named;
 mod proxy_header;
 pub mod request;
 mod socket;
@@ -39,6 +40,7 @@ pub use accept::FrontThread;
 pub use admission::Admission;
 use admission::{Admitted, Places, Quota};
 use metrics::{Ended, FrontMetrics};
+pub use named::Named;
 use request::{HeadLimits, Malformed, Request};
 pub use socket::{Socket, bind};
 
@@ -82,6 +84,9 @@ pub trait Lane: Send + Sync + 'static {
 
     /// Appends the answer to `CONNECT`.
     fn connect(&self, out: &mut Vec<u8>);
+
+    /// Appends the answer to a request for a host whose certificate is not that of the connection.
+    fn misdirected(&self, is_head: bool, keep_alive: bool, out: &mut Vec<u8>);
 
     /// Appends the answer to a client that makes too many requests.
     fn too_many(&self, is_head: bool, out: &mut Vec<u8>);

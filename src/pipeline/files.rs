@@ -3,7 +3,10 @@
 //! This is the one list. Start reads it, `clickedge check` reads it, `SIGHUP` reads it again, the metrics have a series
 //! for each of its names, and the exit code is the class of the first error in its order.
 
+mod certificates;
 mod receivers;
+
+pub(super) use certificates::CERTIFICATES;
 
 use std::{
     path::{Path, PathBuf},
@@ -21,7 +24,7 @@ use crate::{
     },
     runtime::{Class, Classified, clock},
     session::Sessions,
-    tls::{CertificateStore, Pair, certificates::pair},
+    tls::{CertificateStore, Folder, Tickets},
     visitor::{
         Sources,
         bot::{CrawlerLists, CrawlerStore},
@@ -41,6 +44,9 @@ pub struct OperatorFiles {
     pub(super) crawlers: Arc<CrawlerStore>,
     pub(super) secret: Arc<SecretSlot>,
     certificates: Vec<Arc<CertificateStore>>,
+    /// The folders of certificates, each once.
+    folders: Vec<Arc<Folder>>,
+    tickets: Arc<Tickets>,
     /// The secrets of each feed; empty where the sink is no webhook.
     pub(super) webhook_secrets: Vec<Arc<SecretStore>>,
     pub(super) registry: Registry,
@@ -82,7 +88,9 @@ impl OperatorFiles {
             sources: Arc::default(),
             crawlers: Arc::default(),
             secret: Arc::default(),
-            certificates: config.listeners.iter().map(certificate_store).collect(),
+            certificates: config.listeners.iter().map(|of| Arc::new(CertificateStore::new(of.tls.len()))).collect(),
+            folders: Vec::new(),
+            tickets: Arc::default(),
             webhook_secrets: config.feeds.iter().map(|_| Arc::default()).collect(),
             registry: Registry::default(),
         };
@@ -92,14 +100,11 @@ impl OperatorFiles {
         files.add_block_lists(&config.quality);
         files.add_secret(&config.enrich);
         files.add_certificates(&config.listeners);
+        files.add_certificate_folders(&config.listeners);
+        files.add_ticket_secret(&config.tls);
         files.add_credentials(&config.feeds);
         files.add_receivers(&config.feeds);
         Ok(files)
-    }
-
-    /// The certificates of each listener, in the order of the configuration.
-    pub fn certificates(&self) -> &[Arc<CertificateStore>] {
-        &self.certificates
     }
 
     /// The catalog.
@@ -132,17 +137,18 @@ impl OperatorFiles {
     /// Reads all files, and publishes what they hold. An error of one does not keep the others from being read.
     pub fn load(&self) -> Loaded {
         let mut loaded = Loaded::default();
-        for read in self.registry.read() {
+        for read in self.registry.read(|_| true) {
             match read.result {
                 Ok(staged) => {
-                    let Description { summary, warnings } = staged.publish();
+                    let Description { summary, warnings, rejected } = staged.publish();
                     tracing::info!(resource = read.name, file = read.file, summary, "loaded");
                     let warning = |warning| FileWarning { key: read.key.clone(), file: read.file.clone(), warning };
-                    loaded.warnings.extend(warnings.into_iter().map(warning));
+                    loaded.warnings.extend(rejected.into_iter().chain(warnings).map(warning));
                 }
                 Err(error) => loaded.errors.push(error),
             }
         }
+        self.commit();
         loaded
     }
 
@@ -293,32 +299,6 @@ impl OperatorFiles {
         });
     }
 
-    /// Each pair by itself: one that is rejected at a reload keeps no other from being renewed.
-    fn add_certificates(&mut self, listeners: &[config::Listener]) {
-        for (i, listener) in listeners.iter().enumerate() {
-            for (j, pair) in listener.tls.iter().cloned().enumerate() {
-                let store = Arc::clone(&self.certificates[i]);
-                let key = |name| format!("listeners[{i}].tls[{j}].{name}");
-                self.registry.add(FileResource {
-                    name: "certificates",
-                    files: vec![
-                        (key("certificate_file"), pair.certificate_file.clone()),
-                        (key("key_file"), pair.key_file.clone()),
-                    ],
-                    load: Box::new(move || pair::read(&pair, clock::now())),
-                    describe: |pair: &Pair| {
-                        let warnings = pair.inspected.warnings.iter();
-                        Description {
-                            summary: pair.inspected.names.join(", "),
-                            warnings: warnings.map(|warning| Warning::of_file(warning.to_string())).collect(),
-                        }
-                    },
-                    publish: Box::new(move |pair| store.publish(j, pair)),
-                });
-            }
-        }
-    }
-
     /// The credentials of sinks. Their clients read them themselves, whenever they need new ones.
     fn add_credentials(&mut self, feeds: &[config::Feed]) {
         for (i, feed) in feeds.iter().enumerate() {
@@ -334,8 +314,7 @@ impl OperatorFiles {
                 load: Box::new(move || read_credentials(&file)),
                 describe: |is_open: &bool| {
                     let warning = "the credentials are readable by every user of this machine: chmod 0600";
-                    let warnings = is_open.then(|| Warning::of_file(warning));
-                    Description { summary: "credentials".into(), warnings: warnings.into_iter().collect() }
+                    Description::of("credentials").warn(is_open.then(|| Warning::of_file(warning)))
                 },
                 publish: Box::new(|_| {}),
             });
@@ -389,10 +368,6 @@ fn read_credentials(file: &Path) -> Result<bool, CredentialsError> {
     Ok(config::secret::is_open_to_all(file))
 }
 
-fn certificate_store(listener: &config::Listener) -> Arc<CertificateStore> {
-    Arc::new(CertificateStore::new(listener.tls.len()))
-}
-
 fn named(key: &str, file: &Path) -> Vec<(String, PathBuf)> {
     vec![(key.to_owned(), file.to_owned())]
 }
@@ -408,27 +383,23 @@ fn describe_catalog((catalog, report): &(Catalog, Report)) -> Description {
         .problems
         .iter()
         .map(|problem| Warning { line: problem.line, message: format!("{}; link skipped", problem.reason) });
-    Description {
-        summary,
-        warnings: skipped
-            .chain(report.warnings.iter().map(|warning| Warning::of_file(warning.to_string())))
-            .collect(),
-    }
+    let warnings = report.warnings.iter().map(|warning| Warning::of_file(warning.to_string()));
+    Description::of(summary).warn(skipped).warn(warnings)
 }
 
 /// A list without an entry is legal, and probably a file that is still being written.
 fn describe_list(noun: &str, entries: usize) -> Description {
     let warning = (entries == 0).then(|| Warning::of_file("the list is empty"));
-    Description { summary: format!("{entries} {noun}"), warnings: warning.into_iter().collect() }
+    Description::of(format!("{entries} {noun}")).warn(warning)
 }
 
 fn describe_database(what: &str, summary: &str, built_secs: u64) -> Description {
     let warnings = if built_secs == 0 { None } else { mmdb::age_warning(what, built_secs, clock::unix_secs()) };
-    Description { summary: summary.into(), warnings: warnings.into_iter().map(Warning::of_file).collect() }
+    Description::of(summary).warn(warnings.map(Warning::of_file))
 }
 
 fn describe_crawlers(lists: &CrawlerLists) -> Description {
     let Some(list) = lists.community() else { return Description::of("no crawler list") };
     let skipped = list.bad().iter().map(|bad| Warning::of_file(format!("{bad}; skipped, fix or remove it")));
-    Description { summary: format!("{} crawlers", list.len()), warnings: skipped.collect() }
+    Description::of(format!("{} crawlers", list.len())).warn(skipped)
 }

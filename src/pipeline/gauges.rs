@@ -15,10 +15,12 @@ use crate::{
     deliver::metrics::{DeliverMetrics, FeedMetrics},
     enrich::metrics::EnrichMetrics,
     redirect::metrics::RedirectMetrics,
+    runtime::clock,
     session::{Sessions, metrics::SessionMetrics},
     spool::{Outbox, metrics::SpoolMetrics},
     stats::metrics::StatsMetrics,
     telemetry::{drops::Drops, metrics::Registry},
+    tls::metrics::CertificateMetrics,
     visitor::metrics::DatabaseMetrics,
 };
 
@@ -35,6 +37,7 @@ pub(super) struct Metrics {
     pub deliver: DeliverMetrics,
     pub catalog: CatalogMetrics,
     pub databases: DatabaseMetrics,
+    pub certificates: CertificateMetrics,
     pub accounts: FeedAccounts,
 }
 
@@ -54,6 +57,7 @@ impl Metrics {
             deliver: DeliverMetrics::new(&registry),
             catalog: CatalogMetrics::new(&registry),
             databases: DatabaseMetrics::new(&registry),
+            certificates: CertificateMetrics::new(&registry),
             accounts: FeedAccounts::new(&registry),
             dropped,
             registry,
@@ -124,6 +128,7 @@ impl Gauges {
         metrics.capture.update(capture);
         metrics.catalog.update(&files.catalog);
         metrics.databases.update(&files.geo, &files.sources);
+        metrics.certificates.update(files.certificates(), clock::now());
         metrics.session.update(sessions);
         metrics.spool.update(journal_bytes.load(Ordering::Relaxed), outbox.bytes());
         metrics.stats.update();

@@ -10,7 +10,7 @@ use std::{
 
 use prometheus::{IntCounter, IntGauge};
 
-use super::files::OperatorFiles;
+use super::files::{CERTIFICATES, OperatorFiles};
 use crate::{
     files::{Description, Warning},
     runtime::{Classified, clock},
@@ -50,20 +50,36 @@ impl Reloader {
     /// Reads everything again, one resource after the other. A failure of one does not affect the others. Returns
     /// whether all succeeded.
     pub fn reload(&self) -> bool {
+        self.reload_those(|_| true)
+    }
+
+    /// Reads certificates again if a folder of them has changed.
+    pub fn watch(&self) {
+        if self.files.has_changed_certificates() {
+            self.reload_those(|resource| resource == CERTIFICATES);
+        }
+    }
+
+    fn reload_those(&self, wanted: fn(&str) -> bool) -> bool {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let mut results: BTreeMap<&'static str, bool> = BTreeMap::new();
-        for read in self.files.registry.read() {
+        for read in self.files.registry.read(wanted) {
             let (resource, file) = (read.name, read.file);
-            *results.entry(resource).or_insert(true) &= read.result.is_ok();
+            let is_ok = results.entry(resource).or_insert(true);
             match read.result {
                 Ok(staged) => {
-                    let Description { summary, warnings } = staged.publish();
+                    let Description { summary, warnings, rejected } = staged.publish();
+                    *is_ok &= rejected.is_empty();
                     tracing::info!(resource, file, summary, "reloaded");
+                    for Warning { message, .. } in rejected {
+                        tracing::error!(resource, file, "{message}");
+                    }
                     for Warning { line, message } in warnings {
                         tracing::warn!(resource, file, line = (line > 0).then_some(line), "{message}");
                     }
                 }
                 Err(error) => {
+                    *is_ok = false;
                     let (key, class, remedy) = (&error.key, error.class().name(), error.remedy());
                     tracing::error!(
                         resource, key, class, %error, remedy,
@@ -72,6 +88,7 @@ impl Reloader {
                 }
             }
         }
+        self.files.commit();
         self.metrics.finished(&results)
     }
 }
@@ -127,13 +144,13 @@ impl ReloadMetrics {
                 metrics.successful.set(0);
             }
         }
-        let is_ok = results.values().all(|is_ok| *is_ok);
-        if is_ok {
+        // Not all of them may have been read this time.
+        if self.resources.values().all(|metrics| metrics.successful.get() == 1) {
             succeeded(&self.successful, &self.successful_at);
         } else {
             self.successful.set(0);
         }
-        is_ok
+        results.values().all(|is_ok| *is_ok)
     }
 }
 

@@ -26,7 +26,7 @@ const BLOCKED_DESTINATION: &str = "<!DOCTYPE html>\n<html lang=\"en\"><meta char
     <p>Its destination is on a block list, because it may be harmful.</p>\n</html>\n";
 
 /// Most headers of an answer, without `Date` and `Connection`, which the server adds.
-pub const MAX_HEADERS: usize = 4;
+pub const MAX_HEADERS: usize = 5;
 
 /// What every answer shares.
 pub struct Answers {
@@ -48,6 +48,7 @@ pub struct Answer {
     cache_control: HeaderValue,
     content_length: HeaderValue,
     allow: bool,
+    hsts: Option<HeaderValue>,
 }
 
 impl Answers {
@@ -71,6 +72,7 @@ impl Answers {
             cache_control,
             content_length: NOTHING,
             allow: false,
+            hsts: None,
         })
     }
 
@@ -114,6 +116,11 @@ impl Answers {
         Answer { close: true, ..plain(429, Outcome::TooMany, "Too many requests.\n") }
     }
 
+    /// For a host that another certificate covers than that of the connection.
+    pub fn misdirected(&self) -> Answer {
+        plain(421, Outcome::Misdirected, "This host has a connection of its own.\n")
+    }
+
     /// For `OPTIONS *`, which asks what the server can do.
     pub fn options(&self) -> Answer {
         Answer { allow: true, ..plain(200, Outcome::Options, "") }
@@ -131,6 +138,11 @@ impl Answer {
         Self { body: "", ..self }
     }
 
+    /// With this policy of HSTS, for an answer over TLS.
+    pub fn with_hsts(self, hsts: Option<&HeaderValue>) -> Self {
+        Self { hsts: hsts.cloned(), ..self }
+    }
+
     /// The headers in the order in which they are written: at most [`MAX_HEADERS`].
     pub fn headers(self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
         let first = self
@@ -141,6 +153,7 @@ impl Answer {
             .into_iter()
             .chain([(header::CACHE_CONTROL, self.cache_control), (header::CONTENT_LENGTH, self.content_length)])
             .chain(self.allow.then_some((header::ALLOW, ALLOWED)))
+            .chain(self.hsts.map(|hsts| (header::STRICT_TRANSPORT_SECURITY, hsts)))
     }
 }
 
@@ -155,6 +168,7 @@ fn plain(status: u16, outcome: Outcome, body: &'static str) -> Answer {
         cache_control: NO_STORE,
         content_length: HeaderValue::from(body.len()),
         allow: false,
+        hsts: None,
     }
 }
 
@@ -182,11 +196,13 @@ mod tests {
     #[test]
     fn the_answer_to_a_head_has_the_length_of_the_body_that_it_lacks() {
         let answers = Answers::new(&config::Redirect::default());
-        let answer = answers.method_not_allowed().without_body();
+        let hsts = HeaderValue::from_static("max-age=1");
+        let answer = answers.method_not_allowed().with_hsts(Some(&hsts)).without_body();
         assert_eq!(answer.body, "");
         let headers = names(answer);
         assert_eq!(headers[2], ("content-length".into(), "28".into()));
         assert_eq!(headers[3], ("allow".into(), "GET, HEAD".into()));
+        assert_eq!(headers[4], ("strict-transport-security".into(), "max-age=1".into()));
         assert_eq!(headers.len(), MAX_HEADERS);
     }
 }

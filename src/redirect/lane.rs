@@ -69,6 +69,11 @@ impl Lane for Redirector {
         self.respond(self.answers.method_not_allowed(), false, None, out);
     }
 
+    fn misdirected(&self, is_head: bool, keep_alive: bool, out: &mut Vec<u8>) {
+        let answer = self.answers.misdirected();
+        self.respond(if is_head { answer.without_body() } else { answer }, keep_alive, None, out);
+    }
+
     fn too_many(&self, is_head: bool, out: &mut Vec<u8>) {
         let answer = self.answers.too_many();
         self.respond(if is_head { answer.without_body() } else { answer }, false, None, out);

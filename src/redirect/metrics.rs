@@ -32,10 +32,12 @@ pub enum Outcome {
     Https,
     /// `OPTIONS *`.
     Options,
+    /// For a host that another certificate covers than that of the connection.
+    Misdirected,
 }
 
 impl Outcome {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Redirect,
         Self::NotFound,
         Self::Gone,
@@ -47,6 +49,7 @@ impl Outcome {
         Self::TooMany,
         Self::Https,
         Self::Options,
+        Self::Misdirected,
     ];
 
     fn label(self) -> &'static str {
@@ -62,6 +65,7 @@ impl Outcome {
             Self::TooMany => "too_many",
             Self::Https => "https",
             Self::Options => "options",
+            Self::Misdirected => "misdirected",
         }
     }
 }

@@ -47,12 +47,16 @@ impl Redirector {
         self.write(session, answer).await
     }
 
-    /// Answers a request that is beyond a limit.
+    /// Answers a request that is beyond a limit, or on the wrong connection.
     ///
     /// # Errors
     /// Only when the answer cannot be written because the client is gone.
     pub async fn reject_with(&self, session: &mut Session, status: u16) -> pingora::Result<()> {
-        let answer = if status == 429 { self.answers.too_many() } else { self.answers.malformed(status) };
+        let answer = match status {
+            421 => self.answers.misdirected(),
+            429 => self.answers.too_many(),
+            _ => self.answers.malformed(status),
+        };
         self.metrics.request(answer.outcome);
         let is_head = session.req_header().method == http::Method::HEAD;
         self.write(session, if is_head { answer.without_body() } else { answer }).await

@@ -24,7 +24,7 @@ use pingora_proxy::{ProxyHttp, Session};
 use crate::{
     click::ClientAddr,
     config::{self, Config},
-    listener::front::Admission,
+    listener::front::{Admission, Named},
     redirect::Redirector,
     runtime::clock,
 };
@@ -112,7 +112,8 @@ impl EdgeProxy {
         self.trusted.iter().any(|network| network.contains(&peer))
     }
 
-    /// The status for an HTTP/2 request beyond a limit. HTTP/1 requests have met the same limits before.
+    /// The status for an HTTP/2 request beyond a limit, or on the wrong connection. HTTP/1 requests have met the same
+    /// limits before.
     fn excess(&self, session: &Session) -> Option<u16> {
         if !session.as_downstream().is_http2() {
             return None;
@@ -128,9 +129,21 @@ impl EdgeProxy {
             Some(414)
         } else if head.headers.len() > self.limits.header_fields {
             Some(431)
+        } else if self.is_misdirected(session) {
+            Some(421)
         } else {
             None
         }
+    }
+
+    /// Whether a request belongs on another connection. Those of HTTP/1 were asked the same before.
+    fn is_misdirected(&self, session: &Session) -> bool {
+        let named = session.digest().and_then(|digest| Named::of(digest.proxy_digest.as_ref()?));
+        let head = session.req_header();
+        let authority = head.uri.authority().map(|authority| authority.as_str().as_bytes());
+        let host = || head.headers.get(http::header::HOST).map(http::HeaderValue::as_bytes);
+        let (Some(named), Some(authority)) = (named, authority.or_else(host)) else { return false };
+        !peer(session).is_some_and(|peer| self.trusts(peer)) && named.is_misdirected(authority)
     }
 
     /// A place among the requests to the upstream.

@@ -1,88 +1,127 @@
 //! Certificates by server name (SNI).
 //!
-//! Each certificate serves the DNS names that it carries, wildcards included; the first one configured answers
-//! clients that name no server or an unknown one. A certificate that clients would reject, because it has expired for
-//! example, is rejected when it is read ([`pair`]).
+//! Each certificate serves the DNS names that it carries. A name may have one with an RSA key and one with another,
+//! such as ECDSA, which is chosen where the client can verify it: it costs much less. A certificate for the name itself
+//! comes before one with a wildcard, whatever their keys. Clients that name no server or an unknown one get the
+//! default. A certificate that clients would reject, because it has expired for example, is rejected when it is read
+//! ([`pair`]).
 
+pub mod folder;
 pub mod pair;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, ptr, sync::Arc};
 
+use ahash::RandomState;
 pub use pair::{CertificateError, CertificateWarning, Inspected, Pair};
 use rustls::{
+    SignatureScheme,
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
 
-/// The certificates of a listener.
+/// Longest name in DNS.
+const MAX_NAME: usize = 253;
+
+/// The certificates of a listener: an index that is made once and never changes.
 #[derive(Debug, Default)]
 pub struct Certificates {
-    by_name: HashMap<String, Arc<CertifiedKey>>,
-    first: Option<Arc<CertifiedKey>>,
+    exact: HashMap<Box<str>, Slot, RandomState>,
+    /// By what follows `*.` in the name.
+    wildcard: HashMap<Box<str>, Slot, RandomState>,
+    default: Slot,
+}
+
+/// The certificates of a name, the preferred one first: one with a small key, and one with an RSA key.
+#[derive(Clone, Debug, Default)]
+struct Slot([Option<Arc<Pair>>; 2]);
+
+impl Slot {
+    fn add(&mut self, pair: &Arc<Pair>) {
+        self.0[usize::from(pair.is_rsa())].get_or_insert_with(|| Arc::clone(pair));
+    }
+
+    fn pairs(&self) -> impl Iterator<Item = &Arc<Pair>> {
+        self.0.iter().flatten()
+    }
 }
 
 impl Certificates {
-    /// The certificates of these pairs. Where two carry the same name, the first one serves it.
-    pub fn of<'a>(pairs: impl IntoIterator<Item = &'a Pair>) -> Self {
+    /// The certificates of these pairs. Where several of a kind carry the same name, the first one serves it. The
+    /// default is the given one, with that of the other kind for its first name if there is one.
+    pub fn of<'a>(pairs: impl IntoIterator<Item = &'a Arc<Pair>>, default: Option<&Arc<Pair>>) -> Self {
         let mut certificates = Self::default();
-        for Pair { certified, inspected } in pairs {
-            for name in &inspected.names {
-                certificates.by_name.entry(name.clone()).or_insert_with(|| Arc::clone(certified));
+        for pair in pairs {
+            for name in &pair.inspected.names {
+                let (names, name) = match name.strip_prefix("*.") {
+                    Some(parent) => (&mut certificates.wildcard, parent),
+                    None => (&mut certificates.exact, name.as_str()),
+                };
+                if let Some(slot) = names.get_mut(name) {
+                    slot.add(pair);
+                } else {
+                    names.entry(name.into()).or_default().add(pair);
+                }
             }
-            certificates.first.get_or_insert_with(|| Arc::clone(certified));
+        }
+        if let Some(default) = default {
+            let of_name = default.inspected.names.first().and_then(|name| match name.strip_prefix("*.") {
+                Some(parent) => certificates.wildcard.get(parent),
+                None => certificates.exact.get(name.as_str()),
+            });
+            certificates.default.add(default);
+            for pair in of_name.into_iter().flat_map(Slot::pairs) {
+                certificates.default.add(pair);
+            }
         }
         certificates
     }
 
-    fn find(&self, name: &str) -> Option<&Arc<CertifiedKey>> {
-        let name = name.to_ascii_lowercase();
-        self.by_name.get(&name).or_else(|| {
-            let (_, parent) = name.split_once('.')?;
-            self.by_name.get(&format!("*.{parent}"))
-        })
+    /// The certificate for a client that names this server and verifies these schemes. Without any that it can verify,
+    /// one whose handshake fails with the reason.
+    fn find(&self, name: Option<&str>, schemes: &[SignatureScheme]) -> Option<&Arc<Pair>> {
+        let mut buffer = [0; MAX_NAME];
+        let known = name.and_then(|name| lower_case(name.as_bytes(), &mut buffer)).map(|name| self.slots(name));
+        let known = known.filter(|slots| slots.iter().any(Option::is_some)).unwrap_or([Some(&self.default), None]);
+        let pairs = || known.into_iter().flatten().flat_map(Slot::pairs);
+        pairs().find(|pair| pair.signs(schemes)).or_else(|| pairs().next())
+    }
+
+    /// Whether a connection on which the client named `name` has another certificate than one for `host`, although
+    /// there is one. Both are names without port.
+    pub fn is_misdirected(&self, name: &str, host: &[u8]) -> bool {
+        let (mut one, mut two) = ([0; MAX_NAME], [0; MAX_NAME]);
+        let Some(host) = lower_case(host, &mut one) else { return false };
+        let [exact, wildcard] = self.slots(host);
+        let Some(right) = exact.or(wildcard) else { return false };
+        let served = lower_case(name.as_bytes(), &mut two).and_then(|name| {
+            let [exact, wildcard] = self.slots(name);
+            exact.or(wildcard)
+        });
+        let served = served.unwrap_or(&self.default);
+        !ptr::eq(served, right) && !served.pairs().any(|pair| pair.covers(host))
+    }
+
+    /// What there is for a name in lower case: exactly, and with a wildcard.
+    fn slots(&self, name: &str) -> [Option<&Slot>; 2] {
+        let wildcard = || self.wildcard.get(name.split_once('.')?.1);
+        [self.exact.get(name), wildcard()]
     }
 }
 
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        hello.server_name().and_then(|name| self.find(name)).or(self.first.as_ref()).cloned()
+        let pair = self.find(hello.server_name(), hello.signature_schemes())?;
+        Some(Arc::clone(&pair.certified))
     }
+}
+
+/// A name in lower case; `None` when it cannot be that of a certificate.
+fn lower_case<'b>(name: &[u8], buffer: &'b mut [u8; MAX_NAME]) -> Option<&'b str> {
+    let lower = buffer.get_mut(..name.len())?;
+    lower.copy_from_slice(name);
+    lower.make_ascii_lowercase();
+    std::str::from_utf8(lower).ok()
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{
-        fs,
-        path::{Path, PathBuf},
-    };
-
-    use super::*;
-    use crate::{config, runtime::clock};
-
-    fn write(dir: &Path, label: &str, names: &[&str]) -> Pair {
-        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-        let made = rcgen::generate_simple_self_signed(names).unwrap();
-        let file = |kind: &str, text: String| -> PathBuf {
-            let path = dir.join(format!("{label}.{kind}"));
-            fs::write(&path, text).unwrap();
-            path
-        };
-        let (certificate_file, key_file) =
-            (file("pem", made.cert.pem()), file("key", made.signing_key.serialize_pem()));
-        pair::read(&config::Certificate { certificate_file, key_file }, clock::now()).unwrap()
-    }
-
-    #[test]
-    fn each_name_finds_its_certificate_and_wildcards_reach_one_label() {
-        let dir = tempfile::tempdir().unwrap();
-        let one = write(dir.path(), "one", &["go.brand.com"]);
-        let two = write(dir.path(), "two", &["*.links.example"]);
-        let certificates = Certificates::of(&[one, two]);
-        let of = |name: &str| certificates.find(name).map(|found| found.cert[0].clone());
-        let first = certificates.first.as_ref().unwrap().cert[0].clone();
-        assert_eq!(of("GO.brand.com"), Some(first.clone()));
-        assert_ne!(of("a.links.example").unwrap(), first);
-        assert_eq!(of("a.b.links.example"), None);
-        assert_eq!(of("other.example"), None);
-    }
-}
+mod tests;

@@ -1,9 +1,11 @@
-//! The current certificates of a listener, replaced while it accepts connections, each pair by itself: a pair that is
-//! rejected at a reload keeps its previous version, and no other pair from being renewed.
+//! The current certificates of a listener, replaced as a whole while it accepts connections. What they are made of is
+//! replaced part by part: a pair that is rejected at a reload keeps its previous version, and no other pair from being
+//! renewed. The index is made once, when all parts have been read ([`CertificateStore::commit`]).
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use rustls::{
@@ -11,30 +13,101 @@ use rustls::{
     sign::CertifiedKey,
 };
 
-use super::{Certificates, Pair};
+use super::{Certificates, Pair, certificates::folder::Contents};
 use crate::files::Reloadable;
 
 /// The current certificates of a listener; without any, every handshake fails.
 pub struct CertificateStore {
     current: Reloadable<Certificates>,
-    /// In the order of the configuration. Locked by reloads only.
-    pairs: Mutex<Vec<Option<Pair>>>,
+    /// Locked by reloads and metrics only.
+    parts: Mutex<Parts>,
+}
+
+struct Parts {
+    /// In the order of the configuration.
+    pairs: Vec<Option<Arc<Pair>>>,
+    folder: Option<Arc<Contents>>,
+    /// Whether one has changed since the index was made.
+    changed: bool,
+}
+
+impl Parts {
+    fn pairs(&self) -> impl Iterator<Item = &Arc<Pair>> {
+        self.pairs.iter().flatten().chain(self.folder.iter().flat_map(|folder| folder.pairs()))
+    }
 }
 
 impl CertificateStore {
-    /// For so many pairs, none of which has been read yet.
+    /// For so many configured pairs, none of which has been read yet.
     pub fn new(pairs: usize) -> Self {
-        Self { current: Reloadable::default(), pairs: Mutex::new((0..pairs).map(|_| None).collect()) }
+        let pairs = (0..pairs).map(|_| None).collect();
+        Self { current: Reloadable::default(), parts: Mutex::new(Parts { pairs, folder: None, changed: false }) }
     }
 
-    /// Makes this the current pair at its place in the configuration. Connections that are established keep theirs.
-    pub fn publish(&self, place: usize, pair: Pair) {
-        let mut pairs = self.pairs.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(current) = pairs.get_mut(place) {
+    /// Takes this pair at its place in the configuration.
+    pub fn publish(&self, place: usize, pair: Arc<Pair>) {
+        let mut parts = self.parts();
+        if let Some(current) = parts.pairs.get_mut(place) {
             *current = Some(pair);
+            parts.changed = true;
         }
-        self.current.publish(Certificates::of(pairs.iter().flatten()));
     }
+
+    /// Takes the pairs of the listener's folder.
+    pub fn publish_folder(&self, contents: &Arc<Contents>) {
+        let mut parts = self.parts();
+        parts.folder = Some(Arc::clone(contents));
+        parts.changed = true;
+    }
+
+    /// Makes what was published the current certificates, if anything was. Connections that are established keep
+    /// theirs.
+    pub fn commit(&self) {
+        let mut parts = self.parts();
+        if !std::mem::take(&mut parts.changed) {
+            return;
+        }
+        // A folder's pairs that are good for longer come first: a renewal may have another name.
+        let mut of_folder: Vec<_> = parts.folder.iter().flat_map(|folder| folder.pairs()).collect();
+        of_folder.sort_by_key(|pair| std::cmp::Reverse(pair.inspected.not_after));
+        let default = parts.pairs.first().and_then(Option::as_ref);
+        let default = default.or_else(|| parts.folder.as_ref()?.default_pair());
+        let pairs = parts.pairs.iter().flatten().chain(of_folder);
+        let previous = self.current.replace(Certificates::of(pairs, default));
+        drop(parts);
+        // A handshake holds the index for a moment. Thousands of certificates are not for its thread to release.
+        for _ in 0..1_000 {
+            if Arc::strong_count(&previous) == 1 {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Whether a request for `authority` belongs on another connection than one on which the client named `name`: it
+    /// has a certificate, and the connection another one.
+    pub fn is_misdirected(&self, name: &str, authority: &[u8]) -> bool {
+        let host = host_of(authority);
+        !host.eq_ignore_ascii_case(name.as_bytes()) && self.current.peek().is_misdirected(name, host)
+    }
+
+    /// Calls `look` with each pair.
+    pub fn each(&self, look: impl FnMut(&Arc<Pair>)) {
+        self.parts().pairs().for_each(look);
+    }
+
+    fn parts(&self) -> MutexGuard<'_, Parts> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An authority without port and final dot.
+fn host_of(authority: &[u8]) -> &[u8] {
+    let name = match memchr::memrchr(b':', authority) {
+        Some(at) if authority[at + 1..].iter().all(u8::is_ascii_digit) => &authority[..at],
+        _ => authority,
+    };
+    name.strip_suffix(b".").unwrap_or(name)
 }
 
 impl ResolvesServerCert for CertificateStore {

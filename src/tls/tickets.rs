@@ -4,7 +4,8 @@
 //! So a ticket is good after a restart, and at every edge that has the same secret, without any communication; the
 //! keys of this period and the one before are accepted, older ones are never derived again. Anyone who has the secret
 //! can decrypt the tickets of its whole life: without a configured one it is made at each start of the machine, and
-//! lies in memory only, next to the rings.
+//! lies in memory only, next to the rings. A secret that is replaced while the process runs makes no more tickets, and
+//! those that it has made are accepted for their time.
 //!
 //! ```text
 //! ticket: period (8 bytes, little endian), nonce (12), sealed session (AES-256-GCM)
@@ -15,10 +16,10 @@ use std::{
     io::{self, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use rustls::server::ProducesTickets;
 use zeroize::Zeroizing;
@@ -36,18 +37,27 @@ const PERIOD: u64 = 12 * 3_600;
 
 const HEAD: usize = 8 + NONCE_LEN;
 
-/// Makes and reads tickets.
+/// Makes and reads tickets; none before it has a secret.
 pub struct Tickets {
-    secret: Secret,
-    keys: ArcSwap<Keys>,
+    /// Locked when a period begins, and by reloads.
+    secrets: Mutex<Secrets>,
+    keys: ArcSwapOption<Keys>,
     now: fn() -> u64,
+}
+
+#[derive(Default)]
+struct Secrets {
+    current: Option<Secret>,
+    /// The secret before it, and the period in which it was replaced: tickets that it made may be as young as that.
+    former: Option<(Secret, u64)>,
 }
 
 /// The keys of a period and of the one before.
 struct Keys {
     period: u64,
-    current: LessSafeKey,
-    previous: LessSafeKey,
+    current: [LessSafeKey; 2],
+    /// Those of the former secret.
+    former: Option<[LessSafeKey; 2]>,
 }
 
 /// Why there is no secret for tickets.
@@ -75,34 +85,58 @@ impl Classified for TicketsError {
     }
 }
 
+impl Default for Tickets {
+    fn default() -> Self {
+        Self { secrets: Mutex::default(), keys: ArcSwapOption::empty(), now: clock::unix_secs }
+    }
+}
+
 impl Tickets {
-    /// Tickets under the configured secret; without one, under that of this machine, in `dir`, which is a folder in
-    /// memory that only this user may read.
+    /// Makes this the current secret. Tickets of the previous one stay good for their time.
+    pub fn set_secret(&self, secret: Secret) {
+        let mut secrets = self.secrets();
+        let Secrets { current, former } = &mut *secrets;
+        let period = (self.now)() / PERIOD;
+        match current.replace(secret) {
+            Some(same) if current.as_ref().is_some_and(|current| current.bytes() == same.bytes()) => return,
+            previous => *former = previous.map(|previous| (previous, period)),
+        }
+        self.keys.store(secrets.keys(period));
+    }
+
+    /// Takes the secret of this machine, in `dir`, which is a folder in memory that only this user may read.
     ///
     /// # Errors
-    /// When the secret cannot be read, or made.
-    pub fn open(configured: Option<&Path>, dir: &Path) -> Result<Self, TicketsError> {
-        let secret = match configured {
-            Some(file) => Secret::read(file)?,
-            None => of_this_machine(&dir.join("tickets"))?,
-        };
-        Ok(Self::new(secret, clock::unix_secs))
+    /// When it can be neither read nor made.
+    pub fn use_secret_of_this_machine(&self, dir: &Path) -> Result<(), TicketsError> {
+        self.set_secret(of_this_machine(&dir.join("tickets"))?);
+        Ok(())
     }
 
-    fn new(secret: Secret, now: fn() -> u64) -> Self {
-        let keys = Keys::derive(&secret, now() / PERIOD);
-        Self { secret, keys: ArcSwap::from_pointee(keys), now }
-    }
-
-    /// The keys of now. Several threads may derive them at once when a period begins, all the same.
-    fn keys(&self) -> arc_swap::Guard<Arc<Keys>> {
+    /// The keys of now.
+    fn keys(&self) -> Option<Arc<Keys>> {
         let period = (self.now)() / PERIOD;
-        let keys = self.keys.load();
+        let keys = self.keys.load_full()?;
         if keys.period == period {
-            return keys;
+            return Some(keys);
         }
-        self.keys.store(Arc::new(Keys::derive(&self.secret, period)));
-        self.keys.load()
+        let keys = self.secrets().keys(period);
+        self.keys.store(keys.clone());
+        keys
+    }
+
+    fn secrets(&self) -> MutexGuard<'_, Secrets> {
+        self.secrets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Secrets {
+    /// The keys of this period. Wipes a former secret whose tickets are all too old.
+    fn keys(&mut self, period: u64) -> Option<Arc<Keys>> {
+        self.former.take_if(|(_, replaced)| period.abs_diff(*replaced) > 1);
+        let both = |secret: &Secret| [key(secret, period), key(secret, period.wrapping_sub(1))];
+        let current = both(self.current.as_ref()?);
+        Some(Arc::new(Keys { period, current, former: self.former.as_ref().map(|(secret, _)| both(secret)) }))
     }
 }
 
@@ -125,18 +159,11 @@ fn of_this_machine(path: &Path) -> Result<Secret, TicketsError> {
 }
 
 impl Keys {
-    fn derive(secret: &Secret, period: u64) -> Self {
-        Self { period, current: key(secret, period), previous: key(secret, period.wrapping_sub(1)) }
-    }
-
-    fn of(&self, period: u64) -> Option<&LessSafeKey> {
-        if period == self.period {
-            Some(&self.current)
-        } else if period.wrapping_add(1) == self.period {
-            Some(&self.previous)
-        } else {
-            None
-        }
+    /// The keys of a period, of each secret.
+    fn of(&self, period: u64) -> impl Iterator<Item = &LessSafeKey> {
+        let age = self.period.wrapping_sub(period);
+        let at = move |keys| <[LessSafeKey]>::get(keys, usize::try_from(age).ok()?);
+        [at(&self.current), self.former.as_ref().and_then(|keys| at(keys))].into_iter().flatten()
     }
 }
 
@@ -150,7 +177,7 @@ fn key(secret: &Secret, period: u64) -> LessSafeKey {
 
 impl ProducesTickets for Tickets {
     fn enabled(&self) -> bool {
-        true
+        self.keys.load().is_some()
     }
 
     fn lifetime(&self) -> u32 {
@@ -158,7 +185,7 @@ impl ProducesTickets for Tickets {
     }
 
     fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
-        let keys = self.keys();
+        let keys = self.keys()?;
         let mut ticket = Vec::with_capacity(HEAD + plain.len() + AES_256_GCM.tag_len());
         ticket.extend(keys.period.to_le_bytes());
         let mut nonce = [0; NONCE_LEN];
@@ -166,7 +193,7 @@ impl ProducesTickets for Tickets {
         ticket.extend(nonce);
         ticket.extend_from_slice(plain);
         let nonce = Nonce::assume_unique_for_key(nonce);
-        let tag = keys.current.seal_in_place_separate_tag(nonce, Aad::empty(), &mut ticket[HEAD..]).ok()?;
+        let tag = keys.current[0].seal_in_place_separate_tag(nonce, Aad::empty(), &mut ticket[HEAD..]).ok()?;
         ticket.extend_from_slice(tag.as_ref());
         Some(ticket)
     }
@@ -174,12 +201,14 @@ impl ProducesTickets for Tickets {
     fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
         let (period, rest) = ticket.split_first_chunk()?;
         let (nonce, sealed) = rest.split_first_chunk()?;
-        let keys = self.keys();
-        let key = keys.of(u64::from_le_bytes(*period))?;
-        let mut sealed = sealed.to_vec();
-        let plain = key.open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::empty(), &mut sealed).ok()?.len();
-        sealed.truncate(plain);
-        Some(sealed)
+        let keys = self.keys()?;
+        keys.of(u64::from_le_bytes(*period)).find_map(|key| {
+            let mut sealed = sealed.to_vec();
+            let nonce = Nonce::assume_unique_for_key(*nonce);
+            let plain = key.open_in_place(nonce, Aad::empty(), &mut sealed).ok()?.len();
+            sealed.truncate(plain);
+            Some(sealed)
+        })
     }
 }
 
@@ -204,10 +233,39 @@ mod tests {
         Secret::read(&file).unwrap()
     }
 
+    fn tickets(secret: Secret, now: fn() -> u64) -> Tickets {
+        let tickets = Tickets { now, ..Tickets::default() };
+        assert!(!tickets.enabled() && tickets.encrypt(b"a session").is_none());
+        tickets.set_secret(secret);
+        assert!(tickets.enabled());
+        tickets
+    }
+
+    #[test]
+    fn a_ticket_of_a_replaced_secret_is_good_for_its_time() {
+        static NOW: AtomicU64 = AtomicU64::new(1_795_000_000);
+        let dir = tempfile::tempdir().unwrap();
+        let of = |byte| tickets(secret(dir.path(), byte), || NOW.load(Relaxed));
+        let (edge, old, new) = (of(1), of(1), of(2));
+        let ticket = edge.encrypt(b"a session").unwrap();
+        edge.set_secret(secret(dir.path(), 2));
+        edge.set_secret(secret(dir.path(), 2));
+        assert!(edge.decrypt(&ticket).is_some(), "the same secret again replaces nothing");
+        assert!(new.decrypt(&edge.encrypt(b"a session").unwrap()).is_some());
+        NOW.fetch_add(PERIOD, Relaxed);
+        assert!(edge.decrypt(&ticket).is_some());
+        let young = old.encrypt(b"a session").unwrap();
+        NOW.fetch_add(PERIOD, Relaxed);
+        assert!(edge.decrypt(&ticket).is_none());
+        assert!(old.decrypt(&young).is_some() && edge.decrypt(&young).is_none(), "the former secret is wiped");
+        assert!(edge.secrets().former.is_none());
+        assert!(edge.decrypt(&new.encrypt(b"a session").unwrap()).is_some());
+    }
+
     #[test]
     fn a_ticket_is_good_at_another_edge_with_the_same_secret_only() {
         let dir = tempfile::tempdir().unwrap();
-        let of = |byte| Tickets::new(secret(dir.path(), byte), || 1_795_000_000);
+        let of = |byte| tickets(secret(dir.path(), byte), || 1_795_000_000);
         let ticket = of(1).encrypt(b"a session").unwrap();
         assert_eq!(of(1).decrypt(&ticket).as_deref(), Some(&b"a session"[..]));
         assert_eq!(of(2).decrypt(&ticket), None);
@@ -223,7 +281,7 @@ mod tests {
     fn a_ticket_is_good_for_this_period_and_the_next() {
         static NOW: AtomicU64 = AtomicU64::new(1_795_000_000);
         let dir = tempfile::tempdir().unwrap();
-        let tickets = Tickets::new(secret(dir.path(), 1), || NOW.load(Relaxed));
+        let tickets = tickets(secret(dir.path(), 1), || NOW.load(Relaxed));
         let ticket = tickets.encrypt(b"a session").unwrap();
         NOW.fetch_add(PERIOD, Relaxed);
         assert!(tickets.decrypt(&ticket).is_some());
@@ -234,7 +292,11 @@ mod tests {
     #[test]
     fn without_a_configured_secret_the_machine_has_one_that_outlives_the_process() {
         let dir = tempfile::tempdir().unwrap();
-        let open = || Tickets::open(None, dir.path()).unwrap();
+        let open = || {
+            let tickets = Tickets::default();
+            tickets.use_secret_of_this_machine(dir.path()).unwrap();
+            tickets
+        };
         let ticket = open().encrypt(b"a session").unwrap();
         assert!(open().decrypt(&ticket).is_some());
         let file = dir.path().join("tickets");

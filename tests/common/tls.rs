@@ -9,9 +9,21 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
 
+/// An RSA key of 2048 bits, for tests only: the library that makes the certificates makes no such keys.
+pub const RSA_KEY: &str = include_str!("rsa.key");
+
+/// What a client can verify.
+#[derive(Clone, Debug, Default)]
+pub struct Verifies {
+    /// `None` for all that the library knows.
+    pub schemes: Option<Vec<SignatureScheme>>,
+    /// TLS 1.2 only, with suites for RSA only.
+    pub rsa_suites: bool,
+}
+
 /// Takes any certificate: the test itself looks at which one came.
-#[derive(Debug)]
-struct AnyCertificate;
+#[derive(Debug, Default)]
+struct AnyCertificate(Option<Vec<SignatureScheme>>);
 
 impl ServerCertVerifier for AnyCertificate {
     fn verify_server_cert(
@@ -46,7 +58,8 @@ impl ServerCertVerifier for AnyCertificate {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        default_provider().signature_verification_algorithms.supported_schemes()
+        let all = || default_provider().signature_verification_algorithms.supported_schemes();
+        self.0.clone().unwrap_or_else(all)
     }
 }
 
@@ -56,7 +69,7 @@ pub fn client(socket: TcpStream, sni: Option<&str>) -> StreamOwned<ClientConnect
         .with_safe_default_protocol_versions()
         .unwrap()
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(AnyCertificate))
+        .with_custom_certificate_verifier(Arc::new(AnyCertificate::default()))
         .with_no_client_auth();
     config.enable_sni = sni.is_some();
     start(config, sni.unwrap_or("unknown.example"), socket)
@@ -68,7 +81,34 @@ pub fn remembering(versions: &[&'static rustls::SupportedProtocolVersion]) -> Cl
         .with_protocol_versions(versions)
         .unwrap()
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(AnyCertificate))
+        .with_custom_certificate_verifier(Arc::new(AnyCertificate::default()))
+        .with_no_client_auth()
+}
+
+/// A client that remembers sessions and offers these cipher suites first.
+pub fn preferring(version: &'static rustls::SupportedProtocolVersion, suites: &str) -> ClientConfig {
+    let mut provider = default_provider();
+    provider.cipher_suites.sort_by_key(|suite| !format!("{:?}", suite.suite()).contains(suites));
+    ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(&[version])
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AnyCertificate::default()))
+        .with_no_client_auth()
+}
+
+/// A client that verifies so much, and takes any certificate.
+pub fn verifying(verifies: &Verifies) -> ClientConfig {
+    let mut provider = default_provider();
+    if verifies.rsa_suites {
+        provider.cipher_suites.retain(|suite| format!("{:?}", suite.suite()).contains("_RSA_"));
+    }
+    let versions: &[_] = if verifies.rsa_suites { &[&rustls::version::TLS12] } else { rustls::ALL_VERSIONS };
+    ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(versions)
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AnyCertificate(verifies.schemes.clone())))
         .with_no_client_auth()
 }
 

@@ -41,7 +41,7 @@ fn catalog() -> CatalogStore {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("links.ndjson");
     std::fs::write(&file, links.map(|link| format!("{link}\n")).concat()).unwrap();
-    let case = config::Domain { case: crate::link::Case::Insensitive };
+    let case = config::Domain { case: crate::link::Case::Insensitive, ..config::Domain::default() };
     let config =
         config::Catalog { file, domains: [("loud.brand.com".into(), case)].into(), ..config::Catalog::default() };
     let (catalog, _): (Catalog, _) = source::load_file(&config).unwrap();

@@ -24,6 +24,7 @@ use super::{
     admission::{Admitted, Places},
     buffer::{self, Input},
     metrics::{Ended, Open},
+    named::{self, Named},
     request::{self, Body, Form, Found, Framing, HeadLimits, MAX_FIELDS, Malformed},
     socket::Settings,
     stream::{FrontStream, PREFACE, STALL, linger},
@@ -146,11 +147,11 @@ impl<'f, L: Lane, P: HttpServerApp + Send + Sync + 'static> Connection<'f, L, P>
         }
         let transport = match &settings.tls {
             None => Transport::Plain(tcp),
-            Some(config) => {
-                let mut tls = TlsStream::new(tcp, Arc::clone(config)).map_err(|_| Ended::HandshakeFailed)?;
-                let handshake = poll_fn(|cx| tls.poll_handshake(cx));
-                let done = before(&mut deadline, handshake).await.ok_or(Ended::HandshakeTimeout)?;
-                done.map_err(|error| Ended::of_handshake(&error))?;
+            Some(configs) => {
+                // In a box: the future is large, and the connection outlives it.
+                let accepted = Box::pin(TlsStream::accept(tcp, configs));
+                let accepted = before(&mut deadline, accepted).await.ok_or(Ended::HandshakeTimeout)?;
+                let tls = accepted.map_err(|error| Ended::of_handshake(&error))?;
                 front.metrics.handshake(tls.connection());
                 Transport::Tls(Box::new(tls))
             }
@@ -371,6 +372,13 @@ impl<'f, L: Lane, P: HttpServerApp + Send + Sync + 'static> Connection<'f, L, P>
                 self.reject(Malformed::Syntax)
             };
         }
+        if self.places.is_some()
+            && let Some(Transport::Tls(tls)) = &self.transport
+            && named::is_misdirected(&request, tls.connection(), &self.settings.certificates)
+        {
+            front.lane.misdirected(is_head, bare, &mut self.output);
+            return self.done(to, bare, body);
+        }
         let is_plain = front.fast_lane && request.minor == 1 && body == Body::None && !upgrade && !expect;
         if is_plain
             && let Some(answered) =
@@ -483,6 +491,12 @@ impl<'f, L: Lane, P: HttpServerApp + Send + Sync + 'static> Connection<'f, L, P>
         let socket = SocketDigest::from_raw_fd(transport.fd());
         _ = socket.peer_addr.set(Some(DigestAddr::Inet(self.address)));
         let tls = transport.is_tls().then(|| Arc::new(SslDigest::new("", "", None, None, Vec::new())));
+        let named = match &transport {
+            Transport::Tls(tls) if transport.is_http2() => {
+                Named::digest(tls.connection(), &self.settings.certificates)
+            }
+            _ => None,
+        };
         Some(FrontStream {
             transport,
             prefix,
@@ -493,6 +507,7 @@ impl<'f, L: Lane, P: HttpServerApp + Send + Sync + 'static> Connection<'f, L, P>
             writing: None,
             socket: Arc::new(socket),
             tls,
+            named,
         })
     }
 

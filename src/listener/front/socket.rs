@@ -6,13 +6,12 @@ use std::{
     sync::Arc,
 };
 
-use rustls::ServerConfig;
 use socket2::{Domain, Protocol, SockAddr, Type};
 
 use crate::{
     config,
     listener::{ListenError, probe},
-    tls::{self, CertificateStore, Tickets},
+    tls::{CertificateStore, ServerConfigs, Tickets},
 };
 
 /// Connections that wait to be accepted.
@@ -26,19 +25,20 @@ pub struct Socket {
 
 /// What holds for the connections of a socket.
 pub struct Settings {
-    pub tls: Option<Arc<ServerConfig>>,
+    pub tls: Option<ServerConfigs>,
+    pub certificates: Arc<CertificateStore>,
     pub proxy_protocol: bool,
     pub redirect_to_https: bool,
 }
 
-/// Binds the configured sockets for each listener thread. Sockets with TLS need `tickets`.
+/// Binds the configured sockets for each listener thread.
 ///
 /// # Errors
 /// When an address is taken or not of this machine, or TLS cannot be set up.
 pub fn bind(
     config: &config::Config,
     certificates: &[Arc<CertificateStore>],
-    tickets: Option<&Arc<Tickets>>,
+    tickets: &Arc<Tickets>,
 ) -> Result<Vec<Vec<Socket>>, ListenError> {
     let (listeners, threads) = (&config.listeners, config.listener_threads());
     let mut sockets: Vec<Vec<Socket>> = (0..threads).map(|_| Vec::new()).collect();
@@ -46,19 +46,16 @@ pub fn bind(
         let address = listener.address;
         // Several sockets of this process may share an address; another process that has it would share it, too.
         probe(address)?;
-        let tls = match tickets.filter(|_| !listener.tls.is_empty()) {
-            None => None,
-            Some(tickets) => {
-                let (certificates, tickets) = (Arc::clone(certificates), Arc::clone(tickets));
-                let settings = tls::server_config(listener, certificates, tickets, &config.tls.key_exchange)
-                    .map_err(|error| ListenError::Tls { address, reason: error.to_string() })?;
-                Some(Arc::new(settings))
-            }
+        let tls = || {
+            ServerConfigs::new(listener, certificates, tickets, &config.tls.key_exchange)
+                .map_err(|error| ListenError::Tls { address, reason: error.to_string() })
         };
+        let tls = listener.has_tls().then(tls).transpose()?;
         // A lone `[::]` takes IPv4, too; next to an IPv4 socket of the same port it must not.
         let shared = listeners.iter().any(|other| other.address.is_ipv4() && other.address.port() == address.port());
         let settings = Arc::new(Settings {
             tls,
+            certificates: Arc::clone(certificates),
             proxy_protocol: listener.proxy_protocol,
             redirect_to_https: listener.redirect_to_https,
         });

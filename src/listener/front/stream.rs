@@ -59,6 +59,8 @@ pub struct FrontStream {
     pub writing: Option<Deadline>,
     pub socket: Arc<SocketDigest>,
     pub tls: Option<Arc<SslDigest>>,
+    /// Of HTTP/2, whose requests only Pingora sees.
+    pub named: Option<Arc<ProxyDigest>>,
 }
 
 impl AsyncRead for FrontStream {
@@ -202,7 +204,7 @@ impl GetTimingDigest for FrontStream {
 
 impl GetProxyDigest for FrontStream {
     fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        None
+        self.named.clone()
     }
 }
 

@@ -3,17 +3,23 @@
 //! write, and in one poll.
 
 use std::{
+    future::poll_fn,
     io::{self, IoSlice, Read, Write},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
 };
 
-use rustls::{ServerConfig, ServerConnection};
+use rustls::{
+    ServerConnection,
+    server::{Accepted, AcceptedAlert, Acceptor},
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
 };
+
+use crate::tls::ServerConfigs;
 
 /// A socket and its TLS state.
 pub struct TlsStream {
@@ -24,18 +30,27 @@ pub struct TlsStream {
 }
 
 impl TlsStream {
+    /// Shakes hands. The last messages may not have been sent yet.
+    ///
     /// # Errors
-    /// When the configuration cannot serve any connection.
-    pub fn new(tcp: TcpStream, config: Arc<ServerConfig>) -> Result<Self, rustls::Error> {
-        Ok(Self { tcp, tls: ServerConnection::new(config)?, eof: false })
+    /// When the client hangs up, or does not agree.
+    pub async fn accept(mut tcp: TcpStream, configs: &ServerConfigs) -> io::Result<Self> {
+        let accepted = hello(&mut tcp).await?;
+        let config = configs.preferred(accepted.client_hello().cipher_suites());
+        let tls = match accepted.into_connection(Arc::clone(config)) {
+            Ok(tls) => tls,
+            Err((error, alert)) => return Err(rejected(&mut tcp, error, alert).await),
+        };
+        let mut stream = Self { tcp, tls, eof: false };
+        poll_fn(|cx| stream.poll_handshake(cx)).await?;
+        Ok(stream)
     }
 
     pub fn connection(&self) -> &ServerConnection {
         &self.tls
     }
 
-    /// Ready when the handshake is complete. Its last messages may not have been sent yet.
-    pub fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.tls.is_handshaking() {
             ready!(self.poll_send(cx))?;
             if self.eof {
@@ -99,6 +114,35 @@ impl TlsStream {
         }
         Poll::Ready(Ok(()))
     }
+}
+
+/// Reads the first message of a client.
+async fn hello(tcp: &mut TcpStream) -> io::Result<Accepted> {
+    let mut acceptor = Acceptor::default();
+    loop {
+        let read = poll_fn(|cx| match acceptor.read_tls(&mut Socket { tcp: &mut *tcp, cx }).would_block() {
+            Ok(poll) => poll.map(Ok),
+            Err(error) => Poll::Ready(Err(error)),
+        });
+        if read.await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        match acceptor.accept() {
+            Ok(None) => {}
+            Ok(Some(accepted)) => return Ok(accepted),
+            Err((error, alert)) => return Err(rejected(tcp, error, alert).await),
+        }
+    }
+}
+
+/// The alert says why; whether it arrives changes nothing here.
+async fn rejected(tcp: &mut TcpStream, error: rustls::Error, mut alert: AcceptedAlert) -> io::Error {
+    poll_fn(|cx| {
+        _ = alert.write_all(&mut Socket { tcp: &mut *tcp, cx });
+        Poll::Ready(())
+    })
+    .await;
+    io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
 /// A socket as rustls wants it. Where it would block, the task is woken later.

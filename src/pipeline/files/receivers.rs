@@ -33,7 +33,7 @@ impl OperatorFiles {
                         let file = file.display();
                         Warning::of_file(format!("{file} is readable by every user of this machine: chmod 0600"))
                     });
-                    Description { summary: format!("{} webhook secrets", secrets.len()), warnings: open.collect() }
+                    Description::of(format!("{} webhook secrets", secrets.len())).warn(open)
                 },
                 publish: Box::new(move |secrets| store.publish(secrets)),
             });

@@ -4,6 +4,7 @@ use std::{fmt, fs, io, os::unix::fs::MetadataExt, path::Path, sync::Arc};
 
 use jiff::Timestamp;
 use rustls::{
+    SignatureAlgorithm, SignatureScheme,
     crypto::ring::default_provider,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     sign::CertifiedKey,
@@ -53,11 +54,45 @@ impl Classified for CertificateError {
     }
 }
 
-/// A certificate chain with its private key, valid now.
+/// The schemes in which keys of any kind sign.
+const SCHEMES: [SignatureScheme; 10] = [
+    SignatureScheme::ECDSA_NISTP256_SHA256,
+    SignatureScheme::ECDSA_NISTP384_SHA384,
+    SignatureScheme::ECDSA_NISTP521_SHA512,
+    SignatureScheme::ED25519,
+    SignatureScheme::RSA_PSS_SHA256,
+    SignatureScheme::RSA_PSS_SHA384,
+    SignatureScheme::RSA_PSS_SHA512,
+    SignatureScheme::RSA_PKCS1_SHA256,
+    SignatureScheme::RSA_PKCS1_SHA384,
+    SignatureScheme::RSA_PKCS1_SHA512,
+];
+
+/// A certificate chain with its private key, valid when it was read.
 #[derive(Debug)]
 pub struct Pair {
     pub(super) certified: Arc<CertifiedKey>,
+    /// The schemes in which its key signs. Asking the key itself allocates.
+    pub(super) schemes: Vec<SignatureScheme>,
     pub inspected: Inspected,
+}
+
+impl Pair {
+    pub(super) fn is_rsa(&self) -> bool {
+        self.certified.key.algorithm() == SignatureAlgorithm::RSA
+    }
+
+    /// Whether a client that accepts these schemes can verify it.
+    pub(super) fn signs(&self, schemes: &[SignatureScheme]) -> bool {
+        self.schemes.iter().any(|scheme| schemes.contains(scheme))
+    }
+
+    /// Whether it is for this host, in lower case.
+    pub(super) fn covers(&self, host: &str) -> bool {
+        let parent = host.split_once('.').map(|(_, parent)| parent);
+        let covers = |name: &str| name == host || parent.is_some() && name.strip_prefix("*.") == parent;
+        self.inspected.names.iter().any(|name| covers(name))
+    }
 }
 
 /// What is known of a certificate that is valid now.
@@ -140,7 +175,9 @@ pub fn read(pair: &config::Certificate, now: Timestamp) -> Result<Pair, Certific
         warnings.push(CertificateWarning::ReadableKey { file: pair.key_file.display().to_string() });
     }
     let inspected = Inspected { names, not_before, not_after, warnings };
-    Ok(Pair { certified: Arc::new(certified), inspected })
+    let signs = |scheme: &SignatureScheme| certified.key.choose_scheme(&[*scheme]).is_some();
+    let schemes = SCHEMES.into_iter().filter(signs).collect();
+    Ok(Pair { certified: Arc::new(certified), schemes, inspected })
 }
 
 fn read_file(file: &Path) -> Result<Vec<u8>, CertificateError> {
