@@ -17,8 +17,12 @@ run: tools ## Build, and start the demo on 127.0.0.1:8080
 	@BINARY=$(BINARY) conf/demo/hints.sh
 	@exec $(BINARY) serve --config conf/demo.toml
 
-test: tools ## Run every test
+# Topics whose requests matter, which also run without the fast lane.
+BOTH_WAYS = redirect:: event:: quality:: visitors:: hostile:: front:: upstream:: stop:: privacy:: judge::kills judge::points
+
+test: tools ## Run every test, and those of requests again without the fast lane
 	@$(CARGO) test $(DEV)
+	@FAST_LANE=false $(CARGO) test $(DEV) --test integration -- $(BOTH_WAYS)
 
 gate: ## Run what CI runs: words, format, clippy, tests, configuration files, docs
 	@.ci/run
