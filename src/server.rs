@@ -111,7 +111,7 @@ fn build(
     let admission = Arc::new(front::admission(config));
     let proxy = EdgeProxy::new(pipeline.redirector(), config, Arc::clone(&admission));
     let mut proxy = http_proxy(&server.configuration, proxy);
-    proxy.server_options = Some(proxy::server_options(config));
+    proxy.server_options = Some(proxy::server_options());
     proxy.h2_options = Some(proxy::h2_options(config));
     let has_tls = config.listeners.iter().any(|listener| !listener.tls.is_empty());
     let tickets = || Tickets::open(config.tls.ticket_secret_file.as_deref(), &config.capture.dir).map(Arc::new);

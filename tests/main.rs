@@ -17,6 +17,7 @@ mod feeds;
 mod formats;
 mod front;
 mod hostile;
+mod http2;
 mod identity;
 mod judge;
 mod loaders;
