@@ -360,6 +360,13 @@ impl Edge {
         line.map_or(0, |value| value.parse().unwrap())
     }
 
+    /// The sum of a counter over all its labels.
+    pub fn sum(&self, name: &str) -> i64 {
+        let text = self.admin("/metrics").body;
+        let of = |line: &str| line.strip_prefix(name)?.strip_prefix('{')?.rsplit_once("} ")?.1.parse::<i64>().ok();
+        text.lines().filter_map(of).sum()
+    }
+
     /// Waits until `condition` holds.
     pub fn wait_until(&self, what: &str, condition: impl Fn(&Self) -> bool) {
         let until = Instant::now() + TIMEOUT;

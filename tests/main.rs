@@ -8,6 +8,7 @@ mod admin;
 mod architecture;
 mod broken_inputs;
 mod cli;
+mod conformance;
 mod contract;
 mod counts;
 mod demo_geoip;
