@@ -29,7 +29,7 @@ fn undated(text: &str) -> String {
     lines.join("\r\n")
 }
 
-fn edge(fast_lane: bool) -> Edge {
+pub fn edge(fast_lane: bool) -> Edge {
     let with = |slashtag: &str, key: &str, value: Value| {
         let mut link = link("go.brand.com", slashtag, &format!("https://www.example.com/{slashtag}?a=b#c"));
         link[key] = value;
@@ -49,7 +49,7 @@ fn edge(fast_lane: bool) -> Edge {
 }
 
 /// Requests of every kind.
-fn requests() -> Vec<String> {
+pub fn requests() -> Vec<String> {
     let mut requests = Vec::new();
     let mut add = |method: &str, target: &str, version: &str, fields: &str| {
         requests.push(format!("{method} {target} HTTP/{version}\r\n{fields}\r\n"));
@@ -136,7 +136,7 @@ fn requests() -> Vec<String> {
 }
 
 /// Events, without what two clicks never share.
-fn comparable(events: Vec<Value>) -> Vec<String> {
+pub fn comparable(events: Vec<Value>) -> Vec<String> {
     let mut events: Vec<String> = events
         .into_iter()
         .map(|mut event| {

@@ -17,6 +17,7 @@ mod feed_commands;
 mod feeds;
 mod formats;
 mod front;
+mod fuzz;
 mod hostile;
 mod http2;
 mod identity;
