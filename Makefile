@@ -7,7 +7,7 @@ BINARY = $(or $(CARGO_TARGET_DIR),target)/debug/clickedge
 RELEASE = $(or $(CARGO_TARGET_DIR),target)/release/clickedge
 
 .DEFAULT_GOAL := help
-.PHONY: help run test gate judge release bench manual words tools
+.PHONY: help run test gate judge fuzz release bench manual words tools
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,8 +17,12 @@ run: tools ## Build, and start the demo on 127.0.0.1:8080
 	@BINARY=$(BINARY) conf/demo/hints.sh
 	@exec $(BINARY) serve --config conf/demo.toml
 
-test: tools ## Run every test
+# Topics whose requests matter, which also run without the fast lane.
+BOTH_WAYS = redirect:: event:: quality:: visitors:: hostile:: front:: upstream:: stop:: privacy:: judge::kills judge::points
+
+test: tools ## Run every test, and those of requests again without the fast lane
 	@$(CARGO) test $(DEV)
+	@FAST_LANE=false $(CARGO) test $(DEV) --test integration -- $(BOTH_WAYS)
 
 gate: ## Run what CI runs: words, format, clippy, tests, configuration files, docs
 	@.ci/run
@@ -27,6 +31,11 @@ judge: tools ## Run the long form of the crash and fault tests, see tests/README
 	@JUDGE_KILLS=200 JUDGE_BACKLOG_MB=2048 JUDGE_LATENCY_MILLIS=10000 \
 	  $(CARGO) test $(DEV) --test integration judge:: -- --nocapture --test-threads 1
 	@COUNTS_CLICKS=1000000 $(CARGO) test $(DEV) --test integration whatever_kills_it -- --nocapture
+
+FUZZ_SECS ?= 600
+
+fuzz: tools ## Change valid inputs at random, ten minutes for each parser
+	@FUZZ_SECS=$(FUZZ_SECS) $(CARGO) test $(DEV) --test integration fuzz:: -- --nocapture --test-threads 1
 
 release: tools ## Build the binary for production, with link-time optimisation
 	@$(CARGO) build --locked --release

@@ -113,7 +113,7 @@ fn build(
     let admission = Arc::new(front::admission(config));
     let proxy = EdgeProxy::new(pipeline.redirector(), config, Arc::clone(&admission));
     let mut proxy = http_proxy(&server.configuration, proxy);
-    proxy.server_options = Some(proxy::server_options(config));
+    proxy.server_options = Some(proxy::server_options());
     proxy.h2_options = Some(proxy::h2_options(config));
     if config.tls.ticket_secret_file.is_none() && config.listeners.iter().any(config::Listener::has_tls) {
         tickets.use_secret_of_this_machine(&config.capture.dir)?;

@@ -48,6 +48,11 @@ pub fn hostile_seed() -> u64 {
     *SEED
 }
 
+/// Whether edges answer plain requests by the fast lane; `FAST_LANE=false` runs the same tests without it.
+pub fn fast_lane() -> bool {
+    std::env::var("FAST_LANE").map_or(true, |value| value.parse().expect("FAST_LANE is true or false"))
+}
+
 /// A link of the test catalog, with everything that an event shows of it.
 pub fn link(domain: &str, slashtag: &str, destination: &str) -> Value {
     json!({
@@ -97,6 +102,7 @@ impl Drop for Folders {
 /// What an edge is started with.
 pub struct Builder {
     folders: Folders,
+    fast_lane: bool,
     links: Vec<Value>,
     feeds: String,
     capture: String,
@@ -106,6 +112,12 @@ pub struct Builder {
 }
 
 impl Builder {
+    /// Sets whether plain requests are answered by the fast lane; [`fast_lane`] if never called.
+    pub fn fast_lane(mut self, fast_lane: bool) -> Self {
+        self.fast_lane = fast_lane;
+        self
+    }
+
     /// Adds a link.
     pub fn link(mut self, link: Value) -> Self {
         self.links.push(link);
@@ -173,7 +185,7 @@ impl Builder {
 
     /// Starts the edge and waits until it is ready.
     pub fn start(self) -> Edge {
-        let Self { mut folders, links, feeds, capture, spool, sections, env } = self;
+        let Self { mut folders, fast_lane, links, feeds, capture, spool, sections, env } = self;
         let links: String = links.iter().map(|link| format!("{link}\n")).collect();
         fs::write(folders.work.path().join("links.ndjson"), links).unwrap();
         let retain = if spool.contains("retain_secs") { "" } else { "retain_secs = 0\n" };
@@ -182,7 +194,8 @@ impl Builder {
             let (address, admin) = (free_address(), free_address());
             let rings = folders.rings.path().display();
             let config = format!(
-                "[edge]\npop = \"test\"\nthreads = 2\n[[listeners]]\naddress = \"{address}\"\n\
+                "[edge]\npop = \"test\"\nthreads = 2\nfast_lane = {fast_lane}\n\
+                 [[listeners]]\naddress = \"{address}\"\n\
                  [catalog]\nfile = \"links.ndjson\"\n[capture]\ndir = \"{rings}\"\n{capture}\n\
                  [spool]\ndir = \"spool\"\n{retain}{spool}\n\
                  [admin]\naddress = \"{admin}\"\n[telemetry]\nlog_level = \"trace\"\n{sections}\n{feeds}"
@@ -228,6 +241,7 @@ impl Edge {
     pub fn builder() -> Builder {
         let builder = Builder {
             folders: Folders::new(),
+            fast_lane: fast_lane(),
             links: Vec::new(),
             feeds: String::new(),
             capture: "ring_bytes = 16777216".into(),
@@ -344,6 +358,13 @@ impl Edge {
         let text = self.admin("/metrics").body;
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         line.map_or(0, |value| value.parse().unwrap())
+    }
+
+    /// The sum of a counter over all its labels.
+    pub fn sum(&self, name: &str) -> i64 {
+        let text = self.admin("/metrics").body;
+        let of = |line: &str| line.strip_prefix(name)?.strip_prefix('{')?.rsplit_once("} ")?.1.parse::<i64>().ok();
+        text.lines().filter_map(of).sum()
     }
 
     /// Waits until `condition` holds.

@@ -11,7 +11,7 @@ use std::{
 use rustls::HandshakeKind;
 use serde_json::{Value, json};
 
-use crate::common::{Builder, CHROME, Edge, TIMEOUT, connect, free_address, link, tls};
+use crate::common::{CHROME, Edge, TIMEOUT, connect, fast_lane, free_address, link, tls};
 
 /// Sends bytes, and returns everything that comes back until the other side closes or is silent.
 fn talk(address: SocketAddr, bytes: &[u8]) -> String {
@@ -29,13 +29,14 @@ fn undated(text: &str) -> String {
     lines.join("\r\n")
 }
 
-fn edge(fast_lane: bool) -> Edge {
+pub fn edge(fast_lane: bool) -> Edge {
     let with = |slashtag: &str, key: &str, value: Value| {
         let mut link = link("go.brand.com", slashtag, &format!("https://www.example.com/{slashtag}?a=b#c"));
         link[key] = value;
         link
     };
-    let builder: Builder = Edge::builder()
+    Edge::builder()
+        .fast_lane(fast_lane)
         .link(with("moved", "httpStatus", json!(301)))
         .link(with("upload", "httpStatus", json!(307)))
         .link(with("kept", "httpStatus", json!(308)))
@@ -43,15 +44,12 @@ fn edge(fast_lane: bool) -> Edge {
         .link(with("paused", "status", json!("paused")))
         .link(with("caf\u{e9}", "forwardParameters", json!(true)))
         .section("[client_address]\ntrusted_proxies = [\"127.0.0.9/32\"]")
-        .feed("all", &["*"]);
-    // The builder writes the section `[edge]` itself.
-    let stopped = builder.start().stop();
-    stopped.reconfigure(|config| config.replace("threads = 2\n", &format!("threads = 2\nfast_lane = {fast_lane}\n")));
-    stopped.restart()
+        .feed("all", &["*"])
+        .start()
 }
 
 /// Requests of every kind.
-fn requests() -> Vec<String> {
+pub fn requests() -> Vec<String> {
     let mut requests = Vec::new();
     let mut add = |method: &str, target: &str, version: &str, fields: &str| {
         requests.push(format!("{method} {target} HTTP/{version}\r\n{fields}\r\n"));
@@ -138,7 +136,7 @@ fn requests() -> Vec<String> {
 }
 
 /// Events, without what two clicks never share.
-fn comparable(events: Vec<Value>) -> Vec<String> {
+pub fn comparable(events: Vec<Value>) -> Vec<String> {
     let mut events: Vec<String> = events
         .into_iter()
         .map(|mut event| {
@@ -184,7 +182,7 @@ fn both_ways_give_the_same_answers_events_and_metrics() {
 
 #[test]
 fn pipelined_requests_are_answered_in_order_whichever_way_they_take() {
-    let edge = edge(true);
+    let edge = edge(fast_lane());
     let requests = [
         ("GET /spring?n=1 HTTP/1.1", 302),
         ("POST /spring HTTP/1.1", 405),
@@ -215,7 +213,7 @@ fn pipelined_requests_are_answered_in_order_whichever_way_they_take() {
 
 #[test]
 fn a_long_pipeline_is_answered_as_fast_as_it_is_read() {
-    let edge = edge(true);
+    let edge = edge(fast_lane());
     let began = Instant::now();
     let last = "GET /old HTTP/1.1\r\nHost: go.brand.com\r\nConnection: close\r\n\r\n";
     let text = talk(

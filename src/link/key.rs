@@ -95,9 +95,15 @@ impl Host {
 fn strip_port(raw: &[u8]) -> Result<&[u8], BadKey> {
     match memchr::memrchr(b':', raw) {
         None => Ok(raw),
-        Some(at) if raw[at + 1..].iter().all(u8::is_ascii_digit) => Ok(&raw[..at]),
+        Some(at) if is_port(&raw[at + 1..]) => Ok(&raw[..at]),
         Some(_) => Err(BadKey::InvalidHost),
     }
+}
+
+/// Whether these bytes are a port, or none after its colon (RFC 3986, 3.2.3).
+fn is_port(digits: &[u8]) -> bool {
+    let number = || digits.iter().try_fold(0_u16, |n, digit| n.checked_mul(10)?.checked_add(u16::from(digit - b'0')));
+    digits.iter().all(u8::is_ascii_digit) && number().is_some()
 }
 
 /// The normal form of a request path or of a link's slashtag: percent-decoded, Unicode composed (NFC), without the
@@ -168,13 +174,15 @@ mod tests {
         assert_eq!(host("bücher.example").unwrap(), "xn--bcher-kva.example");
         assert_eq!(host("BÜCHER.example:443").unwrap(), "xn--bcher-kva.example");
         assert_eq!(host("127.0.0.1:80").unwrap(), "127.0.0.1");
+        assert_eq!([host("a:").unwrap(), host("a:65535").unwrap()], ["a", "a"]);
     }
 
     #[test]
     fn what_is_not_a_host_is_rejected() {
-        for bad in
-            ["", ".", ":80", "a b", "a/b", "a..b", "a..", ".a", "a@b", "[::1]", "[::1]:80", "a:b", "a\0", "a%41"]
-        {
+        for bad in [
+            "", ".", ":80", "a b", "a/b", "a..b", "a..", ".a", "a@b", "[::1]", "[::1]:80", "a:b", "a:65536", "a\0",
+            "a%41",
+        ] {
             assert!(host(bad).is_err(), "{bad:?}");
         }
         assert!(host(&"a".repeat(64)).is_err());

@@ -14,6 +14,7 @@ mod accept;
 pub mod admission;
 mod buffer;
 mod connection;
+mod http2;
 pub mod metrics;
 mod named;
 mod proxy_header;
@@ -81,6 +82,9 @@ pub trait Lane: Send + Sync + 'static {
 
     /// Appends the answer to a request that is malformed, or beyond a limit.
     fn malformed(&self, why: Malformed, is_head: bool, out: &mut Vec<u8>);
+
+    /// Counts a request of HTTP/2 that was rejected before anything could be asked.
+    fn rejected(&self);
 
     /// Appends the answer to `CONNECT`.
     fn connect(&self, out: &mut Vec<u8>);

@@ -303,6 +303,14 @@ mod tests {
     }
 
     #[test]
+    fn the_version_of_the_request_is_kept() {
+        let none = headers(&[]);
+        let of = |version| Head::read(&Method::GET, b"/", version, &none).protocol;
+        let versions = [Version::HTTP_10, Version::HTTP_11, Version::HTTP_2];
+        assert_eq!(versions.map(of), [Protocol::Http10, Protocol::Http11, Protocol::Http2]);
+    }
+
+    #[test]
     fn prefetch_preview_and_opt_out_are_seen() {
         let of = |name, value| {
             let headers = headers(&[("Host", "a.b"), (name, value)]);

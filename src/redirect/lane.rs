@@ -8,7 +8,7 @@ use std::{cell::RefCell, time::Instant};
 
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 
-use super::{Answer, Head, Redirector};
+use super::{Answer, Head, Redirector, metrics::Outcome};
 use crate::{
     click::{Flags, Protocol},
     link::Host,
@@ -63,6 +63,10 @@ impl Lane for Redirector {
     fn malformed(&self, why: Malformed, is_head: bool, out: &mut Vec<u8>) {
         let answer = self.answers.malformed(why.status());
         self.respond(if is_head { answer.without_body() } else { answer }, false, None, out);
+    }
+
+    fn rejected(&self) {
+        self.metrics.request(Outcome::BadRequest);
     }
 
     fn connect(&self, out: &mut Vec<u8>) {

@@ -1,13 +1,22 @@
 //! The adapter to Pingora: reads the head of a [`Session`], asks the [`Redirector`], writes the answer.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use bytes::Bytes;
-use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::{
+    http::{RequestHeader, ResponseHeader},
+    protocols::http::HttpTask,
+};
 use pingora_proxy::Session;
 
 use super::{Answer, Head, Redirector, answer::MAX_HEADERS, metrics::Outcome};
 use crate::{click::Flags, runtime::clock};
+
+/// How long an answer over HTTP/2 waits for the rest of its request.
+const BODY: Duration = Duration::from_secs(1);
 
 impl Redirector {
     /// Answers the request if it is for a branded domain, or if it is malformed. Returns whether it did; when not,
@@ -47,12 +56,13 @@ impl Redirector {
         self.write(session, answer).await
     }
 
-    /// Answers a request that is beyond a limit, or on the wrong connection.
+    /// Answers a request that is beyond a limit, on the wrong connection, or for another kind of server.
     ///
     /// # Errors
     /// Only when the answer cannot be written because the client is gone.
     pub async fn reject_with(&self, session: &mut Session, status: u16) -> pingora::Result<()> {
         let answer = match status {
+            405 => self.answers.method_not_allowed(),
             421 => self.answers.misdirected(),
             429 => self.answers.too_many(),
             _ => self.answers.malformed(status),
@@ -74,6 +84,7 @@ impl Redirector {
     }
 
     async fn write(&self, session: &mut Session, answer: Answer) -> pingora::Result<()> {
+        read_body(session).await?;
         if answer.close {
             session.as_downstream_mut().set_keepalive(None);
         } else {
@@ -85,11 +96,31 @@ impl Redirector {
         for (name, value) in answer.headers() {
             header.insert_header(name, value)?;
         }
+        if body.is_empty() && session.as_downstream().is_http2() {
+            // The header ends the stream, without an empty frame after it.
+            session.write_response_tasks(vec![HttpTask::Header(header, true)]).await?;
+            return Ok(());
+        }
         session.write_response_header(header, body.is_empty()).await?;
         if !body.is_empty() {
             session.write_response_body(Some(Bytes::from_static(body.as_bytes())), true).await?;
         }
         Ok(())
+    }
+}
+
+/// Reads what an HTTP/2 request still has, for a while. Its length may be wrong, and then the stream gets an error and
+/// no answer (RFC 9113, 8.1.1); and an answer before its end would be followed by a reset, with which some clients lose
+/// the answer.
+async fn read_body(session: &mut Session) -> pingora::Result<()> {
+    let downstream = session.as_downstream_mut();
+    if !downstream.is_http2() || downstream.is_body_done() {
+        return Ok(());
+    }
+    downstream.set_total_drain_timeout(Some(BODY));
+    match downstream.drain_request_body().await {
+        Err(error) if *error.etype() != pingora::ErrorType::ReadTimedout => Err(error.into_down()),
+        _ => Ok(()),
     }
 }
 

@@ -12,14 +12,14 @@ use std::{
 use async_trait::async_trait;
 use ipnet::IpNet;
 use pingora::{
-    ErrorSource,
+    Error, ErrorSource, ErrorType,
     apps::HttpServerOptions,
     http::RequestHeader,
     modules::http::HttpModules,
     prelude::HttpPeer,
     protocols::http::v2::server::{H2Options, default_h2_options},
 };
-use pingora_proxy::{ProxyHttp, Session};
+use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
 use crate::{
     click::ClientAddr,
@@ -36,9 +36,10 @@ const STREAMS: u32 = 16;
 const PENDING_RESETS: usize = 16;
 
 /// What Pingora does with connections.
-pub fn server_options(config: &Config) -> HttpServerOptions {
+pub fn server_options() -> HttpServerOptions {
     let mut options = HttpServerOptions::default();
-    options.h2_idle_timeout = Some(Duration::from_secs(config.redirect.keepalive_secs.max(1)));
+    // It is answered here, so that it is counted: see `EdgeProxy::excess`.
+    options.allow_connect_method_proxying = true;
     options
 }
 
@@ -46,7 +47,8 @@ pub fn server_options(config: &Config) -> HttpServerOptions {
 pub fn h2_options(config: &Config) -> H2Options {
     let mut options = default_h2_options();
     options
-        .max_header_list_size(config.limits.header_bytes as u32)
+        // What is a little beyond the limit is answered here, and counted.
+        .max_header_list_size(2 * config.limits.header_bytes as u32)
         .max_concurrent_streams(STREAMS)
         .max_pending_accept_reset_streams(PENDING_RESETS)
         .max_send_buffer_size(64 * 1024);
@@ -82,6 +84,9 @@ const NAMING: [&str; 11] = [
     "x-real-ip",
 ];
 
+/// Bytes of an HTTP/1 field besides name and value: a colon, a space and the end of the line.
+const FIELD: usize = 4;
+
 /// How long a client may take to accept a part of an answer.
 const SENDING: Duration = Duration::from_secs(10);
 
@@ -112,8 +117,8 @@ impl EdgeProxy {
         self.trusted.iter().any(|network| network.contains(&peer))
     }
 
-    /// The status for an HTTP/2 request beyond a limit, or on the wrong connection. HTTP/1 requests have met the same
-    /// limits before.
+    /// The status for an HTTP/2 request that is beyond a limit, on the wrong connection, or asks for a tunnel.
+    /// HTTP/1 requests have met the same limits before.
     fn excess(&self, session: &Session) -> Option<u16> {
         if !session.as_downstream().is_http2() {
             return None;
@@ -123,11 +128,17 @@ impl EdgeProxy {
             let places = self.admission.places(&ClientAddr::from_ip(peer));
             self.trusts(peer) || self.admission.allows_request(places, clock::monotonic())
         };
+        let bytes =
+            || head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD).sum::<usize>();
         if peer(session).is_some_and(|peer| !allows(peer)) {
             Some(429)
+        } else if head.method == http::Method::CONNECT {
+            Some(405)
         } else if head.raw_path().len() > self.limits.target_bytes {
             Some(414)
-        } else if head.headers.len() > self.limits.header_fields {
+        } else if head.headers.len() > self.limits.header_fields
+            || head.raw_path().len() + bytes() > self.limits.header_bytes
+        {
             Some(431)
         } else if self.is_misdirected(session) {
             Some(421)
@@ -196,7 +207,7 @@ impl ProxyHttp for EdgeProxy {
 
     async fn upstream_peer(&self, session: &mut Session, _: &mut Self::CTX) -> pingora::Result<Box<HttpPeer>> {
         let Some(upstream) = &self.upstream else {
-            return pingora::Error::e_explain(pingora::ErrorType::InternalError, "no upstream is configured");
+            return Error::e_explain(ErrorType::InternalError, "no upstream is configured");
         };
         let host = || {
             let host = session.req_header().headers.get(http::header::HOST)?.to_str().ok()?;
@@ -252,9 +263,31 @@ impl ProxyHttp for EdgeProxy {
         Ok(())
     }
 
-    /// A client that hangs up is no trouble of ours.
-    fn suppress_error_log(&self, _: &Session, _: &Self::CTX, error: &pingora::Error) -> bool {
-        *error.esource() == ErrorSource::Downstream
+    /// A client that hangs up or resets its stream is no trouble of ours. Pingora names no source for an answer of ours
+    /// that cannot be written.
+    fn suppress_error_log(&self, _: &Session, _: &Self::CTX, error: &Error) -> bool {
+        match error.esource() {
+            ErrorSource::Downstream => true,
+            ErrorSource::Upstream => false,
+            ErrorSource::Internal | ErrorSource::Unset => *error.etype() == ErrorType::WriteError,
+        }
+    }
+
+    /// Answers for an upstream that does not. That a client is not there to read it is no line in the log.
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, _: &mut Self::CTX) -> FailToProxy {
+        let error_code = match (error.etype(), error.esource()) {
+            (ErrorType::HTTPStatus(code), _) => *code,
+            (_, ErrorSource::Upstream) => 502,
+            (ErrorType::WriteError | ErrorType::ReadError | ErrorType::ConnectionClosed, ErrorSource::Downstream) => {
+                0
+            }
+            (_, ErrorSource::Downstream) => 400,
+            _ => 500,
+        };
+        if error_code > 0 {
+            _ = session.respond_error(error_code).await;
+        }
+        FailToProxy { error_code, can_reuse_downstream: false }
     }
 
     /// Errors name the method only, because path and query come from the visitor.

@@ -13,7 +13,7 @@ use std::{
 
 use httparse::EMPTY_HEADER;
 use pingora::{
-    apps::{HttpServerApp, ReusedHttpStream, ServerApp},
+    apps::{HttpServerApp, ReusedHttpStream},
     protocols::{SocketDigest, http::ServerSession, l4::socket::SocketAddr as DigestAddr, tls::SslDigest},
     server::ShutdownWatch,
 };
@@ -23,6 +23,7 @@ use super::{
     Front, Lane, Peer,
     admission::{Admitted, Places},
     buffer::{self, Input},
+    http2,
     metrics::{Ended, Open},
     named::{self, Named},
     request::{self, Body, Form, Found, Framing, HeadLimits, MAX_FIELDS, Malformed},
@@ -179,10 +180,8 @@ impl<'f, L: Lane, P: HttpServerApp + Send + Sync + 'static> Connection<'f, L, P>
     async fn run(&mut self, shutdown: ShutdownWatch) -> Ended {
         if self.transport.as_ref().is_some_and(Transport::is_http2) {
             let Some(mut stream) = self.lend(Vec::new(), None) else { return Ended::Closed };
-            // From then on it has Pingora's idle limit.
             stream.reading = Some((Deadline::at(Instant::now() + self.front.limits.header), PREFACE));
-            Box::pin(self.front.proxy.process_new(Box::new(stream), &shutdown)).await;
-            return Ended::Closed;
+            return Box::pin(http2::serve(self.front, stream, &shutdown)).await;
         }
         let front = self.front;
         let mut stop = pin!(front.stop.notified());

@@ -22,6 +22,8 @@ pub enum Ended {
     HandshakeFailed,
     /// A trusted peer sent no PROXY header, or a malformed one.
     ProxyHeader,
+    /// The client broke the rules of HTTP/2.
+    Http2,
     /// Not accepted: as many connections as there may be.
     TooMany,
     /// Not accepted: as many of this address as there may be.
@@ -38,7 +40,7 @@ impl From<Refused> for Ended {
 }
 
 impl Ended {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Closed,
         Self::Idle,
         Self::HeaderTimeout,
@@ -46,6 +48,7 @@ impl Ended {
         Self::HandshakeTimeout,
         Self::HandshakeFailed,
         Self::ProxyHeader,
+        Self::Http2,
         Self::TooMany,
         Self::TooManyOfAddress,
     ];
@@ -68,6 +71,7 @@ impl Ended {
             Self::HandshakeTimeout => "handshake_timeout",
             Self::HandshakeFailed => "handshake_failed",
             Self::ProxyHeader => "proxy_header",
+            Self::Http2 => "http2",
             Self::TooMany => "too_many",
             Self::TooManyOfAddress => "too_many_of_address",
         }
@@ -82,6 +86,7 @@ impl Ended {
             Self::HandshakeTimeout => "connections closed: a handshake took too long",
             Self::HandshakeFailed => "TLS handshakes failed",
             Self::ProxyHeader => "connections closed: a trusted peer sent no valid PROXY header",
+            Self::Http2 => "connections closed: the client broke the rules of HTTP/2",
             Self::TooMany => "connections rejected: `limits.connections` is reached",
             Self::TooManyOfAddress => "connections rejected: `limits.connections_per_address` is reached",
         })
