@@ -14,6 +14,7 @@ mod demo_geoip;
 mod event;
 mod feed_commands;
 mod feeds;
+mod flood;
 mod formats;
 mod front;
 mod hostile;
