@@ -165,7 +165,7 @@ def total(path):
 
 
 def measure(binary, fast_lane):
-    """Instructions until everything is delivered: of the listener, of the worker, and of all other threads."""
+    """Instructions of the listener, of the worker, and of journal, packer and delivery."""
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory(dir="/dev/shm") as rings:
         with open(f"{folder}/links.ndjson", "w", encoding="utf-8") as links:
             links.writelines(map(link, range(LINKS)))
@@ -192,10 +192,12 @@ def measure(binary, fast_lane):
                 log.seek(0)
                 sys.stderr.write(log.read())
                 raise
-        until_then = {name: total(f"{counts}.1-{number:02}") for number, name in names.items()}
-        listener, worker = until_then["clicks-0"], until_then["enrich-0"]
+        until_then = {name: total(f"{counts}.1-{number:02}") for number, name in names.items() if number > 1}
+        # The first thread starts the others. Some count time only.
         start = sum(map(total, glob.glob(f"{counts}*-01")))
-        return listener, worker, sum(map(total, glob.glob(f"{counts}*-[0-9]*"))) - start - listener - worker
+        others = sum(count for name, count in until_then.items() if name not in ("journal", "pack", "deliver"))
+        rest = sum(map(total, glob.glob(f"{counts}*-[0-9]*"))) - start - others
+        return until_then["clicks-0"], until_then["enrich-0"], rest
 
 
 def figures(binary):
