@@ -8,7 +8,7 @@ use crate::config::Config;
 /// listener. Half of all where there are fewer than twice as many.
 const RESERVED: usize = 256;
 
-/// As many as the edge asks for, where the hard limit is higher or there is none.
+/// As many as the edge asks for, however high the hard limit is.
 const MOST: u64 = 1 << 20;
 
 /// A request to the upstream has a connection, and leaves one open for the next.
