@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Latency of good clients, undisturbed and while 500 hostile connections of each kind are open.
 
-    bench/hostile.py [SECONDS] [BINARY]      default 10 seconds for each kind, of target/release/clickedge
+    bench/hostile.py [SECONDS] [BINARY]      default 15 seconds for each kind, of target/release/clickedge
 
 The edge runs on one core with 1,024 descriptors, clients on the others. Good clients make a connection for each
-request, 100 a second, at fixed times; hostile connections are made again when the edge closes them. The output is the
-latency from the moment at which a request was due, the failed requests, the most memory (without the rings) and the
-most descriptors of the edge. All clients share the core of the hostile ones, whose work is in the latencies.
+request, 100 a second, at fixed times; hostile connections are made again when the edge closes them. Requests are
+limited (200 a second of one address) during the flood. The output is the latency from the moment at which a request was
+due, the failed requests, the most memory (without the rings) and the most descriptors of the edge. Good clients share a
+core with the hostile ones, whose work is in the latencies.
 """
 
 import json
@@ -25,6 +26,9 @@ HOSTILE = 500
 RATE = 100
 GOOD = b"GET /spring HTTP/1.1\r\nHost: go.brand.com\r\nUser-Agent: good\r\nConnection: close\r\n\r\n"
 UNKNOWN = b"GET /nothing HTTP/1.1\r\nHost: go.brand.com\r\n\r\n"
+
+# Metrics of what happened to the hostile connections.
+SHOWN = ("clickedge_accept_failures", "clickedge_connections_ended", "clickedge_requests_limited")
 
 # What each kind sends first, and every tenth of a second.
 KINDS = {
@@ -49,7 +53,7 @@ certificate_file = "tls.pem"
 key_file = "tls.key"
 [limits]
 connections_per_address = 26
-requests_per_second = 200
+{limits}
 [catalog]
 file = "links.ndjson"
 [capture]
@@ -169,15 +173,14 @@ def row(name, measured):
     print(f"{name:<34} {p50:7.2f} {p99:7.2f} {failed:7} {memory:9.1f} {descriptors:12}", flush=True)
 
 
-def main():
-    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 10
-    binary = os.path.abspath(sys.argv[2] if len(sys.argv) > 2 else os.path.join(ROOT, "target", "release", "clickedge"))
+def series(binary, seconds, limits, kinds):
+    """Measures one edge, undisturbed and with each of these kinds."""
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory(dir="/dev/shm") as rings:
         port, tls, admin = free_ports(3)
         with open(f"{folder}/links.ndjson", "w", encoding="utf-8") as links:
             links.write(json.dumps(LINK) + "\n")
         with open(f"{folder}/clickedge.toml", "w", encoding="utf-8") as config:
-            config.write(CONFIG.format(port=port, tls=tls, admin=admin, rings=rings))
+            config.write(CONFIG.format(port=port, tls=tls, admin=admin, rings=rings, limits=limits))
         subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
                         "-days", "30", "-subj", "/CN=go.brand.com", "-addext", "subjectAltName=DNS:go.brand.com",
                         "-keyout", f"{folder}/tls.key", "-out", f"{folder}/tls.pem"], check=True, capture_output=True)
@@ -189,14 +192,11 @@ def main():
                     if edge.poll() is not None:
                         sys.exit("the edge has not started")
                     time.sleep(0.1)
-                os.sched_setaffinity(0, set(range(1, os.cpu_count())))
-                print(f"{'latency of good clients, ms':<34} {'p50':>7} {'p99':>7} {'failed':>7} {'MiB':>9} {'descriptors':>12}")
                 good(port, 2, edge.pid)
                 row("undisturbed", good(port, seconds, edge.pid))
-                for kind in KINDS:
+                for kind in kinds:
                     target = tls if kind.startswith("TLS") else port
-                    end = time.monotonic() + seconds + 2
-                    arguments = (kind, target, kind.startswith("flood"), end)
+                    arguments = (kind, target, kind.startswith("flood"), time.monotonic() + seconds + 2)
                     hostile = multiprocessing.Process(target=attack, args=arguments)
                     hostile.start()
                     time.sleep(1)
@@ -205,10 +205,20 @@ def main():
                 row("undisturbed again", good(port, seconds, edge.pid))
                 with urllib.request.urlopen(f"http://127.0.0.1:{admin}/metrics") as metrics:
                     for line in metrics.read().decode().splitlines():
-                        if line.startswith(("clickedge_accept_failures", "clickedge_connections_ended", "clickedge_requests_limited")):
+                        if line.startswith(SHOWN) and not line.endswith(" 0"):
                             print(line)
             finally:
                 edge.terminate()
+
+
+def main():
+    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 15
+    binary = os.path.abspath(sys.argv[2] if len(sys.argv) > 2 else os.path.join(ROOT, "target", "release", "clickedge"))
+    print(f"{'latency of good clients, ms':<34} {'p50':>7} {'p99':>7} {'failed':>7} {'MiB':>9} {'descriptors':>12}")
+    os.sched_setaffinity(0, set(range(1, os.cpu_count())))
+    *stalls, flood = KINDS
+    series(binary, seconds, "", stalls)
+    series(binary, seconds, "requests_per_second = 200", [flood])
 
 
 if __name__ == "__main__":
