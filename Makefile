@@ -30,7 +30,7 @@ judge: tools ## Run the long form of the crash and fault tests, see tests/README
 
 release: tools ## Build the binary for production, with link-time optimisation
 	@$(CARGO) build --locked --release
-	@! grep -aqE 'CLICKEDGE_(LEAK|DIE_AT|PANIC_AT)' $(RELEASE) || { echo "$(RELEASE) holds what is for tests only"; exit 1; }
+	@! grep -aqE 'CLICKEDGE_(LEAK|LOG_ALL|DIE_AT|PANIC_AT)' $(RELEASE) || { echo "$(RELEASE) holds what is for tests only"; exit 1; }
 
 bench: tools ## Measure CPU per redirect next to nginx, see bench/README.md
 	@bench/redirect.sh

@@ -99,6 +99,11 @@ struct Place {
 impl Libraries {
     /// Whether a place may write its line this minute: with the number of lines that were suppressed before.
     fn admit(&self, module: &'static str, line: u32, minute: u64) -> Option<u64> {
+        // The search for addresses wants to see every line.
+        #[cfg(debug_assertions)]
+        if std::env::var_os("CLICKEDGE_LOG_ALL").is_some() {
+            return Some(0);
+        }
         let mut places = self.places();
         let known = places.iter().position(|place| (place.module, place.line) == (module, line));
         let at = match known {
