@@ -39,7 +39,7 @@ fuzz: tools ## Change valid inputs at random, ten minutes for each parser
 
 release: tools ## Build the binary for production, with link-time optimisation
 	@$(CARGO) build --locked --release
-	@! grep -aqE 'CLICKEDGE_(LEAK|DIE_AT|PANIC_AT)' $(RELEASE) || { echo "$(RELEASE) holds what is for tests only"; exit 1; }
+	@! grep -aqE 'CLICKEDGE_(LEAK|LOG_ALL|DIE_AT|PANIC_AT)' $(RELEASE) || { echo "$(RELEASE) holds what is for tests only"; exit 1; }
 
 bench: tools ## Measure CPU per redirect next to nginx, see bench/README.md
 	@bench/redirect.sh

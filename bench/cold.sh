@@ -25,78 +25,14 @@ CONNECTION=close
 # shellcheck source=bench/common.sh
 . bench/common.sh
 
-certificate() {
-  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 -subj /CN=go0.brand.com \
-    -addext "subjectAltName=DNS:go0.brand.com,DNS:localhost" -keyout "$DIR/tls.key" -out "$DIR/tls.pem" 2>/dev/null
-}
-
-start_nginx() {
-  NGINX_PORT=$(free_port 18080)
-  H2_PORT=$(free_port $((NGINX_PORT + 1)))
-  cat > "$DIR/nginx.conf" <<CONF
-worker_processes 1;
-error_log $DIR/nginx-error.log warn;
-pid $DIR/nginx.pid;
-daemon off;
-events { worker_connections 4096; }
-http {
-  map_hash_max_size 262144;
-  map_hash_bucket_size 128;
-  include $DIR/map.conf;
-  log_format click escape=json '{"time":"\$time_iso8601","remote":"\$remote_addr","host":"\$host","uri":"\$uri",'
-    '"args":"\$args","status":\$status,"destination":"\$destination","referer":"\$http_referer",'
-    '"agent":"\$http_user_agent","language":"\$http_accept_language"}';
-  access_log $DIR/buffered.log click buffer=64k flush=1s;
-  add_header Cache-Control "private, no-store" always;
-  ssl_certificate $DIR/tls.pem;
-  ssl_certificate_key $DIR/tls.key;
-  ssl_protocols TLSv1.3;
-  ssl_conf_command Ciphersuites TLS_AES_128_GCM_SHA256;
-  server {
-    listen 127.0.0.1:$NGINX_PORT ssl backlog=4096;
-    if (\$destination = "") { return 404; }
-    return 302 \$destination;
-  }
-  server {
-    listen 127.0.0.1:$H2_PORT ssl http2 backlog=4096;
-    if (\$destination = "") { return 404; }
-    return 302 \$destination;
-  }
-}
-CONF
-  taskset -c 0 nginx -c "$DIR/nginx.conf" &
-  PIDS+=($!)
-  NGINX=$!
-}
-
-# Prints the number of requests of one round over HTTP/1.1; exits on any error.
-load() {
-  local out
-  out=$(taskset -c 1 wrk -t1 -c"$CONNECTIONS" -d"$SECONDS_EACH"s -s "$DIR/load.lua" "https://127.0.0.1:$1/")
-  if grep -qE 'Non-2xx or 3xx' <<<"$out"; then
-    echo "$out" >&2
-    exit 1
-  fi
-  awk '/requests in/ { print $1 }' <<<"$out"
-}
-
-# The same over HTTP/2, each request on a connection of its own.
+# `load` over HTTP/2, each request on a connection of its own.
 load_h2() {
   local out
   out=$(taskset -c 1 h2load --npn-list h2 -n "$H2_CONNECTIONS" -c "$H2_CONNECTIONS" -m 1 --rate "$H2_RATE" -H ':authority: go0.brand.com' \
     -H 'user-agent: Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 Chrome/131.0.0.0 Safari/537.36' \
-    -H 'accept: text/html' -H 'accept-language: en-US,en;q=0.9' "https://127.0.0.1:$1/tag-000000")
+    -H 'accept: text/html' -H 'accept-language: en-US,en;q=0.9' "$1tag-000000")
   grep -q " $H2_CONNECTIONS succeeded" <<<"$out" || { echo "$out" >&2; exit 1; }
   awk '/^requests:/ { print $8 }' <<<"$out"
-}
-
-# CPU time per request of the process $2, threads $3, under load $1 on port $4.
-cost() {
-  local before after n
-  before=$(ticks "$2" "$3")
-  n=$("$1" "$4")
-  after=$(ticks "$2" "$3")
-  per_request $((after - before)) "$n"
 }
 
 need wrk:wrk nginx:nginx-light h2load:nghttp2-client openssl:openssl
@@ -104,7 +40,15 @@ build
 links
 wrk_script
 certificate
-start_nginx
+NGINX_PORT=$(free_port 18080)
+H2_PORT=$(free_port $((NGINX_PORT + 1)))
+LOG="$DIR/buffered.log click buffer=64k flush=1s"
+start_nginx "ssl_certificate $DIR/tls.pem;
+  ssl_certificate_key $DIR/tls.key;
+  ssl_protocols TLSv1.3;
+  ssl_conf_command Ciphersuites TLS_AES_128_GCM_SHA256;
+$(nginx_server "$NGINX_PORT ssl backlog=4096" "$LOG")
+$(nginx_server "$H2_PORT ssl http2 backlog=4096" "$LOG")"
 start_clickedge "alpn = [\"http/1.1\", \"h2\"]
 [[listeners.tls]]
 certificate_file = \"tls.pem\"
@@ -117,15 +61,15 @@ wait_for "$ADMIN_PORT"
 sleep 1
 NGINX_WORKER=$(pgrep -P "$NGINX" | head -1)
 
-for port in "$NGINX_PORT" "$EDGE_PORT"; do load "$port" >/dev/null; done
-for port in "$H2_PORT" "$EDGE_PORT"; do load_h2 "$port" >/dev/null; done
+for port in "$NGINX_PORT" "$EDGE_PORT"; do load "https://127.0.0.1:$port/" >/dev/null; done
+for port in "$H2_PORT" "$EDGE_PORT"; do load_h2 "https://127.0.0.1:$port/" >/dev/null; done
 settle
 
 for round in $(seq "$ROUNDS"); do
-  nginx=$(cost load "$NGINX_WORKER" . "$NGINX_PORT")
-  nginx_h2=$(cost load_h2 "$NGINX_WORKER" . "$H2_PORT")
-  edge=$(cost load "$EDGE" '^clicks' "$EDGE_PORT")
-  edge_h2=$(cost load_h2 "$EDGE" '^clicks' "$EDGE_PORT")
+  nginx=$(cost load "$NGINX_WORKER" . "https://127.0.0.1:$NGINX_PORT/")
+  nginx_h2=$(cost load_h2 "$NGINX_WORKER" . "https://127.0.0.1:$H2_PORT/")
+  edge=$(cost load "$EDGE" '^clicks' "https://127.0.0.1:$EDGE_PORT/")
+  edge_h2=$(cost load_h2 "$EDGE" '^clicks' "https://127.0.0.1:$EDGE_PORT/")
   settle
   for name in nginx nginx_h2 edge edge_h2; do echo "${!name}" >> "$DIR/$name"; done
   echo "round $round: HTTP/1.1 nginx $nginx us, clickedge $edge us; HTTP/2 nginx $nginx_h2 us, clickedge $edge_h2 us"

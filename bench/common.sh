@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 set -euo pipefail
 
-LINKS=100000
+LINKS=${LINKS:-100000}
 DIR=$(mktemp -d "${TMPDIR:-/tmp}/clickedge-bench.XXXXXX")
 # The rings are in memory.
 RINGS=$(mktemp -d /dev/shm/clickedge-bench.XXXXXX)
@@ -92,6 +92,43 @@ end
 LUA
 }
 
+# A self-signed certificate, `tls.pem` with `tls.key`.
+certificate() {
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 -subj /CN=go0.brand.com \
+    -addext "subjectAltName=DNS:go0.brand.com,DNS:localhost" -keyout "$DIR/tls.key" -out "$DIR/tls.pem" 2>/dev/null
+}
+
+# nginx on one core, with a map of the links, these servers, and the log format `click`. The caller says which log.
+start_nginx() {
+  cat > "$DIR/nginx.conf" <<CONF
+worker_processes 1;
+error_log $DIR/nginx-error.log warn;
+pid $DIR/nginx.pid;
+daemon off;
+events { worker_connections 4096; }
+http {
+  map_hash_max_size 262144;
+  map_hash_bucket_size 128;
+  include $DIR/map.conf;
+  keepalive_requests 100000000;
+  log_format click escape=json '{"time":"\$time_iso8601","remote":"\$remote_addr","host":"\$host","uri":"\$uri",'
+    '"args":"\$args","status":\$status,"destination":"\$destination","referer":"\$http_referer",'
+    '"agent":"\$http_user_agent","language":"\$http_accept_language"}';
+  add_header Cache-Control "private, no-store" always;
+  $1
+}
+CONF
+  taskset -c 0 nginx -c "$DIR/nginx.conf" &
+  PIDS+=($!)
+  NGINX=$!
+}
+
+# One of nginx's servers.
+nginx_server() {
+  printf '  server {\n    listen 127.0.0.1:%s;\n    access_log %s;\n' "$1" "$2"
+  printf '    if ($destination = "") { return 404; }\n    return 302 $destination;\n  }\n'
+}
+
 # Builds the release, unless BINARY names one.
 build() {
   if [ -z "${BINARY:-}" ]; then
@@ -155,6 +192,28 @@ ticks() {
     sum=$((sum + ${12} + ${13}))
   done
   echo "$sum"
+}
+
+# Prints the number of requests of one round of wrk for a URL; exits on any answer that is not a redirect, and over
+# keep-alive connections on any error.
+load() {
+  local out errors='Non-2xx or 3xx'
+  [ "${CONNECTION:-}" = close ] || errors="Socket errors|$errors"
+  out=$(taskset -c 1 wrk -t1 -c"$CONNECTIONS" -d"$SECONDS_EACH"s -s "$DIR/load.lua" "$1")
+  if grep -qE "$errors" <<<"$out"; then
+    echo "$out" >&2
+    exit 1
+  fi
+  awk '/requests in/ { print $1 }' <<<"$out"
+}
+
+# CPU time per request of the process $2, threads $3, under load $1 for the URL $4.
+cost() {
+  local before after n
+  before=$(ticks "$2" "$3")
+  n=$("$1" "$4")
+  after=$(ticks "$2" "$3")
+  per_request $((after - before)) "$n"
 }
 
 metric() {

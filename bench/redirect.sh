@@ -20,59 +20,14 @@ CONNECTIONS=32
 # shellcheck source=bench/common.sh
 . bench/common.sh
 
-start_nginx() {
-  NGINX_PORT=$(free_port 18080)
-  BUFFERED_PORT=$(free_port $((NGINX_PORT + 1)))
-  cat > "$DIR/nginx.conf" <<CONF
-worker_processes 1;
-error_log $DIR/nginx-error.log warn;
-pid $DIR/nginx.pid;
-daemon off;
-events { worker_connections 1024; }
-http {
-  map_hash_max_size 262144;
-  map_hash_bucket_size 128;
-  include $DIR/map.conf;
-  keepalive_requests 100000000;
-  log_format click escape=json '{"time":"\$time_iso8601","remote":"\$remote_addr","host":"\$host","uri":"\$uri",'
-    '"args":"\$args","status":\$status,"destination":"\$destination","referer":"\$http_referer",'
-    '"agent":"\$http_user_agent","language":"\$http_accept_language"}';
-  add_header Cache-Control "private, no-store" always;
-  server {
-    listen 127.0.0.1:$NGINX_PORT;
-    access_log $DIR/access.log click;
-    if (\$destination = "") { return 404; }
-    return 302 \$destination;
-  }
-  server {
-    listen 127.0.0.1:$BUFFERED_PORT;
-    access_log $DIR/buffered.log click buffer=64k flush=1s;
-    if (\$destination = "") { return 404; }
-    return 302 \$destination;
-  }
-}
-CONF
-  taskset -c 0 nginx -c "$DIR/nginx.conf" &
-  PIDS+=($!)
-  NGINX=$!
-}
-
-# Prints the number of requests of one round of wrk; exits on any error.
-load() {
-  local out
-  out=$(taskset -c 1 wrk -t1 -c"$CONNECTIONS" -d"$SECONDS_EACH"s -s "$DIR/load.lua" "http://127.0.0.1:$1/")
-  if grep -qE 'Socket errors|Non-2xx or 3xx' <<<"$out"; then
-    echo "$out" >&2
-    exit 1
-  fi
-  awk '/requests in/ { print $1 }' <<<"$out"
-}
-
 need wrk:wrk nginx:nginx-light
 build
 links
 wrk_script
-start_nginx
+NGINX_PORT=$(free_port 18080)
+BUFFERED_PORT=$(free_port $((NGINX_PORT + 1)))
+start_nginx "$(nginx_server "$NGINX_PORT" "$DIR/access.log click")
+$(nginx_server "$BUFFERED_PORT" "$DIR/buffered.log click buffer=64k flush=1s")"
 start_clickedge
 wait_for "$NGINX_PORT"
 wait_for "$EDGE_PORT"
@@ -81,25 +36,15 @@ sleep 1
 NGINX_WORKER=$(pgrep -P "$NGINX" | head -1)
 
 # A first round for each, to warm up; it also proves that both answer with redirects only.
-load "$NGINX_PORT" >/dev/null
-load "$BUFFERED_PORT" >/dev/null
-load "$EDGE_PORT" >/dev/null
+for port in "$NGINX_PORT" "$BUFFERED_PORT" "$EDGE_PORT"; do load "http://127.0.0.1:$port/" >/dev/null; done
 settle
 
-nginx_cost() {
-  local before after n
-  before=$(ticks "$NGINX_WORKER")
-  n=$(load "$1")
-  after=$(ticks "$NGINX_WORKER")
-  per_request $((after - before)) "$n"
-}
-
 for round in $(seq "$ROUNDS"); do
-  plain=$(nginx_cost "$NGINX_PORT")
-  buffered=$(nginx_cost "$BUFFERED_PORT")
+  plain=$(cost load "$NGINX_WORKER" . "http://127.0.0.1:$NGINX_PORT/")
+  buffered=$(cost load "$NGINX_WORKER" . "http://127.0.0.1:$BUFFERED_PORT/")
 
   all0=$(ticks "$EDGE"); front0=$(ticks "$EDGE" '^clicks')
-  n=$(load "$EDGE_PORT")
+  n=$(load "http://127.0.0.1:$EDGE_PORT/")
   settle
   all1=$(ticks "$EDGE"); front1=$(ticks "$EDGE" '^clicks')
   front=$(per_request $((front1 - front0)) "$n")

@@ -1,5 +1,6 @@
 //! The process: Pingora's server around the pipeline, its start and its stop. `signals` lists what each signal does.
 
+mod open_files;
 mod proxy;
 mod shutdown;
 mod signals;
@@ -47,6 +48,7 @@ pub fn serve(file: &Path) -> anyhow::Result<()> {
     for problem in config.problems() {
         tracing::warn!(key = problem.key, remedy = problem.remedy, "{}", problem.message);
     }
+    open_files::raise();
     // Before anything that takes time: an early SIGHUP would end the process.
     let signals = signals::register().context("cannot handle signals")?;
 
@@ -107,11 +109,14 @@ fn build(
     tickets: &Arc<Tickets>,
     readiness: &Readiness,
 ) -> anyhow::Result<Server> {
-    let mut server = Server::new_with_opt_and_conf(None, server_conf(config));
+    let shares = open_files::share(config);
+    let mut server = Server::new_with_opt_and_conf(None, server_conf(config, shares.requests));
     server.bootstrap();
 
-    let admission = Arc::new(front::admission(config));
-    let proxy = EdgeProxy::new(pipeline.redirector(), config, Arc::clone(&admission));
+    let admission = Arc::new(front::admission(&config.limits, shares.connections));
+    let metrics = front::metrics::FrontMetrics::new(&pipeline.registry());
+    let proxy =
+        EdgeProxy::new(pipeline.redirector(), config, shares.requests, Arc::clone(&admission), Arc::clone(&metrics));
     let mut proxy = http_proxy(&server.configuration, proxy);
     proxy.server_options = Some(proxy::server_options());
     proxy.h2_options = Some(proxy::h2_options(config));
@@ -119,13 +124,7 @@ fn build(
         tickets.use_secret_of_this_machine(&config.capture.dir)?;
     }
     let sockets = front::bind(config, certificates, tickets)?;
-    let front = Arc::new(front::Front::new(
-        config,
-        pipeline.redirector(),
-        proxy,
-        admission,
-        front::metrics::FrontMetrics::new(&pipeline.registry()),
-    ));
+    let front = Arc::new(front::Front::new(config, pipeline.redirector(), proxy, admission, metrics));
     for (number, sockets) in sockets.into_iter().enumerate() {
         server.add_service(front::FrontThread::new(number, Arc::clone(&front), sockets));
     }
@@ -138,9 +137,13 @@ fn build(
     Ok(server)
 }
 
-fn server_conf(config: &Config) -> ServerConf {
+/// `requests` to the upstream at a time.
+fn server_conf(config: &Config, requests: usize) -> ServerConf {
+    let threads = config.listener_threads();
     ServerConf {
-        threads: config.listener_threads(),
+        threads,
+        // Idle connections to the upstream, of each thread.
+        upstream_keepalive_pool_size: (requests / threads).clamp(1, 128),
         // A redirect never waits, so there is nothing to steal; threads that share nothing are cheaper.
         work_stealing: false,
         grace_period_seconds: Some(config.shutdown.grace_secs),

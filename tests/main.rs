@@ -16,6 +16,7 @@ mod demo_geoip;
 mod event;
 mod feed_commands;
 mod feeds;
+mod flood;
 mod formats;
 mod front;
 mod fuzz;

@@ -8,6 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use socket2::{Domain, Socket, Type};
+
 use crate::common::{Edge, connect};
 
 /// A server that remembers the heads of its requests. It answers each with 201, or never.
@@ -234,4 +236,53 @@ fn an_upstream_that_never_answers_holds_no_click_up() {
         edge.wait_until("a fifth request waits", |_| upstream.heads.lock().unwrap().len() >= 4);
         assert!((502..=504).contains(&waiting.join().unwrap()));
     });
+}
+
+#[test]
+fn an_upstream_that_does_not_accept_costs_the_time_to_connect() {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    socket.listen(0).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    // Its backlog is full then, and the kernel drops what asks for more.
+    let fill = || {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let _ = socket.connect(&address.into());
+        socket
+    };
+    let _full: Vec<_> = (0..4).map(|_| fill()).collect();
+    let section = format!("[upstream]\naddress = \"{address}\"\nconnect_secs = 1\nrequests = 1\n");
+    let edge = Edge::builder().section(&section).start();
+    // The second one finds the place free.
+    for _ in 0..2 {
+        let began = Instant::now();
+        assert_eq!(edge.get("www.brand.com", "/").status, 502);
+        assert!((900..5_000).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
+    }
+}
+
+#[test]
+fn an_upstream_that_stops_in_the_middle_of_an_answer_gives_its_place_back() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        let mut held = Vec::new();
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc").unwrap();
+            held.push(stream);
+        }
+    });
+    let section = format!("[upstream]\naddress = \"{address}\"\nresponse_secs = 1\nrequests = 1\n");
+    let edge = Edge::builder().section(&section).start();
+    for _ in 0..2 {
+        let began = Instant::now();
+        let mut stream = connect(None, edge.address).unwrap();
+        stream.write_all(b"GET /a HTTP/1.1\r\nHost: www.brand.com\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        assert!(text.starts_with("HTTP/1.1 200 ") && text.ends_with("\r\n\r\nabc"), "closed, not completed: {text}");
+        assert!((900..5_000).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
+    }
 }

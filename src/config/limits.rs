@@ -5,9 +5,6 @@ use serde::{Deserialize, Serialize};
 
 use super::{Config, Section, findings::Findings};
 
-/// Descriptors that connections leave free, for the journal, the objects, the sinks and the admin listener.
-const RESERVED: u64 = 256;
-
 /// What one connection, one address and all of them may use. Load balancers in `client_address.trusted_proxies` have
 /// no limits of their own; with the PROXY protocol, their clients have.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
@@ -26,10 +23,11 @@ pub struct Limits {
     pub handshake_secs: u64,
     /// Requests on one connection, after which it is closed. 0 means any number.
     pub requests_per_connection: u32,
-    /// Connections in total. 0 means as many as the limit of open files allows, less 256 for everything else and less
-    /// `upstream.requests`, and at least half of it.
+    /// Connections in total. 0 means as many as the limit of open files allows, less 256 for everything else (half of
+    /// them where there are fewer than 512) and less two for each of `upstream.requests`. No number exceeds that.
     pub connections: usize,
-    /// Connections of one address (of an IPv6 address, its first 64 bits). 0 means any number.
+    /// Connections of one address (of an IPv6 address, its first 64 bits), and never more than half of all. 0 means any
+    /// number.
     pub connections_per_address: u32,
     /// Requests a second of one address, on average; more get 429. 0 means any number.
     pub requests_per_second: u32,
@@ -51,18 +49,6 @@ impl Default for Limits {
             requests_per_second: 0,
             request_burst: 1_000,
         }
-    }
-}
-
-impl Limits {
-    /// Connections in total: the configured number, or what the limit of open files leaves next to so many requests to
-    /// an upstream.
-    pub fn connections(&self, upstream: usize) -> usize {
-        if self.connections > 0 {
-            return self.connections;
-        }
-        let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(1 << 20);
-        files.saturating_sub(RESERVED + upstream as u64).max(files / 2).max(1) as usize
     }
 }
 

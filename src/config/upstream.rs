@@ -33,6 +33,7 @@ pub struct Upstream {
     #[serde(default = "idle_secs")]
     pub idle_secs: u64,
     /// Requests to the upstream at a time; more get 503, so that a slow upstream cannot use up what redirects need.
+    /// Each takes two open files, and together they take at most half of what `limits.connections` could have.
     #[serde(default = "requests")]
     pub requests: usize,
 }

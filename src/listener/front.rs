@@ -110,13 +110,13 @@ pub struct Limits {
     pub requests_per_connection: u32,
 }
 
-/// The limits of addresses, as configured.
-pub fn admission(config: &config::Config) -> Admission {
-    let limits = &config.limits;
-    let upstream = config.upstream.as_ref().map_or(0, |upstream| upstream.requests);
+/// The limits of addresses, as configured, with so many connections in total.
+pub fn admission(limits: &config::Limits, connections: usize) -> Admission {
+    // With half of them, no address keeps all others out.
+    let half = u32::try_from(connections / 2).unwrap_or(u32::MAX).max(1);
     let quota = Quota {
-        connections: limits.connections(upstream),
-        per_address: limits.connections_per_address,
+        connections,
+        per_address: limits.connections_per_address.min(half),
         requests: limits.requests_per_second,
         burst: limits.request_burst,
     };

@@ -24,7 +24,10 @@ use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 use crate::{
     click::ClientAddr,
     config::{self, Config},
-    listener::front::{Admission, Named},
+    listener::front::{
+        Admission, Named,
+        metrics::{FrontMetrics, Limited},
+    },
     redirect::Redirector,
     runtime::clock,
 };
@@ -63,7 +66,10 @@ pub struct EdgeProxy {
     trusted: Vec<IpNet>,
     /// Requests that the upstream answers now.
     busy: Arc<AtomicUsize>,
+    /// Requests that it may answer at a time.
+    requests: usize,
     admission: Arc<Admission>,
+    metrics: Arc<FrontMetrics>,
     limits: config::Limits,
     /// Headers in which clients are named, in lower case.
     naming: Vec<String>,
@@ -100,10 +106,19 @@ impl Drop for Busy {
 }
 
 impl EdgeProxy {
-    pub fn new(redirector: Redirector, config: &Config, admission: Arc<Admission>) -> Self {
+    /// `requests` to the upstream at a time.
+    pub fn new(
+        redirector: Redirector,
+        config: &Config,
+        requests: usize,
+        admission: Arc<Admission>,
+        metrics: Arc<FrontMetrics>,
+    ) -> Self {
         let configured = config.client_address.header.to_ascii_lowercase();
         Self {
+            requests,
             admission,
+            metrics,
             limits: config.limits.clone(),
             naming: NAMING.map(str::to_owned).into_iter().chain([configured]).collect(),
             redirector,
@@ -117,9 +132,9 @@ impl EdgeProxy {
         self.trusted.iter().any(|network| network.contains(&peer))
     }
 
-    /// The status for an HTTP/2 request that is beyond a limit, on the wrong connection, or asks for a tunnel.
-    /// HTTP/1 requests have met the same limits before.
-    fn excess(&self, session: &Session) -> Option<u16> {
+    /// The status for an HTTP/2 request that is beyond a limit, on the wrong connection, or asks for a tunnel, and the
+    /// limit. HTTP/1 requests have met the same limits before.
+    fn excess(&self, session: &Session) -> Option<(Option<Limited>, u16)> {
         if !session.as_downstream().is_http2() {
             return None;
         }
@@ -131,17 +146,17 @@ impl EdgeProxy {
         let bytes =
             || head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD).sum::<usize>();
         if peer(session).is_some_and(|peer| !allows(peer)) {
-            Some(429)
+            Some((Some(Limited::Rate), 429))
         } else if head.method == http::Method::CONNECT {
-            Some(405)
+            Some((None, 405))
         } else if head.raw_path().len() > self.limits.target_bytes {
-            Some(414)
+            Some((Some(Limited::Target), 414))
         } else if head.headers.len() > self.limits.header_fields
             || head.raw_path().len() + bytes() > self.limits.header_bytes
         {
-            Some(431)
+            Some((Some(Limited::Header), 431))
         } else if self.is_misdirected(session) {
-            Some(421)
+            Some((None, 421))
         } else {
             None
         }
@@ -158,9 +173,9 @@ impl EdgeProxy {
     }
 
     /// A place among the requests to the upstream.
-    fn enter(&self, most: usize) -> Option<Busy> {
+    fn enter(&self) -> Option<Busy> {
         let busy = Busy(Arc::clone(&self.busy));
-        (busy.0.fetch_add(1, Relaxed) < most).then_some(busy)
+        (busy.0.fetch_add(1, Relaxed) < self.requests).then_some(busy)
     }
 }
 
@@ -183,19 +198,23 @@ impl ProxyHttp for EdgeProxy {
     }
 
     async fn request_filter(&self, session: &mut Session, busy: &mut Self::CTX) -> pingora::Result<bool> {
-        if let Some(status) = self.excess(session) {
+        if let Some((limit, status)) = self.excess(session) {
+            if let Some(limit) = limit {
+                self.metrics.limited(limit);
+            }
             self.redirector.reject_with(session, status).await?;
             return Ok(true);
         }
         if self.redirector.handle(session).await? {
             return Ok(true);
         }
-        let Some(upstream) = &self.upstream else {
+        if self.upstream.is_none() {
             self.redirector.reject(session).await?;
             return Ok(true);
-        };
-        *busy = self.enter(upstream.requests);
+        }
+        *busy = self.enter();
         if busy.is_none() {
+            self.metrics.limited(Limited::Upstream);
             session.respond_error(503).await?;
             return Ok(true);
         }

@@ -5,8 +5,8 @@
 //!
 //! Libraries log through the same lines, with two limits that no setting lifts, because below WARN they print request
 //! headers and peer addresses: only WARN and above is logged, and what looks like an address or a request is removed
-//! from their text (`scrub`). Beyond a number of lines each second they are only counted. Panics are logged and
-//! scrubbed, too: their messages tend to quote the data that the code was working on.
+//! from their text (`scrub`). Beyond one line a minute of each place in their code they are only counted. Panics are
+//! logged and scrubbed, too: their messages tend to quote the data that the code was working on.
 
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
@@ -14,7 +14,7 @@ use std::{
     fmt::Write as _,
     net::IpAddr,
     panic::{self, PanicHookInfo},
-    sync::atomic::{AtomicU32, AtomicU64, Ordering},
+    sync::{Mutex, MutexGuard, PoisonError},
     thread,
 };
 
@@ -75,25 +75,70 @@ where
 /// Target of the lines of libraries.
 const LIBRARY: &str = "library";
 
-/// Lines of libraries that are written each second. A client can make a proxy log as often as it likes.
-const LIBRARY_LINES_A_SECOND: u32 = 20;
+/// Places in libraries that are counted each for itself; further ones count as one.
+const MAX_PLACES: usize = 256;
 
 /// Receives what libraries log through the `log` crate.
-static LIBRARIES: Libraries = Libraries { second: AtomicU64::new(0), lines: AtomicU32::new(0) };
+static LIBRARIES: Libraries = Libraries { places: Mutex::new(Vec::new()) };
 
+/// A client can make a library log as often as it likes: each place in its code has one line a minute, and the number
+/// of further ones.
 struct Libraries {
-    second: AtomicU64,
-    lines: AtomicU32,
+    places: Mutex<Vec<Place>>,
+}
+
+/// A place in a library's code that has logged.
+struct Place {
+    module: &'static str,
+    line: u32,
+    minute: u64,
+    /// Lines that were not written, nor reported.
+    suppressed: u64,
 }
 
 impl Libraries {
-    /// Whether one more line may be written this second; and how many were suppressed before, reported once.
-    fn admit(&self, second: u64) -> (bool, u32) {
-        let mut suppressed = 0;
-        if self.second.swap(second, Ordering::Relaxed) != second {
-            suppressed = self.lines.swap(0, Ordering::Relaxed).saturating_sub(LIBRARY_LINES_A_SECOND);
+    /// Whether a place may write its line this minute: with the number of lines that were suppressed before.
+    fn admit(&self, module: &'static str, line: u32, minute: u64) -> Option<u64> {
+        // The search for addresses wants to see every line.
+        #[cfg(debug_assertions)]
+        if std::env::var_os("CLICKEDGE_LOG_ALL").is_some() {
+            return Some(0);
         }
-        (self.lines.fetch_add(1, Ordering::Relaxed) < LIBRARY_LINES_A_SECOND, suppressed)
+        let mut places = self.places();
+        let known = places.iter().position(|place| (place.module, place.line) == (module, line));
+        let at = match known {
+            Some(at) => at,
+            None if places.len() >= MAX_PLACES => MAX_PLACES - 1,
+            None => {
+                places.push(Place { module, line, minute, suppressed: 0 });
+                return Some(0);
+            }
+        };
+        let place = &mut places[at];
+        if place.minute == minute {
+            place.suppressed += 1;
+            return None;
+        }
+        place.minute = minute;
+        Some(std::mem::take(&mut place.suppressed))
+    }
+
+    /// The places with lines that were suppressed since the last call.
+    fn suppressed(&self) -> Vec<(&'static str, u64)> {
+        let mut places = self.places();
+        let counts = places.iter_mut().map(|place| (place.module, std::mem::take(&mut place.suppressed)));
+        counts.filter(|(_, count)| *count > 0).collect()
+    }
+
+    fn places(&self) -> MutexGuard<'_, Vec<Place>> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Logs how many lines of libraries were suppressed since the last call, one line a place.
+pub fn report_suppressed() {
+    for (from, suppressed) in LIBRARIES.suppressed() {
+        tracing::warn!(target: LIBRARY, from, suppressed, "library log lines suppressed");
     }
 }
 
@@ -108,17 +153,13 @@ impl Log for Libraries {
         if !self.enabled(record.metadata()) {
             return;
         }
-        let (admitted, suppressed) = self.admit(clock::unix_secs());
-        if suppressed > 0 {
-            tracing::warn!(target: LIBRARY, suppressed, "library log lines suppressed");
-        }
-        if !admitted {
-            return;
-        }
+        let place = (record.module_path_static().unwrap_or_default(), record.line().unwrap_or_default());
+        let Some(suppressed) = self.admit(place.0, place.1, clock::unix_secs() / 60) else { return };
+        let suppressed = (suppressed > 0).then_some(suppressed);
         let message = record.args().to_string();
         let message = scrub(&message);
         // A library's error is not a loss of data and rarely needs an operator: a client that hangs up is one.
-        tracing::warn!(target: LIBRARY, from = record.target(), "{message}");
+        tracing::warn!(target: LIBRARY, from = record.target(), suppressed, "{message}");
     }
 
     fn flush(&self) {}
@@ -159,12 +200,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_beyond_the_limit_are_suppressed_and_reported_once() {
-        let libraries = Libraries { second: AtomicU64::new(0), lines: AtomicU32::new(0) };
-        let admitted = (0..100).filter(|_| libraries.admit(7).0).count();
-        assert_eq!(admitted, LIBRARY_LINES_A_SECOND as usize);
-        assert_eq!(libraries.admit(8), (true, 100 - LIBRARY_LINES_A_SECOND));
-        assert_eq!(libraries.admit(8), (true, 0));
+    fn each_place_has_a_line_a_minute_and_the_others_are_reported_once() {
+        let libraries = Libraries { places: Mutex::new(Vec::new()) };
+        let admitted = |line, minute| (0..100).filter_map(|_| libraries.admit("a", line, minute)).collect::<Vec<_>>();
+        assert_eq!(admitted(1, 7), [0]);
+        assert_eq!(admitted(2, 7), [0], "another place");
+        assert_eq!(admitted(1, 8), [99], "with those of the minute before");
+        assert_eq!(libraries.suppressed(), [("a", 99), ("a", 99)]);
+        assert_eq!(libraries.suppressed(), []);
+        assert_eq!(admitted(1, 9), [0]);
+        for line in 0..10 * MAX_PLACES as u32 {
+            libraries.admit("b", line, 9);
+        }
+        assert_eq!(libraries.places().len(), MAX_PLACES);
     }
 
     #[test]

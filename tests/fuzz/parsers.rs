@@ -16,7 +16,7 @@ use clickedge::{
     spool::{
         disk::{ReadAt, RealDisk},
         inspect,
-        journal::frame::{Frames, Piece},
+        journal::frames::{Frames, Piece},
     },
     visitor::{agent, language, referrer},
 };

@@ -62,7 +62,8 @@ fn builder(s3: &S3, tracer: Option<&Tracer>, tls: SocketAddr, upstream: SocketAd
 pub fn through(builder: &Builder, tracer: Option<&Tracer>) -> Vec<String> {
     let temporary = builder.dir().join("tmp");
     fs::create_dir_all(&temporary).unwrap();
-    let mut words = vec!["env".into(), format!("TMPDIR={}", temporary.display())];
+    // With every line of libraries, of which there is otherwise one a minute and place.
+    let mut words = vec!["env".into(), "CLICKEDGE_LOG_ALL=1".into(), format!("TMPDIR={}", temporary.display())];
     words.extend(tracer.map(Tracer::command).unwrap_or_default());
     words
 }

@@ -16,6 +16,7 @@ use super::{
     metrics::{FrontMetrics, Reported},
     socket::Socket,
 };
+use crate::telemetry::logs;
 
 /// Wait after an accept that failed because the process or the machine has no more descriptors or memory.
 const EXHAUSTED: Duration = Duration::from_millis(100);
@@ -47,10 +48,8 @@ impl<L: Lane, P: HttpServerApp + Send + Sync + 'static> Service for FrontThread<
             .drain(..)
             .map(|socket| tokio::spawn(run(Arc::clone(&self.front), socket, shutdown.clone())))
             .collect();
-        if let Some(metrics) = self.reports.take() {
-            tokio::spawn(report(metrics));
-        }
-        for accept in loops {
+        let reports = self.reports.take().map(|metrics| tokio::spawn(report(metrics, shutdown)));
+        for accept in loops.into_iter().chain(reports) {
             _ = accept.await;
         }
         self.front.begin_stop();
@@ -121,12 +120,17 @@ async fn run<L: Lane, P: HttpServerApp + Send + Sync + 'static>(
     }
 }
 
-/// Logs what went wrong, one line a kind and minute.
-async fn report(metrics: Arc<FrontMetrics>) {
+/// Logs what went wrong, one line a kind and minute, and once more when the server stops.
+async fn report(metrics: Arc<FrontMetrics>, shutdown: ShutdownWatch) {
     let mut reported = Reported::default();
+    let mut stopped = std::pin::pin!(stopped(shutdown));
     loop {
-        tokio::time::sleep(REPORTS).await;
+        let is_last = tokio::time::timeout(REPORTS, &mut stopped).await.is_ok();
         metrics.report(&mut reported);
+        logs::report_suppressed();
+        if is_last {
+            return;
+        }
     }
 }
 

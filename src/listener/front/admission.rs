@@ -110,7 +110,9 @@ impl Admission {
     /// Where an address is counted.
     pub fn places(&self, address: &ClientAddr) -> Places {
         let input = address.hash_input();
-        Places([0, 1].map(|n| self.keyed[n].hash_one(input) as usize % PLACES))
+        let [first, second] = [0, 1].map(|n| self.keyed[n].hash_one(input) as usize % PLACES);
+        // In one place it would count twice.
+        Places([first, if first == second { second ^ 1 } else { second }])
     }
 
     /// Connections that are open.
@@ -187,6 +189,15 @@ mod tests {
         let of = |text| admission.places(&address(text)).0;
         assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:2"));
         assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
+    }
+
+    #[test]
+    fn each_address_has_two_places() {
+        let (admission, _) = admission(QUOTA);
+        for number in 0..1_000_000_u32 {
+            let [first, second] = admission.places(&ClientAddr::from_ip(IpAddr::V4(number.into()))).0;
+            assert!(first != second && first.max(second) < PLACES);
+        }
     }
 
     #[test]

@@ -24,7 +24,7 @@ use super::{
     admission::{Admitted, Places},
     buffer::{self, Input},
     http2,
-    metrics::{Ended, Open},
+    metrics::{Ended, Limited, Open},
     named::{self, Named},
     request::{self, Body, Form, Found, Framing, HeadLimits, MAX_FIELDS, Malformed},
     socket::Settings,
@@ -331,6 +331,7 @@ impl<'f, L: Lane, P: HttpServerApp + Send + Sync + 'static> Connection<'f, L, P>
         };
         let (front, is_head) = (self.front, parsed.method == "HEAD");
         if self.places.is_some_and(|places| !front.admission.allows_request(places, now.into_std())) {
+            front.metrics.limited(Limited::Rate);
             front.lane.too_many(is_head, &mut self.output);
             self.last = Last::Rejected;
             return Step::Answered;
@@ -404,6 +405,9 @@ impl<'f, L: Lane, P: HttpServerApp + Send + Sync + 'static> Connection<'f, L, P>
     }
 
     fn reject(&mut self, malformed: Malformed) -> Step {
+        if let Some(limit) = Limited::of(malformed) {
+            self.front.metrics.limited(limit);
+        }
         let is_head = self.rest().starts_with(b"HEAD ");
         self.front.lane.malformed(malformed, is_head, &mut self.output);
         self.last = Last::Rejected;

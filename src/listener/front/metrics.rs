@@ -4,7 +4,7 @@ use std::{io, sync::Arc};
 
 use prometheus::{IntCounter, IntGauge};
 
-use super::admission::Refused;
+use super::{admission::Refused, request::Malformed};
 use crate::telemetry::metrics::Registry;
 
 /// How a connection ended.
@@ -93,6 +93,53 @@ impl Ended {
     }
 }
 
+/// A limit that a request met.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Limited {
+    /// 429: too many of this address.
+    Rate,
+    /// 414: the target is too long.
+    Target,
+    /// 431: the header is too long.
+    Header,
+    /// 503: the upstream is busy with as many as it may have.
+    Upstream,
+}
+
+impl Limited {
+    const ALL: [Self; 4] = [Self::Rate, Self::Target, Self::Header, Self::Upstream];
+
+    /// `None` for what no limit forbids.
+    pub fn of(malformed: Malformed) -> Option<Self> {
+        match malformed {
+            Malformed::Target => Some(Self::Target),
+            Malformed::Fields => Some(Self::Header),
+            Malformed::Syntax | Malformed::Coding | Malformed::Version => None,
+        }
+    }
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Rate => "rate",
+            Self::Target => "target",
+            Self::Header => "header",
+            Self::Upstream => "upstream",
+        }
+    }
+
+    /// What a log line says.
+    fn message(self) -> &'static str {
+        match self {
+            Self::Rate => "requests answered with 429: `limits.requests_per_second` is reached",
+            Self::Target => "requests answered with 414: the target is longer than `limits.target_bytes`",
+            Self::Header => {
+                "requests answered with 431: the header is larger than `limits.header_bytes` or `limits.header_fields`"
+            }
+            Self::Upstream => "requests answered with 503: `upstream.requests` is reached",
+        }
+    }
+}
+
 /// An open connection: counted as ended when dropped, by a panic as well.
 pub struct Open {
     metrics: Arc<FrontMetrics>,
@@ -106,10 +153,11 @@ impl Drop for Open {
     }
 }
 
-/// Counts connections.
+/// Counts connections, and requests beyond a limit.
 pub struct FrontMetrics {
     accepted: IntCounter,
     ended: [IntCounter; Ended::ALL.len()],
+    limited: [IntCounter; Limited::ALL.len()],
     accept_failed: IntCounter,
     open: IntGauge,
     full: IntCounter,
@@ -119,10 +167,12 @@ pub struct FrontMetrics {
 impl FrontMetrics {
     pub fn new(registry: &Registry) -> Arc<Self> {
         let ended = registry.counters("connections_ended_total", "Connections that ended, by reason.", &["reason"]);
+        let limited = registry.counters("requests_limited_total", "Requests beyond a limit, by limit.", &["limit"]);
         let handshakes = registry.counters("tls_handshakes_total", "TLS handshakes that succeeded.", &["kind"]);
         Arc::new(Self {
             accepted: registry.counter("connections_accepted_total", "Connections accepted."),
             ended: Ended::ALL.map(|reason| ended.with_label_values(&[reason.label()])),
+            limited: Limited::ALL.map(|limit| limited.with_label_values(&[limit.label()])),
             accept_failed: registry.counter(
                 "accept_failures_total",
                 "Connections that could not be accepted, mostly because there were no more file descriptors.",
@@ -144,6 +194,11 @@ impl FrontMetrics {
         self.accept_failed.inc();
     }
 
+    /// Counts a request beyond a limit.
+    pub fn limited(&self, limit: Limited) {
+        self.limited[limit as usize].inc();
+    }
+
     pub fn handshake(&self, connection: &rustls::ServerConnection) {
         match connection.handshake_kind() {
             Some(rustls::HandshakeKind::Resumed) => self.resumed.inc(),
@@ -153,17 +208,25 @@ impl FrontMetrics {
 
     /// Logs what went wrong since `reported`, one line a kind, and remembers it there.
     pub fn report(&self, reported: &mut Reported) {
+        let since = |counter: &IntCounter, reported: &mut u64| {
+            let total = counter.get();
+            total - std::mem::replace(reported, total)
+        };
         for (reason, reported) in Ended::ALL.into_iter().zip(&mut reported.ended) {
-            let total = self.ended[reason as usize].get();
-            let connections = total - std::mem::replace(reported, total);
+            let connections = since(&self.ended[reason as usize], reported);
             if connections > 0
                 && let Some(message) = reason.message()
             {
                 tracing::warn!(connections, "{message}");
             }
         }
-        let total = self.accept_failed.get();
-        let failures = total - std::mem::replace(&mut reported.accept_failed, total);
+        for (limit, reported) in Limited::ALL.into_iter().zip(&mut reported.limited) {
+            let requests = since(&self.limited[limit as usize], reported);
+            if requests > 0 {
+                tracing::warn!(requests, "{}", limit.message());
+            }
+        }
+        let failures = since(&self.accept_failed, &mut reported.accept_failed);
         if failures > 0 {
             tracing::error!(failures, "connections cannot be accepted: no more file descriptors, or no memory");
         }
@@ -174,5 +237,6 @@ impl FrontMetrics {
 #[derive(Default)]
 pub struct Reported {
     ended: [u64; Ended::ALL.len()],
+    limited: [u64; Limited::ALL.len()],
     accept_failed: u64,
 }
