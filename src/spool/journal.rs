@@ -2,13 +2,13 @@
 //! object.
 //!
 //! ```text
-//! {dir}/journal/{number}.journal        segments ([`segment`]) of frames ([`enrich::frame`](crate::enrich::frame))
+//! {dir}/journal/{number}.journal        segments ([`segment`]) of frames (crate::enrich::frame)
 //! {dir}/journal.note                    extent of the open segment ([`note`])
 //! ```
-//! One thread owns it. It gathers batches, which workers have framed, into a group. Every [`Setup::sync_interval`] it writes the group, syncs it
-//! with one fsync for all, and only then releases the clicks in the rings. So a click is in a ring, in the journal, or
-//! in both. Each frame names its click's ring and position: after a crash, clicks that the journal holds are skipped in
-//! the rings ([`reader`]).
+//! One thread owns it. It gathers batches, which workers have framed, into a group. Every [`Setup::sync_interval`] it
+//! writes the group, syncs it with one fsync for all, and only then releases the clicks in the rings. So a click is in
+//! a ring, in the journal, or in both. Each frame names its click's ring and position: after a crash, clicks that the
+//! journal holds are skipped in the rings ([`reader`]).
 //!
 //! A write or an fsync that failed is never repeated: the segment is abandoned at the end of the last group that was
 //! synced, and the group is written again into the next segment, whose header states where the abandoned one ends
