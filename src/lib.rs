@@ -37,7 +37,7 @@
 //!   ways, and the proxy, which would read ahead, never sees a byte of the next request.
 //! - `listener` defines the trait that `redirect` answers it by, so that the arrow still points to the right.
 //! - `enrich` sends to the spool through a channel that the spool owns; the batch type is `enrich`'s, so that the
-//!   arrow still points to the right.
+//!   arrow still points to the right. So is the format of its frames: the journal writes batches as they are.
 //! - What the journal has synced is acknowledged to the rings, against the arrow: `pipeline` gives the spool a closure,
 //!   so that neither knows the other.
 //! - Each frame of the journal names the click and the ring that it came from: after a crash, that alone shows which
@@ -47,12 +47,14 @@
 //!   spool: a feed that gets another name, or takes over the place of another, would begin with keys that exist.
 //! - Objects are made in rounds, and the rename of the spool's `state` commits all of a round at once. A rename of each
 //!   object would need a sync for each, and thousands of feeds have thousands of objects.
-//! - The worker writes into the journal what an event counts for, as a tally, and the packer's thread reads it there:
-//!   parsing events to count them would cost more than everything else that the spool does, and counters that workers
-//!   share would not survive a crash. The position up to which the journal is counted is stored with the counts, in one
-//!   transaction, and nowhere else.
+//! - The worker writes next to an event what it counts for, as a tally, and the packer's thread adds it up, from memory
+//!   as it comes or else from the journal: parsing events to count them would cost more than everything else that the
+//!   spool does, and counters that workers share would not survive a crash. The position up to which the journal is
+//!   counted is stored with the counts, in one transaction, and nowhere else.
 //! - The visit that a click belongs to is noted in its ring, against the arrow, before its event goes on: a click that
 //!   the next process reads again belongs to the same visit, whatever the table of visits holds by then.
+//! - Streams of HTTP/2 are accepted by the front, too, so that what Pingora rejects before its proxy is counted.
+//! - X25519 comes from AWS-LC, and everything else of TLS from ring: a third of a handshake for one more C library.
 //! - Bots have no session: a prefetch would otherwise start the visit that the person's own click then only joins.
 //! - `quality` stands below `visitor`: the attacks in an agent string are detected once per agent, and remembered with
 //!   what the visitor's agent is.
