@@ -20,7 +20,7 @@ use clickedge::{
     redirect::{Decision, Head, decide},
     runtime::clock,
     session::Sessions,
-    stats::{Delta, Referrers, metrics::StatsMetrics, tally::Tally},
+    stats::{Fold, Referrers, metrics::StatsMetrics},
     telemetry::{drops::Drops, metrics::Registry},
     visitor::{
         agent::{
@@ -356,16 +356,15 @@ fn count(c: &mut Criterion) {
                 tally
             })
             .collect();
-        let (mut delta, mut referrers) = (Delta::default(), Referrers::default());
+        let (mut fold, mut referrers) = (Fold::default(), Referrers::default());
         let (mut next, micros) = (0, clock::unix_micros());
         group.bench_function(name, |b| {
             b.iter(|| {
                 // As in the packer: a part ends, and the next begins empty.
                 if next == tallies.len() {
-                    (next, delta) = (0, Delta::default());
+                    (next, fold) = (0, Fold::default());
                 }
-                let tally = Tally::parse(black_box(&tallies[next])).unwrap();
-                tally.fold(micros, &mut delta, &mut referrers);
+                fold.add(black_box(&tallies[next]), micros, &mut referrers);
                 next += 1;
             });
         });

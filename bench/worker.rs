@@ -25,7 +25,7 @@ use clickedge::{
     quality::{self, velocity::VelocityTracker},
     runtime::clock,
     session::Sessions,
-    stats::{Delta, Referrers, metrics::StatsMetrics, tally::Tally},
+    stats::{Fold, Referrers, metrics::StatsMetrics},
     telemetry::{drops::Drops, metrics::Registry},
     visitor::{
         agent::{AgentCache, DEFAULT_CACHE_ENTRIES, hints::Hints},
@@ -250,14 +250,14 @@ fn tallies(clicks: &[Vec<u8>], shared: &Shared) {
             text
         })
         .collect();
-    let mut counted = (Delta::default(), Referrers::default(), 0);
+    let mut counted = (Fold::default(), Referrers::default(), 0);
     step(
         "count: fold the tally",
         clicks,
         &mut counted,
-        |(delta, _, next)| (*delta, *next) = (Delta::default(), 0),
-        |(delta, referrers, next), facts| {
-            Tally::parse(&texts[*next]).unwrap().fold(facts.micros, delta, referrers);
+        |(fold, _, next)| (*fold, *next) = (Fold::default(), 0),
+        |(fold, referrers, next), facts| {
+            fold.add(&texts[*next], facts.micros, referrers);
             *next += 1;
         },
     );

@@ -9,6 +9,7 @@
 
 pub mod count_store;
 mod counts;
+mod fold;
 mod handle;
 pub mod metrics;
 mod referrers;
@@ -17,5 +18,6 @@ pub mod store;
 pub mod tally;
 
 pub use counts::{Counts, Delta, Key, SubjectKind};
+pub use fold::Fold;
 pub use handle::StatsHandle;
 pub use referrers::{MAX_NAMES, OTHER, Referrers};

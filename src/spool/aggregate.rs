@@ -32,7 +32,7 @@ use crate::{
     enrich::Batch,
     runtime::{Class, Classified, clock, failpoint::fail_point},
     stats::{
-        Delta, Referrers,
+        Fold, Referrers,
         count_store::CountStore,
         metrics::{Lost, StatsMetrics},
         store::StoreError,
@@ -103,7 +103,7 @@ pub struct Aggregator {
 
 /// Tallies that are counted with one commit.
 struct Part {
-    delta: Delta,
+    fold: Fold,
     /// Position up to which it has read.
     end: Position,
     /// Tallies that the store has with it.
@@ -179,10 +179,8 @@ impl Aggregator {
             for (batch, entry) in
                 batches.iter().flat_map(|batch| batch.entries().iter().map(move |entry| (batch, entry)))
             {
-                if let Some(tally) = Tally::parse(batch.tally_of(entry)) {
-                    tally.fold(entry.micros, &mut part.delta, &mut self.referrers);
-                    part.counted += 1;
-                }
+                let is_tally = part.fold.add(batch.tally_of(entry), entry.micros, &mut self.referrers);
+                part.counted += u64::from(is_tally);
             }
             part.end = (span.segment, span.end);
         }
@@ -203,7 +201,8 @@ impl Aggregator {
         let now = clock::monotonic();
         let max_age = if self.tallies < MANY { MAX_AGE } else { MAX_AGE_OF_MANY };
         let old = self.since.is_some_and(|since| now.duration_since(since) >= max_age);
-        let large = self.tallies >= PART || self.young.as_ref().is_some_and(|part| part.delta.len() >= MAX_KEYS);
+        let large =
+            self.tallies >= PART || self.young.as_ref().is_some_and(|part| part.fold.delta().len() >= MAX_KEYS);
         if (old || large) && self.wait_until.is_none_or(|until| until <= now) {
             self.count_part();
         }
@@ -296,16 +295,19 @@ impl Aggregator {
                         continue;
                     }
                 };
-                match Tally::parse(event.tally) {
-                    Some(_) if (span.segment, start) < counted => {}
-                    Some(tally) => tally.fold(event.micros, &mut part.delta, &mut self.referrers),
-                    // Valid, but of an unknown version.
-                    None => continue,
+                let is_tally = if (span.segment, start) < counted {
+                    Tally::parse(event.tally).is_some()
+                } else {
+                    part.fold.add(event.tally, event.micros, &mut self.referrers)
+                };
+                // A valid frame without a tally is of an unknown version.
+                if !is_tally {
+                    continue;
                 }
                 part.counted += 1;
                 part.begun = (part.begun.0 + 1, end);
                 part.end = part.end.max((span.segment, end));
-                if part.counted >= PART || part.delta.len() >= MAX_KEYS {
+                if part.counted >= PART || part.fold.delta().len() >= MAX_KEYS {
                     return Ok(part);
                 }
             }
@@ -316,7 +318,7 @@ impl Aggregator {
 
     fn commit(&mut self, part: &Part) -> Result<(), CountError> {
         fail_point("counting");
-        self.store.commit(&part.delta, part.end)?;
+        self.store.commit(part.fold.delta(), part.end)?;
         fail_point("counted");
         (self.counted, self.unreadable) = (Some(part.end), 0);
         self.spans.drain(..part.spans);
@@ -354,7 +356,7 @@ impl Aggregator {
 impl Part {
     /// Nothing yet, behind this position.
     fn after(counted: Position) -> Self {
-        Self { delta: Delta::default(), end: counted, counted: 0, spans: 0, damaged: 0, begun: (0, 0) }
+        Self { fold: Fold::default(), end: counted, counted: 0, spans: 0, damaged: 0, begun: (0, 0) }
     }
 
     /// A part that was added up as these spans came.

@@ -1,6 +1,6 @@
 //! Counts, and the subjects that they belong to.
 
-use hashbrown::HashMap;
+use indexmap::IndexMap;
 
 use crate::runtime::Hour;
 
@@ -86,4 +86,4 @@ pub struct Key {
 }
 
 /// Counts of some events.
-pub type Delta = HashMap<(Hour, Key), Counts, ahash::RandomState>;
+pub type Delta = IndexMap<(Hour, Key), Counts, ahash::RandomState>;

@@ -14,14 +14,6 @@
 //! cut, which slashtags and hosts never are, and tags of a link beyond [`MAX_TAGS`] or [`MAX_IDS`] are not counted. The
 //! bounds also ensure that no length looks like the beginning of a frame in the journal (FF 43).
 
-use hashbrown::{Equivalent, hash_map::EntryRef};
-
-use super::{
-    counts::{Counts, Delta, Key, SubjectKind},
-    referrers::Referrers,
-};
-use crate::runtime::Hour;
-
 /// Longest text, in bytes. A slashtag may be as long, hosts are shorter.
 pub const MAX_TEXT: usize = 1_024;
 
@@ -108,40 +100,6 @@ impl<'a> Tally<'a> {
             tags,
         })
     }
-
-    /// Adds the event, which happened at `micros` since the Unix epoch, to `delta`. A link without a creator or tags
-    /// does not count for any; a link without a workspace counts for the workspace with the empty name.
-    pub fn fold(&self, micros: u64, delta: &mut Delta, referrers: &mut Referrers) {
-        let hour = Hour::of_micros(micros);
-        let one = Counts {
-            clicks: 1,
-            humans: self.human.into(),
-            bots: (!self.human).into(),
-            sessions: self.session.into(),
-            first: micros,
-            last: micros,
-        };
-        let mut count = |kind, scope, name| {
-            let key = BorrowedKey { hour, kind, scope, name };
-            match delta.entry_ref(&key) {
-                EntryRef::Occupied(known) => known.into_mut().add(&one),
-                EntryRef::Vacant(new) => _ = new.insert_with_key(key.to_key(), one),
-            }
-        };
-        let workspace = self.workspace;
-        count(SubjectKind::Link, self.domain, self.slashtag);
-        count(SubjectKind::Domain, workspace, self.domain);
-        count(SubjectKind::Workspace, workspace, "");
-        self.tags.iter().for_each(|tag| count(SubjectKind::Tag, workspace, tag));
-        if !self.creator.is_empty() {
-            count(SubjectKind::Creator, workspace, self.creator);
-        }
-        count(SubjectKind::Country, workspace, self.country);
-        count(SubjectKind::Referrer, workspace, referrers.name(hour, workspace, self.referrer));
-        count(SubjectKind::Device, workspace, self.device);
-        count(SubjectKind::Browser, workspace, self.browser);
-        count(SubjectKind::Os, workspace, self.os);
-    }
 }
 
 /// Ids, as encoded in a tally.
@@ -193,6 +151,45 @@ impl<'a> Ids<'a> {
     }
 }
 
+/// A tally in halves, of which only the lengths are checked.
+pub struct Halves<'a> {
+    pub human: bool,
+    pub session: bool,
+    /// Domain, slashtag, workspace and creator, with their lengths.
+    pub link: &'a [u8],
+    /// The workspace alone.
+    pub workspace: &'a [u8],
+    /// Country, referrer, device, browser and system.
+    pub visitor: &'a [u8],
+    pub tags: &'a [u8],
+}
+
+impl<'a> Halves<'a> {
+    /// `None` if the bytes are no tally. What is not `None` may not be one either.
+    pub fn split(bytes: &'a [u8]) -> Option<Self> {
+        let (&flags, rest) = bytes.split_first()?;
+        if flags & !(HUMAN | SESSION) != 0 {
+            return None;
+        }
+        let mut ends = [0; TEXTS];
+        let mut at = 0;
+        for end in &mut ends {
+            let length = rest.get(at..)?.first_chunk().copied().map(u16::from_le_bytes)?;
+            at += 2 + usize::from(length);
+            *end = at;
+        }
+        let [_, slashtag, workspace, creator, .., os] = ends;
+        Some(Self {
+            human: flags & HUMAN != 0,
+            session: flags & SESSION != 0,
+            link: rest.get(..creator)?,
+            workspace: rest.get(slashtag..workspace)?,
+            visitor: rest.get(creator..os)?,
+            tags: rest.get(os..)?,
+        })
+    }
+}
+
 /// A tally from `at` on.
 struct Rest<'a> {
     bytes: &'a [u8],
@@ -227,90 +224,16 @@ fn read_text(bytes: &[u8]) -> Option<(&str, &[u8])> {
     Some((std::str::from_utf8(text).ok().filter(|_| length <= MAX_TEXT)?, rest))
 }
 
-/// A borrowed key of a [`Delta`]: most keys are in the delta already.
-#[derive(Hash)]
-struct BorrowedKey<'a> {
-    hour: Hour,
-    kind: SubjectKind,
-    scope: &'a str,
-    name: &'a str,
-}
-
-impl Equivalent<(Hour, Key)> for BorrowedKey<'_> {
-    fn equivalent(&self, (hour, key): &(Hour, Key)) -> bool {
-        self.hour == *hour && self.kind == key.kind && *self.name == *key.name && *self.scope == *key.scope
-    }
-}
-
-impl BorrowedKey<'_> {
-    fn to_key(&self) -> (Hour, Key) {
-        (self.hour, Key { kind: self.kind, scope: self.scope.into(), name: self.name.into() })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
-    const NOON: u64 = 1_795_435_200_000_000;
-
     fn encoded(tally: &Tally<'_>) -> Vec<u8> {
         let mut out = Vec::new();
         tally.encode(&mut out);
         out
-    }
-
-    fn key(kind: SubjectKind, scope: &str, name: &str) -> (Hour, Key) {
-        (Hour::of_micros(NOON), Key { kind, scope: scope.into(), name: name.into() })
-    }
-
-    #[test]
-    fn an_event_counts_for_all_of_its_subjects() {
-        let tags = IdList::new(["t-1", "t-2"]);
-        let tally = Tally {
-            human: true,
-            session: true,
-            domain: "go.brand.com",
-            slashtag: "spring",
-            workspace: "w-1",
-            creator: "u-1",
-            country: "de",
-            referrer: "",
-            device: "pc",
-            browser: "chrome",
-            os: "",
-            tags: tags.ids(),
-        };
-        let (mut delta, mut referrers) = (Delta::default(), Referrers::default());
-        tally.fold(NOON + 7, &mut delta, &mut referrers);
-        Tally { human: false, session: false, creator: "", tags: Ids::default(), ..tally }.fold(
-            NOON,
-            &mut delta,
-            &mut referrers,
-        );
-        let both = Counts { clicks: 2, humans: 1, bots: 1, sessions: 1, first: NOON, last: NOON + 7 };
-        let one = Counts { clicks: 1, humans: 1, bots: 0, sessions: 1, first: NOON + 7, last: NOON + 7 };
-        let mut expected: Delta = [
-            (SubjectKind::Link, "go.brand.com", "spring"),
-            (SubjectKind::Domain, "w-1", "go.brand.com"),
-            (SubjectKind::Workspace, "w-1", ""),
-            (SubjectKind::Country, "w-1", "de"),
-            (SubjectKind::Referrer, "w-1", ""),
-            (SubjectKind::Device, "w-1", "pc"),
-            (SubjectKind::Browser, "w-1", "chrome"),
-            (SubjectKind::Os, "w-1", ""),
-        ]
-        .map(|(kind, scope, name)| (key(kind, scope, name), both))
-        .into_iter()
-        .collect();
-        for (kind, name) in [(SubjectKind::Tag, "t-1"), (SubjectKind::Tag, "t-2"), (SubjectKind::Creator, "u-1")] {
-            expected.insert(key(kind, "w-1", name), one);
-        }
-        assert_eq!(delta, expected);
-        let found = |key: &&(Hour, Key)| delta.get(*key).is_some();
-        assert_eq!(expected.keys().filter(found).count(), delta.len(), "owned keys are hashed as borrowed ones");
     }
 
     #[test]
@@ -370,7 +293,10 @@ mod tests {
         ) {
             if let Some(tally) = Tally::parse(&bytes) {
                 prop_assert_eq!(&encoded(&tally), &bytes);
-                tally.fold(NOON, &mut Delta::default(), &mut Referrers::default());
+                let halves = Halves::split(&bytes).unwrap();
+                prop_assert_eq!((halves.human, halves.session), (tally.human, tally.session));
+                let rest = [halves.link, halves.visitor, halves.tags].concat();
+                prop_assert_eq!(&bytes[1..], &rest[..]);
             }
         }
     }
