@@ -8,6 +8,8 @@ use crate::capture::RingPosition;
 pub struct Batch {
     /// [Frames](super::frame), one after the other: what the journal writes.
     pub frames: Vec<u8>,
+    /// The tallies in them once more, side by side: whoever counts reads a tenth of the memory.
+    tallies: Vec<u8>,
     entries: Vec<Entry>,
     /// The feeds of all entries.
     feeds: Vec<u16>,
@@ -22,7 +24,7 @@ pub struct Entry {
     pub micros: u64,
     /// The range of its frame in [`Batch::frames`].
     pub frame: (u32, u32),
-    /// Where in it the tally is: see [`Batch::tally_of`].
+    /// See [`Batch::tally_of`].
     tally: (u32, u32),
     /// Range of its feeds: see [`Batch::feeds_of`].
     feeds: (u32, u32),
@@ -53,12 +55,13 @@ impl Batch {
         let Begun { start, tally } = begun;
         let first = self.feeds.len() as u32;
         self.feeds.extend_from_slice(feeds);
-        let tally_bytes = event - tally;
-        let tally = end_event(&mut self.frames, (start, tally, event), origin, feeds);
+        let first_tally = self.tallies.len() as u32;
+        self.tallies.extend_from_slice(&self.frames[tally..event]);
+        end_event(&mut self.frames, (start, tally, event), origin, feeds);
         self.entries.push(Entry {
             micros: origin.micros,
             frame: (start as u32, self.frames.len() as u32),
-            tally: (tally as u32, (tally + tally_bytes) as u32),
+            tally: (first_tally, self.tallies.len() as u32),
             feeds: (first, self.feeds.len() as u32),
         });
     }
@@ -81,6 +84,11 @@ impl Batch {
         }
     }
 
+    /// Gives up the frames, which are written.
+    pub fn free_frames(&mut self) {
+        self.frames = Vec::new();
+    }
+
     /// The events, in their order.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
@@ -88,7 +96,7 @@ impl Batch {
 
     /// The tally of an entry; empty when clicks are not counted.
     pub fn tally_of(&self, entry: &Entry) -> &[u8] {
-        &self.frames[entry.tally.0 as usize..entry.tally.1 as usize]
+        &self.tallies[entry.tally.0 as usize..entry.tally.1 as usize]
     }
 
     /// The feeds that an entry goes to.

@@ -19,6 +19,8 @@
 //! UTF-8 never contains the byte FF, so nothing that a visitor sends looks like a frame. Journals before the tallies
 //! have F1 in the magic, and are not read.
 
+use crc_fast::{CrcAlgorithm, Digest};
+
 use crate::{capture::RingPosition, click::EventId};
 
 /// Bytes before the body.
@@ -93,14 +95,14 @@ pub fn begin_event(out: &mut Vec<u8>, feeds: usize) -> usize {
     out.len()
 }
 
-/// Completes the frame that begins at `start`, and whose tally begins at `tally`, its event at `event`. Returns its
-/// tally's place, which is an earlier one when fewer feeds take the event.
+/// Completes the frame that begins at `start`, and whose tally begins at `tally`, its event at `event`. Both move up
+/// when fewer feeds take the event.
 pub fn end_event(
     out: &mut Vec<u8>,
     (start, mut tally, event): (usize, usize, usize),
     origin: &Origin,
     feeds: &[u16],
-) -> usize {
+) {
     let tally_bytes = event - tally;
     let first = start + HEAD + FIXED;
     let unused = tally - first - 2 * feeds.len();
@@ -120,7 +122,6 @@ pub fn end_event(
         to.copy_from_slice(&feed.to_le_bytes());
     }
     seal(&mut out[start..]);
-    tally
 }
 
 /// Appends a segment's header.
@@ -140,9 +141,12 @@ fn seal(frame: &mut [u8]) {
     frame[8..HEAD].copy_from_slice(&crc.to_le_bytes());
 }
 
-/// CRC32C of the length of a body and the body.
+/// CRC32C (of iSCSI, RFC 3720) of the length of a body and the body.
 pub fn checksum(length: [u8; 4], body: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(&length), body)
+    let mut digest = Digest::new(CrcAlgorithm::Crc32Iscsi);
+    digest.update(&length);
+    digest.update(body);
+    digest.finalize() as u32
 }
 
 #[cfg(test)]
@@ -160,8 +164,7 @@ mod tests {
             out.extend_from_slice(b"tally");
             let event = out.len();
             out.extend_from_slice(b"{}");
-            let place = end_event(&mut out, (start, tally, event), &origin, feeds);
-            assert!(out[place..].starts_with(b"tally{}"));
+            end_event(&mut out, (start, tally, event), &origin, feeds);
             let (head, body) = out[start..].split_at(HEAD);
             assert_eq!(head[4..8], (body.len() as u32).to_le_bytes());
             assert_eq!(head[8..], checksum((body.len() as u32).to_le_bytes(), body).to_le_bytes());

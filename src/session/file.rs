@@ -259,7 +259,7 @@ fn head(buckets: u64) -> [u64; 3] {
     text[..8].copy_from_slice(&MAGIC.to_le_bytes());
     text[8..12].copy_from_slice(&VERSION.to_le_bytes());
     text[12..].copy_from_slice(&buckets.to_le_bytes());
-    [MAGIC, u64::from(VERSION) | u64::from(crc32c::crc32c(&text)) << 32, buckets]
+    [MAGIC, u64::from(VERSION) | u64::from(crc_fast::crc32_iscsi(&text)) << 32, buckets]
 }
 
 fn write(path: &Path, buckets: u64) -> io::Result<Words> {

@@ -289,7 +289,7 @@ fn at(place: u64) -> usize {
 
 fn check(bytes: &[u8; 32], derived: bool) -> u64 {
     let origin = 1 + u64::from(derived);
-    origin << 32 | u64::from(crc32c::crc32c(bytes))
+    origin << 32 | u64::from(crc_fast::crc32_iscsi(bytes))
 }
 
 fn write<M: Memory>(memory: &M, place: u64, bytes: &[u8; 32], until: u64, derived: bool) {

@@ -48,8 +48,9 @@ use crate::{
 /// A group is committed early when it has grown to this many bytes.
 const GROUP_BYTES: u64 = 4 << 20;
 
-/// Groups that may wait for the packer with their batches in memory. The packer reads later ones from the disk.
-const YOUNG_GROUPS: usize = 8;
+/// Groups that may wait for the packer with their tallies in memory, a few hundred kB each. The packer reads those of
+/// later ones from the disk.
+const YOUNG_GROUPS: usize = 32;
 
 /// A segment that has grown to this many bytes is closed, and the next one is begun.
 const SEGMENT_BYTES: u64 = 64 << 20;
@@ -205,6 +206,7 @@ impl Journal {
         if self.synced.len() >= YOUNG_GROUPS {
             batches.clear();
         }
+        batches.iter_mut().for_each(Batch::free_frames);
         // The packer ends after the journal.
         let _ = self.synced.send(Synced { runs, span, batches });
         self.segment = Some(segment);

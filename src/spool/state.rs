@@ -116,7 +116,7 @@ impl State {
     /// Those of the file system.
     pub fn commit(&self, disk: &dyn Disk, dir: &Path) -> io::Result<()> {
         let state = RawValue::from_string(serde_json::to_string(self)?)?;
-        let crc = format!("{:08x}", crc32c::crc32c(state.get().as_bytes()));
+        let crc = format!("{:08x}", crc_fast::crc32_iscsi(state.get().as_bytes()));
         let (temporary, current) = (dir.join("state.tmp"), dir.join(CURRENT));
         let mut file = disk.create(&temporary)?;
         file.write_all(&serde_json::to_vec(&Sealed { crc, state: &state })?)?;
@@ -133,7 +133,7 @@ impl State {
 
 fn parse(bytes: &[u8]) -> Option<State> {
     let sealed: Sealed<'_> = serde_json::from_slice(bytes).ok()?;
-    let crc = format!("{:08x}", crc32c::crc32c(sealed.state.get().as_bytes()));
+    let crc = format!("{:08x}", crc_fast::crc32_iscsi(sealed.state.get().as_bytes()));
     if crc != sealed.crc {
         return None;
     }

@@ -6,6 +6,7 @@
 
 use ahash::RandomState;
 use hashbrown::{Equivalent, HashMap};
+use smallvec::{SmallVec, smallvec};
 
 use super::{
     counts::{Counts, Delta, Key, SubjectKind},
@@ -22,10 +23,13 @@ pub struct Fold {
     visitors: Known,
 }
 
+/// Most links have one tag.
+type Places = SmallVec<[u32; 6]>;
+
 /// The places in a [`Delta`] of the subjects that belong to an hour and a half of a tally.
 #[derive(Default)]
 struct Known {
-    places: HashMap<Box<[u8]>, Box<[u32]>, RandomState>,
+    places: HashMap<Box<[u8]>, Places, RandomState>,
     /// The key at hand.
     key: Vec<u8>,
 }
@@ -76,18 +80,18 @@ impl Known {
     }
 
     fn get(&self) -> Option<&[u32]> {
-        self.places.get(&*self.key).map(|places| &**places)
+        self.places.get(&*self.key).map(Places::as_slice)
     }
 
-    fn insert(&mut self, places: Vec<u32>) {
-        self.places.insert((&*self.key).into(), places.into());
+    fn insert(&mut self, places: Places) {
+        self.places.insert((&*self.key).into(), places);
     }
 }
 
-fn subjects_of_link(tally: &Tally<'_>, hour: Hour, delta: &mut Delta) -> Vec<u32> {
+fn subjects_of_link(tally: &Tally<'_>, hour: Hour, delta: &mut Delta) -> Places {
     let mut place = |kind, scope, name| place(delta, hour, kind, scope, name);
     let workspace = tally.workspace;
-    let mut places = vec![
+    let mut places = smallvec![
         place(SubjectKind::Link, tally.domain, tally.slashtag),
         place(SubjectKind::Domain, workspace, tally.domain),
         place(SubjectKind::Workspace, workspace, ""),
@@ -99,7 +103,7 @@ fn subjects_of_link(tally: &Tally<'_>, hour: Hour, delta: &mut Delta) -> Vec<u32
     places
 }
 
-fn subjects_of_visitor(tally: &Tally<'_>, hour: Hour, delta: &mut Delta, referrers: &mut Referrers) -> Vec<u32> {
+fn subjects_of_visitor(tally: &Tally<'_>, hour: Hour, delta: &mut Delta, referrers: &mut Referrers) -> Places {
     let workspace = tally.workspace;
     let referrer = referrers.name(hour, workspace, tally.referrer);
     [
@@ -110,7 +114,8 @@ fn subjects_of_visitor(tally: &Tally<'_>, hour: Hour, delta: &mut Delta, referre
         (SubjectKind::Os, tally.os),
     ]
     .map(|(kind, name)| place(delta, hour, kind, workspace, name))
-    .to_vec()
+    .as_slice()
+    .into()
 }
 
 /// The place of a subject in `delta`, where it is added if it is new.

@@ -35,7 +35,7 @@ pub fn all(of: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
         ("FNV-1a 32", fnv1a_32(of).to_be_bytes().to_vec()),
         ("MurmurHash3 32", murmur3_32(of).to_be_bytes().to_vec()),
         ("CRC32", crc32(of)),
-        ("CRC32C", crc32c::crc32c(of).to_be_bytes().to_vec()),
+        ("CRC32C", crc_fast::crc32_iscsi(of).to_be_bytes().to_vec()),
     ]
 }
 

@@ -27,7 +27,7 @@ impl NoteFile {
     pub fn write(&mut self, disk: &dyn Disk, path: &Path, extent: Extent) {
         let mut write = || -> io::Result<()> {
             let json = format!("{:<JSON_BYTES$}\n", serde_json::to_string(&extent)?);
-            let text = format!("{:08x} {json}", crc32c::crc32c(json.as_bytes()));
+            let text = format!("{:08x} {json}", crc_fast::crc32_iscsi(json.as_bytes()));
             let mut file = match self.0.take() {
                 Some(file) => file,
                 None => disk.create(path)?,
@@ -51,6 +51,6 @@ pub fn note_path(journal: &Path) -> PathBuf {
 pub fn read_note(disk: &dyn Disk, journal: &Path) -> Option<Extent> {
     let bytes = disk.read(&note_path(journal)).ok()?;
     let (crc, json) = bytes.split_at_checked(9)?;
-    let whole = crc == format!("{:08x} ", crc32c::crc32c(json)).as_bytes();
+    let whole = crc == format!("{:08x} ", crc_fast::crc32_iscsi(json)).as_bytes();
     whole.then(|| serde_json::from_slice(json).ok())?
 }

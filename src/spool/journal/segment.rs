@@ -66,7 +66,8 @@ pub struct Synced {
     pub runs: Vec<(u16, Run)>,
     /// The range of all of them. Its end is the new length of the segment.
     pub span: Span,
-    /// All of them, which need not be read for counting then. Empty when many groups wait for the packer.
+    /// All of them, without their frames, so that counting need not read them. Empty when many groups wait for the
+    /// packer.
     pub batches: Vec<Batch>,
 }
 

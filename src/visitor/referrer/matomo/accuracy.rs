@@ -65,7 +65,7 @@ fn is_right(kind: OriginType, address: &str) -> bool {
 }
 
 fn is_first_half(name: &str) -> bool {
-    crc32c::crc32c(name.as_bytes()) & 1 == 0
+    crc_fast::crc32_iscsi(name.as_bytes()) & 1 == 0
 }
 
 #[test]
