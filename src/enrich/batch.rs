@@ -8,7 +8,7 @@ use crate::capture::RingPosition;
 pub struct Batch {
     /// [Frames](super::frame), one after the other: what the journal writes.
     pub frames: Vec<u8>,
-    /// The tallies in them once more, side by side: whoever counts reads a tenth of the memory.
+    /// The tallies in them once more, side by side: counting reads a tenth of the memory.
     tallies: Vec<u8>,
     entries: Vec<Entry>,
     /// The feeds of all entries.
