@@ -196,8 +196,9 @@ impl Aggregator {
         self.spans.front().map(|span| span.segment)
     }
 
-    /// Counts a part, if it is due.
-    pub fn count_if_due(&mut self) {
+    /// Counts a part, if it is due. Everything that was on the disk at `seen`, microseconds since the Unix epoch, has
+    /// been noted.
+    pub fn count_if_due(&mut self, seen: u64) {
         let now = clock::monotonic();
         let max_age = if self.tallies < MANY { MAX_AGE } else { MAX_AGE_OF_MANY };
         let old = self.since.is_some_and(|since| now.duration_since(since) >= max_age);
@@ -207,7 +208,7 @@ impl Aggregator {
             self.count_part();
         }
         if self.tallies == 0 {
-            self.store.idle(clock::trusted_micros());
+            self.store.idle(seen);
         }
     }
 
