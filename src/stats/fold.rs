@@ -76,7 +76,9 @@ impl Known {
     fn set_key(&mut self, hour: Hour, parts: [&[u8]; 2]) {
         self.key.clear();
         self.key.extend_from_slice(&hour.since_epoch().to_le_bytes());
-        parts.iter().for_each(|part| self.key.extend_from_slice(part));
+        for part in parts {
+            self.key.extend_from_slice(part);
+        }
     }
 
     fn get(&self) -> Option<&[u32]> {
