@@ -77,7 +77,7 @@ impl Kind {
         match self {
             Self::Drip => stream.write_all(b"a").is_ok(),
             Self::Flood => {
-                let mut buffer = [0; 65_536];
+                let mut buffer = vec![0; 65_536];
                 let ended = loop {
                     match stream.read(&mut buffer) {
                         Ok(0) => break true,
