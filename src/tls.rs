@@ -96,6 +96,7 @@ fn provider(key_exchange: &[config::KeyExchange]) -> CryptoProvider {
             suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
         ],
         kx_groups: key_exchange::groups(key_exchange),
+        secure_random: &key_exchange::Random,
         ..provider::default_provider()
     }
 }

@@ -1,4 +1,4 @@
-//! Key exchange: X25519 and its hybrid with ML-KEM-768, computed by AWS-LC.
+//! Key exchange: X25519 and its hybrid with ML-KEM-768, computed by AWS-LC, and random numbers.
 //!
 //! A full handshake is mostly an X25519 exchange and a signature. AWS-LC's X25519 takes half of the time of ring's, its
 //! signatures take the same; so everything else stays with ring (`bench/README.md`). The hybrid holds as long as one
@@ -12,7 +12,7 @@ use aws_lc_rs::{
 use rustls::{
     Error, NamedGroup, PeerMisbehaved, ProtocolVersion,
     crypto::{
-        ActiveKeyExchange, CompletedKeyExchange, GetRandomFailed, SharedSecret, SupportedKxGroup,
+        ActiveKeyExchange, CompletedKeyExchange, GetRandomFailed, SecureRandom, SharedSecret, SupportedKxGroup,
         ring::kx_group::{SECP256R1, SECP384R1},
     },
 };
@@ -34,6 +34,17 @@ pub fn groups(wanted: &[KeyExchange]) -> Vec<&'static dyn SupportedKxGroup> {
         }
     };
     wanted.iter().map(group).collect()
+}
+
+/// Random numbers of AWS-LC, which asks the system for a seed now and then. A handshake needs five of them, and ring
+/// makes a system call for each.
+#[derive(Debug)]
+pub struct Random;
+
+impl SecureRandom for Random {
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), GetRandomFailed> {
+        aws_lc_rs::rand::fill(bytes).map_err(|_| GetRandomFailed)
+    }
 }
 
 #[derive(Debug)]

@@ -189,7 +189,7 @@ impl ProducesTickets for Tickets {
         let mut ticket = Vec::with_capacity(HEAD + plain.len() + AES_256_GCM.tag_len());
         ticket.extend(keys.period.to_le_bytes());
         let mut nonce = [0; NONCE_LEN];
-        getrandom::fill(&mut nonce).ok()?;
+        aws_lc_rs::rand::fill(&mut nonce).ok()?;
         ticket.extend(nonce);
         ticket.extend_from_slice(plain);
         let nonce = Nonce::assume_unique_for_key(nonce);
