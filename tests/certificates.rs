@@ -380,6 +380,7 @@ fn two_domains(fast_lane: bool) -> (Edge, SocketAddr) {
     let mut old = to("go.brand.com", "old");
     old["status"] = json!("expired");
     let builder = Edge::builder()
+        .fast_lane(fast_lane)
         .link(to("acme.link", "spring"))
         .link(old)
         .section("[catalog.domains.\"go.brand.com\"]\nhsts = \"max-age=31536000; includeSubDomains\"")
@@ -388,10 +389,7 @@ fn two_domains(fast_lane: bool) -> (Edge, SocketAddr) {
     let certs = builder.dir().join("certs");
     pair(&certs, "a", &["go.brand.com", "go2.brand.com"]);
     pair(&certs, "b", &["acme.link", "*.acme.link"]);
-    let (edge, address) = start(builder, "watch_secs = 0");
-    let stopped = edge.stop();
-    stopped.reconfigure(|config| config.replace("threads = 2\n", &format!("threads = 2\nfast_lane = {fast_lane}\n")));
-    (stopped.restart(), address)
+    start(builder, "watch_secs = 0")
 }
 
 #[test]
