@@ -25,7 +25,7 @@ impl Named {
         digest.user_data.as_ref()?.downcast_ref()
     }
 
-    /// The same as [`is_misdirected`], by the authority of a request.
+    /// Whether a request for this authority belongs on another connection.
     pub fn is_misdirected(&self, authority: &[u8]) -> bool {
         self.certificates.is_misdirected(&self.server, authority)
     }
