@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::common::{CHROME, Edge, TIMEOUT, connect, fast_lane, free_address, link, tls};
 
 /// Sends bytes, and returns everything that comes back until the other side closes or is silent.
-fn talk(address: SocketAddr, bytes: &[u8]) -> String {
+pub fn talk(address: SocketAddr, bytes: &[u8]) -> String {
     let mut stream = connect(None, address).unwrap();
     let _ = stream.write_all(bytes);
     let _ = stream.shutdown(Shutdown::Write);
@@ -24,7 +24,7 @@ fn talk(address: SocketAddr, bytes: &[u8]) -> String {
 }
 
 /// Without what differs from second to second.
-fn undated(text: &str) -> String {
+pub fn undated(text: &str) -> String {
     let lines: Vec<&str> = text.split("\r\n").filter(|line| !line.starts_with("Date: ")).collect();
     lines.join("\r\n")
 }

@@ -2,14 +2,15 @@
 
 use std::{
     io::{ErrorKind, Read, Write},
-    net::{Shutdown, SocketAddr},
+    net::Shutdown,
     time::{Duration, Instant},
 };
 
 use super::{fuzz, mutate, random, time};
 use crate::{
     common::{Edge, connect, free_address, tls},
-    front, http2,
+    front::{self, talk, undated},
+    http2,
 };
 
 const WORDS: &[&[u8]] = &[
@@ -58,19 +59,6 @@ const WORDS: &[&[u8]] = &[
 
 /// Clicks after which the events of both ways are compared.
 const ROUND: usize = 20_000;
-
-fn talk(address: SocketAddr, bytes: &[u8]) -> String {
-    let mut stream = connect(None, address).unwrap();
-    let _ = stream.write_all(bytes);
-    let _ = stream.shutdown(Shutdown::Write);
-    let mut text = Vec::new();
-    let _ = stream.read_to_end(&mut text);
-    String::from_utf8_lossy(&text).into_owned()
-}
-
-fn undated(text: &str) -> String {
-    text.split("\r\n").filter(|line| !line.starts_with("Date: ")).collect::<Vec<_>>().join("\r\n")
-}
 
 /// Requests that these bytes may hold: each ends with an empty line, or with what is no request any more.
 fn most_answers(bytes: &[u8]) -> usize {
