@@ -148,10 +148,11 @@ fn another_workspace_address_or_agent_is_another_visitor() {
     assert!(click(&visits, NOON, "w", "192.0.2.1", "a\0").1, "padding differs from text");
     assert!(click(&visits, NOON, "wa", "192.0.2.1", "").1, "and texts from each other");
     assert!(click(&visits, NOON, "w", "2001:db8::1", "a").1);
-    assert!(!click(&visits, NOON, "w", "2001:db8::2", "a").1, "one household in IPv6");
+    // Later: one pair of 2,048 clicks of the same microsecond is the same click.
+    assert!(!click(&visits, NOON + 1, "w", "2001:db8::2", "a").1, "one household in IPv6");
     for length in [0, 15, 24, 25, 484, 2_048] {
         assert!(click(&visits, NOON, "w", "192.0.2.1", &"a".repeat(length)).1);
-        assert!(!click(&visits, NOON, "w", "192.0.2.1", &"a".repeat(length)).1, "{length}");
+        assert!(!click(&visits, NOON + 1, "w", "192.0.2.1", &"a".repeat(length)).1, "{length}");
     }
 }
 
