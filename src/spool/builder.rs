@@ -137,8 +137,9 @@ impl<'a> SpoolBuilder<'a> {
             })
         })?;
         if counted == Some(None) && recovered.segments.is_empty() {
-            // Segments of any number may have been counted. None is as large as this one.
-            recovered.next = recovered.next.max(clock::unix_secs());
+            // Segments of any number may have been counted. None is as large as this one, also if the last start had the
+            // same trouble: no segment is written in a microsecond.
+            recovered.next = recovered.next.max(clock::unix_micros());
             if state == State::default()
                 && let Some(aggregator) = &mut aggregator
             {

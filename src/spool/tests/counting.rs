@@ -72,6 +72,20 @@ fn segment_numbers_do_not_restart_when_the_store_of_counts_cannot_be_read() {
 }
 
 #[test]
+fn segment_numbers_do_not_restart_when_the_store_of_counts_fails_at_two_starts_within_a_second() {
+    let mut world = World::new();
+    for _ in 0..2 {
+        world.die();
+        world.counts.fail(1);
+        world.start().unwrap();
+        world.click(0, 0);
+        world.stop().unwrap();
+    }
+    world.deliver_all();
+    world.check();
+}
+
+#[test]
 fn segment_numbers_continue_after_the_counted_position() {
     let mut world = World::new();
     world.click(0, 0);
