@@ -123,10 +123,10 @@ fn build(
     if config.tls.ticket_secret_file.is_none() && config.listeners.iter().any(config::Listener::has_tls) {
         tickets.use_secret_of_this_machine(&config.capture.dir)?;
     }
-    let sockets = front::bind(config, certificates, tickets)?;
+    let listeners = front::bind(config, certificates, tickets, &mut front::Inherited::default())?;
     let front = Arc::new(front::Front::new(config, pipeline.redirector(), proxy, admission, metrics));
-    for (number, sockets) in sockets.into_iter().enumerate() {
-        server.add_service(front::FrontThread::new(number, Arc::clone(&front), sockets));
+    for thread in front::FrontThread::all(&listeners, &front) {
+        server.add_service(thread);
     }
 
     let mut admin = Service::new("admin".into(), Admin::new(pipeline, readiness.clone()));

@@ -15,6 +15,7 @@ pub mod admission;
 mod buffer;
 mod connection;
 mod http2;
+mod listeners;
 pub mod metrics;
 mod named;
 mod proxy_header;
@@ -40,10 +41,11 @@ use tokio::sync::Notify;
 pub use accept::FrontThread;
 pub use admission::Admission;
 use admission::{Admitted, Places, Quota};
+pub use listeners::{Listeners, PreparedListeners, Settled, bind};
 use metrics::{Ended, FrontMetrics};
 pub use named::Named;
 use request::{HeadLimits, Malformed, Request};
-pub use socket::{Socket, bind};
+pub use socket::Inherited;
 
 use crate::{click::ClientAddr, config};
 
