@@ -3,8 +3,9 @@
 //! Stages start from the right, so that each finds the next one running, and stop from the left, so that each passes on
 //! everything that it holds: the listeners first (not here), then the workers, the spool, the delivery.
 //!
-//! [`start`](Pipeline::start) wires the stages, [`drain`](Pipeline::drain) stops them and returns the [`Account`],
-//! [`Gauges`] render the metrics, and the [`Reloader`] reads the operator files again.
+//! [`start`](Pipeline::start) wires the stages, [`drain`](Pipeline::drain) stops them and returns the [`Account`]. A
+//! successor of a process that still runs begins with its [`Intake`], and the predecessor ends with
+//! [`hand_over`](Pipeline::hand_over). [`Gauges`] render the metrics, and the [`Reloader`] reads the operator files again.
 
 mod account;
 mod drain;
@@ -24,6 +25,7 @@ pub use gauges::Gauges;
 pub(crate) use gauges::exposition;
 pub use preflight::PreflightError;
 pub use reload::Reloader;
+pub use start::Intake;
 
 use crate::{
     capture::{Capture, CaptureError},
@@ -115,6 +117,11 @@ impl Pipeline {
     /// Reads the operator files again.
     pub fn reloader(&self) -> Reloader {
         self.reloader.clone()
+    }
+
+    /// The rings.
+    pub fn capture(&self) -> Capture {
+        self.capture.clone()
     }
 
     /// The catalog.

@@ -94,7 +94,7 @@ mod tests {
         feed.backlog.recovered.inc_by(2);
         feed.delivered.inc_by(5);
         feed.backlog.drop_events(DropReason::SpoolQuota, 3);
-        let account = metrics.account();
+        let account = metrics.account(0);
         assert_eq!((account.delivered, account.pending, account.events_dropped), (5, 4, 3));
         metrics.accounts.update();
         let text = metrics.registry.text();

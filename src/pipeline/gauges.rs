@@ -12,6 +12,7 @@ use super::{
 use crate::{
     capture::{Capture, metrics::CaptureMetrics},
     catalog::metrics::CatalogMetrics,
+    config::admin::Degraded,
     deliver::metrics::{DeliverMetrics, FeedMetrics},
     enrich::metrics::EnrichMetrics,
     redirect::metrics::RedirectMetrics,
@@ -77,11 +78,11 @@ impl Metrics {
         }
     }
 
-    /// The account of now.
-    pub fn account(&self) -> Account {
+    /// The account of now, with so many clicks of earlier processes.
+    pub fn account(&self, recovered: u64) -> Account {
         Account {
             answered: self.redirect.clicks_answered(),
-            recovered: self.capture.recovered.get(),
+            recovered,
             enriched: self.enrich.enriched.get(),
             clicks_dropped: self.dropped.total(),
             delivered: self.accounts.delivered(),
@@ -136,9 +137,17 @@ impl Gauges {
         metrics.registry.text()
     }
 
+    /// What is wrong, although clicks are answered.
+    pub fn degraded(&self) -> Vec<Degraded> {
+        let Measured { metrics, capture, .. } = &*self.0;
+        let states =
+            [(Degraded::SpoolStalled, metrics.spool.is_stalled()), (Degraded::RingsFull, capture.is_nearly_full())];
+        states.into_iter().filter_map(|(state, is)| is.then_some(state)).collect()
+    }
+
     /// The account of now.
     pub fn account(&self) -> Account {
-        self.0.metrics.account()
+        self.0.metrics.account(self.0.capture.recovered())
     }
 }
 

@@ -129,6 +129,11 @@ impl SpoolMetrics {
         by_name.iter().map(|(name, feed)| (name.clone(), Arc::clone(feed))).collect()
     }
 
+    /// Whether a thread of the spool retries a failed write.
+    pub fn is_stalled(&self) -> bool {
+        self.stalled.get() > 0
+    }
+
     /// Sets the gauges.
     pub fn update(&self, journal_bytes: u64, outbox_bytes: u64) {
         self.journal_bytes.set(journal_bytes as i64);

@@ -144,8 +144,8 @@ impl Packer {
         packer
     }
 
-    /// Packs until the journal has ended, and then the rest. What the disk has not taken by the deadline waits in the
-    /// journal for the next start.
+    /// Packs until the journal has ended, and then the rest, unless the deadline of the stop has passed. What is not
+    /// packed by then waits in the journal for the next start.
     pub fn run(mut self, journal: &Receiver<Synced>) {
         let mut next_round = Instant::now();
         loop {
@@ -160,14 +160,20 @@ impl Packer {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
-        let all = self.waiting();
-        let packed = self.pack(&all, Remainders::Pack);
-        self.count_all();
-        match packed {
-            // Otherwise the last segment records which clicks in the rings the next start skips.
-            Ok(()) if self.setup.journal_ended.load(Ordering::Acquire) => self.free(u64::MAX),
-            Ok(()) => self.free_unneeded(),
-            Err(error) => tracing::error!(%error, "events not packed; they wait in the journal for the next start"),
+        if !self.setup.retry.has_passed() {
+            let all = self.waiting();
+            if let Err(error) = self.pack(&all, Remainders::Pack) {
+                tracing::error!(%error, "events not packed; they wait in the journal for the next start");
+            }
+            self.count_all();
+        }
+        let is_empty = self.waiting().is_empty()
+            && self.setup.aggregator.as_ref().is_none_or(|aggregator| aggregator.first_segment().is_none());
+        // Otherwise the last segment records which clicks in the rings the next start skips.
+        if is_empty && self.setup.journal_ended.load(Ordering::Acquire) {
+            self.free(u64::MAX);
+        } else {
+            self.free_unneeded();
         }
     }
 
