@@ -56,6 +56,12 @@
 //! - Streams of HTTP/2 are accepted by the front, too, so that what Pingora rejects before its proxy is counted.
 //! - X25519 comes from AWS-LC, and everything else of TLS from ring: a third of a handshake for one more C library.
 //! - Bots have no session: a prefetch would otherwise start the visit that the person's own click then only joins.
+//! - A process that hands over ends its workers and its spool first, and its connections last: what it still answers is
+//!   captured in its rings, which its successor reads while they are written. A successor has rings of its own from the
+//!   beginning, so that no click waits for the spool. A stop writes no last objects: what is in the journal is packed
+//!   by the next process, as after a crash.
+//! - Threads share a socket that the process has inherited, from a predecessor or from systemd, instead of opening
+//!   others next to it: connections would wait in these before the process accepts, and end with it if it fails.
 //! - `quality` stands below `visitor`: the attacks in an agent string are detected once per agent, and remembered with
 //!   what the visitor's agent is.
 

@@ -29,14 +29,14 @@ mod transport;
 use std::{
     net::IpAddr,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
 
 use ipnet::IpNet;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 pub use accept::FrontThread;
 pub use admission::Admission;
@@ -125,6 +125,15 @@ pub fn admission(limits: &config::Limits, connections: usize) -> Admission {
     Admission::new(quota, Instant::now())
 }
 
+/// The open connections, for a stop.
+pub trait Connections: Send + Sync {
+    /// Closes connections after their next answer. Those that are idle may be so for this long.
+    fn begin_stop(&self, idle: Duration);
+
+    /// Connections that are open.
+    fn open(&self) -> usize;
+}
+
 /// What all connections share.
 pub struct Front<L, P> {
     pub(super) lane: L,
@@ -137,7 +146,11 @@ pub struct Front<L, P> {
     fast_lane: bool,
     metrics: Arc<FrontMetrics>,
     stopping: AtomicBool,
+    /// Until when idle connections stay open, once a stop has begun.
+    idle_until: OnceLock<tokio::time::Instant>,
     stop: Notify,
+    /// True once a stop has begun, for Pingora's part of a connection.
+    shutdown: watch::Sender<bool>,
 }
 
 impl<L: Lane, P> Front<L, P> {
@@ -169,7 +182,9 @@ impl<L: Lane, P> Front<L, P> {
             fast_lane: config.edge.fast_lane,
             metrics,
             stopping: AtomicBool::new(false),
+            idle_until: OnceLock::new(),
             stop: Notify::new(),
+            shutdown: watch::Sender::new(false),
         }
     }
 
@@ -190,9 +205,20 @@ impl<L: Lane, P> Front<L, P> {
         self.stopping.load(Relaxed)
     }
 
-    /// Lets connections finish what they answer, and closes those that wait.
-    fn begin_stop(&self) {
+    fn idle_until(&self) -> Option<tokio::time::Instant> {
+        self.is_stopping().then(|| self.idle_until.get().copied()).flatten()
+    }
+}
+
+impl<L: Send + Sync, P: Send + Sync> Connections for Front<L, P> {
+    fn begin_stop(&self, idle: Duration) {
+        _ = self.idle_until.set(tokio::time::Instant::now() + idle);
         self.stopping.store(true, Relaxed);
         self.stop.notify_waiters();
+        self.shutdown.send_replace(true);
+    }
+
+    fn open(&self) -> usize {
+        self.metrics.open()
     }
 }

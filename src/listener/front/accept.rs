@@ -21,7 +21,7 @@ use tokio::{
 };
 
 use super::{
-    Front, Lane, Listeners,
+    Connections, Front, Lane, Listeners,
     connection::{self, Accepted},
     metrics::{FrontMetrics, Reported},
     socket::Settings,
@@ -100,14 +100,14 @@ impl<L: Lane, P: HttpServerApp + Send + Sync + 'static> Service for FrontThread<
     async fn start_service(&mut self, _: Option<ListenFds>, shutdown: ShutdownWatch, _: usize) {
         let reports = self.reports.take().map(|metrics| tokio::spawn(report(metrics, shutdown.clone())));
         let serve = {
-            let (front, shutdown) = (Arc::clone(&self.front), shutdown.clone());
-            move |tcp, address, settings| serve(&front, tcp, address, settings, &shutdown)
+            let front = Arc::clone(&self.front);
+            move |tcp, address, settings| serve(&front, tcp, address, settings)
         };
         accept_all(&mut self.sockets, &shutdown, &self.front.metrics, serve).await;
         if let Some(reports) = reports {
             _ = reports.await;
         }
-        self.front.begin_stop();
+        self.front.begin_stop(Duration::ZERO);
         self.front.proxy.http_cleanup().await;
     }
 
@@ -125,13 +125,12 @@ fn serve<L: Lane, P: HttpServerApp + Send + Sync + 'static>(
     tcp: TcpStream,
     address: SocketAddr,
     settings: Arc<Settings>,
-    shutdown: &ShutdownWatch,
 ) {
     let mut open = front.metrics.accepted();
     match front.admit(address.ip()) {
         Ok(admitted) => {
             let connection = Accepted { tcp, address, admitted, open };
-            tokio::spawn(connection::serve(Arc::clone(front), settings, connection, shutdown.clone()));
+            tokio::spawn(connection::serve(Arc::clone(front), settings, connection, front.shutdown.subscribe()));
         }
         Err(ended) => open.ended = ended,
     }

@@ -257,11 +257,15 @@ impl<'f, L: Lane, P: HttpServerApp + Send + Sync + 'static> Connection<'f, L, P>
             match self.poll_fill(cx) {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Next::End(Ended::Closed)),
                 Poll::Ready(Ok(_)) => {}
-                // One that has not asked for anything yet may still.
-                Poll::Pending if self.requests > 0 && self.rest().is_empty() && self.front.is_stopping() => {
-                    return Poll::Ready(Next::End(Ended::Closed));
+                Poll::Pending => {
+                    // A request may be on its way: it is answered, and only then the connection closes.
+                    if waiting == Waiting::Idle
+                        && let Some(until) = self.front.idle_until()
+                    {
+                        self.deadline.shorten(until);
+                    }
+                    return self.poll_late(cx, waiting);
                 }
-                Poll::Pending => return self.poll_late(cx, waiting),
             }
         }
     }

@@ -68,8 +68,8 @@ impl Settled {
     }
 }
 
-/// Opens the configured sockets, at least one for each listener thread and address: those that were inherited, and as
-/// many new ones as are missing. Inherited ones of other addresses are closed.
+/// Opens the configured sockets, at least one for each listener thread and address: those that were inherited, or new
+/// ones. Inherited ones of other addresses are closed.
 ///
 /// # Errors
 /// When an address is taken or not of this machine, or TLS cannot be set up.

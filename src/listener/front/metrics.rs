@@ -190,6 +190,11 @@ impl FrontMetrics {
         Open { metrics: Arc::clone(self), ended: Ended::Closed }
     }
 
+    /// Connections that are open.
+    pub fn open(&self) -> usize {
+        usize::try_from(self.open.get()).unwrap_or_default()
+    }
+
     pub fn accept_failed(&self) {
         self.accept_failed.inc();
     }

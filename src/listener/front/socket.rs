@@ -83,8 +83,8 @@ impl Inherited {
 }
 
 /// Opens the sockets of each configured address that is not in `open`, at least one a thread: those that were
-/// inherited, all of them, and as many new ones as are missing. An inherited socket is never closed while its address
-/// stays: what waits in its queue would be reset.
+/// inherited, all of them, or new ones. An inherited socket is never closed while its address stays: what waits in its
+/// queue would be reset.
 ///
 /// # Errors
 /// When an address is taken or not of this machine. Nothing is open then that was not before.
@@ -115,7 +115,7 @@ pub(super) fn open(
     Ok(opened)
 }
 
-/// The inherited sockets of an address, and as many new ones as threads lack.
+/// The inherited sockets of an address, which threads share where there are more of them; otherwise a new one a thread.
 fn complete(
     address: SocketAddr,
     threads: usize,
@@ -127,21 +127,13 @@ fn complete(
         socket.set_tcp_nodelay(true)?;
         socket.set_nonblocking(true)?;
     }
+    // Connections would wait in a new one next to them before this process accepts, and end with it if it fails.
     let inherited = sockets.len();
-    let mut share = inherited > 0 && !SockRef::from(&sockets[0]).reuse_port()?;
     while sockets.len() < threads {
-        if !share {
-            match listen(address, ipv6_only) {
-                Ok(socket) => {
-                    sockets.push(socket);
-                    continue;
-                }
-                // One that another user has opened, or below port 1024, has no other next to it.
-                Err(_) if inherited > 0 => share = true,
-                Err(error) => return Err(error),
-            }
-        }
-        sockets.push(sockets[sockets.len() % inherited].try_clone()?);
+        sockets.push(match inherited {
+            0 => listen(address, ipv6_only)?,
+            _ => sockets[sockets.len() % inherited].try_clone()?,
+        });
     }
     Ok(sockets)
 }

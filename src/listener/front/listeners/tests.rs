@@ -128,7 +128,7 @@ fn take(sockets: Vec<(SocketAddr, OwnedFd)>) -> usize {
 }
 
 #[test]
-fn inherited_sockets_are_all_used_and_missing_ones_opened() {
+fn inherited_sockets_are_all_used_and_shared_where_there_are_more_threads() {
     for count in [1, 2, 3] {
         let (first, address) = socket(true);
         // In the queue of a predecessor's socket.
@@ -142,7 +142,8 @@ fn inherited_sockets_are_all_used_and_missing_ones_opened() {
         for _ in &clients {
             threads.insert(format!("{:?}", edge.accepted().0));
         }
-        assert_eq!(threads.len(), 2, "both threads accept");
+        // Who is faster takes it from a socket that is shared.
+        assert!(threads.len() == 2 || count == 1, "both threads accept");
         edge.stop();
         drop(waiting);
         assert!(refuses(address));
