@@ -73,8 +73,11 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("verify", &["config", "deliver", "object", "runtime"]),
-    ("admin", &["catalog", "link", "object", "pipeline", "runtime", "stats"]),
-    ("server", &["admin", "click", "config", "listener", "pipeline", "redirect", "runtime", "telemetry", "tls"]),
+    ("admin", &["catalog", "config", "link", "object", "pipeline", "runtime", "stats"]),
+    (
+        "server",
+        &["admin", "capture", "click", "config", "listener", "pipeline", "redirect", "runtime", "telemetry", "tls"],
+    ),
     (
         "cli",
         &[

@@ -27,6 +27,7 @@ mod judge;
 mod loaders;
 mod lookup;
 mod nats;
+mod never_down;
 mod outbox;
 mod plugin;
 mod privacy;
