@@ -4,12 +4,13 @@
 //! everything that it holds: the listeners first (not here), then the workers, the spool, the delivery.
 //!
 //! [`start`](Pipeline::start) wires the stages, [`drain`](Pipeline::drain) stops them and returns the [`Account`],
-//! [`Gauges`] render the metrics, and the [`Reloader`] reads the operator files again.
+//! [`Gauges`] render the metrics, the [`Reloader`] reads the operator files again, and [`LiveFeeds`] change the feeds.
 
 mod account;
 mod drain;
 pub mod files;
 mod gauges;
+pub mod live;
 pub mod preflight;
 mod reload;
 mod start;
@@ -22,6 +23,7 @@ pub use files::OperatorFiles;
 pub use gauges::Gauges;
 #[cfg(test)]
 pub(crate) use gauges::exposition;
+pub use live::LiveFeeds;
 pub use preflight::PreflightError;
 pub use reload::Reloader;
 
@@ -82,6 +84,7 @@ pub struct Pipeline {
     redirector: Redirector,
     gauges: Gauges,
     reloader: Reloader,
+    live: LiveFeeds,
     catalog: Arc<CatalogStore>,
     counts: Option<StatsHandle>,
     panics: PanicWatch,
@@ -109,12 +112,17 @@ impl Pipeline {
 
     /// Retries the deliveries of feeds on demand.
     pub fn retries(&self) -> FeedRetries {
-        self.deliver.retries()
+        self.deliver.lanes().retries()
     }
 
     /// Reads the operator files again.
     pub fn reloader(&self) -> Reloader {
         self.reloader.clone()
+    }
+
+    /// Changes the feeds while the pipeline runs.
+    pub fn live_feeds(&self) -> LiveFeeds {
+        self.live.clone()
     }
 
     /// The catalog.

@@ -70,10 +70,9 @@ impl Metrics {
     }
 
     /// Adds the accounts of all feeds that the spool knows by now.
-    pub fn open_accounts(&mut self) {
+    pub fn open_accounts(&self) {
         for (name, _) in self.spool.feeds() {
-            let metrics = self.feed(&name);
-            self.accounts.add(&name, self.enrich.routed(&name), metrics);
+            self.accounts.add(&name, self.enrich.routed(&name), self.feed(&name));
         }
     }
 
@@ -117,6 +116,11 @@ impl Gauges {
         Self(Arc::new(Measured { metrics, files, sessions, capture, outbox, journal_bytes }))
     }
 
+    /// The metrics of all stages.
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
     /// Where metrics are registered.
     pub(super) fn registry(&self) -> Registry {
         self.0.metrics.registry.clone()
@@ -145,9 +149,10 @@ impl Gauges {
 /// All metrics, with a value for each label: what the manual lists.
 #[cfg(test)]
 pub(crate) fn exposition(more: impl FnOnce(&Registry)) -> String {
-    let mut metrics = Metrics::new();
+    let metrics = Metrics::new();
     metrics.feed("brand");
-    metrics.spool.unclaimed("former");
+    metrics.spool.unclaim("brand");
+    metrics.spool.update(0, 0);
     metrics.open_accounts();
     metrics.accounts.update();
     super::reload::ReloadMetrics::new(&["catalog"], &metrics.registry);

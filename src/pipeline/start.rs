@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{
     OperatorFiles, Pipeline, StartError,
     gauges::{Gauges, Metrics},
+    live::{self, LiveFeeds, Stages},
     preflight,
     reload::Reloader,
 };
@@ -12,8 +13,9 @@ use crate::{
     capture::Capture,
     catalog::CatalogStore,
     config::Config,
-    deliver::Deliver,
-    enrich::{Enrich, Router, Shared},
+    deliver::{Deliver, FeedSink},
+    enrich::{Enrich, Shared},
+    files::Reloadable,
     redirect::{Redirector, TrustedProxies},
     runtime::{PanicWatch, clock},
     session::Sessions,
@@ -42,7 +44,7 @@ impl Pipeline {
     /// See [`StartError`]. No stage runs then.
     pub fn start_with(config: &Config, files: OperatorFiles) -> Result<Self, StartError> {
         visitor::warm_up()?;
-        let mut metrics = Metrics::new();
+        let metrics = Metrics::new();
         let panics = PanicWatch::default();
         let files = Arc::new(files);
         let trusted = TrustedProxies::new(&config.client_address)?;
@@ -57,13 +59,17 @@ impl Pipeline {
         let (dir, now) = (&config.capture.dir, clock::unix_micros());
         let sessions = Arc::new(Sessions::open(dir, &config.enrich, files.secret.first(), now)?);
         files.secret.connect(&sessions);
-        let feeds = config.feeds.iter().map(|feed| metrics.feed(&feed.name)).collect();
+        let feeds = (0..).zip(config.feeds.iter().zip(&files.webhook_secrets)).map(|(number, (feed, secrets))| {
+            FeedSink::new(number, feed, metrics.feed(&feed.name), Arc::clone(secrets))
+        });
         let names = (config.edge.pop.as_str(), recovered.identity());
-        let deliver = Deliver::start(&config.feeds, names, &outbox, feeds, &files.webhook_secrets, &panics)?;
-        let acks = capture.acks();
-        let (spool, batches) = recovered.start(move |position| acks.ack(position), deliver.intake(), &panics)?;
+        let deliver = Deliver::start(feeds, names, &outbox, &panics)?;
+        let (acks, limits, feeds) = (capture.acks(), recovered.limits(), recovered.feed_names());
+        let (spool, inputs) = recovered.start(move |position| acks.ack(position), deliver.lanes(), &panics)?;
+        let inputs = Arc::new(inputs);
         let shared = shared(config, &files, &sessions, &metrics);
-        let enrich = Enrich::start(shared, inlets, &batches, &panics)?;
+        let routing = Arc::clone(&shared.routing);
+        let enrich = Enrich::start(shared, inlets, &inputs, &panics)?;
         let redirector = Redirector::new(
             &config.redirect,
             Arc::clone(&files.catalog),
@@ -75,8 +81,11 @@ impl Pipeline {
         );
         let reloader = Reloader::new(Arc::clone(&files), &metrics.registry);
         let catalog = Arc::clone(&files.catalog);
+        let secrets = files.webhook_secrets.clone();
         let gauges = Gauges::new(metrics, files, sessions, capture.clone(), outbox, spool.journal_bytes());
-        Ok(Self { redirector, gauges, reloader, catalog, counts, panics, capture, enrich, spool, deliver })
+        let stages = Stages { gauges: gauges.clone(), lanes: deliver.lanes(), routing, limits, inputs: &inputs };
+        let live = LiveFeeds::new(config, feeds, &secrets, stages);
+        Ok(Self { redirector, gauges, reloader, live, catalog, counts, panics, capture, enrich, spool, deliver })
     }
 }
 
@@ -106,13 +115,11 @@ fn shared(config: &Config, files: &OperatorFiles, sessions: &Arc<Sessions>, metr
         sources: Arc::clone(&files.sources),
         sessions: Arc::clone(sessions),
         crawlers: Arc::clone(&files.crawlers),
-        router: Router::new(&config.feeds),
+        routing: Arc::new(Reloadable::new(live::routing((0..).zip(&config.feeds), &config.enrich, &metrics.enrich))),
         pop: config.edge.pop.clone(),
-        config: config.enrich.clone(),
         metrics: Arc::clone(&metrics.enrich),
         stats: Arc::clone(&metrics.stats),
         quality: Arc::clone(&files.quality),
-        feeds: config.feeds.iter().map(|feed| metrics.enrich.routed(&feed.name)).collect(),
         counts: config.stats.enabled,
     }
 }

@@ -12,7 +12,7 @@ use super::*;
 use crate::{
     deliver::{metrics::DeliverMetrics, retries::FeedRetries},
     object::{ObjectKind, reader::Summary},
-    spool::metrics::SpoolMetrics,
+    spool::{Limits, metrics::SpoolMetrics},
     stats::metrics::StatsMetrics,
     telemetry::metrics::Registry,
 };
@@ -65,8 +65,9 @@ impl Sink for Fake {
 /// A feed whose outbox holds these objects; `m` is a manifest.
 fn feed(dir: &Path, keys: &[String]) -> (FeedTask, mpsc::UnboundedReceiver<Object>, watch::Sender<Option<Instant>>) {
     let outbox = {
+        let config = crate::config::Spool { retain_secs: 0, ..Default::default() };
         let disk = Arc::new(crate::spool::disk::RealDisk::new(dir).unwrap());
-        Arc::new(Outbox::open(disk, &dir.join("spool"), 1 << 20, 0).unwrap())
+        Arc::new(Outbox::open(disk, &dir.join("spool"), Arc::new(Limits::new(&config))).unwrap())
     };
     let (queue, intake) = mpsc::unbounded_channel();
     for key in keys {
@@ -85,6 +86,12 @@ fn feed(dir: &Path, keys: &[String]) -> (FeedTask, mpsc::UnboundedReceiver<Objec
     (FeedTask { name: "f".into(), outbox, metrics, stopping, retry, uploads: 4 }, intake, stop)
 }
 
+/// Delivers until everything is delivered.
+async fn run(feed: &FeedTask, sink: Arc<dyn Sink>, mut intake: mpsc::UnboundedReceiver<Object>) {
+    let (_, mut orders) = mpsc::unbounded_channel();
+    assert!(feed.run(sink, &mut Queue::default(), &mut intake, &mut orders).await.is_none());
+}
+
 fn keys(count: usize, last: &str) -> Vec<String> {
     (0..count).map(|n| format!("{n:02}")).chain([last.to_owned()]).collect()
 }
@@ -97,7 +104,7 @@ async fn every_object_arrives_once_and_a_manifest_after_all_before_it() {
     let (feed, intake, _stop) = feed(dir.path(), &keys);
     let metrics = Arc::clone(&feed.metrics);
     let sink = Fake::new(|number| [2, 9].contains(&number).then(|| SinkError::retry("reset")));
-    feed.run(sink.clone(), intake).await;
+    run(&feed, sink.clone(), intake).await;
     let stored = sink.stored.lock().unwrap().clone();
     let at = stored.iter().position(|key| key == "m").unwrap();
     assert!((0..20).all(|n| stored[..at].contains(&keys[n])), "{stored:?}");
@@ -119,7 +126,7 @@ async fn a_manifest_that_is_rejected_delays_neither_events_nor_a_stop() {
     let (feed, intake, _stop) = feed(dir.path(), &keys);
     let metrics = Arc::clone(&feed.metrics);
     let sink = Fake::of_keys(|key| (key == "m").then(|| SinkError::conflict("taken by other content")));
-    tokio::time::timeout(Duration::from_secs(20), feed.run(sink.clone(), intake)).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(20), run(&feed, sink.clone(), intake)).await.unwrap();
     let mut stored = sink.stored.lock().unwrap().clone();
     stored.sort();
     assert_eq!(stored, ["a", "b", "c"]);
@@ -132,12 +139,14 @@ async fn a_manifest_that_is_rejected_delays_neither_events_nor_a_stop() {
 async fn a_request_to_retry_ends_the_wait_of_a_parked_feed() {
     let dir = tempfile::tempdir().unwrap();
     let (feed, intake, _stop) = feed(dir.path(), &keys(1, "z"));
-    let retries = FeedRetries::new([("f".to_owned(), Arc::clone(&feed.retry), Arc::clone(&feed.metrics))]);
+    let retries = FeedRetries::default();
+    retries.add("f", Arc::clone(&feed.retry), Arc::clone(&feed.metrics));
     let metrics = Arc::clone(&feed.metrics);
     let denied = Arc::new(std::sync::atomic::AtomicBool::new(true));
     let still = Arc::clone(&denied);
     let sink = Fake::new(move |_| still.load(Ordering::Relaxed).then(|| SinkError::rejected("no access")));
-    let running = tokio::spawn(feed.run(sink.clone(), intake));
+    let delivering = Arc::clone(&sink);
+    let running = tokio::spawn(async move { run(&feed, delivering, intake).await });
     // The waits grow until one is far longer than this test.
     while sink.attempts.lock().unwrap().len() < 12 {
         retries.retry("f").unwrap();
@@ -168,7 +177,7 @@ async fn a_parked_feed_sends_one_probe_at_a_time_and_then_all() {
         }
         probed.stored.lock().unwrap().len()
     });
-    feed.run(sink.clone(), intake).await;
+    run(&feed, sink.clone(), intake).await;
     assert!(watching.await.unwrap() < 13, "it was parked meanwhile");
     assert_eq!((metrics.parked.get(), sink.stored.lock().unwrap().len()), (0, 13));
     // At most three rejections are of uploads that began before the first.
@@ -182,6 +191,6 @@ async fn an_upload_that_is_under_way_at_the_stop_s_deadline_stays_in_the_outbox(
     let (feed, intake, stop) = feed(dir.path(), &keys(1, "b"));
     stop.send_replace(Some(Instant::now() + Duration::from_millis(100)));
     let sink = Fake::new(|_| Some(SinkError::rejected("no access")));
-    tokio::time::timeout(Duration::from_secs(5), feed.run(sink, intake)).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(5), run(&feed, sink, intake)).await.unwrap();
     assert_eq!(fs::read_dir(dir.path().join("spool/outbox")).unwrap().count(), 2);
 }

@@ -55,6 +55,25 @@ impl Schedule {
         Ok(schedule)
     }
 
+    /// Reads what is recorded of one feed.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub(super) fn recall(
+        &mut self,
+        disk: &dyn Disk,
+        records: &Records,
+        feed: u16,
+        is_of_feed: impl Fn(&Record) -> bool,
+    ) -> io::Result<()> {
+        for hour in records.hours(disk)? {
+            for record in records.read(disk, hour)?.iter().filter(|record| is_of_feed(record)) {
+                self.note(feed, record, clock::monotonic());
+            }
+        }
+        Ok(())
+    }
+
     /// Takes note of an object, a manifest or a rollup that was made.
     pub fn note(&mut self, feed: u16, record: &Record, now: Instant) {
         self.note_last(record);
