@@ -5,8 +5,8 @@
 //! poll their rings and sleep for [`NAP`] when these are empty: waking a worker would cost the redirect a system
 //! call.
 //!
-//! What workers are configured with ([`Routing`]) is replaced while they work. They look for another one with each batch,
-//! and a feed has one number as long as the process runs, so a batch on its way keeps its meaning.
+//! What workers are configured with ([`Routing`]) is replaced while they work. They look for another one with each
+//! click, and a feed has one number as long as the process runs, so a batch on its way keeps its meaning.
 //!
 //! A worker that fails on a click counts it as dropped, logs it, and continues with the next.
 //!

@@ -40,6 +40,11 @@
 //!   arrow still points to the right. So is the format of its frames: the journal writes batches as they are.
 //! - What the journal has synced is acknowledged to the rings, against the arrow: `pipeline` gives the spool a closure,
 //!   so that neither knows the other.
+//! - A change of the feeds goes the way of the events, through the journal and the packer, and changes the routing
+//!   last: each stage then meets the first event of a new feed with everything prepared, and a crash leaves no event
+//!   whose feed is unknown. Numbers of feeds are only ever added, so that nothing on its way changes its meaning.
+//! - A feed's lane outlives its configuration, against the plainer way of ending one task and starting another: what
+//!   waits stays in one queue, and no object is on its way to two sinks.
 //! - Each frame of the journal names the click and the ring that it came from: after a crash, that alone shows which
 //!   clicks of the rings are in the journal already. Frames name feeds by a number, and the header of their segment
 //!   says what it means: feeds come and go with the configuration, segments stay.

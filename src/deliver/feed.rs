@@ -67,9 +67,9 @@ macro_rules! log_failure {
 }
 
 impl FeedTask {
-    /// Delivers what is in the queue and comes in, until there is another order, which it returns. Without one, until the
-    /// intake is closed and everything is delivered, or the stop's deadline has passed. Uploads that are under way then
-    /// are abandoned: their objects are still in the outbox.
+    /// Delivers what is in the queue and comes in, until there is another order, which it returns. Without one, until
+    /// the intake is closed and everything is delivered, or the stop's deadline has passed. Uploads that are under way
+    /// then are abandoned: their objects are still in the outbox.
     pub async fn run(
         &self,
         sink: Arc<dyn Sink>,
@@ -148,12 +148,12 @@ impl FeedTask {
         pace: &mut Pace,
         mut stop: Pin<&mut impl Future<Output = ()>>,
     ) {
-        let patience = tokio::time::sleep(SETTLE);
-        tokio::pin!(patience);
+        let limit = tokio::time::sleep(SETTLE);
+        tokio::pin!(limit);
         while !uploads.is_empty() {
             tokio::select! {
                 () = &mut stop => break,
-                () = &mut patience => break,
+                () = &mut limit => break,
                 Some(ended) = uploads.join_next() => self.upload_ended(ended, queue, pace),
             }
         }

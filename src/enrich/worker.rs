@@ -35,7 +35,7 @@ const BATCH_AGE: Duration = Duration::from_millis(100);
 pub struct Worker<M> {
     shared: Arc<Shared>,
     journal: Arc<Sender<M>>,
-    /// Where the events of the batch go.
+    /// Where events go.
     routing: Arc<Routing>,
     newest: Cached<Routing>,
     enricher: Enricher,
@@ -60,8 +60,8 @@ impl<M: From<Batch>> Worker<M> {
             while let Some((click, position)) = inlet.pop() {
                 if self.batch.is_empty() {
                     batch_began = Instant::now();
-                    self.renew();
                 }
+                self.renew();
                 let visit = self.take(&click, position);
                 self.batch.read(position);
                 if let Some(visit) = visit {
@@ -82,7 +82,9 @@ impl<M: From<Batch>> Worker<M> {
         }
     }
 
-    /// Takes up the newest routing, if there is another one.
+    /// Takes up the newest routing, if there is another one: a comparison of two pointers for each click. A batch may
+    /// then name feeds of both, and it is sent after the change of the feeds, which was sent before the routing was
+    /// published.
     fn renew(&mut self) {
         let newest = self.newest.load();
         if !Arc::ptr_eq(newest, &self.routing) {

@@ -6,8 +6,8 @@
 //! ```
 //! A feed that does not change notices nothing: its uploads go on, its pauses and its order stay. One that changes ends
 //! its uploads, for ten seconds at the most, and then delivers what waits by its new configuration. One that is removed
-//! gets no more events. Those on their way become objects, which stay in the outbox until the feed is back or an operator
-//! drops them (`clickedge spool drop-feed`); its metrics stay, so that the account balances.
+//! gets no more events. Those on their way become objects, which stay in the outbox until the feed is back or an
+//! operator drops them (`clickedge spool drop-feed`); its metrics stay, so that the account balances.
 //!
 //! Of `[enrich]`, the settings of privacy change here (`location`, `honour_opt_out`, `workspaces`), of `[spool]`
 //! everything but the folder.
@@ -155,9 +155,9 @@ impl LiveFeeds {
         Ok(Prepared { feeds, secrets, enrich: config.enrich.clone(), spool: config.spool.clone(), changes })
     }
 
-    /// Applies a change, and returns what has changed. Events of clicks that are captured from then on are routed by it.
-    /// Waits for the round of packing that is under way, and ten seconds at the most: while the disk takes nothing, the
-    /// change is still to come, and is logged as such. Call it from a thread that may wait.
+    /// Applies a change, and returns what has changed. Events of clicks that are captured from then on are routed by
+    /// it. Waits for the round of packing that is under way, and ten seconds at the most: while the disk takes nothing,
+    /// the change is still to come, and is logged as such. Call it from a thread that may wait.
     pub fn apply(&self, prepared: Prepared) -> FeedChanges {
         let Prepared { feeds, secrets, enrich, spool, .. } = prepared;
         let mut current = self.current();

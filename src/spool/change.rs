@@ -6,8 +6,8 @@
 //! A change of feeds takes the way of the events, and what it says holds from there on:
 //! - the journal commits the events before it, and begins the next segment with a header that has the new names;
 //! - the packer notes what the feeds ask for in the state, and replaces their specs between two rounds;
-//! - then [`FeedChange::applied`] is called, which changes deliveries, and at last the routing: the first event of a new
-//!   feed finds everything prepared.
+//! - then [`FeedChange::applied`] is called, which changes deliveries, and at last the routing: the first event of a
+//!   new feed finds everything prepared.
 //!
 //! Whenever the process dies, each segment names the feeds that its events go to, and the state has what these ask for.
 

@@ -102,8 +102,8 @@ impl Outbox {
         Ok(())
     }
 
-    /// Number of events in an object that nothing delivers, like [`Self::events_in`], and keeps what was read: a feed that
-    /// is configured later gets the object with its summary.
+    /// Number of events in an object that nothing delivers, like [`Self::events_in`], and keeps what was read: a feed
+    /// that is configured later gets the object with its summary.
     pub(super) fn recall(&self, feed: &str, key: &str) -> u64 {
         let place = (feed.to_owned(), key.to_owned());
         if !self.summaries.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&place)

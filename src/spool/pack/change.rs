@@ -6,8 +6,8 @@ use super::{Packer, pending::Pending};
 use crate::spool::{FeedSpec, change::FeedChange};
 
 impl Packer {
-    /// Takes up a change of feeds. When the disk has not taken what the feeds ask for by the deadline of a stop, nothing
-    /// changes, and no event is routed by what was to come.
+    /// Takes up a change of feeds. When the disk has not taken what the feeds ask for by the deadline of a stop,
+    /// nothing changes, and no event is routed by what was to come.
     pub(super) fn change(&mut self, change: FeedChange) {
         let FeedChange { names: _, specs, removed, applied } = change;
         let mut state = self.setup.state.clone();
