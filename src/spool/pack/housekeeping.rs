@@ -24,7 +24,12 @@ impl Packer {
     pub(in crate::spool) fn free(&mut self, open: u64) {
         if open == u64::MAX {
             // First: a note on a segment that is missing means that it was lost.
-            let _ = self.setup.disk.remove(&note_path(&self.setup.dir.join("journal")));
+            match self.setup.disk.remove(&note_path(&self.setup.dir.join("journal"))) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return tracing::warn!(%error, "cannot remove the journal's note; its segments stay until the next start");
+                }
+                _ => {}
+            }
         }
         let needed = self.feeds.iter().filter_map(Pending::first_segment).min();
         let mut needed = needed.unwrap_or(u64::MAX).min(open);
