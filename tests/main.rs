@@ -24,6 +24,7 @@ mod hostile;
 mod http2;
 mod identity;
 mod judge;
+mod live;
 mod loaders;
 mod lookup;
 mod nats;
