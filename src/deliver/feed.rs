@@ -29,7 +29,7 @@ use super::{
 use crate::{object::Object, runtime::failpoint::fail_point, spool::Outbox, telemetry::drops::DropReason};
 
 /// Longest wait for the answers of a sink that is replaced.
-const SETTLE: Duration = Duration::from_secs(10);
+const SETTLE: Duration = Duration::from_millis(if cfg!(test) { 200 } else { 10_000 });
 
 /// What a feed's deliveries need as long as its configuration stays.
 pub struct FeedTask {

@@ -193,3 +193,82 @@ impl Entry {
         self.orders.send((self.sent, order)).err().map(|failed| failed.0.1)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path, thread, time::Duration};
+
+    use super::*;
+    use crate::{
+        config,
+        deliver::{Deliver, metrics::DeliverMetrics},
+        object::{Maker, ObjectKind},
+        runtime::PanicWatch,
+        spool::{Limits, disk::RealDisk, metrics::SpoolMetrics},
+        stats::metrics::StatsMetrics,
+        telemetry::metrics::Registry,
+    };
+
+    fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+        let until = Instant::now() + Duration::from_secs(20);
+        while !condition() {
+            assert!(Instant::now() < until, "{what}");
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// A finished object of the feed `f` in the outbox.
+    fn object(outbox: &Outbox, seq: u64) -> Object {
+        let key = Maker { feed: "f", pop: "test", spool: "k3j9x0ab" }.sequence_key(seq, "ndjson");
+        let path = outbox.path("f", &key);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, "{\"id\":\"01a207af-f4ce-7747-b59e-e9bb12afe699\"}\n").unwrap();
+        let bytes = path.metadata().unwrap().len();
+        Object { key, path, bytes, kind: ObjectKind::Events, summary: None, finished_at: 7 }
+    }
+
+    #[test]
+    fn a_feed_that_is_removed_keeps_its_objects_and_one_that_is_back_delivers_them() {
+        let temporary = tempfile::tempdir().unwrap();
+        let dir = temporary.path();
+        let config = config::Spool { retain_secs: 0, ..config::Spool::default() };
+        let disk = Arc::new(RealDisk::new(dir).unwrap());
+        let outbox = Arc::new(Outbox::open(disk, dir, Arc::new(Limits::new(&config))).unwrap());
+        let registry = Registry::new();
+        let spool = SpoolMetrics::new(&registry, Arc::new(StatsMetrics::new(&registry)));
+        let metrics = Arc::new(DeliverMetrics::new(&registry).feed("f", spool.feed("f")));
+        let sink = |bucket: &Path| {
+            let text = format!("name = \"f\"\nworkspaces = [\"*\"]\nsink.dir.path = {bucket:?}");
+            FeedSink::new(3, &toml::from_str(&text).unwrap(), Arc::clone(&metrics), Arc::default())
+        };
+        let [one, two] = ["one", "two"].map(|bucket| dir.join(bucket));
+        let deliver = Deliver::start([sink(&one)], ("test", "k3j9x0ab"), &outbox, &PanicWatch::default()).unwrap();
+        let mut lanes = deliver.lanes();
+
+        let first = object(&outbox, 1);
+        let stored = one.join(&first.key);
+        lanes.finished(3, first);
+        wait_until("it is delivered", || stored.exists());
+        assert!(!lanes.give_up(3), "it delivers");
+
+        lanes.change(Vec::new(), &[3]);
+        let second = object(&outbox, 2);
+        let [not_stored, stored] = [&one, &two].map(|bucket| bucket.join(&second.key));
+        lanes.finished(3, second);
+        assert!(lanes.retries().retry("f").is_err());
+        lanes.change(vec![sink(&two)], &[]);
+        wait_until("it is back", || stored.exists());
+
+        lanes.change(Vec::new(), &[3]);
+        wait_until("its objects are given up", || lanes.give_up(3));
+        let third = object(&outbox, 3);
+        let (path, stored) = (third.path.clone(), two.join(&third.key));
+        lanes.finished(3, third);
+        assert!(path.exists() && lanes.give_up(3));
+        // It finds what waits in the outbox.
+        lanes.change(vec![sink(&two)], &[]);
+        wait_until("it is back again", || stored.exists());
+        deliver.drain(Instant::now() + Duration::from_secs(20));
+        assert_eq!((metrics.delivered.get(), not_stored.exists()), (3, false));
+    }
+}

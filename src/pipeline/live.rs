@@ -181,16 +181,14 @@ impl LiveFeeds {
         match wait.recv_timeout(WAIT) {
             Ok(()) => tracing::info!(?added, ?changed, ?removed, "feeds changed"),
             Err(RecvTimeoutError::Timeout) if sent => {
-                tracing::error!(
+                tracing::warn!(
                     ?added,
                     ?changed,
                     ?removed,
-                    "the spool waits for its disk; feeds change when it works again"
+                    "the spool is busy or waits for its disk; feeds change later"
                 );
             }
-            Err(_) => {
-                tracing::error!(?added, ?changed, ?removed, "the spool has ended; feeds change with the next start")
-            }
+            Err(_) => tracing::error!(?added, ?changed, ?removed, "the spool has ended; its feeds are not changed"),
         }
         changes
     }

@@ -35,7 +35,7 @@ use super::{
     metrics::SpoolMetrics,
     outbox::{self, Outbox},
     pack::{self, Delivery, Packer, round::finish_last_round, schedule::Schedule, source::RollupSource},
-    record::Records,
+    record::{Record, Records},
     recovery::repair,
     running::Spool,
     state::{
@@ -151,11 +151,9 @@ impl<'a> SpoolBuilder<'a> {
         let damaged: u64 = recovered.damages.iter().map(|damage| damage.end - damage.start).sum();
         metrics.journal_damaged.inc_by(damaged + recovered.losses.iter().map(|loss| loss.bytes).sum::<u64>());
         metrics.journal_lost.inc_by(recovered.losses.iter().map(|loss| loss.events).sum());
-        let schedule = Schedule::load(&*disk, &records, |record| {
-            // Those of another spool are not continued.
-            record.maker().filter(|maker| maker.spool == identity)?;
-            numbers.get(&record.feed).copied()
-        })?;
+        // Those of another spool are not continued.
+        let ours = |record: &Record| record.maker().is_some_and(|maker| maker.spool == identity);
+        let schedule = Schedule::load(&*disk, &records, ours, |feed| numbers.get(feed).copied())?;
         for (number, last) in schedule.manifests.last() {
             let feed = state.feeds.entry(feeds[usize::from(number)].name.clone()).or_default();
             feed.continue_chain(last, &identity);

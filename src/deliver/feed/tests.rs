@@ -10,7 +10,7 @@ use async_trait::async_trait;
 
 use super::*;
 use crate::{
-    deliver::{metrics::DeliverMetrics, retries::FeedRetries},
+    deliver::{metrics::DeliverMetrics, order::Order, retries::FeedRetries},
     object::{ObjectKind, reader::Summary},
     spool::{Limits, metrics::SpoolMetrics},
     stats::metrics::StatsMetrics,
@@ -193,4 +193,45 @@ async fn an_upload_that_is_under_way_at_the_stop_s_deadline_stays_in_the_outbox(
     let sink = Fake::new(|_| Some(SinkError::rejected("no access")));
     tokio::time::timeout(Duration::from_secs(5), run(&feed, sink, intake)).await.unwrap();
     assert_eq!(fs::read_dir(dir.path().join("spool/outbox")).unwrap().count(), 2);
+}
+
+/// A sink that never answers for one key.
+struct Silent(Arc<Fake>, &'static str);
+
+#[async_trait]
+impl Sink for Silent {
+    async fn put(&self, object: &Object) -> Result<Stored, SinkError> {
+        let stored = self.0.put(object).await;
+        if object.key == self.1 {
+            std::future::pending::<()>().await;
+        }
+        stored
+    }
+}
+
+#[tokio::test]
+async fn an_order_waits_for_answers_and_abandons_uploads_without_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (feed, mut intake, _stop) = feed(dir.path(), &keys(3, "z"));
+    let (fake, mut queue) = (Fake::new(|_| None), Queue::default());
+    let (order, mut orders) = mpsc::unbounded_channel();
+    let tried = Arc::clone(&fake);
+    let ordering = tokio::spawn(async move {
+        while !tried.attempts.lock().unwrap().iter().any(|(key, _)| key == "01") {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        order.send((7, Order::Rest)).unwrap();
+    });
+    let sink = Arc::new(Silent(Arc::clone(&fake), "01"));
+    let ended = feed.run(sink, &mut queue, &mut intake, &mut orders).await;
+    ordering.await.unwrap();
+    assert!(matches!(ended, Some((7, Order::Rest))));
+    // Everything else that had begun is delivered, and nothing is begun any more.
+    let begun: Vec<_> = fake.attempts.lock().unwrap().iter().map(|(key, _)| key.clone()).collect();
+    let waiting = std::iter::from_fn(|| queue.begin().map(|(_, object)| object));
+    let left: Vec<_> =
+        waiting.chain(std::iter::from_fn(|| intake.try_recv().ok())).map(|object| object.key).collect();
+    let expected = |key: &String| key == "01" || !begun.contains(key);
+    assert_eq!(left, keys(3, "z").into_iter().filter(expected).collect::<Vec<_>>());
+    assert_eq!(feed.metrics.delivered.get() as usize, begun.len() - 1);
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Packer, pending::Pending};
+use super::{Packer, Setup, pending::Pending};
 use crate::spool::{FeedSpec, change::FeedChange};
 
 impl Packer {
@@ -35,28 +35,15 @@ impl Packer {
         applied();
     }
 
-    /// Adds a feed with the next number.
+    /// Adds a feed with the next number. Of one that an earlier process had, hours and versions continue.
     fn add(&mut self, number: u16, spec: FeedSpec) {
-        // Of a feed that an earlier process had, hours and versions continue.
-        if self.setup.state.feeds.get(&spec.name).is_some_and(|feed| feed.seq > 1)
-            && let Err(error) = self.recall(number, &spec)
-        {
-            tracing::warn!(feed = spec.name, %error, "records not read; manifests of earlier hours wait for the next start");
+        let Setup { schedule, state, identity, feeds, .. } = &mut self.setup;
+        schedule.adopt(&spec.name, number);
+        if let Some((_, last)) = schedule.manifests.last().find(|(feed, _)| *feed == number) {
+            state.feeds.entry(spec.name.clone()).or_default().continue_chain(last, identity);
         }
-        self.setup.feeds.push(spec);
+        feeds.push(spec);
         self.feeds.push(Pending::default());
-    }
-
-    /// Reads what an earlier process has recorded of a feed.
-    fn recall(&mut self, number: u16, spec: &FeedSpec) -> std::io::Result<()> {
-        let Self { setup, .. } = self;
-        setup.schedule.recall(&*setup.disk, &setup.records, number, |record| {
-            record.feed == spec.name && record.maker().is_some_and(|maker| maker.spool == setup.identity)
-        })?;
-        if let Some((_, last)) = setup.schedule.manifests.last().find(|(feed, _)| *feed == number) {
-            setup.state.feeds.entry(spec.name.clone()).or_default().continue_chain(last, &setup.identity);
-        }
-        Ok(())
     }
 
     /// From now on the objects of a feed stay in the outbox.
