@@ -89,6 +89,8 @@ pub struct Journal {
     segment: Option<Segment>,
     next: u64,
     cuts: Vec<(u64, u64)>,
+    /// Abandoned segments without events that could not be removed yet: number and bytes.
+    empty: Vec<(u64, u64)>,
     /// The last segment that holds events.
     before: Option<Extent>,
     note: NoteFile,
@@ -126,8 +128,8 @@ struct Group {
 impl Journal {
     pub fn new(setup: Setup, packer: Sender<News>) -> Self {
         let (next, before) = (setup.first, setup.before);
-        let (cuts, note, group) = (Vec::new(), NoteFile::default(), Group::default());
-        Self { setup, segment: None, next, cuts, before, note, group, packer }
+        let (cuts, empty, note, group) = (Vec::new(), Vec::new(), NoteFile::default(), Group::default());
+        Self { setup, segment: None, next, cuts, empty, before, note, group, packer }
     }
 
     /// Writes batches until all senders are dropped. When the disk has not taken a group by the deadline, its clicks
@@ -251,14 +253,28 @@ impl Journal {
             // A full disk needs the space. If this fails, too, the next header's cut marks the end.
             let _ = segment.file.cut(valid);
             tracing::error!(%error, segment = number, valid, "journal segment abandoned");
-        } else if self.setup.disk.remove(&segment_path(&self.setup.dir, number)).is_ok() {
-            // It holds no event, and no other part of the spool knows it.
-            self.setup.size.fetch_sub(segment.header, Ordering::AcqRel);
+        } else {
+            self.empty.push((number, segment.header));
+            self.remove_empty();
         }
+    }
+
+    /// Removes abandoned segments that hold no event: no other part of the spool knows them, and what follows would seem
+    /// to be lost if one of them stayed.
+    fn remove_empty(&mut self) {
+        let Setup { disk, dir, size, .. } = &self.setup;
+        self.empty.retain(|(number, bytes)| {
+            let removed = disk.remove(&segment_path(dir, *number)).is_ok();
+            if removed {
+                size.fetch_sub(*bytes, Ordering::AcqRel);
+            }
+            !removed
+        });
     }
 
     /// Begins the next segment. When this returns, its header is on the disk.
     fn begin(&mut self) -> io::Result<Segment> {
+        self.remove_empty();
         let number = self.next;
         let path = segment_path(&self.setup.dir, number);
         let header = Header { feeds: self.setup.feeds.to_vec(), cuts: self.cuts.clone(), before: self.before };

@@ -238,3 +238,23 @@ fn a_segment_is_freed_when_all_feeds_have_packed_it() {
     world.deliver_all();
     world.check();
 }
+
+#[test]
+fn a_segment_without_events_that_could_not_be_removed_at_first_is_no_sign_of_a_loss() {
+    let mut world = World::new();
+    for action in [
+        // Its first sync fails, and so does its removal.
+        Action::Fail { after: 4, kind: 0, times: 2 },
+        Action::Click { ring: 0, feeds: 2 },
+        Action::Commit,
+        Action::Pack { feeds: 7, all: true },
+        Action::Fail { after: 1, kind: 0, times: 1 },
+        Action::Click { ring: 0, feeds: 0 },
+        Action::Commit,
+        Action::Count,
+    ] {
+        world.act(&action);
+    }
+    world.deliver_all();
+    world.check();
+}
