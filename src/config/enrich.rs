@@ -100,7 +100,7 @@ impl Default for Enrich {
 }
 
 /// Privacy settings of one workspace.
-#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Privacy {
     /// Precision of the location in events.

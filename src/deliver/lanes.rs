@@ -88,7 +88,7 @@ impl Lanes {
                 entry.order(Order::Rest);
             }
         }
-        for feed in feeds {
+        for feed in feeds.into_iter().map(Box::new) {
             let number = usize::from(feed.number);
             let order = match open.by_number.get_mut(number) {
                 Some(Some(entry)) => entry.order(Order::Deliver(feed)),
@@ -117,7 +117,7 @@ impl Lanes {
             backlog.recovered.inc_by(object.summary.as_ref().map_or(0, |summary| summary.events));
         }
         if let Some(open) = self.open().as_mut() {
-            self.add(open, feed, waiting);
+            self.add(open, Box::new(feed), waiting);
         }
         Ok(())
     }
@@ -127,7 +127,7 @@ impl Lanes {
         *self.open() = None;
     }
 
-    fn add(&self, open: &mut Open, feed: FeedSink, waiting: Vec<Object>) {
+    fn add(&self, open: &mut Open, feed: Box<FeedSink>, waiting: Vec<Object>) {
         let Shared { outbox, edge, looking, stopping, retries, .. } = &*self.0;
         let ((objects, intake), (orders, from_us)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
         let (retry, rested) = (Arc::new(Notify::new()), Arc::new(AtomicU64::new(0)));

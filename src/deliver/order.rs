@@ -66,7 +66,7 @@ pub async fn open(feed: &str, config: &config::Sink, secrets: Arc<SecretStore>) 
 
 /// What a lane is to do.
 pub enum Order {
-    Deliver(FeedSink),
+    Deliver(Box<FeedSink>),
     Rest,
 }
 

@@ -63,6 +63,7 @@ struct Current {
     /// The secrets of webhooks, by feed.
     secrets: HashMap<String, Arc<SecretStore>>,
     feeds: BTreeMap<String, config::Feed>,
+    enrich: config::Enrich,
 }
 
 /// The parts of a pipeline that a change reaches.
@@ -121,6 +122,7 @@ impl LiveFeeds {
             names: names.into(),
             secrets: stores.collect(),
             feeds: by_name(config),
+            enrich: config.enrich.clone(),
         };
         let (pop, journal) = (config.edge.pop.clone(), Arc::downgrade(inputs));
         Self(Arc::new(Live { pop, gauges, lanes, routing, limits, journal, current: Mutex::new(current) }))
@@ -168,15 +170,18 @@ impl LiveFeeds {
         for (feed, secrets) in secrets {
             current.secrets_of(&feed).publish(secrets);
         }
+        if changes.is_empty() && privacy(&current.enrich) == privacy(&enrich) {
+            return changes;
+        }
         current.name(changes.added.iter().filter_map(|name| feeds.get(name)));
         let Some(journal) = self.0.journal.upgrade() else {
             tracing::warn!("the pipeline stops; its feeds are not changed");
             return FeedChanges::default();
         };
         let (applied, wait) = bounded(1);
-        let change = self.change(&mut current, &changes, feeds, &enrich, applied);
+        let change = self.change(&mut current, &changes, feeds, enrich, applied);
         let sent = journal.send(Input::Feeds(change)).is_ok();
-        drop(journal);
+        drop((journal, current));
         let FeedChanges { added, changed, removed } = &changes;
         match wait.recv_timeout(WAIT) {
             Ok(()) => tracing::info!(?added, ?changed, ?removed, "feeds changed"),
@@ -199,7 +204,7 @@ impl LiveFeeds {
         current: &mut Current,
         changes: &FeedChanges,
         feeds: BTreeMap<String, config::Feed>,
-        enrich: &config::Enrich,
+        enrich: config::Enrich,
         applied: Sender<()>,
     ) -> FeedChange {
         let metrics = self.0.gauges.metrics();
@@ -216,8 +221,8 @@ impl LiveFeeds {
         let removed: Vec<u16> =
             changes.removed.iter().filter_map(|name| current.numbers.get(name).copied()).collect();
         let numbered = feeds.values().filter_map(|feed| Some((*current.numbers.get(&feed.name)?, feed)));
-        let next = routing(numbered, enrich, &metrics.enrich);
-        current.feeds = feeds;
+        let next = routing(numbered, &enrich, &metrics.enrich);
+        (current.feeds, current.enrich) = (feeds, enrich);
         let (lanes, routing, names) = (self.0.lanes.clone(), Arc::clone(&self.0.routing), Arc::clone(&current.names));
         let gone = removed.clone();
         let applied = Box::new(move || {
@@ -277,6 +282,11 @@ impl Current {
     fn secrets_of(&mut self, feed: &str) -> Arc<SecretStore> {
         Arc::clone(self.secrets.entry(feed.to_owned()).or_default())
     }
+}
+
+/// What of the settings of enrichment changes in a running process.
+fn privacy(enrich: &config::Enrich) -> (config::Precision, bool, &BTreeMap<String, config::Privacy>) {
+    (enrich.location, enrich.honour_opt_out, &enrich.workspaces)
 }
 
 /// The routing to these feeds, each with its number.
