@@ -259,8 +259,8 @@ impl Journal {
         }
     }
 
-    /// Removes abandoned segments that hold no event: no other part of the spool knows them, and what follows would seem
-    /// to be lost if one of them stayed.
+    /// Removes abandoned segments that hold no event: no other part of the spool knows them, and what follows would
+    /// seem to be lost if one of them stayed.
     fn remove_empty(&mut self) {
         let Setup { disk, dir, size, .. } = &self.setup;
         self.empty.retain(|(number, bytes)| {
