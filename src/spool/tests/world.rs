@@ -434,6 +434,8 @@ impl World {
         // Objects that were sent and not removed are sent again after the next start.
         self.die();
         self.start().unwrap();
+        // What a process with a dead disk has left is packed first, and listed in the round after.
+        self.pack(0xff).unwrap();
         self.pack(0xff).unwrap();
         self.count().unwrap();
         while !self.outbox.lock().unwrap().is_empty() {
