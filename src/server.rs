@@ -31,6 +31,7 @@ use crate::{
     config::{self, Config},
     listener::{self, front},
     pipeline::{OperatorFiles, Pipeline, preflight},
+    runtime::clock,
     telemetry::logs,
     tls::{CertificateStore, Tickets},
 };
@@ -113,7 +114,8 @@ fn build(
     let mut server = Server::new_with_opt_and_conf(None, server_conf(config, shares.requests));
     server.bootstrap();
 
-    let admission = Arc::new(front::admission(&config.limits, shares.connections));
+    let admission =
+        Arc::new(front::Admission::new(front::quota(&config.limits, shares.connections), clock::monotonic()));
     let metrics = front::metrics::FrontMetrics::new(&pipeline.registry());
     let proxy =
         EdgeProxy::new(pipeline.redirector(), config, shares.requests, Arc::clone(&admission), Arc::clone(&metrics));
@@ -124,7 +126,7 @@ fn build(
         tickets.use_secret_of_this_machine(&config.capture.dir)?;
     }
     let listeners = front::bind(config, certificates, tickets, &mut front::Inherited::default())?;
-    let front = Arc::new(front::Front::new(config, pipeline.redirector(), proxy, admission, metrics));
+    let front = Arc::new(front::LiveFront::new(config, pipeline.redirector(), proxy, admission, metrics));
     for thread in front::FrontThread::all(&listeners, &front) {
         server.add_service(thread);
     }

@@ -28,6 +28,7 @@ mod transport;
 
 use std::{
     net::IpAddr,
+    ops::Deref,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -35,12 +36,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use tokio::sync::Notify;
 
 pub use accept::FrontThread;
-pub use admission::Admission;
-use admission::{Admitted, Places, Quota};
+pub use admission::{Admission, Quota};
+use admission::{Admitted, Places};
 pub use listeners::{Listeners, PreparedListeners, Settled, bind};
 use metrics::{Ended, FrontMetrics};
 pub use named::Named;
@@ -112,35 +114,44 @@ pub struct Limits {
     pub requests_per_connection: u32,
 }
 
-/// The limits of addresses, as configured, with so many connections in total.
-pub fn admission(limits: &config::Limits, connections: usize) -> Admission {
+/// What addresses may use, as configured, with so many connections in total.
+pub fn quota(limits: &config::Limits, connections: usize) -> Quota {
     // With half of them, no address keeps all others out.
     let half = u32::try_from(connections / 2).unwrap_or(u32::MAX).max(1);
-    let quota = Quota {
+    Quota {
         connections,
         per_address: limits.connections_per_address.min(half),
         requests: limits.requests_per_second,
         burst: limits.request_burst,
-    };
-    Admission::new(quota, Instant::now())
+    }
 }
 
-/// What all connections share.
+/// The front as it is configured now. A connection keeps the one that it begins with.
+pub struct LiveFront<L, P> {
+    current: ArcSwap<Front<L, P>>,
+}
+
+/// What all connections of one configuration share.
 pub struct Front<L, P> {
-    pub(super) lane: L,
-    pub(super) proxy: Arc<P>,
+    shared: Arc<Shared<L, P>>,
     limits: Limits,
-    admission: Arc<Admission>,
     /// Load balancers in front of this edge: not limited by address, and believed when they send a PROXY header.
     trusted: Vec<IpNet>,
     /// Whether plain requests are answered by the lane.
     fast_lane: bool,
+}
+
+/// What all connections share.
+pub struct Shared<L, P> {
+    pub(super) lane: L,
+    pub(super) proxy: Arc<P>,
+    admission: Arc<Admission>,
     metrics: Arc<FrontMetrics>,
     stopping: AtomicBool,
     stop: Notify,
 }
 
-impl<L: Lane, P> Front<L, P> {
+impl<L: Lane, P> LiveFront<L, P> {
     /// `admission` is shared with what else answers requests.
     pub fn new(
         config: &config::Config,
@@ -149,10 +160,29 @@ impl<L: Lane, P> Front<L, P> {
         admission: Arc<Admission>,
         metrics: Arc<FrontMetrics>,
     ) -> Self {
-        let limits = &config.limits;
-        Self {
+        let shared = Shared {
             lane,
             proxy: Arc::new(proxy),
+            admission,
+            metrics,
+            stopping: AtomicBool::new(false),
+            stop: Notify::new(),
+        };
+        Self { current: ArcSwap::from_pointee(Front::new(config, Arc::new(shared))) }
+    }
+
+    /// Takes the limits of another configuration, for connections from now on.
+    pub fn apply(&self, config: &config::Config) {
+        let shared = Arc::clone(&self.current.load().shared);
+        self.current.store(Arc::new(Front::new(config, shared)));
+    }
+}
+
+impl<L, P> Front<L, P> {
+    fn new(config: &config::Config, shared: Arc<Shared<L, P>>) -> Self {
+        let limits = &config.limits;
+        Self {
+            shared,
             limits: Limits {
                 head: HeadLimits {
                     target: limits.target_bytes,
@@ -164,12 +194,8 @@ impl<L: Lane, P> Front<L, P> {
                 idle: Duration::from_secs(config.redirect.keepalive_secs),
                 requests_per_connection: limits.requests_per_connection,
             },
-            admission,
             trusted: config.client_address.trusted_proxies.clone(),
             fast_lane: config.edge.fast_lane,
-            metrics,
-            stopping: AtomicBool::new(false),
-            stop: Notify::new(),
         }
     }
 
@@ -185,7 +211,9 @@ impl<L: Lane, P> Front<L, P> {
     fn is_trusted(&self, peer: IpAddr) -> bool {
         !self.trusted.is_empty() && self.trusted.iter().any(|network| network.contains(&peer.to_canonical()))
     }
+}
 
+impl<L, P> Shared<L, P> {
     fn is_stopping(&self) -> bool {
         self.stopping.load(Relaxed)
     }
@@ -194,5 +222,13 @@ impl<L: Lane, P> Front<L, P> {
     fn begin_stop(&self) {
         self.stopping.store(true, Relaxed);
         self.stop.notify_waiters();
+    }
+}
+
+impl<L, P> Deref for Front<L, P> {
+    type Target = Shared<L, P>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.shared
     }
 }

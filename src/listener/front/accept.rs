@@ -21,7 +21,7 @@ use tokio::{
 };
 
 use super::{
-    Front, Lane, Listeners,
+    Lane, Listeners, LiveFront,
     connection::{self, Accepted},
     metrics::{FrontMetrics, Reported},
     socket::Settings,
@@ -72,7 +72,7 @@ impl OpenSocket {
 /// One thread that accepts and answers, as a Pingora service.
 pub struct FrontThread<L, P> {
     name: String,
-    front: Arc<Front<L, P>>,
+    front: Arc<LiveFront<L, P>>,
     /// Those that are open at the start, and later ones.
     sockets: UnboundedReceiver<Socket>,
     /// Keeps them open.
@@ -83,13 +83,13 @@ pub struct FrontThread<L, P> {
 
 impl<L, P> FrontThread<L, P> {
     /// One for each thread of `listeners`.
-    pub fn all(listeners: &Arc<Listeners>, front: &Arc<Front<L, P>>) -> Vec<Self> {
+    pub fn all(listeners: &Arc<Listeners>, front: &Arc<LiveFront<L, P>>) -> Vec<Self> {
         let thread = |(number, sockets)| Self {
             name: format!("clicks-{number}"),
             front: Arc::clone(front),
             sockets,
             _listeners: Arc::clone(listeners),
-            reports: (number == 0).then(|| Arc::clone(&front.metrics)),
+            reports: (number == 0).then(|| Arc::clone(&front.current.load().metrics)),
         };
         listeners.take_threads().into_iter().enumerate().map(thread).collect()
     }
@@ -103,12 +103,13 @@ impl<L: Lane, P: HttpServerApp + Send + Sync + 'static> Service for FrontThread<
             let (front, shutdown) = (Arc::clone(&self.front), shutdown.clone());
             move |tcp, address, settings| serve(&front, tcp, address, settings, &shutdown)
         };
-        accept_all(&mut self.sockets, &shutdown, &self.front.metrics, serve).await;
+        let front = self.front.current.load_full();
+        accept_all(&mut self.sockets, &shutdown, &front.metrics, serve).await;
         if let Some(reports) = reports {
             _ = reports.await;
         }
-        self.front.begin_stop();
-        self.front.proxy.http_cleanup().await;
+        front.begin_stop();
+        front.proxy.http_cleanup().await;
     }
 
     fn name(&self) -> &str {
@@ -121,17 +122,18 @@ impl<L: Lane, P: HttpServerApp + Send + Sync + 'static> Service for FrontThread<
 }
 
 fn serve<L: Lane, P: HttpServerApp + Send + Sync + 'static>(
-    front: &Arc<Front<L, P>>,
+    front: &LiveFront<L, P>,
     tcp: TcpStream,
     address: SocketAddr,
     settings: Arc<Settings>,
     shutdown: &ShutdownWatch,
 ) {
+    let front = front.current.load_full();
     let mut open = front.metrics.accepted();
     match front.admit(address.ip()) {
         Ok(admitted) => {
             let connection = Accepted { tcp, address, admitted, open };
-            tokio::spawn(connection::serve(Arc::clone(front), settings, connection, shutdown.clone()));
+            tokio::spawn(connection::serve(front, settings, connection, shutdown.clone()));
         }
         Err(ended) => open.ended = ended,
     }
