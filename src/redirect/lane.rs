@@ -38,12 +38,13 @@ impl Lane for Redirector {
             head.read_field(field.name.as_bytes(), field.value);
         }
         head.flags.set(Flags::TLS, peer.tls);
-        if self.trusted.is_proxy(Some(peer.ip)) {
-            let name = self.trusted.header().as_str();
+        let settings = self.settings();
+        if settings.trusted.is_proxy(Some(peer.ip)) {
+            let name = settings.trusted.header().as_str();
             let named = request.headers.iter().filter(|field| field.name.eq_ignore_ascii_case(name));
             head.forwarded = named.map(|field| field.value).collect();
         }
-        let answer = self.answer(&head, Some(peer.ip), now)?;
+        let answer = self.answer_with(&settings, &head, Some(peer.ip), now)?;
         Some(Answered { keep_alive: self.respond(answer, keep_alive, Some(now), out) })
     }
 
@@ -51,17 +52,17 @@ impl Lane for Redirector {
         let host = request.headers.iter().find(|field| field.name.eq_ignore_ascii_case("host"));
         let Some(host) = host.and_then(|field| Host::parse(field.value).ok()) else { return false };
         let location = [b"https://", host.as_str().as_bytes(), request.target].concat();
-        let Some(answer) = self.answers.https(location.into()) else { return false };
+        let Some(answer) = self.settings().answers.https(location.into()) else { return false };
         self.respond(answer, keep_alive, None, out);
         true
     }
 
     fn options(&self, keep_alive: bool, out: &mut Vec<u8>) {
-        self.respond(self.answers.options(), keep_alive, None, out);
+        self.respond(self.settings().answers.options(), keep_alive, None, out);
     }
 
     fn malformed(&self, why: Malformed, is_head: bool, out: &mut Vec<u8>) {
-        let answer = self.answers.malformed(why.status());
+        let answer = self.settings().answers.malformed(why.status());
         self.respond(if is_head { answer.without_body() } else { answer }, false, None, out);
     }
 
@@ -70,16 +71,16 @@ impl Lane for Redirector {
     }
 
     fn connect(&self, out: &mut Vec<u8>) {
-        self.respond(self.answers.method_not_allowed(), false, None, out);
+        self.respond(self.settings().answers.method_not_allowed(), false, None, out);
     }
 
     fn misdirected(&self, is_head: bool, keep_alive: bool, out: &mut Vec<u8>) {
-        let answer = self.answers.misdirected();
+        let answer = self.settings().answers.misdirected();
         self.respond(if is_head { answer.without_body() } else { answer }, keep_alive, None, out);
     }
 
     fn too_many(&self, is_head: bool, out: &mut Vec<u8>) {
-        let answer = self.answers.too_many();
+        let answer = self.settings().answers.too_many();
         self.respond(if is_head { answer.without_body() } else { answer }, false, None, out);
     }
 }
