@@ -9,10 +9,12 @@
 //! | `GET /v1/stats/domains/{domain}` | counts of a domain |
 //! | `GET /v1/stats/workspaces/{workspace}` | counts of a workspace |
 //! | `POST /v1/feeds/{feed}/retry` | retries a feed now, see [`feeds`] |
+//! | `POST /v1/reload` | takes up the configuration and all files again, see [`reload`] |
 //!
 //! Every `GET` route also answers `HEAD`. Other methods get 405, other paths 404 with a list of the routes.
 
 pub mod feeds;
+pub mod reload;
 pub mod stats;
 
 use std::sync::{
@@ -24,7 +26,7 @@ use async_trait::async_trait;
 use http::{Method, Response, header};
 use pingora::{apps::http_app::ServeHttp, protocols::http::ServerSession};
 
-use crate::pipeline::{Gauges, Pipeline};
+use crate::pipeline::{Gauges, Pipeline, Reloader};
 use feeds::{Feeds, retried_feed};
 use stats::{ROOT, Stats};
 
@@ -48,6 +50,7 @@ pub struct Admin {
     readiness: Readiness,
     stats: Stats,
     feeds: Feeds,
+    reloader: Reloader,
 }
 
 /// Status, content type and body.
@@ -60,14 +63,23 @@ const TEXT: &str = "text/plain; charset=utf-8";
 impl Admin {
     pub fn new(pipeline: &Pipeline, readiness: Readiness) -> Self {
         let stats = Stats::new(pipeline.counts(), pipeline.catalog());
-        Self { gauges: pipeline.gauges(), readiness, stats, feeds: Feeds::new(pipeline.retries()) }
+        Self {
+            gauges: pipeline.gauges(),
+            readiness,
+            stats,
+            feeds: Feeds::new(pipeline.retries()),
+            reloader: pipeline.reloader(),
+        }
     }
 
     async fn answer(&self, method: &Method, path: &str, query: &str, has_origin: bool) -> Reply {
-        if let Some(feed) = retried_feed(path) {
+        if is_order(path) {
             return match *method {
                 Method::POST if has_origin => (403, TEXT, "requests of web pages are blocked\n".into()),
-                Method::POST => self.feeds.retry(feed),
+                Method::POST => match retried_feed(path) {
+                    Some(feed) => self.feeds.retry(feed),
+                    None => reload::reload(self.reloader.clone()).await,
+                },
                 _ => (405, TEXT, "POST only\n".into()),
             };
         }
@@ -83,7 +95,11 @@ impl Admin {
                 Ok(json) => (200, JSON, json),
                 Err(error) => (error.status(), TEXT, format!("{error}\n")),
             },
-            _ => (404, TEXT, format!("routes: /livez /readyz /metrics {ROOT} /v1/feeds/{{feed}}/retry\n")),
+            _ => (
+                404,
+                TEXT,
+                format!("routes: /livez /readyz /metrics {ROOT} /v1/feeds/{{feed}}/retry {}\n", reload::ROUTE),
+            ),
         }
     }
 }
@@ -103,9 +119,14 @@ impl ServeHttp for Admin {
             .header(header::CONTENT_TYPE, kind)
             .header(header::CONTENT_LENGTH, body.len());
         if status == 405 {
-            let is_retry = retried_feed(request.uri.path()).is_some();
-            response = response.header(header::ALLOW, if is_retry { "POST" } else { "GET, HEAD" });
+            let allowed = if is_order(request.uri.path()) { "POST" } else { "GET, HEAD" };
+            response = response.header(header::ALLOW, allowed);
         }
         response.body(if head { Vec::new() } else { body.into_bytes() }).unwrap_or_default()
     }
+}
+
+/// Whether a route changes something.
+fn is_order(path: &str) -> bool {
+    path == reload::ROUTE || retried_feed(path).is_some()
 }

@@ -24,6 +24,7 @@ pub mod limits;
 pub mod listeners;
 pub mod quality;
 pub mod redirect;
+pub mod reload;
 pub mod secret;
 pub mod shutdown;
 pub mod spool;
@@ -46,11 +47,13 @@ pub use diagnostics::{ConfigError, Diagnostic, load};
 pub use edge::Edge;
 pub use enrich::{Enrich, Precision, Privacy};
 pub use feeds::{Compression, Dir, Encryption, Feed, Fields, Format, Nats, Only, S3, Shape, Sink, Webhook};
+pub(crate) use findings::is_at_or_below;
 pub use findings::{Findings, Problem, Severity};
 pub use limits::Limits;
 pub use listeners::{Alpn, Certificate, Listener};
 pub use quality::Quality;
 pub use redirect::Redirect;
+pub use reload::Reload;
 pub use secret::{Secret, SecretError};
 pub use shutdown::Shutdown;
 pub use spool::Spool;
@@ -81,11 +84,9 @@ pub struct Config {
     pub upstream: Option<Upstream>,
     /// The rings in memory between the redirect and the workers.
     pub capture: Capture,
-    /// The workers that turn clicks into click events. The files named here are read again on SIGHUP; a file that is
-    /// rejected then leaves the previous version active.
+    /// The workers that turn clicks into click events. The files named here are read again at a reload.
     pub enrich: Enrich,
-    /// Detection of invalid traffic. The lists are read again on SIGHUP; a list that is rejected then leaves the
-    /// previous version active.
+    /// Detection of invalid traffic. The lists are read again at a reload.
     pub quality: Quality,
     /// Local durable storage between enrichment and delivery.
     pub spool: Spool,
@@ -97,6 +98,8 @@ pub struct Config {
     pub admin: Admin,
     /// Logs.
     pub telemetry: Telemetry,
+    /// When the configuration is taken up again: on SIGHUP and `POST /v1/reload`, and when it changes.
+    pub reload: Reload,
     /// Shutdown timeouts.
     pub shutdown: Shutdown,
 }
@@ -159,7 +162,7 @@ impl Config {
         }
     }
 
-    fn sections(&self) -> [&dyn Section; 17] {
+    fn sections(&self) -> [&dyn Section; 18] {
         [
             &self.edge,
             &self.listeners,
@@ -177,11 +180,12 @@ impl Config {
             &self.feeds,
             &self.admin,
             &self.telemetry,
+            &self.reload,
             &self.shutdown,
         ]
     }
 
-    fn sections_mut(&mut self) -> [&mut dyn Section; 17] {
+    fn sections_mut(&mut self) -> [&mut dyn Section; 18] {
         [
             &mut self.edge,
             &mut self.listeners,
@@ -199,6 +203,7 @@ impl Config {
             &mut self.feeds,
             &mut self.admin,
             &mut self.telemetry,
+            &mut self.reload,
             &mut self.shutdown,
         ]
     }

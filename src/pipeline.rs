@@ -4,7 +4,7 @@
 //! everything that it holds: the listeners first (not here), then the workers, the spool, the delivery.
 //!
 //! [`start`](Pipeline::start) wires the stages, [`drain`](Pipeline::drain) stops them and returns the [`Account`],
-//! [`Gauges`] render the metrics, and the [`Reloader`] reads the operator files again.
+//! [`Gauges`] render the metrics, and the [`Reloader`] takes up another configuration.
 
 mod account;
 mod drain;
@@ -23,7 +23,7 @@ pub use gauges::Gauges;
 #[cfg(test)]
 pub(crate) use gauges::exposition;
 pub use preflight::PreflightError;
-pub use reload::Reloader;
+pub use reload::{Apply, Live, LiveError, NeedsRestart, Notice, ReloadError, Reloaded, Reloader};
 
 use crate::{
     capture::{Capture, CaptureError},
@@ -112,7 +112,7 @@ impl Pipeline {
         self.deliver.retries()
     }
 
-    /// Reads the operator files again.
+    /// Takes up the configuration file and the operator files again.
     pub fn reloader(&self) -> Reloader {
         self.reloader.clone()
     }

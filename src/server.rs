@@ -1,5 +1,6 @@
 //! The process: Pingora's server around the pipeline, its start and its stop. `signals` lists what each signal does.
 
+mod live;
 mod open_files;
 mod proxy;
 mod shutdown;
@@ -69,8 +70,7 @@ pub fn serve(file: &Path) -> anyhow::Result<()> {
         }
     };
     let stop = Arc::new(Notify::new());
-    let watch = (config.tls.watch_secs > 0).then(|| Duration::from_secs(config.tls.watch_secs));
-    signals::watch(signals, pipeline.reloader(), watch, Arc::clone(&stop))?;
+    signals::watch(signals, pipeline.reloader(), Arc::clone(&stop))?;
     let addresses = config.listeners.iter().map(|listener| listener.address).chain([config.admin.address]);
     let never_opened = Arc::new(AtomicBool::new(false));
     let shutdown_signal = Box::new(Shutdown {
@@ -119,14 +119,24 @@ fn build(
     let metrics = front::metrics::FrontMetrics::new(&pipeline.registry());
     let proxy =
         EdgeProxy::new(pipeline.redirector(), config, shares.requests, Arc::clone(&admission), Arc::clone(&metrics));
+    let proxy_settings = proxy.settings();
     let mut proxy = http_proxy(&server.configuration, proxy);
     proxy.server_options = Some(proxy::server_options());
-    proxy.h2_options = Some(proxy::h2_options(config));
     if config.tls.ticket_secret_file.is_none() && config.listeners.iter().any(config::Listener::has_tls) {
         tickets.use_secret_of_this_machine(&config.capture.dir)?;
     }
     let listeners = front::bind(config, certificates, tickets, &mut front::Inherited::default())?;
-    let front = Arc::new(front::LiveFront::new(config, pipeline.redirector(), proxy, admission, metrics));
+    let front =
+        Arc::new(front::LiveFront::new(config, pipeline.redirector(), proxy, Arc::clone(&admission), metrics));
+    pipeline.reloader().add(live::LiveServer {
+        listeners: Arc::clone(&listeners),
+        front: Arc::clone(&front),
+        proxy: proxy_settings,
+        admission,
+        redirector: pipeline.redirector(),
+        tickets: Arc::clone(tickets),
+        rings: config.capture.dir.clone(),
+    });
     for thread in front::FrontThread::all(&listeners, &front) {
         server.add_service(thread);
     }

@@ -18,7 +18,7 @@ use rustls::{
     crypto::{CryptoProvider, ring as provider},
 };
 pub use store::CertificateStore;
-pub use tickets::{Tickets, TicketsError};
+pub use tickets::{Tickets, TicketsError, secret_of_this_machine};
 
 use crate::config;
 

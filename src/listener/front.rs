@@ -38,6 +38,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
+use pingora::protocols::http::v2::server::H2Options;
 use tokio::sync::Notify;
 
 pub use accept::FrontThread;
@@ -135,6 +136,7 @@ pub struct LiveFront<L, P> {
 pub struct Front<L, P> {
     shared: Arc<Shared<L, P>>,
     limits: Limits,
+    h2: H2Options,
     /// Load balancers in front of this edge: not limited by address, and believed when they send a PROXY header.
     trusted: Vec<IpNet>,
     /// Whether plain requests are answered by the lane.
@@ -194,6 +196,7 @@ impl<L, P> Front<L, P> {
                 idle: Duration::from_secs(config.redirect.keepalive_secs),
                 requests_per_connection: limits.requests_per_connection,
             },
+            h2: http2::options(limits),
             trusted: config.client_address.trusted_proxies.clone(),
             fast_lane: config.edge.fast_lane,
         }

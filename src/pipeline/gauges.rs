@@ -5,6 +5,8 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use arc_swap::ArcSwap;
+
 use super::{
     account::{Account, FeedAccounts},
     files::OperatorFiles,
@@ -98,7 +100,7 @@ pub struct Gauges(Arc<Measured>);
 /// Metrics, and the parts that are measured when metrics are read.
 struct Measured {
     metrics: Metrics,
-    files: Arc<OperatorFiles>,
+    files: Arc<ArcSwap<OperatorFiles>>,
     sessions: Arc<Sessions>,
     capture: Capture,
     outbox: Arc<Outbox>,
@@ -108,7 +110,7 @@ struct Measured {
 impl Gauges {
     pub(super) fn new(
         metrics: Metrics,
-        files: Arc<OperatorFiles>,
+        files: Arc<ArcSwap<OperatorFiles>>,
         sessions: Arc<Sessions>,
         capture: Capture,
         outbox: Arc<Outbox>,
@@ -125,6 +127,7 @@ impl Gauges {
     /// All metrics in the Prometheus text format.
     pub fn text(&self) -> String {
         let Measured { metrics, files, sessions, capture, outbox, journal_bytes } = &*self.0;
+        let files = files.load();
         metrics.capture.update(capture);
         metrics.catalog.update(&files.catalog);
         metrics.databases.update(&files.geo, &files.sources);

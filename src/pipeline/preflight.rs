@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use super::files::OperatorFiles;
+use super::files::{Loaded, OperatorFiles};
 use crate::{
     capture::{self, CaptureError},
     config::{Config, Diagnostic, Problem, Severity, Sink, diagnostics::locate},
@@ -50,6 +50,17 @@ impl Classified for Rejection {
     }
 }
 
+impl Rejection {
+    /// What is wrong, in the form of `clickedge check`.
+    pub fn diagnostics(&self) -> &[Diagnostic] {
+        &self.diagnostics
+    }
+
+    pub(super) fn new(class: Class, diagnostics: Vec<Diagnostic>) -> Self {
+        Self { class, diagnostics }
+    }
+}
+
 /// [`examine`] for a configuration that was read from `file`. Returns the warnings.
 ///
 /// # Errors
@@ -63,8 +74,18 @@ pub fn examine_file(config: &Config, files: &OperatorFiles, file: &Path) -> Resu
 
 /// Reads all operator files into their stores, and looks at the machine.
 pub fn examine(config: &Config, files: &OperatorFiles) -> Findings {
+    let mut findings = inspect(config, files.load());
+    if findings.class.is_none() {
+        findings.problems.extend(workspaces(config, files));
+    }
+    // Errors first; each kind keeps its order.
+    findings.problems.sort_by_key(|problem| problem.severity != Severity::Error);
+    findings
+}
+
+/// What there is to report about files that were read, and about the machine.
+pub(super) fn inspect(config: &Config, loaded: Loaded) -> Findings {
     let mut findings = Findings::default();
-    let loaded = files.load();
     for error in loaded.errors {
         findings.error(error.class(), &error.key, format!("is rejected: {error}"), error.remedy());
     }
@@ -75,12 +96,7 @@ pub fn examine(config: &Config, files: &OperatorFiles) -> Findings {
     rings(config, &mut findings);
     spool(config, &mut findings);
     sinks(config, &mut findings);
-    if findings.class.is_none() {
-        workspaces(config, files, &mut findings);
-    }
     admin(config, &mut findings);
-    // Errors first; each kind keeps its order.
-    findings.problems.sort_by_key(|problem| problem.severity != Severity::Error);
     findings
 }
 
@@ -163,10 +179,11 @@ fn sinks(config: &Config, findings: &mut Findings) {
 }
 
 /// Feeds of workspaces that no link has: they would stay empty.
-fn workspaces(config: &Config, files: &OperatorFiles, findings: &mut Findings) {
+pub(super) fn workspaces(config: &Config, files: &OperatorFiles) -> Vec<Problem> {
+    let mut findings = Findings::default();
     let catalog = files.catalog().load();
     if catalog.links() == 0 {
-        return;
+        return findings.problems;
     }
     for (i, feed) in config.feeds.iter().enumerate() {
         for (j, workspace) in feed.workspaces.iter().enumerate() {
@@ -179,6 +196,7 @@ fn workspaces(config: &Config, files: &OperatorFiles, findings: &mut Findings) {
             }
         }
     }
+    findings.problems
 }
 
 fn admin(config: &Config, findings: &mut Findings) {
@@ -212,7 +230,7 @@ impl Findings {
         }
     }
 
-    fn error(&mut self, class: Class, key: &str, message: String, remedy: &str) {
+    pub(super) fn error(&mut self, class: Class, key: &str, message: String, remedy: &str) {
         self.class.get_or_insert(class);
         self.push(Severity::Error, key, message, remedy);
     }

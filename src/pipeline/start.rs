@@ -75,7 +75,7 @@ impl Pipeline {
         );
         let reloader = Reloader::new(Arc::clone(&files), &metrics.registry);
         let catalog = Arc::clone(&files.catalog);
-        let gauges = Gauges::new(metrics, files, sessions, capture.clone(), outbox, spool.journal_bytes());
+        let gauges = Gauges::new(metrics, reloader.files(), sessions, capture.clone(), outbox, spool.journal_bytes());
         Ok(Self { redirector, gauges, reloader, catalog, counts, panics, capture, enrich, spool, deliver })
     }
 }

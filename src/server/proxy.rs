@@ -13,12 +13,8 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use ipnet::IpNet;
 use pingora::{
-    Error, ErrorSource, ErrorType,
-    apps::HttpServerOptions,
-    http::RequestHeader,
-    modules::http::HttpModules,
+    Error, ErrorSource, ErrorType, apps::HttpServerOptions, http::RequestHeader, modules::http::HttpModules,
     prelude::HttpPeer,
-    protocols::http::v2::server::{H2Options, default_h2_options},
 };
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
@@ -33,29 +29,11 @@ use crate::{
     runtime::clock,
 };
 
-/// Requests of one HTTP/2 connection at a time: a browser opens a link, and perhaps its favicon.
-const STREAMS: u32 = 16;
-
-/// Streams that a client may reset before the edge has looked at them (CVE-2023-44487 sends thousands).
-const PENDING_RESETS: usize = 16;
-
 /// What Pingora does with connections.
 pub fn server_options() -> HttpServerOptions {
     let mut options = HttpServerOptions::default();
     // It is answered here, so that it is counted: see `EdgeProxy::excess`.
     options.allow_connect_method_proxying = true;
-    options
-}
-
-/// Bounds of an HTTP/2 connection.
-pub fn h2_options(config: &Config) -> H2Options {
-    let mut options = default_h2_options();
-    options
-        // What is a little beyond the limit is answered here, and counted.
-        .max_header_list_size(2 * config.limits.header_bytes as u32)
-        .max_concurrent_streams(STREAMS)
-        .max_pending_accept_reset_streams(PENDING_RESETS)
-        .max_send_buffer_size(64 * 1024);
     options
 }
 

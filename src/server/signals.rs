@@ -3,18 +3,18 @@
 //! | signal | effect |
 //! |---|---|
 //! | `SIGTERM`, `SIGINT`, `SIGQUIT` | stop: listeners close, requests under way finish, queues drain, objects are delivered |
-//! | `SIGHUP` | reload: catalog, certificates, databases, lists and secrets are read again |
+//! | `SIGHUP` | reload: the configuration and all files that it names are taken up, or nothing is |
 
-use std::{io, sync::Arc, thread, time::Duration};
+use std::{io, sync::Arc, thread};
 
-use crossbeam_channel::{Receiver, bounded, never, select, tick};
+use crossbeam_channel::{Receiver, after, bounded, never, select};
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM},
     iterator::Signals,
 };
 use tokio::sync::Notify;
 
-use crate::{pipeline::Reloader, runtime::systemd};
+use crate::pipeline::Reloader;
 
 /// Takes the signals over from the system, which would end the process. They are kept until [`watch`].
 pub fn register() -> io::Result<Signals> {
@@ -22,10 +22,10 @@ pub fn register() -> io::Result<Signals> {
 }
 
 /// Handles signals. Reloads run one after the other on a thread of their own, so that a stop never waits for one. In
-/// between, that thread looks at watched files as often as `watch` says.
-pub fn watch(mut signals: Signals, reloader: Reloader, watch: Option<Duration>, stop: Arc<Notify>) -> io::Result<()> {
+/// between, that thread looks at watched files.
+pub fn watch(mut signals: Signals, reloader: Reloader, stop: Arc<Notify>) -> io::Result<()> {
     let (reload, reloads) = bounded(1);
-    thread::Builder::new().name("reload".into()).spawn(move || run_reloads(&reloads, &reloader, watch))?;
+    thread::Builder::new().name("reload".into()).spawn(move || run_reloads(&reloads, &reloader))?;
     thread::Builder::new().name("signals".into()).spawn(move || {
         for signal in signals.forever() {
             if signal == SIGHUP {
@@ -39,19 +39,17 @@ pub fn watch(mut signals: Signals, reloader: Reloader, watch: Option<Duration>, 
     Ok(())
 }
 
-fn run_reloads(reloads: &Receiver<()>, reloader: &Reloader, watch: Option<Duration>) {
-    let looks = watch.map_or_else(never, tick);
+fn run_reloads(reloads: &Receiver<()>, reloader: &Reloader) {
     loop {
+        let look = reloader.watch_interval().map_or_else(never, after);
         select! {
             recv(reloads) -> wanted => {
                 if wanted.is_err() {
                     return;
                 }
-                systemd::reloading();
-                reloader.reload();
-                systemd::ready();
+                _ = reloader.reload();
             }
-            recv(looks) -> _ => reloader.watch(),
+            recv(look) -> _ => reloader.watch(),
         }
     }
 }

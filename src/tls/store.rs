@@ -44,6 +44,16 @@ impl CertificateStore {
         Self { current: Reloadable::default(), parts: Mutex::new(Parts { pairs, folder: None, changed: false }) }
     }
 
+    /// Is for so many configured pairs from now on, and for a folder or none.
+    pub fn resize(&self, pairs: usize, has_folder: bool) {
+        let mut parts = self.parts();
+        if parts.pairs.len() != pairs || parts.folder.is_some() && !has_folder {
+            parts.pairs.resize(pairs, None);
+            parts.folder = parts.folder.take().filter(|_| has_folder);
+            parts.changed = true;
+        }
+    }
+
     /// Takes this pair at its place in the configuration.
     pub fn publish(&self, place: usize, pair: Arc<Pair>) {
         let mut parts = self.parts();

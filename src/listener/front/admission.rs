@@ -90,8 +90,8 @@ impl Admission {
         }
     }
 
-    /// Replaces what addresses may use. Connections that are open stay open. With another rate of requests, each address
-    /// begins with all that it may have saved up.
+    /// Replaces what addresses may use. Open connections stay open. With another rate of requests, each address begins
+    /// with all that it may have saved up.
     pub fn set_quota(&self, quota: Quota) {
         let Quota { connections, per_address, requests, burst } = quota;
         self.quota.connections.store(connections, Relaxed);

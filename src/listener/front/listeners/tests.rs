@@ -109,8 +109,8 @@ fn connect(address: SocketAddr) -> TcpStream {
     TcpStream::connect(address).expect("a connection was refused")
 }
 
-/// Whether the address refuses connections. Not at once: a socket closes when all of its descriptors are closed.
-fn refuses(address: SocketAddr) -> bool {
+/// Whether no socket listens on the address.
+fn is_closed(address: SocketAddr) -> bool {
     TcpStream::connect_timeout(&address, SOON).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
@@ -145,7 +145,7 @@ fn inherited_sockets_are_all_used_and_missing_ones_opened() {
         assert_eq!(threads.len(), 2, "both threads accept");
         edge.stop();
         drop(waiting);
-        assert!(refuses(address));
+        assert!(is_closed(address));
     }
 }
 
@@ -156,7 +156,7 @@ fn threads_share_an_inherited_socket_that_allows_no_other() {
     let clients: Vec<_> = (0..16).map(|_| connect(address)).collect();
     clients.iter().for_each(|_| _ = edge.accepted());
     edge.stop();
-    assert!(refuses(address));
+    assert!(is_closed(address));
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn an_address_of_another_process_is_an_error_and_an_inherited_one_is_not() {
 fn an_inherited_socket_of_an_address_that_is_not_configured_closes() {
     let ((wanted, address), (other, closed)) = (socket(true), socket(true));
     let mut edge = Edge::bind(&config(&[(address, false)]), inherited([wanted, other])).unwrap().start();
-    assert!(refuses(closed));
+    assert!(is_closed(closed));
     drop(connect(address));
     edge.accepted();
     edge.stop();
@@ -202,7 +202,7 @@ fn what_waits_for_a_paused_edge_is_left_to_its_successor() {
     edge.stop();
     assert_eq!(edge.listeners.sockets().unwrap().len(), 0);
     assert_eq!(take(passed_on), clients.len());
-    assert!(refuses(address));
+    assert!(is_closed(address));
 }
 
 #[test]
@@ -213,7 +213,7 @@ fn closing_takes_what_the_kernel_has_accepted() {
     let closed = edge.listeners.close();
     let mut edge = edge.start();
     closed.wait_blocking();
-    assert!(refuses(address));
+    assert!(is_closed(address));
     clients.iter().for_each(|_| _ = edge.accepted());
     edge.stop();
 }
@@ -223,7 +223,7 @@ fn listeners_are_added_changed_and_removed() {
     let [first, second, third] = [(); 3].map(|()| free_address());
     let mut edge = Edge::bind(&config(&[(first, false), (second, false)]), Inherited::default()).unwrap().start();
     edge.apply(&config(&[(third, false), (second, true)])).unwrap();
-    assert!(refuses(first));
+    assert!(is_closed(first));
     for (address, redirects) in [(second, true), (third, false)] {
         drop(connect(address));
         assert_eq!(edge.accepted().1, redirects);
@@ -232,7 +232,7 @@ fn listeners_are_added_changed_and_removed() {
     edge.listeners.pause().wait_blocking();
     edge.apply(&config(&[(first, true)])).unwrap();
     drop(connect(first));
-    assert!(refuses(second) && refuses(third));
+    assert!(is_closed(second) && is_closed(third));
     assert_eq!(take(edge.listeners.sockets().unwrap()), 1);
     edge.listeners.resume();
     drop(connect(first));
@@ -249,7 +249,7 @@ fn a_removed_listener_takes_what_the_kernel_has_accepted() {
     let removed = edge.listeners.publish(edge.listeners.prepare(&without, &stores(&without)).unwrap());
     let mut edge = edge.start();
     removed.wait_blocking();
-    assert!(refuses(first));
+    assert!(is_closed(first));
     clients.iter().for_each(|_| assert!(edge.accepted().1));
     edge.stop();
 }
@@ -261,7 +261,7 @@ fn nothing_changes_when_an_added_listener_cannot_open() {
     let (_other, taken) = socket(false);
     let error = edge.apply(&config(&[(first, true), (second, false), (taken, false)])).unwrap_err();
     assert!(error.to_string().contains(&taken.to_string()), "{error}");
-    assert!(refuses(second));
+    assert!(is_closed(second));
     drop(connect(first));
     assert!(!edge.accepted().1, "it has its settings");
     edge.stop();
