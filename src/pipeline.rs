@@ -23,7 +23,7 @@ pub use gauges::Gauges;
 #[cfg(test)]
 pub(crate) use gauges::exposition;
 pub use preflight::PreflightError;
-pub use reload::{Apply, Live, LiveError, NeedsRestart, Notice, ReloadError, Reloaded, Reloader};
+pub use reload::{Apply, LivePart, NeedsRestart, Notice, PartError, ReloadError, Reloaded, Reloader};
 
 use crate::{
     capture::{Capture, CaptureError},

@@ -51,7 +51,7 @@ fn compare(key: &str, old: &Value, new: &Value, keys: &mut Vec<String>) {
     }
 }
 
-/// What tells a listener or a feed from the others.
+/// By what a listener or a feed is known.
 fn name(entry: &Value) -> Option<&Value> {
     entry.get("name").or_else(|| entry.get("address"))
 }

@@ -9,8 +9,8 @@ use super::{Config, Section, findings::Findings};
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Reload {
-    /// Whether this file and all files that it names are looked at every `tls.watch_secs`, and a change is taken up like
-    /// a `SIGHUP`. It is read once no file has changed between two looks. Folders of certificates are watched in any
+    /// Whether this file and all files that it names are looked at every `tls.watch_secs`, and a change is taken up, as
+    /// on SIGHUP. It is read once no file has changed between two looks. Folders of certificates are watched in any
     /// case.
     pub watch: bool,
 }

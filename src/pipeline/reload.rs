@@ -4,9 +4,9 @@
 //! read and check the configuration ─► read all files ─► look at the machine ─► prepare each part ─┬─► publish all
 //!                                                                                               └─► an error: nothing
 //! ```
-//! A part of the process that can change while it runs is [`Live`]; it names the keys that it takes up. Every other key
-//! waits for a restart, and is reported with the remedy. Folders of certificates are watched by themselves: a pair that
-//! is renewed is used at once, and one that is rejected keeps its previous version.
+//! A part of the process that can change while it runs is a [`LivePart`]; it names the keys that it takes up. Every
+//! other key waits for a restart, and is reported with the remedy. Folders of certificates are watched by themselves: a
+//! pair that is renewed is used at once, and one that is rejected keeps its previous version.
 
 mod metrics;
 mod report;
@@ -57,11 +57,11 @@ const OF_FILES: &[&str] = &[
 /// Without a secret, keys are random from the start on.
 const SESSION_KEY: &str = "enrich.session_key_file";
 
-/// What [`Live::prepare`] returns: makes the change, and cannot fail.
+/// What [`LivePart::prepare`] returns: makes the change, and cannot fail.
 pub type Apply<'l> = Box<dyn FnOnce() + 'l>;
 
 /// A part of the process that takes up another configuration while it runs.
-pub trait Live: Send + Sync {
+pub trait LivePart: Send + Sync {
     /// The keys that it takes up, with everything below them.
     fn keys(&self) -> &[&'static str];
 
@@ -70,12 +70,12 @@ pub trait Live: Send + Sync {
     ///
     /// # Errors
     /// When the new configuration cannot be taken up.
-    fn prepare<'l>(&'l self, new: &'l Config, files: &'l OperatorFiles) -> Result<Apply<'l>, LiveError>;
+    fn prepare<'l>(&'l self, new: &'l Config, files: &'l OperatorFiles) -> Result<Apply<'l>, PartError>;
 }
 
 /// Why a part cannot take up a configuration.
 #[derive(Debug)]
-pub struct LiveError {
+pub struct PartError {
     pub class: Class,
     /// The key that it is about.
     pub key: String,
@@ -99,7 +99,7 @@ struct Shared {
 struct Turn {
     /// The configuration of the start.
     started: Config,
-    parts: Vec<Box<dyn Live>>,
+    parts: Vec<Box<dyn LivePart>>,
     /// What is watched since the last reload, and its fingerprints: when it was read, and at the last look.
     watched: Vec<PathBuf>,
     read: u64,
@@ -122,7 +122,7 @@ impl Reloader {
     }
 
     /// Adds a part that takes up changes of the configuration.
-    pub fn add(&self, part: impl Live + 'static) {
+    pub fn add(&self, part: impl LivePart + 'static) {
         self.turn().parts.push(Box::new(part));
     }
 
@@ -216,7 +216,7 @@ impl Reloader {
             if findings.class.is_none() {
                 match part.prepare(&config, &files) {
                     Ok(apply) => prepared.push(apply),
-                    Err(LiveError { class, key, message, remedy }) => findings.error(class, &key, message, remedy),
+                    Err(PartError { class, key, message, remedy }) => findings.error(class, &key, message, remedy),
                 }
             }
         }
@@ -235,10 +235,12 @@ impl Reloader {
         let mut notices = Vec::new();
         self.0.metrics.name(&names(&files));
         for (resource, file, value) in staged {
-            publish(resource, file, value, results, &mut notices);
+            publish(resource, &file, value, results, &mut notices);
         }
         files.commit();
-        prepared.into_iter().for_each(|apply| apply());
+        for apply in prepared {
+            apply();
+        }
         self.0.files.store(Arc::clone(&files));
         let mut problems = findings.problems;
         problems.extend(preflight::workspaces(&config, &files));
@@ -262,7 +264,7 @@ impl Reloader {
         let mut results = BTreeMap::new();
         for read in files.registry.read(|resource| resource == CERTIFICATES) {
             match read.result {
-                Ok(staged) => publish(read.name, read.file, staged, &mut results, &mut Vec::new()),
+                Ok(staged) => publish(read.name, &read.file, staged, &mut results, &mut Vec::new()),
                 Err(error) => {
                     results.insert(read.name, false);
                     let (resource, key, class, remedy) =
@@ -325,7 +327,7 @@ impl Turn {
 /// Makes a value the current one, and reports it.
 fn publish(
     resource: &'static str,
-    file: String,
+    file: &str,
     value: Staged<'_>,
     results: &mut BTreeMap<&'static str, bool>,
     notices: &mut Vec<Notice>,
@@ -334,7 +336,7 @@ fn publish(
     *results.entry(resource).or_insert(true) &= rejected.is_empty();
     tracing::info!(resource, file, summary, "reloaded");
     let mut notice = |line, message| {
-        notices.push(Notice { file: file.clone(), line, message, remedy: String::new() });
+        notices.push(Notice { file: file.to_owned(), line, message, remedy: String::new() });
     };
     for Warning { message, .. } in rejected {
         tracing::error!(resource, file, "{message}");

@@ -11,7 +11,7 @@ use crate::{
         ListenError,
         front::{self, Admission, Lane, Listeners, LiveFront},
     },
-    pipeline::{Apply, Live, LiveError, OperatorFiles},
+    pipeline::{Apply, LivePart, OperatorFiles, PartError},
     redirect::{Redirector, TrustedProxies},
     runtime::{Class, Classified},
     telemetry::logs,
@@ -30,7 +30,7 @@ pub struct LiveServer<L, P> {
     pub rings: PathBuf,
 }
 
-impl<L: Lane, P: Send + Sync> Live for LiveServer<L, P> {
+impl<L: Lane, P: Send + Sync> LivePart for LiveServer<L, P> {
     fn keys(&self) -> &[&'static str] {
         &[
             "client_address",
@@ -45,8 +45,8 @@ impl<L: Lane, P: Send + Sync> Live for LiveServer<L, P> {
         ]
     }
 
-    fn prepare<'l>(&'l self, new: &'l Config, files: &'l OperatorFiles) -> Result<Apply<'l>, LiveError> {
-        let trusted = TrustedProxies::new(&new.client_address).map_err(|error| LiveError {
+    fn prepare<'l>(&'l self, new: &'l Config, files: &'l OperatorFiles) -> Result<Apply<'l>, PartError> {
+        let trusted = TrustedProxies::new(&new.client_address).map_err(|error| PartError {
             class: Class::Config,
             key: "client_address.header".into(),
             message: format!("is rejected: {error}"),
@@ -54,7 +54,7 @@ impl<L: Lane, P: Send + Sync> Live for LiveServer<L, P> {
         })?;
         let own_secret = new.tls.ticket_secret_file.is_none() && new.listeners.iter().any(Listener::has_tls);
         let secret = own_secret.then(|| tls::secret_of_this_machine(&self.rings)).transpose();
-        let secret = secret.map_err(|error| LiveError {
+        let secret = secret.map_err(|error| PartError {
             class: error.class(),
             key: "listeners".into(),
             message: format!("have no secret for TLS tickets: {error}"),
@@ -77,10 +77,10 @@ impl<L: Lane, P: Send + Sync> Live for LiveServer<L, P> {
     }
 }
 
-fn of_listener(config: &Config, error: &ListenError) -> LiveError {
+fn of_listener(config: &Config, error: &ListenError) -> PartError {
     let (ListenError::Bind { address, .. } | ListenError::Tls { address, .. }) = error;
     let number = config.listeners.iter().position(|listener| listener.address == *address).unwrap_or_default();
-    LiveError {
+    PartError {
         class: error.class(),
         key: format!("listeners[{number}].address"),
         message: format!("cannot be opened: {error}"),

@@ -65,11 +65,12 @@ impl Edge {
 }
 
 fn config(listeners: &[(SocketAddr, bool)]) -> Config {
-    let mut text = "[edge]\npop = \"ams1\"\nthreads = 2\n[catalog]\nfile = \"links\"\n".to_owned();
-    for (address, redirect) in listeners {
-        text += &format!("[[listeners]]\naddress = \"{address}\"\nredirect_to_https = {redirect}\n");
-    }
-    toml::from_str(&text).unwrap()
+    let listener = |(address, redirect): &(SocketAddr, bool)| {
+        format!("[[listeners]]\naddress = \"{address}\"\nredirect_to_https = {redirect}\n")
+    };
+    let listeners: Vec<_> = listeners.iter().map(listener).collect();
+    let text = "[edge]\npop = \"ams1\"\nthreads = 2\n[catalog]\nfile = \"links\"\n";
+    toml::from_str(&[text, &listeners.concat()].concat()).unwrap()
 }
 
 fn stores(config: &Config) -> Vec<Arc<CertificateStore>> {
@@ -154,7 +155,9 @@ fn threads_share_an_inherited_socket_that_allows_no_other() {
     let (first, address) = socket(false);
     let mut edge = Edge::bind(&config(&[(address, false)]), inherited([first])).unwrap().start();
     let clients: Vec<_> = (0..16).map(|_| connect(address)).collect();
-    clients.iter().for_each(|_| _ = edge.accepted());
+    for _ in &clients {
+        edge.accepted();
+    }
     edge.stop();
     assert!(is_closed(address));
 }
@@ -214,7 +217,9 @@ fn closing_takes_what_the_kernel_has_accepted() {
     let mut edge = edge.start();
     closed.wait_blocking();
     assert!(is_closed(address));
-    clients.iter().for_each(|_| _ = edge.accepted());
+    for _ in &clients {
+        edge.accepted();
+    }
     edge.stop();
 }
 
@@ -250,7 +255,9 @@ fn a_removed_listener_takes_what_the_kernel_has_accepted() {
     let mut edge = edge.start();
     removed.wait_blocking();
     assert!(is_closed(first));
-    clients.iter().for_each(|_| assert!(edge.accepted().1));
+    for _ in &clients {
+        assert!(edge.accepted().1);
+    }
     edge.stop();
 }
 
