@@ -31,7 +31,6 @@ pub mod retries;
 pub mod s3;
 pub mod sample;
 pub mod sink;
-pub mod tls;
 pub mod trial;
 pub mod upload;
 pub mod webhook;

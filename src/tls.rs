@@ -5,6 +5,7 @@
 //! `ChaCha20` first has no instructions for AES, and gets what it prefers: after a handshake little is left to encrypt.
 
 pub mod certificates;
+pub mod client;
 mod key_exchange;
 pub mod metrics;
 mod store;

@@ -51,7 +51,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("spool", &["capture", "click", "config", "enrich", "event", "object", "runtime", "stats", "telemetry"]),
-    ("deliver", &["click", "config", "event", "files", "object", "runtime", "spool", "telemetry"]),
+    ("deliver", &["click", "config", "event", "files", "object", "runtime", "spool", "telemetry", "tls"]),
     (
         "pipeline",
         &[
