@@ -23,9 +23,10 @@ pub mod source;
 mod tests;
 
 use std::{
+    collections::BTreeSet,
     path::Path,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::Instant,
@@ -132,6 +133,11 @@ impl Catalog {
     /// Number of domains.
     pub fn domains(&self) -> usize {
         self.domains.len()
+    }
+
+    /// The hosts of all domains.
+    pub fn hosts(&self) -> impl Iterator<Item = &str> {
+        self.domains.iter().map(|domain| &*domain.host)
     }
 
     /// Bytes in memory, without the overhead of the allocator.
@@ -282,6 +288,20 @@ impl CatalogStore {
     /// The current catalog. Hold it for one request, not across an await.
     pub fn load(&self) -> Guard<Arc<Catalog>> {
         self.current.load()
+    }
+
+    /// Returns the hosts of all domains, once for each catalog.
+    pub fn new_hosts(self: Arc<Self>) -> impl FnMut() -> Option<BTreeSet<Box<str>>> + Send {
+        let mut seen = Weak::new();
+        move || {
+            let current = self.load();
+            // As long as it is referred to, no other catalog is at its place.
+            let is_new = !std::ptr::eq(seen.as_ptr(), Arc::as_ptr(&current));
+            is_new.then(|| {
+                seen = Arc::downgrade(&current);
+                current.hosts().map(Into::into).collect()
+            })
+        }
     }
 
     /// When the current catalog was loaded, in seconds since the Unix epoch.

@@ -7,6 +7,7 @@
 //!
 //! Relative paths are taken from the folder of the configuration file.
 
+pub mod acme;
 pub mod admin;
 pub mod capture;
 pub mod catalog;
@@ -37,6 +38,7 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use acme::{Acme, Challenge};
 pub use admin::Admin;
 pub use capture::Capture;
 pub use catalog::{Catalog, Domain};
@@ -69,6 +71,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// What is common to all TLS sockets.
     pub tls: Tls,
+    /// Certificates that the edge obtains and renews by itself (ACME), for listeners with `acme = true`.
+    pub acme: Option<Acme>,
     /// What one connection, one address and all of them may use.
     pub limits: Limits,
     /// The links that this edge knows.
@@ -159,11 +163,12 @@ impl Config {
         }
     }
 
-    fn sections(&self) -> [&dyn Section; 17] {
+    fn sections(&self) -> [&dyn Section; 18] {
         [
             &self.edge,
             &self.listeners,
             &self.tls,
+            &self.acme,
             &self.limits,
             &self.catalog,
             &self.redirect,
@@ -181,11 +186,12 @@ impl Config {
         ]
     }
 
-    fn sections_mut(&mut self) -> [&mut dyn Section; 17] {
+    fn sections_mut(&mut self) -> [&mut dyn Section; 18] {
         [
             &mut self.edge,
             &mut self.listeners,
             &mut self.tls,
+            &mut self.acme,
             &mut self.limits,
             &mut self.catalog,
             &mut self.redirect,

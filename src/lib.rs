@@ -55,6 +55,8 @@
 //!   the next process reads again belongs to the same visit, whatever the table of visits holds by then.
 //! - Streams of HTTP/2 are accepted by the front, too, so that what Pingora rejects before its proxy is counted.
 //! - X25519 comes from AWS-LC, and everything else of TLS from ring: a third of a handshake for one more C library.
+//! - Edges of a fleet share certificates through a folder, with a lock that ends by itself. A certificate for each edge
+//!   would need an address for each, because behind one address a certificate authority may ask any of them.
 //! - Bots have no session: a prefetch would otherwise start the visit that the person's own click then only joins.
 //! - `quality` stands below `visitor`: the attacks in an agent string are detected once per agent, and remembered with
 //!   what the visitor's agent is.
