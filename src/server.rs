@@ -32,7 +32,7 @@ use crate::{
     listener::{self, front},
     pipeline::{OperatorFiles, Pipeline, preflight},
     telemetry::logs,
-    tls::{CertificateStore, Tickets},
+    tls::{Acme, CertificateStore, Tickets},
 };
 
 /// Answers clicks until a signal says stop, then drains.
@@ -60,7 +60,13 @@ pub fn serve(file: &Path) -> anyhow::Result<()> {
     let (certificates, tickets) = (files.certificates().to_vec(), Arc::clone(files.tickets()));
     let pipeline = Pipeline::start_with(&config, files)?;
     let readiness = Readiness::default();
-    let server = match build(&config, &pipeline, &certificates, &tickets, &readiness) {
+    let acme = Acme::new(&pipeline.registry(), pipeline.catalog().new_hosts());
+    let server = build(&config, &pipeline, &certificates, &tickets, &acme, &readiness).and_then(|server| {
+        // Its sockets are bound: what a certificate authority asks from now on waits for an answer.
+        acme.apply(&config, &certificates)?;
+        Ok(server)
+    });
+    let server = match server {
         Ok(server) => server,
         Err(error) => {
             pipeline.drain(Duration::ZERO);
@@ -80,6 +86,7 @@ pub fn serve(file: &Path) -> anyhow::Result<()> {
         never_opened: Arc::clone(&never_opened),
     });
     server.run(RunArgs { shutdown_signal });
+    acme.stop();
 
     let failed = pipeline.panics().has_panicked();
     let account = pipeline.drain(Duration::from_secs(config.shutdown.drain_secs));
@@ -107,6 +114,7 @@ fn build(
     pipeline: &Pipeline,
     certificates: &[Arc<CertificateStore>],
     tickets: &Arc<Tickets>,
+    acme: &Acme,
     readiness: &Readiness,
 ) -> anyhow::Result<Server> {
     let shares = open_files::share(config);
@@ -124,7 +132,8 @@ fn build(
         tickets.use_secret_of_this_machine(&config.capture.dir)?;
     }
     let sockets = front::bind(config, certificates, tickets)?;
-    let front = Arc::new(front::Front::new(config, pipeline.redirector(), proxy, admission, metrics));
+    let challenges = Arc::clone(acme.challenges());
+    let front = Arc::new(front::Front::new(config, pipeline.redirector(), proxy, admission, challenges, metrics));
     for (number, sockets) in sockets.into_iter().enumerate() {
         server.add_service(front::FrontThread::new(number, Arc::clone(&front), sockets));
     }

@@ -13,6 +13,7 @@
 mod accept;
 pub mod admission;
 mod buffer;
+mod challenge;
 mod connection;
 mod http2;
 pub mod metrics;
@@ -45,7 +46,7 @@ pub use named::Named;
 use request::{HeadLimits, Malformed, Request};
 pub use socket::{Socket, bind};
 
-use crate::{click::ClientAddr, config};
+use crate::{click::ClientAddr, config, tls::acme::challenge::Challenges};
 
 /// Who asks.
 #[derive(Clone, Copy)]
@@ -76,6 +77,9 @@ pub trait Lane: Send + Sync + 'static {
 
     /// Appends a redirect to the same target over HTTPS. Returns whether the request names a host.
     fn to_https(&self, request: &Request<'_, '_>, keep_alive: bool, out: &mut Vec<u8>) -> bool;
+
+    /// Appends the answer to a certificate authority that checks a name.
+    fn challenge(&self, key_authorization: &str, is_head: bool, keep_alive: bool, out: &mut Vec<u8>);
 
     /// Appends the answer to `OPTIONS *`.
     fn options(&self, keep_alive: bool, out: &mut Vec<u8>);
@@ -133,6 +137,7 @@ pub struct Front<L, P> {
     trusted: Vec<IpNet>,
     /// Whether plain requests are answered by the lane.
     fast_lane: bool,
+    challenges: Arc<Challenges>,
     metrics: Arc<FrontMetrics>,
     stopping: AtomicBool,
     stop: Notify,
@@ -145,6 +150,7 @@ impl<L: Lane, P> Front<L, P> {
         lane: L,
         proxy: P,
         admission: Arc<Admission>,
+        challenges: Arc<Challenges>,
         metrics: Arc<FrontMetrics>,
     ) -> Self {
         let limits = &config.limits;
@@ -165,6 +171,7 @@ impl<L: Lane, P> Front<L, P> {
             admission,
             trusted: config.client_address.trusted_proxies.clone(),
             fast_lane: config.edge.fast_lane,
+            challenges,
             metrics,
             stopping: AtomicBool::new(false),
             stop: Notify::new(),

@@ -8,8 +8,9 @@ use std::path::Path;
 use super::files::OperatorFiles;
 use crate::{
     capture::{self, CaptureError},
-    config::{Config, Diagnostic, Problem, Severity, Sink, diagnostics::locate},
+    config::{Config, Diagnostic, Problem, Severity, Sink, acme::is_certifiable, diagnostics::locate},
     runtime::{Class, Classified, filesystem},
+    tls,
 };
 
 /// What a preflight found.
@@ -75,6 +76,7 @@ pub fn examine(config: &Config, files: &OperatorFiles) -> Findings {
     rings(config, &mut findings);
     spool(config, &mut findings);
     sinks(config, &mut findings);
+    acme(config, files, &mut findings);
     if findings.class.is_none() {
         workspaces(config, files, &mut findings);
     }
@@ -159,6 +161,35 @@ fn sinks(config: &Config, findings: &mut Findings) {
         {
             findings.not_a_folder(&format!("feeds[{i}].sink.dir.path"), &sink.path);
         }
+    }
+}
+
+/// Certificates that the edge obtains by itself: the folder, what the CA is verified by, and names that get none.
+fn acme(config: &Config, files: &OperatorFiles, findings: &mut Findings) {
+    let Some(acme) = &config.acme else { return };
+    if let Err((key, error)) = tls::acme::examine(acme) {
+        findings.error(error.class(), key, format!("is rejected: {error}"), "correct the path");
+    }
+    if !acme.catalog {
+        return;
+    }
+    let catalog = files.catalog().load();
+    let (mut fit, mut unfit) = (0, Vec::new());
+    for host in catalog.hosts().filter(|host| !acme.excludes(host)) {
+        if is_certifiable(host) { fit += 1 } else { unfit.push(host) }
+    }
+    if let Some(first) = unfit.first() {
+        findings.warning(
+            "acme.catalog",
+            format!("gives no certificate to {} domains of the catalog, such as {first:?}", unfit.len()),
+            "add them to `acme.exclude`: no certificate authority accepts such names",
+        );
+    } else if fit == 0 && catalog.domains() > 0 && acme.domains.is_empty() {
+        findings.warning(
+            "acme.exclude",
+            "excludes all domains of the catalog, so that no certificate is obtained".into(),
+            "correct it, or name other domains in `acme.domains`",
+        );
     }
 }
 

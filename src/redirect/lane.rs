@@ -48,12 +48,18 @@ impl Lane for Redirector {
     }
 
     fn to_https(&self, request: &Request<'_, '_>, keep_alive: bool, out: &mut Vec<u8>) -> bool {
-        let host = request.headers.iter().find(|field| field.name.eq_ignore_ascii_case("host"));
-        let Some(host) = host.and_then(|field| Host::parse(field.value).ok()) else { return false };
+        let Some(host) = request.host().and_then(|host| Host::parse(host).ok()) else { return false };
         let location = [b"https://", host.as_str().as_bytes(), request.target].concat();
         let Some(answer) = self.answers.https(location.into()) else { return false };
         self.respond(answer, keep_alive, None, out);
         true
+    }
+
+    fn challenge(&self, key_authorization: &str, is_head: bool, keep_alive: bool, out: &mut Vec<u8>) {
+        let length = key_authorization.len().to_string();
+        let head: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nCache-Control: no-store\r\n";
+        append(out, &[head, b"Content-Length: ", length.as_bytes()]);
+        end(if is_head { "" } else { key_authorization }, keep_alive, out);
     }
 
     fn options(&self, keep_alive: bool, out: &mut Vec<u8>) {
@@ -105,6 +111,11 @@ fn write(answer: Answer, keep_alive: bool, out: &mut Vec<u8>) {
     for (name, value) in answer.headers() {
         append(out, &[b"\r\n", spelled(&name), b": ", HeaderValue::as_bytes(&value)]);
     }
+    end(body, keep_alive, out);
+}
+
+/// What every answer ends with, and its body.
+fn end(body: &str, keep_alive: bool, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\nDate: ");
     DATE.with_borrow_mut(|date| out.extend_from_slice(date.now()));
     out.extend_from_slice(if keep_alive { b"\r\nConnection: keep-alive" } else { b"\r\nConnection: close" });
