@@ -18,6 +18,7 @@ pub mod feed;
 pub mod judge;
 pub mod load;
 pub mod nats;
+pub mod pebble;
 pub mod s3;
 pub mod tls;
 pub mod webhook;

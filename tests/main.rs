@@ -4,6 +4,7 @@
 
 mod common;
 
+mod acme;
 mod admin;
 mod architecture;
 mod broken_inputs;
