@@ -14,7 +14,8 @@ use clickedge::{
         wire::{self, Version},
     },
     config,
-    enrich::{Router, Shared, encoder::Enricher, metrics::EnrichMetrics, privacy::Policies},
+    enrich::{Routing, Shared, encoder::Enricher, metrics::EnrichMetrics, privacy::Policies},
+    files::Reloadable,
     link::key::Host,
     quality,
     redirect::{Decision, Head, decide},
@@ -154,13 +155,11 @@ fn enricher(dir: &Path) -> Enricher {
         counts: true,
         sources: Arc::default(),
         crawlers: Arc::default(),
-        router: Router::new(&[]),
+        routing: Arc::new(Reloadable::new(Routing::nowhere(&config))),
         pop: "bench".into(),
-        config,
         metrics: Arc::new(EnrichMetrics::new(&registry, Drops::of_clicks(&registry))),
         stats: Arc::new(StatsMetrics::new(&registry)),
         quality: state(&config::Quality::default()),
-        feeds: Vec::new(),
     })
 }
 

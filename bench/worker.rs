@@ -20,7 +20,8 @@ use std::{
 use clickedge::{
     click::{EventId, Facts, RawClick, wire::Version},
     config::{self, Format},
-    enrich::{Router, Shared, encoder::Enricher, metrics::EnrichMetrics},
+    enrich::{Routing, Shared, encoder::Enricher, metrics::EnrichMetrics},
+    files::Reloadable,
     object::writer::ObjectWriter,
     quality::{self, velocity::VelocityTracker},
     runtime::clock,
@@ -272,12 +273,10 @@ fn shared(dir: &Path) -> Shared {
         geo: geo(&database),
         sources: Arc::default(),
         crawlers: Arc::default(),
-        router: Router::new(&[]),
+        routing: Arc::new(Reloadable::new(Routing::nowhere(&config))),
         pop: "bench".into(),
         quality: Arc::new(quality::State::new(&config::Quality::default()).unwrap()),
         counts: true,
-        feeds: Vec::new(),
-        config,
         metrics: Arc::new(EnrichMetrics::new(&registry, Drops::of_clicks(&registry))),
         stats: Arc::new(StatsMetrics::new(&registry)),
     }

@@ -3,42 +3,70 @@
 //! | route | answer |
 //! |---|---|
 //! | `GET /livez` | 200 while the process answers at all |
-//! | `GET /readyz` | 200 while the edge accepts clicks, 503 before; a stop closes this listener at its start |
+//! | `GET /readyz` | 200 while the edge accepts clicks, with `degraded` and reasons while clicks may be lost if that lasts; 503 with `starting` before, with `draining` once it stops, and for the reasons of `admin.not_ready_when` |
 //! | `GET /metrics` | all metrics in the Prometheus text format |
 //! | `GET /v1/stats/links/{domain}/{slashtag}` | counts of a link, see [`stats`] |
 //! | `GET /v1/stats/domains/{domain}` | counts of a domain |
 //! | `GET /v1/stats/workspaces/{workspace}` | counts of a workspace |
 //! | `POST /v1/feeds/{feed}/retry` | retries a feed now, see [`feeds`] |
+//! | `POST /v1/reload` | takes up the configuration and all files again, see [`reload`] |
 //!
 //! Every `GET` route also answers `HEAD`. Other methods get 405, other paths 404 with a list of the routes.
 
 pub mod feeds;
+pub mod reload;
 pub mod stats;
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicU8, Ordering},
 };
 
 use async_trait::async_trait;
 use http::{Method, Response, header};
 use pingora::{apps::http_app::ServeHttp, protocols::http::ServerSession};
 
-use crate::pipeline::{Gauges, Pipeline};
+use crate::{
+    config::{self, admin::Degraded},
+    pipeline::{Gauges, Pipeline, Reloader},
+};
 use feeds::{Feeds, retried_feed};
 use stats::{ROOT, Stats};
 
 /// Whether the edge accepts clicks. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Readiness(Arc<AtomicBool>);
+pub struct Readiness(Arc<AtomicU8>);
+
+/// What [`Readiness`] says.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Phase {
+    Starting,
+    Ready,
+    /// It stops, or another process takes over.
+    Draining,
+}
 
 impl Readiness {
-    pub fn set(&self, ready: bool) {
-        self.0.store(ready, Ordering::Release);
+    /// Clicks are accepted.
+    pub fn set_ready(&self) {
+        self.set(Phase::Ready);
     }
 
-    pub fn is_ready(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+    /// The process ends: no more clicks should come.
+    pub fn set_draining(&self) {
+        self.set(Phase::Draining);
+    }
+
+    fn set(&self, phase: Phase) {
+        self.0.store(phase as u8, Ordering::Release);
+    }
+
+    fn phase(&self) -> Phase {
+        match self.0.load(Ordering::Acquire) {
+            phase if phase == Phase::Ready as u8 => Phase::Ready,
+            phase if phase == Phase::Draining as u8 => Phase::Draining,
+            _ => Phase::Starting,
+        }
     }
 }
 
@@ -46,8 +74,10 @@ impl Readiness {
 pub struct Admin {
     gauges: Gauges,
     readiness: Readiness,
+    not_ready_when: Vec<Degraded>,
     stats: Stats,
     feeds: Feeds,
+    reloader: Reloader,
 }
 
 /// Status, content type and body.
@@ -58,16 +88,35 @@ const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
 
 impl Admin {
-    pub fn new(pipeline: &Pipeline, readiness: Readiness) -> Self {
+    pub fn new(pipeline: &Pipeline, readiness: Readiness, config: &config::Admin) -> Self {
         let stats = Stats::new(pipeline.counts(), pipeline.catalog());
-        Self { gauges: pipeline.gauges(), readiness, stats, feeds: Feeds::new(pipeline.retries()) }
+        let (feeds, not_ready_when) = (Feeds::new(pipeline.retries()), config.not_ready_when.clone());
+        Self { gauges: pipeline.gauges(), readiness, not_ready_when, stats, feeds, reloader: pipeline.reloader() }
+    }
+
+    fn readiness(&self) -> Reply {
+        match self.readiness.phase() {
+            Phase::Starting => return (503, TEXT, "starting\n".into()),
+            Phase::Draining => return (503, TEXT, "draining\n".into()),
+            Phase::Ready => {}
+        }
+        let degraded = self.gauges.degraded();
+        if degraded.is_empty() {
+            return (200, TEXT, "ready\n".into());
+        }
+        let status = if degraded.iter().any(|state| self.not_ready_when.contains(state)) { 503 } else { 200 };
+        let names = degraded.into_iter().map(Degraded::name).collect::<Vec<_>>().join(", ");
+        (status, TEXT, format!("degraded: {names}\n"))
     }
 
     async fn answer(&self, method: &Method, path: &str, query: &str, has_origin: bool) -> Reply {
-        if let Some(feed) = retried_feed(path) {
+        if is_order(path) {
             return match *method {
                 Method::POST if has_origin => (403, TEXT, "requests of web pages are blocked\n".into()),
-                Method::POST => self.feeds.retry(feed),
+                Method::POST => match retried_feed(path) {
+                    Some(feed) => self.feeds.retry(feed),
+                    None => reload::reload(self.reloader.clone()).await,
+                },
                 _ => (405, TEXT, "POST only\n".into()),
             };
         }
@@ -76,14 +125,17 @@ impl Admin {
         }
         match path {
             "/livez" => (200, TEXT, "alive\n".into()),
-            "/readyz" if self.readiness.is_ready() => (200, TEXT, "ready\n".into()),
-            "/readyz" => (503, TEXT, "not ready\n".into()),
+            "/readyz" => self.readiness(),
             "/metrics" => (200, prometheus::TEXT_FORMAT, self.gauges.text()),
             path if path.starts_with(ROOT) => match self.stats.answer(path, query).await {
                 Ok(json) => (200, JSON, json),
                 Err(error) => (error.status(), TEXT, format!("{error}\n")),
             },
-            _ => (404, TEXT, format!("routes: /livez /readyz /metrics {ROOT} /v1/feeds/{{feed}}/retry\n")),
+            _ => (
+                404,
+                TEXT,
+                format!("routes: /livez /readyz /metrics {ROOT} /v1/feeds/{{feed}}/retry {}\n", reload::ROUTE),
+            ),
         }
     }
 }
@@ -103,9 +155,14 @@ impl ServeHttp for Admin {
             .header(header::CONTENT_TYPE, kind)
             .header(header::CONTENT_LENGTH, body.len());
         if status == 405 {
-            let is_retry = retried_feed(request.uri.path()).is_some();
-            response = response.header(header::ALLOW, if is_retry { "POST" } else { "GET, HEAD" });
+            let allowed = if is_order(request.uri.path()) { "POST" } else { "GET, HEAD" };
+            response = response.header(header::ALLOW, allowed);
         }
         response.body(if head { Vec::new() } else { body.into_bytes() }).unwrap_or_default()
     }
+}
+
+/// Whether a route changes something.
+fn is_order(path: &str) -> bool {
+    path == reload::ROUTE || retried_feed(path).is_some()
 }

@@ -83,23 +83,63 @@ impl Capture {
         workers: usize,
         known: &HashMap<u64, u64>,
     ) -> Result<(Self, Vec<Inlet>), CaptureError> {
-        let (producers, workers) = (producers.max(1), workers.max(1));
-        let rings = (producers * workers) as u64;
-        let mut shared = Shared {
-            folder: Folder::open(&config.dir)?,
-            capacity: (config.ring_bytes / rings / 4_096 * 4_096).max(MIN_CAPACITY),
-            recovered: 0,
-            rings: Mutex::default(),
-            free: Mutex::default(),
-            arrivals: Arrivals::new(workers),
-            reported: AtomicBool::new(false),
-        };
+        let shared = Shared::new(config, producers, workers)?;
+        shared.folder.lock()?;
+        // First, because it returns memory.
         let left = shared.take_over(known)?;
-        let live = shared.fill(producers)?;
-        let shared = Arc::new(shared);
-        let ends = left.into_iter().zip(live).enumerate();
-        let inlets = ends.map(|(worker, (left, live))| Inlet::new(Arc::clone(&shared), worker, left, live)).collect();
-        Ok((Self { shared }, inlets))
+        shared.with_inlets(producers, left)
+    }
+
+    /// Creates rings like [`open`](Self::open), next to those of a predecessor that still runs. What the predecessor
+    /// has comes with [`inherit`](Self::inherit).
+    ///
+    /// # Errors
+    /// When the folder is not in memory, not private, or has no room.
+    pub fn join(
+        config: &config::Capture,
+        producers: usize,
+        workers: usize,
+    ) -> Result<(Self, Vec<Inlet>), CaptureError> {
+        let shared = Shared::new(config, producers, workers)?;
+        let left = shared.readers();
+        shared.with_inlets(producers, left)
+    }
+
+    /// Takes over the readers' ends of all rings of a predecessor that has released the folder, and may still answer
+    /// the requests that it has accepted: their clicks are read until [`end_following`](Self::end_following).
+    ///
+    /// # Errors
+    /// When the folder is in use by yet another process, or cannot be read.
+    pub fn inherit(&self, known: &HashMap<u64, u64>) -> Result<(), CaptureError> {
+        self.shared.folder.lock()?;
+        let readers = self.shared.follow(known)?;
+        self.shared.arrivals.add(readers);
+        Ok(())
+    }
+
+    /// The predecessor has ended: its rings are removed once their clicks are safe.
+    pub fn end_following(&self) {
+        let mut rings = locked(&self.shared.rings);
+        for (uid, ring) in rings.extract_if(|_, ring| ring.end_following() && ring.is_released()) {
+            self.shared.recovered.fetch_add(ring.clicks_of_predecessor(), Ordering::Relaxed);
+            self.shared.dispose(uid, &ring);
+        }
+    }
+
+    /// Takes over the rings of a successor that has died before it could read them.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn take_back(&self) -> Result<(), CaptureError> {
+        let left = self.shared.take_over(&HashMap::new())?;
+        self.shared.arrivals.add(left);
+        Ok(())
+    }
+
+    /// Releases the folder for a successor, which reads all rings from now on. No worker may read them any more. Clicks
+    /// are still captured.
+    pub fn release(&self) {
+        self.shared.folder.unlock();
     }
 
     /// Passes a click to the worker that owns its client address. A click that is [`Captured`](Pushed::Captured)
@@ -124,7 +164,7 @@ impl Capture {
 
     /// Bytes of all rings of this process.
     pub fn capacity_bytes(&self) -> u64 {
-        locked(&self.shared.rings).values().filter(|ring| !ring.is_left()).map(|ring| ring.capacity()).sum()
+        locked(&self.shared.rings).values().filter(|ring| ring.is_own()).map(|ring| ring.capacity()).sum()
     }
 
     /// Bytes that clicks hold in all rings, until they are released.
@@ -132,16 +172,24 @@ impl Capture {
         locked(&self.shared.rings).values().map(|ring| ring.held()).sum()
     }
 
-    /// Clicks found in rings that an earlier process has left behind.
+    /// Whether a ring of this process is nine tenths full, or more.
+    pub fn is_nearly_full(&self) -> bool {
+        let is_nearly_full = |ring: &Arc<Ring>| ring.is_own() && ring.held() >= ring.capacity() / 10 * 9;
+        locked(&self.shared.rings).values().any(is_nearly_full)
+    }
+
+    /// Clicks found in rings that an earlier process has left behind, those of a predecessor that still runs included.
     pub fn recovered(&self) -> u64 {
-        self.shared.recovered
+        let rings = locked(&self.shared.rings);
+        let followed: u64 = rings.values().map(|ring| ring.clicks_of_predecessor()).sum();
+        self.shared.recovered.load(Ordering::Relaxed) + followed
     }
 
     /// Removes the rings whose clicks are all released, and leaves the others for the next start. Call it at the end of
     /// a stop, when no click is captured or read any more.
     pub fn close(&self) {
         let mut rings = locked(&self.shared.rings);
-        for (uid, ring) in rings.extract_if(|_, ring| ring.is_released()) {
+        for (uid, ring) in rings.extract_if(|_, ring| ring.is_released() && !ring.is_followed()) {
             self.shared.dispose(uid, &ring);
         }
         if !rings.is_empty() {
@@ -157,7 +205,8 @@ struct Shared {
     folder: Folder,
     /// Bytes of each ring.
     capacity: u64,
-    recovered: u64,
+    /// Clicks of earlier processes, without those of rings that are followed.
+    recovered: AtomicU64,
     /// All rings, by uid. Locked for an acknowledgement, not for a click.
     rings: Mutex<HashMap<u64, Arc<Ring>>>,
     /// Producers that no thread has leased.
@@ -168,22 +217,48 @@ struct Shared {
 }
 
 impl Shared {
+    fn new(config: &config::Capture, producers: usize, workers: usize) -> Result<Self, CaptureError> {
+        let (producers, workers) = (producers.max(1), workers.max(1));
+        let rings = (producers * workers) as u64;
+        Ok(Self {
+            folder: Folder::open(&config.dir)?,
+            capacity: (config.ring_bytes / rings / 4_096 * 4_096).max(MIN_CAPACITY),
+            recovered: AtomicU64::new(0),
+            rings: Mutex::default(),
+            free: Mutex::default(),
+            arrivals: Arrivals::new(workers),
+            reported: AtomicBool::new(false),
+        })
+    }
+
+    /// Creates the rings of `producers` threads, and an inlet for each worker, with what is left for it.
+    fn with_inlets(
+        self,
+        producers: usize,
+        left: Vec<Vec<RingReader>>,
+    ) -> Result<(Capture, Vec<Inlet>), CaptureError> {
+        let live = self.fill(producers.max(1))?;
+        let shared = Arc::new(self);
+        let ends = left.into_iter().zip(live).enumerate();
+        let inlets = ends.map(|(worker, (left, live))| Inlet::new(Arc::clone(&shared), worker, left, live)).collect();
+        Ok((Capture { shared }, inlets))
+    }
+
     /// Takes over the rings that an earlier process has left behind. Returns the readers of each worker.
-    fn take_over(&mut self, known: &HashMap<u64, u64>) -> Result<Vec<Vec<RingReader>>, CaptureError> {
+    fn take_over(&self, known: &HashMap<u64, u64>) -> Result<Vec<Vec<RingReader>>, CaptureError> {
         let mut left = self.readers();
-        for LeftRing { uid, version, worker, mapped } in self.folder.left_behind()? {
+        for LeftRing { uid, version, worker, mapped } in self.others()? {
             let memory = Arc::new(mapped);
             let name = format!("{uid:016x}");
             let known = known.get(&uid).copied().unwrap_or(0);
             let Some((consumer, releaser, found)) = ring::take_over(Arc::clone(&memory), known) else {
-                tracing::error!(ring = name, "the cursors of a ring are damaged; its clicks are lost");
-                self.folder.set_aside(uid);
+                self.lose(uid);
                 continue;
             };
             if let Some(lost) = found.lost {
                 tracing::error!(ring = name, found = found.clicks, lost, "a ring is damaged; clicks are lost");
             }
-            self.recovered += found.clicks;
+            self.recovered.fetch_add(found.clicks, Ordering::Relaxed);
             if found.lost.is_none() {
                 self.folder.punch_unused(uid, releaser.head(), found.end, memory.capacity());
             }
@@ -198,6 +273,33 @@ impl Shared {
             }
         }
         Ok(left)
+    }
+
+    /// Takes over the readers' ends of a predecessor's rings. Returns the readers of each worker.
+    fn follow(&self, known: &HashMap<u64, u64>) -> Result<Vec<Vec<RingReader>>, CaptureError> {
+        let mut readers = self.readers();
+        for LeftRing { uid, version, worker, mapped } in self.others()? {
+            let memory = Arc::new(mapped);
+            let known = known.get(&uid).copied().unwrap_or(0);
+            let Some((consumer, releaser, before)) = ring::follow(Arc::clone(&memory), known) else {
+                self.lose(uid);
+                continue;
+            };
+            locked(&self.rings).insert(uid, Arc::new(Ring::followed(memory, releaser, before)));
+            let workers = readers.len();
+            readers[worker as usize % workers].push(RingReader::new(uid, version, consumer));
+        }
+        Ok(readers)
+    }
+
+    /// The rings in the folder that this process does not know yet.
+    fn others(&self) -> Result<Vec<LeftRing>, CaptureError> {
+        self.folder.left_behind(|uid| locked(&self.rings).contains_key(&uid))
+    }
+
+    fn lose(&self, uid: u64) {
+        tracing::error!(ring = format!("{uid:016x}"), "the cursors of a ring are damaged; its clicks are lost");
+        self.folder.set_aside(uid);
     }
 
     fn readers(&self) -> Vec<Vec<RingReader>> {
@@ -256,7 +358,7 @@ impl Shared {
         }
         match self.make_producers(1) {
             Ok((producers, readers)) => {
-                self.arrivals.add(readers);
+                self.arrivals.add(readers.into_iter().map(|reader| vec![reader]).collect());
                 Some(producers)
             }
             Err(error) => {
@@ -277,6 +379,7 @@ impl Shared {
         let Some(ring) = locked(&self.rings).get(&uid).cloned() else { return };
         ring.ack(act);
         if ring.is_left() && ring.is_released() && locked(&self.rings).remove(&uid).is_some() {
+            self.recovered.fetch_add(ring.clicks_of_predecessor(), Ordering::Relaxed);
             self.dispose(uid, &ring);
         }
     }
@@ -302,10 +405,10 @@ impl Arrivals {
         Self { count: AtomicU64::new(0), queues: (0..workers).map(|_| Mutex::default()).collect() }
     }
 
-    /// Adds one for each worker.
-    fn add(&self, readers: Vec<RingReader>) {
-        for (queue, reader) in self.queues.iter().zip(readers) {
-            locked(queue).push(reader);
+    /// Adds those of each worker.
+    fn add(&self, readers: Vec<Vec<RingReader>>) {
+        for (queue, mut readers) in self.queues.iter().zip(readers) {
+            locked(queue).append(&mut readers);
         }
         self.count.fetch_add(1, Ordering::Release);
     }

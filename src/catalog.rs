@@ -23,9 +23,9 @@ pub mod source;
 mod tests;
 
 use std::{
-    path::Path,
+    collections::BTreeSet,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::Instant,
@@ -134,6 +134,11 @@ impl Catalog {
         self.domains.len()
     }
 
+    /// The hosts of all domains.
+    pub fn hosts(&self) -> impl Iterator<Item = &str> {
+        self.domains.iter().map(|domain| &*domain.host)
+    }
+
     /// Bytes in memory, without the overhead of the allocator.
     pub fn memory_bytes(&self) -> usize {
         let shared = |texts: &[Box<str>]| texts.iter().map(|text| text.len() + size_of::<Box<str>>()).sum::<usize>();
@@ -174,13 +179,13 @@ pub enum LoadError {
     /// The new file has far fewer links than the largest catalog of the last day.
     #[error(
         "the catalog {file} is rejected: it has {new} links where the largest of the last 24 hours had {largest}, less \
-         than catalog.max_shrink_ratio = {allowed} allows; if the file is right, restart to load it"
+         than catalog.max_shrink_ratio = {allowed} allows; if the file is right, raise the ratio for this reload"
     )]
     Shrunk { file: String, largest: usize, new: usize, allowed: f64 },
     /// The new file has far more links than the current catalog.
     #[error(
         "the catalog {file} is rejected: it has {new} links where the current one has {current}, more than \
-         catalog.max_growth_ratio = {allowed} allows; if the file is right, restart to load it"
+         catalog.max_growth_ratio = {allowed} allows; if the file is right, raise the ratio for this reload"
     )]
     Grown { file: String, current: usize, new: usize, allowed: f64 },
 }
@@ -199,7 +204,7 @@ impl Classified for LoadError {
 /// The current catalog, and how to replace it.
 pub struct CatalogStore {
     current: ArcSwap<Catalog>,
-    config: config::Catalog,
+    config: ArcSwap<config::Catalog>,
     loaded_at_secs: AtomicU64,
     /// The sizes of earlier catalogs. Locked by reloads only.
     history: Mutex<History>,
@@ -210,7 +215,7 @@ impl CatalogStore {
     pub fn of(catalog: Catalog, config: &config::Catalog) -> Self {
         Self {
             current: ArcSwap::from_pointee(catalog),
-            config: config.clone(),
+            config: ArcSwap::from_pointee(config.clone()),
             loaded_at_secs: AtomicU64::new(clock::unix_secs()),
             history: Mutex::default(),
         }
@@ -221,7 +226,20 @@ impl CatalogStore {
     /// # Errors
     /// See [`LoadError`].
     pub fn read(&self) -> Result<(Catalog, Report), LoadError> {
-        self.read_at(clock::monotonic())
+        self.read_with(&self.config.load())
+    }
+
+    /// Like [`read`](Self::read), as configured here.
+    ///
+    /// # Errors
+    /// See [`LoadError`].
+    pub fn read_with(&self, config: &config::Catalog) -> Result<(Catalog, Report), LoadError> {
+        self.read_at(clock::monotonic(), config)
+    }
+
+    /// Takes another configuration from now on.
+    pub fn configure(&self, config: &config::Catalog) {
+        self.config.store(Arc::new(config.clone()));
     }
 
     /// Makes this the current catalog.
@@ -229,13 +247,13 @@ impl CatalogStore {
         self.publish_at(clock::monotonic(), new);
     }
 
-    fn read_at(&self, now: Instant) -> Result<(Catalog, Report), LoadError> {
-        let (catalog, report) = source::load_file(&self.config)?;
+    fn read_at(&self, now: Instant, config: &config::Catalog) -> Result<(Catalog, Report), LoadError> {
+        let (catalog, report) = source::load_file(config)?;
         let (current, new) = (self.load().links(), catalog.links());
         let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
-        history.check(now, current, new, &self.config).map_err(|excess| {
-            let file = self.config.file.display().to_string();
-            let (shrink, growth) = (self.config.max_shrink_ratio, self.config.max_growth_ratio);
+        history.check(now, current, new, config).map_err(|excess| {
+            let file = config.file.display().to_string();
+            let (shrink, growth) = (config.max_shrink_ratio, config.max_growth_ratio);
             match excess {
                 Excess::Shrunk { largest } => LoadError::Shrunk { file, largest, new, allowed: shrink },
                 Excess::Grown { current } => LoadError::Grown { file, current, new, allowed: growth },
@@ -258,7 +276,7 @@ impl CatalogStore {
     pub fn slashtag_names(&self, host: &Host, path: &[u8]) -> Result<[String; 2], key::BadKey> {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let mut normal = key::slashtag(path)?;
-        let policy = self.config.domains.get(host.as_str()).map(|domain| domain.case).unwrap_or_default();
+        let policy = self.config.load().domains.get(host.as_str()).map(|domain| domain.case).unwrap_or_default();
         if policy == Case::Insensitive {
             normal = key::fold_case(normal);
         }
@@ -284,13 +302,22 @@ impl CatalogStore {
         self.current.load()
     }
 
+    /// Returns the hosts of all domains, once for each catalog.
+    pub fn new_hosts(self: Arc<Self>) -> impl FnMut() -> Option<BTreeSet<Box<str>>> + Send {
+        let mut seen = Weak::new();
+        move || {
+            let current = self.load();
+            // As long as it is referred to, no other catalog is at its place.
+            let is_new = !std::ptr::eq(seen.as_ptr(), Arc::as_ptr(&current));
+            is_new.then(|| {
+                seen = Arc::downgrade(&current);
+                current.hosts().map(Into::into).collect()
+            })
+        }
+    }
+
     /// When the current catalog was loaded, in seconds since the Unix epoch.
     pub fn loaded_at_secs(&self) -> u64 {
         self.loaded_at_secs.load(Ordering::Relaxed)
-    }
-
-    /// The file that is loaded.
-    pub fn file(&self) -> &Path {
-        &self.config.file
     }
 }

@@ -11,6 +11,7 @@ mod help;
 mod output;
 mod serve;
 mod spool;
+mod upgrade;
 
 use std::process::ExitCode;
 
@@ -40,6 +41,16 @@ pub struct Cli {
 pub enum Command {
     /// Answer clicks until a signal stops the process.
     Serve(serve::Serve),
+    /// Replace the running process by another one, without failing a request.
+    ///
+    /// Starts the installed binary, or `--binary`, which checks its configuration, takes over the listening sockets,
+    /// the rings and the spool, and answers clicks. Applies every change of the configuration. If the new process fails
+    /// before it has taken over, the running one stays active, and the exit code is 69.
+    Upgrade(upgrade::Upgrade),
+    /// Stop the running process for good: deliver what waits, for `shutdown.drain_secs` at most.
+    ///
+    /// Without it, a stop leaves what waits to the next start.
+    Drain(upgrade::Drain),
     /// Validate configuration files.
     ///
     /// Prints `FILE: ok` for each valid file, and its warnings. Otherwise prints every problem with file, line, column
@@ -70,6 +81,8 @@ pub fn run() -> ExitCode {
 pub fn dispatch(cli: Cli) -> ExitCode {
     match cli.command {
         Command::Serve(serve) => serve::run(&serve),
+        Command::Upgrade(upgrade) => upgrade::run(&upgrade),
+        Command::Drain(drain) => upgrade::drain(&drain),
         Command::Check(check) => check::run(&check),
         Command::Generate(generate) => generate::run(&generate),
         Command::Feed(feed) => feed::run(&feed),

@@ -7,6 +7,7 @@
 //!
 //! Relative paths are taken from the folder of the configuration file.
 
+pub mod acme;
 pub mod admin;
 pub mod capture;
 pub mod catalog;
@@ -24,6 +25,7 @@ pub mod limits;
 pub mod listeners;
 pub mod quality;
 pub mod redirect;
+pub mod reload;
 pub mod secret;
 pub mod shutdown;
 pub mod spool;
@@ -37,6 +39,7 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use acme::{Acme, Challenge};
 pub use admin::Admin;
 pub use capture::Capture;
 pub use catalog::{Catalog, Domain};
@@ -46,11 +49,13 @@ pub use diagnostics::{ConfigError, Diagnostic, load};
 pub use edge::Edge;
 pub use enrich::{Enrich, Precision, Privacy};
 pub use feeds::{Compression, Dir, Encryption, Feed, Fields, Format, Nats, Only, S3, Shape, Sink, Webhook};
+pub(crate) use findings::is_at_or_below;
 pub use findings::{Findings, Problem, Severity};
 pub use limits::Limits;
 pub use listeners::{Alpn, Certificate, Listener};
 pub use quality::Quality;
 pub use redirect::Redirect;
+pub use reload::Reload;
 pub use secret::{Secret, SecretError};
 pub use shutdown::Shutdown;
 pub use spool::Spool;
@@ -69,6 +74,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// What is common to all TLS sockets.
     pub tls: Tls,
+    /// Certificates that the edge obtains and renews by itself (ACME), for listeners with `acme = true`.
+    pub acme: Option<Acme>,
     /// What one connection, one address and all of them may use.
     pub limits: Limits,
     /// The links that this edge knows.
@@ -81,11 +88,9 @@ pub struct Config {
     pub upstream: Option<Upstream>,
     /// The rings in memory between the redirect and the workers.
     pub capture: Capture,
-    /// The workers that turn clicks into click events. The files named here are read again on SIGHUP; a file that is
-    /// rejected then leaves the previous version active.
+    /// The workers that turn clicks into click events. The files named here are read again at a reload.
     pub enrich: Enrich,
-    /// Detection of invalid traffic. The lists are read again on SIGHUP; a list that is rejected then leaves the
-    /// previous version active.
+    /// Detection of invalid traffic. The lists are read again at a reload.
     pub quality: Quality,
     /// Local durable storage between enrichment and delivery.
     pub spool: Spool,
@@ -97,6 +102,8 @@ pub struct Config {
     pub admin: Admin,
     /// Logs.
     pub telemetry: Telemetry,
+    /// When the configuration is taken up again: on SIGHUP and `POST /v1/reload`, and when it changes.
+    pub reload: Reload,
     /// Shutdown timeouts.
     pub shutdown: Shutdown,
 }
@@ -159,11 +166,12 @@ impl Config {
         }
     }
 
-    fn sections(&self) -> [&dyn Section; 17] {
+    fn sections(&self) -> [&dyn Section; 19] {
         [
             &self.edge,
             &self.listeners,
             &self.tls,
+            &self.acme,
             &self.limits,
             &self.catalog,
             &self.redirect,
@@ -177,15 +185,17 @@ impl Config {
             &self.feeds,
             &self.admin,
             &self.telemetry,
+            &self.reload,
             &self.shutdown,
         ]
     }
 
-    fn sections_mut(&mut self) -> [&mut dyn Section; 17] {
+    fn sections_mut(&mut self) -> [&mut dyn Section; 19] {
         [
             &mut self.edge,
             &mut self.listeners,
             &mut self.tls,
+            &mut self.acme,
             &mut self.limits,
             &mut self.catalog,
             &mut self.redirect,
@@ -199,6 +209,7 @@ impl Config {
             &mut self.feeds,
             &mut self.admin,
             &mut self.telemetry,
+            &mut self.reload,
             &mut self.shutdown,
         ]
     }

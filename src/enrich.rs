@@ -5,6 +5,9 @@
 //! poll their rings and sleep for [`NAP`] when these are empty: waking a worker would cost the redirect a system
 //! call.
 //!
+//! What workers are configured with ([`Routing`]) is replaced while they work. They look for another one with each
+//! click, and a feed has one number as long as the process runs, so a batch on its way keeps its meaning.
+//!
 //! A worker that fails on a click counts it as dropped, logs it, and continues with the next.
 //!
 //! | module | content |
@@ -41,12 +44,15 @@ use prometheus::IntCounter;
 
 pub use batch::Batch;
 use metrics::EnrichMetrics;
+use privacy::Policies;
 pub use route::Router;
 use worker::Worker;
 
 use crate::{
     capture::Inlet,
-    config, quality,
+    config,
+    files::Reloadable,
+    quality,
     runtime::PanicWatch,
     session::Sessions,
     stats::metrics::StatsMetrics,
@@ -64,17 +70,30 @@ pub struct Shared {
     pub sessions: Arc<Sessions>,
     /// The operator's lists: crawlers, and agents that are not crawlers.
     pub crawlers: Arc<CrawlerStore>,
-    pub router: Router,
+    /// What a change of the configuration replaces.
+    pub routing: Arc<Reloadable<Routing>>,
     pub pop: String,
-    pub config: config::Enrich,
     pub metrics: Arc<EnrichMetrics>,
     pub stats: Arc<StatsMetrics>,
     /// State of the detectors of abuse, shared with the redirect.
     pub quality: Arc<quality::State>,
-    /// Events made for each feed, in the order of the configuration.
-    pub feeds: Vec<IntCounter>,
     /// Whether clicks are counted.
     pub counts: bool,
+}
+
+/// Where events go, and what they reveal.
+pub struct Routing {
+    pub router: Router,
+    /// Events made for each feed, by number.
+    pub routed: Vec<IntCounter>,
+    pub policies: Arc<Policies>,
+}
+
+impl Routing {
+    /// Routes to no feed.
+    pub fn nowhere(config: &config::Enrich) -> Self {
+        Self { router: Router::new([]), routed: Vec::new(), policies: Arc::new(Policies::new(config)) }
+    }
 }
 
 /// The running workers.
@@ -84,15 +103,21 @@ pub struct Enrich {
 }
 
 impl Enrich {
-    /// Starts one worker for each inlet. Workers send batches to `spool`, and wait while it is full.
+    /// Starts one worker for each inlet. Workers send batches to `spool`, and wait while it is full. Only they own the
+    /// sender: it is dropped when the last one ends.
     ///
     /// # Errors
     /// When the system cannot start a thread.
-    pub fn start(shared: Shared, inlets: Vec<Inlet>, spool: &Sender<Batch>, panics: &PanicWatch) -> io::Result<Self> {
+    pub fn start<M: From<Batch> + Send + 'static>(
+        shared: Shared,
+        inlets: Vec<Inlet>,
+        spool: &Arc<Sender<M>>,
+        panics: &PanicWatch,
+    ) -> io::Result<Self> {
         let shared = Arc::new(shared);
         let stopping = Arc::new(AtomicBool::new(false));
         let spawn = |(number, inlet)| {
-            let worker = Worker::new(Arc::clone(&shared), spool.clone());
+            let worker = Worker::new(Arc::clone(&shared), Arc::clone(spool));
             let stopping = Arc::clone(&stopping);
             let name = format!("enrich-{number}");
             let guard = panics.guard();

@@ -13,8 +13,9 @@ pub mod reloadable;
 pub mod resource;
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, Read},
+    os::unix::fs::MetadataExt,
     path::Path,
 };
 
@@ -23,6 +24,16 @@ pub use mmdb::DatabaseError;
 pub use registry::Registry;
 pub use reloadable::{Cached, Reloadable};
 pub use resource::{Description, FileResource, Resource, ResourceError, Warning};
+
+/// What changes with a file's content: device, inode, size, and its times in nanoseconds.
+pub type Stamp = (u64, u64, u64, (i64, i64), (i64, i64));
+
+/// The stamp of a file. `None` when there is no such file, or it cannot be seen.
+pub fn stamp(path: &Path) -> Option<Stamp> {
+    let file = fs::metadata(path).ok()?;
+    let (modified, changed) = ((file.mtime(), file.mtime_nsec()), (file.ctime(), file.ctime_nsec()));
+    Some((file.dev(), file.ino(), file.size(), modified, changed))
+}
 
 /// Reads a file as a whole.
 ///

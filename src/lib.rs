@@ -40,6 +40,11 @@
 //!   arrow still points to the right. So is the format of its frames: the journal writes batches as they are.
 //! - What the journal has synced is acknowledged to the rings, against the arrow: `pipeline` gives the spool a closure,
 //!   so that neither knows the other.
+//! - A change of the feeds goes the way of the events, through the journal and the packer, and changes the routing
+//!   last: each stage then meets the first event of a new feed with everything prepared, and a crash leaves no event
+//!   whose feed is unknown. Numbers of feeds are only ever added, so that nothing on its way changes its meaning.
+//! - A feed's lane outlives its configuration, against the plainer way of ending one task and starting another: what
+//!   waits stays in one queue, and no object is on its way to two sinks.
 //! - Each frame of the journal names the click and the ring that it came from: after a crash, that alone shows which
 //!   clicks of the rings are in the journal already. Frames name feeds by a number, and the header of their segment
 //!   says what it means: feeds come and go with the configuration, segments stay.
@@ -55,7 +60,15 @@
 //!   the next process reads again belongs to the same visit, whatever the table of visits holds by then.
 //! - Streams of HTTP/2 are accepted by the front, too, so that what Pingora rejects before its proxy is counted.
 //! - X25519 comes from AWS-LC, and everything else of TLS from ring: a third of a handshake for one more C library.
+//! - Edges of a fleet share certificates through a folder, with a lock that ends by itself. A certificate for each edge
+//!   would need an address for each, because behind one address a certificate authority may ask any of them.
 //! - Bots have no session: a prefetch would otherwise start the visit that the person's own click then only joins.
+//! - A process that hands over ends its workers and its spool first, and its connections last: what it still answers is
+//!   captured in its rings, which its successor reads while they are written. A successor has rings of its own from the
+//!   beginning, so that no click waits for the spool. A stop writes no last objects: what is in the journal is packed
+//!   by the next process, as after a crash.
+//! - Threads share a socket that the process has inherited, from a predecessor or from systemd, instead of opening
+//!   others next to it: connections would wait in these before the process accepts, and end with it if it fails.
 //! - `quality` stands below `visitor`: the attacks in an agent string are detected once per agent, and remembered with
 //!   what the visitor's agent is.
 

@@ -3,13 +3,16 @@
 //! Stages start from the right, so that each finds the next one running, and stop from the left, so that each passes on
 //! everything that it holds: the listeners first (not here), then the workers, the spool, the delivery.
 //!
-//! [`start`](Pipeline::start) wires the stages, [`drain`](Pipeline::drain) stops them and returns the [`Account`],
-//! [`Gauges`] render the metrics, and the [`Reloader`] reads the operator files again.
+//! [`start`](Pipeline::start) wires the stages, [`drain`](Pipeline::drain) stops them and returns the [`Account`]. A
+//! successor of a process that still runs begins with its [`Intake`], and the predecessor ends with
+//! [`hand_over`](Pipeline::hand_over). [`Gauges`] render the metrics, the [`Reloader`] takes up
+//! another configuration, and [`LiveFeeds`] change the feeds.
 
 mod account;
 mod drain;
 pub mod files;
 mod gauges;
+pub mod live;
 pub mod preflight;
 mod reload;
 mod start;
@@ -22,8 +25,10 @@ pub use files::OperatorFiles;
 pub use gauges::Gauges;
 #[cfg(test)]
 pub(crate) use gauges::exposition;
+pub use live::LiveFeeds;
 pub use preflight::PreflightError;
-pub use reload::Reloader;
+pub use reload::{Apply, LivePart, NeedsRestart, Notice, PartError, ReloadError, Reloaded, Reloader};
+pub use start::Intake;
 
 use crate::{
     capture::{Capture, CaptureError},
@@ -82,6 +87,7 @@ pub struct Pipeline {
     redirector: Redirector,
     gauges: Gauges,
     reloader: Reloader,
+    live: LiveFeeds,
     catalog: Arc<CatalogStore>,
     counts: Option<StatsHandle>,
     panics: PanicWatch,
@@ -109,12 +115,22 @@ impl Pipeline {
 
     /// Retries the deliveries of feeds on demand.
     pub fn retries(&self) -> FeedRetries {
-        self.deliver.retries()
+        self.deliver.lanes().retries()
     }
 
-    /// Reads the operator files again.
+    /// Takes up the configuration file and the operator files again.
     pub fn reloader(&self) -> Reloader {
         self.reloader.clone()
+    }
+
+    /// The rings.
+    pub fn capture(&self) -> Capture {
+        self.capture.clone()
+    }
+
+    /// Changes the feeds while the pipeline runs.
+    pub fn live_feeds(&self) -> LiveFeeds {
+        self.live.clone()
     }
 
     /// The catalog.

@@ -36,6 +36,9 @@ pub mod penalty;
 mod signatures;
 pub mod velocity;
 
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
 use fingerprint::Browser;
 pub use fingerprint::Headers;
 
@@ -43,6 +46,7 @@ use self::{blocklist::Destinations, penalty::Penalties, signatures::Field};
 use crate::{
     config,
     event::{Quality, Reason, Reasons, Verdict},
+    files::Reloadable,
     runtime::{Class, Classified},
 };
 
@@ -178,10 +182,10 @@ impl Classified for QualityError {
 
 /// The state of the detectors, which the redirect and the workers share.
 pub struct State {
-    pub config: config::Quality,
+    config: Reloadable<config::Quality>,
     pub destinations: Destinations,
     /// Visitors that the workers want blocked; only when `click-flood` blocks.
-    pub penalties: Option<Penalties>,
+    penalties: ArcSwapOption<Penalties>,
 }
 
 impl State {
@@ -191,12 +195,32 @@ impl State {
     /// See [`QualityError`].
     pub fn new(config: &config::Quality) -> Result<Self, QualityError> {
         signatures::warm_up()?;
-        let penalties = config.blocked().contains(Reason::ClickFlood);
-        Ok(Self {
-            config: config.clone(),
+        let state = Self {
+            config: Reloadable::default(),
             destinations: Destinations::default(),
-            penalties: penalties.then(|| Penalties::new(config.flood_secs)),
-        })
+            penalties: ArcSwapOption::empty(),
+        };
+        state.configure(config);
+        Ok(state)
+    }
+
+    /// Takes other thresholds from now on. What was counted stays.
+    pub fn configure(&self, config: &config::Quality) {
+        self.config.publish(config.clone());
+        let wanted = config.blocked().contains(Reason::ClickFlood);
+        match self.penalties() {
+            Some(penalties) if wanted => penalties.set_secs(config.flood_secs),
+            _ => self.penalties.store(wanted.then(|| Arc::new(Penalties::new(config.flood_secs)))),
+        }
+    }
+
+    /// The current thresholds.
+    pub fn config(&self) -> Arc<config::Quality> {
+        self.config.load()
+    }
+
+    fn penalties(&self) -> Option<Arc<Penalties>> {
+        self.penalties.load_full()
     }
 }
 

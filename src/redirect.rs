@@ -19,6 +19,7 @@ pub mod proxy;
 
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
+use arc_swap::{ArcSwap, Guard};
 use bytes::Bytes;
 
 pub use answer::{Answer, Answers};
@@ -48,16 +49,42 @@ use crate::{
 pub struct Redirector {
     catalog: Arc<CatalogStore>,
     capture: Capture,
-    trusted: Arc<TrustedProxies>,
-    answers: Arc<Answers>,
-    keepalive_secs: Option<u64>,
     metrics: Arc<RedirectMetrics>,
+    /// The operator's lists, for what is blocked by them.
+    sources: Arc<Sources>,
+    /// Read once a request.
+    settings: Arc<ArcSwap<Settings>>,
+}
+
+/// What a change of the configuration replaces.
+pub struct Settings {
+    trusted: TrustedProxies,
+    answers: Answers,
+    keepalive_secs: Option<u64>,
     /// Which addresses request many unknown slashtags; `None` when that is not counted.
     enumeration: Option<Arc<Enumeration>>,
     /// What is blocked; `None` when nothing is.
-    block: Option<Arc<BlockPolicy>>,
-    /// The operator's lists, for what is blocked by them.
-    sources: Arc<Sources>,
+    block: Option<BlockPolicy>,
+}
+
+impl Settings {
+    fn new(
+        config: &config::Redirect,
+        trusted: TrustedProxies,
+        quality: &Arc<quality::State>,
+        former: Option<&Self>,
+    ) -> Self {
+        let enumeration = |former: &Self| former.enumeration.clone().filter(|table| table.is_of(&quality.config()));
+        let enumeration = former.and_then(enumeration);
+        Self {
+            trusted,
+            answers: Answers::new(config),
+            keepalive_secs: (config.keepalive_secs > 0).then_some(config.keepalive_secs),
+            enumeration: enumeration
+                .or_else(|| Enumeration::new(&quality.config(), clock::monotonic()).map(Arc::new)),
+            block: BlockPolicy::new(quality),
+        }
+    }
 }
 
 impl Redirector {
@@ -70,44 +97,61 @@ impl Redirector {
         quality: &Arc<quality::State>,
         sources: Arc<Sources>,
     ) -> Self {
-        Self {
-            catalog,
-            capture,
-            trusted: Arc::new(trusted),
-            answers: Arc::new(Answers::new(config)),
-            keepalive_secs: (config.keepalive_secs > 0).then_some(config.keepalive_secs),
-            metrics,
-            enumeration: Enumeration::new(&quality.config, clock::monotonic()).map(Arc::new),
-            block: BlockPolicy::new(quality).map(Arc::new),
-            sources,
-        }
+        let settings = Arc::new(ArcSwap::from_pointee(Settings::new(config, trusted, quality, None)));
+        Self { catalog, capture, metrics, sources, settings }
+    }
+
+    /// Takes the settings of another configuration, for requests from now on. `quality` has its thresholds already.
+    pub(crate) fn configure(
+        &self,
+        config: &config::Redirect,
+        trusted: TrustedProxies,
+        quality: &Arc<quality::State>,
+    ) {
+        let settings = Settings::new(config, trusted, quality, Some(&self.settings.load()));
+        self.settings.store(Arc::new(settings));
+    }
+
+    fn settings(&self) -> Guard<Arc<Settings>> {
+        self.settings.load()
     }
 
     /// The answer to a request from `peer`; `None`, without any trace, when the host is not a branded domain. A click
     /// is captured before this returns.
     pub fn answer(&self, head: &Head<'_>, peer: Option<IpAddr>, now: Instant) -> Option<Answer> {
+        self.answer_with(&self.settings(), head, peer, now)
+    }
+
+    fn answer_with(
+        &self,
+        settings: &Settings,
+        head: &Head<'_>,
+        peer: Option<IpAddr>,
+        now: Instant,
+    ) -> Option<Answer> {
+        let answers = &settings.answers;
         let catalog = self.catalog.load();
         let answer = match decide(&catalog, head) {
             Decision::Pass => return None,
             Decision::Redirect { link, location } => {
-                let facts = self.facts(head, peer, &link, &location, now);
-                if let Some(reason) = self.blocked_for(&facts) {
+                let facts = settings.facts(head, peer, &link, &location, now);
+                if let Some(reason) = self.blocked_for(settings, &facts) {
                     self.metrics.blocked(reason);
-                    self.answers.blocked(reason)
+                    answers.blocked(reason)
                 } else {
                     self.click(head, &facts);
-                    self.answers.redirect(link.status(), location).unwrap_or_else(|| self.answers.not_found())
+                    answers.redirect(link.status(), location).unwrap_or_else(|| answers.not_found())
                 }
             }
             Decision::NotFound => {
-                if let Some(enumeration) = &self.enumeration {
-                    enumeration.note(&self.trusted.client(peer, &head.forwarded), head.path, now);
+                if let Some(enumeration) = &settings.enumeration {
+                    enumeration.note(&settings.trusted.client(peer, &head.forwarded), head.path, now);
                 }
-                self.answers.not_found()
+                answers.not_found()
             }
-            Decision::Gone => self.answers.gone(),
-            Decision::MethodNotAllowed => self.answers.method_not_allowed(),
-            Decision::BadRequest => self.answers.bad_request(),
+            Decision::Gone => answers.gone(),
+            Decision::MethodNotAllowed => answers.method_not_allowed(),
+            Decision::BadRequest => answers.bad_request(),
         };
         let answer =
             if head.flags.has(Flags::TLS) { answer.with_hsts(catalog.hsts(|| head.host().ok())) } else { answer };
@@ -116,7 +160,7 @@ impl Redirector {
 
     /// The answer to a request for a host that is not a branded domain, where there is no upstream.
     pub fn unclaimed(&self, head: &Head<'_>) -> Answer {
-        let answer = self.answers.not_found();
+        let answer = self.settings().answers.not_found();
         if head.flags.has(Flags::HEAD) { answer.without_body() } else { answer }
     }
 
@@ -137,8 +181,8 @@ impl Redirector {
     }
 
     /// Why the click is blocked, if it is.
-    fn blocked_for(&self, facts: &Facts<'_>) -> Option<Reason> {
-        let policy = self.block.as_ref()?;
+    fn blocked_for(&self, settings: &Settings, facts: &Facts<'_>) -> Option<Reason> {
+        let policy = settings.block.as_ref()?;
         let mut listed = Listed::default();
         if policy.names(Reason::DataCenterNetwork) || policy.names(Reason::AnonymizerNetwork) {
             let network = self.sources.network(facts.client.ip());
@@ -148,7 +192,9 @@ impl Redirector {
         listed.spam_referrer = policy.names(Reason::SpamReferrer) && self.sources.is_spam(facts.texts.referer);
         policy.check(facts, listed)
     }
+}
 
+impl Settings {
     fn facts<'a>(
         &self,
         head: &Head<'a>,

@@ -1,41 +1,53 @@
-//! The process: Pingora's server around the pipeline, its start and its stop. `signals` lists what each signal does.
+//! The process: Pingora's server around the pipeline, its start and its stop. `signals` lists what each signal does,
+//! [`shutdown`] how the process ends, [`handover`] how another one takes over, `control` what an operator can ask for.
 
+mod admin_listener;
+pub mod control;
+pub mod handover;
+mod live;
 mod open_files;
 mod proxy;
-mod shutdown;
+pub mod shutdown;
 mod signals;
 
 use std::{
-    path::Path,
+    io,
+    net::SocketAddr,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    thread,
     time::Duration,
 };
 
 use anyhow::{Context, bail};
-use pingora::{
-    server::{RunArgs, Server, configuration::ServerConf},
-    services::listening::Service,
-};
+use pingora::server::{RunArgs, Server, configuration::ServerConf};
 use pingora_proxy::http_proxy;
 use rustix::process::DumpableBehavior;
-use tokio::sync::Notify;
+use tokio::sync::oneshot;
 
+use admin_listener::AdminListener;
+use handover::{predecessor, successor::Predecessor};
 use proxy::EdgeProxy;
-use shutdown::{OPENING, Shutdown};
+use shutdown::{OPENING, Shutdown, Stop, StopRequest};
+use signals::Reloads;
 
 use crate::{
     admin::{Admin, Readiness},
+    capture::Capture,
     config::{self, Config},
-    listener::{self, front},
-    pipeline::{OperatorFiles, Pipeline, preflight},
-    telemetry::logs,
-    tls::{CertificateStore, Tickets},
+    listener::front::{self, Connections, Inherited, Listeners},
+    pipeline::{Account, Intake, OperatorFiles, Pipeline, Reloader, preflight},
+    redirect::Redirector,
+    runtime::clock,
+    telemetry::{logs, metrics::Registry},
+    tls::{Acme, CertificateStore, Tickets},
 };
 
-/// Answers clicks until a signal says stop, then drains.
+/// Answers clicks until a signal or an operator asks for a stop, or another process has taken over.
 ///
 /// # Errors
 /// When the configuration is rejected, an address is not available, or a stage does not start.
@@ -43,46 +55,274 @@ pub fn serve(file: &Path) -> anyhow::Result<()> {
     // Client addresses are in this process's memory: no core dump, and no other process may read it. Not in the
     // library, because an embedding proxy decides on its own memory.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).context("cannot keep memory private")?;
+    let predecessor = Predecessor::connect().context("cannot reach the predecessor")?;
+    let served = start(file, predecessor.as_ref());
+    if let (Some(predecessor), Err(error)) = (&predecessor, &served) {
+        predecessor.failed(error);
+    }
+    served?.run(predecessor)
+}
+
+/// What is running, as far as a stop or a hand-over needs it.
+pub struct Running {
+    /// The binary of this process, for its successor.
+    program: PathBuf,
+    listeners: Arc<Listeners>,
+    admin: AdminListener,
+    capture: Capture,
+    /// `None` before it is started, and once it is handed over.
+    pipeline: Mutex<Option<Pipeline>>,
+    readiness: Readiness,
+    stop: StopRequest,
+}
+
+impl Running {
+    /// All listening sockets.
+    fn sockets(&self) -> io::Result<Vec<(SocketAddr, OwnedFd)>> {
+        let mut sockets = self.listeners.sockets()?;
+        sockets.push(self.admin.duplicate()?);
+        Ok(sockets)
+    }
+
+    /// Leaves connections to a successor.
+    fn pause(&self) {
+        self.listeners.pause().wait_blocking();
+    }
+
+    /// Accepts again, and reads what a successor has captured that has failed.
+    fn resume(&self) {
+        self.listeners.resume();
+        self.readiness.set_ready();
+        if self.is_complete()
+            && let Err(error) = self.capture.take_back()
+        {
+            tracing::error!(%error, "clicks of the new process wait in its rings for the next start");
+        }
+    }
+
+    /// Ends this process, once it has answered what it has accepted.
+    fn hand_over(&self) {
+        self.admin.close();
+        self.request(Stop::HandedOver);
+    }
+
+    /// Asks for a stop; the first request counts, but a signal also ends the wait after a hand-over.
+    fn request(&self, stop: Stop) {
+        self.stop.send_if_modified(|requested| {
+            let is_new = requested.is_none() || *requested == Some(Stop::HandedOver);
+            if is_new {
+                *requested = Some(stop);
+            }
+            is_new
+        });
+    }
+
+    /// Whether the whole pipeline runs.
+    fn is_complete(&self) -> bool {
+        self.pipeline().is_some()
+    }
+
+    fn take_pipeline(&self) -> Option<Pipeline> {
+        self.pipeline().take()
+    }
+
+    fn pipeline(&self) -> std::sync::MutexGuard<'_, Option<Pipeline>> {
+        self.pipeline.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A process that is set up, and accepts no connection yet.
+struct Started {
+    server: Server,
+    running: Arc<Running>,
+    connections: Arc<dyn Connections>,
+    config: Config,
+    stages: Stages,
+    admin: oneshot::Sender<Admin>,
+    acme: Arc<Acme>,
+    reloads: Reloads,
+    /// Whether the sockets are systemd's.
+    sockets_stay: bool,
+}
+
+/// How much of the pipeline runs at first.
+#[allow(clippy::large_enum_variant, reason = "there is one in a process")]
+enum Stages {
+    All(Pipeline),
+    /// The predecessor has the spool.
+    Intake(Intake),
+}
+
+impl Stages {
+    fn redirector(&self) -> Redirector {
+        match self {
+            Self::All(pipeline) => pipeline.redirector(),
+            Self::Intake(intake) => intake.redirector(),
+        }
+    }
+
+    fn registry(&self) -> Registry {
+        match self {
+            Self::All(pipeline) => pipeline.registry(),
+            Self::Intake(intake) => intake.registry(),
+        }
+    }
+
+    fn reloader(&self) -> Reloader {
+        match self {
+            Self::All(pipeline) => pipeline.reloader(),
+            Self::Intake(intake) => intake.reloader(),
+        }
+    }
+
+    fn capture(&self) -> Capture {
+        match self {
+            Self::All(pipeline) => pipeline.capture(),
+            Self::Intake(intake) => intake.capture(),
+        }
+    }
+
+    fn end(self) {
+        match self {
+            Self::All(pipeline) => _ = pipeline.drain(Duration::ZERO),
+            Self::Intake(intake) => intake.capture().close(),
+        }
+    }
+}
+
+fn start(file: &Path, predecessor: Option<&Predecessor>) -> anyhow::Result<Started> {
     let config = config::load(file)?;
     logs::init(&config.telemetry);
     for problem in config.problems() {
         tracing::warn!(key = problem.key, remedy = problem.remedy, "{}", problem.message);
     }
     open_files::raise();
+    let stop = StopRequest::default();
     // Before anything that takes time: an early SIGHUP would end the process.
     let signals = signals::register().context("cannot handle signals")?;
 
+    let mut inherited = Inherited::default();
+    let sockets_stay = match predecessor {
+        Some(predecessor) => {
+            for (_, socket) in predecessor.sockets().context("cannot take over the listening sockets")? {
+                inherited.add(socket).context("cannot take over a listening socket")?;
+            }
+            false
+        }
+        None => inherit_from_systemd(&mut inherited).context("cannot use the sockets of systemd")?,
+    };
     let mut files = OperatorFiles::new(&config)?;
     files.watch_config(file, &config);
     for warning in preflight::examine_file(&config, &files, file)? {
         tracing::warn!(config_line = warning.line, remedy = warning.remedy, "{}", warning.message);
     }
     let (certificates, tickets) = (files.certificates().to_vec(), Arc::clone(files.tickets()));
-    let pipeline = Pipeline::start_with(&config, files)?;
-    let readiness = Readiness::default();
-    let server = match build(&config, &pipeline, &certificates, &tickets, &readiness) {
-        Ok(server) => server,
+    let catalog = Arc::clone(files.catalog());
+    let stages = match predecessor {
+        Some(_) => Stages::Intake(Intake::open(&config, files)?),
+        None => Stages::All(Pipeline::start_with(&config, files)?),
+    };
+    let acme = Arc::new(Acme::new(&stages.registry(), catalog.new_hosts()));
+    let built = build(&config, &stages, &certificates, &tickets, &acme, &mut inherited).and_then(|built| {
+        // Its sockets are bound: what a certificate authority asks from now on waits for an answer.
+        acme.apply(&config, &certificates)?;
+        Ok(built)
+    });
+    let Built { server, listeners, admin_listener, connections, admin } = match built {
+        Ok(built) => built,
         Err(error) => {
-            pipeline.drain(Duration::ZERO);
+            stages.end();
             return Err(error);
         }
     };
-    let stop = Arc::new(Notify::new());
-    let watch = (config.tls.watch_secs > 0).then(|| Duration::from_secs(config.tls.watch_secs));
-    signals::watch(signals, pipeline.reloader(), watch, Arc::clone(&stop))?;
-    let addresses = config.listeners.iter().map(|listener| listener.address).chain([config.admin.address]);
-    let never_opened = Arc::new(AtomicBool::new(false));
-    let shutdown_signal = Box::new(Shutdown {
-        wanted: stop,
-        readiness,
-        panics: pipeline.panics(),
-        addresses: addresses.collect(),
-        never_opened: Arc::clone(&never_opened),
+    if predecessor.is_some() {
+        // Until the predecessor leaves them to this process.
+        _ = listeners.pause();
+    }
+    let running = Arc::new(Running {
+        program: predecessor::program().context("cannot find this program")?,
+        listeners,
+        admin: admin_listener,
+        capture: stages.capture(),
+        pipeline: Mutex::default(),
+        readiness: Readiness::default(),
+        stop,
     });
-    server.run(RunArgs { shutdown_signal });
+    let reloads = signals::watch(signals, Arc::clone(&running))?;
+    Ok(Started { server, running, connections, config, stages, admin, acme, reloads, sockets_stay })
+}
 
-    let failed = pipeline.panics().has_panicked();
-    let account = pipeline.drain(Duration::from_secs(config.shutdown.drain_secs));
+/// Takes the sockets that systemd passes (`LISTEN_FDS`). Whether there are any.
+fn inherit_from_systemd(inherited: &mut Inherited) -> io::Result<bool> {
+    let mut passed = listenfd::ListenFd::from_env();
+    for number in 0..passed.len() {
+        if let Some(listener) = passed.take_tcp_listener(number)? {
+            inherited.add(listener)?;
+        }
+    }
+    Ok(passed.len() > 0)
+}
+
+impl Started {
+    fn run(self, predecessor: Option<Predecessor>) -> anyhow::Result<()> {
+        let Self { server, running, connections, config, stages, admin, acme, reloads, sockets_stay } = self;
+        let panics = match &stages {
+            Stages::All(pipeline) => pipeline.panics(),
+            Stages::Intake(intake) => intake.panics(),
+        };
+        let addresses = config.listeners.iter().map(|listener| listener.address).chain([config.admin.address]);
+        let never_opened = Arc::new(AtomicBool::new(false));
+        let shutdown_signal = Box::new(Shutdown {
+            running: Arc::clone(&running),
+            connections,
+            config: config.shutdown.clone(),
+            readiness: running.readiness.clone(),
+            panics: panics.clone(),
+            addresses: if predecessor.is_some() { Vec::new() } else { addresses.collect() },
+            sockets_stay,
+            never_opened: Arc::clone(&never_opened),
+        });
+        let complete = Complete { running: Arc::clone(&running), config: config.clone(), admin, reloads };
+        let taking_over = match stages {
+            Stages::All(pipeline) => {
+                complete.with(pipeline)?;
+                None
+            }
+            Stages::Intake(intake) => {
+                let guard = panics.guard();
+                let take_over = move || {
+                    let _guard = guard;
+                    take_over(predecessor, intake, complete)
+                };
+                Some(thread::Builder::new().name("take-over".into()).spawn(take_over)?)
+            }
+        };
+        server.run(RunArgs { shutdown_signal });
+        acme.stop();
+
+        let failed = panics.has_panicked();
+        let stop = *running.stop.borrow();
+        let timeout = if stop == Some(Stop::Drain) { config.shutdown.drain_secs } else { 0 };
+        if let Some(pipeline) = running.take_pipeline() {
+            control::close(&config.capture.dir);
+            report(pipeline.drain(Duration::from_secs(timeout)));
+        }
+        if never_opened.load(Ordering::Acquire) {
+            bail!("the listeners did not open within {} s", OPENING.as_secs());
+        }
+        if failed {
+            bail!(
+                "internal error: a thread has failed; nothing is lost, restart the process; please report this bug"
+            );
+        }
+        match taking_over.filter(thread::JoinHandle::is_finished).map(thread::JoinHandle::join) {
+            Some(Ok(result)) => result,
+            _ => Ok(()),
+        }
+    }
+}
+
+fn report(account: Account) {
     tracing::info!(
         answered = account.answered,
         recovered = account.recovered,
@@ -93,48 +333,112 @@ pub fn serve(file: &Path) -> anyhow::Result<()> {
         events_dropped = account.events_dropped,
         "stopped"
     );
-    if never_opened.load(Ordering::Acquire) {
-        bail!("the listeners did not open within {} s", OPENING.as_secs());
+}
+
+/// What follows once the whole pipeline runs.
+struct Complete {
+    running: Arc<Running>,
+    config: Config,
+    admin: oneshot::Sender<Admin>,
+    reloads: Reloads,
+}
+
+impl Complete {
+    fn with(self, pipeline: Pipeline) -> anyhow::Result<()> {
+        let Self { running, config, admin, reloads } = self;
+        reloads.serve(pipeline.reloader())?;
+        // It fails only while the process stops.
+        _ = admin.send(Admin::new(&pipeline, running.readiness.clone(), &config.admin));
+        *running.pipeline() = Some(pipeline);
+        if let Err(error) = control::listen(&config.capture.dir, running) {
+            let dir = config.capture.dir.display();
+            tracing::warn!(%error, %dir, "no control socket: `clickedge upgrade` and `clickedge drain` cannot be used");
+        }
+        Ok(())
     }
-    if failed {
-        bail!("internal error: a thread has failed; nothing is lost, restart the process; please report this bug");
+}
+
+/// Takes over from a predecessor: its connections, then its spool and its rings. An error ends this process, and the
+/// predecessor then stays active.
+fn take_over(predecessor: Option<Predecessor>, intake: Intake, complete: Complete) -> anyhow::Result<()> {
+    let running = Arc::clone(&complete.running);
+    let taken = predecessor.context("no predecessor").and_then(|predecessor| {
+        let capture = intake.capture();
+        predecessor.ready()?;
+        running.listeners.resume();
+        let is_alive = predecessor.accepting();
+        let pipeline = intake.start().inspect_err(|error| tracing::error!(%error, "cannot take over"))?;
+        complete.with(pipeline)?;
+        running.readiness.set_ready();
+        crate::runtime::systemd::ready();
+        predecessor.serving();
+        tracing::info!("took over from the predecessor");
+        if is_alive {
+            predecessor.await_end();
+        }
+        capture.end_following();
+        Ok(())
+    });
+    if taken.is_err() {
+        running.request(Stop::Now);
     }
-    Ok(())
+    taken
+}
+
+/// What is ready to accept.
+struct Built {
+    server: Server,
+    listeners: Arc<Listeners>,
+    admin_listener: AdminListener,
+    connections: Arc<dyn Connections>,
+    admin: oneshot::Sender<Admin>,
 }
 
 fn build(
     config: &Config,
-    pipeline: &Pipeline,
+    stages: &Stages,
     certificates: &[Arc<CertificateStore>],
     tickets: &Arc<Tickets>,
-    readiness: &Readiness,
-) -> anyhow::Result<Server> {
+    acme: &Arc<Acme>,
+    inherited: &mut Inherited,
+) -> anyhow::Result<Built> {
     let shares = open_files::share(config);
     let mut server = Server::new_with_opt_and_conf(None, server_conf(config, shares.requests));
     server.bootstrap();
 
-    let admission = Arc::new(front::admission(&config.limits, shares.connections));
-    let metrics = front::metrics::FrontMetrics::new(&pipeline.registry());
+    let admission =
+        Arc::new(front::Admission::new(front::quota(&config.limits, shares.connections), clock::monotonic()));
+    let metrics = front::metrics::FrontMetrics::new(&stages.registry());
+    let redirector = stages.redirector();
     let proxy =
-        EdgeProxy::new(pipeline.redirector(), config, shares.requests, Arc::clone(&admission), Arc::clone(&metrics));
+        EdgeProxy::new(redirector.clone(), config, shares.requests, Arc::clone(&admission), Arc::clone(&metrics));
+    let proxy_settings = proxy.settings();
     let mut proxy = http_proxy(&server.configuration, proxy);
     proxy.server_options = Some(proxy::server_options());
-    proxy.h2_options = Some(proxy::h2_options(config));
     if config.tls.ticket_secret_file.is_none() && config.listeners.iter().any(config::Listener::has_tls) {
         tickets.use_secret_of_this_machine(&config.capture.dir)?;
     }
-    let sockets = front::bind(config, certificates, tickets)?;
-    let front = Arc::new(front::Front::new(config, pipeline.redirector(), proxy, admission, metrics));
-    for (number, sockets) in sockets.into_iter().enumerate() {
-        server.add_service(front::FrontThread::new(number, Arc::clone(&front), sockets));
+    let admin_listener = AdminListener::bind(config.admin.address, inherited)?;
+    let listeners = front::bind(config, certificates, tickets, inherited)?;
+    let challenges = Arc::clone(acme.challenges());
+    let front = front::LiveFront::new(config, redirector.clone(), proxy, Arc::clone(&admission), challenges, metrics);
+    let front = Arc::new(front);
+    stages.reloader().add(live::LiveServer {
+        listeners: Arc::clone(&listeners),
+        front: Arc::clone(&front),
+        proxy: proxy_settings,
+        admission,
+        redirector,
+        tickets: Arc::clone(tickets),
+        acme: Arc::clone(acme),
+        rings: config.capture.dir.clone(),
+    });
+    for thread in front::FrontThread::all(&listeners, &front) {
+        server.add_service(thread);
     }
-
-    let mut admin = Service::new("admin".into(), Admin::new(pipeline, readiness.clone()));
-    listener::probe(config.admin.address)?;
-    admin.add_tcp(&config.admin.address.to_string());
-    admin.threads = Some(1);
-    server.add_service(admin);
-    Ok(server)
+    let (admin, admins) = oneshot::channel();
+    server.add_service(admin_listener.service(admins)?);
+    Ok(Built { server, listeners, admin_listener, connections: front, admin })
 }
 
 /// `requests` to the upstream at a time.
@@ -146,7 +450,8 @@ fn server_conf(config: &Config, requests: usize) -> ServerConf {
         upstream_keepalive_pool_size: (requests / threads).clamp(1, 128),
         // A redirect never waits, so there is nothing to steal; threads that share nothing are cheaper.
         work_stealing: false,
-        grace_period_seconds: Some(config.shutdown.grace_secs),
+        // Connections have been answered by then: see `shutdown`.
+        grace_period_seconds: Some(0),
         graceful_shutdown_timeout_seconds: Some(1),
         ..ServerConf::default()
     }

@@ -30,11 +30,14 @@
 //! - a disk that is full or fails delays events and loses none: the rings fill up to their bound, where drops are
 //!   counted.
 //!
+//! Feeds come and go while it runs: see [`change`].
+//!
 //! The operator's tools ([`inspect`], [`export`], [`replay`]) read a spool from outside, whether a process runs on it
 //! or not.
 
 pub mod aggregate;
 mod builder;
+pub mod change;
 pub mod disk;
 mod error;
 pub mod export;
@@ -55,6 +58,7 @@ mod time;
 pub mod unclaimed;
 
 pub use builder::{RecoveredSpool, SpoolBuilder};
+pub use change::{FeedChange, Limits};
 pub use error::SpoolError;
 pub use feed::FeedSpec;
 pub use outbox::Outbox;

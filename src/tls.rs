@@ -4,7 +4,9 @@
 //! which processors have instructions; 256 bits bring SHA-384, which they compute step by step. A client that puts
 //! `ChaCha20` first has no instructions for AES, and gets what it prefers: after a handshake little is left to encrypt.
 
+pub mod acme;
 pub mod certificates;
+pub mod client;
 mod key_exchange;
 pub mod metrics;
 mod store;
@@ -12,13 +14,14 @@ mod tickets;
 
 use std::sync::Arc;
 
+pub use acme::Acme;
 pub use certificates::{CertificateError, CertificateWarning, Certificates, Inspected, Pair, folder::Folder};
 use rustls::{
     CipherSuite, ServerConfig,
     crypto::{CryptoProvider, ring as provider},
 };
 pub use store::CertificateStore;
-pub use tickets::{Tickets, TicketsError};
+pub use tickets::{Tickets, TicketsError, secret_of_this_machine};
 
 use crate::config;
 

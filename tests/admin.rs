@@ -12,7 +12,7 @@ use std::{
 
 use serde_json::json;
 
-use crate::common::{Answer, Edge, TIMEOUT, link};
+use crate::common::{Answer, Edge, TIMEOUT, clicks::noise, disk::SmallDisk, link};
 
 /// A request of any method on the admin listener.
 fn admin(edge: &Edge, method: &str, path: &str) -> Answer {
@@ -102,6 +102,40 @@ fn counts_are_queried_by_path_and_errors_are_reported() {
     let off = admin(&edge, "GET", "/v1/stats/workspaces/w-1");
     assert_eq!(off.status, 503);
     assert!(off.body.contains("stats.enabled"), "{}", off.body);
+}
+
+#[test]
+fn a_stopping_edge_says_so_and_still_answers_clicks_for_as_long_as_is_configured() {
+    let edge = Edge::builder().section("[shutdown]\nlame_duck_secs = 2").feed("all", &["*"]).start();
+    edge.signal("QUIT");
+    edge.wait_until("draining", |edge| admin(edge, "GET", "/readyz").body == "draining\n");
+    assert_eq!(admin(&edge, "GET", "/readyz").status, 503);
+    assert_eq!(edge.get("go.brand.com", "/spring").status, 302);
+    assert_eq!(edge.wait().events("all").len(), 1);
+}
+
+#[test]
+fn an_edge_whose_spool_is_stalled_is_degraded_and_not_ready_if_that_is_configured() {
+    for (more, status) in [("", 200), ("not_ready_when = [\"spool_stalled\"]\n", 503)] {
+        let builder = Edge::builder().feed("all", &["*"]);
+        let disk = match SmallDisk::mount(&builder.dir().join("spool"), 4096) {
+            Ok(disk) => disk,
+            Err(error) => return eprintln!("skipped: no small disk can be mounted here: {error}"),
+        };
+        let stopped = builder.start().terminate();
+        stopped.reconfigure(|config| config.replace("[admin]\n", &format!("[admin]\n{more}")));
+        let edge = stopped.restart();
+        disk.fill();
+        edge.wait_until("stalled", |edge| {
+            edge.get("go.brand.com", &format!("/spring?{}", noise()));
+            edge.metric("clickedge_spool_stalled") > 0
+        });
+        let answer = admin(&edge, "GET", "/readyz");
+        assert_eq!((answer.status, answer.body.as_str()), (status, "degraded: spool_stalled\n"));
+        disk.free();
+        edge.wait_until("it goes on", |edge| admin(edge, "GET", "/readyz").body == "ready\n");
+        drop(edge.stop());
+    }
 }
 
 #[test]

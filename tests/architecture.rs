@@ -51,7 +51,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("spool", &["capture", "click", "config", "enrich", "event", "object", "runtime", "stats", "telemetry"]),
-    ("deliver", &["click", "config", "event", "files", "object", "runtime", "spool", "telemetry"]),
+    ("deliver", &["click", "config", "event", "files", "object", "runtime", "spool", "telemetry", "tls"]),
     (
         "pipeline",
         &[
@@ -73,8 +73,11 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("verify", &["config", "deliver", "object", "runtime"]),
-    ("admin", &["catalog", "link", "object", "pipeline", "runtime", "stats"]),
-    ("server", &["admin", "click", "config", "listener", "pipeline", "redirect", "runtime", "telemetry", "tls"]),
+    ("admin", &["catalog", "config", "link", "object", "pipeline", "runtime", "stats"]),
+    (
+        "server",
+        &["admin", "capture", "click", "config", "listener", "pipeline", "redirect", "runtime", "telemetry", "tls"],
+    ),
     (
         "cli",
         &[

@@ -128,6 +128,27 @@ fn check_and_serve_agree_on_every_broken_input() {
         ),
         ("a sink that is a file", |setup| setup.write("out", b""), CONFIG, "`feeds[0].sink.dir.path`"),
         (
+            "an ACME folder that is a file",
+            |setup| {
+                setup.write("acme", b"");
+                setup.acme("catalog = true");
+            },
+            CONFIG,
+            "`acme.dir`",
+        ),
+        (
+            "no certificates of the CA",
+            |setup| setup.acme("catalog = true\nroot_file = \"ca.pem\""),
+            NO_INPUT,
+            "acme.root_file",
+        ),
+        (
+            "a wildcard for ACME",
+            |setup| setup.acme("domains = [\"*.brand.com\"]"),
+            CONFIG,
+            "`acme.domains[0]` is \"*.brand.com\": a wildcard needs a record in DNS",
+        ),
+        (
             "objects that must be larger than they may be",
             |setup| {
                 setup.section(
@@ -197,6 +218,17 @@ fn what_is_legal_and_probably_not_meant_is_a_warning() {
                 fs::set_permissions(setup.path("a.key"), fs::Permissions::from_mode(0o644)).unwrap();
             },
             "a.key",
+        ),
+        ("no domain for ACME", |setup| setup.acme("catalog = true\nexclude = [\"*.brand.com\"]"), "acme.exclude"),
+        (
+            "a domain that no CA accepts",
+            |setup| {
+                let link = "{\"id\":\"l-2\",\"slashtag\":\"x\",\"destination\":\"https://www.example.com/\",\
+                            \"domain\":{\"fullName\":\"a_b.brand.com\"},\"workspace\":{\"id\":\"w-1\"}}\n";
+                setup.append("links.ndjson", link.as_bytes());
+                setup.acme("catalog = true");
+            },
+            "such as \"a_b.brand.com\"",
         ),
         ("an open admin listener", |setup| setup.section_of("admin", "address = \"0.0.0.0:9000\""), "admin.address"),
         ("a spool in memory", |setup| setup.section_of("spool", "dir = 'RINGS/spool'"), "spool.dir"),
@@ -298,6 +330,13 @@ impl Setup {
         }
         self.sections += "[[feeds]]\nname = \"hook\"\nworkspaces = [\"*\"]\n[feeds.sink.webhook]\n\
                           url = \"https://127.0.0.1/\"\nsecret_files = [\"secret\"]\n";
+    }
+
+    /// Has certificates obtained for a second listener.
+    fn acme(&mut self, lines: &str) {
+        let address = free_address();
+        self.listener += &format!("[[listeners]]\naddress = \"{address}\"\nacme = true\n");
+        self.sections += &format!("[acme]\naccept_terms = true\ndir = \"acme\"\n{lines}\n");
     }
 
     fn quality(&mut self, key: &str, text: &str) {

@@ -60,7 +60,7 @@ fn start(builder: Builder, tls: &str) -> (Edge, SocketAddr) {
 }
 
 /// The leaf that a client gets which names this server.
-fn leaf(address: SocketAddr, name: &str) -> Vec<u8> {
+pub(crate) fn leaf(address: SocketAddr, name: &str) -> Vec<u8> {
     leaf_of(address, name, &Verifies::default()).expect("a handshake")
 }
 

@@ -18,6 +18,7 @@ pub mod feed;
 pub mod judge;
 pub mod load;
 pub mod nats;
+pub mod pebble;
 pub mod s3;
 pub mod tls;
 pub mod webhook;
@@ -26,9 +27,12 @@ use std::{
     fs,
     io::{BufReader, Read, Write},
     net::{IpAddr, SocketAddr, TcpListener, TcpStream},
-    os::unix::fs::PermissionsExt,
+    os::{
+        fd::OwnedFd,
+        unix::{fs::PermissionsExt, process::ExitStatusExt},
+    },
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, Command, ExitStatus, Output, Stdio},
     sync::LazyLock,
     time::{Duration, Instant},
 };
@@ -76,6 +80,8 @@ struct Folders {
     rings: TempDir,
     /// A program through which the binary is started, with its arguments; empty for none.
     through: Vec<String>,
+    /// Two listening sockets that it gets as systemd passes them.
+    sockets: Option<[TcpListener; 2]>,
 }
 
 impl Folders {
@@ -85,7 +91,7 @@ impl Folders {
         // Rings hold client addresses: a folder that others may enter is rejected.
         name.prefix("clickedge-").permissions(fs::Permissions::from_mode(0o700));
         let rings = name.tempdir_in("/dev/shm").or_else(|_| name.tempdir()).unwrap();
-        Self { work, rings, through: Vec::new() }
+        Self { work, rings, through: Vec::new(), sockets: None }
     }
 }
 
@@ -156,6 +162,12 @@ impl Builder {
         self
     }
 
+    /// Passes it two listening sockets, as systemd does: that of its first listener, and another one.
+    pub fn sockets(mut self, sockets: [TcpListener; 2]) -> Self {
+        self.folders.sockets = Some(sockets);
+        self
+    }
+
     /// Adds lines to the section `[spool]`; delivered objects are not kept unless one says so.
     pub fn spool(mut self, lines: &str) -> Self {
         self.spool += lines;
@@ -191,7 +203,8 @@ impl Builder {
         let retain = if spool.contains("retain_secs") { "" } else { "retain_secs = 0\n" };
         let env: Vec<_> = env.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
         for _ in 0..5 {
-            let (address, admin) = (free_address(), free_address());
+            let socket = folders.sockets.as_ref().map(|[first, _]| first.local_addr().unwrap());
+            let (address, admin) = (socket.unwrap_or_else(free_address), free_address());
             let rings = folders.rings.path().display();
             let config = format!(
                 "[edge]\npop = \"test\"\nthreads = 2\nfast_lane = {fast_lane}\n\
@@ -211,18 +224,55 @@ impl Builder {
 }
 
 /// A process that does not outlive its test.
-struct Process(Child);
+enum Process {
+    Child(Child),
+    /// A successor: the child of one that has ended.
+    Successor(u32),
+}
+
+impl Process {
+    fn id(&self) -> u32 {
+        match self {
+            Self::Child(child) => child.id(),
+            Self::Successor(pid) => *pid,
+        }
+    }
+
+    /// How it has ended, as far as that is known of a successor.
+    fn ended(&mut self) -> Option<ExitStatus> {
+        match self {
+            Self::Child(child) => child.try_wait().unwrap(),
+            Self::Successor(pid) => has_ended(*pid).then(|| ExitStatus::from_raw(0)),
+        }
+    }
+}
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        match self {
+            Self::Child(child) => {
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+            Self::Successor(pid) if !has_ended(*pid) => {
+                let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
+            }
+            Self::Successor(_) => {}
+        }
     }
+}
+
+/// Whether a process that is not our child has ended. A zombie is still listed.
+fn has_ended(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_none_or(|(_, state)| state.starts_with('Z'))
 }
 
 /// A running edge. Killed when dropped.
 pub struct Edge {
     process: Process,
+    /// Its predecessors, which may still run.
+    former: Vec<Process>,
     folders: Folders,
     pub address: SocketAddr,
     pub admin: SocketAddr,
@@ -273,19 +323,28 @@ impl Edge {
         let dir = folders.work.path();
         let log = fs::OpenOptions::new().create(true).append(true).open(dir.join("log")).unwrap();
         let binary = env!("CARGO_BIN_EXE_clickedge");
-        let mut words = folders.through.iter().map(String::as_str).chain([binary]);
+        let (stdin, stdout, through) = match &folders.sockets {
+            // LISTEN_PID is that of the process, so it sets it itself.
+            Some([first, second]) => {
+                let passes = "exec 3<&0 4>&1 0</dev/null 1>&2; LISTEN_FDS=2 LISTEN_PID=$$ exec \"$@\"";
+                let socket = |socket: &TcpListener| Stdio::from(OwnedFd::from(socket.try_clone().unwrap()));
+                (socket(first), socket(second), vec!["sh", "-c", passes, "sh"])
+            }
+            None => (Stdio::null(), Stdio::from(log.try_clone().unwrap()), Vec::new()),
+        };
+        let mut words = through.into_iter().chain(folders.through.iter().map(String::as_str)).chain([binary]);
         let process = Command::new(words.next().unwrap())
             .args(words)
             .args(["serve", "--config"])
             .arg(dir.join("clickedge.toml"))
             .env("RUST_BACKTRACE", "1")
             .envs(env.iter().copied())
-            .stderr(log.try_clone().unwrap())
-            .stdout(log)
-            .stdin(Stdio::null())
+            .stderr(log)
+            .stdout(stdout)
+            .stdin(stdin)
             .spawn()
             .unwrap();
-        Self { process: Process(process), folders, address, admin }
+        Self { process: Process::Child(process), former: Vec::new(), folders, address, admin }
     }
 
     /// Waits until it is ready, or has ended before.
@@ -303,7 +362,7 @@ impl Edge {
 
     /// Whether the process has ended, for whatever reason.
     pub fn has_ended(&mut self) -> bool {
-        self.process.0.try_wait().unwrap().is_some()
+        self.process.ended().is_some()
     }
 
     /// `GET` with a browser's headers.
@@ -386,7 +445,7 @@ impl Edge {
     }
 
     pub fn pid(&self) -> u32 {
-        self.process.0.id()
+        self.process.id()
     }
 
     /// Everything it has logged.
@@ -411,10 +470,61 @@ impl Edge {
         assert!(killed.success());
     }
 
-    /// Stops it with SIGTERM and waits.
+    /// Stops it for good, with SIGQUIT, and waits: everything is delivered, if its sink accepts it in time.
     pub fn stop(self) -> Stopped {
+        self.signal("QUIT");
+        self.wait()
+    }
+
+    /// Stops it for the next start, with SIGTERM, and waits.
+    pub fn terminate(self) -> Stopped {
         self.signal("TERM");
         self.wait()
+    }
+
+    /// Runs `clickedge upgrade` with these arguments. When it succeeds, the successor is this edge from now on, and its
+    /// predecessor may still answer what it has accepted.
+    pub fn upgrade(&mut self, arguments: &[&str]) -> Output {
+        let config = self.dir().join("clickedge.toml");
+        let output = Command::new(env!("CARGO_BIN_EXE_clickedge"))
+            .args(["upgrade", "--config"])
+            .arg(config)
+            .args(arguments)
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        if output.status.success() {
+            let pid =
+                text.lines().find_map(|line| line.strip_prefix("ok: process ")?.split(' ').next()?.parse().ok());
+            self.former.push(std::mem::replace(&mut self.process, Process::Successor(pid.expect("its process id"))));
+        }
+        output
+    }
+
+    /// The process that answers now is this edge from now on, although the upgrade was reported as failed: it is the
+    /// only one that has not ended and is no predecessor.
+    pub fn adopt(&mut self) {
+        let config = self.dir().join("clickedge.toml").display().to_string();
+        let found = Command::new("pgrep").args(["-f", &format!("serve --config {config}")]).output().unwrap();
+        let found = String::from_utf8(found.stdout).unwrap();
+        let mut pids = found.lines().filter_map(|pid| pid.parse().ok());
+        let new = pids.rfind(|pid| *pid != self.pid() && !has_ended(*pid)).expect("a successor");
+        self.former.push(std::mem::replace(&mut self.process, Process::Successor(new)));
+    }
+
+    /// Waits until all predecessors have ended.
+    pub fn await_predecessors(&mut self) {
+        let until = Instant::now() + TIMEOUT;
+        while let Some(process) = self.former.last_mut() {
+            match process.ended() {
+                Some(status) => {
+                    assert!(status.success(), "a predecessor ended with {status}\n{}", self.log());
+                    self.former.pop();
+                }
+                None => assert!(Instant::now() < until, "a predecessor does not end\n{}", self.log()),
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Kills it with SIGKILL and waits.
@@ -427,7 +537,7 @@ impl Edge {
     pub fn wait(mut self) -> Stopped {
         let until = Instant::now() + TIMEOUT;
         let status = loop {
-            if let Some(status) = self.process.0.try_wait().unwrap() {
+            if let Some(status) = self.process.ended() {
                 break status;
             }
             assert!(Instant::now() < until, "the edge does not stop\n{}", self.log());

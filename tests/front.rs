@@ -251,7 +251,7 @@ fn clients_that_connected_before_a_stop_are_answered() {
     for stream in &mut waiting {
         stream.write_all(GOOD).unwrap();
     }
-    edge.signal("TERM");
+    edge.signal("QUIT");
     edge.signal("CONT");
     let mut answered = 0;
     for stream in &mut waiting {

@@ -247,7 +247,7 @@ fn a_stop_ends_connections_between_requests() {
     block_on(async {
         let mut client = Client::open(address).await;
         assert_eq!(client.status(request("GET", "/spring", &[])).await, 302);
-        edge.signal("TERM");
+        edge.signal("QUIT");
         let began = Instant::now();
         let _ = client.end().await;
         assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());

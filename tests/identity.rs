@@ -48,6 +48,7 @@ fn a_rebuilt_edge_collides_with_nothing_that_it_has_delivered_before() {
         }
     };
     delivered(&edge, 7);
+    edge.wait_until("manifests are finished and delivered", |edge| edge.log().matches("_manifest/").count() >= 4);
     let first = identity(edge.dir());
     let edge = rebuild(edge.stop());
     let second = identity(edge.dir());

@@ -4,6 +4,7 @@
 
 mod common;
 
+mod acme;
 mod admin;
 mod architecture;
 mod broken_inputs;
@@ -24,9 +25,11 @@ mod hostile;
 mod http2;
 mod identity;
 mod judge;
+mod live;
 mod loaders;
 mod lookup;
 mod nats;
+mod never_down;
 mod outbox;
 mod plugin;
 mod privacy;

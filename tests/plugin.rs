@@ -51,7 +51,7 @@ impl ShutdownSignalWatch for Stop {
 }
 
 /// Runs their proxy on a thread of its own.
-fn run(links: Redirector, upstream: SocketAddr) -> (SocketAddr, Arc<Notify>, thread::JoinHandle<()>) {
+pub fn run(links: Redirector, upstream: SocketAddr) -> (SocketAddr, Arc<Notify>, thread::JoinHandle<()>) {
     let (address, stop) = (free_address(), Arc::new(Notify::new()));
     let shutdown_signal = Box::new(Stop(Arc::clone(&stop)));
     let thread = thread::spawn(move || {

@@ -78,12 +78,62 @@ fn a_stop_under_load_delivers_every_answered_click() {
     let stopped = edge.wait();
     assert!(stopped.status.success());
     assert!(clicks.len() >= 1_000);
+    let stopped = stopped.restart().stop();
     assert_at_least_once(&stopped.events("all"), &clicks);
 }
 
 #[test]
-fn what_a_stop_cannot_deliver_is_delivered_by_the_next_start() {
+fn a_stop_waits_for_no_sink_and_leaves_what_waits_to_the_next_start() {
     for (signal, fault) in [("TERM", Fault::Unavailable), ("INT", Fault::Silent)] {
+        let s3 = S3::start();
+        s3.set(fault);
+        let edge = Edge::builder().feed_into("all", &["*"], &s3.sink_toml("clicks", "")).start();
+        let mut clicks = click(&edge, "before", 50);
+        edge.wait_until("an upload is under way", |edge| edge.metric(&of_feed("outbox_objects", "all")) > 0);
+        clicks.extend(click(&edge, "last", 50));
+        let since = Instant::now();
+        edge.signal(signal);
+        let stopped = edge.wait();
+        // A last stop would take 20 seconds more.
+        assert!(since.elapsed() < STOP, "{signal} took {:?}", since.elapsed());
+        assert!(stopped.status.success(), "{signal}: {}", stopped.status);
+        assert_eq!(stopped.rings().read_dir().unwrap().filter(is_ring).count(), 0, "the rings are in the journal");
+
+        s3.set(Fault::Healthy);
+        let edge = stopped.restart();
+        clicks.extend(click(&edge, "after", 50));
+        wait_until_delivered(&edge, "all", 150);
+        assert_exactly_once(&s3.events("clicks"), &clicks);
+        let all = seqs(s3.objects("clicks").iter().map(AsRef::as_ref));
+        assert_eq!(all, (1..=all.len() as u64).collect(), "numbers go on without a gap");
+    }
+}
+
+fn is_ring(entry: &std::io::Result<fs::DirEntry>) -> bool {
+    entry.as_ref().is_ok_and(|entry| entry.file_name().to_string_lossy().starts_with("ring-"))
+}
+
+#[test]
+fn drain_delivers_what_waits_and_ends_the_edge() {
+    let edge = Edge::builder().feed("all", &["*"]).start();
+    let clicks = click(&edge, "last", 50);
+    let config = edge.dir().join("clickedge.toml");
+    let drain = || Command::new(env!("CARGO_BIN_EXE_clickedge")).args(["drain", "--config"]).arg(&config).output();
+    let output = drain().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("ok: stopped"), "{output:?}");
+    let stopped = edge.wait();
+    assert!(stopped.status.success());
+    assert_exactly_once(&stopped.events("all"), &clicks);
+    let output = drain().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(69), "{said}");
+    assert!(said.contains("no process answers at") && said.contains("start the service"), "{said}");
+}
+
+#[test]
+fn what_the_last_stop_cannot_deliver_is_delivered_by_the_next_start() {
+    for (signal, fault) in [("QUIT", Fault::Unavailable), ("QUIT", Fault::Silent)] {
         let s3 = S3::start();
         s3.set(fault);
         let edge = Edge::builder().feed_into("all", &["*"], &s3.sink_toml("clicks", "")).section(HASTY).start();
@@ -174,14 +224,14 @@ fn a_click_that_was_captured_before_a_kill_is_delivered_by_the_next_process() {
     assert_eq!(doomed.wait().unwrap().signal(), Some(9));
     assert_eq!(
         stopped.rings().read_dir().unwrap().count(),
-        6,
-        "lock, sessions, and rings from two threads to two workers"
+        7,
+        "lock, sessions, control, and rings from two threads to two workers"
     );
 
     let edge = stopped.restart();
     assert_eq!(edge.metric("clickedge_clicks_recovered_total"), 1);
     wait_until_delivered(&edge, "all", 1);
-    edge.wait_until("the old rings are gone", |edge| edge.rings().read_dir().unwrap().count() == 6);
+    edge.wait_until("the old rings are gone", |edge| edge.rings().read_dir().unwrap().count() == 7);
     let stopped = edge.stop();
     let events = stopped.events("all");
     assert_eq!((events.len(), parameter(&events[0], "utm_term")), (1, Some("last")));

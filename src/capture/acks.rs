@@ -1,6 +1,6 @@
 //! Acknowledgements: a click that is safe elsewhere is released from its ring.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use super::{
     Shared, locked,
@@ -36,7 +36,9 @@ pub(super) struct Ring {
     memory: Arc<Mapped>,
     releasing: Mutex<Releasing>,
     /// What was found, of a ring that an earlier process has left behind.
-    left: Option<Found>,
+    left: OnceLock<Found>,
+    /// The clicks before those of a predecessor that still writes into it, or did.
+    followed: Option<u64>,
 }
 
 pub(super) struct Releasing {
@@ -48,11 +50,35 @@ pub(super) struct Releasing {
 impl Ring {
     pub fn new(memory: Arc<Mapped>) -> Self {
         let releaser = Releaser::new(Arc::clone(&memory));
-        Self { memory, releasing: Mutex::new(Releasing { releaser, skipped: Vec::new() }), left: None }
+        Self::of(memory, releaser)
     }
 
     pub fn left(memory: Arc<Mapped>, releaser: Releaser<Arc<Mapped>>, found: Found) -> Self {
-        Self { memory, releasing: Mutex::new(Releasing { releaser, skipped: Vec::new() }), left: Some(found) }
+        Self { left: OnceLock::from(found), ..Self::of(memory, releaser) }
+    }
+
+    /// A ring of a predecessor that still writes into it. `before` are the clicks that were read.
+    pub fn followed(memory: Arc<Mapped>, releaser: Releaser<Arc<Mapped>>, before: u64) -> Self {
+        Self { followed: Some(before), ..Self::of(memory, releaser) }
+    }
+
+    fn of(memory: Arc<Mapped>, releaser: Releaser<Arc<Mapped>>) -> Self {
+        let releasing = Mutex::new(Releasing { releaser, skipped: Vec::new() });
+        Self { memory, releasing, left: OnceLock::new(), followed: None }
+    }
+
+    /// Clicks of a predecessor, so far.
+    pub fn clicks_of_predecessor(&self) -> u64 {
+        self.followed.map_or(0, |before| self.memory.load(Cell::Pushed).saturating_sub(before))
+    }
+
+    /// Notes that the predecessor, if it is one of its rings, has ended: no click follows. Whether it is one.
+    pub fn end_following(&self) -> bool {
+        if let Some(before) = self.followed {
+            let (clicks, end) = (self.memory.load(Cell::Pushed).saturating_sub(before), self.memory.load(Cell::Tail));
+            _ = self.left.set(Found { clicks, end, lost: None });
+        }
+        self.followed.is_some()
     }
 
     /// Clicks that no worker has read.
@@ -64,7 +90,7 @@ impl Ring {
     /// Bytes that are not released.
     pub fn held(&self) -> u64 {
         let head = locked(&self.releasing).releaser.head();
-        let end = self.left.map_or_else(|| self.memory.load(Cell::Tail), |found| found.end);
+        let end = self.left.get().map_or_else(|| self.memory.load(Cell::Tail), |found| found.end);
         end.saturating_sub(head)
     }
 
@@ -73,12 +99,22 @@ impl Ring {
     }
 
     pub fn is_left(&self) -> bool {
-        self.left.is_some()
+        self.left.get().is_some()
+    }
+
+    /// Whether the clicks in it are those of this process.
+    pub fn is_own(&self) -> bool {
+        !self.is_left() && self.followed.is_none()
+    }
+
+    /// Whether a predecessor may still write into it.
+    pub fn is_followed(&self) -> bool {
+        !self.is_left() && self.followed.is_some()
     }
 
     /// Whether a part of it could not be read.
     pub fn is_damaged(&self) -> bool {
-        self.left.is_some_and(|found| found.lost.is_some())
+        self.left.get().is_some_and(|found| found.lost.is_some())
     }
 
     /// Whether every click is released.

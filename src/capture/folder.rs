@@ -63,6 +63,18 @@ pub fn inspect(dir: &Path) -> Result<(), CaptureError> {
     private::check(dir)
 }
 
+/// Whether a process uses the rings of a folder.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn is_locked(dir: &Path) -> io::Result<bool> {
+    match options().open(dir.join("lock"))?.try_lock() {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
 /// A ring that an earlier process has left behind.
 pub(super) struct LeftRing {
     pub uid: u64,
@@ -72,7 +84,7 @@ pub(super) struct LeftRing {
     pub mapped: Mapped,
 }
 
-/// The locked folder.
+/// The folder.
 pub(super) struct Folder {
     dir: PathBuf,
     lock: File,
@@ -81,7 +93,7 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    /// Creates the folder if it is missing, and locks it.
+    /// Creates the folder if it is missing. Does not lock it.
     pub fn open(dir: &Path) -> Result<Self, CaptureError> {
         let io = |source| CaptureError::Io { dir: dir.display().to_string(), source };
         inspect(dir)?;
@@ -89,11 +101,16 @@ impl Folder {
         // Again: another user may have created it meanwhile.
         inspect(dir)?;
         let lock = options().open(dir.join("lock")).map_err(io)?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self { dir: dir.to_owned(), lock, warned: AtomicBool::new(false) }),
-            Err(TryLockError::WouldBlock) => Err(CaptureError::Locked { dir: dir.display().to_string() }),
-            Err(TryLockError::Error(source)) => Err(io(source)),
-        }
+        Ok(Self { dir: dir.to_owned(), lock, warned: AtomicBool::new(false) })
+    }
+
+    /// Locks the folder: the rings that other processes have left in it are this one's now.
+    pub fn lock(&self) -> Result<(), CaptureError> {
+        let dir = || self.dir.display().to_string();
+        self.lock.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => CaptureError::Locked { dir: dir() },
+            TryLockError::Error(source) => CaptureError::Io { dir: dir(), source },
+        })
     }
 
     /// Releases the folder for another process.
@@ -129,9 +146,9 @@ impl Folder {
         }
     }
 
-    /// The rings that earlier processes have left behind. Files that this release cannot read are logged; damaged ones
-    /// are set aside.
-    pub fn left_behind(&self) -> Result<Vec<LeftRing>, CaptureError> {
+    /// The rings of other processes, except those that are `known`. Files that this release cannot read are logged;
+    /// damaged ones are set aside. The folder must be locked.
+    pub fn left_behind(&self, known: impl Fn(u64) -> bool) -> Result<Vec<LeftRing>, CaptureError> {
         let io = |source| CaptureError::Io { dir: self.dir.display().to_string(), source };
         let mut rings = Vec::new();
         for entry in fs::read_dir(&self.dir).map_err(io)? {
@@ -142,6 +159,7 @@ impl Folder {
             match kind {
                 "new" => _ = fs::remove_file(&file),
                 "damaged" => tracing::warn!(file, "marker of a damaged ring found; remove the file"),
+                "ring" if known(uid) => {}
                 "ring" => match read_ring(&self.path("ring", uid), uid) {
                     Ok(left) => {
                         self.warn_once(left.mapped.keep_left_private());

@@ -7,8 +7,7 @@ use crate::telemetry::metrics::Registry;
 
 /// Metrics of the rings.
 pub struct CaptureMetrics {
-    /// Clicks found in the rings that an earlier process left behind.
-    pub recovered: IntCounter,
+    recovered: IntCounter,
     unread: IntGauge,
     held_bytes: IntGauge,
     capacity_bytes: IntGauge,
@@ -28,8 +27,9 @@ impl CaptureMetrics {
         }
     }
 
-    /// Sets the gauges.
+    /// Sets the metrics.
     pub fn update(&self, capture: &Capture) {
+        self.recovered.inc_by(capture.recovered().saturating_sub(self.recovered.get()));
         self.unread.set(capture.depth() as i64);
         self.held_bytes.set(capture.held_bytes() as i64);
         self.capacity_bytes.set(capture.capacity_bytes() as i64);

@@ -289,33 +289,69 @@ pub(super) struct Found {
 /// Takes over a ring whose producer has died. What lies before `known` is released, and not read again. `None` when the
 /// cursors are impossible.
 pub(super) fn take_over<M: Memory + Clone>(memory: M, known: u64) -> Option<(Consumer<M>, Releaser<M>, Found)> {
+    let survey = survey(&memory, known)?;
+    let Survey { tail, before, clicks, end, .. } = survey;
+    let lost = memory.load(Cell::Pushed).saturating_sub(before + clicks).min((tail - end) / PREFIX);
+    let lost = (end < tail).then_some(lost);
+    // The process that died may have counted a click that it did not publish.
+    memory.store(Cell::Pushed, before + clicks);
+    let (mut consumer, releaser) = ends(memory, &survey);
+    (consumer.tail, consumer.sealed) = (end, true);
+    Some((consumer, releaser, Found { clicks, end, lost }))
+}
+
+/// Takes over the reader's end of a ring into which another process still writes, and whose former reader has ended.
+/// What lies before `known` is released, and not read again. Also returns the number of clicks before the one that is
+/// read next. `None` when the cursors are impossible.
+pub(super) fn follow<M: Memory + Clone>(memory: M, known: u64) -> Option<(Consumer<M>, Releaser<M>, u64)> {
+    let survey = survey(&memory, known)?;
+    let (consumer, releaser) = ends(memory, &survey);
+    Some((consumer, releaser, survey.before))
+}
+
+/// Consumer and releaser at the first click that is not known.
+fn ends<M: Memory + Clone>(memory: M, survey: &Survey) -> (Consumer<M>, Releaser<M>) {
+    let Survey { head, read, released, before, .. } = *survey;
+    let mut consumer =
+        Consumer { memory: memory.clone(), read, clicks: before, tail: read, sealed: false, last: 0..0 };
+    consumer.step(read, before);
+    let mut releaser = Releaser { memory, head, released };
+    // Released at once: the journal's knowledge of them may be removed before this process dies, too.
+    releaser.release(read);
+    (consumer, releaser)
+}
+
+/// What lies in a ring.
+struct Survey {
+    head: u64,
+    tail: u64,
+    /// Position of the first click that is not known.
+    read: u64,
+    /// Clicks that were released, and clicks before that position.
+    released: u64,
+    before: u64,
+    /// Clicks from there on, and where they end.
+    clicks: u64,
+    end: u64,
+}
+
+fn survey<M: Memory>(memory: &M, known: u64) -> Option<Survey> {
     let (head, tail) = (memory.load(Cell::Head), memory.load(Cell::Tail));
     if tail.checked_sub(head)? > memory.capacity() || !head.is_multiple_of(PREFIX) || !tail.is_multiple_of(PREFIX) {
         return None;
     }
-    let (mut position, mut read, mut passed, mut clicks) = (head, head, 0, 0);
-    while let Some(record) = record(&memory, position, tail) {
+    let (mut end, mut read, mut passed, mut clicks) = (head, head, 0, 0);
+    while let Some(record) = record(memory, end, tail) {
         if record.end <= known {
             (read, passed) = (record.end, passed + 1);
         } else {
             clicks += 1;
         }
-        position = record.end;
+        end = record.end;
     }
     // Counts may be damaged, too: a click takes room.
     let released = memory.load(Cell::Released).min(head / PREFIX);
-    let before = released + passed;
-    let lost = memory.load(Cell::Pushed).saturating_sub(before + clicks).min((tail - position) / PREFIX);
-    let lost = (position < tail).then_some(lost);
-    // The process that died may have counted a click that it did not publish.
-    memory.store(Cell::Pushed, before + clicks);
-    let mut consumer =
-        Consumer { memory: memory.clone(), read, clicks: before, tail: position, sealed: true, last: 0..0 };
-    consumer.step(read, before);
-    let mut releaser = Releaser { memory, head, released };
-    // Released at once: the journal's knowledge of them may be removed before this process dies, too.
-    releaser.release(read);
-    Some((consumer, releaser, Found { clicks, end: position, lost }))
+    Some(Survey { head, tail, read, released, before: released + passed, clicks, end })
 }
 
 /// A record in the data.

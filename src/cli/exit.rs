@@ -10,6 +10,7 @@ use crate::{
     pipeline::{PreflightError, StartError, preflight::Rejection},
     quality::QualityError,
     runtime::{Class, Classified},
+    server::control::ControlError,
     session::SessionError,
     spool::SpoolError,
     tls::{CertificateError, TicketsError},
@@ -28,6 +29,7 @@ pub fn class_of(error: &(dyn Error + 'static)) -> Option<Class> {
         error;
         ConfigError, Rejection, PreflightError, StartError, CaptureError, SpoolError, SessionError, QualityError,
         ListenError, CertificateError, DatabaseError, ListError, SecretError, TicketsError,
+        ControlError,
     );
     class.or_else(|| error.downcast_ref::<io::Error>().map(Class::of_io))
 }

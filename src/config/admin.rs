@@ -7,6 +7,26 @@ use serde::{Deserialize, Serialize};
 
 use super::{Config, Section, findings::Findings, listeners::sockets};
 
+/// A state in which clicks are answered, and may be lost if it lasts.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Degraded {
+    /// The disk does not accept the journal or objects; clicks wait in the rings.
+    SpoolStalled,
+    /// A ring is nine tenths full, or more: clicks of a full one are dropped.
+    RingsFull,
+}
+
+impl Degraded {
+    /// Its name, as in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SpoolStalled => "spool_stalled",
+            Self::RingsFull => "rings_full",
+        }
+    }
+}
+
 /// The listener for operators.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -14,11 +34,14 @@ pub struct Admin {
     /// IP address and port of `/metrics`, `/livez`, `/readyz`, `/v1/stats/` and `/v1/feeds/`. No listener may have the
     /// same.
     pub address: SocketAddr,
+    /// States in which `/readyz` answers 503, so that load balancers send clicks elsewhere: `spool_stalled`,
+    /// `rings_full`. In the others it answers 200 and names them.
+    pub not_ready_when: Vec<Degraded>,
 }
 
 impl Default for Admin {
     fn default() -> Self {
-        Self { address: SocketAddr::from(([127, 0, 0, 1], 9180)) }
+        Self { address: SocketAddr::from(([127, 0, 0, 1], 9180)), not_ready_when: Vec::new() }
     }
 }
 

@@ -14,8 +14,7 @@ use super::{
 const MIN_NOT_CRAWLER: usize = 3;
 const MAX_NOT_CRAWLER: usize = 256;
 
-/// The workers that turn clicks into click events. All files named here are read into memory, and again on SIGHUP; a
-/// file that is rejected then leaves the previous version active.
+/// The workers that turn clicks into click events. All files named here are read into memory, and again at a reload.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Enrich {
@@ -100,7 +99,7 @@ impl Default for Enrich {
 }
 
 /// Privacy settings of one workspace.
-#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Privacy {
     /// Precision of the location in events.

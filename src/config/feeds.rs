@@ -26,7 +26,7 @@ pub use webhook::Webhook;
 const MAX_FEEDS: usize = 65_535;
 
 /// One customer delivery.
-#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Feed {
     /// Name of the feed: 1 to 63 lower-case letters, digits and inner `-`; no other feed may have the same. It is part
@@ -158,7 +158,7 @@ impl Default for Compression {
 }
 
 /// Where objects go.
-#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[allow(clippy::large_enum_variant, reason = "there is one for each feed, and they never move")]
 pub enum Sink {
@@ -194,7 +194,7 @@ impl Sink {
 }
 
 /// A folder on this machine.
-#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Dir {
     /// Path of the folder, created if it is missing.

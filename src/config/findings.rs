@@ -149,7 +149,7 @@ pub(super) fn set_paths<'a, const N: usize>(
 }
 
 /// Whether a key is another one, or a part of its value.
-pub(super) fn is_at_or_below(key: &str, ancestor: &str) -> bool {
+pub(crate) fn is_at_or_below(key: &str, ancestor: &str) -> bool {
     key.strip_prefix(ancestor).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 

@@ -23,6 +23,10 @@ pub struct Listener {
     /// pair that is rejected keeps its previous version, a removed pair disappears.
     #[serde(default)]
     pub certificates_dir: Option<PathBuf>,
+    /// Whether the socket uses the certificates that the edge obtains by itself (`[acme]`), for names that it has no
+    /// other certificate for. It alone makes the socket one for TLS as well.
+    #[serde(default)]
+    pub acme: bool,
     /// Protocols offered to TLS clients, the preferred one first. A visitor's click is one request, for which HTTP/1.1
     /// is cheaper; put `h2` first when this socket serves pages with many parts from an upstream.
     #[serde(default = "both")]
@@ -58,7 +62,7 @@ impl Alpn {
 impl Listener {
     /// Whether it accepts TLS only.
     pub fn has_tls(&self) -> bool {
-        !self.tls.is_empty() || self.certificates_dir.is_some()
+        !self.tls.is_empty() || self.certificates_dir.is_some() || self.acme
     }
 }
 

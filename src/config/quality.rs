@@ -15,8 +15,7 @@ use crate::event::{Reason, Reasons};
 const MAX_SECS: u64 = 86_400;
 
 /// Detection of invalid traffic. Every reason is part of the event (`quality`), whether the click is blocked or not.
-/// The lists are read into memory, and again on SIGHUP; a list that is rejected then leaves the previous version
-/// active.
+/// The lists are read into memory, and again at a reload.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Quality {

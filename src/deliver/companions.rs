@@ -40,8 +40,9 @@ struct Aside {
 
 struct UnderWay {
     place: Place,
-    finished_at: u64,
+    object: Object,
     failures: u32,
+    rejected: bool,
 }
 
 impl Companions {
@@ -59,16 +60,16 @@ impl Companions {
         let may_begin = |(place, object): &(Place, Object)| {
             object.kind == ObjectKind::Rollup || events.is_none_or(|event| event > *place)
         };
-        let (place, object, failures) = if let Some(at) = self.fresh.iter().position(may_begin) {
+        let (place, object, failures, rejected) = if let Some(at) = self.fresh.iter().position(may_begin) {
             let (place, object) = self.fresh.remove(at)?;
-            (place, object, 0)
+            (place, object, 0, false)
         } else if self.resume.is_none_or(|resume| resume <= now) {
-            let Aside { place, object, failures, .. } = self.aside.pop_front()?;
-            (place, object, failures)
+            let Aside { place, object, failures, rejected } = self.aside.pop_front()?;
+            (place, object, failures, rejected)
         } else {
             return None;
         };
-        self.under_way = Some(UnderWay { place, finished_at: object.finished_at, failures });
+        self.under_way = Some(UnderWay { place, object: object.clone(), failures, rejected });
         Some((place, object))
     }
 
@@ -89,6 +90,17 @@ impl Companions {
         self.aside.push_back(Aside { place, object, failures, rejected });
         self.resume = Some(now + self.backoff.failed(rejected));
         failures
+    }
+
+    /// Puts the one under way back: its upload is abandoned.
+    pub fn put_back(&mut self) {
+        match self.under_way.take() {
+            Some(UnderWay { place, object, failures: 0, .. }) => self.fresh.push_front((place, object)),
+            Some(UnderWay { place, object, failures, rejected }) => {
+                self.aside.push_front(Aside { place, object, failures, rejected });
+            }
+            None => {}
+        }
     }
 
     /// Ends the wait of those that are set aside.
@@ -120,7 +132,7 @@ impl Companions {
     pub fn oldest(&self) -> Option<(Place, u64)> {
         let fresh = self.fresh.iter().map(|(place, object)| (*place, object.finished_at));
         let aside = self.aside.iter().map(|aside| (aside.place, aside.object.finished_at));
-        let under_way = self.under_way.iter().map(|under_way| (under_way.place, under_way.finished_at));
+        let under_way = self.under_way.iter().map(|under_way| (under_way.place, under_way.object.finished_at));
         fresh.chain(aside).chain(under_way).min()
     }
 }

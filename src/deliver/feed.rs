@@ -7,18 +7,20 @@
 mod tests;
 
 use std::{
+    pin::Pin,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use tokio::{
     sync::{Notify, mpsc, watch},
-    task::JoinSet,
+    task::{JoinError, JoinSet},
 };
 
 use super::{
     error::SinkError,
     metrics::{FeedMetrics, UploadResult},
+    order::{NumberedOrder, Orders},
     pace::Pace,
     queue::Queue,
     sink::{Sink, Stored},
@@ -26,6 +28,10 @@ use super::{
 };
 use crate::{object::Object, runtime::failpoint::fail_point, spool::Outbox, telemetry::drops::DropReason};
 
+/// Longest wait for the answers of a sink that is replaced.
+const SETTLE: Duration = Duration::from_millis(if cfg!(test) { 200 } else { 10_000 });
+
+/// What a feed's deliveries need as long as its configuration stays.
 pub struct FeedTask {
     pub name: String,
     pub outbox: Arc<Outbox>,
@@ -61,16 +67,23 @@ macro_rules! log_failure {
 }
 
 impl FeedTask {
-    /// Delivers until the intake is closed and everything is delivered, or the stop's deadline has passed. Uploads that
-    /// are under way then are abandoned: their objects are still in the outbox.
-    pub async fn run(self, sink: Arc<dyn Sink>, mut intake: mpsc::UnboundedReceiver<Object>) {
-        let mut queue = Queue::default();
+    /// Delivers what is in the queue and comes in, until there is another order, which it returns. Without one, until
+    /// the intake is closed and everything is delivered, or the stop's deadline has passed. Uploads that are under way
+    /// then are abandoned: their objects are still in the outbox.
+    pub async fn run(
+        &self,
+        sink: Arc<dyn Sink>,
+        queue: &mut Queue,
+        intake: &mut mpsc::UnboundedReceiver<Object>,
+        orders: &mut Orders,
+    ) -> Option<NumberedOrder> {
         let mut pace = Pace::new(self.uploads, Instant::now());
         let mut uploads = JoinSet::new();
         let mut open = true;
         let mut stopping = self.stopping.clone();
         let stop = deadline(&mut stopping);
         tokio::pin!(stop);
+        self.metrics.parked.set(0);
         while open || !queue.is_settled() {
             // One moment for both questions: what may begin now, and when the next may.
             let now = Instant::now();
@@ -99,21 +112,18 @@ impl FeedTask {
                     if waiting > 0 {
                         tracing::warn!(feed = self.name, waiting, "shutdown timeout passed; objects stay in the outbox");
                     }
-                    return;
+                    return None;
+                }
+                Some(order) = orders.recv() => {
+                    self.settle(&mut uploads, queue, &mut pace, stop).await;
+                    return Some(order);
                 }
                 object = intake.recv(), if open => match object {
                     Some(object) => queue.push(object),
                     None => open = false,
                 },
-                Some(ended) = uploads.join_next() => match ended {
-                    Ok(ended) if ended.upload.object.kind.is_companion() => self.companion_ended(ended, &mut queue),
-                    Ok(ended) => self.ended(ended, &mut queue, &mut pace),
-                    Err(failure) => match failure.try_into_panic() {
-                        Ok(panic) => std::panic::resume_unwind(panic),
-                        Err(_) => return,
-                    },
-                },
-                () = self.retry.notified() => self.retry_now(&mut queue, &mut pace),
+                Some(ended) = uploads.join_next() => self.upload_ended(ended, queue, &mut pace),
+                () = self.retry.notified() => self.retry_now(queue, &mut pace),
                 () = sleep_until(resume), if resume.is_some() => {}
             }
         }
@@ -126,6 +136,48 @@ impl FeedTask {
         }
         self.metrics.set_aside.set(queue.companions().set_aside() as i64);
         self.metrics.oldest.set(queue.oldest().unwrap_or_default() as i64);
+        None
+    }
+
+    /// Waits for the answers to what is under way, so that no object is on its way to two sinks. Without an answer for
+    /// [`SETTLE`], an upload is abandoned: its object is still in the outbox.
+    async fn settle(
+        &self,
+        uploads: &mut JoinSet<Ended>,
+        queue: &mut Queue,
+        pace: &mut Pace,
+        mut stop: Pin<&mut impl Future<Output = ()>>,
+    ) {
+        let limit = tokio::time::sleep(SETTLE);
+        tokio::pin!(limit);
+        while !uploads.is_empty() {
+            tokio::select! {
+                () = &mut stop => break,
+                () = &mut limit => break,
+                Some(ended) = uploads.join_next() => self.upload_ended(ended, queue, pace),
+            }
+        }
+        if !uploads.is_empty() {
+            let abandoned = uploads.len();
+            tracing::warn!(feed = self.name, abandoned, "no answer of the previous sink; its uploads are abandoned");
+            uploads.abort_all();
+            while let Some(ended) = uploads.join_next().await {
+                self.upload_ended(ended, queue, pace);
+            }
+        }
+        queue.put_back_all();
+    }
+
+    fn upload_ended(&self, ended: Result<Ended, JoinError>, queue: &mut Queue, pace: &mut Pace) {
+        match ended {
+            Ok(ended) if ended.upload.object.kind.is_companion() => self.companion_ended(ended, queue),
+            Ok(ended) => self.ended(ended, queue, pace),
+            Err(failure) => {
+                if let Ok(panic) = failure.try_into_panic() {
+                    std::panic::resume_unwind(panic);
+                }
+            }
+        }
     }
 
     fn ended(&self, ended: Ended, queue: &mut Queue, pace: &mut Pace) {

@@ -32,7 +32,6 @@ use super::{
     error::{Details, SinkError},
     progress::Progress,
     sink::{Sink, Stored},
-    tls,
 };
 use crate::{
     config,
@@ -41,6 +40,7 @@ use crate::{
         key::{REPLAYS, below},
     },
     runtime::failpoint::fail_point,
+    tls,
 };
 
 /// Most bytes of the events of a batch.
@@ -198,7 +198,7 @@ impl Session {
                 SinkError::rejected(details)
             })?;
         }
-        match tls::client_config(config.ca_file.as_deref()) {
+        match tls::client::config(config.ca_file.as_deref()) {
             Ok(tls) => options = options.tls_client_config(tls),
             // Servers that require no TLS are reached all the same.
             Err(_) if config.ca_file.is_none() => {}

@@ -15,8 +15,7 @@ use crate::object::Object;
 pub struct Queue {
     /// Objects of events, in order of their places.
     waiting: VecDeque<(Place, Object)>,
-    /// Time at which each object of events was finished.
-    under_way: BTreeMap<Place, u64>,
+    under_way: BTreeMap<Place, Object>,
     companions: Companions,
     next: Place,
 }
@@ -40,7 +39,7 @@ impl Queue {
     /// Takes the first events whose upload may begin.
     pub fn begin(&mut self) -> Option<(Place, Object)> {
         let (place, object) = self.waiting.pop_front()?;
-        self.under_way.insert(place, object.finished_at);
+        self.under_way.insert(place, object.clone());
         Some((place, object))
     }
 
@@ -56,6 +55,19 @@ impl Queue {
         self.under_way.remove(&place);
         let at = self.waiting.partition_point(|(other, _)| *other < place);
         self.waiting.insert(at, (place, object));
+    }
+
+    /// Puts everything that is under way back into its place: those uploads are abandoned.
+    pub fn put_back_all(&mut self) {
+        for (place, object) in std::mem::take(&mut self.under_way) {
+            self.put_back(place, object);
+        }
+        self.companions.put_back();
+    }
+
+    /// The objects of events that wait.
+    pub fn waiting_mut(&mut self) -> impl Iterator<Item = &mut Object> {
+        self.waiting.iter_mut().map(|(_, object)| object)
     }
 
     /// Sets a manifest or rollup whose upload has failed aside. Returns how often it has failed.
@@ -105,7 +117,7 @@ impl Queue {
     /// Time at which the oldest object was finished.
     pub fn oldest(&self) -> Option<u64> {
         let waiting = self.waiting.front().map(|(place, object)| (*place, object.finished_at));
-        let under_way = self.under_way.first_key_value().map(|(place, at)| (*place, *at));
+        let under_way = self.under_way.first_key_value().map(|(place, object)| (*place, object.finished_at));
         waiting.into_iter().chain(under_way).chain(self.companions.oldest()).min().map(|(_, at)| at)
     }
 }
@@ -139,6 +151,28 @@ mod tests {
             queue.remove(place);
         }
         assert!(queue.is_settled() && queue.oldest().is_none());
+    }
+
+    #[test]
+    fn what_is_abandoned_returns_to_its_place() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        for (name, kind) in [
+            ("r", ObjectKind::Rollup),
+            ("a", ObjectKind::Events),
+            ("b", ObjectKind::Events),
+            ("c", ObjectKind::Events),
+            ("s", ObjectKind::Rollup),
+        ] {
+            queue.push(object(name, kind));
+        }
+        assert_eq!(queue.begin_companion(now).unwrap().1.key, "r");
+        let (first, a) = queue.begin().unwrap();
+        queue.begin().unwrap();
+        queue.put_back(first, a);
+        queue.put_back_all();
+        assert_eq!((queue.len(), queue.under_way()), (5, 0));
+        assert_eq!(names(&mut queue), ["a", "b", "c"]);
+        assert_eq!(queue.begin_companion(now).unwrap().1.key, "r");
     }
 
     #[test]

@@ -1,15 +1,18 @@
 //! An operator's request to retry a feed now.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use serde::Serialize;
 use tokio::sync::Notify;
 
 use super::metrics::FeedMetrics;
 
-/// Ends the waits of feeds. Cheap to clone.
+/// Ends the waits of feeds. Cheap to clone; clones know the same feeds.
 #[derive(Clone, Default)]
-pub struct FeedRetries(Arc<BTreeMap<String, Handle>>);
+pub struct FeedRetries(Arc<Mutex<BTreeMap<String, Handle>>>);
 
 /// The way to the task of one feed.
 #[derive(Clone)]
@@ -37,10 +40,14 @@ pub struct UnknownFeed {
 }
 
 impl FeedRetries {
-    /// `feeds` are names, with what wakes the task and its metrics.
-    pub fn new(feeds: impl IntoIterator<Item = (String, Arc<Notify>, Arc<FeedMetrics>)>) -> Self {
-        let handles = feeds.into_iter().map(|(name, wake, metrics)| (name, Handle { wake, metrics }));
-        Self(Arc::new(handles.collect()))
+    /// Adds a feed, with what wakes its task, and its metrics.
+    pub(super) fn add(&self, feed: &str, wake: Arc<Notify>, metrics: Arc<FeedMetrics>) {
+        self.handles().insert(feed.to_owned(), Handle { wake, metrics });
+    }
+
+    /// Removes a feed that is not configured any more.
+    pub(super) fn remove(&self, feed: &str) {
+        self.handles().remove(feed);
     }
 
     /// Ends the wait of a feed: its next upload begins now, parked or not. Without a wait there is no effect.
@@ -48,13 +55,18 @@ impl FeedRetries {
     /// # Errors
     /// When there is no such feed.
     pub fn retry(&self, feed: &str) -> Result<Retried, UnknownFeed> {
-        let Some(handle) = self.0.get(feed) else {
-            return Err(UnknownFeed { name: feed.to_owned(), known: self.0.keys().cloned().collect() });
+        let handles = self.handles();
+        let Some(handle) = handles.get(feed) else {
+            return Err(UnknownFeed { name: feed.to_owned(), known: handles.keys().cloned().collect() });
         };
         let parked = handle.metrics.parked.get() != 0;
         let waiting = handle.metrics.backlog.waiting_objects();
         handle.metrics.retries_requested.inc();
         handle.wake.notify_one();
         Ok(Retried { feed: feed.to_owned(), parked, waiting })
+    }
+
+    fn handles(&self) -> MutexGuard<'_, BTreeMap<String, Handle>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

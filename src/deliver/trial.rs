@@ -85,7 +85,7 @@ pub fn run(feed: &Feed, pop: &str) -> Result<Trial, TrialError> {
     };
     let secrets = secrets.map_err(|error| TrialError::Put(ProbeError { lacks: None, error }))?;
     let outcome = runtime.block_on(async {
-        let sink = super::open(&feed.name, &feed.sink, secrets).await;
+        let sink = super::order::open(&feed.name, &feed.sink, secrets).await;
         trial(&*sink, &sample, |attempt, error| lacks(&feed.sink, attempt, error)).await
     });
     // A folder may hang in a system call, which cannot be interrupted.

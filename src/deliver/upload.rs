@@ -36,7 +36,7 @@ impl Upload {
 }
 
 /// Summarizes an object that an earlier process finished, on another thread, as all feeds' uploads share this one.
-async fn ensure_summary(object: &mut Object, metrics: &FeedMetrics) -> Result<(), SinkError> {
+pub async fn ensure_summary(object: &mut Object, metrics: &FeedMetrics) -> Result<(), SinkError> {
     if object.summary.is_some() {
         return Ok(());
     }

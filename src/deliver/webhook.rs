@@ -36,12 +36,12 @@ use super::{
     error::{Details, SinkError},
     progress::Progress,
     sink::{Sink, Stored},
-    tls,
 };
 use crate::{
     config,
     object::Object,
     runtime::{clock, failpoint::fail_point},
+    tls,
 };
 use body::Envelope;
 use signature::SecretStore;
@@ -191,7 +191,7 @@ fn http_client(config: &config::Webhook) -> io::Result<HttpClient> {
     http.enforce_http(false);
     http.set_nodelay(true);
     http.set_connect_timeout(Some(Duration::from_secs(config.connect_timeout_secs)));
-    let tls = tls::client_config(config.ca_file.as_deref())?;
+    let tls = tls::client::config(config.ca_file.as_deref())?;
     let https = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(http);
     Ok(Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())

@@ -49,7 +49,7 @@ pub struct Encoded {
 /// Turns facts into events, and keeps what is needed from click to click.
 pub struct Enricher {
     pop: String,
-    policies: Policies,
+    policies: Arc<Policies>,
     agents: AgentCache,
     hints: HintCache,
     crawlers: Cached<CrawlerLists>,
@@ -74,7 +74,7 @@ impl Enricher {
     pub fn new(shared: &Shared) -> Self {
         Self {
             pop: shared.pop.clone(),
-            policies: Policies::new(&shared.config),
+            policies: Arc::clone(&shared.routing.peek().policies),
             agents: AgentCache::new(DEFAULT_CACHE_ENTRIES),
             hints: HintCache::default(),
             crawlers: shared.crawlers.cached(),
@@ -94,6 +94,11 @@ impl Enricher {
             velocity: VelocityTracker::new(Arc::clone(&shared.quality)),
             timestamp: Timestamp::ZERO,
         }
+    }
+
+    /// From now on events reveal what these policies allow.
+    pub fn set_policies(&mut self, policies: &Arc<Policies>) {
+        self.policies = Arc::clone(policies);
     }
 
     /// Appends the click's tally, if clicks are counted (`tally`), and the click event as JSON, if a feed takes such
@@ -239,7 +244,8 @@ mod tests {
     use crate::{
         click::{ClientAddr, EventId, Protocol},
         config,
-        enrich::Router,
+        enrich::Routing,
+        files::Reloadable,
         stats::metrics::StatsMetrics,
         telemetry::{drops::Drops, metrics::Registry},
     };
@@ -251,13 +257,11 @@ mod tests {
             sources: Arc::default(),
             sessions: Arc::new(Sessions::open(dir, &config, None, 0).unwrap()),
             crawlers: Arc::default(),
-            router: Router::new(&[]),
+            routing: Arc::new(Reloadable::new(Routing::nowhere(&config))),
             pop: "test".into(),
-            config,
             metrics: Arc::new(EnrichMetrics::new(&registry, Drops::of_clicks(&registry))),
             stats: Arc::new(StatsMetrics::new(&registry)),
             quality: Arc::new(quality::State::new(&config::Quality::default()).unwrap()),
-            feeds: Vec::new(),
             counts: true,
         })
     }

@@ -13,9 +13,9 @@ pub struct Traffic {
     pub is_invalid: bool,
 }
 
-/// Feeds by workspace; a feed is its position in the configuration.
+/// Feeds by workspace. A feed is a number, which it keeps as long as the process runs.
 pub struct Router {
-    /// Which clicks each feed takes.
+    /// Which clicks each feed takes, by number.
     only: Vec<Option<Only>>,
     /// Feeds that take every workspace.
     all: Vec<u16>,
@@ -24,17 +24,26 @@ pub struct Router {
 }
 
 impl Router {
-    pub fn new(feeds: &[Feed]) -> Self {
-        let numbered = || (0_u16..).zip(feeds);
+    /// Routes to these feeds, each with its number.
+    pub fn new<'a>(feeds: impl IntoIterator<Item = (u16, &'a Feed)>) -> Self {
         let takes_all = |feed: &Feed| feed.workspaces.iter().any(|workspace| workspace == "*");
-        let all: Vec<u16> = numbered().filter(|(_, feed)| takes_all(feed)).map(|(number, _)| number).collect();
+        let (of_all, of_some): (Vec<_>, Vec<_>) = feeds.into_iter().partition(|(_, feed)| takes_all(feed));
+        let all: Vec<u16> = of_all.iter().map(|(number, _)| *number).collect();
         let mut named: HashMap<Box<str>, Vec<u16>, RandomState> = HashMap::default();
-        for (number, feed) in numbered().filter(|(_, feed)| !takes_all(feed)) {
+        for (number, feed) in &of_some {
             for workspace in &feed.workspaces {
-                named.entry(workspace.as_str().into()).or_insert_with(|| all.clone()).push(number);
+                named.entry(workspace.as_str().into()).or_insert_with(|| all.clone()).push(*number);
             }
         }
-        Self { only: feeds.iter().map(|feed| feed.only).collect(), all, named }
+        let mut only = Vec::new();
+        for (number, feed) in of_all.into_iter().chain(of_some) {
+            let number = usize::from(number);
+            if only.len() <= number {
+                only.resize(number + 1, None);
+            }
+            only[number] = feed.only;
+        }
+        Self { only, all, named }
     }
 
     /// The feeds that take this workspace's clicks.
@@ -82,21 +91,35 @@ mod tests {
         }
     }
 
+    fn router(feeds: &[Feed]) -> Router {
+        Router::new((0..).zip(feeds))
+    }
+
     #[test]
     fn a_click_goes_to_every_feed_that_takes_its_workspace() {
-        let router = Router::new(&[feed(&["a", "b"]), feed(&["*"]), feed(&["b"])]);
+        let router = router(&[feed(&["a", "b"]), feed(&["*"]), feed(&["b"])]);
         assert_eq!(router.feeds("a"), [1, 0]);
         assert_eq!(router.feeds("b"), [1, 0, 2]);
         assert_eq!(router.feeds("c"), [1]);
         assert_eq!(router.feeds(""), [1]);
-        assert!(Router::new(&[feed(&["a"])]).feeds("c").is_empty());
+        assert!(self::router(&[feed(&["a"])]).feeds("c").is_empty());
+    }
+
+    #[test]
+    fn feeds_keep_their_numbers_whichever_others_there_are() {
+        let (all, some) = (feed(&["*"]), Feed { only: Some(Only::Bot), ..feed(&["a"]) });
+        let router = Router::new([(7, &some), (3, &all)]);
+        assert_eq!((router.feeds("a"), router.feeds("b")), (&[3, 7][..], &[3][..]));
+        let mut chosen = Vec::new();
+        router.choose(&[3, 7], Traffic { is_bot: false, is_invalid: false }, &mut chosen);
+        assert_eq!(chosen, [3]);
     }
 
     #[test]
     fn a_feed_takes_the_clicks_that_it_chooses() {
         let choosing = |only| Feed { only, ..feed(&["*"]) };
         let all = [None, Some(Only::Human), Some(Only::Bot), Some(Only::Valid)].map(choosing);
-        let router = Router::new(&all);
+        let router = self::router(&all);
         let mut chosen = Vec::new();
         let mut of = |router: &Router, is_bot, is_invalid| {
             router.choose(router.feeds("a"), Traffic { is_bot, is_invalid }, &mut chosen);
@@ -105,7 +128,7 @@ mod tests {
         assert_eq!(of(&router, false, false), [0, 1, 3]);
         assert_eq!(of(&router, false, true), [0, 1]);
         assert_eq!(of(&router, true, true), [0, 2]);
-        let router = Router::new(&[choosing(Some(Only::Bot))]);
+        let router = self::router(&[choosing(Some(Only::Bot))]);
         assert!(of(&router, false, false).is_empty());
     }
 }

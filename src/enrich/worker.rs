@@ -12,7 +12,7 @@ use std::{
 use crossbeam_channel::Sender;
 
 use super::{
-    Batch, NAP, Shared,
+    Batch, NAP, Routing, Shared,
     encoder::{Encoded, Enricher},
     frame::Origin,
     text,
@@ -21,6 +21,7 @@ use crate::{
     capture::{Inlet, RingPosition},
     click::{RawClick, Visit},
     event::MAX_EVENT,
+    files::Cached,
     runtime::{clock, failpoint::fail_point},
     telemetry::drops::DropReason,
 };
@@ -31,19 +32,23 @@ const BATCH_BYTES: usize = 128 * 1024;
 /// A batch is sent when it is this old.
 const BATCH_AGE: Duration = Duration::from_millis(100);
 
-pub struct Worker {
+pub struct Worker<M> {
     shared: Arc<Shared>,
-    journal: Sender<Batch>,
+    journal: Arc<Sender<M>>,
+    /// Where events go.
+    routing: Arc<Routing>,
+    newest: Cached<Routing>,
     enricher: Enricher,
     batch: Batch,
     /// The feeds that take the click at hand.
     chosen: Vec<u16>,
 }
 
-impl Worker {
-    pub fn new(shared: Arc<Shared>, journal: Sender<Batch>) -> Self {
-        let enricher = Enricher::new(&shared);
-        Self { shared, journal, enricher, batch: Batch::default(), chosen: Vec::new() }
+impl<M: From<Batch>> Worker<M> {
+    pub fn new(shared: Arc<Shared>, journal: Arc<Sender<M>>) -> Self {
+        let (enricher, newest) = (Enricher::new(&shared), shared.routing.cached());
+        let routing = shared.routing.load();
+        Self { shared, journal, routing, newest, enricher, batch: Batch::default(), chosen: Vec::new() }
     }
 
     /// Works until `stopping` is set and the rings are empty.
@@ -56,6 +61,7 @@ impl Worker {
                 if self.batch.is_empty() {
                     batch_began = Instant::now();
                 }
+                self.renew();
                 let visit = self.take(&click, position);
                 self.batch.read(position);
                 if let Some(visit) = visit {
@@ -76,11 +82,22 @@ impl Worker {
         }
     }
 
+    /// Takes up the newest routing, if there is another one: a comparison of two pointers for each click. A batch may
+    /// then name feeds of both, and it is sent after the change of the feeds, which was sent before the routing was
+    /// published.
+    fn renew(&mut self) {
+        let newest = self.newest.load();
+        if !Arc::ptr_eq(newest, &self.routing) {
+            self.routing = Arc::clone(newest);
+            self.enricher.set_policies(&self.routing.policies);
+        }
+    }
+
     /// Makes an event of a click. Returns the visit that the click belongs to, if any.
     fn take(&mut self, click: &RawClick<'_>, position: RingPosition) -> Option<Visit> {
         let facts = click.facts();
         let tally = self.shared.counts;
-        let feeds = self.shared.router.feeds(text(facts.texts.workspace));
+        let feeds = self.routing.router.feeds(text(facts.texts.workspace));
         if !tally && feeds.is_empty() {
             self.shared.metrics.dropped.count(DropReason::NoFeed);
             return None;
@@ -88,7 +105,7 @@ impl Worker {
         let begun = self.batch.begin(feeds.len());
         let encoded = catch_unwind(AssertUnwindSafe(|| {
             let takes = |traffic| {
-                self.shared.router.choose(feeds, traffic, &mut self.chosen);
+                self.routing.router.choose(feeds, traffic, &mut self.chosen);
                 !self.chosen.is_empty()
             };
             let encoded = self.enricher.encode(&facts, tally, takes, click.visit(), &mut self.batch.frames)?;
@@ -112,7 +129,7 @@ impl Worker {
                 return visit;
             }
             for &feed in feeds {
-                self.shared.feeds[usize::from(feed)].inc();
+                self.routing.routed[usize::from(feed)].inc();
             }
             let origin = Origin { ring_position: position, micros: facts.micros, id: facts.id };
             self.batch.end(begun, event, &origin, feeds);
@@ -136,7 +153,7 @@ impl Worker {
         }
         let next = Batch::with_capacity(BATCH_BYTES + 8_192);
         // The journal outlives the workers, and takes batches even when it cannot write any more.
-        if self.journal.send(std::mem::replace(&mut self.batch, next)).is_err() {
+        if self.journal.send(std::mem::replace(&mut self.batch, next).into()).is_err() {
             tracing::error!(
                 "internal error: the journal has failed; clicks stay in the rings until the next start; please report this bug"
             );

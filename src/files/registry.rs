@@ -1,5 +1,7 @@
 //! The registry of operator files: the one list that start, check, reload and metrics walk.
 
+use std::path::Path;
+
 use super::resource::{Description, Resource, ResourceError};
 
 /// All operator files of a configuration, in the order in which they are read and reported.
@@ -29,6 +31,11 @@ impl Registry {
     /// Adds a resource. Resources are read in the order in which they were added.
     pub fn add(&mut self, resource: impl Resource + 'static) {
         self.resources.push(Box::new(resource));
+    }
+
+    /// The files of all resources.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.resources.iter().flat_map(|resource| resource.files())
     }
 
     /// The names of all resources, each once.
@@ -64,6 +71,7 @@ trait Entry: Send + Sync {
     fn name(&self) -> &'static str;
     fn key(&self) -> String;
     fn file(&self) -> String;
+    fn files(&self) -> Vec<&Path>;
     fn stage(&self) -> Result<Staged<'_>, ResourceError>;
 }
 
@@ -73,15 +81,20 @@ impl<R: Resource> Entry for R {
     }
 
     fn key(&self) -> String {
-        self.files().first().map(|(key, _)| key.clone()).unwrap_or_default()
+        Resource::files(self).first().map(|(key, _)| key.clone()).unwrap_or_default()
     }
 
     fn file(&self) -> String {
-        self.files().first().map(|(_, path)| path.display().to_string()).unwrap_or_default()
+        Resource::files(self).first().map(|(_, path)| path.display().to_string()).unwrap_or_default()
+    }
+
+    fn files(&self) -> Vec<&Path> {
+        Resource::files(self).iter().map(|(_, path)| path.as_path()).collect()
     }
 
     fn stage(&self) -> Result<Staged<'_>, ResourceError> {
-        let value = self.load().map_err(|error| ResourceError::new(Resource::name(self), self.files(), error))?;
+        let value =
+            self.load().map_err(|error| ResourceError::new(Resource::name(self), Resource::files(self), error))?;
         let description = self.describe(&value);
         Ok(Staged { description, publish: Box::new(move || self.publish(value)) })
     }

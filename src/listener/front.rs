@@ -13,8 +13,10 @@
 mod accept;
 pub mod admission;
 mod buffer;
+mod challenge;
 mod connection;
 mod http2;
+mod listeners;
 pub mod metrics;
 mod named;
 mod proxy_header;
@@ -27,25 +29,29 @@ mod transport;
 
 use std::{
     net::IpAddr,
+    ops::Deref,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
 use ipnet::IpNet;
-use tokio::sync::Notify;
+use pingora::protocols::http::v2::server::H2Options;
+use tokio::sync::{Notify, watch};
 
 pub use accept::FrontThread;
-pub use admission::Admission;
-use admission::{Admitted, Places, Quota};
+pub use admission::{Admission, Quota};
+use admission::{Admitted, Places};
+pub use listeners::{Listeners, PreparedListeners, Settled, bind};
 use metrics::{Ended, FrontMetrics};
 pub use named::Named;
 use request::{HeadLimits, Malformed, Request};
-pub use socket::{Socket, bind};
+pub use socket::Inherited;
 
-use crate::{click::ClientAddr, config};
+use crate::{click::ClientAddr, config, tls::acme::challenge::Challenges};
 
 /// Who asks.
 #[derive(Clone, Copy)]
@@ -76,6 +82,9 @@ pub trait Lane: Send + Sync + 'static {
 
     /// Appends a redirect to the same target over HTTPS. Returns whether the request names a host.
     fn to_https(&self, request: &Request<'_, '_>, keep_alive: bool, out: &mut Vec<u8>) -> bool;
+
+    /// Appends the answer to a certificate authority that checks a name.
+    fn challenge(&self, key_authorization: &str, is_head: bool, keep_alive: bool, out: &mut Vec<u8>);
 
     /// Appends the answer to `OPTIONS *`.
     fn options(&self, keep_alive: bool, out: &mut Vec<u8>);
@@ -110,47 +119,97 @@ pub struct Limits {
     pub requests_per_connection: u32,
 }
 
-/// The limits of addresses, as configured, with so many connections in total.
-pub fn admission(limits: &config::Limits, connections: usize) -> Admission {
+/// What addresses may use, as configured, with so many connections in total.
+pub fn quota(limits: &config::Limits, connections: usize) -> Quota {
     // With half of them, no address keeps all others out.
     let half = u32::try_from(connections / 2).unwrap_or(u32::MAX).max(1);
-    let quota = Quota {
+    Quota {
         connections,
         per_address: limits.connections_per_address.min(half),
         requests: limits.requests_per_second,
         burst: limits.request_burst,
-    };
-    Admission::new(quota, Instant::now())
+    }
 }
 
-/// What all connections share.
+/// The open connections, for a stop.
+pub trait Connections: Send + Sync {
+    /// Closes connections after their next answer. Those that are idle may be so for this long.
+    fn begin_stop(&self, idle: Duration);
+
+    /// Connections that are open.
+    fn open(&self) -> usize;
+
+    /// Logs what went wrong since the last report.
+    fn report(&self);
+}
+
+/// The front as it is configured now. A connection keeps the one that it begins with.
+pub struct LiveFront<L, P> {
+    current: ArcSwap<Front<L, P>>,
+}
+
+/// What all connections of one configuration share.
 pub struct Front<L, P> {
-    pub(super) lane: L,
-    pub(super) proxy: Arc<P>,
+    shared: Arc<Shared<L, P>>,
     limits: Limits,
-    admission: Arc<Admission>,
+    h2: H2Options,
     /// Load balancers in front of this edge: not limited by address, and believed when they send a PROXY header.
     trusted: Vec<IpNet>,
     /// Whether plain requests are answered by the lane.
     fast_lane: bool,
-    metrics: Arc<FrontMetrics>,
-    stopping: AtomicBool,
-    stop: Notify,
 }
 
-impl<L: Lane, P> Front<L, P> {
+/// What all connections share.
+pub struct Shared<L, P> {
+    pub(super) lane: L,
+    pub(super) proxy: Arc<P>,
+    admission: Arc<Admission>,
+    challenges: Arc<Challenges>,
+    metrics: Arc<FrontMetrics>,
+    stopping: AtomicBool,
+    /// Until when idle connections stay open, once a stop has begun.
+    idle_until: OnceLock<tokio::time::Instant>,
+    stop: Notify,
+    /// True once a stop has begun, for Pingora's part of a connection.
+    shutdown: watch::Sender<bool>,
+}
+
+impl<L: Lane, P> LiveFront<L, P> {
     /// `admission` is shared with what else answers requests.
     pub fn new(
         config: &config::Config,
         lane: L,
         proxy: P,
         admission: Arc<Admission>,
+        challenges: Arc<Challenges>,
         metrics: Arc<FrontMetrics>,
     ) -> Self {
-        let limits = &config.limits;
-        Self {
+        let shared = Shared {
             lane,
             proxy: Arc::new(proxy),
+            admission,
+            challenges,
+            metrics,
+            stopping: AtomicBool::new(false),
+            idle_until: OnceLock::new(),
+            stop: Notify::new(),
+            shutdown: watch::Sender::new(false),
+        };
+        Self { current: ArcSwap::from_pointee(Front::new(config, Arc::new(shared))) }
+    }
+
+    /// Takes the limits of another configuration, for connections from now on.
+    pub fn apply(&self, config: &config::Config) {
+        let shared = Arc::clone(&self.current.load().shared);
+        self.current.store(Arc::new(Front::new(config, shared)));
+    }
+}
+
+impl<L, P> Front<L, P> {
+    fn new(config: &config::Config, shared: Arc<Shared<L, P>>) -> Self {
+        let limits = &config.limits;
+        Self {
+            shared,
             limits: Limits {
                 head: HeadLimits {
                     target: limits.target_bytes,
@@ -162,12 +221,9 @@ impl<L: Lane, P> Front<L, P> {
                 idle: Duration::from_secs(config.redirect.keepalive_secs),
                 requests_per_connection: limits.requests_per_connection,
             },
-            admission,
+            h2: http2::options(limits),
             trusted: config.client_address.trusted_proxies.clone(),
             fast_lane: config.edge.fast_lane,
-            metrics,
-            stopping: AtomicBool::new(false),
-            stop: Notify::new(),
         }
     }
 
@@ -183,14 +239,40 @@ impl<L: Lane, P> Front<L, P> {
     fn is_trusted(&self, peer: IpAddr) -> bool {
         !self.trusted.is_empty() && self.trusted.iter().any(|network| network.contains(&peer.to_canonical()))
     }
+}
 
+impl<L, P> Shared<L, P> {
     fn is_stopping(&self) -> bool {
         self.stopping.load(Relaxed)
     }
 
-    /// Lets connections finish what they answer, and closes those that wait.
-    fn begin_stop(&self) {
-        self.stopping.store(true, Relaxed);
-        self.stop.notify_waiters();
+    fn idle_until(&self) -> Option<tokio::time::Instant> {
+        self.is_stopping().then(|| self.idle_until.get().copied()).flatten()
+    }
+}
+
+impl<L: Send + Sync, P: Send + Sync> Connections for LiveFront<L, P> {
+    fn begin_stop(&self, idle: Duration) {
+        let front = self.current.load();
+        _ = front.idle_until.set(tokio::time::Instant::now() + idle);
+        front.stopping.store(true, Relaxed);
+        front.stop.notify_waiters();
+        front.shutdown.send_replace(true);
+    }
+
+    fn open(&self) -> usize {
+        self.current.load().metrics.open()
+    }
+
+    fn report(&self) {
+        self.current.load().metrics.report();
+    }
+}
+
+impl<L, P> Deref for Front<L, P> {
+    type Target = Shared<L, P>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.shared
     }
 }

@@ -8,6 +8,7 @@ use crate::{
     listener::front::metrics::FrontMetrics,
     pipeline,
     runtime::Class,
+    tls::Acme,
 };
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/manual");
@@ -262,7 +263,10 @@ fn exit_codes() -> String {
 
 /// All metrics of an edge that has just started.
 fn exposition() -> String {
-    pipeline::exposition(|registry| _ = FrontMetrics::new(registry))
+    pipeline::exposition(|registry| {
+        FrontMetrics::new(registry);
+        Acme::new(registry, || None);
+    })
 }
 
 fn metrics() -> String {

@@ -10,7 +10,10 @@
 //!
 //! The counters are those of the stages; what is pending follows from them.
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use prometheus::{IntCounter, IntGauge, IntGaugeVec};
 
@@ -32,7 +35,7 @@ pub struct Account {
 /// The events of all feeds, those that only the journal names included.
 pub(super) struct FeedAccounts {
     pending: IntGaugeVec,
-    feeds: Vec<FeedAccount>,
+    feeds: Mutex<BTreeMap<String, FeedAccount>>,
 }
 
 struct FeedAccount {
@@ -44,32 +47,37 @@ struct FeedAccount {
 impl FeedAccounts {
     pub fn new(registry: &Registry) -> Self {
         let help = "Events not yet delivered: with a worker, in open objects, in the outbox.";
-        Self { pending: registry.gauges("events_pending", help, "feed"), feeds: Vec::new() }
+        Self { pending: registry.gauges("events_pending", help, "feed"), feeds: Mutex::default() }
     }
 
-    /// Adds a feed: the events made for it, and what became of them.
-    pub fn add(&mut self, feed: &str, routed: IntCounter, metrics: Arc<FeedMetrics>) {
+    /// Adds a feed: the events made for it, and what became of them. It stays when the feed is removed: its events may
+    /// still be pending.
+    pub fn add(&self, feed: &str, routed: IntCounter, metrics: Arc<FeedMetrics>) {
         let pending = self.pending.with_label_values(&[feed]);
-        self.feeds.push(FeedAccount { routed, metrics, pending });
+        self.feeds().entry(feed.to_owned()).or_insert(FeedAccount { routed, metrics, pending });
     }
 
     /// Sets the gauges.
     pub fn update(&self) {
-        for feed in &self.feeds {
+        for feed in self.feeds().values() {
             feed.pending.set(feed.pending() as i64);
         }
     }
 
     pub fn delivered(&self) -> u64 {
-        self.feeds.iter().map(|feed| feed.metrics.delivered.get()).sum()
+        self.feeds().values().map(|feed| feed.metrics.delivered.get()).sum()
     }
 
     pub fn pending(&self) -> u64 {
-        self.feeds.iter().map(FeedAccount::pending).sum()
+        self.feeds().values().map(FeedAccount::pending).sum()
     }
 
     pub fn dropped(&self) -> u64 {
-        self.feeds.iter().map(|feed| feed.metrics.backlog.dropped.total()).sum()
+        self.feeds().values().map(|feed| feed.metrics.backlog.dropped.total()).sum()
+    }
+
+    fn feeds(&self) -> MutexGuard<'_, BTreeMap<String, FeedAccount>> {
+        self.feeds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -87,14 +95,14 @@ mod tests {
 
     #[test]
     fn the_account_of_a_feed_balances() {
-        let mut metrics = Metrics::new();
+        let metrics = Metrics::new();
         let feed = metrics.feed("brand");
         metrics.open_accounts();
         metrics.enrich.routed("brand").inc_by(10);
         feed.backlog.recovered.inc_by(2);
         feed.delivered.inc_by(5);
         feed.backlog.drop_events(DropReason::SpoolQuota, 3);
-        let account = metrics.account();
+        let account = metrics.account(0);
         assert_eq!((account.delivered, account.pending, account.events_dropped), (5, 4, 3));
         metrics.accounts.update();
         let text = metrics.registry.text();

@@ -1,6 +1,6 @@
 //! The operator files of an edge: which there are, how each is read, and who gets what it holds.
 //!
-//! This is the one list. Start reads it, `clickedge check` reads it, `SIGHUP` reads it again, the metrics have a series
+//! This is the one list. Start reads it, `clickedge check` reads it, a reload reads it again, the metrics have a series
 //! for each of its names, and the exit code is the class of the first error in its order.
 
 mod certificates;
@@ -50,6 +50,9 @@ pub struct OperatorFiles {
     /// The secrets of each feed; empty where the sink is no webhook.
     pub(super) webhook_secrets: Vec<Arc<SecretStore>>,
     pub(super) registry: Registry,
+    config: Config,
+    /// Where the configuration was read from.
+    config_file: Option<PathBuf>,
 }
 
 /// What came of reading all files.
@@ -81,7 +84,7 @@ impl OperatorFiles {
     /// # Errors
     /// When what is built in does not compile, which is an internal error.
     pub fn new(config: &Config) -> Result<Self, QualityError> {
-        let mut files = Self {
+        let files = Self {
             catalog: Arc::new(CatalogStore::of(Catalog::empty(), &config.catalog)),
             geo: Arc::default(),
             quality: Arc::new(quality::State::new(&config.quality)?),
@@ -93,18 +96,102 @@ impl OperatorFiles {
             tickets: Arc::default(),
             webhook_secrets: config.feeds.iter().map(|_| Arc::default()).collect(),
             registry: Registry::default(),
+            config: config.clone(),
+            config_file: None,
         };
-        files.add_catalog();
-        files.add_databases(&config.enrich);
-        files.add_visitor_lists(&config.enrich);
-        files.add_block_lists(&config.quality);
-        files.add_secret(&config.enrich);
-        files.add_certificates(&config.listeners);
-        files.add_certificate_folders(&config.listeners);
-        files.add_ticket_secret(&config.tls);
-        files.add_credentials(&config.feeds);
-        files.add_receivers(&config.feeds);
-        Ok(files)
+        Ok(files.with_registry(&[]))
+    }
+
+    /// The files that another configuration of the same edge names, for the same stores. Reads none of them, and
+    /// changes nothing before [`take_over`](Self::take_over).
+    pub(super) fn following(&self, config: &Config) -> Self {
+        let certificates = |new: &config::Listener| {
+            let known = self.config.listeners.iter().position(|old| old.address == new.address);
+            known
+                .map_or_else(|| Arc::new(CertificateStore::new(new.tls.len())), |i| Arc::clone(&self.certificates[i]))
+        };
+        let webhook_secrets = |new: &config::Feed| {
+            let known = self.config.feeds.iter().position(|old| old.name == new.name);
+            known.map_or_else(Arc::default, |i| Arc::clone(&self.webhook_secrets[i]))
+        };
+        let files = Self {
+            catalog: Arc::clone(&self.catalog),
+            geo: Arc::clone(&self.geo),
+            quality: Arc::clone(&self.quality),
+            sources: Arc::clone(&self.sources),
+            crawlers: Arc::clone(&self.crawlers),
+            secret: Arc::clone(&self.secret),
+            certificates: config.listeners.iter().map(certificates).collect(),
+            folders: Vec::new(),
+            tickets: Arc::clone(&self.tickets),
+            webhook_secrets: config.feeds.iter().map(webhook_secrets).collect(),
+            registry: Registry::default(),
+            config: config.clone(),
+            config_file: self.config_file.clone(),
+        };
+        files.with_registry(&self.folders)
+    }
+
+    fn with_registry(mut self, known: &[Arc<Folder>]) -> Self {
+        let config = self.config.clone();
+        self.add_catalog(&config.catalog);
+        self.add_databases(&config.enrich);
+        self.add_visitor_lists(&config.enrich);
+        self.add_block_lists(&config.quality);
+        self.add_secret(&config.enrich);
+        self.add_certificates(&config.listeners);
+        self.add_certificate_folders(&config.listeners, known);
+        self.add_ticket_secret(&config.tls);
+        self.add_credentials(&config.feeds);
+        self.add_receivers(&config.feeds);
+        self
+    }
+
+    /// Makes the stores those of this configuration. What it no longer names is forgotten; what it names is to be
+    /// published next.
+    pub(super) fn take_over(&self, former: &Config) {
+        let (new, old) = (&self.config, former);
+        let gone = |files: fn(&Config) -> Vec<&Option<PathBuf>>| {
+            let any = |config| files(config).into_iter().any(Option::is_some);
+            any(old) && !any(new)
+        };
+        if gone(|c| vec![&c.enrich.geoip_file]) {
+            self.geo.clear();
+        }
+        if gone(|c| {
+            let enrich = &c.enrich;
+            vec![&enrich.asn_file, &enrich.hosting_networks_file, &enrich.anonymizer_networks_file]
+        }) {
+            self.sources.networks.publish(Networks::default());
+        }
+        if gone(|c| vec![&c.enrich.search_engines_file, &c.enrich.socials_file, &c.enrich.ai_assistants_file]) {
+            self.sources.places.publish(Places::default());
+        }
+        if gone(|c| vec![&c.enrich.spammers_file]) {
+            self.sources.spammers.publish(Spammers::default());
+        }
+        if gone(|c| vec![&c.enrich.signed_agents_file]) {
+            self.sources.signed_agents.publish(SignedAgents::default());
+        }
+        if new.enrich.crawlers_file.is_none() && new.enrich.not_crawlers.is_empty() {
+            self.crawlers.publish(CrawlerLists::default());
+        }
+        if gone(|c| vec![&c.quality.blocked_domains_file]) {
+            self.quality.destinations.domains.publish(Domains::default());
+        }
+        if gone(|c| vec![&c.quality.blocked_urls_file]) {
+            self.quality.destinations.urls.publish(Urls::default());
+        }
+        self.quality.configure(&new.quality);
+        self.catalog.configure(&new.catalog);
+        for (store, listener) in self.certificates.iter().zip(&new.listeners) {
+            store.resize(listener.tls.len(), listener.certificates_dir.is_some());
+        }
+    }
+
+    /// The configuration that names the files.
+    pub fn config(&self) -> &Config {
+        &self.config
     }
 
     /// The catalog.
@@ -112,26 +199,24 @@ impl OperatorFiles {
         &self.catalog
     }
 
-    /// Watches the configuration file as well: a change is reported as "restart required", with its keys.
-    pub fn watch_config(&mut self, file: &Path, running: &Config) {
-        let (path, running) = (file.to_owned(), running.clone());
-        self.registry.add(FileResource {
-            name: "config",
-            files: named("--config", file),
-            load: Box::new(move || {
-                let new = config::load(&path)?;
-                Ok::<_, config::ConfigError>(config::changed_keys(&running, &new))
-            }),
-            describe: |keys: &Vec<String>| {
-                let mut description = Description::of("configuration");
-                if !keys.is_empty() {
-                    let changed = format!("restart required: changed keys {}", keys.join(", "));
-                    description.warnings.push(Warning::of_file(changed));
-                }
-                description
-            },
-            publish: Box::new(|_| {}),
-        });
+    /// The state of the detectors of abuse.
+    pub fn quality(&self) -> &Arc<quality::State> {
+        &self.quality
+    }
+
+    /// The configuration was read from this file, which a reload reads again.
+    pub fn watch_config(&mut self, file: &Path, _: &Config) {
+        self.config_file = Some(file.to_owned());
+    }
+
+    pub(super) fn config_file(&self) -> Option<&Path> {
+        self.config_file.as_deref()
+    }
+
+    /// Every file that is watched. Folders are watched by themselves.
+    pub(super) fn watched(&self) -> Vec<PathBuf> {
+        let files = self.registry.files().filter(|path| !path.is_dir());
+        self.config_file.iter().map(PathBuf::as_path).chain(files).map(Path::to_owned).collect()
     }
 
     /// Reads all files, and publishes what they hold. An error of one does not keep the others from being read.
@@ -152,12 +237,12 @@ impl OperatorFiles {
         loaded
     }
 
-    fn add_catalog(&mut self) {
-        let (reads, publishes) = (Arc::clone(&self.catalog), Arc::clone(&self.catalog));
+    fn add_catalog(&mut self, config: &config::Catalog) {
+        let (reads, publishes, config) = (Arc::clone(&self.catalog), Arc::clone(&self.catalog), config.clone());
         self.registry.add(FileResource {
             name: "catalog",
-            files: named("catalog.file", self.catalog.file()),
-            load: Box::new(move || reads.read()),
+            files: named("catalog.file", &config.file),
+            load: Box::new(move || reads.read_with(&config)),
             describe: describe_catalog,
             publish: Box::new(move |(catalog, _): (Catalog, Report)| publishes.publish(catalog)),
         });

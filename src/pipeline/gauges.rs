@@ -5,6 +5,8 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use arc_swap::ArcSwap;
+
 use super::{
     account::{Account, FeedAccounts},
     files::OperatorFiles,
@@ -12,6 +14,7 @@ use super::{
 use crate::{
     capture::{Capture, metrics::CaptureMetrics},
     catalog::metrics::CatalogMetrics,
+    config::admin::Degraded,
     deliver::metrics::{DeliverMetrics, FeedMetrics},
     enrich::metrics::EnrichMetrics,
     redirect::metrics::RedirectMetrics,
@@ -70,18 +73,17 @@ impl Metrics {
     }
 
     /// Adds the accounts of all feeds that the spool knows by now.
-    pub fn open_accounts(&mut self) {
+    pub fn open_accounts(&self) {
         for (name, _) in self.spool.feeds() {
-            let metrics = self.feed(&name);
-            self.accounts.add(&name, self.enrich.routed(&name), metrics);
+            self.accounts.add(&name, self.enrich.routed(&name), self.feed(&name));
         }
     }
 
-    /// The account of now.
-    pub fn account(&self) -> Account {
+    /// The account of now, with so many clicks of earlier processes.
+    pub fn account(&self, recovered: u64) -> Account {
         Account {
             answered: self.redirect.clicks_answered(),
-            recovered: self.capture.recovered.get(),
+            recovered,
             enriched: self.enrich.enriched.get(),
             clicks_dropped: self.dropped.total(),
             delivered: self.accounts.delivered(),
@@ -98,7 +100,7 @@ pub struct Gauges(Arc<Measured>);
 /// Metrics, and the parts that are measured when metrics are read.
 struct Measured {
     metrics: Metrics,
-    files: Arc<OperatorFiles>,
+    files: Arc<ArcSwap<OperatorFiles>>,
     sessions: Arc<Sessions>,
     capture: Capture,
     outbox: Arc<Outbox>,
@@ -108,13 +110,18 @@ struct Measured {
 impl Gauges {
     pub(super) fn new(
         metrics: Metrics,
-        files: Arc<OperatorFiles>,
+        files: Arc<ArcSwap<OperatorFiles>>,
         sessions: Arc<Sessions>,
         capture: Capture,
         outbox: Arc<Outbox>,
         journal_bytes: Arc<AtomicU64>,
     ) -> Self {
         Self(Arc::new(Measured { metrics, files, sessions, capture, outbox, journal_bytes }))
+    }
+
+    /// The metrics of all stages.
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.0.metrics
     }
 
     /// Where metrics are registered.
@@ -125,6 +132,7 @@ impl Gauges {
     /// All metrics in the Prometheus text format.
     pub fn text(&self) -> String {
         let Measured { metrics, files, sessions, capture, outbox, journal_bytes } = &*self.0;
+        let files = files.load();
         metrics.capture.update(capture);
         metrics.catalog.update(&files.catalog);
         metrics.databases.update(&files.geo, &files.sources);
@@ -136,18 +144,27 @@ impl Gauges {
         metrics.registry.text()
     }
 
+    /// What is wrong, although clicks are answered.
+    pub fn degraded(&self) -> Vec<Degraded> {
+        let Measured { metrics, capture, .. } = &*self.0;
+        let states =
+            [(Degraded::SpoolStalled, metrics.spool.is_stalled()), (Degraded::RingsFull, capture.is_nearly_full())];
+        states.into_iter().filter_map(|(state, is)| is.then_some(state)).collect()
+    }
+
     /// The account of now.
     pub fn account(&self) -> Account {
-        self.0.metrics.account()
+        self.0.metrics.account(self.0.capture.recovered())
     }
 }
 
 /// All metrics, with a value for each label: what the manual lists.
 #[cfg(test)]
 pub(crate) fn exposition(more: impl FnOnce(&Registry)) -> String {
-    let mut metrics = Metrics::new();
+    let metrics = Metrics::new();
     metrics.feed("brand");
-    metrics.spool.unclaimed("former");
+    metrics.spool.unclaim("brand");
+    metrics.spool.update(0, 0);
     metrics.open_accounts();
     metrics.accounts.update();
     super::reload::ReloadMetrics::new(&["catalog"], &metrics.registry);

@@ -5,11 +5,12 @@
 
 use std::path::Path;
 
-use super::files::OperatorFiles;
+use super::files::{Loaded, OperatorFiles};
 use crate::{
     capture::{self, CaptureError},
-    config::{Config, Diagnostic, Problem, Severity, Sink, diagnostics::locate},
+    config::{Config, Diagnostic, Problem, Severity, Sink, acme::is_certifiable, diagnostics::locate},
     runtime::{Class, Classified, filesystem},
+    tls,
 };
 
 /// What a preflight found.
@@ -50,6 +51,17 @@ impl Classified for Rejection {
     }
 }
 
+impl Rejection {
+    /// What is wrong, in the form of `clickedge check`.
+    pub fn diagnostics(&self) -> &[Diagnostic] {
+        &self.diagnostics
+    }
+
+    pub(super) fn new(class: Class, diagnostics: Vec<Diagnostic>) -> Self {
+        Self { class, diagnostics }
+    }
+}
+
 /// [`examine`] for a configuration that was read from `file`. Returns the warnings.
 ///
 /// # Errors
@@ -63,8 +75,18 @@ pub fn examine_file(config: &Config, files: &OperatorFiles, file: &Path) -> Resu
 
 /// Reads all operator files into their stores, and looks at the machine.
 pub fn examine(config: &Config, files: &OperatorFiles) -> Findings {
+    let mut findings = inspect(config, files.load());
+    if findings.class.is_none() {
+        findings.problems.extend(of_catalog(config, files));
+    }
+    // Errors first; each kind keeps its order.
+    findings.problems.sort_by_key(|problem| problem.severity != Severity::Error);
+    findings
+}
+
+/// What there is to report about files that were read, and about the machine.
+pub(super) fn inspect(config: &Config, loaded: Loaded) -> Findings {
     let mut findings = Findings::default();
-    let loaded = files.load();
     for error in loaded.errors {
         findings.error(error.class(), &error.key, format!("is rejected: {error}"), error.remedy());
     }
@@ -75,12 +97,8 @@ pub fn examine(config: &Config, files: &OperatorFiles) -> Findings {
     rings(config, &mut findings);
     spool(config, &mut findings);
     sinks(config, &mut findings);
-    if findings.class.is_none() {
-        workspaces(config, files, &mut findings);
-    }
+    acme(config, &mut findings);
     admin(config, &mut findings);
-    // Errors first; each kind keeps its order.
-    findings.problems.sort_by_key(|problem| problem.severity != Severity::Error);
     findings
 }
 
@@ -162,6 +180,46 @@ fn sinks(config: &Config, findings: &mut Findings) {
     }
 }
 
+/// Certificates that the edge obtains by itself: the folder, and what the CA is verified by.
+fn acme(config: &Config, findings: &mut Findings) {
+    if let Some(acme) = &config.acme
+        && let Err((key, error)) = tls::acme::examine(acme)
+    {
+        findings.error(error.class(), key, format!("is rejected: {error}"), "correct the path");
+    }
+}
+
+/// What does not fit to the catalog. Call it when the catalog of this configuration is the current one.
+pub(super) fn of_catalog(config: &Config, files: &OperatorFiles) -> Vec<Problem> {
+    let mut findings = Findings::default();
+    workspaces(config, files, &mut findings);
+    names_of_acme(config, files, &mut findings);
+    findings.problems
+}
+
+/// Names that get no certificate.
+fn names_of_acme(config: &Config, files: &OperatorFiles, findings: &mut Findings) {
+    let Some(acme) = config.acme.as_ref().filter(|acme| acme.catalog) else { return };
+    let catalog = files.catalog().load();
+    let (mut fit, mut unfit) = (0, Vec::new());
+    for host in catalog.hosts().filter(|host| !acme.excludes(host)) {
+        if is_certifiable(host) { fit += 1 } else { unfit.push(host) }
+    }
+    if let Some(first) = unfit.first() {
+        findings.warning(
+            "acme.catalog",
+            format!("gives no certificate to {} domains of the catalog, such as {first:?}", unfit.len()),
+            "add them to `acme.exclude`: no certificate authority accepts such names",
+        );
+    } else if fit == 0 && catalog.domains() > 0 && acme.domains.is_empty() {
+        findings.warning(
+            "acme.exclude",
+            "excludes all domains of the catalog, so that no certificate is obtained".into(),
+            "correct it, or name other domains in `acme.domains`",
+        );
+    }
+}
+
 /// Feeds of workspaces that no link has: they would stay empty.
 fn workspaces(config: &Config, files: &OperatorFiles, findings: &mut Findings) {
     let catalog = files.catalog().load();
@@ -212,7 +270,7 @@ impl Findings {
         }
     }
 
-    fn error(&mut self, class: Class, key: &str, message: String, remedy: &str) {
+    pub(super) fn error(&mut self, class: Class, key: &str, message: String, remedy: &str) {
         self.class.get_or_insert(class);
         self.push(Severity::Error, key, message, remedy);
     }

@@ -1,19 +1,24 @@
 //! Start: loads what the operator provides, opens spool and rings, and starts the stages from the right.
+//!
+//! A successor cannot open the spool while its predecessor has it, and answers clicks nevertheless: it starts in two
+//! steps, [`Intake::open`] and [`Intake::start`]. In between, clicks wait in its rings.
 
 use std::sync::Arc;
 
 use super::{
     OperatorFiles, Pipeline, StartError,
     gauges::{Gauges, Metrics},
+    live::{self, LiveFeeds, Stages},
     preflight,
     reload::Reloader,
 };
 use crate::{
-    capture::Capture,
+    capture::{Capture, Inlet},
     catalog::CatalogStore,
     config::Config,
-    deliver::Deliver,
-    enrich::{Enrich, Router, Shared},
+    deliver::{Deliver, FeedSink},
+    enrich::{Enrich, Shared},
+    files::Reloadable,
     redirect::{Redirector, TrustedProxies},
     runtime::{PanicWatch, clock},
     session::Sessions,
@@ -22,6 +27,7 @@ use crate::{
         StatsHandle,
         count_store::{CountStore, FileCountStore},
     },
+    telemetry::metrics::Registry,
     visitor,
 };
 
@@ -41,63 +47,151 @@ impl Pipeline {
     /// # Errors
     /// See [`StartError`]. No stage runs then.
     pub fn start_with(config: &Config, files: OperatorFiles) -> Result<Self, StartError> {
-        visitor::warm_up()?;
-        let mut metrics = Metrics::new();
-        let panics = PanicWatch::default();
-        let files = Arc::new(files);
-        let trusted = TrustedProxies::new(&config.client_address)?;
-        let counts = config.stats.enabled.then(|| StatsHandle::new(&config.spool.dir));
-        let recovered = open_spool(config, counts.as_ref(), &files.catalog, &metrics)?;
+        let parts = Parts::new(config, files)?;
+        let spool = parts.open_spool()?;
+        let (capture, inlets) =
+            Capture::open(&config.capture, config.listener_threads(), config.workers(), spool.ring_positions())?;
+        Intake::new(parts, capture, inlets)?.start_with(spool)
+    }
+}
+
+/// Everything left of the rings, for a process that has a predecessor: it captures clicks, and does not read them yet.
+pub struct Intake {
+    parts: Parts,
+    capture: Capture,
+    inlets: Vec<Inlet>,
+    redirector: Redirector,
+    reloader: Reloader,
+}
+
+/// What all stages share.
+struct Parts {
+    config: Config,
+    files: Arc<OperatorFiles>,
+    metrics: Metrics,
+    counts: Option<StatsHandle>,
+    panics: PanicWatch,
+}
+
+impl Intake {
+    /// Creates rings next to those of a predecessor that runs. The operator files were read already, with success.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub fn open(config: &Config, files: OperatorFiles) -> Result<Self, StartError> {
+        let parts = Parts::new(config, files)?;
+        let (capture, inlets) = Capture::join(&config.capture, config.listener_threads(), config.workers())?;
+        Self::new(parts, capture, inlets)
+    }
+
+    fn new(parts: Parts, capture: Capture, inlets: Vec<Inlet>) -> Result<Self, StartError> {
+        let redirector = Redirector::new(
+            &parts.config.redirect,
+            Arc::clone(&parts.files.catalog),
+            capture.clone(),
+            TrustedProxies::new(&parts.config.client_address)?,
+            Arc::clone(&parts.metrics.redirect),
+            &parts.files.quality,
+            Arc::clone(&parts.files.sources),
+        );
+        let reloader = Reloader::new(Arc::clone(&parts.files), &parts.metrics.registry);
+        Ok(Self { parts, capture, inlets, redirector, reloader })
+    }
+
+    /// The redirect stage.
+    pub fn redirector(&self) -> Redirector {
+        self.redirector.clone()
+    }
+
+    /// Takes up the configuration file and the operator files again.
+    pub fn reloader(&self) -> Reloader {
+        self.reloader.clone()
+    }
+
+    /// Where parts around the pipeline register metrics of their own.
+    pub fn registry(&self) -> Registry {
+        self.parts.metrics.registry.clone()
+    }
+
+    /// The rings.
+    pub fn capture(&self) -> Capture {
+        self.capture.clone()
+    }
+
+    /// Reports a thread that has panicked, see [`Pipeline::panics`].
+    pub fn panics(&self) -> PanicWatch {
+        self.parts.panics.clone()
+    }
+
+    /// Opens the spool, which the predecessor has released, takes over its rings, and starts workers and delivery.
+    ///
+    /// # Errors
+    /// See [`StartError`]. No stage runs then.
+    pub fn start(self) -> Result<Pipeline, StartError> {
+        let spool = self.parts.open_spool()?;
+        self.capture.inherit(spool.ring_positions())?;
+        self.start_with(spool)
+    }
+
+    fn start_with(self, recovered: RecoveredSpool) -> Result<Pipeline, StartError> {
+        let Self { parts, capture, inlets, redirector, reloader } = self;
+        let Parts { config, files, metrics, counts, panics } = parts;
         metrics.open_accounts();
         let outbox = recovered.outbox();
-        let (capture, inlets) =
-            Capture::open(&config.capture, config.listener_threads(), config.workers(), recovered.ring_positions())?;
-        metrics.capture.recovered.inc_by(capture.recovered());
         // After the rings: their folder is locked now.
         let (dir, now) = (&config.capture.dir, clock::unix_micros());
         let sessions = Arc::new(Sessions::open(dir, &config.enrich, files.secret.first(), now)?);
         files.secret.connect(&sessions);
-        let feeds = config.feeds.iter().map(|feed| metrics.feed(&feed.name)).collect();
+        let feeds = (0..).zip(config.feeds.iter().zip(&files.webhook_secrets)).map(|(number, (feed, secrets))| {
+            FeedSink::new(number, feed, metrics.feed(&feed.name), Arc::clone(secrets))
+        });
         let names = (config.edge.pop.as_str(), recovered.identity());
-        let deliver = Deliver::start(&config.feeds, names, &outbox, feeds, &files.webhook_secrets, &panics)?;
-        let acks = capture.acks();
-        let (spool, batches) = recovered.start(move |position| acks.ack(position), deliver.intake(), &panics)?;
-        let shared = shared(config, &files, &sessions, &metrics);
-        let enrich = Enrich::start(shared, inlets, &batches, &panics)?;
-        let redirector = Redirector::new(
-            &config.redirect,
-            Arc::clone(&files.catalog),
-            capture.clone(),
-            trusted,
-            Arc::clone(&metrics.redirect),
-            &files.quality,
-            Arc::clone(&files.sources),
-        );
-        let reloader = Reloader::new(Arc::clone(&files), &metrics.registry);
+        let deliver = Deliver::start(feeds, names, &outbox, &panics)?;
+        let (acks, limits, feeds) = (capture.acks(), recovered.limits(), recovered.feed_names());
+        let (spool, inputs) = recovered.start(move |position| acks.ack(position), deliver.lanes(), &panics)?;
+        let inputs = Arc::new(inputs);
+        let shared = shared(&config, &files, &sessions, &metrics);
+        let routing = Arc::clone(&shared.routing);
+        let enrich = Enrich::start(shared, inlets, &inputs, &panics)?;
         let catalog = Arc::clone(&files.catalog);
-        let gauges = Gauges::new(metrics, files, sessions, capture.clone(), outbox, spool.journal_bytes());
-        Ok(Self { redirector, gauges, reloader, catalog, counts, panics, capture, enrich, spool, deliver })
+        let secrets = files.webhook_secrets.clone();
+        let gauges = Gauges::new(metrics, reloader.files(), sessions, capture.clone(), outbox, spool.journal_bytes());
+        let stages = Stages { gauges: gauges.clone(), lanes: deliver.lanes(), routing, limits, inputs: &inputs };
+        let live = LiveFeeds::new(&config, feeds, &secrets, stages);
+        reloader.add(live.clone());
+        Ok(Pipeline { redirector, gauges, reloader, live, catalog, counts, panics, capture, enrich, spool, deliver })
     }
 }
 
-fn open_spool(
-    config: &Config,
-    counts: Option<&StatsHandle>,
-    catalog: &Arc<CatalogStore>,
-    metrics: &Metrics,
-) -> Result<RecoveredSpool, StartError> {
-    let count_store = counts
-        .map(|stats| -> Box<dyn CountStore> { Box::new(FileCountStore::new(stats.clone(), (&config.stats).into())) });
-    let pop = &config.edge.pop;
-    let specs = config.feeds.iter().map(|feed| FeedSpec::new(feed, pop, metrics.spool.feed(&feed.name))).collect();
-    let builder = SpoolBuilder::new(&config.spool, pop, specs, Arc::clone(&metrics.spool));
-    let mut recovered = builder.counts(count_store).open()?;
-    if let Some(counts) = counts {
-        let catalog = Arc::clone(catalog);
-        let owner = Arc::new(move |domain: &str, slashtag: &str| catalog.workspace_of(domain, slashtag));
-        recovered.rollups_from(RollupSource::new(counts.clone(), owner));
+impl Parts {
+    fn new(config: &Config, files: OperatorFiles) -> Result<Self, StartError> {
+        visitor::warm_up()?;
+        Ok(Self {
+            config: config.clone(),
+            files: Arc::new(files),
+            metrics: Metrics::new(),
+            counts: config.stats.enabled.then(|| StatsHandle::new(&config.spool.dir)),
+            panics: PanicWatch::default(),
+        })
     }
-    Ok(recovered)
+
+    fn open_spool(&self) -> Result<RecoveredSpool, StartError> {
+        let Self { config, metrics, .. } = self;
+        let count_store = |stats: &StatsHandle| -> Box<dyn CountStore> {
+            Box::new(FileCountStore::new(stats.clone(), (&config.stats).into()))
+        };
+        let pop = &config.edge.pop;
+        let spec = |feed| FeedSpec::new(feed, pop, metrics.spool.feed(&feed.name));
+        let specs = config.feeds.iter().map(spec).collect();
+        let builder = SpoolBuilder::new(&config.spool, pop, specs, Arc::clone(&metrics.spool));
+        let mut recovered = builder.counts(self.counts.as_ref().map(count_store)).open()?;
+        if let Some(counts) = &self.counts {
+            let catalog: Arc<CatalogStore> = Arc::clone(&self.files.catalog);
+            let owner = Arc::new(move |domain: &str, slashtag: &str| catalog.workspace_of(domain, slashtag));
+            recovered.rollups_from(RollupSource::new(counts.clone(), owner));
+        }
+        Ok(recovered)
+    }
 }
 
 fn shared(config: &Config, files: &OperatorFiles, sessions: &Arc<Sessions>, metrics: &Metrics) -> Shared {
@@ -106,13 +200,11 @@ fn shared(config: &Config, files: &OperatorFiles, sessions: &Arc<Sessions>, metr
         sources: Arc::clone(&files.sources),
         sessions: Arc::clone(sessions),
         crawlers: Arc::clone(&files.crawlers),
-        router: Router::new(&config.feeds),
+        routing: Arc::new(Reloadable::new(live::routing((0..).zip(&config.feeds), &config.enrich, &metrics.enrich))),
         pop: config.edge.pop.clone(),
-        config: config.enrich.clone(),
         metrics: Arc::clone(&metrics.enrich),
         stats: Arc::clone(&metrics.stats),
         quality: Arc::clone(&files.quality),
-        feeds: config.feeds.iter().map(|feed| metrics.enrich.routed(&feed.name)).collect(),
         counts: config.stats.enabled,
     }
 }

@@ -13,7 +13,7 @@
 
 use std::sync::Arc;
 
-use super::{Claims, State, detect};
+use super::{Claims, State, detect, penalty::Penalties};
 use crate::{
     click::Facts,
     event::{Reason, Reasons},
@@ -23,6 +23,7 @@ use crate::{
 pub struct BlockPolicy {
     block: Reasons,
     state: Arc<State>,
+    penalties: Option<Arc<Penalties>>,
 }
 
 /// What the operator's lists say of a click. Only what the policy [names](BlockPolicy::names) needs to be looked up.
@@ -37,10 +38,10 @@ pub struct Listed {
 }
 
 impl BlockPolicy {
-    /// `None` when nothing is blocked.
+    /// What the current configuration blocks; `None` when nothing is blocked.
     pub fn new(state: &Arc<State>) -> Option<Self> {
-        let block = state.config.blocked();
-        (!block.is_empty()).then(|| Self { block, state: Arc::clone(state) })
+        let block = state.config().blocked();
+        (!block.is_empty()).then(|| Self { block, penalties: state.penalties(), state: Arc::clone(state) })
     }
 
     /// Whether this reason blocks.
@@ -54,7 +55,7 @@ impl BlockPolicy {
         let mut evidence = facts.evidence(Claims::read(texts.user_agent));
         evidence.blocked_destination =
             self.names(Reason::BlockedDestination) && self.state.destinations.block(texts.destination);
-        evidence.flood = self.state.penalties.as_ref().is_some_and(|penalties| {
+        evidence.flood = self.penalties.as_ref().is_some_and(|penalties| {
             penalties.has(facts.client.hash_input(), texts.user_agent, facts.micros / 1_000_000)
         });
         evidence.hosting_network = listed.hosting_network;

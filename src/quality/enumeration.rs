@@ -64,6 +64,11 @@ impl Enumeration {
         })
     }
 
+    /// Whether these are its thresholds.
+    pub fn is_of(&self, config: &config::Quality) -> bool {
+        self.limit == u64::from(config.enumeration_links) && self.window_secs == config.enumeration_secs.max(1)
+    }
+
     /// Counts a miss: the address requested a path without a link.
     pub fn note(&self, client: &ClientAddr, path: &[u8], now: Instant) {
         if is_well_known(path) {

@@ -16,20 +16,26 @@ pub const CELLS: usize = 1 << 16;
 pub struct Penalties {
     cells: Box<[AtomicU64]>,
     keyed: RandomState,
-    secs: u64,
+    secs: AtomicU64,
 }
 
 impl Penalties {
     /// None yet. A penalty lasts for `secs`.
     pub fn new(secs: u64) -> Self {
-        Self { cells: (0..CELLS).map(|_| AtomicU64::new(0)).collect(), keyed: RandomState::new(), secs }
+        Self { cells: (0..CELLS).map(|_| AtomicU64::new(0)).collect(), keyed: RandomState::new(), secs: secs.into() }
+    }
+
+    /// Makes penalties from now on last for so long. One that would last longer than that ends at once.
+    pub fn set_secs(&self, secs: u64) {
+        self.secs.store(secs, Ordering::Relaxed);
     }
 
     /// Blocks the visitor at this address (its bytes for hashing) with this agent for a while from `now` on, in
     /// seconds since the Unix epoch.
     pub fn add(&self, address: &[u8], agent: &[u8], now: u64) {
         let hash = self.keyed.hash_one((address, agent));
-        self.cell(hash).store(hash << 32 | (now + self.secs) & 0xffff_ffff, Ordering::Relaxed);
+        self.cell(hash)
+            .store(hash << 32 | (now + self.secs.load(Ordering::Relaxed)) & 0xffff_ffff, Ordering::Relaxed);
     }
 
     /// Whether the visitor is blocked.
@@ -38,7 +44,7 @@ impl Penalties {
         let cell = self.cell(hash).load(Ordering::Relaxed);
         let until = cell & 0xffff_ffff;
         // A clock that went back far must not make a penalty longer.
-        cell >> 32 == hash & 0xffff_ffff && now < until && until - now <= self.secs
+        cell >> 32 == hash & 0xffff_ffff && now < until && until - now <= self.secs.load(Ordering::Relaxed)
     }
 
     fn cell(&self, hash: u64) -> &AtomicU64 {

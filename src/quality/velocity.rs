@@ -26,7 +26,7 @@ use std::{hint::black_box, sync::Arc};
 
 use ahash::RandomState;
 
-use crate::{click::Facts, quality::State};
+use crate::{click::Facts, config, files::Cached, quality::State};
 
 /// Visitors and links, and addresses and links, that are remembered, 16 bytes each.
 const FLOODS: usize = 1 << 15;
@@ -50,6 +50,7 @@ const NAT_MILLIS: u32 = 600_000;
 /// The counts of one worker.
 pub struct VelocityTracker {
     state: Arc<State>,
+    config: Cached<config::Quality>,
     keyed: RandomState,
     /// A day before the first click, in microseconds since the Unix epoch: the origin of all times here, which are in
     /// milliseconds.
@@ -69,6 +70,7 @@ pub struct VelocityFindings {
 impl VelocityTracker {
     pub fn new(state: Arc<State>) -> Self {
         Self {
+            config: state.config.cached(),
             state,
             keyed: RandomState::new(),
             began: 0,
@@ -83,7 +85,6 @@ impl VelocityTracker {
         let texts = &facts.texts;
         let client = facts.client.hash_input();
         let now = self.now(facts.micros);
-        let config = &self.state.config;
         let address = self.keyed.hash_one(client);
         let agent = self.keyed.hash_one(texts.user_agent);
         let visitor = self.keyed.hash_one((address, agent));
@@ -95,6 +96,7 @@ impl VelocityTracker {
         let is_nat = self.nats.entry(address, now).add(agent, now) >= NAT_AGENTS;
         let factor = if is_nat { NAT_FACTOR } else { 1 };
         let mut found = VelocityFindings::default();
+        let config = self.config.load();
         if config.flood_clicks > 0 {
             let (limit, millis) = (u32::from(config.flood_clicks), millis(config.flood_secs));
             let by_visitor = self.floods.entry(by_visitor, now).add(now, millis);
@@ -102,7 +104,7 @@ impl VelocityTracker {
             let is_visitors = by_visitor > limit * factor;
             found.flood = is_visitors || by_address > (limit * ADDRESS_FACTOR).min(MAX_RATE);
             // Only the visitor is blocked: blocking the address would block a company.
-            if is_visitors && let Some(penalties) = &self.state.penalties {
+            if is_visitors && let Some(penalties) = self.state.penalties() {
                 penalties.add(client, texts.user_agent, facts.micros / 1_000_000);
             }
         }

@@ -38,30 +38,37 @@ impl Lane for Redirector {
             head.read_field(field.name.as_bytes(), field.value);
         }
         head.flags.set(Flags::TLS, peer.tls);
-        if self.trusted.is_proxy(Some(peer.ip)) {
-            let name = self.trusted.header().as_str();
+        let settings = self.settings();
+        if settings.trusted.is_proxy(Some(peer.ip)) {
+            let name = settings.trusted.header().as_str();
             let named = request.headers.iter().filter(|field| field.name.eq_ignore_ascii_case(name));
             head.forwarded = named.map(|field| field.value).collect();
         }
-        let answer = self.answer(&head, Some(peer.ip), now)?;
+        let answer = self.answer_with(&settings, &head, Some(peer.ip), now)?;
         Some(Answered { keep_alive: self.respond(answer, keep_alive, Some(now), out) })
     }
 
     fn to_https(&self, request: &Request<'_, '_>, keep_alive: bool, out: &mut Vec<u8>) -> bool {
-        let host = request.headers.iter().find(|field| field.name.eq_ignore_ascii_case("host"));
-        let Some(host) = host.and_then(|field| Host::parse(field.value).ok()) else { return false };
+        let Some(host) = request.host().and_then(|host| Host::parse(host).ok()) else { return false };
         let location = [b"https://", host.as_str().as_bytes(), request.target].concat();
-        let Some(answer) = self.answers.https(location.into()) else { return false };
+        let Some(answer) = self.settings().answers.https(location.into()) else { return false };
         self.respond(answer, keep_alive, None, out);
         true
     }
 
+    fn challenge(&self, key_authorization: &str, is_head: bool, keep_alive: bool, out: &mut Vec<u8>) {
+        let length = key_authorization.len().to_string();
+        let head: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nCache-Control: no-store\r\n";
+        append(out, &[head, b"Content-Length: ", length.as_bytes()]);
+        end(if is_head { "" } else { key_authorization }, keep_alive, out);
+    }
+
     fn options(&self, keep_alive: bool, out: &mut Vec<u8>) {
-        self.respond(self.answers.options(), keep_alive, None, out);
+        self.respond(self.settings().answers.options(), keep_alive, None, out);
     }
 
     fn malformed(&self, why: Malformed, is_head: bool, out: &mut Vec<u8>) {
-        let answer = self.answers.malformed(why.status());
+        let answer = self.settings().answers.malformed(why.status());
         self.respond(if is_head { answer.without_body() } else { answer }, false, None, out);
     }
 
@@ -70,16 +77,16 @@ impl Lane for Redirector {
     }
 
     fn connect(&self, out: &mut Vec<u8>) {
-        self.respond(self.answers.method_not_allowed(), false, None, out);
+        self.respond(self.settings().answers.method_not_allowed(), false, None, out);
     }
 
     fn misdirected(&self, is_head: bool, keep_alive: bool, out: &mut Vec<u8>) {
-        let answer = self.answers.misdirected();
+        let answer = self.settings().answers.misdirected();
         self.respond(if is_head { answer.without_body() } else { answer }, keep_alive, None, out);
     }
 
     fn too_many(&self, is_head: bool, out: &mut Vec<u8>) {
-        let answer = self.answers.too_many();
+        let answer = self.settings().answers.too_many();
         self.respond(if is_head { answer.without_body() } else { answer }, false, None, out);
     }
 }
@@ -105,6 +112,11 @@ fn write(answer: Answer, keep_alive: bool, out: &mut Vec<u8>) {
     for (name, value) in answer.headers() {
         append(out, &[b"\r\n", spelled(&name), b": ", HeaderValue::as_bytes(&value)]);
     }
+    end(body, keep_alive, out);
+}
+
+/// What every answer ends with, and its body.
+fn end(body: &str, keep_alive: bool, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\nDate: ");
     DATE.with_borrow_mut(|date| out.extend_from_slice(date.now()));
     out.extend_from_slice(if keep_alive { b"\r\nConnection: keep-alive" } else { b"\r\nConnection: close" });

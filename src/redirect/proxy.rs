@@ -31,11 +31,12 @@ impl Redirector {
         let answer = {
             let mut head = read(session.req_header());
             head.flags.set(Flags::TLS, session.digest().is_some_and(|digest| digest.ssl_digest.is_some()));
-            if self.trusted.is_proxy(peer) {
-                let values = session.req_header().headers.get_all(self.trusted.header());
+            let settings = self.settings();
+            if settings.trusted.is_proxy(peer) {
+                let values = session.req_header().headers.get_all(settings.trusted.header());
                 head.forwarded = values.iter().map(http::HeaderValue::as_bytes).collect();
             }
-            self.answer(&head, peer, started)
+            self.answer_with(&settings, &head, peer, started)
         };
         let Some(answer) = answer else {
             self.metrics.request(Outcome::Passed);
@@ -61,11 +62,12 @@ impl Redirector {
     /// # Errors
     /// Only when the answer cannot be written because the client is gone.
     pub async fn reject_with(&self, session: &mut Session, status: u16) -> pingora::Result<()> {
+        let answers = &self.settings.load_full().answers;
         let answer = match status {
-            405 => self.answers.method_not_allowed(),
-            421 => self.answers.misdirected(),
-            429 => self.answers.too_many(),
-            _ => self.answers.malformed(status),
+            405 => answers.method_not_allowed(),
+            421 => answers.misdirected(),
+            429 => answers.too_many(),
+            _ => answers.malformed(status),
         };
         self.metrics.request(answer.outcome);
         let is_head = session.req_header().method == http::Method::HEAD;
@@ -78,7 +80,7 @@ impl Redirector {
     pub fn limit_idle(&self, session: &mut Session) {
         let downstream = session.as_downstream_mut();
         if downstream.get_keepalive().is_some() {
-            downstream.set_keepalive(self.keepalive_secs);
+            downstream.set_keepalive(self.settings().keepalive_secs);
             downstream.set_pipelining_enabled(true);
         }
     }

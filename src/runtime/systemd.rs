@@ -15,6 +15,11 @@ pub fn reloading() {
     }
 }
 
+/// Reports that another process of the service is the main one from now on, and answers clicks.
+pub fn succeeded_by(pid: u32) {
+    notify(&[NotifyState::MainPid(pid), NotifyState::Ready]);
+}
+
 /// Reports that the service stops.
 pub fn stopping() {
     notify(&[NotifyState::Stopping]);

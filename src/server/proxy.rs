@@ -9,15 +9,12 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use ipnet::IpNet;
 use pingora::{
-    Error, ErrorSource, ErrorType,
-    apps::HttpServerOptions,
-    http::RequestHeader,
-    modules::http::HttpModules,
+    Error, ErrorSource, ErrorType, apps::HttpServerOptions, http::RequestHeader, modules::http::HttpModules,
     prelude::HttpPeer,
-    protocols::http::v2::server::{H2Options, default_h2_options},
 };
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
@@ -32,12 +29,6 @@ use crate::{
     runtime::clock,
 };
 
-/// Requests of one HTTP/2 connection at a time: a browser opens a link, and perhaps its favicon.
-const STREAMS: u32 = 16;
-
-/// Streams that a client may reset before the edge has looked at them (CVE-2023-44487 sends thousands).
-const PENDING_RESETS: usize = 16;
-
 /// What Pingora does with connections.
 pub fn server_options() -> HttpServerOptions {
     let mut options = HttpServerOptions::default();
@@ -46,30 +37,24 @@ pub fn server_options() -> HttpServerOptions {
     options
 }
 
-/// Bounds of an HTTP/2 connection.
-pub fn h2_options(config: &Config) -> H2Options {
-    let mut options = default_h2_options();
-    options
-        // What is a little beyond the limit is answered here, and counted.
-        .max_header_list_size(2 * config.limits.header_bytes as u32)
-        .max_concurrent_streams(STREAMS)
-        .max_pending_accept_reset_streams(PENDING_RESETS)
-        .max_send_buffer_size(64 * 1024);
-    options
-}
-
 /// The proxy around the redirect stage: requests for other than branded domains go to the upstream.
 pub struct EdgeProxy {
     redirector: Redirector,
+    /// Requests that the upstream answers now.
+    busy: Arc<AtomicUsize>,
+    admission: Arc<Admission>,
+    metrics: Arc<FrontMetrics>,
+    /// Read at each step of a request.
+    settings: Arc<ArcSwap<Settings>>,
+}
+
+/// What a change of the configuration replaces.
+pub struct Settings {
     upstream: Option<config::Upstream>,
     /// Load balancers in front of this edge, which name the client truly.
     trusted: Vec<IpNet>,
-    /// Requests that the upstream answers now.
-    busy: Arc<AtomicUsize>,
-    /// Requests that it may answer at a time.
+    /// Requests that the upstream may answer at a time.
     requests: usize,
-    admission: Arc<Admission>,
-    metrics: Arc<FrontMetrics>,
     limits: config::Limits,
     /// Headers in which clients are named, in lower case.
     naming: Vec<String>,
@@ -105,61 +90,21 @@ impl Drop for Busy {
     }
 }
 
-impl EdgeProxy {
+impl Settings {
     /// `requests` to the upstream at a time.
-    pub fn new(
-        redirector: Redirector,
-        config: &Config,
-        requests: usize,
-        admission: Arc<Admission>,
-        metrics: Arc<FrontMetrics>,
-    ) -> Self {
+    pub fn new(config: &Config, requests: usize) -> Self {
         let configured = config.client_address.header.to_ascii_lowercase();
         Self {
             requests,
-            admission,
-            metrics,
             limits: config.limits.clone(),
             naming: NAMING.map(str::to_owned).into_iter().chain([configured]).collect(),
-            redirector,
             upstream: config.upstream.clone(),
             trusted: config.client_address.trusted_proxies.clone(),
-            busy: Arc::default(),
         }
     }
 
     fn trusts(&self, peer: IpAddr) -> bool {
         self.trusted.iter().any(|network| network.contains(&peer))
-    }
-
-    /// The status for an HTTP/2 request that is beyond a limit, on the wrong connection, or asks for a tunnel, and the
-    /// limit. HTTP/1 requests have met the same limits before.
-    fn excess(&self, session: &Session) -> Option<(Option<Limited>, u16)> {
-        if !session.as_downstream().is_http2() {
-            return None;
-        }
-        let head = session.req_header();
-        let allows = |peer: IpAddr| {
-            let places = self.admission.places(&ClientAddr::from_ip(peer));
-            self.trusts(peer) || self.admission.allows_request(places, clock::monotonic())
-        };
-        let bytes =
-            || head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD).sum::<usize>();
-        if peer(session).is_some_and(|peer| !allows(peer)) {
-            Some((Some(Limited::Rate), 429))
-        } else if head.method == http::Method::CONNECT {
-            Some((None, 405))
-        } else if head.raw_path().len() > self.limits.target_bytes {
-            Some((Some(Limited::Target), 414))
-        } else if head.headers.len() > self.limits.header_fields
-            || head.raw_path().len() + bytes() > self.limits.header_bytes
-        {
-            Some((Some(Limited::Header), 431))
-        } else if self.is_misdirected(session) {
-            Some((None, 421))
-        } else {
-            None
-        }
     }
 
     /// Whether a request belongs on another connection. Those of HTTP/1 were asked the same before.
@@ -171,11 +116,59 @@ impl EdgeProxy {
         let (Some(named), Some(authority)) = (named, authority.or_else(host)) else { return false };
         !peer(session).is_some_and(|peer| self.trusts(peer)) && named.is_misdirected(authority)
     }
+}
+
+impl EdgeProxy {
+    /// `requests` to the upstream at a time.
+    pub fn new(
+        redirector: Redirector,
+        config: &Config,
+        requests: usize,
+        admission: Arc<Admission>,
+        metrics: Arc<FrontMetrics>,
+    ) -> Self {
+        let settings = Arc::new(ArcSwap::from_pointee(Settings::new(config, requests)));
+        Self { redirector, busy: Arc::default(), admission, metrics, settings }
+    }
+
+    /// What a change of the configuration replaces.
+    pub fn settings(&self) -> Arc<ArcSwap<Settings>> {
+        Arc::clone(&self.settings)
+    }
+
+    /// The status for an HTTP/2 request that is beyond a limit, on the wrong connection, or asks for a tunnel, and the
+    /// limit. HTTP/1 requests have met the same limits before.
+    fn excess(&self, session: &Session) -> Option<(Option<Limited>, u16)> {
+        if !session.as_downstream().is_http2() {
+            return None;
+        }
+        let settings = self.settings.load();
+        let (head, limits) = (session.req_header(), &settings.limits);
+        let allows = |peer: IpAddr| {
+            let places = self.admission.places(&ClientAddr::from_ip(peer));
+            settings.trusts(peer) || self.admission.allows_request(places, clock::monotonic())
+        };
+        let bytes =
+            || head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD).sum::<usize>();
+        if peer(session).is_some_and(|peer| !allows(peer)) {
+            Some((Some(Limited::Rate), 429))
+        } else if head.method == http::Method::CONNECT {
+            Some((None, 405))
+        } else if head.raw_path().len() > limits.target_bytes {
+            Some((Some(Limited::Target), 414))
+        } else if head.headers.len() > limits.header_fields || head.raw_path().len() + bytes() > limits.header_bytes {
+            Some((Some(Limited::Header), 431))
+        } else if settings.is_misdirected(session) {
+            Some((None, 421))
+        } else {
+            None
+        }
+    }
 
     /// A place among the requests to the upstream.
     fn enter(&self) -> Option<Busy> {
         let busy = Busy(Arc::clone(&self.busy));
-        (busy.0.fetch_add(1, Relaxed) < self.requests).then_some(busy)
+        (busy.0.fetch_add(1, Relaxed) < self.settings.load().requests).then_some(busy)
     }
 }
 
@@ -208,7 +201,7 @@ impl ProxyHttp for EdgeProxy {
         if self.redirector.handle(session).await? {
             return Ok(true);
         }
-        if self.upstream.is_none() {
+        if self.settings.load().upstream.is_none() {
             self.redirector.reject(session).await?;
             return Ok(true);
         }
@@ -225,7 +218,8 @@ impl ProxyHttp for EdgeProxy {
     }
 
     async fn upstream_peer(&self, session: &mut Session, _: &mut Self::CTX) -> pingora::Result<Box<HttpPeer>> {
-        let Some(upstream) = &self.upstream else {
+        let settings = self.settings.load_full();
+        let Some(upstream) = &settings.upstream else {
             return Error::e_explain(ErrorType::InternalError, "no upstream is configured");
         };
         let host = || {
@@ -252,8 +246,8 @@ impl ProxyHttp for EdgeProxy {
         request: &mut RequestHeader,
         _: &mut Self::CTX,
     ) -> pingora::Result<()> {
-        let peer = peer(session);
-        let is_trusted = peer.is_some_and(|peer| self.trusts(peer));
+        let (settings, peer) = (self.settings.load_full(), peer(session));
+        let is_trusted = peer.is_some_and(|peer| settings.trusts(peer));
         let before = |name: &str| -> Vec<String> {
             let values = session.req_header().headers.get_all(name).iter();
             values.filter(|_| is_trusted).filter_map(|value| value.to_str().ok().map(str::to_owned)).collect()
@@ -270,7 +264,7 @@ impl ProxyHttp for EdgeProxy {
         // Servers behind may read `X_Real_IP` as `X-Real-IP`.
         let is_naming = |name: &&http::HeaderName| {
             let name = name.as_str().replace('_', "-");
-            !is_trusted && self.naming.contains(&name)
+            !is_trusted && settings.naming.contains(&name)
         };
         let naming: Vec<_> = request.headers.keys().filter(is_naming).cloned().collect();
         for name in naming {

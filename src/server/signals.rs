@@ -2,56 +2,65 @@
 //!
 //! | signal | effect |
 //! |---|---|
-//! | `SIGTERM`, `SIGINT`, `SIGQUIT` | stop: listeners close, requests under way finish, queues drain, objects are delivered |
-//! | `SIGHUP` | reload: catalog, certificates, databases, lists and secrets are read again |
+//! | `SIGTERM`, `SIGINT` | stop: requests under way finish, clicks are written to the journal; no sink is waited for |
+//! | `SIGQUIT` | the last stop, as `clickedge drain`: what waits is delivered, for `shutdown.drain_secs` at most |
+//! | `SIGHUP` | reload: the configuration and all files that it names are taken up, or nothing is |
 
-use std::{io, sync::Arc, thread, time::Duration};
+use std::{io, sync::Arc, thread};
 
-use crossbeam_channel::{Receiver, bounded, never, select, tick};
+use crossbeam_channel::{Receiver, after, bounded, never, select};
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM},
     iterator::Signals,
 };
-use tokio::sync::Notify;
 
-use crate::{pipeline::Reloader, runtime::systemd};
+use super::{Running, shutdown::Stop};
+use crate::pipeline::Reloader;
 
 /// Takes the signals over from the system, which would end the process. They are kept until [`watch`].
 pub fn register() -> io::Result<Signals> {
     Signals::new([SIGTERM, SIGINT, SIGQUIT, SIGHUP])
 }
 
-/// Handles signals. Reloads run one after the other on a thread of their own, so that a stop never waits for one. In
-/// between, that thread looks at watched files as often as `watch` says.
-pub fn watch(mut signals: Signals, reloader: Reloader, watch: Option<Duration>, stop: Arc<Notify>) -> io::Result<()> {
+/// Reloads that were asked for.
+pub struct Reloads(Receiver<()>);
+
+/// Handles signals.
+pub fn watch(mut signals: Signals, running: Arc<Running>) -> io::Result<Reloads> {
     let (reload, reloads) = bounded(1);
-    thread::Builder::new().name("reload".into()).spawn(move || run_reloads(&reloads, &reloader, watch))?;
     thread::Builder::new().name("signals".into()).spawn(move || {
         for signal in signals.forever() {
-            if signal == SIGHUP {
+            match signal {
                 // Full means that a reload is about to begin: it will read the files as they are now.
-                let _ = reload.try_send(());
-            } else {
-                stop.notify_one();
+                SIGHUP => _ = reload.try_send(()),
+                SIGQUIT => running.request(Stop::Drain),
+                _ => running.request(Stop::Now),
             }
         }
     })?;
-    Ok(())
+    Ok(Reloads(reloads))
 }
 
-fn run_reloads(reloads: &Receiver<()>, reloader: &Reloader, watch: Option<Duration>) {
-    let looks = watch.map_or_else(never, tick);
+impl Reloads {
+    /// Runs reloads one after the other on a thread of their own, so that a stop never waits for one. In between, that
+    /// thread looks at watched files.
+    pub fn serve(self, reloader: Reloader) -> io::Result<()> {
+        thread::Builder::new().name("reload".into()).spawn(move || run_reloads(&self.0, &reloader))?;
+        Ok(())
+    }
+}
+
+fn run_reloads(reloads: &Receiver<()>, reloader: &Reloader) {
     loop {
+        let look = reloader.watch_interval().map_or_else(never, after);
         select! {
             recv(reloads) -> wanted => {
                 if wanted.is_err() {
                     return;
                 }
-                systemd::reloading();
-                reloader.reload();
-                systemd::ready();
+                _ = reloader.reload();
             }
-            recv(looks) -> _ => reloader.watch(),
+            recv(look) -> _ => reloader.watch(),
         }
     }
 }

@@ -17,25 +17,25 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64},
     },
-    time::Duration,
 };
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use super::{
     aggregate::Aggregator,
+    change::{Input, Limits},
     disk::{Disk, RealDisk},
     error::SpoolError,
     feed::FeedSpec,
     identity,
     journal::{
-        self, Journal, Synced,
+        self, Journal, News,
         reader::{Recovered, read_journal},
     },
     metrics::SpoolMetrics,
     outbox::{self, Outbox},
-    pack::{self, Packer, round::finish_last_round, schedule::Schedule, source::RollupSource},
-    record::Records,
+    pack::{self, Delivery, Packer, round::finish_last_round, schedule::Schedule, source::RollupSource},
+    record::{Record, Records},
     recovery::repair,
     running::Spool,
     state::{
@@ -47,8 +47,6 @@ use super::{
 use crate::{
     capture::RingPosition,
     config,
-    enrich::Batch,
-    object::Object,
     runtime::{PanicWatch, clock, retry::RetryUntil},
     stats::count_store::CountStore,
 };
@@ -113,7 +111,8 @@ impl<'a> SpoolBuilder<'a> {
         let mut records = Records::open(&*disk, &dir)?;
         let restored = restore_state(&*disk, &dir, &records, &metrics)?;
         let mut state = restored.state.clone();
-        let outbox = Arc::new(Outbox::open(Arc::clone(&disk), &dir, config.max_bytes, config.retain_secs)?);
+        let limits = Arc::new(Limits::new(config));
+        let outbox = Arc::new(Outbox::open(Arc::clone(&disk), &dir, Arc::clone(&limits))?);
         finish_last_round(&*disk, &dir, &outbox, &state, &mut records)?;
 
         let waiting = outbox.keys()?;
@@ -132,13 +131,14 @@ impl<'a> SpoolBuilder<'a> {
             *numbers.entry(name.to_owned()).or_insert_with(|| {
                 tracing::warn!(feed = name, "the journal has events of a feed that is not configured");
                 let recipe = state.feeds.get(name).and_then(|feed| feed.recipe.clone()).unwrap_or_default();
+                metrics.unclaim(name);
                 feeds.push(FeedSpec::unconfigured(name, pop, recipe, metrics.feed(name)));
                 feeds.len() as u16 - 1
             })
         })?;
         if counted == Some(None) && recovered.segments.is_empty() {
-            // Segments of any number may have been counted. None is as large as this one, also if the last start had the
-            // same trouble: no segment is written in a microsecond.
+            // Segments of any number may have been counted. None is as large as this one, also if the last start had
+            // the same trouble: no segment is written in a microsecond.
             recovered.next = recovered.next.max(clock::unix_micros());
             if state == State::default()
                 && let Some(aggregator) = &mut aggregator
@@ -152,18 +152,21 @@ impl<'a> SpoolBuilder<'a> {
         let damaged: u64 = recovered.damages.iter().map(|damage| damage.end - damage.start).sum();
         metrics.journal_damaged.inc_by(damaged + recovered.losses.iter().map(|loss| loss.bytes).sum::<u64>());
         metrics.journal_lost.inc_by(recovered.losses.iter().map(|loss| loss.events).sum());
-        let schedule = Schedule::load(&*disk, &records, |record| {
-            // Those of another spool are not continued.
-            record.maker().filter(|maker| maker.spool == identity)?;
-            numbers.get(&record.feed).copied()
-        })?;
+        // Those of another spool are not continued.
+        let ours = |record: &Record| record.maker().is_some_and(|maker| maker.spool == identity);
+        let schedule = Schedule::load(&*disk, &records, ours, |feed| numbers.get(feed).copied())?;
         for (number, last) in schedule.manifests.last() {
             let feed = state.feeds.entry(feeds[usize::from(number)].name.clone()).or_default();
             feed.continue_chain(last, &identity);
         }
-        note_recipes(&*disk, &dir, &feeds, &mut state);
+        if state.note_recipes(&feeds)
+            && let Err(error) = state.commit(&*disk, &dir)
+        {
+            // The next round commits it.
+            tracing::warn!(%error, "state of the spool not written yet");
+        }
         restore_summaries(&*disk, &outbox, &records)?;
-        unclaimed::report(&outbox, &feeds, &metrics)?;
+        unclaimed::report(&*disk, &dir, &outbox, &feeds, &metrics)?;
         let segments = recovered.segments.len();
         if segments > 0 {
             let events = recovered.runs.iter().map(|(_, run)| run.events).sum::<u64>();
@@ -171,7 +174,7 @@ impl<'a> SpoolBuilder<'a> {
         }
         Ok(RecoveredSpool {
             dir,
-            config: config.clone(),
+            limits,
             disk,
             outbox,
             feeds,
@@ -191,7 +194,7 @@ impl<'a> SpoolBuilder<'a> {
 /// A spool that is open, locked and recovered, and does not run yet.
 pub struct RecoveredSpool {
     dir: PathBuf,
-    config: config::Spool,
+    limits: Arc<Limits>,
     disk: Arc<dyn Disk>,
     outbox: Arc<Outbox>,
     feeds: Vec<FeedSpec>,
@@ -217,6 +220,17 @@ impl RecoveredSpool {
         Arc::clone(&self.outbox)
     }
 
+    /// The names of all feeds by number: first the configured ones in their order, then those that only the journal
+    /// names.
+    pub fn feed_names(&self) -> Vec<String> {
+        self.feeds.iter().map(|feed| feed.name.clone()).collect()
+    }
+
+    /// The limits, which can be changed while the spool runs.
+    pub fn limits(&self) -> Arc<Limits> {
+        Arc::clone(&self.limits)
+    }
+
     /// The spool's identity, which is part of the keys of its objects.
     pub fn identity(&self) -> &str {
         &self.identity
@@ -228,19 +242,19 @@ impl RecoveredSpool {
     }
 
     /// Starts the threads, and returns the sender for batches. `release` gets the position in a ring up to which the
-    /// journal holds its clicks; `finished` gets each finished object with the number of its feed.
+    /// journal holds its clicks.
     ///
     /// # Errors
     /// When the system cannot start a thread.
     pub fn start(
         self,
         release: impl FnMut(RingPosition) + Send + 'static,
-        finished: impl FnMut(usize, Object) + Send + 'static,
+        delivery: impl Delivery + 'static,
         panics: &PanicWatch,
-    ) -> io::Result<(Spool, Sender<Batch>)> {
-        let (batches, from_workers) = bounded(WAITING_BATCHES);
+    ) -> io::Result<(Spool, Sender<Input>)> {
+        let (inputs, from_workers) = bounded(WAITING_BATCHES);
         let SpoolParts { journal, packer, from_journal, retry, size, lock } =
-            self.assemble(Box::new(release), Box::new(finished));
+            self.assemble(Box::new(release), Box::new(delivery));
         let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
             let guard = panics.guard();
             std::thread::Builder::new().name(name.into()).spawn(move || {
@@ -250,27 +264,25 @@ impl RecoveredSpool {
         };
         let packer = spawn("pack", Box::new(move || packer.run(&from_journal)))?;
         let journal = spawn("journal", Box::new(move || journal.run(&from_workers)))?;
-        Ok((Spool { journal, packer, retry, size, lock }, batches))
+        Ok((Spool { journal, packer, retry, size, lock }, inputs))
     }
 
     pub(super) fn assemble(
         self,
         release: Box<dyn FnMut(RingPosition) + Send>,
-        mut finished: Box<dyn FnMut(usize, Object) + Send>,
+        delivery: Box<dyn Delivery>,
     ) -> SpoolParts {
         // The size of the journal bounds what waits in it.
-        let (synced, from_journal) = unbounded();
+        let (to_packer, from_journal) = unbounded();
         let (retry, ended) = (RetryUntil::default(), Arc::new(AtomicBool::new(false)));
         let size = Arc::new(AtomicU64::new(self.recovered.segments.iter().map(|(_, bytes)| bytes).sum()));
-        let configured = self.feeds.iter().filter(|feed| feed.configured).count();
         let journal = journal::Setup {
             dir: self.dir.join("journal"),
             disk: Arc::clone(&self.disk),
-            feeds: self.feeds.iter().take(configured).map(|feed| feed.name.clone()).collect(),
+            feeds: self.feeds.iter().map(|feed| feed.name.clone()).collect(),
             first: self.recovered.next,
             before: self.recovered.last,
-            max_bytes: self.config.journal_max_bytes,
-            sync_interval: Duration::from_millis(self.config.sync_interval_millis),
+            limits: Arc::clone(&self.limits),
             size: Arc::clone(&size),
             retry: retry.clone(),
             metrics: Arc::clone(&self.metrics),
@@ -290,18 +302,14 @@ impl RecoveredSpool {
             segments: self.recovered.segments.iter().copied().collect(),
             aggregator: self.aggregator,
             journal_size: Arc::clone(&size),
-            journal_max_bytes: self.config.journal_max_bytes,
+            limits: self.limits,
             retry: retry.clone(),
             metrics: self.metrics,
             journal_ended: ended,
-            finished: Box::new(move |feed, object| {
-                if feed < configured {
-                    finished(feed, object);
-                }
-            }),
+            delivery,
         };
         let packer = Packer::new(packer, self.recovered);
-        SpoolParts { journal: Journal::new(journal, synced), packer, from_journal, retry, size, lock: self.lock }
+        SpoolParts { journal: Journal::new(journal, to_packer), packer, from_journal, retry, size, lock: self.lock }
     }
 }
 
@@ -309,7 +317,7 @@ impl RecoveredSpool {
 pub(super) struct SpoolParts {
     pub journal: Journal,
     pub packer: Packer,
-    pub from_journal: Receiver<Synced>,
+    pub from_journal: Receiver<News>,
     pub retry: RetryUntil,
     pub size: Arc<AtomicU64>,
     pub lock: File,
@@ -345,22 +353,6 @@ fn restore_state(disk: &dyn Disk, dir: &Path, records: &Records, metrics: &Spool
         }
     }
     Ok(restored)
-}
-
-/// Notes what the feeds ask for, before events of theirs are in the journal.
-fn note_recipes(disk: &dyn Disk, dir: &Path, feeds: &[FeedSpec], state: &mut State) {
-    let mut changed = false;
-    for spec in feeds.iter().filter(|spec| spec.configured) {
-        let feed = state.feeds.entry(spec.name.clone()).or_default();
-        if feed.recipe.as_ref() != Some(&spec.recipe) {
-            feed.recipe = Some(spec.recipe.clone());
-            changed = true;
-        }
-    }
-    if changed && let Err(error) = state.commit(disk, dir) {
-        // The next round commits it.
-        tracing::warn!(%error, "state of the spool not written yet");
-    }
 }
 
 /// Whether no process has used the spool before.

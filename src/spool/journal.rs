@@ -5,7 +5,7 @@
 //! {dir}/journal/{number}.journal        segments ([`segment`]) of frames (crate::enrich::frame)
 //! {dir}/journal.note                    extent of the open segment ([`note`])
 //! ```
-//! One thread owns it. It gathers batches, which workers have framed, into a group. Every [`Setup::sync_interval`] it
+//! One thread owns it. It gathers batches, which workers have framed, into a group. Every [`Limits::sync_interval`] it
 //! writes the group, syncs it with one fsync for all, and only then releases the clicks in the rings. So a click is in
 //! a ring, in the journal, or in both. Each frame names its click's ring and position: after a crash, clicks that the
 //! journal holds are skipped in the rings ([`reader`]).
@@ -27,7 +27,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
@@ -36,6 +36,7 @@ use note::{NoteFile, note_path};
 pub use segment::{Extent, Header, Run, Span, Synced, segment_number, segment_path};
 
 use super::{
+    change::{FeedChange, Input, Limits},
     disk::{Disk, DiskFile},
     metrics::SpoolMetrics,
 };
@@ -59,14 +60,13 @@ const SEGMENT_BYTES: u64 = 64 << 20;
 pub struct Setup {
     pub dir: PathBuf,
     pub disk: Arc<dyn Disk>,
-    /// In the order of the configuration.
-    pub feeds: Vec<String>,
+    /// The names of feeds by number.
+    pub feeds: Arc<[String]>,
     /// Number of the first segment. No segment with this number or above exists.
     pub first: u64,
     /// The last segment of an earlier process, as it was recovered.
     pub before: Option<Extent>,
-    pub max_bytes: u64,
-    pub sync_interval: Duration,
+    pub limits: Arc<Limits>,
     /// Bytes of all segments. The packer subtracts those that it removes.
     pub size: Arc<AtomicU64>,
     pub retry: RetryUntil,
@@ -77,17 +77,25 @@ pub struct Setup {
     pub release: Box<dyn FnMut(RingPosition) + Send>,
 }
 
+/// What the journal passes on, in its order.
+pub enum News {
+    Synced(Synced),
+    Feeds(FeedChange),
+}
+
 /// The journal's writer.
 pub struct Journal {
     setup: Setup,
     segment: Option<Segment>,
     next: u64,
     cuts: Vec<(u64, u64)>,
+    /// Abandoned segments without events that could not be removed yet: number and bytes.
+    empty: Vec<(u64, u64)>,
     /// The last segment that holds events.
     before: Option<Extent>,
     note: NoteFile,
     group: Group,
-    synced: Sender<Synced>,
+    packer: Sender<News>,
 }
 
 struct Segment {
@@ -118,28 +126,36 @@ struct Group {
 }
 
 impl Journal {
-    pub fn new(setup: Setup, synced: Sender<Synced>) -> Self {
+    pub fn new(setup: Setup, packer: Sender<News>) -> Self {
         let (next, before) = (setup.first, setup.before);
-        let (cuts, note, group) = (Vec::new(), NoteFile::default(), Group::default());
-        Self { setup, segment: None, next, cuts, before, note, group, synced }
+        let (cuts, empty, note, group) = (Vec::new(), Vec::new(), NoteFile::default(), Group::default());
+        Self { setup, segment: None, next, cuts, empty, before, note, group, packer }
     }
 
     /// Writes batches until all senders are dropped. When the disk has not taken a group by the deadline, its clicks
     /// stay in the rings.
-    pub fn run(mut self, batches: &Receiver<Batch>) {
+    pub fn run(mut self, inputs: &Receiver<Input>) {
         loop {
-            let batch = match self.group.began {
-                Some(began) => batches.recv_deadline(began + self.setup.sync_interval),
-                None => batches.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            let input = match self.group.began {
+                Some(began) => inputs.recv_deadline(began + self.setup.limits.sync_interval()),
+                None => inputs.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
-            let ended = matches!(batch, Err(RecvTimeoutError::Disconnected));
-            let due = batch.map_or(true, |batch| self.add(batch));
-            if (due || ended)
-                && let Err(error) = self.commit()
-            {
+            let ended = matches!(input, Err(RecvTimeoutError::Disconnected));
+            let done = match input {
+                Ok(Input::Events(batch)) => {
+                    if self.add(batch) {
+                        self.commit()
+                    } else {
+                        Ok(())
+                    }
+                }
+                Ok(Input::Feeds(change)) => self.change(change),
+                Err(_) => self.commit(),
+            };
+            if let Err(error) = done {
                 tracing::error!(%error, "journal not written; its clicks wait in memory for the next start");
                 // The workers hand over their events, and no click is released.
-                return for _ in batches {};
+                return for _ in inputs {};
             }
             if ended {
                 return self.setup.ended.store(true, Ordering::Release);
@@ -171,15 +187,31 @@ impl Journal {
         Ok(())
     }
 
+    /// Passes a change of feeds on to the packer, after the events before it. Those after it are in a segment whose
+    /// header has the new names.
+    ///
+    /// # Errors
+    /// When the disk has not taken the events before it by the deadline.
+    pub(super) fn change(&mut self, change: FeedChange) -> io::Result<()> {
+        self.commit()?;
+        if change.names.len() > self.setup.feeds.len() {
+            self.setup.feeds = Arc::clone(&change.names);
+            self.segment = None;
+        }
+        // The packer ends after the journal.
+        let _ = self.packer.send(News::Feeds(change));
+        Ok(())
+    }
+
     fn write(&mut self) -> io::Result<()> {
         let size = self.setup.size.load(Ordering::Acquire);
-        if size + self.group.bytes > self.setup.max_bytes {
+        if size + self.group.bytes > self.setup.limits.journal_max_bytes() {
             return Err(io::Error::new(
                 io::ErrorKind::QuotaExceeded,
                 "the journal has reached spool.journal_max_bytes",
             ));
         }
-        let limit = SEGMENT_BYTES.min(self.setup.max_bytes / 8);
+        let limit = SEGMENT_BYTES.min(self.setup.limits.journal_max_bytes() / 8);
         if self.segment.as_ref().is_some_and(|segment| segment.bytes >= limit) {
             self.segment = None;
         }
@@ -203,12 +235,12 @@ impl Journal {
         let span = Span { segment: segment.number, start: base, end: segment.bytes, tallies: self.group.tallies };
         let runs = self.group.take_runs(segment.number, base);
         let mut batches = std::mem::take(&mut self.group.batches);
-        if self.synced.len() >= YOUNG_GROUPS {
+        if self.packer.len() >= YOUNG_GROUPS {
             batches.clear();
         }
         batches.iter_mut().for_each(Batch::free_frames);
         // The packer ends after the journal.
-        let _ = self.synced.send(Synced { runs, span, batches });
+        let _ = self.packer.send(News::Synced(Synced { runs, span, batches }));
         self.segment = Some(segment);
         Ok(())
     }
@@ -221,17 +253,31 @@ impl Journal {
             // A full disk needs the space. If this fails, too, the next header's cut marks the end.
             let _ = segment.file.cut(valid);
             tracing::error!(%error, segment = number, valid, "journal segment abandoned");
-        } else if self.setup.disk.remove(&segment_path(&self.setup.dir, number)).is_ok() {
-            // It holds no event, and no other part of the spool knows it.
-            self.setup.size.fetch_sub(segment.header, Ordering::AcqRel);
+        } else {
+            self.empty.push((number, segment.header));
+            self.remove_empty();
         }
+    }
+
+    /// Removes abandoned segments that hold no event: no other part of the spool knows them, and what follows would
+    /// seem to be lost if one of them stayed.
+    fn remove_empty(&mut self) {
+        let Setup { disk, dir, size, .. } = &self.setup;
+        self.empty.retain(|(number, bytes)| {
+            let removed = disk.remove(&segment_path(dir, *number)).is_ok();
+            if removed {
+                size.fetch_sub(*bytes, Ordering::AcqRel);
+            }
+            !removed
+        });
     }
 
     /// Begins the next segment. When this returns, its header is on the disk.
     fn begin(&mut self) -> io::Result<Segment> {
+        self.remove_empty();
         let number = self.next;
         let path = segment_path(&self.setup.dir, number);
-        let header = Header { feeds: self.setup.feeds.clone(), cuts: self.cuts.clone(), before: self.before };
+        let header = Header { feeds: self.setup.feeds.to_vec(), cuts: self.cuts.clone(), before: self.before };
         let json = serde_json::to_vec(&header)?;
         let mut bytes = Vec::new();
         // Twice: without a header, the feeds of the segment's events are unknown.

@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
@@ -48,7 +51,8 @@ struct FeedSeries {
     bytes: IntGaugeVec,
 }
 
-/// What the spool holds of one feed. Delivery, which takes objects out of the outbox, keeps it up to date.
+/// What the spool holds of one feed. The spool adds the objects that it finishes, delivery those that it finds at the
+/// start; it removes those that it takes out of the outbox.
 pub struct BacklogMetrics {
     /// Events found in the journal or the outbox that an earlier run left there.
     pub recovered: IntCounter,
@@ -60,6 +64,8 @@ pub struct BacklogMetrics {
     pub dropped: Drops,
     objects: IntGauge,
     bytes: IntGauge,
+    /// Whether the feed is not configured.
+    unclaimed: AtomicBool,
 }
 
 impl SpoolMetrics {
@@ -118,9 +124,16 @@ impl SpoolMetrics {
         by_name.entry(name.to_owned()).or_insert_with(|| Arc::new(self.feeds.of(name))).clone()
     }
 
-    /// The number of objects that wait for a feed that is not configured.
-    pub fn unclaimed(&self, feed: &str) -> IntGauge {
-        self.unclaimed.with_label_values(&[feed])
+    /// Takes note that a feed is not configured: the objects that wait for it are unclaimed.
+    pub fn unclaim(&self, feed: &str) {
+        self.feed(feed).unclaimed.store(true, Ordering::Relaxed);
+    }
+
+    /// Takes note that a feed is configured again.
+    pub fn claim(&self, feed: &str) {
+        if self.feed(feed).unclaimed.swap(false, Ordering::Relaxed) {
+            self.unclaimed.with_label_values(&[feed]).set(0);
+        }
     }
 
     /// All feeds, those that only the journal names included.
@@ -129,10 +142,20 @@ impl SpoolMetrics {
         by_name.iter().map(|(name, feed)| (name.clone(), Arc::clone(feed))).collect()
     }
 
+    /// Whether a thread of the spool retries a failed write.
+    pub fn is_stalled(&self) -> bool {
+        self.stalled.get() > 0
+    }
+
     /// Sets the gauges.
     pub fn update(&self, journal_bytes: u64, outbox_bytes: u64) {
         self.journal_bytes.set(journal_bytes as i64);
         self.outbox_bytes.set(outbox_bytes as i64);
+        for (name, feed) in self.feeds() {
+            if feed.unclaimed.load(Ordering::Relaxed) {
+                self.unclaimed.with_label_values(&[&name]).set(feed.objects.get());
+            }
+        }
     }
 }
 
@@ -161,6 +184,7 @@ impl FeedSeries {
             dropped: Drops::of_feed(&self.dropped, feed),
             objects: self.objects.with_label_values(label),
             bytes: self.bytes.with_label_values(label),
+            unclaimed: AtomicBool::new(false),
         }
     }
 }

@@ -19,7 +19,10 @@ use std::{
     },
 };
 
-use super::disk::{Disk, FileEntry};
+use super::{
+    change::Limits,
+    disk::{Disk, FileEntry},
+};
 use crate::{
     object::{
         ManifestKey, Object, ObjectKey, ObjectKind, RollupKey, Summary, key::earlier, reader::summarize_stream,
@@ -31,8 +34,7 @@ use crate::{
 pub struct Outbox {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
-    max_bytes: u64,
-    retain_secs: u64,
+    limits: Arc<Limits>,
     bytes: AtomicU64,
     /// Bytes of delivered objects that are kept, by hour of the delivery.
     delivered: Mutex<BTreeMap<Hour, u64>>,
@@ -45,7 +47,7 @@ impl Outbox {
     ///
     /// # Errors
     /// Those of the file system.
-    pub fn open(disk: Arc<dyn Disk>, dir: &Path, max_bytes: u64, retain_secs: u64) -> io::Result<Self> {
+    pub fn open(disk: Arc<dyn Disk>, dir: &Path, limits: Arc<Limits>) -> io::Result<Self> {
         let bytes = disk.files_below(&dir.join("outbox"))?.iter().map(|file| on_disk(file.bytes)).sum();
         let mut delivered = BTreeMap::new();
         for file in disk.files_below(&dir.join("delivered"))? {
@@ -56,8 +58,7 @@ impl Outbox {
         Ok(Self {
             disk,
             dir: dir.into(),
-            max_bytes,
-            retain_secs,
+            limits,
             bytes: AtomicU64::new(bytes),
             delivered: Mutex::new(delivered),
             summaries: Mutex::default(),
@@ -71,12 +72,12 @@ impl Outbox {
 
     /// Limit of [`Outbox::bytes`].
     pub fn max_bytes(&self) -> u64 {
-        self.max_bytes
+        self.limits.max_bytes()
     }
 
     /// Whether the limit is reached.
     pub fn is_full(&self) -> bool {
-        self.bytes() >= self.max_bytes
+        self.bytes() >= self.max_bytes()
     }
 
     /// Path of an object.
@@ -99,6 +100,20 @@ impl Outbox {
         self.bytes.fetch_add(on_disk(object.bytes), Ordering::Relaxed);
         tracing::debug!(feed, key = object.key, bytes = object.bytes, "object finished");
         Ok(())
+    }
+
+    /// Number of events in an object that nothing delivers, like [`Self::events_in`], and keeps what was read: a feed
+    /// that is configured later gets the object with its summary.
+    pub(super) fn recall(&self, feed: &str, key: &str) -> u64 {
+        let place = (feed.to_owned(), key.to_owned());
+        if !self.summaries.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&place)
+            && matches!(ObjectKind::of(key), Some(ObjectKind::Events | ObjectKind::Replay))
+            && let Ok(bytes) = self.disk.read(&self.path(feed, key))
+            && let Ok(summary) = summarize_stream(&bytes[..], key, |_, _| {})
+        {
+            self.restore_summary(feed, key, summary);
+        }
+        self.summaries.lock().unwrap_or_else(PoisonError::into_inner).get(&place).map_or(0, |summary| summary.events)
     }
 
     /// Sets the recorded summary of an object.
@@ -154,7 +169,7 @@ impl Outbox {
     /// Those of the file system.
     pub fn remove(&self, object: &Object) -> io::Result<()> {
         let outbox = self.dir.join("outbox");
-        let place = feed_and_key(&outbox, &object.path).filter(|_| self.retain_secs > 0);
+        let place = feed_and_key(&outbox, &object.path).filter(|_| self.limits.retain_secs() > 0);
         match place.filter(|_| object.kind == ObjectKind::Events) {
             None => self.disk.remove(&object.path)?,
             Some((feed, key)) => {
@@ -183,8 +198,8 @@ impl Outbox {
             let kept: u64 = delivered.values().sum();
             let Some((&hour, _)) = delivered.first_key_value() else { return };
             drop(delivered);
-            let old = (hour.since_epoch() + 1) * 3_600 + self.retain_secs <= now;
-            if !old && self.bytes() + kept <= self.max_bytes {
+            let old = (hour.since_epoch() + 1) * 3_600 + self.limits.retain_secs() <= now;
+            if !old && self.bytes() + kept <= self.max_bytes() {
                 return;
             }
             self.remove_delivered(hour);
@@ -324,7 +339,8 @@ mod tests {
             std::fs::write(path, "").unwrap();
         }
         let disk = Arc::new(RealDisk::new(dir).unwrap());
-        let waiting = Outbox::open(disk, dir, 1 << 20, 0).unwrap().waiting("all").unwrap();
+        let config = crate::config::Spool { retain_secs: 0, ..Default::default() };
+        let waiting = Outbox::open(disk, dir, Arc::new(Limits::new(&config))).unwrap().waiting("all").unwrap();
         assert_eq!(waiting.into_iter().map(|object| object.key).collect::<Vec<_>>(), order);
     }
 }

@@ -15,6 +15,7 @@
 //! cost no more than a large one, and memory does not depend on the size of objects.
 
 mod build;
+mod change;
 mod housekeeping;
 pub mod pending;
 pub mod round;
@@ -39,14 +40,15 @@ use source::RollupSource;
 
 use super::{
     aggregate::Aggregator,
+    change::Limits,
     disk::Disk,
     feed::FeedSpec,
-    journal::{Run, Synced, reader::Recovered},
+    journal::{News, Run, Synced, reader::Recovered},
     metrics::SpoolMetrics,
     outbox::Outbox,
     record::Records,
     state::{Position, State},
-    time, unclaimed,
+    time,
 };
 use crate::{
     object::Object,
@@ -82,16 +84,36 @@ pub struct Setup {
     pub segments: BTreeMap<u64, u64>,
     /// Bytes of the journal.
     pub journal_size: Arc<AtomicU64>,
-    /// Limit of the bytes of the journal.
-    pub journal_max_bytes: u64,
+    pub limits: Arc<Limits>,
     pub retry: RetryUntil,
     pub metrics: Arc<SpoolMetrics>,
     /// True when the journal has ended and all of its clicks are released in the rings.
     pub journal_ended: Arc<AtomicBool>,
-    /// Called with each finished object and the number of its feed.
-    pub finished: Box<dyn FnMut(usize, Object) + Send>,
+    pub delivery: Box<dyn Delivery>,
     /// Counts clicks between two rounds. `None` if clicks are not counted.
     pub aggregator: Option<Aggregator>,
+}
+
+/// Where finished objects go.
+pub trait Delivery: Send {
+    /// Takes a finished object of a feed, by its number. That of a feed that is not configured stays in the outbox.
+    fn finished(&mut self, feed: u16, object: Object);
+
+    /// Gives up the objects of a feed that is not configured, so that they can be dropped. False while an upload of one
+    /// of them is under way.
+    fn give_up(&mut self, feed: u16) -> bool;
+}
+
+/// A test that only collects objects.
+#[cfg(test)]
+impl<F: FnMut(usize, Object) + Send> Delivery for F {
+    fn finished(&mut self, feed: u16, object: Object) {
+        self(usize::from(feed), object);
+    }
+
+    fn give_up(&mut self, _: u16) -> bool {
+        true
+    }
 }
 
 /// The packer's thread.
@@ -144,13 +166,13 @@ impl Packer {
         packer
     }
 
-    /// Packs until the journal has ended, and then the rest. What the disk has not taken by the deadline waits in the
-    /// journal for the next start.
-    pub fn run(mut self, journal: &Receiver<Synced>) {
+    /// Packs until the journal has ended, and then the rest, unless the deadline of the stop has passed. What is not
+    /// packed by then waits in the journal for the next start.
+    pub fn run(mut self, journal: &Receiver<News>) {
         let mut next_round = Instant::now();
         loop {
             match journal.recv_deadline(next_round) {
-                Ok(synced) => self.take(synced),
+                Ok(news) => self.take(news),
                 Err(RecvTimeoutError::Timeout) => {
                     if let Err(error) = self.tick() {
                         return tracing::error!(%error, "events not packed; they wait in the journal for the next start");
@@ -160,20 +182,29 @@ impl Packer {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
-        let all = self.waiting();
-        let packed = self.pack(&all, Remainders::Pack);
-        self.count_all();
-        match packed {
-            // Otherwise the last segment records which clicks in the rings the next start skips.
-            Ok(()) if self.setup.journal_ended.load(Ordering::Acquire) => self.free(u64::MAX),
-            Ok(()) => self.free_unneeded(),
-            Err(error) => tracing::error!(%error, "events not packed; they wait in the journal for the next start"),
+        if !self.setup.retry.has_passed() {
+            let all = self.waiting();
+            if let Err(error) = self.pack(&all, Remainders::Pack) {
+                tracing::error!(%error, "events not packed; they wait in the journal for the next start");
+            }
+            self.count_all();
+        }
+        let is_empty = self.waiting().is_empty()
+            && self.setup.aggregator.as_ref().is_none_or(|aggregator| aggregator.first_segment().is_none());
+        // Otherwise the last segment records which clicks in the rings the next start skips.
+        if is_empty && self.setup.journal_ended.load(Ordering::Acquire) {
+            self.free(u64::MAX);
+        } else {
+            self.free_unneeded();
         }
     }
 
-    /// Takes note of events that are on the disk.
-    pub(in crate::spool) fn take(&mut self, synced: Synced) {
-        let Synced { runs, span, batches } = synced;
+    /// Takes note of events that are on the disk, or changes the feeds.
+    pub(in crate::spool) fn take(&mut self, news: News) {
+        let Synced { runs, span, batches } = match news {
+            News::Synced(synced) => synced,
+            News::Feeds(change) => return self.change(change),
+        };
         self.known = (span.segment, span.end);
         self.setup.segments.insert(span.segment, span.end);
         for (feed, run) in runs {
@@ -212,11 +243,10 @@ impl Packer {
             self.setup.outbox.make_room();
         }
         self.take_replays();
-        let Setup { disk, dir, outbox, feeds, metrics, .. } = &self.setup;
-        unclaimed::drop_asked(&**disk, dir, outbox, feeds, metrics);
+        self.drop_asked();
         let now = clock::monotonic();
         let size = self.setup.journal_size.load(Ordering::Acquire);
-        let pressed = self.runs > MAX_RUNS || size > self.setup.journal_max_bytes / 4 * 3;
+        let pressed = self.runs > MAX_RUNS || size > self.setup.limits.journal_max_bytes() / 4 * 3;
         let (due, remainders) =
             if pressed { (self.waiting(), Remainders::Pack) } else { (self.due(now), Remainders::Stay) };
         if !due.is_empty()

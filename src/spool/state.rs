@@ -26,7 +26,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 pub use super::record::Position;
-use super::{disk::Disk, feed::Recipe, record::Record};
+use super::{
+    disk::Disk,
+    feed::{FeedSpec, Recipe},
+    record::Record,
+};
 use crate::object::manifest::Previous;
 
 const CURRENT: &str = "state";
@@ -109,6 +113,19 @@ impl Generations {
 }
 
 impl State {
+    /// Notes what configured feeds ask for, before events of theirs are in the journal. Returns whether that is new.
+    pub(super) fn note_recipes<'a>(&mut self, feeds: impl IntoIterator<Item = &'a FeedSpec>) -> bool {
+        let mut changed = false;
+        for spec in feeds.into_iter().filter(|spec| spec.configured) {
+            let feed = self.feeds.entry(spec.name.clone()).or_default();
+            if feed.recipe.as_ref() != Some(&spec.recipe) {
+                feed.recipe = Some(spec.recipe.clone());
+                changed = true;
+            }
+        }
+        changed
+    }
+
     /// Replaces the state, and keeps the one before. When it returns, the new state survives a loss of power. When it
     /// fails, either state may, and it must be called again.
     ///

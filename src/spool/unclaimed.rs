@@ -1,17 +1,17 @@
-//! Objects of feeds that the configuration does not have any more.
+//! Objects of feeds that the configuration does not have any more, from the start or since a change.
 //!
 //! They wait in the outbox until the feed is configured again, or an operator drops them: a file `drop/{feed}` asks the
 //! process that owns the spool to do so, or the next one. A feed that is configured is never dropped. In the account of
 //! their feed, their events are pending until they are dropped.
 
 use std::{
-    collections::BTreeMap,
+    collections::BTreeSet,
     io::{self, Write},
     path::Path,
 };
 
 use super::{
-    disk::Disk,
+    disk::{Disk, FileEntry},
     feed::FeedSpec,
     metrics::{BacklogMetrics, SpoolMetrics},
     outbox::{Outbox, feed_and_key},
@@ -34,16 +34,22 @@ pub fn ask(disk: &dyn Disk, spool: &Path, feed: &str) -> io::Result<()> {
 }
 
 /// Reports the objects that wait for feeds without a configuration.
-pub(super) fn report(outbox: &Outbox, feeds: &[FeedSpec], metrics: &SpoolMetrics) -> io::Result<()> {
-    let mut waiting: BTreeMap<String, u64> = BTreeMap::new();
-    for (feed, key) in outbox.keys()? {
-        if !is_configured(feeds, &feed) && ObjectKind::of(&key).is_some() {
-            metrics.feed(&feed).recovered.inc_by(outbox.events_in(&feed, &key));
-            *waiting.entry(feed).or_default() += 1;
+pub(super) fn report(
+    disk: &dyn Disk,
+    spool: &Path,
+    outbox: &Outbox,
+    feeds: &[FeedSpec],
+    metrics: &SpoolMetrics,
+) -> io::Result<()> {
+    let waiting: BTreeSet<String> = outbox.keys()?.into_iter().map(|(feed, _)| feed).collect();
+    for feed in waiting.into_iter().filter(|feed| !is_configured(feeds, feed)) {
+        let (objects, backlog) = (objects_of(disk, spool, &feed)?, metrics.feed(&feed));
+        for object in &objects {
+            backlog.add_object(object.bytes);
+            backlog.recovered.inc_by(outbox.recall(&feed, &object.key));
         }
-    }
-    for (feed, objects) in waiting {
-        metrics.unclaimed(&feed).set(objects as i64);
+        metrics.unclaim(&feed);
+        let objects = objects.len();
         tracing::warn!(
             feed,
             objects,
@@ -54,21 +60,34 @@ pub(super) fn report(outbox: &Outbox, feeds: &[FeedSpec], metrics: &SpoolMetrics
     Ok(())
 }
 
-/// Drops the objects of the feeds that an operator has asked to drop.
-pub(super) fn drop_asked(disk: &dyn Disk, spool: &Path, outbox: &Outbox, feeds: &[FeedSpec], metrics: &SpoolMetrics) {
+/// Drops the objects of the feeds that an operator has asked to drop. Before, `give_up` gets the number of the feed, if
+/// it has one; while it returns false, the request waits.
+pub(super) fn drop_asked(
+    disk: &dyn Disk,
+    spool: &Path,
+    outbox: &Outbox,
+    feeds: &[FeedSpec],
+    metrics: &SpoolMetrics,
+    mut give_up: impl FnMut(u16) -> bool,
+) {
     for request in disk.files_below(&spool.join("drop")).unwrap_or_default() {
         let feed = request.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if is_configured(feeds, &feed) {
-            tracing::warn!(feed, "feed is configured; its objects are not dropped");
-        } else {
-            match drop_objects(disk, spool, outbox, &metrics.feed(&feed), &feed) {
-                Ok(objects) => tracing::warn!(feed, objects, "objects of a feed that is not configured dropped"),
-                Err(error) => {
-                    tracing::warn!(feed, %error, "cannot drop the objects of a feed; retrying");
-                    continue;
-                }
+        let known = (0_u16..).zip(feeds).find(|(_, spec)| spec.name == feed);
+        match known {
+            Some((_, spec)) if spec.configured => {
+                tracing::warn!(feed, "feed is configured; its objects are not dropped");
+                let _ = disk.remove(&request.path);
+                continue;
             }
-            metrics.unclaimed(&feed).set(0);
+            Some((number, _)) if !give_up(number) => continue,
+            _ => {}
+        }
+        match drop_objects(disk, spool, outbox, &metrics.feed(&feed), &feed) {
+            Ok(objects) => tracing::warn!(feed, objects, "objects of a feed that is not configured dropped"),
+            Err(error) => {
+                tracing::warn!(feed, %error, "cannot drop the objects of a feed; retrying");
+                continue;
+            }
         }
         let _ = disk.remove(&request.path);
     }
@@ -80,21 +99,28 @@ fn drop_objects(
     outbox: &Outbox,
     metrics: &BacklogMetrics,
     feed: &str,
-) -> io::Result<u64> {
-    let root = spool.join("outbox");
-    let mut objects = 0;
-    for file in disk.files_below(&root.join(feed))? {
-        let Some((_, key)) = feed_and_key(&root, &file.path) else { continue };
-        let Some(kind) = ObjectKind::of(&key) else { continue };
-        let events = outbox.events_in(feed, &key);
-        disk.remove(&file.path)?;
+) -> io::Result<usize> {
+    let objects = objects_of(disk, spool, feed)?;
+    for object in &objects {
+        let events = outbox.events_in(feed, &object.key);
+        disk.remove(&object.path)?;
         metrics.drop_events(DropReason::Removed, events);
-        disk.tidy(file.path.parent(), &root);
-        let (path, bytes) = (file.path, file.bytes);
-        outbox.forget(&Object { key, path, bytes, kind, summary: None, finished_at: file.modified });
-        objects += 1;
+        metrics.remove_object(object.bytes);
+        disk.tidy(object.path.parent(), &spool.join("outbox"));
+        outbox.forget(object);
     }
-    Ok(objects)
+    Ok(objects.len())
+}
+
+/// The objects in the outbox of a feed that nothing delivers.
+fn objects_of(disk: &dyn Disk, spool: &Path, feed: &str) -> io::Result<Vec<Object>> {
+    let root = spool.join("outbox");
+    let object = |FileEntry { path, bytes, modified }| {
+        let (_, key) = feed_and_key(&root, &path)?;
+        let kind = ObjectKind::of(&key)?;
+        Some(Object { key, path, bytes, kind, summary: None, finished_at: modified })
+    };
+    Ok(disk.files_below(&root.join(feed))?.into_iter().filter_map(object).collect())
 }
 
 fn is_configured(feeds: &[FeedSpec], name: &str) -> bool {

@@ -14,7 +14,7 @@ use std::{
     fmt::Write as _,
     net::IpAddr,
     panic::{self, PanicHookInfo},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
     thread,
 };
 
@@ -25,6 +25,7 @@ use tracing_subscriber::{
     filter::{LevelFilter as Most, Targets},
     fmt::{self, MakeWriter},
     layer::SubscriberExt,
+    reload::{self, Handle},
 };
 
 use crate::{
@@ -34,12 +35,23 @@ use crate::{
 
 /// Sends every line to standard error from now on. A second call in a process has no effect.
 pub fn init(config: &Telemetry) {
-    let subscriber = subscriber(config, std::io::stderr);
+    let (subscriber, level) = subscriber(config, std::io::stderr);
     if tracing::subscriber::set_global_default(subscriber).is_ok() && log::set_logger(&LIBRARIES).is_ok() {
         log::set_max_level(LevelFilter::Warn);
         panic::set_hook(Box::new(log_panic));
+        _ = LEVEL.set(level);
     }
 }
+
+/// Changes the minimum level of all lines from now on.
+pub fn set_level(level: LogLevel) {
+    if let Some(filter) = LEVEL.get() {
+        _ = filter.reload(targets(level));
+    }
+}
+
+/// The level of the process, once it logs.
+static LEVEL: OnceLock<Handle<Targets, tracing_subscriber::Registry>> = OnceLock::new();
 
 fn log_panic(panic: &PanicHookInfo<'_>) {
     let message = scrub(panic.payload_as_str().unwrap_or("no message"));
@@ -49,11 +61,8 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     tracing::error!(thread = thread::current().name(), place, backtrace, "panicked: {message}");
 }
 
-fn subscriber<W>(config: &Telemetry, writer: W) -> impl Subscriber + Send + Sync
-where
-    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
-{
-    let own = match config.log_level {
+fn targets(level: LogLevel) -> Targets {
+    let own = match level {
         LogLevel::Error => Most::ERROR,
         LogLevel::Warn => Most::WARN,
         LogLevel::Info => Most::INFO,
@@ -61,7 +70,17 @@ where
         LogLevel::Trace => Most::TRACE,
     };
     // Libraries that log through `tracing` itself (the S3 client) cannot be scrubbed here, so they are not logged.
-    let filter = Targets::new().with_target("clickedge", own).with_target(LIBRARY, own.min(Most::WARN));
+    Targets::new().with_target("clickedge", own).with_target(LIBRARY, own.min(Most::WARN))
+}
+
+fn subscriber<W>(
+    config: &Telemetry,
+    writer: W,
+) -> (impl Subscriber + Send + Sync, Handle<Targets, tracing_subscriber::Registry>)
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let (filter, level) = reload::Layer::new(targets(config.log_level));
     let lines = match config.log_format {
         LogFormat::Json => fmt::layer().json().flatten_event(true).with_writer(writer).boxed(),
         LogFormat::Pretty => {
@@ -69,7 +88,7 @@ where
             fmt::layer().with_ansi(colours).with_writer(writer).boxed()
         }
     };
-    tracing_subscriber::registry().with(lines.with_filter(filter))
+    (tracing_subscriber::registry().with(lines.with_filter(filter)), level)
 }
 
 /// Target of the lines of libraries.

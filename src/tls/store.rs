@@ -3,6 +3,7 @@
 //! renewed. The index is made once, when all parts have been read ([`CertificateStore::commit`]).
 
 use std::{
+    collections::{BTreeSet, HashSet},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -27,12 +28,18 @@ struct Parts {
     /// In the order of the configuration.
     pairs: Vec<Option<Arc<Pair>>>,
     folder: Option<Arc<Contents>>,
+    /// Those that the edge has obtained by itself.
+    obtained: Arc<Vec<Arc<Pair>>>,
     /// Whether one has changed since the index was made.
     changed: bool,
 }
 
 impl Parts {
     fn pairs(&self) -> impl Iterator<Item = &Arc<Pair>> {
+        self.of_operator().chain(self.obtained.iter())
+    }
+
+    fn of_operator(&self) -> impl Iterator<Item = &Arc<Pair>> {
         self.pairs.iter().flatten().chain(self.folder.iter().flat_map(|folder| folder.pairs()))
     }
 }
@@ -41,7 +48,20 @@ impl CertificateStore {
     /// For so many configured pairs, none of which has been read yet.
     pub fn new(pairs: usize) -> Self {
         let pairs = (0..pairs).map(|_| None).collect();
-        Self { current: Reloadable::default(), parts: Mutex::new(Parts { pairs, folder: None, changed: false }) }
+        Self {
+            current: Reloadable::default(),
+            parts: Mutex::new(Parts { pairs, folder: None, obtained: Arc::default(), changed: false }),
+        }
+    }
+
+    /// Is for so many configured pairs from now on, and for a folder or none.
+    pub fn resize(&self, pairs: usize, has_folder: bool) {
+        let mut parts = self.parts();
+        if parts.pairs.len() != pairs || parts.folder.is_some() && !has_folder {
+            parts.pairs.resize(pairs, None);
+            parts.folder = parts.folder.take().filter(|_| has_folder);
+            parts.changed = true;
+        }
     }
 
     /// Takes this pair at its place in the configuration.
@@ -60,6 +80,18 @@ impl CertificateStore {
         parts.changed = true;
     }
 
+    /// Takes the pairs that the edge has obtained by itself.
+    pub fn publish_obtained(&self, pairs: &Arc<Vec<Arc<Pair>>>) {
+        let mut parts = self.parts();
+        parts.obtained = Arc::clone(pairs);
+        parts.changed = true;
+    }
+
+    /// The names of the operator's own certificates.
+    pub fn names_of_operator(&self) -> BTreeSet<String> {
+        self.parts().of_operator().flat_map(|pair| pair.inspected.names.iter().cloned()).collect()
+    }
+
     /// Makes what was published the current certificates, if anything was. Connections that are established keep
     /// theirs.
     pub fn commit(&self) {
@@ -72,7 +104,11 @@ impl CertificateStore {
         of_folder.sort_by_key(|pair| std::cmp::Reverse(pair.inspected.not_after));
         let default = parts.pairs.first().and_then(Option::as_ref);
         let default = default.or_else(|| parts.folder.as_ref()?.default_pair());
-        let pairs = parts.pairs.iter().flatten().chain(of_folder);
+        // Whatever its key: the operator's own pair serves its names.
+        let names: HashSet<&str> =
+            parts.of_operator().flat_map(|pair| pair.inspected.names.iter().map(String::as_str)).collect();
+        let is_new = |pair: &&Arc<Pair>| !pair.inspected.names.iter().any(|name| names.contains(name.as_str()));
+        let pairs = parts.pairs.iter().flatten().chain(of_folder).chain(parts.obtained.iter().filter(is_new));
         let previous = self.current.replace(Certificates::of(pairs, default));
         drop(parts);
         // A handshake holds the index for a moment. Thousands of certificates are not for its thread to release.
@@ -102,7 +138,7 @@ impl CertificateStore {
 }
 
 /// An authority without port and final dot.
-fn host_of(authority: &[u8]) -> &[u8] {
+pub(super) fn host_of(authority: &[u8]) -> &[u8] {
     let name = match memchr::memrchr(b':', authority) {
         Some(at) if authority[at + 1..].iter().all(u8::is_ascii_digit) => &authority[..at],
         _ => authority,

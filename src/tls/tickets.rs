@@ -109,7 +109,7 @@ impl Tickets {
     /// # Errors
     /// When it can be neither read nor made.
     pub fn use_secret_of_this_machine(&self, dir: &Path) -> Result<(), TicketsError> {
-        self.set_secret(of_this_machine(&dir.join("tickets"))?);
+        self.set_secret(secret_of_this_machine(dir)?);
         Ok(())
     }
 
@@ -138,6 +138,14 @@ impl Secrets {
         let current = both(self.current.as_ref()?);
         Some(Arc::new(Keys { period, current, former: self.former.as_ref().map(|(secret, _)| both(secret)) }))
     }
+}
+
+/// The secret of this machine, in `dir`, which is a folder in memory that only this user may read.
+///
+/// # Errors
+/// When it can be neither read nor made.
+pub fn secret_of_this_machine(dir: &Path) -> Result<Secret, TicketsError> {
+    of_this_machine(&dir.join("tickets"))
 }
 
 /// The secret in this file, made if it is missing or no secret.

@@ -58,6 +58,11 @@ impl GeoStore {
         self.current.store(Some(Arc::new(database)));
     }
 
+    /// Events have no location from now on.
+    pub fn clear(&self) {
+        self.current.store(None);
+    }
+
     /// When the current database was built, in seconds since the Unix epoch; 0 without one.
     pub fn built_at_secs(&self) -> u64 {
         self.current.load().as_ref().map_or(0, |database| database.built_at_secs())

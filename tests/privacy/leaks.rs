@@ -27,7 +27,7 @@ fn leak(kind: &str) -> Option<Vec<Find>> {
         builder = builder.feed("local", &["*"]);
     }
     let through = through(&builder, tracer.as_ref());
-    let hasty = "[shutdown]\ndrain_secs = 0";
+    let hasty = "[shutdown]\ndrain_secs = 1";
     let edge = builder.section(hasty).through(&through).env("CLICKEDGE_LEAK", kind).start();
     let process = edge.pid();
     let (mut cast, mut evidence) = (Cast::default(), Evidence::default());

@@ -128,7 +128,7 @@ fn an_unknown_key_without_a_near_one_gets_the_list() {
 error: conf/x.toml:3:1: unknown key `keepalive` in `listeners[0]`
   |
 3 | keepalive = 4
-  | ^^^^^^^^^ expected `address`, `tls`, `certificates_dir`, `alpn`, `proxy_protocol` or `redirect_to_https`"
+  | ^^^^^^^^^ expected `address`, `tls`, `certificates_dir`, `acme`, `alpn`, `proxy_protocol` or `redirect_to_https`"
     );
 }
 

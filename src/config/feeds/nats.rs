@@ -9,7 +9,7 @@ use url::Url;
 use crate::config::findings::Findings;
 
 /// A stream of NATS JetStream that receives each event as a message.
-#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Nats {
     /// Servers of one cluster, `nats://host:4222`, or `tls://host:4222` where TLS is required.

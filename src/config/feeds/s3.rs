@@ -13,7 +13,7 @@ pub use options::{Acl, ConditionalWrites};
 use crate::config::findings::Findings;
 
 /// A bucket of Amazon S3, or of a store with the same protocol.
-#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct S3 {
     /// Name of the bucket.
@@ -110,7 +110,7 @@ fn default_attempt_secs() -> u64 {
 }
 
 /// A role of the customer's account.
-#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct AssumeRole {
     /// ARN of the role, `arn:aws:iam::123456789012:role/clicks`.
@@ -124,7 +124,7 @@ pub struct AssumeRole {
 }
 
 /// Server-side encryption.
-#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Encryption {
     /// With keys that the store manages (`AES256`).

@@ -10,7 +10,7 @@ use crate::config::findings::Findings;
 
 /// An HTTP endpoint that receives batches of events as signed `POST` requests, after the Standard Webhooks
 /// specification.
-#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Webhook {
     /// URL of the endpoint, `https://hooks.example.com/clicks`.

@@ -10,9 +10,9 @@ use async_trait::async_trait;
 
 use super::*;
 use crate::{
-    deliver::{metrics::DeliverMetrics, retries::FeedRetries},
+    deliver::{metrics::DeliverMetrics, order::Order, retries::FeedRetries},
     object::{ObjectKind, reader::Summary},
-    spool::metrics::SpoolMetrics,
+    spool::{Limits, metrics::SpoolMetrics},
     stats::metrics::StatsMetrics,
     telemetry::metrics::Registry,
 };
@@ -65,8 +65,9 @@ impl Sink for Fake {
 /// A feed whose outbox holds these objects; `m` is a manifest.
 fn feed(dir: &Path, keys: &[String]) -> (FeedTask, mpsc::UnboundedReceiver<Object>, watch::Sender<Option<Instant>>) {
     let outbox = {
+        let config = crate::config::Spool { retain_secs: 0, ..Default::default() };
         let disk = Arc::new(crate::spool::disk::RealDisk::new(dir).unwrap());
-        Arc::new(Outbox::open(disk, &dir.join("spool"), 1 << 20, 0).unwrap())
+        Arc::new(Outbox::open(disk, &dir.join("spool"), Arc::new(Limits::new(&config))).unwrap())
     };
     let (queue, intake) = mpsc::unbounded_channel();
     for key in keys {
@@ -85,6 +86,12 @@ fn feed(dir: &Path, keys: &[String]) -> (FeedTask, mpsc::UnboundedReceiver<Objec
     (FeedTask { name: "f".into(), outbox, metrics, stopping, retry, uploads: 4 }, intake, stop)
 }
 
+/// Delivers until everything is delivered.
+async fn run(feed: &FeedTask, sink: Arc<dyn Sink>, mut intake: mpsc::UnboundedReceiver<Object>) {
+    let (_, mut orders) = mpsc::unbounded_channel();
+    assert!(feed.run(sink, &mut Queue::default(), &mut intake, &mut orders).await.is_none());
+}
+
 fn keys(count: usize, last: &str) -> Vec<String> {
     (0..count).map(|n| format!("{n:02}")).chain([last.to_owned()]).collect()
 }
@@ -97,7 +104,7 @@ async fn every_object_arrives_once_and_a_manifest_after_all_before_it() {
     let (feed, intake, _stop) = feed(dir.path(), &keys);
     let metrics = Arc::clone(&feed.metrics);
     let sink = Fake::new(|number| [2, 9].contains(&number).then(|| SinkError::retry("reset")));
-    feed.run(sink.clone(), intake).await;
+    run(&feed, sink.clone(), intake).await;
     let stored = sink.stored.lock().unwrap().clone();
     let at = stored.iter().position(|key| key == "m").unwrap();
     assert!((0..20).all(|n| stored[..at].contains(&keys[n])), "{stored:?}");
@@ -119,7 +126,7 @@ async fn a_manifest_that_is_rejected_delays_neither_events_nor_a_stop() {
     let (feed, intake, _stop) = feed(dir.path(), &keys);
     let metrics = Arc::clone(&feed.metrics);
     let sink = Fake::of_keys(|key| (key == "m").then(|| SinkError::conflict("taken by other content")));
-    tokio::time::timeout(Duration::from_secs(20), feed.run(sink.clone(), intake)).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(20), run(&feed, sink.clone(), intake)).await.unwrap();
     let mut stored = sink.stored.lock().unwrap().clone();
     stored.sort();
     assert_eq!(stored, ["a", "b", "c"]);
@@ -132,12 +139,14 @@ async fn a_manifest_that_is_rejected_delays_neither_events_nor_a_stop() {
 async fn a_request_to_retry_ends_the_wait_of_a_parked_feed() {
     let dir = tempfile::tempdir().unwrap();
     let (feed, intake, _stop) = feed(dir.path(), &keys(1, "z"));
-    let retries = FeedRetries::new([("f".to_owned(), Arc::clone(&feed.retry), Arc::clone(&feed.metrics))]);
+    let retries = FeedRetries::default();
+    retries.add("f", Arc::clone(&feed.retry), Arc::clone(&feed.metrics));
     let metrics = Arc::clone(&feed.metrics);
     let denied = Arc::new(std::sync::atomic::AtomicBool::new(true));
     let still = Arc::clone(&denied);
     let sink = Fake::new(move |_| still.load(Ordering::Relaxed).then(|| SinkError::rejected("no access")));
-    let running = tokio::spawn(feed.run(sink.clone(), intake));
+    let delivering = Arc::clone(&sink);
+    let running = tokio::spawn(async move { run(&feed, delivering, intake).await });
     // The waits grow until one is far longer than this test.
     while sink.attempts.lock().unwrap().len() < 12 {
         retries.retry("f").unwrap();
@@ -168,7 +177,7 @@ async fn a_parked_feed_sends_one_probe_at_a_time_and_then_all() {
         }
         probed.stored.lock().unwrap().len()
     });
-    feed.run(sink.clone(), intake).await;
+    run(&feed, sink.clone(), intake).await;
     assert!(watching.await.unwrap() < 13, "it was parked meanwhile");
     assert_eq!((metrics.parked.get(), sink.stored.lock().unwrap().len()), (0, 13));
     // At most three rejections are of uploads that began before the first.
@@ -182,6 +191,47 @@ async fn an_upload_that_is_under_way_at_the_stop_s_deadline_stays_in_the_outbox(
     let (feed, intake, stop) = feed(dir.path(), &keys(1, "b"));
     stop.send_replace(Some(Instant::now() + Duration::from_millis(100)));
     let sink = Fake::new(|_| Some(SinkError::rejected("no access")));
-    tokio::time::timeout(Duration::from_secs(5), feed.run(sink, intake)).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(5), run(&feed, sink, intake)).await.unwrap();
     assert_eq!(fs::read_dir(dir.path().join("spool/outbox")).unwrap().count(), 2);
+}
+
+/// A sink that never answers for one key.
+struct Silent(Arc<Fake>, &'static str);
+
+#[async_trait]
+impl Sink for Silent {
+    async fn put(&self, object: &Object) -> Result<Stored, SinkError> {
+        let stored = self.0.put(object).await;
+        if object.key == self.1 {
+            std::future::pending::<()>().await;
+        }
+        stored
+    }
+}
+
+#[tokio::test]
+async fn an_order_waits_for_answers_and_abandons_uploads_without_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (feed, mut intake, _stop) = feed(dir.path(), &keys(3, "z"));
+    let (fake, mut queue) = (Fake::new(|_| None), Queue::default());
+    let (order, mut orders) = mpsc::unbounded_channel();
+    let tried = Arc::clone(&fake);
+    let ordering = tokio::spawn(async move {
+        while !tried.attempts.lock().unwrap().iter().any(|(key, _)| key == "01") {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        order.send((7, Order::Rest)).unwrap();
+    });
+    let sink = Arc::new(Silent(Arc::clone(&fake), "01"));
+    let ended = feed.run(sink, &mut queue, &mut intake, &mut orders).await;
+    ordering.await.unwrap();
+    assert!(matches!(ended, Some((7, Order::Rest))));
+    // Everything else that had begun is delivered, and nothing is begun any more.
+    let begun: Vec<_> = fake.attempts.lock().unwrap().iter().map(|(key, _)| key.clone()).collect();
+    let waiting = std::iter::from_fn(|| queue.begin().map(|(_, object)| object));
+    let left: Vec<_> =
+        waiting.chain(std::iter::from_fn(|| intake.try_recv().ok())).map(|object| object.key).collect();
+    let expected = |key: &String| key == "01" || !begun.contains(key);
+    assert_eq!(left, keys(3, "z").into_iter().filter(expected).collect::<Vec<_>>());
+    assert_eq!(feed.metrics.delivered.get() as usize, begun.len() - 1);
 }

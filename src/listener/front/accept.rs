@@ -1,20 +1,30 @@
 //! The accept loops: one a socket, on the thread that answers its connections.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{SocketAddr, TcpListener as StdListener},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use pingora::{
     apps::HttpServerApp,
     server::{ListenFds, ShutdownWatch},
     services::Service,
 };
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::mpsc::{Sender, UnboundedReceiver},
+    task::JoinSet,
+};
 
 use super::{
-    Front, Lane,
+    Connections, Lane, Listeners, LiveFront,
     connection::{self, Accepted},
-    metrics::{FrontMetrics, Reported},
-    socket::Socket,
+    metrics::FrontMetrics,
+    socket::Settings,
 };
 use crate::telemetry::logs;
 
@@ -24,36 +34,82 @@ const EXHAUSTED: Duration = Duration::from_millis(100);
 /// Time between two reports of what went wrong.
 const REPORTS: Duration = Duration::from_secs(60);
 
+/// A listening socket of one thread.
+pub struct Socket {
+    pub(super) open: Arc<OpenSocket>,
+    /// Read once a connection.
+    pub(super) settings: Arc<ArcSwap<Settings>>,
+    pub(super) orders: UnboundedReceiver<Order>,
+}
+
+/// What an accept loop is asked to do. Who asks waits until all senders of `()` are dropped.
+pub(super) enum Order {
+    /// Accept no more, for now.
+    Pause(Sender<()>),
+    Resume,
+    /// Take what the kernel has accepted already, unless it is paused, then close the socket.
+    Close(Sender<()>),
+}
+
+/// The socket of an accept loop, for as long as that runs.
+pub(super) struct OpenSocket(Mutex<Option<StdListener>>);
+
+impl OpenSocket {
+    pub fn new(listener: StdListener) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(Some(listener))))
+    }
+
+    /// One more descriptor of it; `None` once it is closed.
+    pub fn duplicate(&self) -> io::Result<Option<StdListener>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(StdListener::try_clone).transpose()
+    }
+
+    fn close(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
 /// One thread that accepts and answers, as a Pingora service.
 pub struct FrontThread<L, P> {
     name: String,
-    front: Arc<Front<L, P>>,
-    sockets: Vec<Socket>,
+    front: Arc<LiveFront<L, P>>,
+    /// Those that are open at the start, and later ones.
+    sockets: UnboundedReceiver<Socket>,
+    /// Keeps them open.
+    _listeners: Arc<Listeners>,
     /// The first thread logs for all.
     reports: Option<Arc<FrontMetrics>>,
 }
 
 impl<L, P> FrontThread<L, P> {
-    pub fn new(number: usize, front: Arc<Front<L, P>>, sockets: Vec<Socket>) -> Self {
-        let reports = (number == 0).then(|| Arc::clone(&front.metrics));
-        Self { name: format!("clicks-{number}"), front, sockets, reports }
+    /// One for each thread of `listeners`.
+    pub fn all(listeners: &Arc<Listeners>, front: &Arc<LiveFront<L, P>>) -> Vec<Self> {
+        let thread = |(number, sockets)| Self {
+            name: format!("clicks-{number}"),
+            front: Arc::clone(front),
+            sockets,
+            _listeners: Arc::clone(listeners),
+            reports: (number == 0).then(|| Arc::clone(&front.current.load().metrics)),
+        };
+        listeners.take_threads().into_iter().enumerate().map(thread).collect()
     }
 }
 
 #[async_trait]
 impl<L: Lane, P: HttpServerApp + Send + Sync + 'static> Service for FrontThread<L, P> {
     async fn start_service(&mut self, _: Option<ListenFds>, shutdown: ShutdownWatch, _: usize) {
-        let loops: Vec<_> = self
-            .sockets
-            .drain(..)
-            .map(|socket| tokio::spawn(run(Arc::clone(&self.front), socket, shutdown.clone())))
-            .collect();
-        let reports = self.reports.take().map(|metrics| tokio::spawn(report(metrics, shutdown)));
-        for accept in loops.into_iter().chain(reports) {
-            _ = accept.await;
+        let reports = self.reports.take().map(|metrics| tokio::spawn(report(metrics, shutdown.clone())));
+        let serve = {
+            let front = Arc::clone(&self.front);
+            move |tcp, address, settings| serve(&front, tcp, address, settings)
+        };
+        let front = self.front.current.load_full();
+        accept_all(&mut self.sockets, &shutdown, &front.metrics, serve).await;
+        if let Some(reports) = reports {
+            _ = reports.await;
         }
-        self.front.begin_stop();
-        self.front.proxy.http_cleanup().await;
+        self.front.begin_stop(Duration::ZERO);
+        front.proxy.http_cleanup().await;
     }
 
     fn name(&self) -> &str {
@@ -65,72 +121,129 @@ impl<L: Lane, P: HttpServerApp + Send + Sync + 'static> Service for FrontThread<
     }
 }
 
-/// Accepts until the server stops, and then what the kernel has accepted already.
-async fn run<L: Lane, P: HttpServerApp + Send + Sync + 'static>(
-    front: Arc<Front<L, P>>,
-    socket: Socket,
-    shutdown: ShutdownWatch,
+fn serve<L: Lane, P: HttpServerApp + Send + Sync + 'static>(
+    front: &LiveFront<L, P>,
+    tcp: TcpStream,
+    address: SocketAddr,
+    settings: Arc<Settings>,
 ) {
-    let Socket { listener, settings } = socket;
-    let serve = |tcp: TcpStream, address: SocketAddr| {
-        let mut open = front.metrics.accepted();
-        match front.admit(address.ip()) {
-            Ok(admitted) => {
-                let connection = Accepted { tcp, address, admitted, open };
-                tokio::spawn(connection::serve(
-                    Arc::clone(&front),
-                    Arc::clone(&settings),
-                    connection,
-                    shutdown.clone(),
-                ));
-            }
-            Err(ended) => open.ended = ended,
+    let front = front.current.load_full();
+    let mut open = front.metrics.accepted();
+    match front.admit(address.ip()) {
+        Ok(admitted) => {
+            let connection = Accepted { tcp, address, admitted, open };
+            let shutdown = front.shutdown.subscribe();
+            tokio::spawn(connection::serve(front, settings, connection, shutdown));
         }
-    };
-    let listener = match TcpListener::from_std(listener) {
-        Ok(listener) => listener,
-        Err(error) => {
-            tracing::error!(%error, "cannot accept connections");
-            return;
-        }
-    };
+        Err(ended) => open.ended = ended,
+    }
+}
+
+/// Runs an accept loop for each socket, until the server stops and all have ended.
+pub(super) async fn accept_all<S>(
+    sockets: &mut UnboundedReceiver<Socket>,
+    shutdown: &ShutdownWatch,
+    metrics: &Arc<FrontMetrics>,
+    serve: S,
+) where
+    S: Fn(TcpStream, SocketAddr, Arc<Settings>) + Clone + Send + 'static,
+{
+    let run = |socket| run(socket, shutdown.clone(), Arc::clone(metrics), serve.clone());
+    let mut loops = JoinSet::new();
     let mut stopped = std::pin::pin!(stopped(shutdown.clone()));
     loop {
         tokio::select! {
             biased;
             () = &mut stopped => break,
-            accepted = listener.accept() => match accepted {
-                Ok((tcp, address)) => serve(tcp, address),
-                Err(error) => failed(&front, &error).await,
+            Some(socket) = sockets.recv() => {
+                loops.spawn(run(socket));
+            }
+            Some(_) = loops.join_next() => {}
+        }
+    }
+    // Those that nothing was accepted from so far may have a queue, too.
+    sockets.close();
+    while let Ok(socket) = sockets.try_recv() {
+        loops.spawn(run(socket));
+    }
+    while loops.join_next().await.is_some() {}
+}
+
+/// Accepts until the server stops or the socket is closed, and then what the kernel has accepted already. A socket that
+/// is paused at that moment leaves it to the process that has the socket, too.
+async fn run<S>(socket: Socket, shutdown: ShutdownWatch, metrics: Arc<FrontMetrics>, serve: S)
+where
+    S: Fn(TcpStream, SocketAddr, Arc<Settings>) + Send + 'static,
+{
+    let Socket { open, settings, mut orders } = socket;
+    let open = CloseOnDrop(open);
+    let listener = open.0.duplicate().and_then(|listener| listener.map(TcpListener::from_std).transpose());
+    let listener = match listener {
+        Ok(Some(listener)) => listener,
+        Ok(None) => return,
+        Err(error) => {
+            tracing::error!(%error, "cannot accept connections");
+            return;
+        }
+    };
+    let mut stopped = std::pin::pin!(stopped(shutdown));
+    let mut is_paused = false;
+    // Dropped at the end of this function, after the socket.
+    let mut closing = None;
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut stopped => break,
+            order = orders.recv() => match order {
+                Some(Order::Pause(_done)) => is_paused = true,
+                Some(Order::Resume) => is_paused = false,
+                Some(Order::Close(done)) => {
+                    closing = Some(done);
+                    break;
+                }
+                None => break,
+            },
+            accepted = listener.accept(), if !is_paused => match accepted {
+                Ok((tcp, address)) => serve(tcp, address, settings.load_full()),
+                Err(error) => failed(&metrics, &error).await,
             },
         }
     }
-    // The clients in the backlog have a connection, as far as they know. The socket closes with this function.
-    let Ok(listener) = listener.into_std() else { return };
-    loop {
-        match listener.accept() {
-            Ok((tcp, address)) => {
-                if let Ok(tcp) = tcp.set_nonblocking(true).and_then(|()| TcpStream::from_std(tcp)) {
-                    serve(tcp, address);
+    if is_paused {
+        drop(listener);
+    } else if let Ok(listener) = listener.into_std() {
+        // The clients in the queue have a connection, as far as they know.
+        loop {
+            match listener.accept() {
+                Ok((tcp, address)) => {
+                    if let Ok(tcp) = tcp.set_nonblocking(true).and_then(|()| TcpStream::from_std(tcp)) {
+                        serve(tcp, address, settings.load_full());
+                    }
                 }
+                Err(error) if is_reset(&error) => {}
+                Err(_) => break,
             }
-            Err(error) if is_reset(&error) => {}
-            Err(_) => return,
         }
+    }
+    drop(open);
+    drop(closing);
+}
+
+/// Closes a socket at the end of its accept loop, however that ends.
+struct CloseOnDrop(Arc<OpenSocket>);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        self.0.close();
     }
 }
 
-/// Logs what went wrong, one line a kind and minute, and once more when the server stops.
+/// Logs what went wrong, one line a kind and minute, until the server stops.
 async fn report(metrics: Arc<FrontMetrics>, shutdown: ShutdownWatch) {
-    let mut reported = Reported::default();
     let mut stopped = std::pin::pin!(stopped(shutdown));
-    loop {
-        let is_last = tokio::time::timeout(REPORTS, &mut stopped).await.is_ok();
-        metrics.report(&mut reported);
+    while tokio::time::timeout(REPORTS, &mut stopped).await.is_err() {
+        metrics.report();
         logs::report_suppressed();
-        if is_last {
-            return;
-        }
     }
 }
 
@@ -143,9 +256,9 @@ async fn stopped(mut shutdown: ShutdownWatch) {
 }
 
 /// Without descriptors or memory there is nothing to do but wait.
-async fn failed<L, P>(front: &Front<L, P>, error: &io::Error) {
+async fn failed(metrics: &FrontMetrics, error: &io::Error) {
     if !is_reset(error) {
-        front.metrics.accept_failed();
+        metrics.accept_failed();
         tokio::time::sleep(EXHAUSTED).await;
     }
 }

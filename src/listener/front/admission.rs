@@ -44,13 +44,21 @@ pub enum Refused {
 
 /// The use that is made of the edge.
 pub struct Admission {
-    quota: Quota,
+    quota: LiveQuota,
     keyed: [RandomState; 2],
     open: AtomicUsize,
     connections: Box<[AtomicU32]>,
     /// When the requests so far will be paid for, in nanoseconds after `began` (GCRA).
     paid: Box<[AtomicU64]>,
     began: Instant,
+}
+
+/// A [`Quota`] that can be replaced.
+struct LiveQuota {
+    connections: AtomicUsize,
+    per_address: AtomicU32,
+    requests: AtomicU32,
+    burst: AtomicU32,
 }
 
 /// The places of an address.
@@ -65,6 +73,13 @@ pub struct Admitted {
 
 impl Admission {
     pub fn new(quota: Quota, now: Instant) -> Self {
+        let Quota { connections, per_address, requests, burst } = quota;
+        let quota = LiveQuota {
+            connections: connections.into(),
+            per_address: per_address.into(),
+            requests: requests.into(),
+            burst: burst.into(),
+        };
         Self {
             quota,
             keyed: [RandomState::new(), RandomState::new()],
@@ -75,12 +90,25 @@ impl Admission {
         }
     }
 
+    /// Replaces what addresses may use. Open connections stay open. With another rate of requests, each address begins
+    /// with all that it may have saved up.
+    pub fn set_quota(&self, quota: Quota) {
+        let Quota { connections, per_address, requests, burst } = quota;
+        self.quota.connections.store(connections, Relaxed);
+        self.quota.per_address.store(per_address, Relaxed);
+        let former = [self.quota.requests.swap(requests, Relaxed), self.quota.burst.swap(burst, Relaxed)];
+        if former != [requests, burst] {
+            // What is paid for at one rate says nothing at another.
+            self.paid.iter().for_each(|paid| paid.store(0, Relaxed));
+        }
+    }
+
     /// Accepts a connection, of this address if it is limited.
     ///
     /// # Errors
     /// When a limit is reached.
     pub fn admit(self: &Arc<Self>, address: Option<Places>) -> Result<Admitted, Refused> {
-        if self.open.fetch_add(1, Relaxed) >= self.quota.connections {
+        if self.open.fetch_add(1, Relaxed) >= self.quota.connections.load(Relaxed) {
             self.open.fetch_sub(1, Relaxed);
             return Err(Refused::Total);
         }
@@ -92,11 +120,12 @@ impl Admission {
 
     /// Whether an address may make one more request now.
     pub fn allows_request(&self, places: Places, now: Instant) -> bool {
-        if self.quota.requests == 0 {
+        let requests = self.quota.requests.load(Relaxed);
+        if requests == 0 {
             return true;
         }
-        let price = SECOND / u64::from(self.quota.requests);
-        let saved = price * u64::from(self.quota.burst.max(1));
+        let price = SECOND / u64::from(requests);
+        let saved = price * u64::from(self.quota.burst.load(Relaxed).max(1));
         let now = now.saturating_duration_since(self.began).as_nanos() as u64 + saved;
         let pay = |paid: u64| {
             let paid = paid.max(now - saved) + price;
@@ -127,7 +156,7 @@ impl Admitted {
     /// # Errors
     /// When the address has as many as it may have.
     pub fn count(&mut self, places: Places) -> Result<(), Refused> {
-        let most = self.admission.quota.per_address;
+        let most = self.admission.quota.per_address.load(Relaxed);
         if most == 0 || self.places.is_some() {
             return Ok(());
         }
@@ -213,6 +242,24 @@ mod tests {
             (0..100).filter(|_| admission.allows_request(admission.places(&address("192.0.2.9")), now)).count(),
             5
         );
+    }
+
+    #[test]
+    fn another_quota_holds_from_now_on() {
+        let (admission, now) = admission(QUOTA);
+        let one = admission.places(&address("192.0.2.1"));
+        let made = |now| (0..100).filter(|_| admission.allows_request(one, now)).count();
+        let mut held: Vec<_> = (0..3).map(|_| admission.admit(Some(one)).unwrap()).collect();
+        assert_eq!(made(now), 5);
+        admission.set_quota(Quota { connections: 4, per_address: 5, requests: 1_000, burst: 50 });
+        assert_eq!(made(now), 50, "what was paid for at the former rate is forgotten");
+        held.push(admission.admit(Some(one)).unwrap());
+        assert_eq!(admission.admit(Some(one)).err(), Some(Refused::Total));
+        admission.set_quota(Quota { per_address: 1, ..QUOTA });
+        held.truncate(1);
+        assert_eq!(admission.admit(Some(one)).err(), Some(Refused::Address));
+        held.clear();
+        assert_eq!(admission.open(), 0);
     }
 
     #[test]

@@ -23,6 +23,7 @@ use super::{
     Front, Lane, Peer,
     admission::{Admitted, Places},
     buffer::{self, Input},
+    challenge::{self, Looked, Reply},
     http2,
     metrics::{Ended, Limited, Open},
     named::{self, Named},
@@ -33,6 +34,7 @@ use super::{
     tls_stream::TlsStream,
     transport::Transport,
 };
+use crate::tls::acme::challenge::Asked;
 
 /// Fields for which there is always room. A header with more is read again, into more room.
 const FEW_FIELDS: usize = 32;
@@ -81,6 +83,7 @@ struct Connection<'f, L, P> {
     output: Vec<u8>,
     sent: usize,
     requests: u32,
+    looked: Looked,
     last: Last,
 }
 
@@ -109,6 +112,7 @@ enum Next {
     End(Ended),
     Linger,
     Proxy(Lent),
+    Challenge(Asked),
 }
 
 /// A request for the proxy.
@@ -125,6 +129,7 @@ enum Step {
     Incomplete,
     Answered,
     Proxy(Lent),
+    Challenge(Asked),
 }
 
 impl<'f, L: Lane, P: HttpServerApp + Send + Sync + 'static> Connection<'f, L, P> {
@@ -150,7 +155,7 @@ impl<'f, L: Lane, P: HttpServerApp + Send + Sync + 'static> Connection<'f, L, P>
             None => Transport::Plain(tcp),
             Some(configs) => {
                 // In a box: the future is large, and the connection outlives it.
-                let accepted = Box::pin(TlsStream::accept(tcp, configs));
+                let accepted = Box::pin(TlsStream::accept(tcp, configs, &front.challenges));
                 let accepted = before(&mut deadline, accepted).await.ok_or(Ended::HandshakeTimeout)?;
                 let tls = accepted.map_err(|error| Ended::of_handshake(&error))?;
                 front.metrics.handshake(tls.connection());
@@ -173,6 +178,7 @@ impl<'f, L: Lane, P: HttpServerApp + Send + Sync + 'static> Connection<'f, L, P>
             output: Vec::new(),
             sent: 0,
             requests: 0,
+            looked: Looked::NotYet,
             last: Last::No,
         })
     }
@@ -207,6 +213,11 @@ impl<'f, L: Lane, P: HttpServerApp + Send + Sync + 'static> Connection<'f, L, P>
                     }
                     return Ended::Closed;
                 }
+                Next::Challenge(asked) => {
+                    self.looked = front.challenges.http(&asked).await.map_or(Looked::Unknown, Looked::Found);
+                    // It is read again, and then counted.
+                    self.requests -= 1;
+                }
                 Next::Proxy(lent) => {
                     if !self.proxied(lent, &shutdown).await {
                         return Ended::Closed;
@@ -230,6 +241,7 @@ impl<'f, L: Lane, P: HttpServerApp + Send + Sync + 'static> Connection<'f, L, P>
                     Step::Incomplete => break,
                     Step::Answered => answered = true,
                     Step::Proxy(lent) => return Poll::Ready(Next::Proxy(lent)),
+                    Step::Challenge(asked) => return Poll::Ready(Next::Challenge(asked)),
                 }
             }
             if self.poll_send(cx).is_pending() {
@@ -257,11 +269,15 @@ impl<'f, L: Lane, P: HttpServerApp + Send + Sync + 'static> Connection<'f, L, P>
             match self.poll_fill(cx) {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Next::End(Ended::Closed)),
                 Poll::Ready(Ok(_)) => {}
-                // One that has not asked for anything yet may still.
-                Poll::Pending if self.requests > 0 && self.rest().is_empty() && self.front.is_stopping() => {
-                    return Poll::Ready(Next::End(Ended::Closed));
+                Poll::Pending => {
+                    // A request may be on its way: it is answered, and only then the connection closes.
+                    if waiting == Waiting::Idle
+                        && let Some(until) = self.front.idle_until()
+                    {
+                        self.deadline.shorten(until);
+                    }
+                    return self.poll_late(cx, waiting);
                 }
-                Poll::Pending => return self.poll_late(cx, waiting),
             }
         }
     }
@@ -365,6 +381,14 @@ impl<'f, L: Lane, P: HttpServerApp + Send + Sync + 'static> Connection<'f, L, P>
                 }
             }
         };
+        match challenge::reply(&request, &front.challenges, &mut self.looked) {
+            None => {}
+            Some(Reply::Look(asked)) => return Step::Challenge(asked),
+            Some(Reply::Key(key)) => {
+                front.lane.challenge(&key, is_head, bare, &mut self.output);
+                return self.done(to, bare, body);
+            }
+        }
         if self.settings.redirect_to_https {
             return if front.lane.to_https(&request, bare, &mut self.output) {
                 self.done(to, bare, body)

@@ -20,7 +20,7 @@ use pingora::{
         Digest, GetProxyDigest, GetSocketDigest, Ssl,
         http::{
             ServerSession,
-            v2::server::{self, H2Accept, HttpSession},
+            v2::server::{self, H2Accept, H2Options, HttpSession, default_h2_options},
         },
     },
     server::ShutdownWatch,
@@ -28,15 +28,34 @@ use pingora::{
 use tokio::time::Instant;
 
 use super::{Front, Lane, metrics::Ended, stream::FrontStream, timer::Deadline};
+use crate::config;
 
 /// Malformed requests of a connection, until it ends.
 const MAX_REJECTED: u32 = 32;
+
+/// Requests of one HTTP/2 connection at a time: a browser opens a link, and perhaps its favicon.
+const STREAMS: u32 = 16;
+
+/// Streams that a client may reset before the edge has looked at them (CVE-2023-44487 sends thousands).
+const PENDING_RESETS: usize = 16;
 
 /// Why a connection does not wait for the next stream.
 enum Interrupt {
     Stop,
     /// Nothing is asked, and nothing is being answered.
     Idle,
+}
+
+/// Bounds of an HTTP/2 connection.
+pub fn options(limits: &config::Limits) -> H2Options {
+    let mut options = default_h2_options();
+    options
+        // What is a little beyond the limit is answered here, and counted.
+        .max_header_list_size(2 * limits.header_bytes as u32)
+        .max_concurrent_streams(STREAMS)
+        .max_pending_accept_reset_streams(PENDING_RESETS)
+        .max_send_buffer_size(64 * 1024);
+    options
 }
 
 /// Answers all streams of a connection.
@@ -51,7 +70,7 @@ pub async fn serve<L: Lane, P: HttpServerApp + Send + Sync + 'static>(
         proxy_digest: stream.get_proxy_digest(),
         ..Digest::default()
     });
-    let mut connection = match server::handshake(Box::new(stream), front.proxy.h2_options()).await {
+    let mut connection = match server::handshake(Box::new(stream), Some(front.h2.clone())).await {
         Ok(connection) => connection,
         Err(error) => return ended(&error, Ended::HeaderTimeout),
     };

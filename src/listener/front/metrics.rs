@@ -1,6 +1,9 @@
 //! Metrics of the front: connections, and how they end. None is labelled with an address.
 
-use std::{io, sync::Arc};
+use std::{
+    io,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use prometheus::{IntCounter, IntGauge};
 
@@ -162,6 +165,7 @@ pub struct FrontMetrics {
     open: IntGauge,
     full: IntCounter,
     resumed: IntCounter,
+    reported: Mutex<Reported>,
 }
 
 impl FrontMetrics {
@@ -180,6 +184,7 @@ impl FrontMetrics {
             open: registry.gauge("connections_open", "Connections that are open."),
             full: handshakes.with_label_values(&["full"]),
             resumed: handshakes.with_label_values(&["resumed"]),
+            reported: Mutex::default(),
         })
     }
 
@@ -188,6 +193,11 @@ impl FrontMetrics {
         self.accepted.inc();
         self.open.inc();
         Open { metrics: Arc::clone(self), ended: Ended::Closed }
+    }
+
+    /// Connections that are open.
+    pub fn open(&self) -> usize {
+        usize::try_from(self.open.get()).unwrap_or_default()
     }
 
     pub fn accept_failed(&self) {
@@ -206,8 +216,9 @@ impl FrontMetrics {
         }
     }
 
-    /// Logs what went wrong since `reported`, one line a kind, and remembers it there.
-    pub fn report(&self, reported: &mut Reported) {
+    /// Logs what went wrong since the last report, one line a kind.
+    pub fn report(&self) {
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
         let since = |counter: &IntCounter, reported: &mut u64| {
             let total = counter.get();
             total - std::mem::replace(reported, total)
@@ -235,7 +246,7 @@ impl FrontMetrics {
 
 /// What was logged already.
 #[derive(Default)]
-pub struct Reported {
+struct Reported {
     ended: [u64; Ended::ALL.len()],
     limited: [u64; Limited::ALL.len()],
     accept_failed: u64,

@@ -42,6 +42,5 @@ impl Named {
 /// Whether a request belongs on another connection.
 pub fn is_misdirected(request: &Request<'_, '_>, tls: &ServerConnection, certificates: &CertificateStore) -> bool {
     let Some(server) = tls.server_name() else { return false };
-    let host = request.headers.iter().find(|field| field.name.eq_ignore_ascii_case("host"));
-    host.is_some_and(|host| certificates.is_misdirected(server, host.value))
+    request.host().is_some_and(|host| certificates.is_misdirected(server, host))
 }

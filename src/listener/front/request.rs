@@ -149,6 +149,13 @@ pub struct Request<'h, 'b> {
     pub framing: Framing,
 }
 
+impl<'b> Request<'_, 'b> {
+    /// The value of `Host`.
+    pub fn host(&self) -> Option<&'b [u8]> {
+        self.headers.iter().find(|field| field.name.eq_ignore_ascii_case("host")).map(|field| field.value)
+    }
+}
+
 /// Reads a whole head.
 ///
 /// # Errors

@@ -30,6 +30,14 @@ impl Deadline {
         }
     }
 
+    /// Moves the deadline forward, if it is later than `at`.
+    pub fn shorten(&mut self, at: Instant) {
+        if at < self.at {
+            self.at = at;
+            self.sleep.as_mut().reset(at);
+        }
+    }
+
     /// Moves the deadline on by so much.
     pub fn extend(&mut self, by: Duration) {
         self.at += by;

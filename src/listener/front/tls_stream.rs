@@ -19,7 +19,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::tls::ServerConfigs;
+use crate::tls::{ServerConfigs, acme::challenge::Challenges};
 
 /// A socket and its TLS state.
 pub struct TlsStream {
@@ -33,16 +33,26 @@ impl TlsStream {
     /// Shakes hands. The last messages may not have been sent yet.
     ///
     /// # Errors
-    /// When the client hangs up, or does not agree.
-    pub async fn accept(mut tcp: TcpStream, configs: &ServerConfigs) -> io::Result<Self> {
+    /// When the client hangs up, or does not agree. [`io::ErrorKind::ConnectionAborted`] when it was a certificate
+    /// authority that has checked a name, and wants no more.
+    pub async fn accept(mut tcp: TcpStream, configs: &ServerConfigs, challenges: &Challenges) -> io::Result<Self> {
         let accepted = hello(&mut tcp).await?;
-        let config = configs.preferred(accepted.client_hello().cipher_suites());
+        let challenge = match challenges.named(&accepted.client_hello()) {
+            Some(name) => challenges.tls(&name).await,
+            None => None,
+        };
+        let config = challenge.as_ref().unwrap_or_else(|| configs.preferred(accepted.client_hello().cipher_suites()));
         let tls = match accepted.into_connection(Arc::clone(config)) {
             Ok(tls) => tls,
             Err((error, alert)) => return Err(rejected(&mut tcp, error, alert).await),
         };
         let mut stream = Self { tcp, tls, eof: false };
         poll_fn(|cx| stream.poll_handshake(cx)).await?;
+        if challenge.is_some() {
+            stream.close();
+            poll_fn(|cx| stream.poll_send(cx)).await?;
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
         Ok(stream)
     }
 

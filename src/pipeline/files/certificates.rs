@@ -33,6 +33,13 @@ impl OperatorFiles {
         self.folders.iter().filter(|folder| folder.has_changed()).count() > 0
     }
 
+    /// What was read is not going to be published.
+    pub(in crate::pipeline) fn discard(&self) {
+        for folder in &self.folders {
+            folder.discard();
+        }
+    }
+
     /// Makes what was published part by part the current values.
     pub fn commit(&self) {
         for store in &self.certificates {
@@ -64,8 +71,9 @@ impl OperatorFiles {
         }
     }
 
-    /// Folders of certificates. One that several listeners name is read once.
-    pub(super) fn add_certificate_folders(&mut self, listeners: &[config::Listener]) {
+    /// Folders of certificates. One that several listeners name is read once; one that is known, only as far as it has
+    /// changed.
+    pub(super) fn add_certificate_folders(&mut self, listeners: &[config::Listener], known: &[Arc<Folder>]) {
         let mut folders: Vec<(PathBuf, Vec<usize>)> = Vec::new();
         for (i, listener) in listeners.iter().enumerate() {
             let Some(path) = &listener.certificates_dir else { continue };
@@ -76,7 +84,8 @@ impl OperatorFiles {
         }
         for (path, of) in folders {
             let stores: Vec<_> = of.iter().map(|&i| Arc::clone(&self.certificates[i])).collect();
-            let folder = Arc::new(Folder::new(path.clone()));
+            let folder = known.iter().find(|folder| folder.path() == path).cloned();
+            let folder = folder.unwrap_or_else(|| Arc::new(Folder::new(path.clone())));
             self.folders.push(Arc::clone(&folder));
             let reads = Arc::clone(&folder);
             self.registry.add(FileResource {

@@ -9,9 +9,10 @@ use std::{
 use super::OperatorFiles;
 use crate::{
     config::{self, Sink},
-    deliver::{tls, webhook::signature::Secrets},
+    deliver::webhook::signature::Secrets,
     files::{Description, FileResource, Warning},
     runtime::{Class, Classified},
+    tls::client,
 };
 
 impl OperatorFiles {
@@ -47,7 +48,7 @@ impl OperatorFiles {
         self.registry.add(FileResource {
             name: "sink_certificates",
             files: vec![(key, file.clone())],
-            load: Box::new(move || match tls::read_roots(&file) {
+            load: Box::new(move || match client::read_roots(&file) {
                 Ok(roots) => Ok(roots.len()),
                 Err(source) => Err(CertificatesError { file: file.clone(), source }),
             }),

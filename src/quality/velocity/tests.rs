@@ -156,13 +156,12 @@ fn only_the_visitor_gets_a_penalty_and_only_if_floods_block() {
     for n in 0..21 {
         let state = Arc::clone(&velocity.state);
         let address = ClientAddr::from_ip(IpAddr::from([192, 0, 2, 1]));
-        let has =
-            |agent: &[u8]| state.penalties.as_ref().unwrap().has(address.hash_input(), agent, NOON / SECOND + 1);
+        let has = |agent: &[u8]| state.penalties().unwrap().has(address.hash_input(), agent, NOON / SECOND + 1);
         assert!(!has(b"a") && !has(b"b"), "{n}");
         click(&mut velocity, NOON, "192.0.2.1", "a", "l");
         assert_eq!((has(b"a"), has(b"b")), (n == 20, false));
     }
-    assert!(self::velocity().state.penalties.is_none());
+    assert!(self::velocity().state.penalties().is_none());
 }
 
 #[test]

@@ -88,7 +88,8 @@ impl Packer {
         // Over the quota, only feeds with more than their share drop events: the backlog of a feed whose sink rejects
         // uploads costs no other feed an event.
         let outbox = &self.setup.outbox;
-        let share = outbox.max_bytes() / self.setup.feeds.len().max(1) as u64;
+        let feeds = self.setup.feeds.iter().filter(|spec| spec.configured).count();
+        let share = outbox.max_bytes() / feeds.max(1) as u64;
         if outbox.is_full() && spec.metrics.waiting_bytes() >= share {
             round.dropped.push((feed, DropReason::SpoolQuota, packed.events));
             round.packed.push(packed);

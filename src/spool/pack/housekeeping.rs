@@ -10,6 +10,7 @@ use crate::{
         journal::{note::note_path, segment_path},
         outbox::hour_of,
         record::Record,
+        unclaimed,
     },
 };
 
@@ -23,12 +24,17 @@ impl Packer {
     pub(in crate::spool) fn free(&mut self, open: u64) {
         if open == u64::MAX {
             // First: a note on a segment that is missing means that it was lost.
-            let _ = self.setup.disk.remove(&note_path(&self.setup.dir.join("journal")));
+            match self.setup.disk.remove(&note_path(&self.setup.dir.join("journal"))) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return tracing::warn!(%error, "cannot remove the journal's note; its segments stay until the next start");
+                }
+                _ => {}
+            }
         }
         let needed = self.feeds.iter().filter_map(Pending::first_segment).min();
         let mut needed = needed.unwrap_or(u64::MAX).min(open);
         if let Some(aggregator) = &mut self.setup.aggregator {
-            aggregator.give_up_beyond(self.setup.journal_max_bytes / 2, &self.setup.segments, needed);
+            aggregator.give_up_beyond(self.setup.limits.journal_max_bytes() / 2, &self.setup.segments, needed);
             needed = aggregator.first_segment().unwrap_or(u64::MAX).min(needed);
         }
         while let Some((&number, &bytes)) = self.setup.segments.first_key_value()
@@ -46,6 +52,13 @@ impl Packer {
         }
     }
 
+    /// Drops the objects of the feeds that an operator has asked to drop.
+    pub(super) fn drop_asked(&mut self) {
+        let Setup { disk, dir, outbox, feeds, metrics, delivery, .. } = &mut self.setup;
+        let give_up = |number| delivery.give_up(number);
+        unclaimed::drop_asked(&**disk, dir, outbox, feeds, metrics, give_up);
+    }
+
     /// Moves the objects that an operator sends again into the outbox.
     pub(super) fn take_replays(&mut self) {
         let ready = self.setup.dir.join("replay");
@@ -57,7 +70,8 @@ impl Packer {
             let Ok(below) = file.path.strip_prefix(&ready) else { continue };
             let below = below.to_string_lossy();
             let Some((name, key)) = below.split_once('/') else { continue };
-            let feed = self.setup.feeds.iter().position(|spec| spec.configured && spec.name == name);
+            let mut feeds = (0_u16..).zip(&self.setup.feeds);
+            let feed = feeds.find(|(_, spec)| spec.configured && spec.name == name).map(|(number, _)| number);
             let Some(feed) = feed.filter(|_| ObjectKind::of(key) == Some(ObjectKind::Replay)) else {
                 continue;
             };
@@ -70,7 +84,10 @@ impl Packer {
                 finished_at: clock::unix_secs(),
             };
             match self.setup.outbox.take_in(&file.path, name, &object) {
-                Ok(()) => (self.setup.finished)(feed, object),
+                Ok(()) => {
+                    self.setup.feeds[usize::from(feed)].metrics.add_object(object.bytes);
+                    self.setup.delivery.finished(feed, object);
+                }
                 Err(error) => tracing::warn!(%error, key, "cannot move a replayed object into the outbox"),
             }
             self.setup.disk.tidy(file.path.parent(), &ready);

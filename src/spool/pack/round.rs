@@ -160,11 +160,11 @@ impl Packer {
         retry.retry("move an object", &**metrics, || outbox.take_in(&from, &spec.name, &object))?;
         fail_point("renamed");
         spec.metrics.spooled.inc_by(record.events);
+        spec.metrics.add_object(object.bytes);
         if !spec.configured {
             outbox.restore_summary(&spec.name, &record.key, record.summary());
-            metrics.unclaimed(&spec.name).inc();
         }
-        (self.setup.finished)(usize::from(feed), object);
+        self.setup.delivery.finished(feed, object);
         Ok(())
     }
 

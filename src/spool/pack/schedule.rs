@@ -33,26 +33,52 @@ pub struct Schedule {
     /// Number and hour of the last object, by feed. These hours are not forgotten: a state that is lost is rebuilt from
     /// their records.
     last: HashMap<String, (u64, Hour)>,
+    /// By the name of a feed that has no number, what is needed when it gets one.
+    unnumbered: HashMap<String, Vec<Record>>,
 }
 
 impl Schedule {
-    /// Reads what an earlier process has recorded. `number_of` returns the number of the feed that a record belongs to,
-    /// or `None` for a record of another edge or feed.
+    /// Reads what an earlier process has recorded. Those that are not `ours` are of another edge; `number_of` returns
+    /// the number of a feed, by its name.
     ///
     /// # Errors
     /// Those of the file system.
-    pub fn load(disk: &dyn Disk, records: &Records, number_of: impl Fn(&Record) -> Option<u16>) -> io::Result<Self> {
+    pub fn load(
+        disk: &dyn Disk,
+        records: &Records,
+        ours: impl Fn(&Record) -> bool,
+        number_of: impl Fn(&str) -> Option<u16>,
+    ) -> io::Result<Self> {
         let mut schedule = Self::default();
         for hour in records.hours(disk)? {
             schedule.known.insert(hour);
             for record in records.read(disk, hour)? {
                 schedule.note_last(&record);
-                if let Some(feed) = number_of(&record) {
-                    schedule.note(feed, &record, clock::monotonic());
+                if !ours(&record) {
+                    continue;
+                }
+                match number_of(&record.feed) {
+                    Some(feed) => schedule.note(feed, &record, clock::monotonic()),
+                    None => schedule.keep(record),
                 }
             }
         }
         Ok(schedule)
+    }
+
+    /// Continues the hours and versions of a feed that gets its number now.
+    pub fn adopt(&mut self, name: &str, feed: u16) {
+        for record in self.unnumbered.remove(name).unwrap_or_default() {
+            self.note(feed, &record, clock::monotonic());
+        }
+    }
+
+    /// Keeps the last record of each hour and kind.
+    fn keep(&mut self, record: Record) {
+        let kept = self.unnumbered.entry(record.feed.clone()).or_default();
+        let pop = |record: &Record| record.maker().map(|maker| maker.pop.to_owned());
+        kept.retain(|other| other.hour != record.hour || other.kind() != record.kind() || pop(other) != pop(&record));
+        kept.push(record);
     }
 
     /// Takes note of an object, a manifest or a rollup that was made.
@@ -89,5 +115,6 @@ impl Schedule {
         self.known.remove(&hour);
         self.manifests.forget(hour);
         self.rollups.forget(hour);
+        self.unnumbered.values_mut().for_each(|records| records.retain(|record| record.hour != hour));
     }
 }

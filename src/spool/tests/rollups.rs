@@ -23,6 +23,7 @@ use crate::{
         FeedSpec, SpoolBuilder,
         builder::SpoolParts,
         disk::{Disk, RealDisk},
+        journal::News,
         metrics::SpoolMetrics,
         pack::{pending::Remainders, source::RollupSource},
         state::Position,
@@ -97,9 +98,11 @@ impl World {
         batch.read(position);
         self.parts.journal.add(batch);
         self.parts.journal.commit().unwrap();
-        while let Ok(synced) = self.parts.from_journal.try_recv() {
-            self.known = (synced.span.segment, synced.span.end);
-            self.parts.packer.take(synced);
+        while let Ok(news) = self.parts.from_journal.try_recv() {
+            if let News::Synced(synced) = &news {
+                self.known = (synced.span.segment, synced.span.end);
+            }
+            self.parts.packer.take(news);
         }
         let counts = Counts { clicks: 1, humans: 1, bots: 0, sessions: 1, first: micros, last: micros };
         for (kind, scope, name) in

@@ -5,7 +5,10 @@ use std::{
     fs::File,
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -28,7 +31,7 @@ use crate::{
         reader::summarize_stream,
     },
     spool::{
-        FeedSpec, Outbox, SpoolBuilder, builder::SpoolParts, disk::Disk, metrics::SpoolMetrics,
+        FeedChange, FeedSpec, Outbox, SpoolBuilder, builder::SpoolParts, disk::Disk, metrics::SpoolMetrics,
         pack::pending::Remainders,
     },
     stats::{metrics::StatsMetrics, tally::Tally},
@@ -75,6 +78,8 @@ pub struct World {
     pub process: Option<Process>,
     /// What happens to the files of the state when the process dies next.
     pub state_damage: Option<StateDamage>,
+    /// Which of the feeds are configured.
+    pub configured: u8,
     /// Paths of fields that the feeds leave out.
     pub omit: Vec<String>,
     /// A click whose event is no JSON.
@@ -88,6 +93,8 @@ pub struct Process {
     pub metrics: Arc<SpoolMetrics>,
     pub parts: SpoolParts,
     pub outbox: Arc<Outbox>,
+    /// The feeds by number, as positions in [`FEEDS`].
+    numbers: Arc<Mutex<Vec<usize>>>,
 }
 
 /// Damage to files of the state.
@@ -130,14 +137,15 @@ pub fn spool_metrics() -> Arc<SpoolMetrics> {
     Arc::new(SpoolMetrics::new(&registry, Arc::new(StatsMetrics::new(&registry))))
 }
 
-fn specs(pop: &str, metrics: &SpoolMetrics, omit: &[String]) -> Vec<FeedSpec> {
-    let spec = |name: &&str| {
+fn specs(configured: u8, pop: &str, metrics: &SpoolMetrics, omit: &[String]) -> Vec<FeedSpec> {
+    let spec = |feed| {
+        let name: &str = FEEDS[feed];
         let mut spec = FeedSpec::unconfigured(name, pop, crate::spool::feed::Recipe::default(), metrics.feed(name));
         spec.configured = true;
         spec.rendering = Rendering::new(Shape::Click, omit);
         // The manifest of a round lists the objects of the round before.
-        spec.manifest_every = (*name == "brand").then_some(Duration::ZERO);
-        if *name == "small" {
+        spec.manifest_every = (name == "brand").then_some(Duration::ZERO);
+        if name == "small" {
             // Three events are a whole object. Fewer are never old enough.
             (spec.compression, spec.max_bytes, spec.min_bytes) = (Compression::None, 3 * EVENT_BYTES, EVENT_BYTES);
             (spec.max_age, spec.hold_back) = (Duration::MAX, Duration::MAX);
@@ -145,7 +153,12 @@ fn specs(pop: &str, metrics: &SpoolMetrics, omit: &[String]) -> Vec<FeedSpec> {
         }
         spec
     };
-    FEEDS.iter().map(spec).collect()
+    feeds_of(configured).map(spec).collect()
+}
+
+/// Feeds of a set.
+fn feeds_of(set: u8) -> impl Iterator<Item = usize> {
+    (0..FEEDS.len()).filter(move |feed| set >> feed & 1 == 1)
 }
 
 impl World {
@@ -165,6 +178,7 @@ impl World {
             excused: BTreeSet::new(),
             process: None,
             state_damage: None,
+            configured: 0b111,
             omit: Vec::new(),
             malformed: None,
             time: 1_795_424_400_000_000,
@@ -180,8 +194,12 @@ impl World {
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
         let (dir, journal_max_bytes) = (PathBuf::from("/spool"), self.journal_max_bytes);
         let config = config::Spool { dir, journal_max_bytes, retain_secs: 0, ..config::Spool::default() };
-        let builder =
-            SpoolBuilder::new(&config, self.pop, specs(self.pop, &metrics, &self.omit), Arc::clone(&metrics));
+        let builder = SpoolBuilder::new(
+            &config,
+            self.pop,
+            specs(self.configured, self.pop, &metrics, &self.omit),
+            Arc::clone(&metrics),
+        );
         let recovered = builder.counts(Some(Box::new(self.counts.clone()))).recover(disk, lock)?;
         assert!(self.scribbled || metrics.journal_lost.get() == 0, "no segment was changed");
         for (number, ring) in &mut self.rings {
@@ -191,30 +209,81 @@ impl World {
         }
         let outbox = recovered.outbox();
         let waiting = Arc::new(Mutex::new(Vec::new()));
-        for (number, feed) in FEEDS.iter().enumerate() {
-            waiting.lock().unwrap().extend(outbox.waiting(feed)?.into_iter().map(|object| (number, object)));
+        for feed in feeds_of(self.configured) {
+            waiting.lock().unwrap().extend(outbox.waiting(FEEDS[feed])?.into_iter().map(|object| (feed, object)));
         }
+        let names = recovered.feed_names();
+        let known = names.iter().map(|name| FEEDS.iter().position(|feed| feed == name).unwrap());
+        let numbers = Arc::new(Mutex::new(known.collect::<Vec<_>>()));
         self.outbox = Arc::clone(&waiting);
         let released: Arc<Mutex<HashMap<u64, u64>>> = Arc::default();
         self.released = Arc::clone(&released);
         let release = move |position: RingPosition| _ = released.lock().unwrap().insert(position.ring, position.end);
-        let finished = move |feed, object| waiting.lock().unwrap().push((feed, object));
+        let feeds = Arc::clone(&numbers);
+        let finished =
+            move |number: usize, object| waiting.lock().unwrap().push((feeds.lock().unwrap()[number], object));
         let parts = recovered.assemble(Box::new(release), Box::new(finished));
-        self.process = Some(Process { metrics, parts, outbox });
+        self.process = Some(Process { metrics, parts, outbox, numbers });
         Ok(())
     }
 
     pub fn click(&mut self, ring: u64, feeds: u8) {
         // Some clicks come in the next hour.
         self.time += if self.time.is_multiple_of(7) { 3_600_000_000 } else { 1 };
-        let id = EventId::at(self.time);
+        let (id, feeds) = (EventId::at(self.time), feeds & self.configured);
         self.rings.entry(self.epoch * RINGS + ring).or_default().clicks.push((id, feeds));
         self.owed.push((id, feeds));
     }
 
     /// The workers read the rings, and the journal commits.
     pub fn commit(&mut self) -> io::Result<()> {
+        self.read();
         let Some(process) = &mut self.process else { return Ok(()) };
+        let result = process.parts.journal.commit();
+        self.take();
+        result
+    }
+
+    /// The feeds change to those of a set. Clicks before that are routed by those of now.
+    pub fn change(&mut self, configured: u8) -> io::Result<()> {
+        self.read();
+        let Some(process) = &mut self.process else { return Ok(()) };
+        let mut numbers = process.numbers.lock().unwrap();
+        let new: Vec<_> = feeds_of(configured).filter(|feed| !numbers.contains(feed)).collect();
+        numbers.extend(new);
+        let number = |feed: usize| numbers.iter().position(|known| *known == feed).unwrap() as u16;
+        let added: Vec<usize> = feeds_of(configured & !self.configured).collect();
+        let specs = specs(configured & !self.configured, self.pop, &process.metrics, &self.omit);
+        let applied = Arc::new(AtomicBool::new(false));
+        let done = Arc::clone(&applied);
+        let change = FeedChange {
+            names: numbers.iter().map(|feed| FEEDS[*feed].to_owned()).collect(),
+            specs: added.iter().map(|feed| number(*feed)).zip(specs).collect(),
+            removed: feeds_of(self.configured & !configured).map(number).collect(),
+            applied: Box::new(move || done.store(true, Ordering::Relaxed)),
+        };
+        drop(numbers);
+        let result = process.parts.journal.change(change);
+        let outbox = Arc::clone(&process.outbox);
+        self.take();
+        result?;
+        if !applied.load(Ordering::Relaxed) {
+            return Err(io::Error::other("the disk does not take the change"));
+        }
+        self.configured = configured;
+        let mut waiting = self.outbox.lock().unwrap();
+        waiting.retain(|(feed, _)| !added.contains(feed));
+        for feed in added {
+            waiting.extend(outbox.waiting(FEEDS[feed])?.into_iter().map(|object| (feed, object)));
+        }
+        Ok(())
+    }
+
+    /// The workers read the rings.
+    fn read(&mut self) {
+        let Some(process) = &mut self.process else { return };
+        let numbers = process.numbers.lock().unwrap();
+        let number_of = |feed: usize| numbers.iter().position(|known| *known == feed).unwrap() as u16;
         let mut batch = Batch::default();
         for (number, ring) in &mut self.rings {
             for at in ring.read.max(ring.lost)..ring.clicks.len() as u64 {
@@ -228,23 +297,27 @@ impl World {
                     let end = if self.malformed == Some(id) { "" } else { "}" };
                     batch.frames.extend_from_slice(format!("{{\"id\":\"{id}\",\"n\":{at}{end}").as_bytes());
                 }
-                let feeds: Vec<u16> = (0..3).filter(|feed| feeds >> feed & 1 == 1).collect();
+                let feeds: Vec<u16> = feeds_of(feeds).map(number_of).collect();
                 batch.end(begun, event, &Origin { ring_position: position, micros: micros(id), id }, &feeds);
                 batch.read(position);
                 ring.read = at + 1;
             }
         }
+        drop(numbers);
         process.parts.journal.add(batch);
-        let result = process.parts.journal.commit();
+    }
+
+    /// What the journal has released and passed on is taken.
+    fn take(&mut self) {
+        let Some(process) = &mut self.process else { return };
         for (ring, end) in self.released.lock().unwrap().drain() {
             if let Some(ring) = self.rings.get_mut(&ring) {
                 ring.released = end;
             }
         }
-        while let Ok(synced) = process.parts.from_journal.try_recv() {
-            process.parts.packer.take(synced);
+        while let Ok(news) = process.parts.from_journal.try_recv() {
+            process.parts.packer.take(news);
         }
-        result
     }
 
     /// A clean stop: all events are packed, and no segment is left.
@@ -291,10 +364,10 @@ impl World {
 
     pub fn deliver(&mut self, forget: bool) {
         let Some(process) = &self.process else { return };
-        if self.outbox.lock().unwrap().is_empty() {
-            return;
-        }
-        let (feed, object) = self.outbox.lock().unwrap().remove(0);
+        let mut waiting = self.outbox.lock().unwrap();
+        let Some(at) = waiting.iter().position(|(feed, _)| self.configured >> feed & 1 == 1) else { return };
+        let (feed, object) = waiting.remove(at);
+        drop(waiting);
         let Ok(body) = self.disk.read(&object.path) else { return };
         let place = (FEEDS[feed].to_owned(), object.key.clone());
         let there = self.sinks.entry(place).or_insert_with(|| body.clone());
@@ -348,8 +421,9 @@ impl World {
         }
     }
 
-    /// Nothing fails any more: all clicks arrive.
+    /// Nothing fails any more, and all feeds are configured: all clicks arrive.
     pub fn deliver_all(&mut self) {
+        self.configured = 0b111;
         self.disk.heal();
         self.counts.fail(0);
         if self.process.is_none() {
@@ -360,6 +434,8 @@ impl World {
         // Objects that were sent and not removed are sent again after the next start.
         self.die();
         self.start().unwrap();
+        // What a process with a dead disk has left is packed first, and listed in the round after.
+        self.pack(0xff).unwrap();
         self.pack(0xff).unwrap();
         self.count().unwrap();
         while !self.outbox.lock().unwrap().is_empty() {

@@ -14,7 +14,6 @@ use std::{
     fs,
     hash::{Hash, Hasher},
     io,
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -24,6 +23,7 @@ use jiff::Timestamp;
 use super::pair::{self, CertificateError, CertificateWarning, EXPIRY_WARNING_DAYS, Pair};
 use crate::{
     config,
+    files::{Stamp, stamp},
     runtime::{Class, Classified},
 };
 
@@ -107,9 +107,6 @@ struct Files {
     stamps: [Option<Stamp>; 2],
 }
 
-/// What changes with a file's content: device, inode, size, and its times in nanoseconds.
-type Stamp = (u64, u64, u64, (i64, i64), (i64, i64));
-
 impl Folder {
     /// Reads nothing yet.
     pub fn new(path: PathBuf) -> Self {
@@ -152,6 +149,17 @@ impl Folder {
             Some(Rejected { error: first, .. }) => FolderError::NoneUsable { path, pairs: found, first },
             None => FolderError::Empty { path },
         })
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What was read last is not going to be published: it counts as changed.
+    pub fn discard(&self) {
+        let mut state = self.state();
+        (state.read, state.seen) = (0, None);
     }
 
     /// Makes this the current contents.
@@ -295,13 +303,6 @@ impl Contents {
         }
         warnings
     }
-}
-
-/// `None` when there is no such file, or it cannot be seen.
-fn stamp(path: &Path) -> Option<Stamp> {
-    let file = fs::metadata(path).ok()?;
-    let (modified, changed) = ((file.mtime(), file.mtime_nsec()), (file.ctime(), file.ctime_nsec()));
-    Some((file.dev(), file.ino(), file.size(), modified, changed))
 }
 
 /// A number that changes with the files; 0 for a folder that cannot be read.

@@ -1,4 +1,4 @@
-//! TLS as a client of sinks: rustls with ring, and the certificates that are trusted.
+//! TLS as a client: rustls with ring, and the certificates that are trusted.
 
 use std::{
     io,
@@ -13,7 +13,7 @@ use rustls::{
     pki_types::{CertificateDer, pem::PemObject},
 };
 
-/// The configuration with the certificates of this machine, for all sinks.
+/// The configuration with the certificates of this machine, for all clients.
 static NATIVE: LazyLock<Result<ClientConfig, String>> =
     LazyLock::new(|| match builder().and_then(ConfigBuilder::with_native_roots) {
         Ok(builder) => Ok(builder.with_no_client_auth()),
@@ -24,7 +24,7 @@ static NATIVE: LazyLock<Result<ClientConfig, String>> =
 ///
 /// # Errors
 /// When the file cannot be read or has no certificate, or the machine has none.
-pub fn client_config(ca_file: Option<&Path>) -> io::Result<ClientConfig> {
+pub fn config(ca_file: Option<&Path>) -> io::Result<ClientConfig> {
     match ca_file {
         Some(file) => Ok(builder()?.with_root_certificates(read_roots(file)?).with_no_client_auth()),
         None => NATIVE.clone().map_err(|error| io::Error::other(format!("no root certificates: {error}"))),
@@ -61,7 +61,7 @@ mod tests {
         let made = rcgen::generate_simple_self_signed(vec!["ca.example".to_owned()]).unwrap();
         std::fs::write(&file, made.cert.pem() + &made.cert.pem()).unwrap();
         assert_eq!(read_roots(&file).unwrap().len(), 2);
-        assert!(client_config(Some(&file)).is_ok());
+        assert!(config(Some(&file)).is_ok());
         let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
         for content in ["", "no certificate", broken] {
             std::fs::write(&file, content).unwrap();

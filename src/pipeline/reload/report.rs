@@ -1,0 +1,119 @@
+//! What a reload reports: which keys it has applied, which of them wait for a restart, or why nothing has changed.
+
+use serde::Serialize;
+
+use crate::{
+    config::{ConfigError, Diagnostic},
+    pipeline::preflight::Rejection,
+    runtime::{Class, Classified},
+};
+
+/// What can be done about a key that a running process cannot take up.
+const REMEDY: &str = "run `clickedge upgrade`, which fails no request, or restart";
+
+/// What a reload has changed.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Reloaded {
+    /// Keys whose new values hold from now on.
+    pub applied: Vec<String>,
+    /// Keys whose values since the start wait for a restart.
+    pub needs_restart: Vec<NeedsRestart>,
+    /// What is legal, and probably not what was meant.
+    pub warnings: Vec<Notice>,
+}
+
+/// A key that a process reads at its start only.
+#[derive(Debug, Serialize)]
+pub struct NeedsRestart {
+    pub key: String,
+    pub remedy: &'static str,
+}
+
+/// Something wrong, at its place. Never the value of a secret.
+#[derive(Debug, Serialize)]
+pub struct Notice {
+    pub file: String,
+    /// Counted from 1; absent for a file as a whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<u64>,
+    pub message: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub remedy: String,
+}
+
+/// Why a reload has changed nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// The configuration file is missing or invalid.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// An operator file, or something on this machine.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+}
+
+impl NeedsRestart {
+    pub(super) fn new(key: String) -> Self {
+        Self { key, remedy: REMEDY }
+    }
+}
+
+impl Reloaded {
+    pub(super) fn log(&self) {
+        let applied = (!self.applied.is_empty()).then(|| self.applied.join(", "));
+        tracing::info!(applied, "configuration reloaded");
+        for NeedsRestart { key, remedy } in &self.needs_restart {
+            tracing::warn!(key, remedy, "restart required: the key has another value than at the start");
+        }
+    }
+}
+
+impl ReloadError {
+    /// What is wrong, all of it.
+    pub fn notices(&self) -> Vec<Notice> {
+        match self {
+            Self::Config(ConfigError::Invalid(diagnostics)) => diagnostics.iter().map(Notice::from).collect(),
+            Self::Config(ConfigError::Read { file, source }) => vec![Notice {
+                file: file.display().to_string(),
+                line: None,
+                message: format!("cannot be read: {source}"),
+                remedy: "put the file there, or let this user read it".into(),
+            }],
+            Self::Rejected(rejection) => rejection.diagnostics().iter().map(Notice::from).collect(),
+        }
+    }
+}
+
+impl Notice {
+    pub(super) fn log_failure(&self) {
+        let Self { file, line, message, remedy } = self;
+        tracing::error!(
+            file,
+            line,
+            error = message,
+            remedy,
+            "reload failed; the previous version of everything stays active"
+        );
+    }
+}
+
+impl From<&Diagnostic> for Notice {
+    fn from(diagnostic: &Diagnostic) -> Self {
+        Self {
+            file: diagnostic.file.display().to_string(),
+            line: Some(diagnostic.line as u64),
+            message: diagnostic.message.clone(),
+            remedy: diagnostic.remedy.clone(),
+        }
+    }
+}
+
+impl Classified for ReloadError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Config(error) => error.class(),
+            Self::Rejected(error) => error.class(),
+        }
+    }
+}

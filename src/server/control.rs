@@ -1,0 +1,179 @@
+//! The control socket: what an operator on this machine can ask of the running process, `clickedge upgrade` and
+//! `clickedge drain`.
+//!
+//! It is `control` in the folder of the rings, which only this user may enter, and answers this user and root. Each
+//! request and each line of its answer is a JSON text; the last one says how it ended.
+
+use std::{
+    fs,
+    io::{self, BufRead, BufReader, Write},
+    os::unix::net::{UnixListener, UnixStream},
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread,
+    time::Duration,
+};
+
+use rustix::net::sockopt::socket_peercred;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Running,
+    handover::predecessor::{Plan, upgrade},
+    shutdown::Stop,
+};
+use crate::runtime::{Class, Classified};
+
+/// The name of the socket.
+const NAME: &str = "control";
+
+/// How long the other side may take for its request.
+const REQUEST: Duration = Duration::from_secs(5);
+
+/// What an operator asks for.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(tag = "do", rename_all = "camelCase")]
+pub enum Request {
+    /// Start another process, and hand over to it.
+    Upgrade {
+        /// The binary; the installed one if absent.
+        program: Option<PathBuf>,
+        /// Until it is ready.
+        timeout_secs: u64,
+    },
+    /// Deliver what waits, and stop.
+    Drain,
+}
+
+/// A line of the answer.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(tag = "is", rename_all = "camelCase")]
+pub enum Reply {
+    Progress {
+        message: String,
+    },
+    Done {
+        /// The process that answers clicks now.
+        pid: Option<u32>,
+    },
+    Failed {
+        error: String,
+    },
+}
+
+/// Why the running process has not done what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    #[error("no process answers at {socket}: {source}; start the service, or run this as its user or as root")]
+    Unreachable {
+        socket: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the running process ended before it answered; see its log")]
+    Ended,
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl Classified for ControlError {
+    fn class(&self) -> Class {
+        Class::Unavailable
+    }
+}
+
+/// Asks the process whose rings are in this folder. `report` gets what it says meanwhile. Returns the process that
+/// answers clicks then.
+///
+/// # Errors
+/// See [`ControlError`].
+pub fn ask(rings: &Path, request: &Request, mut report: impl FnMut(&str)) -> Result<Option<u32>, ControlError> {
+    let socket = rings.join(NAME);
+    let unreachable = |source| ControlError::Unreachable { socket: socket.display().to_string(), source };
+    let mut stream = UnixStream::connect(&socket).map_err(unreachable)?;
+    write_line(&mut stream, request).map_err(unreachable)?;
+    for line in BufReader::new(stream).lines() {
+        let Some(reply) = line.ok().and_then(|line| serde_json::from_str(&line).ok()) else { break };
+        match reply {
+            Reply::Progress { message } => report(&message),
+            Reply::Done { pid } => return Ok(pid),
+            Reply::Failed { error } => return Err(ControlError::Failed(error)),
+        }
+    }
+    Err(ControlError::Ended)
+}
+
+/// Answers operators, on a thread of its own.
+///
+/// # Errors
+/// When the socket cannot be made.
+pub fn listen(rings: &Path, running: Arc<Running>) -> io::Result<()> {
+    // Under another name first: that of a predecessor stays until this one can be reached.
+    let new = rings.join(format!("{NAME}-{}", std::process::id()));
+    _ = fs::remove_file(&new);
+    let listener = UnixListener::bind(&new)?;
+    fs::rename(&new, rings.join(NAME))?;
+    thread::Builder::new().name("control".into()).spawn(move || {
+        for stream in listener.incoming() {
+            // One at a time: there is one process to hand over to.
+            if let Err(error) = stream.and_then(|stream| answer(&stream, &running)) {
+                tracing::warn!(%error, "request at the control socket failed");
+            }
+        }
+    })?;
+    Ok(())
+}
+
+/// Removes the socket of this process, which no process has succeeded.
+pub fn close(rings: &Path) {
+    _ = fs::remove_file(rings.join(NAME));
+}
+
+fn answer(stream: &UnixStream, running: &Running) -> io::Result<()> {
+    let user = socket_peercred(stream)?.uid;
+    if !user.is_root() && user != rustix::process::geteuid() {
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "another user has asked"));
+    }
+    stream.set_read_timeout(Some(REQUEST))?;
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line)?;
+    let mut reply = stream;
+    let request = match serde_json::from_str(&line) {
+        Ok(request) => request,
+        Err(error) => {
+            let error = format!("this release does not know the request: {error}");
+            return write_line(&mut reply, &Reply::Failed { error });
+        }
+    };
+    match request {
+        Request::Drain => {
+            tracing::info!("an operator asks for the last stop");
+            write_line(&mut reply, &Reply::Done { pid: None })?;
+            running.request(Stop::Drain);
+            Ok(())
+        }
+        Request::Upgrade { program, timeout_secs } => {
+            tracing::info!("an operator asks for an upgrade");
+            let plan = Plan { program, timeout: Duration::from_secs(timeout_secs) };
+            let mut progress = |message: &str| {
+                tracing::info!("{message}");
+                // The client may be gone; the upgrade goes on.
+                _ = write_line(&mut &*stream, &Reply::Progress { message: message.into() });
+            };
+            let last = match upgrade(running, &plan, &mut progress) {
+                Ok(pid) => Reply::Done { pid: Some(pid) },
+                Err(error) => {
+                    tracing::error!(%error, "upgrade failed; this process stays active");
+                    Reply::Failed { error: error.to_string() }
+                }
+            };
+            write_line(&mut reply, &last)
+        }
+    }
+}
+
+fn write_line(to: &mut impl Write, what: &impl Serialize) -> io::Result<()> {
+    let mut line = serde_json::to_vec(what)?;
+    line.push(b'\n');
+    to.write_all(&line)
+}
