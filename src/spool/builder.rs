@@ -136,11 +136,12 @@ impl<'a> SpoolBuilder<'a> {
                 feeds.len() as u16 - 1
             })
         })?;
-        if counted == Some(None) && recovered.segments.is_empty() {
+        if counted == Some(None) {
             // Segments of any number may have been counted. None is as large as this one, also if the last start had
             // the same trouble: no segment is written in a microsecond.
             recovered.next = recovered.next.max(clock::unix_micros());
-            if state == State::default()
+            if recovered.segments.is_empty()
+                && state == State::default()
                 && let Some(aggregator) = &mut aggregator
             {
                 // The spool is new, too.
