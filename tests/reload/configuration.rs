@@ -11,7 +11,9 @@ use serde_json::{Value, json};
 use super::{HOST, logged, reloads};
 use crate::{
     certificates::leaf,
-    common::{Answer, Builder, Edge, TIMEOUT, connect, exchange, free_address, link},
+    common::{
+        Answer, Builder, Edge, TIMEOUT, clicks::parameter, connect, exchange, free_address, link, objects_below,
+    },
 };
 
 /// `POST /v1/reload`, with these lines in its header.
@@ -301,6 +303,36 @@ fn the_answer_and_the_log_name_keys_and_no_secret() {
     fs::write(edge.dir().join("key-b"), "short").unwrap();
     let errors = reload_fails(&edge);
     assert!(errors[0]["message"].as_str().unwrap().contains("`enrich.session_key_file` is rejected"), "{errors:?}");
+}
+
+#[test]
+fn a_feed_is_added_and_removed_under_its_name() {
+    let edge = edge("");
+    assert_eq!(edge.get(HOST, "/spring?n=0").status, 302);
+    let config = fs::read_to_string(edge.dir().join("clickedge.toml")).unwrap();
+    let more = edge.dir().join("bucket/more");
+    edit(&edge, |config| {
+        format!(
+            "{config}\n[[feeds]]\nname = \"more\"\nworkspaces = [\"w-1\"]\nmax_age_secs = 1\nhold_back_secs = 0\n\
+             sink.dir.path = '{}'\n",
+            more.display()
+        )
+    });
+    assert_eq!(keys(&reload(&edge)["applied"]), ["feeds[1]"]);
+    assert_eq!(edge.get(HOST, "/spring?n=1").status, 302);
+    // What waits when its feed is removed stays until the feed is back.
+    edge.wait_until("its first click is delivered", |_| !objects_below(&more).is_empty());
+    fs::write(edge.dir().join("clickedge.toml"), config).unwrap();
+    assert_eq!(keys(&reload(&edge)["applied"]), ["feeds"]);
+    assert_eq!(edge.get(HOST, "/spring?n=2").status, 302);
+    let stopped = edge.stop();
+    let of = |feed| {
+        let mut clicks: Vec<_> =
+            stopped.events(feed).iter().map(|event| parameter(event, "n").unwrap().to_owned()).collect();
+        clicks.sort();
+        clicks
+    };
+    assert_eq!((of("all"), of("more")), (vec!["0".into(), "1".into(), "2".into()], vec!["1".to_owned()]));
 }
 
 #[test]
