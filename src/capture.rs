@@ -87,7 +87,9 @@ impl Capture {
         shared.folder.lock()?;
         // First, because it returns memory.
         let left = shared.take_over(known)?;
-        shared.with_inlets(producers, left)
+        let (capture, inlets) = shared.with_inlets(producers, left)?;
+        capture.shared.await_producers();
+        Ok((capture, inlets))
     }
 
     /// Creates rings like [`open`](Self::open), next to those of a predecessor that still runs. What the predecessor
@@ -105,25 +107,14 @@ impl Capture {
         shared.with_inlets(producers, left)
     }
 
-    /// Takes over the readers' ends of all rings of a predecessor that has released the folder, and may still answer
-    /// the requests that it has accepted: their clicks are read until [`end_following`](Self::end_following).
+    /// Takes over the rings of a predecessor that has released the folder, and may still answer the requests that it has
+    /// accepted: their clicks are read until it ends.
     ///
     /// # Errors
     /// When the folder is in use by yet another process, or cannot be read.
     pub fn inherit(&self, known: &HashMap<u64, u64>) -> Result<(), CaptureError> {
         self.shared.folder.lock()?;
-        let readers = self.shared.follow(known)?;
-        self.shared.arrivals.add(readers);
-        Ok(())
-    }
-
-    /// The predecessor has ended: its rings are removed once their clicks are safe.
-    pub fn end_following(&self) {
-        let mut rings = locked(&self.shared.rings);
-        for (uid, ring) in rings.extract_if(|_, ring| ring.end_following() && ring.is_released()) {
-            self.shared.recovered.fetch_add(ring.clicks_of_predecessor(), Ordering::Relaxed);
-            self.shared.dispose(uid, &ring);
-        }
+        self.take_over_others(known)
     }
 
     /// Takes over the rings of a successor that has died before it could read them.
@@ -131,8 +122,13 @@ impl Capture {
     /// # Errors
     /// When the folder cannot be read.
     pub fn take_back(&self) -> Result<(), CaptureError> {
-        let left = self.shared.take_over(&HashMap::new())?;
+        self.take_over_others(&HashMap::new())
+    }
+
+    fn take_over_others(&self, known: &HashMap<u64, u64>) -> Result<(), CaptureError> {
+        let left = self.shared.take_over(known)?;
         self.shared.arrivals.add(left);
+        self.shared.await_producers();
         Ok(())
     }
 
@@ -212,6 +208,8 @@ struct Shared {
     /// Producers that no thread has leased.
     free: Mutex<Vec<Producers>>,
     arrivals: Arrivals,
+    /// Rings into which a predecessor writes, until a thread waits for its end.
+    followed: Mutex<Vec<(u64, Arc<Ring>)>>,
     /// Whether it was logged that a thread gets no rings.
     reported: AtomicBool,
 }
@@ -227,6 +225,7 @@ impl Shared {
             rings: Mutex::default(),
             free: Mutex::default(),
             arrivals: Arrivals::new(workers),
+            followed: Mutex::default(),
             reported: AtomicBool::new(false),
         })
     }
@@ -244,52 +243,91 @@ impl Shared {
         Ok((Capture { shared }, inlets))
     }
 
-    /// Takes over the rings that an earlier process has left behind. Returns the readers of each worker.
+    /// Takes over the rings of other processes. Returns the readers of each worker for those that were left behind; those
+    /// into which a predecessor still writes arrive like rings of new threads.
     fn take_over(&self, known: &HashMap<u64, u64>) -> Result<Vec<Vec<RingReader>>, CaptureError> {
-        let mut left = self.readers();
-        for LeftRing { uid, version, worker, mapped } in self.others()? {
-            let memory = Arc::new(mapped);
-            let name = format!("{uid:016x}");
+        let (mut left, mut followed) = (self.readers(), self.readers());
+        let workers = left.len();
+        for other in self.others()? {
+            let (uid, worker) = (other.uid, other.worker as usize % workers);
             let known = known.get(&uid).copied().unwrap_or(0);
-            let Some((consumer, releaser, found)) = ring::take_over(Arc::clone(&memory), known) else {
-                self.lose(uid);
-                continue;
-            };
-            if let Some(lost) = found.lost {
-                tracing::error!(ring = name, found = found.clicks, lost, "a ring is damaged; clicks are lost");
-            }
-            self.recovered.fetch_add(found.clicks, Ordering::Relaxed);
-            if found.lost.is_none() {
-                self.folder.punch_unused(uid, releaser.head(), found.end, memory.capacity());
-            }
-            let ring = Arc::new(Ring::left(memory, releaser, found));
-            if found.clicks == 0 {
-                self.dispose(uid, &ring);
+            if other.is_written {
+                followed[worker].extend(self.follow(other, known));
             } else {
-                tracing::info!(ring = name, clicks = found.clicks, "recovered clicks of an earlier process");
-                locked(&self.rings).insert(uid, ring);
-                let workers = left.len();
-                left[worker as usize % workers].push(RingReader::new(uid, version, consumer));
+                left[worker].extend(self.recover(other, known));
             }
         }
+        self.arrivals.add(followed);
         Ok(left)
     }
 
-    /// Takes over the readers' ends of a predecessor's rings. Returns the readers of each worker.
-    fn follow(&self, known: &HashMap<u64, u64>) -> Result<Vec<Vec<RingReader>>, CaptureError> {
-        let mut readers = self.readers();
-        for LeftRing { uid, version, worker, mapped } in self.others()? {
-            let memory = Arc::new(mapped);
-            let known = known.get(&uid).copied().unwrap_or(0);
-            let Some((consumer, releaser, before)) = ring::follow(Arc::clone(&memory), known) else {
-                self.lose(uid);
-                continue;
-            };
-            locked(&self.rings).insert(uid, Arc::new(Ring::followed(memory, releaser, before)));
-            let workers = readers.len();
-            readers[worker as usize % workers].push(RingReader::new(uid, version, consumer));
+    /// Takes over a ring that was left behind. `None` if there is nothing to read in it.
+    fn recover(&self, ring: LeftRing, known: u64) -> Option<RingReader> {
+        let LeftRing { uid, version, mapped, file, .. } = ring;
+        let (memory, name) = (Arc::new(mapped), format!("{uid:016x}"));
+        let Some((consumer, releaser, found)) = ring::take_over(Arc::clone(&memory), known) else {
+            self.lose(uid);
+            return None;
+        };
+        if let Some(lost) = found.lost {
+            tracing::error!(ring = name, found = found.clicks, lost, "a ring is damaged; clicks are lost");
         }
-        Ok(readers)
+        self.recovered.fetch_add(found.clicks, Ordering::Relaxed);
+        if found.lost.is_none() {
+            self.folder.punch_unused(uid, releaser.head(), found.end, memory.capacity());
+        }
+        let ring = Arc::new(Ring::left(memory, releaser, file, found));
+        if found.clicks == 0 {
+            self.dispose(uid, &ring);
+            return None;
+        }
+        tracing::info!(ring = name, clicks = found.clicks, "recovered clicks of an earlier process");
+        locked(&self.rings).insert(uid, ring);
+        Some(RingReader::new(uid, version, consumer))
+    }
+
+    /// Takes over the reader's end of a ring into which a predecessor writes.
+    fn follow(&self, ring: LeftRing, known: u64) -> Option<RingReader> {
+        let LeftRing { uid, version, mapped, file, .. } = ring;
+        let memory = Arc::new(mapped);
+        let Some((consumer, releaser, before)) = ring::follow(Arc::clone(&memory), known) else {
+            self.lose(uid);
+            return None;
+        };
+        let ring = Arc::new(Ring::followed(memory, releaser, file, before));
+        locked(&self.rings).insert(uid, Arc::clone(&ring));
+        locked(&self.followed).push((uid, ring));
+        Some(RingReader::new(uid, version, consumer))
+    }
+
+    /// Waits on a thread of its own until the processes that write into followed rings have ended.
+    fn await_producers(self: &Arc<Self>) {
+        let followed = std::mem::take(&mut *locked(&self.followed));
+        if followed.is_empty() {
+            return;
+        }
+        let shared = Arc::downgrade(self);
+        let wait = move || {
+            for (uid, ring) in followed {
+                if let Err(error) = ring.await_producer() {
+                    tracing::warn!(%error, "the rings of a predecessor stay until the next start");
+                } else if let Some(shared) = shared.upgrade() {
+                    shared.end_following(uid, &ring);
+                }
+            }
+        };
+        if let Err(error) = std::thread::Builder::new().name("predecessor".into()).spawn(wait) {
+            tracing::warn!(%error, "the rings of a predecessor stay until the next start");
+        }
+    }
+
+    /// The process that wrote into a ring has ended: it is removed once its clicks are safe.
+    fn end_following(&self, uid: u64, ring: &Ring) {
+        ring.end_following();
+        if ring.is_released() && locked(&self.rings).remove(&uid).is_some() {
+            self.recovered.fetch_add(ring.clicks_of_predecessor(), Ordering::Relaxed);
+            self.dispose(uid, ring);
+        }
     }
 
     /// The rings in the folder that this process does not know yet.
@@ -333,9 +371,9 @@ impl Shared {
         let mut made = Vec::new();
         for worker in 0..workers {
             match self.folder.make(worker as u32, self.capacity, bytes) {
-                Ok((uid, memory)) => made.push((uid, Arc::new(memory))),
+                Ok((uid, memory, file)) => made.push((uid, Arc::new(memory), file)),
                 Err(error) => {
-                    for (uid, _) in made {
+                    for (uid, ..) in made {
                         self.folder.remove(uid);
                     }
                     return Err(error);
@@ -343,9 +381,9 @@ impl Shared {
             }
         }
         let mut rings = locked(&self.rings);
-        let producers = made.iter().map(|(_, memory)| Producer::new(Arc::clone(memory))).collect();
-        let readers = made.into_iter().map(|(uid, memory)| {
-            rings.insert(uid, Arc::new(Ring::new(Arc::clone(&memory))));
+        let producers = made.iter().map(|(_, memory, _)| Producer::new(Arc::clone(memory))).collect();
+        let readers = made.into_iter().map(|(uid, memory, file)| {
+            rings.insert(uid, Arc::new(Ring::new(Arc::clone(&memory), file)));
             RingReader::new(uid, Version::default(), Consumer::new(memory))
         });
         Ok((producers, readers.collect()))

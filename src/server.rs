@@ -74,6 +74,8 @@ pub struct Running {
     pipeline: Mutex<Option<Pipeline>>,
     readiness: Readiness,
     stop: StopRequest,
+    /// No process has the spool any more.
+    failed: AtomicBool,
 }
 
 impl Running {
@@ -98,6 +100,12 @@ impl Running {
         {
             tracing::error!(%error, "clicks of the new process wait in its rings for the next start");
         }
+    }
+
+    /// Ends this process with an error: its spool is handed over, and no process has taken it.
+    fn fail(&self) {
+        self.failed.store(true, Ordering::Release);
+        self.request(Stop::Now);
     }
 
     /// Ends this process, once it has answered what it has accepted.
@@ -247,6 +255,7 @@ fn start(file: &Path, predecessor: Option<&Predecessor>) -> anyhow::Result<Start
         pipeline: Mutex::default(),
         readiness: Readiness::default(),
         stop,
+        failed: AtomicBool::new(false),
     });
     let reloads = signals::watch(signals, Arc::clone(&running))?;
     Ok(Started { server, running, connections, config, stages, admin, acme, reloads, sockets_stay })
@@ -315,6 +324,11 @@ impl Started {
                 "internal error: a thread has failed; nothing is lost, restart the process; please report this bug"
             );
         }
+        if running.failed.load(Ordering::Acquire) {
+            bail!(
+                "no new process has taken over; clicks that were answered wait in the rings: start the service again"
+            );
+        }
         match taking_over.filter(thread::JoinHandle::is_finished).map(thread::JoinHandle::join) {
             Some(Ok(result)) => result,
             _ => Ok(()),
@@ -363,20 +377,15 @@ impl Complete {
 fn take_over(predecessor: Option<Predecessor>, intake: Intake, complete: Complete) -> anyhow::Result<()> {
     let running = Arc::clone(&complete.running);
     let taken = predecessor.context("no predecessor").and_then(|predecessor| {
-        let capture = intake.capture();
         predecessor.ready()?;
         running.listeners.resume();
-        let is_alive = predecessor.accepting();
+        predecessor.accepting();
         let pipeline = intake.start().inspect_err(|error| tracing::error!(%error, "cannot take over"))?;
         complete.with(pipeline)?;
         running.readiness.set_ready();
         crate::runtime::systemd::ready();
         predecessor.serving();
         tracing::info!("took over from the predecessor");
-        if is_alive {
-            predecessor.await_end();
-        }
-        capture.end_following();
         Ok(())
     });
     if taken.is_err() {

@@ -33,7 +33,7 @@ pub fn client_config(protocol: &[u8]) -> Arc<rustls::ClientConfig> {
 }
 
 /// A connection of a client that keeps to the rules.
-struct Client {
+pub struct Client {
     streams: SendRequest<Bytes>,
     /// Ends with the connection.
     connection: JoinHandle<Result<(), h2::Error>>,
@@ -41,14 +41,23 @@ struct Client {
 
 impl Client {
     async fn open(address: SocketAddr) -> Self {
-        let tcp = tokio::net::TcpStream::connect(address).await.unwrap();
-        let name = rustls::pki_types::ServerName::try_from("go.brand.com").unwrap();
-        let tls = tokio_rustls::TlsConnector::from(client_config(b"h2")).connect(name, tcp).await.unwrap();
-        let (streams, connection) = h2::client::handshake(tls).await.unwrap();
-        Self { streams, connection: tokio::spawn(connection) }
+        Self::try_open(address).await.unwrap()
     }
 
-    async fn ask(&mut self, request: Request<()>) -> Result<(Response<()>, String), h2::Error> {
+    pub async fn try_open(address: SocketAddr) -> std::io::Result<Self> {
+        let tcp = tokio::net::TcpStream::connect(address).await?;
+        let name = rustls::pki_types::ServerName::try_from("go.brand.com").unwrap();
+        let tls = tokio_rustls::TlsConnector::from(client_config(b"h2")).connect(name, tcp).await?;
+        let (streams, connection) = h2::client::handshake(tls).await.map_err(std::io::Error::other)?;
+        Ok(Self { streams, connection: tokio::spawn(connection) })
+    }
+
+    /// Whether the server takes more requests on this connection.
+    pub async fn is_open(&mut self) -> bool {
+        std::future::poll_fn(|cx| self.streams.poll_ready(cx)).await.is_ok()
+    }
+
+    pub async fn ask(&mut self, request: Request<()>) -> Result<(Response<()>, String), h2::Error> {
         let (answer, _) = self.streams.send_request(request, true)?;
         let (head, mut body) = answer.await?.into_parts();
         let mut text = Vec::new();
@@ -69,7 +78,7 @@ impl Client {
 }
 
 /// A request with a browser's headers and these.
-fn request(method: &str, target: &str, headers: &[(&str, &str)]) -> Request<()> {
+pub fn request(method: &str, target: &str, headers: &[(&str, &str)]) -> Request<()> {
     let browser = [("User-Agent", CHROME), ("Accept-Language", "en-GB,en;q=0.9"), ("Accept", "text/html")];
     let uri = format!("https://go.brand.com{target}");
     let builder = Request::builder().method(method).uri(uri);
@@ -77,7 +86,7 @@ fn request(method: &str, target: &str, headers: &[(&str, &str)]) -> Request<()> 
     all.fold(builder, |builder, (name, value)| builder.header(*name, *value)).body(()).unwrap()
 }
 
-fn block_on<F: Future>(future: F) -> F::Output {
+pub fn block_on<F: Future>(future: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 

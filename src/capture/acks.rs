@@ -1,6 +1,10 @@
 //! Acknowledgements: a click that is safe elsewhere is released from its ring.
 
-use std::sync::{Arc, Mutex, OnceLock};
+use std::{
+    fs::File,
+    io,
+    sync::{Arc, Mutex, OnceLock},
+};
 
 use super::{
     Shared, locked,
@@ -39,6 +43,8 @@ pub(super) struct Ring {
     left: OnceLock<Found>,
     /// The clicks before those of a predecessor that still writes into it, or did.
     followed: Option<u64>,
+    /// Locked by the process that writes into it.
+    file: File,
 }
 
 pub(super) struct Releasing {
@@ -48,23 +54,28 @@ pub(super) struct Releasing {
 }
 
 impl Ring {
-    pub fn new(memory: Arc<Mapped>) -> Self {
+    pub fn new(memory: Arc<Mapped>, file: File) -> Self {
         let releaser = Releaser::new(Arc::clone(&memory));
-        Self::of(memory, releaser)
+        Self::of(memory, releaser, file)
     }
 
-    pub fn left(memory: Arc<Mapped>, releaser: Releaser<Arc<Mapped>>, found: Found) -> Self {
-        Self { left: OnceLock::from(found), ..Self::of(memory, releaser) }
+    pub fn left(memory: Arc<Mapped>, releaser: Releaser<Arc<Mapped>>, file: File, found: Found) -> Self {
+        Self { left: OnceLock::from(found), ..Self::of(memory, releaser, file) }
     }
 
     /// A ring of a predecessor that still writes into it. `before` are the clicks that were read.
-    pub fn followed(memory: Arc<Mapped>, releaser: Releaser<Arc<Mapped>>, before: u64) -> Self {
-        Self { followed: Some(before), ..Self::of(memory, releaser) }
+    pub fn followed(memory: Arc<Mapped>, releaser: Releaser<Arc<Mapped>>, file: File, before: u64) -> Self {
+        Self { followed: Some(before), ..Self::of(memory, releaser, file) }
     }
 
-    fn of(memory: Arc<Mapped>, releaser: Releaser<Arc<Mapped>>) -> Self {
+    fn of(memory: Arc<Mapped>, releaser: Releaser<Arc<Mapped>>, file: File) -> Self {
         let releasing = Mutex::new(Releasing { releaser, skipped: Vec::new() });
-        Self { memory, releasing, left: OnceLock::new(), followed: None }
+        Self { memory, releasing, left: OnceLock::new(), followed: None, file }
+    }
+
+    /// Returns when the process that writes into it has ended.
+    pub fn await_producer(&self) -> io::Result<()> {
+        self.file.lock()
     }
 
     /// Clicks of a predecessor, so far.
@@ -72,13 +83,10 @@ impl Ring {
         self.followed.map_or(0, |before| self.memory.load(Cell::Pushed).saturating_sub(before))
     }
 
-    /// Notes that the predecessor, if it is one of its rings, has ended: no click follows. Whether it is one.
-    pub fn end_following(&self) -> bool {
-        if let Some(before) = self.followed {
-            let (clicks, end) = (self.memory.load(Cell::Pushed).saturating_sub(before), self.memory.load(Cell::Tail));
-            _ = self.left.set(Found { clicks, end, lost: None });
-        }
-        self.followed.is_some()
+    /// Notes that the predecessor has ended: no click follows.
+    pub fn end_following(&self) {
+        let (clicks, end) = (self.clicks_of_predecessor(), self.memory.load(Cell::Tail));
+        _ = self.left.set(Found { clicks, end, lost: None });
     }
 
     /// Clicks that no worker has read.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! {dir}/lock            held by the process that owns the folder
-//! {dir}/ring-{uid}      a ring
+//! {dir}/ring-{uid}      a ring, locked by the process that writes into it
 //! {dir}/new-{uid}       one that is being created; removed after a crash
 //! {dir}/damaged-{uid}   a damaged ring, its data wiped; logged at each start until it is removed by hand
 //! {dir}/sessions        the visits that the workers know: see `session::file`
@@ -82,6 +82,10 @@ pub(super) struct LeftRing {
     /// The number of the worker that read it.
     pub worker: u32,
     pub mapped: Mapped,
+    /// Its file, locked unless `is_written`.
+    pub file: File,
+    /// Whether another process writes into it: a predecessor that still answers what it has accepted.
+    pub is_written: bool,
 }
 
 /// The folder.
@@ -120,19 +124,20 @@ impl Folder {
         }
     }
 
-    /// Creates a ring for a worker. `of` is the size of all rings that are being created, for the error message.
-    pub fn make(&self, worker: u32, capacity: u64, of: u64) -> Result<(u64, Mapped), CaptureError> {
+    /// Creates a ring for a worker: its uid, its memory, and its file, which is locked as long as it is open. `of` is the
+    /// size of all rings that are being created, for the error message.
+    pub fn make(&self, worker: u32, capacity: u64, of: u64) -> Result<(u64, Mapped, File), CaptureError> {
         let io = |source| CaptureError::Io { dir: self.dir.display().to_string(), source };
         let uid = getrandom::u64().map_err(|error| io(io::Error::other(error)))?;
         let new = self.dir.join(format!("new-{uid:016x}"));
-        let made = write_ring(&new, uid, worker, capacity).and_then(|mapped| {
+        let made = write_ring(&new, uid, worker, capacity).and_then(|made| {
             fs::rename(&new, self.path("ring", uid))?;
-            Ok(mapped)
+            Ok(made)
         });
         match made {
-            Ok(mapped) => {
+            Ok((mapped, file)) => {
                 self.warn_once(mapped.keep_private());
-                Ok((uid, mapped))
+                Ok((uid, mapped, file))
             }
             Err(error) => {
                 let _ = fs::remove_file(&new);
@@ -251,8 +256,9 @@ fn options() -> fs::OpenOptions {
     options
 }
 
-fn write_ring(path: &Path, uid: u64, worker: u32, capacity: u64) -> io::Result<Mapped> {
+fn write_ring(path: &Path, uid: u64, worker: u32, capacity: u64) -> io::Result<(Mapped, File)> {
     let file = options().create_new(true).open(path)?;
+    file.try_lock().map_err(io::Error::from)?;
     let bytes = HEADER as u64 + capacity;
     match fallocate(&file, FallocateFlags::empty(), 0, bytes) {
         // A ramfs, which is never full.
@@ -260,7 +266,7 @@ fn write_ring(path: &Path, uid: u64, worker: u32, capacity: u64) -> io::Result<M
         done => done?,
     }
     file.write_all_at(&fixed(uid, Version::default(), worker, capacity), 0)?;
-    Mapped::new(&file)
+    Ok((Mapped::new(&file)?, file))
 }
 
 fn fixed(uid: u64, version: Version, worker: u32, capacity: u64) -> [u8; FIXED] {
@@ -303,7 +309,14 @@ fn read_ring(path: &Path, uid: u64) -> Result<LeftRing, Unreadable> {
     };
     match bytes.checked_sub(HEADER as u64) {
         Some(capacity) if header == fixed(uid, version, worker, capacity) => match Mapped::new(&file) {
-            Ok(mapped) => Ok(LeftRing { uid, version, worker, mapped }),
+            Ok(mapped) => {
+                let is_written = match file.try_lock() {
+                    Ok(()) => false,
+                    Err(TryLockError::WouldBlock) => true,
+                    Err(TryLockError::Error(error)) => return Err(Unreadable::Io(error)),
+                };
+                Ok(LeftRing { uid, version, worker, mapped, file, is_written })
+            }
             Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(Unreadable::Damaged),
             Err(error) => Err(Unreadable::Io(error)),
         },

@@ -11,10 +11,11 @@
 //! journals what its rings hold,
 //! releases spool and rings       Released  ─────► opens the spool, reads the rings of both
 //!                                          ◄───── Serving
-//! answers what it has accepted, and ends   ─────► removes the predecessor's rings
+//! answers what it has accepted, and ends          removes the rings of the predecessor when it has ended
 //! ```
 //! Connections that arrive while no process accepts wait in the backlog of the sockets, which both processes have. What
-//! the predecessor still answers is captured in its rings, which the successor reads from `Released` on. If the
+//! the predecessor still answers is captured in its rings, which the successor reads from `Released` on; the locks of
+//! their files say when no process writes into them any more. If the
 //! successor fails between `Released` and `Serving`, the predecessor accepts again and starts another process of its
 //! own release, which then takes the place of the successor.
 //!

@@ -41,8 +41,13 @@ pub enum UpgradeError {
     #[error("this process stops, or is handed over already; ask the one that answers now")]
     Busy,
     #[error(
-        "the new process failed after it had taken over, and so did one of the former release: {0}; clicks are answered \
-         and wait in the rings; restart the service"
+        "the running process is the first one of its container, which would end with it; start it by an init, such as \
+         tini, or replace the container"
+    )]
+    FirstProcess,
+    #[error(
+        "the new process failed after it had taken over, and so did one of the former release: {0}; the service ends, \
+         so that it is restarted; no click is lost"
     )]
     Lost(Box<Self>),
 }
@@ -71,10 +76,17 @@ pub fn upgrade(running: &Running, plan: &Plan, report: &mut dyn FnMut(&str)) -> 
     if !running.is_complete() {
         return Err(UpgradeError::Busy);
     }
+    if std::process::id() == 1 {
+        return Err(UpgradeError::FirstProcess);
+    }
     let program = plan.program.as_deref().unwrap_or(&running.program);
-    let successor = Successor::start(program, running)?;
-    report(&format!("started process {}", successor.child.id()));
-    let successor = prepare(successor, running, plan)?;
+    let successor = Successor::start(program, running)
+        .and_then(|successor| {
+            report(&format!("started process {}", successor.child.id()));
+            prepare(successor, running, plan)
+        })
+        // Wherever it has failed, it has left rings.
+        .inspect_err(|_| running.resume())?;
     report("the new process accepts connections");
     // From here on the spool is the successor's.
     let Some(pipeline) = running.take_pipeline() else { return Err(UpgradeError::Busy) };
@@ -100,7 +112,10 @@ pub fn upgrade(running: &Running, plan: &Plan, report: &mut dyn FnMut(&str)) -> 
                     taken_over(running, pid);
                     Err(error)
                 }
-                Err(again) => Err(UpgradeError::Lost(Box::new(again))),
+                Err(again) => {
+                    running.fail();
+                    Err(UpgradeError::Lost(Box::new(again)))
+                }
             }
         }
     }
@@ -110,18 +125,10 @@ pub fn upgrade(running: &Running, plan: &Plan, report: &mut dyn FnMut(&str)) -> 
 fn prepare(mut successor: Successor, running: &Running, plan: &Plan) -> Result<Successor, UpgradeError> {
     successor.await_message("ready", plan.timeout, |message| matches!(message, Message::Ready { .. }))?;
     running.pause();
-    let accepts = successor
-        .say(&Message::Accept)
-        .and_then(|()| successor.await_message("accepting", ACCEPTING, |message| *message == Message::Accepting))
-        .and_then(|()| successor.watch());
-    match accepts {
-        Ok(()) => Ok(successor),
-        Err(error) => {
-            drop(successor);
-            running.resume();
-            Err(error)
-        }
-    }
+    successor.say(&Message::Accept)?;
+    successor.await_message("accepting", ACCEPTING, |message| *message == Message::Accepting)?;
+    successor.watch()?;
+    Ok(successor)
 }
 
 /// Releases the spool, and waits until the successor has it.
