@@ -2,7 +2,8 @@
 //!
 //! A file that is suddenly much smaller is probably truncated, one that is suddenly much larger probably a broken
 //! export. Shrinking counts against the largest catalog of the last day, so that several small steps do not pass where
-//! one large step fails. Growth counts against the current catalog. A start has no history, and accepts any size.
+//! one large step fails. A catalog as large as the current one has not shrunk. Growth counts against the current
+//! catalog. A start has no history, and accepts any size; an upgrade counts as a reload.
 
 use std::{
     collections::VecDeque,
@@ -59,7 +60,8 @@ impl History {
         self.forget(now);
         let largest = self.replaced.front().map_or(current, |&(_, links)| links.max(current));
         let is_small_step = largest.saturating_sub(new) <= SHRINK_EXEMPT && 2 * new >= largest;
-        if !is_small_step && (new as f64) < largest as f64 * (1.0 - config.max_shrink_ratio) {
+        // One that is no smaller than the current one was approved with that.
+        if new < current && !is_small_step && (new as f64) < largest as f64 * (1.0 - config.max_shrink_ratio) {
             return Err(Excess::Shrunk { largest });
         }
         if current >= GROWTH_EXEMPT && new as f64 > current as f64 * (1.0 + config.max_growth_ratio) {
@@ -116,6 +118,16 @@ mod tests {
         let shrunk = Err(Excess::Shrunk { largest: 1_000 });
         assert_eq!(reloads(1_000, &[950, 910, 880, 905]), [Ok(()), Ok(()), shrunk, Ok(())]);
         assert_eq!(reloads(1_000, &[510, 260, 130]), [shrunk; 3]);
+    }
+
+    #[test]
+    fn a_shrink_that_was_approved_is_no_excess_at_the_next_reload() {
+        let (mut history, now, config) = (History::default(), Instant::now(), config::Catalog::default());
+        let approving = config::Catalog { max_shrink_ratio: 1.0, ..config::Catalog::default() };
+        assert_eq!(history.check(now, 1_000, 100, &approving), Ok(()));
+        history.add(now, 1_000);
+        assert_eq!(history.check(now, 100, 100, &config), Ok(()));
+        assert_eq!(history.check(now, 100, 80, &config), Err(Excess::Shrunk { largest: 1_000 }));
     }
 
     #[test]
