@@ -12,13 +12,15 @@ Examples:
   clickedge generate config > clickedge.toml    create a configuration with every key explained
   clickedge check clickedge.toml                validate it
   clickedge serve --config clickedge.toml       answer clicks
+  clickedge upgrade --config clickedge.toml     replace the running process, without failing a request
   clickedge feed verify s3://bucket/prefix      prove that a feed is complete and without duplicates
   clickedge feed test brand                     deliver sample events, and read them back
   clickedge spool ls                            list what is pending on this edge, with its age
 
 Signals of `serve`:
-  SIGTERM, SIGINT, SIGQUIT   stop: finish requests, drain the queues, deliver; see [shutdown]
-  SIGHUP                     reload all operator files: catalog, certificates, databases, lists
+  SIGTERM, SIGINT   stop: finish requests; the next start delivers what waits
+  SIGQUIT           last stop, as `clickedge drain`: deliver what waits; see [shutdown]
+  SIGHUP            reload the configuration and all files that it names, or nothing
 
 Exit codes:
    0   success

@@ -59,7 +59,7 @@ pub struct Feed {
     pub max_bytes: u64,
     /// Compressed size below which events are held back until `hold_back_secs`, so that a small feed gets a few large
     /// objects instead of many small ones. It holds for what larger objects leave over, too. Smaller objects are made
-    /// when the edge stops, when the journal is three quarters full, at the end of an hour once the next hour has
+    /// at the last stop, when the journal is three quarters full, at the end of an hour once the next hour has
     /// events for a whole object or has waited for `hold_back_secs`, and when clicks of two hours are mixed. At most
     /// `max_bytes`; the default also holds for a smaller `max_bytes`.
     #[serde(default = "default_min_bytes")]

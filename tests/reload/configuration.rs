@@ -309,6 +309,8 @@ fn the_answer_and_the_log_name_keys_and_no_secret() {
 fn a_feed_is_added_and_removed_under_its_name() {
     let edge = edge("");
     assert_eq!(edge.get(HOST, "/spring?n=0").status, 302);
+    // A click that no worker has read yet would be routed to the new feed, too.
+    edge.wait_until("routed", |edge| edge.metric("clickedge_clicks_enriched_total") == 1);
     let config = fs::read_to_string(edge.dir().join("clickedge.toml")).unwrap();
     let more = edge.dir().join("bucket/more");
     edit(&edge, |config| {

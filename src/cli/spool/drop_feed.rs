@@ -26,8 +26,8 @@ pub(super) fn run(args: &DropFeed) -> Outcome {
     let (dir, name) = (&config.spool.dir, args.feed.as_str());
     if config.feeds.iter().any(|feed| feed.name == name) {
         let message = format!(
-            "the feed {name:?} is configured, and its objects are delivered; remove it from the \
-                               configuration and restart the edge first"
+            "the feed {name:?} is configured, and its objects are delivered; remove it from the configuration and reload \
+             the edge first"
         );
         return Err(failed(Class::Usage, &message));
     }
