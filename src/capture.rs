@@ -107,8 +107,8 @@ impl Capture {
         shared.with_inlets(producers, left)
     }
 
-    /// Takes over the rings of a predecessor that has released the folder, and may still answer the requests that it has
-    /// accepted: their clicks are read until it ends.
+    /// Takes over the rings of a predecessor that has released the folder, and may still answer the requests that it
+    /// has accepted: their clicks are read until it ends.
     ///
     /// # Errors
     /// When the folder is in use by yet another process, or cannot be read.
@@ -243,8 +243,8 @@ impl Shared {
         Ok((Capture { shared }, inlets))
     }
 
-    /// Takes over the rings of other processes. Returns the readers of each worker for those that were left behind; those
-    /// into which a predecessor still writes arrive like rings of new threads.
+    /// Takes over the rings of other processes. Returns the readers of each worker for those that were left behind;
+    /// those into which a predecessor still writes arrive like rings of new threads.
     fn take_over(&self, known: &HashMap<u64, u64>) -> Result<Vec<Vec<RingReader>>, CaptureError> {
         let (mut left, mut followed) = (self.readers(), self.readers());
         let workers = left.len();

@@ -47,10 +47,14 @@ pub enum Command {
     /// the rings and the spool, and answers clicks. Applies every change of the configuration. If the new process fails
     /// before it has taken over, the running one stays active, and the exit code is 69.
     Upgrade(upgrade::Upgrade),
+    /// Have the running process take up its configuration and all files that it names, or nothing.
+    ///
+    /// Prints what was applied, and what needs an upgrade. The same as `SIGHUP`, with an answer.
+    Reload(upgrade::Running),
     /// Stop the running process for good: deliver what waits, for `shutdown.drain_secs` at most.
     ///
-    /// Without it, a stop leaves what waits to the next start.
-    Drain(upgrade::Drain),
+    /// Exits with 69 when something still waits. Without it, a stop leaves what waits to the next start.
+    Drain(upgrade::Running),
     /// Validate configuration files.
     ///
     /// Prints `FILE: ok` for each valid file, and its warnings. Otherwise prints every problem with file, line, column
@@ -82,7 +86,8 @@ pub fn dispatch(cli: Cli) -> ExitCode {
     match cli.command {
         Command::Serve(serve) => serve::run(&serve),
         Command::Upgrade(upgrade) => upgrade::run(&upgrade),
-        Command::Drain(drain) => upgrade::drain(&drain),
+        Command::Reload(running) => upgrade::reload(&running),
+        Command::Drain(running) => upgrade::drain(&running),
         Command::Check(check) => check::run(&check),
         Command::Generate(generate) => generate::run(&generate),
         Command::Feed(feed) => feed::run(&feed),

@@ -27,7 +27,6 @@ use anyhow::{Context, bail};
 use pingora::server::{RunArgs, Server, configuration::ServerConf};
 use pingora_proxy::http_proxy;
 use rustix::process::DumpableBehavior;
-use tokio::sync::oneshot;
 
 use admin_listener::AdminListener;
 use handover::{predecessor, successor::Predecessor};
@@ -38,6 +37,7 @@ use signals::Reloads;
 use crate::{
     admin::{Admin, Readiness},
     capture::Capture,
+    catalog::CatalogStore,
     config::{self, Config},
     listener::front::{self, Connections, Inherited, Listeners},
     pipeline::{Account, Intake, OperatorFiles, Pipeline, Reloader, preflight},
@@ -67,6 +67,11 @@ pub fn serve(file: &Path) -> anyhow::Result<()> {
 pub struct Running {
     /// The binary of this process, for its successor.
     program: PathBuf,
+    /// The folders of the rings and of the spool.
+    folders: (PathBuf, PathBuf),
+    catalog: Arc<CatalogStore>,
+    /// The process that this one has succeeded.
+    predecessor: Mutex<Option<Predecessor>>,
     listeners: Arc<Listeners>,
     admin: AdminListener,
     capture: Capture,
@@ -94,7 +99,6 @@ impl Running {
     /// Accepts again, and reads what a successor has captured that has failed.
     fn resume(&self) {
         self.listeners.resume();
-        self.readiness.set_ready();
         if self.is_complete()
             && let Err(error) = self.capture.take_back()
         {
@@ -108,16 +112,30 @@ impl Running {
         self.request(Stop::Now);
     }
 
-    /// Ends this process, once it has answered what it has accepted.
+    /// Ends this process, once it has answered what it has accepted. Its descriptors of the sockets are closed: what
+    /// connects is the successor's alone.
     fn hand_over(&self) {
         self.admin.close();
+        self.listeners.close().wait_blocking();
         self.request(Stop::HandedOver);
     }
 
-    /// Asks for a stop; the first request counts, but a signal also ends the wait after a hand-over.
+    fn is_stopping(&self) -> bool {
+        self.stop.borrow().is_some()
+    }
+
+    /// Ends the process that this one has succeeded, if it still answers, so that its last clicks are read.
+    fn finish_predecessor(&self) {
+        let predecessor = self.predecessor.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(predecessor) = predecessor {
+            predecessor.finish();
+        }
+    }
+
+    /// Asks for a stop; the first request counts, but the wait after a hand-over can be ended.
     fn request(&self, stop: Stop) {
         self.stop.send_if_modified(|requested| {
-            let is_new = requested.is_none() || *requested == Some(Stop::HandedOver);
+            let is_new = requested.is_none() || (*requested == Some(Stop::HandedOver) && stop == Stop::Now);
             if is_new {
                 *requested = Some(stop);
             }
@@ -128,6 +146,11 @@ impl Running {
     /// Whether the whole pipeline runs.
     fn is_complete(&self) -> bool {
         self.pipeline().is_some()
+    }
+
+    /// Takes up another configuration; `None` while the pipeline does not run.
+    fn reloader(&self) -> Option<Reloader> {
+        self.pipeline().as_ref().map(Pipeline::reloader)
     }
 
     fn take_pipeline(&self) -> Option<Pipeline> {
@@ -146,7 +169,6 @@ struct Started {
     connections: Arc<dyn Connections>,
     config: Config,
     stages: Stages,
-    admin: oneshot::Sender<Admin>,
     acme: Arc<Acme>,
     reloads: Reloads,
     /// Whether the sockets are systemd's.
@@ -204,6 +226,9 @@ fn start(file: &Path, predecessor: Option<&Predecessor>) -> anyhow::Result<Start
     for problem in config.problems() {
         tracing::warn!(key = problem.key, remedy = problem.remedy, "{}", problem.message);
     }
+    if let Some(predecessor) = predecessor {
+        predecessor.check(&config)?;
+    }
     open_files::raise();
     let stop = StopRequest::default();
     // Before anything that takes time: an early SIGHUP would end the process.
@@ -224,19 +249,22 @@ fn start(file: &Path, predecessor: Option<&Predecessor>) -> anyhow::Result<Start
     for warning in preflight::examine_file(&config, &files, file)? {
         tracing::warn!(config_line = warning.line, remedy = warning.remedy, "{}", warning.message);
     }
+    if let Some(predecessor) = predecessor {
+        predecessor.check_catalog(&config, files.catalog().load().links())?;
+    }
     let (certificates, tickets) = (files.certificates().to_vec(), Arc::clone(files.tickets()));
     let catalog = Arc::clone(files.catalog());
     let stages = match predecessor {
         Some(_) => Stages::Intake(Intake::open(&config, files)?),
         None => Stages::All(Pipeline::start_with(&config, files)?),
     };
-    let acme = Arc::new(Acme::new(&stages.registry(), catalog.new_hosts()));
+    let acme = Arc::new(Acme::new(&stages.registry(), Arc::clone(&catalog).new_hosts()));
     let built = build(&config, &stages, &certificates, &tickets, &acme, &mut inherited).and_then(|built| {
         // Its sockets are bound: what a certificate authority asks from now on waits for an answer.
         acme.apply(&config, &certificates)?;
         Ok(built)
     });
-    let Built { server, listeners, admin_listener, connections, admin } = match built {
+    let Built { server, listeners, admin_listener, connections } = match built {
         Ok(built) => built,
         Err(error) => {
             stages.end();
@@ -249,6 +277,9 @@ fn start(file: &Path, predecessor: Option<&Predecessor>) -> anyhow::Result<Start
     }
     let running = Arc::new(Running {
         program: predecessor::program().context("cannot find this program")?,
+        folders: (config.capture.dir.clone(), config.spool.dir.clone()),
+        catalog: Arc::clone(&catalog),
+        predecessor: Mutex::default(),
         listeners,
         admin: admin_listener,
         capture: stages.capture(),
@@ -258,7 +289,7 @@ fn start(file: &Path, predecessor: Option<&Predecessor>) -> anyhow::Result<Start
         failed: AtomicBool::new(false),
     });
     let reloads = signals::watch(signals, Arc::clone(&running))?;
-    Ok(Started { server, running, connections, config, stages, admin, acme, reloads, sockets_stay })
+    Ok(Started { server, running, connections, config, stages, acme, reloads, sockets_stay })
 }
 
 /// Takes the sockets that systemd passes (`LISTEN_FDS`). Whether there are any.
@@ -274,7 +305,7 @@ fn inherit_from_systemd(inherited: &mut Inherited) -> io::Result<bool> {
 
 impl Started {
     fn run(self, predecessor: Option<Predecessor>) -> anyhow::Result<()> {
-        let Self { server, running, connections, config, stages, admin, acme, reloads, sockets_stay } = self;
+        let Self { server, running, connections, config, stages, acme, reloads, sockets_stay } = self;
         let panics = match &stages {
             Stages::All(pipeline) => pipeline.panics(),
             Stages::Intake(intake) => intake.panics(),
@@ -291,7 +322,7 @@ impl Started {
             sockets_stay,
             never_opened: Arc::clone(&never_opened),
         });
-        let complete = Complete { running: Arc::clone(&running), config: config.clone(), admin, reloads };
+        let complete = Complete { running: Arc::clone(&running), config: config.clone(), reloads };
         let taking_over = match stages {
             Stages::All(pipeline) => {
                 complete.with(pipeline)?;
@@ -311,10 +342,13 @@ impl Started {
 
         let failed = panics.has_panicked();
         let stop = *running.stop.borrow();
+        if stop == Some(Stop::Drain) {
+            running.finish_predecessor();
+        }
         let timeout = if stop == Some(Stop::Drain) { config.shutdown.drain_secs } else { 0 };
         if let Some(pipeline) = running.take_pipeline() {
-            control::close(&config.capture.dir);
             report(pipeline.drain(Duration::from_secs(timeout)));
+            control::close(&config.capture.dir);
         }
         if never_opened.load(Ordering::Acquire) {
             bail!("the listeners did not open within {} s", OPENING.as_secs());
@@ -353,16 +387,14 @@ fn report(account: Account) {
 struct Complete {
     running: Arc<Running>,
     config: Config,
-    admin: oneshot::Sender<Admin>,
     reloads: Reloads,
 }
 
 impl Complete {
     fn with(self, pipeline: Pipeline) -> anyhow::Result<()> {
-        let Self { running, config, admin, reloads } = self;
+        let Self { running, config, reloads } = self;
         reloads.serve(pipeline.reloader())?;
-        // It fails only while the process stops.
-        _ = admin.send(Admin::new(&pipeline, running.readiness.clone(), &config.admin));
+        running.admin.serve(Admin::new(&pipeline, running.readiness.clone(), &config.admin))?;
         *running.pipeline() = Some(pipeline);
         if let Err(error) = control::listen(&config.capture.dir, running) {
             let dir = config.capture.dir.display();
@@ -381,10 +413,11 @@ fn take_over(predecessor: Option<Predecessor>, intake: Intake, complete: Complet
         running.listeners.resume();
         predecessor.accepting();
         let pipeline = intake.start().inspect_err(|error| tracing::error!(%error, "cannot take over"))?;
-        complete.with(pipeline)?;
         running.readiness.set_ready();
+        complete.with(pipeline)?;
         crate::runtime::systemd::ready();
         predecessor.serving();
+        *running.predecessor.lock().unwrap_or_else(PoisonError::into_inner) = Some(predecessor);
         tracing::info!("took over from the predecessor");
         Ok(())
     });
@@ -400,7 +433,6 @@ struct Built {
     listeners: Arc<Listeners>,
     admin_listener: AdminListener,
     connections: Arc<dyn Connections>,
-    admin: oneshot::Sender<Admin>,
 }
 
 fn build(
@@ -445,9 +477,7 @@ fn build(
     for thread in front::FrontThread::all(&listeners, &front) {
         server.add_service(thread);
     }
-    let (admin, admins) = oneshot::channel();
-    server.add_service(admin_listener.service(admins)?);
-    Ok(Built { server, listeners, admin_listener, connections: front, admin })
+    Ok(Built { server, listeners, admin_listener, connections: front })
 }
 
 /// `requests` to the upstream at a time.

@@ -76,7 +76,19 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("admin", &["catalog", "config", "link", "object", "pipeline", "runtime", "stats"]),
     (
         "server",
-        &["admin", "capture", "click", "config", "listener", "pipeline", "redirect", "runtime", "telemetry", "tls"],
+        &[
+            "admin",
+            "capture",
+            "catalog",
+            "click",
+            "config",
+            "listener",
+            "pipeline",
+            "redirect",
+            "runtime",
+            "telemetry",
+            "tls",
+        ],
     ),
     (
         "cli",

@@ -63,18 +63,6 @@ pub fn inspect(dir: &Path) -> Result<(), CaptureError> {
     private::check(dir)
 }
 
-/// Whether a process uses the rings of a folder.
-///
-/// # Errors
-/// When the folder cannot be read.
-pub fn is_locked(dir: &Path) -> io::Result<bool> {
-    match options().open(dir.join("lock"))?.try_lock() {
-        Ok(()) => Ok(false),
-        Err(TryLockError::WouldBlock) => Ok(true),
-        Err(TryLockError::Error(error)) => Err(error),
-    }
-}
-
 /// A ring that an earlier process has left behind.
 pub(super) struct LeftRing {
     pub uid: u64,
@@ -124,8 +112,8 @@ impl Folder {
         }
     }
 
-    /// Creates a ring for a worker: its uid, its memory, and its file, which is locked as long as it is open. `of` is the
-    /// size of all rings that are being created, for the error message.
+    /// Creates a ring for a worker: its uid, its memory, and its file, which is locked as long as it is open. `of` is
+    /// the size of all rings that are being created, for the error message.
     pub fn make(&self, worker: u32, capacity: u64, of: u64) -> Result<(u64, Mapped, File), CaptureError> {
         let io = |source| CaptureError::Io { dir: self.dir.display().to_string(), source };
         let uid = getrandom::u64().map_err(|error| io(io::Error::other(error)))?;

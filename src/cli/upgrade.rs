@@ -1,4 +1,4 @@
-//! `clickedge upgrade` and `clickedge drain`: what the running service does without failing a request.
+//! `clickedge reload`, `upgrade` and `drain`: what the running service does without failing a request.
 
 use std::{
     path::PathBuf,
@@ -12,7 +12,9 @@ use clap::Args;
 use super::{exit_code, output::report};
 use crate::{
     config,
+    runtime::Class,
     server::control::{ControlError, Request, ask},
+    spool::{disk::RealDisk, inspect::overview},
 };
 
 /// Time between two looks at whether the service has stopped.
@@ -32,9 +34,9 @@ pub struct Upgrade {
     pub timeout: u64,
 }
 
-/// Arguments of `drain`.
+/// Arguments of `reload` and `drain`.
 #[derive(Args, Debug)]
-pub struct Drain {
+pub struct Running {
     /// Configuration file of the running service.
     #[arg(short, long, value_name = "FILE", default_value = "/etc/clickedge/clickedge.toml")]
     pub config: PathBuf,
@@ -61,26 +63,15 @@ pub(super) fn run(upgrade: &Upgrade) -> ExitCode {
     }
 }
 
-pub(super) fn drain(drain: &Drain) -> ExitCode {
+pub(super) fn reload(running: &Running) -> ExitCode {
     let ask = || {
-        let config = config::load(&drain.config)?;
-        let rings = &config.capture.dir;
-        ask(rings, &Request::Drain, |message| println!("{message}"))?;
-        println!("delivering what waits, for {} s at most", config.shutdown.drain_secs);
-        let shutdown = &config.shutdown;
-        let most = Duration::from_secs(shutdown.lame_duck_secs + shutdown.grace_secs + shutdown.drain_secs + 10);
-        let until = Instant::now() + most;
-        while crate::capture::folder::is_locked(rings)? {
-            if Instant::now() > until {
-                return Err(ControlError::Failed(format!("the service runs after {} s", most.as_secs())).into());
-            }
-            std::thread::sleep(LOOK);
-        }
+        let config = config::load(&running.config)?;
+        ask(&config.capture.dir, &Request::Reload, |message| println!("{message}"))?;
         anyhow::Ok(())
     };
     match ask() {
         Ok(()) => {
-            println!("ok: stopped; `clickedge spool ls` lists what still waits");
+            println!("ok: reloaded");
             ExitCode::SUCCESS
         }
         Err(error) => {
@@ -88,4 +79,52 @@ pub(super) fn drain(drain: &Drain) -> ExitCode {
             exit_code(&error)
         }
     }
+}
+
+pub(super) fn drain(drain: &Running) -> ExitCode {
+    let ask = || {
+        let config = config::load(&drain.config)?;
+        let rings = &config.capture.dir;
+        let pid = ask(rings, &Request::Drain, |message| println!("{message}"))?;
+        println!("delivering what waits, for {} s at most", config.shutdown.drain_secs);
+        let shutdown = &config.shutdown;
+        let most = Duration::from_secs(shutdown.lame_duck_secs + shutdown.grace_secs + shutdown.drain_secs + 10);
+        let until = Instant::now() + most;
+        while pid.is_some_and(runs) {
+            if Instant::now() > until {
+                return Err(ControlError::Failed(format!("the service runs after {} s", most.as_secs())).into());
+            }
+            std::thread::sleep(LOOK);
+        }
+        let left = RealDisk::new(&config.spool.dir).and_then(|disk| overview(&disk, &config.spool.dir))?;
+        let mut waiting = 0;
+        for (name, feed) in &left.feeds {
+            let events = feed.journal_events + feed.object_events;
+            if events > 0 {
+                println!("{name}: {events} events wait");
+            }
+            waiting += events;
+        }
+        anyhow::Ok(waiting)
+    };
+    match ask() {
+        Ok(0) => {
+            println!("ok: stopped; nothing waits");
+            ExitCode::SUCCESS
+        }
+        Ok(_) => {
+            println!("stopped; the next start delivers what waits, see `clickedge spool ls`");
+            super::exit::code(Class::Unavailable)
+        }
+        Err(error) => {
+            report(&error);
+            exit_code(&error)
+        }
+    }
+}
+
+/// Whether a process has not ended.
+fn runs(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with('Z'))
 }

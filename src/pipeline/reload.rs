@@ -15,7 +15,10 @@ use std::{
     collections::{BTreeMap, hash_map::DefaultHasher},
     hash::{Hash, Hasher},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -93,6 +96,8 @@ struct Shared {
     files: Arc<ArcSwap<OperatorFiles>>,
     /// One reload at a time: the later one publishes last.
     turn: Mutex<Turn>,
+    /// Whether another process takes over, which has read everything already.
+    held: AtomicBool,
     metrics: ReloadMetrics,
 }
 
@@ -118,7 +123,8 @@ impl Reloader {
             seen: None,
         };
         let metrics = ReloadMetrics::new(&names(&files), registry);
-        Self(Arc::new(Shared { files: Arc::new(ArcSwap::from(files)), turn: Mutex::new(turn), metrics }))
+        let files = Arc::new(ArcSwap::from(files));
+        Self(Arc::new(Shared { files, turn: Mutex::new(turn), held: AtomicBool::new(false), metrics }))
     }
 
     /// Adds a part that takes up changes of the configuration.
@@ -135,6 +141,18 @@ impl Reloader {
     pub fn watch_interval(&self) -> Option<Duration> {
         let secs = self.0.files.load().config().tls.watch_secs;
         (secs > 0).then(|| Duration::from_secs(secs))
+    }
+
+    /// Rejects reloads, while another process takes over.
+    pub fn hold(&self) {
+        // A reload that is under way is over then.
+        let _turn = self.turn();
+        self.0.held.store(true, Ordering::Release);
+    }
+
+    /// Takes reloads again.
+    pub fn release(&self) {
+        self.0.held.store(false, Ordering::Release);
     }
 
     /// Looks at the watched files: reloads everything if one of them has changed and none changes any more (with
@@ -156,6 +174,10 @@ impl Reloader {
     /// When anything is wrong: the previous version of everything stays active.
     pub fn reload(&self) -> Result<Reloaded, ReloadError> {
         let mut turn = self.turn();
+        if self.0.held.load(Ordering::Acquire) {
+            tracing::error!("reload rejected: an upgrade is under way");
+            return Err(ReloadError::Busy);
+        }
         systemd::reloading();
         let current = self.0.files.load_full();
         let mut results = BTreeMap::new();
@@ -166,7 +188,7 @@ impl Reloader {
                 self.0.metrics.set_restart_keys(reloaded.needs_restart.len());
                 reloaded.log();
             }
-            Err(ReloadError::Rejected(_)) => {}
+            Err(ReloadError::Rejected(_) | ReloadError::Busy) => {}
             Err(error @ ReloadError::Config(_)) => {
                 results.insert(CONFIG, false);
                 error.notices().iter().for_each(Notice::log_failure);

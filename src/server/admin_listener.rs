@@ -1,32 +1,32 @@
-//! The admin listener's socket: bound before the server starts, passed on to a successor, and answered until the
-//! process ends, so that `/readyz` says why the edge accepts no clicks.
+//! The admin listener: its socket is bound before the server starts and passed on to a successor, and a thread of its
+//! own answers until the process ends, so that `/readyz` and `/metrics` show a stop that is under way.
 
 use std::{
     io,
     net::{SocketAddr, TcpListener},
     os::fd::OwnedFd,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::Duration,
 };
 
-use async_trait::async_trait;
-use pingora::{
-    apps::ServerApp,
-    protocols::l4::stream::Stream,
-    server::{ListenFds, ShutdownWatch},
-    services::Service,
-};
-use tokio::sync::{oneshot, watch};
+use pingora::{apps::ServerApp, protocols::l4::stream::Stream};
+use tokio::sync::watch;
 
 use crate::{
     admin::Admin,
     listener::{ListenError, front::Inherited, probe},
 };
 
+/// How long what was asked may be answered once a successor answers.
+const LAST: Duration = Duration::from_millis(500);
+
 /// The socket, and whether this process accepts from it.
 pub struct AdminListener {
     address: SocketAddr,
-    listener: TcpListener,
-    accepts: watch::Sender<bool>,
+    /// `None` once it is a successor's.
+    listener: Mutex<Option<TcpListener>>,
+    closed: watch::Sender<bool>,
 }
 
 impl AdminListener {
@@ -43,7 +43,7 @@ impl AdminListener {
             TcpListener::bind(address).map_err(failed)?
         };
         listener.set_nonblocking(true).map_err(failed)?;
-        Ok(Self { address, listener, accepts: watch::Sender::new(true) })
+        Ok(Self { address, listener: Mutex::new(Some(listener)), closed: watch::Sender::new(false) })
     }
 
     /// The socket for a successor.
@@ -51,67 +51,55 @@ impl AdminListener {
     /// # Errors
     /// When there are too many open files.
     pub fn duplicate(&self) -> io::Result<(SocketAddr, OwnedFd)> {
-        Ok((self.address, self.listener.try_clone()?.into()))
+        Ok((self.address, self.descriptor()?.into()))
     }
 
-    /// Leaves what connects from now on to a successor.
+    /// Leaves operators to a successor: their connections close after a moment.
     pub fn close(&self) {
-        self.accepts.send_replace(false);
+        *self.listener.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.closed.send_replace(true);
     }
 
-    /// The service that answers, once `admin` is there.
+    fn descriptor(&self) -> io::Result<TcpListener> {
+        let listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner);
+        listener.as_ref().map_or_else(|| Err(io::ErrorKind::NotConnected.into()), TcpListener::try_clone)
+    }
+
+    /// Answers, on a thread of its own.
     ///
     /// # Errors
-    /// When there are too many open files.
-    pub fn service(&self, admin: oneshot::Receiver<Admin>) -> io::Result<AdminService> {
-        let (listener, accepts) = (self.listener.try_clone()?, self.accepts.subscribe());
-        Ok(AdminService { parts: Some((listener, admin)), accepts })
+    /// When there are too many open files or threads.
+    pub fn serve(&self, admin: Admin) -> io::Result<()> {
+        let (listener, closed) = (self.descriptor()?, self.closed.subscribe());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let serve = move || {
+            if let Err(error) = runtime.block_on(accept(listener, Arc::new(admin), closed)) {
+                tracing::error!(%error, "cannot accept connections of operators");
+            }
+        };
+        thread::Builder::new().name("admin".into()).spawn(serve)?;
+        Ok(())
     }
 }
 
-/// Accepts and answers, as a Pingora service.
-pub struct AdminService {
-    /// Taken at the start.
-    parts: Option<(TcpListener, oneshot::Receiver<Admin>)>,
-    accepts: watch::Receiver<bool>,
-}
-
-#[async_trait]
-impl Service for AdminService {
-    async fn start_service(&mut self, _: Option<ListenFds>, mut shutdown: ShutdownWatch, _: usize) {
-        let Some((listener, admin)) = self.parts.take() else { return };
-        let admin = tokio::select! {
-            admin = admin => admin,
-            _ = shutdown.changed() => return,
-        };
-        let Ok(admin) = admin.map(Arc::new) else { return };
-        let listener = match tokio::net::TcpListener::from_std(listener) {
-            Ok(listener) => listener,
-            Err(error) => return tracing::error!(%error, "cannot accept connections of operators"),
-        };
-        let mut accepts = self.accepts.clone();
-        loop {
-            tokio::select! {
-                _ = shutdown.changed() => return,
-                _ = accepts.wait_for(|accepts| !accepts) => return,
-                Ok((tcp, _)) = listener.accept() => {
-                    let (admin, shutdown) = (Arc::clone(&admin), shutdown.clone());
-                    tokio::spawn(async move {
-                        let mut stream = admin.process_new(Box::new(Stream::from(tcp)), &shutdown).await;
-                        while let Some(reused) = stream {
-                            stream = admin.process_new(reused, &shutdown).await;
-                        }
-                    });
-                }
+async fn accept(listener: TcpListener, admin: Arc<Admin>, mut closed: watch::Receiver<bool>) -> io::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let connections = closed.clone();
+    loop {
+        tokio::select! {
+            _ = closed.wait_for(|closed| *closed) => break,
+            Ok((tcp, _)) = listener.accept() => {
+                let (admin, closed) = (Arc::clone(&admin), connections.clone());
+                tokio::spawn(async move {
+                    let mut stream = admin.process_new(Box::new(Stream::from(tcp)), &closed).await;
+                    while let Some(reused) = stream {
+                        stream = admin.process_new(reused, &closed).await;
+                    }
+                });
             }
         }
     }
-
-    fn name(&self) -> &'static str {
-        "admin"
-    }
-
-    fn threads(&self) -> Option<usize> {
-        Some(1)
-    }
+    drop(listener);
+    tokio::time::sleep(LAST).await;
+    Ok(())
 }

@@ -1,5 +1,5 @@
-//! The control socket: what an operator on this machine can ask of the running process, `clickedge upgrade` and
-//! `clickedge drain`.
+//! The control socket: what an operator on this machine can ask of the running process, `clickedge reload`, `upgrade`
+//! and `drain`.
 //!
 //! It is `control` in the folder of the rings, which only this user may enter, and answers this user and root. Each
 //! request and each line of its answer is a JSON text; the last one says how it ended.
@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Running,
-    handover::predecessor::{Plan, upgrade},
+    handover::predecessor::{Plan, TakenOver, UpgradeError, upgrade},
     shutdown::Stop,
 };
 use crate::runtime::{Class, Classified};
@@ -41,6 +41,8 @@ pub enum Request {
         /// Until it is ready.
         timeout_secs: u64,
     },
+    /// Take up the configuration and all files that it names.
+    Reload,
     /// Deliver what waits, and stop.
     Drain,
 }
@@ -53,7 +55,7 @@ pub enum Reply {
         message: String,
     },
     Done {
-        /// The process that answers clicks now.
+        /// The process that answers clicks now, or that stops.
         pid: Option<u32>,
     },
     Failed {
@@ -64,7 +66,10 @@ pub enum Reply {
 /// Why the running process has not done what it was asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
-    #[error("no process answers at {socket}: {source}; start the service, or run this as its user or as root")]
+    #[error(
+        "no process answers at {socket}: {source}; start the service, or run this as its user or as root; a running \
+         service is asked in the `capture.dir` that it was started with"
+    )]
     Unreachable {
         socket: String,
         #[source]
@@ -146,9 +151,26 @@ fn answer(stream: &UnixStream, running: &Running) -> io::Result<()> {
         }
     };
     match request {
+        Request::Reload => {
+            let Some(reloader) = running.reloader() else {
+                return write_line(&mut reply, &Reply::Failed { error: "this process stops".into() });
+            };
+            let mut progress = |message: String| write_line(&mut reply, &Reply::Progress { message });
+            let last = match reloader.reload() {
+                Ok(reloaded) => {
+                    reloaded.lines().into_iter().try_for_each(&mut progress)?;
+                    Reply::Done { pid: None }
+                }
+                Err(error) => Reply::Failed { error: error.to_string() },
+            };
+            write_line(&mut reply, &last)
+        }
+        Request::Drain if running.reloader().is_none() || running.is_stopping() => {
+            write_line(&mut reply, &Reply::Failed { error: UpgradeError::Busy.to_string() })
+        }
         Request::Drain => {
             tracing::info!("an operator asks for the last stop");
-            write_line(&mut reply, &Reply::Done { pid: None })?;
+            write_line(&mut reply, &Reply::Done { pid: Some(std::process::id()) })?;
             running.request(Stop::Drain);
             Ok(())
         }
@@ -160,14 +182,19 @@ fn answer(stream: &UnixStream, running: &Running) -> io::Result<()> {
                 // The client may be gone; the upgrade goes on.
                 _ = write_line(&mut &*stream, &Reply::Progress { message: message.into() });
             };
-            let last = match upgrade(running, &plan, &mut progress) {
-                Ok(pid) => Reply::Done { pid: Some(pid) },
-                Err(error) => {
-                    tracing::error!(%error, "upgrade failed; this process stays active");
+            let upgraded = upgrade(running, &plan, &mut progress);
+            let last = match &upgraded {
+                Ok(TakenOver { pid, failed: None, .. }) => Reply::Done { pid: Some(*pid) },
+                Ok(TakenOver { failed: Some(error), .. }) | Err(error) => {
+                    tracing::error!(%error, "upgrade failed");
                     Reply::Failed { error: error.to_string() }
                 }
             };
-            write_line(&mut reply, &last)
+            let written = write_line(&mut reply, &last);
+            if let Ok(taken_over) = upgraded {
+                taken_over.hand_over(running);
+            }
+            written
         }
     }
 }

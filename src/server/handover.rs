@@ -30,6 +30,7 @@ use std::{
     mem::MaybeUninit,
     net::{SocketAddr, TcpListener},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -46,8 +47,21 @@ use serde::{Deserialize, Serialize};
 /// Version of the messages. A predecessor states the latest that it knows, and the successor which one it speaks.
 pub const PROTOCOL: u32 = 1;
 
-/// Environment variable of a successor: the version of its predecessor's messages.
+/// Environment variable of a successor: its [`Inheritance`].
 pub const VARIABLE: &str = "CLICKEDGE_PREDECESSOR";
+
+/// What a predecessor leaves, besides its sockets.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Inheritance {
+    /// The latest version of the messages that it knows.
+    pub protocol: u32,
+    /// The folder of its rings.
+    pub rings: PathBuf,
+    /// The folder of its spool.
+    pub spool: PathBuf,
+    /// Links of its catalog.
+    pub links: usize,
+}
 
 /// Sockets in one message; the kernel passes up to 253.
 const SOCKETS: usize = 128;
@@ -76,6 +90,8 @@ pub enum Message {
     Accepting,
     Released,
     Serving,
+    /// To the predecessor: what it has accepted must be answered at once, because this edge ends for good.
+    Finish,
 }
 
 /// One end of the pair.
@@ -86,6 +102,11 @@ impl Channel {
     pub fn pair() -> io::Result<(Self, OwnedFd)> {
         let (here, there) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
         Ok((Self(here), there))
+    }
+
+    /// Another descriptor of this end.
+    pub fn duplicate(&self) -> io::Result<Self> {
+        self.0.try_clone().map(Self)
     }
 
     pub fn send(&self, message: &Message) -> io::Result<()> {

@@ -11,6 +11,10 @@ use crate::{
 /// What can be done about a key that a running process cannot take up.
 const REMEDY: &str = "run `clickedge upgrade`, which fails no request, or restart";
 
+/// The same for the folders of rings and spool, where clicks wait.
+const REMEDY_OF_FOLDERS: &str =
+    "run `clickedge drain` with the former folder in the configuration, then start with the new one";
+
 /// What a reload has changed.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -51,15 +55,35 @@ pub enum ReloadError {
     /// An operator file, or something on this machine.
     #[error(transparent)]
     Rejected(#[from] Rejection),
+    /// Another process takes over.
+    #[error("an upgrade is under way: reload when it is over")]
+    Busy,
 }
 
 impl NeedsRestart {
     pub(super) fn new(key: String) -> Self {
-        Self { key, remedy: REMEDY }
+        let is_folder = matches!(key.as_str(), "capture.dir" | "spool.dir");
+        Self { key, remedy: if is_folder { REMEDY_OF_FOLDERS } else { REMEDY } }
     }
 }
 
 impl Reloaded {
+    /// What an operator reads, line by line.
+    pub fn lines(&self) -> Vec<String> {
+        let applied = if self.applied.is_empty() {
+            "the configuration has not changed; its files are read again".to_owned()
+        } else {
+            format!("applied: {}", self.applied.join(", "))
+        };
+        let later = |NeedsRestart { key, remedy }: &NeedsRestart| format!("not applied yet: {key}: {remedy}");
+        let warning = |Notice { file, line, message, .. }: &Notice| {
+            let line = line.map_or_else(String::new, |line| format!(":{line}"));
+            format!("warning: {file}{line}: {message}")
+        };
+        let later = self.needs_restart.iter().map(later);
+        [applied].into_iter().chain(later).chain(self.warnings.iter().map(warning)).collect()
+    }
+
     pub(super) fn log(&self) {
         let applied = (!self.applied.is_empty()).then(|| self.applied.join(", "));
         tracing::info!(applied, "configuration reloaded");
@@ -81,6 +105,12 @@ impl ReloadError {
                 remedy: "put the file there, or let this user read it".into(),
             }],
             Self::Rejected(rejection) => rejection.diagnostics().iter().map(Notice::from).collect(),
+            Self::Busy => vec![Notice {
+                file: String::new(),
+                line: None,
+                message: self.to_string(),
+                remedy: "reload again in a few seconds".into(),
+            }],
         }
     }
 }
@@ -114,6 +144,7 @@ impl Classified for ReloadError {
         match self {
             Self::Config(error) => error.class(),
             Self::Rejected(error) => error.class(),
+            Self::Busy => Class::Unavailable,
         }
     }
 }

@@ -5,11 +5,14 @@ use std::{
     io,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use super::{Channel, Message, PROTOCOL, VARIABLE};
-use crate::{runtime::systemd, server::Running};
+use super::{Channel, Inheritance, Message, PROTOCOL, VARIABLE};
+use crate::{
+    runtime::systemd,
+    server::{Running, shutdown::Stop},
+};
 
 /// How long a successor may take to accept connections once it may.
 const ACCEPTING: Duration = Duration::from_secs(10);
@@ -17,6 +20,9 @@ const ACCEPTING: Duration = Duration::from_secs(10);
 /// How long a successor is watched before spool and rings are released. A program that dies of its first requests does
 /// so by then.
 const PROBATION: Duration = Duration::from_secs(1);
+
+/// How long a process may take to end that has closed its end of the pair.
+const ENDING: Duration = Duration::from_millis(500);
 
 /// This process's own program, also when the file was replaced or removed since.
 const OWN_PROGRAM: &str = "/proc/self/exe";
@@ -67,18 +73,28 @@ struct Successor {
     is_kept: bool,
 }
 
-/// Starts a successor, and hands over to it. Returns its process id: this process has nothing left but the connections
-/// that it has accepted.
+/// A process that has taken over.
+pub struct TakenOver {
+    pub pid: u32,
+    /// Why it is one of this release, and not the one that was asked for.
+    pub failed: Option<UpgradeError>,
+    channel: Channel,
+}
+
+/// Starts a successor, and hands the spool over to it. When this returns a process that has taken over, report it, and
+/// call [`Running::hand_over`]: this process has nothing left but the connections that it has accepted.
 ///
 /// # Errors
 /// When the successor failed. This process is active as before.
-pub fn upgrade(running: &Running, plan: &Plan, report: &mut dyn FnMut(&str)) -> Result<u32, UpgradeError> {
-    if !running.is_complete() {
+pub fn upgrade(running: &Running, plan: &Plan, report: &mut dyn FnMut(&str)) -> Result<TakenOver, UpgradeError> {
+    let Some(reloader) = running.reloader().filter(|_| !running.is_stopping()) else {
         return Err(UpgradeError::Busy);
-    }
+    };
     if std::process::id() == 1 {
         return Err(UpgradeError::FirstProcess);
     }
+    // What a reload changed from here on would be lost with this process.
+    reloader.hold();
     let program = plan.program.as_deref().unwrap_or(&running.program);
     let successor = Successor::start(program, running)
         .and_then(|successor| {
@@ -86,7 +102,10 @@ pub fn upgrade(running: &Running, plan: &Plan, report: &mut dyn FnMut(&str)) -> 
             prepare(successor, running, plan)
         })
         // Wherever it has failed, it has left rings.
-        .inspect_err(|_| running.resume())?;
+        .inspect_err(|_| {
+            reloader.release();
+            running.resume();
+        })?;
     report("the new process accepts connections");
     // From here on the spool is the successor's.
     let Some(pipeline) = running.take_pipeline() else { return Err(UpgradeError::Busy) };
@@ -97,10 +116,7 @@ pub fn upgrade(running: &Running, plan: &Plan, report: &mut dyn FnMut(&str)) -> 
         "rings and spool released for the successor"
     );
     match complete(successor, plan) {
-        Ok(pid) => {
-            taken_over(running, pid);
-            Ok(pid)
-        }
+        Ok((pid, channel)) => Ok(TakenOver { pid, failed: None, channel }),
         Err(error) => {
             tracing::error!(%error, "the successor failed after it had taken over; starting this release again");
             running.resume();
@@ -108,15 +124,24 @@ pub fn upgrade(running: &Running, plan: &Plan, report: &mut dyn FnMut(&str)) -> 
                 .and_then(|successor| prepare(successor, running, plan))
                 .and_then(|successor| complete(successor, plan));
             match again {
-                Ok(pid) => {
-                    taken_over(running, pid);
-                    Err(error)
-                }
+                Ok((pid, channel)) => Ok(TakenOver { pid, failed: Some(error), channel }),
                 Err(again) => {
                     running.fail();
                     Err(UpgradeError::Lost(Box::new(again)))
                 }
             }
+        }
+    }
+}
+
+impl TakenOver {
+    /// Leaves everything to the successor. Returns once this process ends, or when the successor wants it to.
+    pub fn hand_over(self, running: &Running) {
+        systemd::succeeded_by(self.pid);
+        running.hand_over();
+        // A successor that has ended leaves this process its time.
+        if let Ok(Some(Message::Finish)) = self.channel.receive(None) {
+            running.request(Stop::Now);
         }
     }
 }
@@ -132,16 +157,12 @@ fn prepare(mut successor: Successor, running: &Running, plan: &Plan) -> Result<S
 }
 
 /// Releases the spool, and waits until the successor has it.
-fn complete(mut successor: Successor, plan: &Plan) -> Result<u32, UpgradeError> {
+fn complete(mut successor: Successor, plan: &Plan) -> Result<(u32, Channel), UpgradeError> {
     successor.say(&Message::Released)?;
     successor.await_message("serving", plan.timeout, |message| *message == Message::Serving)?;
+    let channel = successor.channel.duplicate().map_err(UpgradeError::Protocol)?;
     successor.is_kept = true;
-    Ok(successor.child.id())
-}
-
-fn taken_over(running: &Running, pid: u32) {
-    systemd::succeeded_by(pid);
-    running.hand_over();
+    Ok((successor.child.id(), channel))
 }
 
 impl Successor {
@@ -149,17 +170,23 @@ impl Successor {
         let failed = |source| UpgradeError::Start { program: program.display().to_string(), source };
         let (channel, theirs) = Channel::pair().map_err(failed)?;
         let mut command = Command::new(program);
-        command.args(arguments()).env(VARIABLE, PROTOCOL.to_string()).stdin(Stdio::from(theirs));
+        let (rings, spool) = running.folders.clone();
+        let links = running.catalog.load().links();
+        let inheritance = serde_json::to_string(&Inheritance { protocol: PROTOCOL, rings, spool, links });
+        let inheritance = inheritance.map_err(|error| failed(error.into()))?;
+        command.args(arguments()).env(VARIABLE, inheritance).stdin(Stdio::from(theirs));
         for inherited in ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"] {
             command.env_remove(inherited);
         }
         let child = command.spawn().map_err(failed)?;
         // Its end of the pair is in the command: an end that only the successor has is closed when it ends.
         drop(command);
-        let successor = Self { child, channel, is_kept: false };
+        let mut successor = Self { child, channel, is_kept: false };
         let sockets = running.sockets().map_err(failed)?;
-        successor.channel.send_sockets(&sockets).map_err(failed)?;
-        Ok(successor)
+        match successor.channel.send_sockets(&sockets) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(successor.ended("ready")),
+            sent => sent.map(|()| successor).map_err(UpgradeError::Protocol),
+        }
     }
 
     fn say(&self, message: &Message) -> Result<(), UpgradeError> {
@@ -198,7 +225,13 @@ impl Successor {
         }
     }
 
+    /// It has closed its end: it has ended, or must.
     fn ended(&mut self, stage: &'static str) -> UpgradeError {
+        let until = Instant::now() + ENDING;
+        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < until {
+            std::thread::sleep(ENDING / 20);
+        }
+        _ = self.child.kill();
         let status = self.child.wait().map_or_else(|error| error.to_string(), |status| status.to_string());
         UpgradeError::Ended { stage, status }
     }
