@@ -454,17 +454,19 @@ fn connections_that_outlive_upgrades_are_answered_and_their_clicks_delivered() {
     let mut half = connect(None, edge.address).unwrap();
     half.write_all(b"GET /spring?n=half HTTP/1.1\r\nHost: go.br").unwrap();
     edge.wait_until("all are accepted", |edge| edge.metric("clickedge_connections_open") == 3);
-    let mut upgrade = || {
+    let mut upgrade = |number: usize| {
         let output = edge.upgrade(&[]);
         assert!(output.status.success(), "{output:?}\n{}", edge.log());
+        // From then on an answer is the last one of its connection.
+        edge.wait_until("handed over", |edge| edge.log().matches("handed over; answering").count() == number);
     };
-    upgrade();
+    upgrade(1);
     half.write_all(b"and.com\r\n\r\n").unwrap();
     let mut answer = String::new();
     half.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 302 ") && answer.contains("Connection: close"), "{answer}");
     assert!(!click(&mut *silent, "silent", true).unwrap(), "the answer closes the connection");
-    upgrade();
+    upgrade(2);
     assert!(!click(&mut *kept, "kept", true).unwrap(), "the answer of the first process closes the connection");
     edge.await_predecessors();
     let clicks = ["first", "half", "silent", "kept"].map(str::to_owned);
