@@ -110,7 +110,7 @@ impl FeedTask {
                 () = &mut stop => {
                     let waiting = queue.len() + intake.len();
                     if waiting > 0 {
-                        tracing::warn!(feed = self.name, waiting, "shutdown timeout passed; objects stay in the outbox");
+                        tracing::info!(feed = self.name, waiting, "objects stay in the outbox for the next process");
                     }
                     return None;
                 }
