@@ -246,7 +246,6 @@ fn options() -> fs::OpenOptions {
 
 fn write_ring(path: &Path, uid: u64, worker: u32, capacity: u64) -> io::Result<(Mapped, File)> {
     let file = options().create_new(true).open(path)?;
-    file.try_lock().map_err(io::Error::from)?;
     let bytes = HEADER as u64 + capacity;
     match fallocate(&file, FallocateFlags::empty(), 0, bytes) {
         // A ramfs, which is never full.
@@ -254,7 +253,14 @@ fn write_ring(path: &Path, uid: u64, worker: u32, capacity: u64) -> io::Result<(
         done => done?,
     }
     file.write_all_at(&fixed(uid, Version::default(), worker, capacity), 0)?;
-    Ok((Mapped::new(&file)?, file))
+    let lock = lockable(path)?;
+    lock.try_lock().map_err(io::Error::from)?;
+    Ok((Mapped::new(&file)?, lock))
+}
+
+/// The file of a ring, to lock it: not the one that is mapped, which would keep a lock for as long as it is.
+fn lockable(path: &Path) -> io::Result<File> {
+    File::options().read(true).write(true).open(path)
 }
 
 fn fixed(uid: u64, version: Version, worker: u32, capacity: u64) -> [u8; FIXED] {
@@ -298,6 +304,7 @@ fn read_ring(path: &Path, uid: u64) -> Result<LeftRing, Unreadable> {
     match bytes.checked_sub(HEADER as u64) {
         Some(capacity) if header == fixed(uid, version, worker, capacity) => match Mapped::new(&file) {
             Ok(mapped) => {
+                let file = lockable(path)?;
                 let is_written = match file.try_lock() {
                     Ok(()) => false,
                     Err(TryLockError::WouldBlock) => true,

@@ -12,7 +12,7 @@ Examples:
   clickedge generate config > clickedge.toml    create a configuration with every key explained
   clickedge check clickedge.toml                validate it
   clickedge serve --config clickedge.toml       answer clicks
-  clickedge upgrade --config clickedge.toml     replace the running process, without failing a request
+  clickedge upgrade --config clickedge.toml     replace the running process, failing no request
   clickedge feed verify s3://bucket/prefix      prove that a feed is complete and without duplicates
   clickedge feed test brand                     deliver sample events, and read them back
   clickedge spool ls                            list what is pending on this edge, with its age

@@ -190,7 +190,13 @@ impl Worker {
             }
         };
         counter.inc();
-        tracing::warn!(domain = name, %error, remedy = error.remedy(), retry_secs, "{message}");
+        let remedy = error.remedy();
+        let is_past = |pair: &Arc<Pair>| u64::try_from(pair.inspected.not_after.as_second()).unwrap_or(0) <= now;
+        if self.view.held.get(name).is_some_and(is_past) {
+            tracing::error!(domain = name, %error, remedy, retry_secs, "certificate expired: {message}");
+        } else {
+            tracing::warn!(domain = name, %error, remedy, retry_secs, "{message}");
+        }
     }
 
     async fn obtain(&mut self, name: &str) -> Result<(), OrderError> {
