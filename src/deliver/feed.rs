@@ -85,6 +85,11 @@ impl FeedTask {
         tokio::pin!(stop);
         self.metrics.parked.set(0);
         while open || !queue.is_settled() {
+            // First: an object that came after an order is not for this sink.
+            if let Ok(order) = orders.try_recv() {
+                self.settle(&mut uploads, queue, &mut pace, stop).await;
+                return Some(order);
+            }
             // One moment for both questions: what may begin now, and when the next may.
             let now = Instant::now();
             while queue.ready()
