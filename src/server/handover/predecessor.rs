@@ -82,7 +82,8 @@ pub struct TakenOver {
 }
 
 /// Starts a successor, and hands the spool over to it. When this returns a process that has taken over, report it, and
-/// call [`Running::hand_over`]: this process has nothing left but the connections that it has accepted.
+/// call its [`hand_over`](TakenOver::hand_over): this process has nothing left but the connections that it has
+/// accepted.
 ///
 /// # Errors
 /// When the successor failed. This process is active as before.
