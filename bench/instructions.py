@@ -184,7 +184,7 @@ def measure(binary, fast_lane):
                     names = thread_names(process.pid)
                     # When these threads end, others get their numbers.
                     valgrind(process.pid, "dump")
-                process.send_signal(signal.SIGTERM)
+                process.send_signal(signal.SIGQUIT)
                 if process.wait(DEADLINE) != 0:
                     raise RuntimeError("the edge has failed")
             except Exception:
