@@ -48,46 +48,30 @@ pub(super) fn run(upgrade: &Upgrade) -> ExitCode {
         let program =
             upgrade.binary.as_ref().map(std::path::absolute).transpose().context("cannot find the binary")?;
         let request = Request::Upgrade { program, timeout_secs: upgrade.timeout };
-        anyhow::Ok(ask(&config.capture.dir, &request, |message| println!("{message}"))?)
+        let pid = ask(&config.capture.dir, &request, |message| println!("{message}"))?;
+        let pid = pid.map_or_else(String::new, |pid| format!(" {pid}"));
+        println!("ok: process{pid} answers clicks; the former one answers what it has accepted, and ends");
+        Ok(ExitCode::SUCCESS)
     };
-    match ask() {
-        Ok(pid) => {
-            let pid = pid.map_or_else(String::new, |pid| format!(" {pid}"));
-            println!("ok: process{pid} answers clicks; the former one answers what it has accepted, and ends");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            report(&error);
-            exit_code(&error)
-        }
-    }
+    or_reported(ask())
 }
 
 pub(super) fn reload(running: &Running) -> ExitCode {
     let ask = || {
         let config = config::load(&running.config)?;
         ask(&config.capture.dir, &Request::Reload, |message| println!("{message}"))?;
-        anyhow::Ok(())
+        println!("ok: reloaded");
+        Ok(ExitCode::SUCCESS)
     };
-    match ask() {
-        Ok(()) => {
-            println!("ok: reloaded");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            report(&error);
-            exit_code(&error)
-        }
-    }
+    or_reported(ask())
 }
 
-pub(super) fn drain(drain: &Running) -> ExitCode {
+pub(super) fn drain(running: &Running) -> ExitCode {
     let ask = || {
-        let config = config::load(&drain.config)?;
-        let rings = &config.capture.dir;
-        let pid = ask(rings, &Request::Drain, |message| println!("{message}"))?;
-        println!("delivering what waits, for {} s at most", config.shutdown.drain_secs);
+        let config = config::load(&running.config)?;
+        let pid = ask(&config.capture.dir, &Request::Drain, |message| println!("{message}"))?;
         let shutdown = &config.shutdown;
+        println!("delivering what waits, for {} s at most", shutdown.drain_secs);
         let most = Duration::from_secs(shutdown.lame_duck_secs + shutdown.grace_secs + shutdown.drain_secs + 10);
         let until = Instant::now() + most;
         while pid.is_some_and(runs) {
@@ -105,22 +89,21 @@ pub(super) fn drain(drain: &Running) -> ExitCode {
             }
             waiting += events;
         }
-        anyhow::Ok(waiting)
-    };
-    match ask() {
-        Ok(0) => {
+        if waiting == 0 {
             println!("ok: stopped; nothing waits");
-            ExitCode::SUCCESS
+            return Ok(ExitCode::SUCCESS);
         }
-        Ok(_) => {
-            println!("stopped; the next start delivers what waits, see `clickedge spool ls`");
-            super::exit::code(Class::Unavailable)
-        }
-        Err(error) => {
-            report(&error);
-            exit_code(&error)
-        }
-    }
+        println!("stopped; the next start delivers what waits, see `clickedge spool ls`");
+        Ok(super::exit::code(Class::Unavailable))
+    };
+    or_reported(ask())
+}
+
+fn or_reported(outcome: anyhow::Result<ExitCode>) -> ExitCode {
+    outcome.unwrap_or_else(|error| {
+        report(&error);
+        exit_code(&error)
+    })
 }
 
 /// Whether a process has not ended.

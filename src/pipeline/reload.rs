@@ -158,6 +158,9 @@ impl Reloader {
     /// Looks at the watched files: reloads everything if one of them has changed and none changes any more (with
     /// `reload.watch`), else reads certificates again if a folder of them has changed.
     pub fn watch(&self) {
+        if self.0.held.load(Ordering::Acquire) {
+            return;
+        }
         let files = self.0.files.load_full();
         if files.config().reload.watch && self.turn().has_changed() {
             _ = self.reload();
