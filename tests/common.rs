@@ -15,30 +15,32 @@ pub mod contract;
 pub mod damage;
 pub mod disk;
 pub mod feed;
+pub mod http;
 pub mod judge;
 pub mod load;
 pub mod nats;
 pub mod pebble;
+mod process;
 pub mod s3;
 pub mod tls;
 pub mod webhook;
 
 use std::{
     fs,
-    io::{BufReader, Read, Write},
-    net::{IpAddr, SocketAddr, TcpListener, TcpStream},
-    os::{
-        fd::OwnedFd,
-        unix::{fs::PermissionsExt, process::ExitStatusExt},
-    },
+    io::{Read, Write},
+    net::{IpAddr, SocketAddr, TcpListener},
+    os::{fd::OwnedFd, unix::fs::PermissionsExt},
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Output, Stdio},
+    process::{Command, ExitStatus, Output, Stdio},
     sync::LazyLock,
     time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+pub use http::{Answer, connect, exchange};
+use process::{Process, has_ended};
 
 /// The limit for what should take a moment.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
@@ -221,51 +223,6 @@ impl Builder {
         }
         panic!("every free port is taken by another process");
     }
-}
-
-/// A process that does not outlive its test.
-enum Process {
-    Child(Child),
-    /// A successor: the child of one that has ended.
-    Successor(u32),
-}
-
-impl Process {
-    fn id(&self) -> u32 {
-        match self {
-            Self::Child(child) => child.id(),
-            Self::Successor(pid) => *pid,
-        }
-    }
-
-    /// How it has ended, as far as that is known of a successor.
-    fn ended(&mut self) -> Option<ExitStatus> {
-        match self {
-            Self::Child(child) => child.try_wait().unwrap(),
-            Self::Successor(pid) => has_ended(*pid).then(|| ExitStatus::from_raw(0)),
-        }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        match self {
-            Self::Child(child) => {
-                let _ = child.kill();
-                let _ = child.wait();
-            }
-            Self::Successor(pid) if !has_ended(*pid) => {
-                let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
-            }
-            Self::Successor(_) => {}
-        }
-    }
-}
-
-/// Whether a process that is not our child has ended. A zombie is still listed.
-fn has_ended(pid: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_none_or(|(_, state)| state.starts_with('Z'))
 }
 
 /// A running edge. Killed when dropped.
@@ -589,30 +546,6 @@ impl Stopped {
     }
 }
 
-/// An answer over HTTP/1.1.
-#[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub headers: Vec<(String, String)>,
-    pub body: String,
-}
-
-impl Answer {
-    /// The value of a header, by its name in any case.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(given, _)| given.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
-    }
-
-    /// Reads an answer to the end of the connection.
-    pub fn parse(text: &str) -> Option<Self> {
-        let (head, body) = text.split_once("\r\n\r\n")?;
-        let mut lines = head.split("\r\n");
-        let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
-        let headers = lines.filter_map(|line| line.split_once(": ")).map(|(n, v)| (n.into(), v.into())).collect();
-        Some(Self { status, headers, body: body.into() })
-    }
-}
-
 /// A current browser's agent string.
 pub const CHROME: &str =
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36";
@@ -660,28 +593,4 @@ pub fn events_of(object: &[u8]) -> Vec<Value> {
     flate2::read::GzDecoder::new(object).read_to_string(&mut text).expect("whole gzip");
     assert!(text.ends_with('\n'), "an object ends with a whole line");
     text.lines().map(|line| serde_json::from_str(line).expect("one JSON event a line")).collect()
-}
-
-/// A connection, from a given source address if need be.
-pub fn connect(source: Option<IpAddr>, to: SocketAddr) -> std::io::Result<TcpStream> {
-    let stream = match source {
-        None => TcpStream::connect_timeout(&to, TIMEOUT)?,
-        Some(source) => {
-            let socket = socket2::Socket::new(socket2::Domain::for_address(to), socket2::Type::STREAM, None)?;
-            socket.bind(&SocketAddr::new(source, 0).into())?;
-            socket.connect(&to.into())?;
-            socket.into()
-        }
-    };
-    stream.set_read_timeout(Some(TIMEOUT))?;
-    Ok(stream)
-}
-
-/// Sends bytes and reads the answer until the connection closes.
-pub fn exchange(mut stream: TcpStream, bytes: &[u8]) -> Option<Answer> {
-    // The other side may reject the request and close before it has read everything.
-    let _ = stream.write_all(bytes);
-    let mut text = Vec::new();
-    let _ = BufReader::new(stream).read_to_end(&mut text);
-    Answer::parse(&String::from_utf8_lossy(&text))
 }
