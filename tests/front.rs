@@ -226,13 +226,13 @@ fn a_long_pipeline_is_answered_as_fast_as_it_is_read() {
 
 #[test]
 fn a_client_that_keeps_asking_keeps_its_connection() {
-    let edge = Edge::builder().section("[redirect]\nkeepalive_secs = 1").start();
+    let edge = Edge::builder().section("[redirect]\nkeepalive_secs = 3").start();
     let mut stream = connect(None, edge.address).unwrap();
     let mut buffer = [0; 1_024];
-    for _ in 0..8 {
+    for _ in 0..4 {
         stream.write_all(GOOD).unwrap();
         assert!(stream.read(&mut buffer).unwrap() > 0, "closed in use");
-        thread::sleep(Duration::from_millis(400));
+        thread::sleep(Duration::from_secs(1));
     }
     assert_eq!(stream.read(&mut buffer).unwrap(), 0, "and loses it when it stops");
 }
@@ -349,7 +349,7 @@ fn what_is_too_long_is_answered_and_counted() {
 
 #[test]
 fn an_address_has_so_many_connections_and_requests() {
-    let edge = limited("connections_per_address = 4\nrequests_per_second = 1\nrequest_burst = 3");
+    let edge = limited("header_secs = 60\nconnections_per_address = 4\nrequests_per_second = 1\nrequest_burst = 3");
     let mut held: Vec<TcpStream> = (0..4).map(|_| connect(None, edge.address).unwrap()).collect();
     edge.wait_until("four are open", |edge| edge.metric("clickedge_connections_open") == 4);
     assert_eq!(talk(edge.address, GOOD), "", "a fifth is closed at once");

@@ -194,10 +194,15 @@ fn what_is_too_long_or_too_often_is_answered_and_counted() {
         assert_eq!(client.status(request("GET", "/spring", &[("x", &long(3_000))])).await, 431);
         assert_eq!(client.status(request("GET", "/spring", &[])).await, 302);
         assert_eq!(client.status(request("GET", "/spring", &[])).await, 302, "the eighth");
-        assert_eq!(client.status(request("GET", "/spring", &[])).await, 429);
+        // One more is allowed with each second that this took.
+        let mut clicks = 4;
+        while client.status(request("GET", "/spring", &[])).await == 302 {
+            clicks += 1;
+            assert!(clicks < 100, "it goes on");
+        }
+        assert_eq!(requests(&edge, "too_many"), 1);
+        assert_eq!(edge.metric("clickedge_clicks_answered_total"), clicks, "what is rejected is no click");
     });
-    assert_eq!(requests(&edge, "too_many"), 1);
-    assert_eq!(edge.metric("clickedge_clicks_answered_total"), 4, "what is rejected is no click");
 }
 
 #[test]
@@ -224,17 +229,34 @@ fn what_pingora_rejects_is_counted_and_ends_the_connection_at_last() {
 
 #[test]
 fn a_connection_ends_when_it_is_idle_or_has_asked_enough() {
-    let (edge, address) = edge("[redirect]\nkeepalive_secs = 1\n[limits]\nrequests_per_connection = 4");
-    block_on(async {
+    let (edge, address) = edge("[redirect]\nkeepalive_secs = 2\n[limits]\nrequests_per_connection = 4");
+    // A machine that stops for a moment makes a pause that is too long: then it begins again.
+    let with_pauses = async || {
         let mut client = Client::open(address).await;
         for _ in 0..3 {
-            assert_eq!(client.status(request("GET", "/spring", &[])).await, 302);
-            tokio::time::sleep(Duration::from_millis(600)).await;
+            let began = Instant::now();
+            if client.ask(request("GET", "/spring", &[])).await.is_err() {
+                return None;
+            }
+            tokio::time::sleep(Duration::from_millis(1_200)).await;
+            if began.elapsed() > Duration::from_millis(1_900) {
+                return None;
+            }
+        }
+        Some(client)
+    };
+    block_on(async {
+        let mut client = None;
+        for _ in 0..10 {
+            client = with_pauses().await;
+            if client.is_some() {
+                break;
+            }
         }
         let began = Instant::now();
-        let _ = client.end().await;
+        let _ = client.expect("a connection with pauses").end().await;
         assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
-        edge.wait_until("counted", |edge| ended(edge, "idle") == 1);
+        edge.wait_until("counted", |edge| ended(edge, "idle") >= 1);
 
         let mut client = Client::open(address).await;
         for _ in 0..4 {
