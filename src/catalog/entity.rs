@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 use crate::link::Forward;
 
@@ -29,9 +30,32 @@ pub struct LinkEntity {
     /// `active` (the default), `expired`, or any other word for a disabled link.
     #[serde(default)]
     pub status: Option<String>,
-    /// Status of the answer: 301, 302 (the default), 307 or 308.
+    /// Status of the answer: 301, 302 (the default), 303, 307 or 308.
     #[serde(default)]
     pub http_status: Option<u16>,
+    // What few links have is read as it is, and checked in `policy.rs`.
+    #[serde(default)]
+    pub forward_path: Option<Value>,
+    #[serde(default)]
+    pub active_from: Option<Value>,
+    #[serde(default, alias = "expiresAt", alias = "expiredAt")]
+    pub active_until: Option<Value>,
+    #[serde(default)]
+    pub max_clicks: Option<Value>,
+    #[serde(default)]
+    pub password_hash: Option<Value>,
+    #[serde(default)]
+    pub fallback: Option<Value>,
+    #[serde(default)]
+    pub click_id_parameter: Option<Value>,
+    #[serde(default)]
+    pub rules: Option<Value>,
+    #[serde(default)]
+    pub variants: Option<Value>,
+    #[serde(default)]
+    pub card: Option<Value>,
+    #[serde(default)]
+    pub no_index: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -58,28 +82,36 @@ pub struct WorkspaceEntity {
     pub name: Option<String>,
 }
 
-/// A tag or a script. A script's body (`value`, `uri`) is not read: it is never part of an event.
+/// A tag or a script. What a script runs is never part of an event.
 #[derive(Deserialize)]
 pub struct NamedEntity {
     pub id: String,
     #[serde(default)]
     pub name: Option<String>,
+    /// Where a script lies.
+    #[serde(default)]
+    pub uri: Option<Value>,
+    /// The code of a script.
+    #[serde(default)]
+    pub value: Option<Value>,
 }
 
-/// `forwardParameters`: a switch, or the side that wins.
-#[derive(Clone, Copy, Deserialize)]
+/// `forwardParameters`: a switch, the side that wins, or the keys.
+#[derive(Clone, Deserialize)]
 #[serde(untagged)]
 pub enum ForwardEntity {
     Switch(bool),
     Policy(Forward),
+    /// The only keys that are forwarded.
+    Only(Vec<String>),
 }
 
-impl From<ForwardEntity> for Forward {
-    fn from(entity: ForwardEntity) -> Self {
+impl From<&ForwardEntity> for Forward {
+    fn from(entity: &ForwardEntity) -> Self {
         match entity {
             ForwardEntity::Switch(false) => Self::Off,
-            ForwardEntity::Switch(true) => Self::Incoming,
-            ForwardEntity::Policy(policy) => policy,
+            ForwardEntity::Switch(true) | ForwardEntity::Only(_) => Self::Incoming,
+            ForwardEntity::Policy(policy) => *policy,
         }
     }
 }

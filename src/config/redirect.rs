@@ -15,13 +15,25 @@ pub struct Redirect {
     /// Seconds of `max-age` in 301 and 308 answers, which browsers would otherwise keep for ever; at most 86400.
     /// 302 and 307 answers are never stored.
     pub permanent_max_age_secs: u32,
+    /// Who may store permanent answers: `private` for browsers only, `public` for caches in between as well, which then
+    /// answer visitors whose clicks this edge never sees.
+    pub permanent_cache: Cache,
     /// Seconds that an idle keep-alive connection stays open, at most 3600. 0 closes it after each answer.
     pub keepalive_secs: u64,
 }
 
+/// Who may store an answer.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cache {
+    #[default]
+    Private,
+    Public,
+}
+
 impl Default for Redirect {
     fn default() -> Self {
-        Self { permanent_max_age_secs: 90, keepalive_secs: 60 }
+        Self { permanent_max_age_secs: 90, permanent_cache: Cache::Private, keepalive_secs: 60 }
     }
 }
 

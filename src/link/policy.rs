@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::placeholder::Address;
+
 /// Whether the case of a slashtag matters.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -25,4 +27,56 @@ pub enum Forward {
     Incoming,
     /// It is added to the destination; where both have a key, the destination's values win.
     Destination,
+    /// It is added to the destination; where both have a key, the values of both stay.
+    Both,
+    /// Like `incoming`, and only of keys that begin with `utm_`.
+    Utm,
+}
+
+/// What happens to a path behind the slashtag.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub enum ForwardPath {
+    /// It is another slashtag, which the domain may lack.
+    #[default]
+    Reject,
+    /// It is appended to the destination's path.
+    Append,
+    /// It is not forwarded.
+    Ignore,
+}
+
+/// What a link may say beyond its destination. Most links have none of it.
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
+    pub forward_path: ForwardPath,
+    /// The only keys of a query that are forwarded; all where this is empty. One may end in `*`.
+    pub forward_only: Box<[Box<str>]>,
+    /// When the link begins to work, in seconds since the Unix epoch.
+    pub active_from: Option<i64>,
+    /// When it ends to work, in seconds since the Unix epoch.
+    pub active_until: Option<i64>,
+    /// How many clicks of people are redirected.
+    pub max_clicks: Option<u64>,
+    /// Where visitors go who come too early, too late, or after the last click.
+    pub fallback: Option<Address>,
+    /// The parameter in which the id of the click travels to the destination.
+    pub click_id_parameter: Option<Box<str>>,
+    /// Whether search engines may list the short link.
+    pub no_index: bool,
+}
+
+/// What a domain may say beyond its name.
+#[derive(Clone, Debug, Default)]
+pub struct DomainPolicy {
+    /// Where a request without a slashtag goes.
+    pub root: Option<Address>,
+    /// Where a request for an unknown link goes.
+    pub not_found: Option<Address>,
+    /// Where a request for an expired link goes, or for one that is used up.
+    pub expired: Option<Address>,
+    /// What follows a slashtag to see where it leads.
+    pub preview_suffix: Option<Box<str>>,
+    /// Whether a slashtag is looked up once more without the punctuation at its end.
+    pub trim_punctuation: bool,
 }

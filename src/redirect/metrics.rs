@@ -34,10 +34,20 @@ pub enum Outcome {
     Options,
     /// For a host that another certificate covers than that of the connection.
     Misdirected,
+    /// A redirect to where a link or domain sends visitors that it has no destination for.
+    Fallback,
+    /// A page in place of a redirect: scripts, or a card. A click.
+    Page,
+    /// A page that shows where a link leads.
+    Preview,
+    /// A page that asks for a link's password.
+    Password,
+    /// A file of a domain, such as `robots.txt`.
+    File,
 }
 
 impl Outcome {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 17] = [
         Self::Redirect,
         Self::NotFound,
         Self::Gone,
@@ -50,6 +60,11 @@ impl Outcome {
         Self::Https,
         Self::Options,
         Self::Misdirected,
+        Self::Fallback,
+        Self::Page,
+        Self::Preview,
+        Self::Password,
+        Self::File,
     ];
 
     fn label(self) -> &'static str {
@@ -66,6 +81,11 @@ impl Outcome {
             Self::Https => "https",
             Self::Options => "options",
             Self::Misdirected => "misdirected",
+            Self::Fallback => "fallback",
+            Self::Page => "page",
+            Self::Preview => "preview",
+            Self::Password => "password",
+            Self::File => "file",
         }
     }
 }
