@@ -218,10 +218,10 @@ pub enum LoadError {
          allows{first}"
     )]
     TooManyBadLines { file: String, bad: u64, lines: u64, allowed: f64, first: String },
-    /// The last line is cut: a file that is still being written, or was not written to its end.
+    /// The file is cut: it is still being written, or was not written to its end.
     #[error(
-        "the catalog {file} is rejected as truncated: line {line}, the last one, has no line feed and ends within a \
-         link; write the whole file next to it, then rename it"
+        "the catalog {file} is rejected as truncated: line {line}, the last one, ends within a link or an array; write \
+         the whole file next to it, then rename it"
     )]
     Truncated { file: String, line: u64 },
     /// The new file has far fewer links than the largest catalog of the last day.

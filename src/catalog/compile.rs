@@ -30,7 +30,7 @@ pub struct Report {
     pub bad: u64,
     /// The first [`KEPT_PROBLEMS`] of them.
     pub problems: Vec<Problem>,
-    /// The last line, if it has no line feed and is not complete JSON. It counts as bad, too.
+    /// The line with which the file ends within a link or an array. It counts as bad, too.
     pub unfinished: Option<u64>,
     /// What is right by itself, and probably not what was meant.
     pub warnings: Vec<Warning>,
@@ -51,6 +51,24 @@ pub enum Warning {
         /// The host name in `catalog.domains`.
         host: String,
     },
+    /// A status that is neither active nor a known word for disabled or expired.
+    UnknownStatus {
+        status: String,
+        /// Number of links that have it.
+        links: u64,
+        /// The first of them.
+        line: u64,
+    },
+    /// A value that only informs, and cannot be read.
+    LeftOut {
+        field: &'static str,
+        /// Number of links that have such a value.
+        links: u64,
+        /// The first of them.
+        line: u64,
+        /// The value there, if it is a text or a number.
+        value: Option<String>,
+    },
 }
 
 impl fmt::Display for Warning {
@@ -64,6 +82,18 @@ impl fmt::Display for Warning {
             ),
             Self::UnusedDomain { host } => {
                 write!(f, "catalog.domains.\"{host}\" has settings, and no link has this domain; correct the name")
+            }
+            Self::UnknownStatus { status, links, line } => write!(
+                f,
+                "`status` is {status:?} in {links} links, line {line} first: they are switched off and answered with \
+                 404; known are `active`, `disabled` and `expired`"
+            ),
+            Self::LeftOut { field, links, line, value } => {
+                write!(f, "`{field}` is left out of {links} links that are loaded, line {line} first")?;
+                match value {
+                    Some(value) => write!(f, ": {value:?} cannot be read"),
+                    None => f.write_str(": its form cannot be read"),
+                }
             }
         }
     }
@@ -95,6 +125,8 @@ pub struct Compiler<'a> {
     workspaces: Interned,
     /// Number of active links.
     active: usize,
+    /// The element that is being added, if the file is an array.
+    element: Option<u64>,
     report: Report,
 }
 
@@ -110,8 +142,14 @@ impl<'a> Compiler<'a> {
             fragments: Interned::default(),
             workspaces: Interned::default(),
             active: 0,
+            element: None,
             report: Report::default(),
         }
+    }
+
+    /// Names the element that is added next, if the file is an array: several can begin on one line.
+    pub fn at_element(&mut self, element: Option<u64>) {
+        self.element = element;
     }
 
     /// Adds the link of line `number`, or reports why it is bad.
@@ -136,6 +174,8 @@ impl<'a> Compiler<'a> {
         self.report.lines += 1;
         self.report.bad += 1;
         if self.report.problems.len() < KEPT_PROBLEMS {
+            let reason =
+                self.element.map_or_else(|| reason.clone(), |element| format!("element {element}: {reason}"));
             self.report.problems.push(Problem { line: number, reason });
         }
     }
@@ -187,9 +227,6 @@ impl<'a> Compiler<'a> {
         };
         let policy = policy::of(link, &for_links.schemes)?;
         let created_at = link.created_at.as_deref().unwrap_or_default();
-        if !created_at.is_empty() && created_at.parse::<jiff::Timestamp>().is_err() {
-            return Err(format!("`createdAt` is {created_at:?}, not a time such as 2026-01-31T12:00:00Z"));
-        }
         let mut key = key::slashtag(link.slashtag.as_bytes())
             .map_err(|error| format!("`slashtag` {:?}: {error}", link.slashtag))?;
         if self.domains.all[domain as usize].case == Case::Insensitive {
@@ -203,7 +240,7 @@ impl<'a> Compiler<'a> {
             domain,
             creator: self.fragments.number(&creator_json(link, workspace)),
             tags: self.fragments.number(&list_json(&named_map(&link.tags))),
-            scripts: self.fragments.number(&list_json(&named_map(&link.scripts))),
+            scripts: self.fragments.number(&list_json(&named_map(&link.scripts.named))),
             workspace: self.workspaces.number(workspace.map_or("", |(id, _)| id)),
             status,
             state: match link.status.as_deref() {
