@@ -9,6 +9,7 @@
 //! ring takes no lock and makes no allocation.
 
 pub mod answer;
+pub mod click_limits;
 pub mod client;
 pub mod decide;
 pub mod forward;
