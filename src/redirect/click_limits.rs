@@ -210,7 +210,10 @@ impl Keeper {
         let is_failing = grown.is_err() || saved.is_err();
         for (result, consequence) in [
             (grown, "the table cannot grow: enlarge the tmpfs of capture.dir, or limits cease to hold"),
-            (saved, "no copy was written: after a restart of the machine, the clicks since the last one are not counted"),
+            (
+                saved,
+                "no copy was written: after a restart of the machine, the clicks since the last one are not counted",
+            ),
         ] {
             // The first failure of a row.
             if let Err(error) = result

@@ -12,17 +12,17 @@
 //!            word 1  bits 48-63: the last day on which it was asked for or in the catalog, since 1970
 //!                    bits 0-47: its clicks
 //! ```
-//! Words have 64 bits, in the byte order of this machine. Level 0 has [`LEAST`] slots, and each further level as many as
-//! all before it: the table doubles, and no slot ever moves.
+//! Words have 64 bits, in the byte order of this machine. Level 0 has [`LEAST`] slots, and each further level as many
+//! as all before it: the table doubles, and no slot ever moves.
 //!
-//! **Each link has one slot.** A link goes to the first empty slot of its bucket, in the first level where that bucket is
-//! not full. No slot is ever emptied, so whoever looks for the link passes the same full buckets, and ends at the same
-//! slot: the one that has it, or the empty one that only one of several can claim. A level that is added meanwhile comes
-//! after these. So a count is exact as soon as a click that is added to it is a single compare and exchange.
+//! **Each link has one slot.** A link goes to the first empty slot of its bucket, in the first level where that bucket
+//! is not full. No slot is ever emptied, so each look for the link passes the same full buckets, and ends at the same
+//! slot: the one that has it, or the empty one that only one thread can claim. A level that is added meanwhile comes
+//! after these. So a count is exact, as each click is added to it by a single compare and exchange.
 //!
-//! **Growth.** The table grows when a quarter of the slots is taken, so that hardly any bucket of the last level is ever
-//! full. A process allocates the level, and publishes it by its number; when two do so at a time, the second one changes
-//! nothing. Pages are allocated first: a full tmpfs answers a later store with `SIGBUS`.
+//! **Growth.** The table grows when a quarter of the slots is taken, so that hardly any bucket of the last level is
+//! ever full. A process allocates the level, and publishes it by its number; when two do so at a time, the second one
+//! changes nothing. Pages are allocated first: a full tmpfs answers a later store with `SIGBUS`.
 
 use std::{
     fs::File,
@@ -114,7 +114,7 @@ impl Table {
         Ok(Self::of(file, header))
     }
 
-    /// Maps a table. The inner error says why there is none.
+    /// Maps a table. The inner error says why the file is not one.
     pub fn open(file: File) -> io::Result<Result<Self, &'static str>> {
         let length = file.metadata()?.len();
         if length < bytes(1) {
@@ -224,7 +224,7 @@ impl Table {
         if level >= self.levels() {
             return None;
         }
-        let map = || Words::part(&self.file, bytes(level) , (bytes(level + 1) - bytes(level)) as usize);
+        let map = || Words::part(&self.file, bytes(level), (bytes(level + 1) - bytes(level)) as usize);
         self.levels[level].get_or_try_init(map).ok()
     }
 
