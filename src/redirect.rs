@@ -17,6 +17,7 @@ pub mod head;
 mod lane;
 pub mod metrics;
 pub mod proxy;
+pub mod untracked;
 
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
