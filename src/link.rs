@@ -10,6 +10,7 @@ mod field;
 pub mod hsts;
 pub mod key;
 pub mod page;
+pub mod password;
 pub mod path;
 pub mod placeholder;
 pub mod policy;

@@ -9,6 +9,7 @@
 //! ring takes no lock and makes no allocation.
 
 pub mod answer;
+pub mod click_limits;
 pub mod client;
 pub mod decide;
 pub mod forward;
@@ -16,6 +17,7 @@ pub mod head;
 mod lane;
 pub mod metrics;
 pub mod proxy;
+pub mod untracked;
 
 use std::{net::IpAddr, sync::Arc, time::Instant};
 

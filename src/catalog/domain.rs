@@ -9,7 +9,12 @@ use serde_json::{Value, json};
 use super::policy;
 use crate::{
     config,
-    link::{self, Case, DomainPolicy, destination::Schemes, key::Host},
+    link::{
+        self, Case, DomainPolicy,
+        destination::Schemes,
+        key::Host,
+        page::{FileFields, Files, Pages},
+    },
 };
 
 /// Most aliases of a domain.
@@ -65,6 +70,24 @@ pub struct DomainEntity {
     schemes: Option<Value>,
     preview_suffix: Option<Value>,
     trim_punctuation: Option<Value>,
+    pages: Option<Value>,
+    robots: Option<Value>,
+    favicon: Option<Value>,
+    apple_app_site_association: Option<Value>,
+    asset_links: Option<Value>,
+    security_txt: Option<Value>,
+}
+
+impl DomainEntity {
+    fn files(&self) -> FileFields<'_> {
+        FileFields {
+            robots: self.robots.as_ref(),
+            favicon: self.favicon.as_ref(),
+            apple_app_site_association: self.apple_app_site_association.as_ref(),
+            asset_links: self.asset_links.as_ref(),
+            security_txt: self.security_txt.as_ref(),
+        }
+    }
 }
 
 /// What a domain's line says for its links.
@@ -144,7 +167,11 @@ impl Domains {
         let case = policy::field("case", &entity.case, case)?;
         let hsts = policy::field("hsts", &entity.hsts, hsts)?;
         let configured = || settings.and_then(|domain| HeaderValue::try_from(domain.hsts.as_deref()?.trim()).ok());
-        let schemes = policy::field("schemes", &entity.schemes, schemes)?.unwrap_or_default();
+        let schemes = policy::field("schemes", &entity.schemes, self::schemes)?.unwrap_or_default();
+        let names = policy::field("schemes", &entity.schemes, |value| {
+            texts(value).map(|names| names.into_iter().map(str::to_owned).collect::<Vec<_>>())
+        })?;
+        let pages = Pages::parse(entity.pages.as_ref().unwrap_or(&Value::Null), &names.unwrap_or_default());
         let for_links = ForLinks {
             status: policy::field("httpStatus", &entity.http_status, status)?,
             workspace: policy::field("workspace", &entity.workspace, workspace)?.flatten(),
@@ -158,6 +185,8 @@ impl Domains {
             preview_suffix: policy::field("previewSuffix", &entity.preview_suffix, preview_suffix)?,
             trim_punctuation: policy::field("trimPunctuation", &entity.trim_punctuation, policy::switch)?
                 .unwrap_or_default(),
+            pages: pages.map_err(|invalid| invalid.to_string())?,
+            files: Files::parse(&entity.files()).map_err(|invalid| invalid.to_string())?,
         };
         let aliases =
             policy::field("aliases", &entity.aliases, |value| self.aliases(value, &host))?.unwrap_or_default();

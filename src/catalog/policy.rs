@@ -1,10 +1,15 @@
 //! Reads what a link says beyond its destination.
 
-use jiff::{Timestamp, civil};
 use serde_json::Value;
 
-use super::entity::{ForwardEntity, LinkEntity};
-use crate::link::{ForwardPath, Policy, destination::Schemes, placeholder::Address};
+use super::entity::{ForwardEntity, LinkEntity, time};
+use crate::link::{
+    ForwardPath, Policy, Rules, Variants,
+    destination::{self, Schemes},
+    page::{Card, Scripts},
+    password::PasswordHash,
+    placeholder::Address,
+};
 
 /// Most keys that `forwardParameters` may list.
 const MAX_KEYS: usize = 64;
@@ -17,11 +22,11 @@ const MAX_PARAMETER: usize = 64;
 /// # Errors
 /// When a part of it is invalid: the reason names the field.
 pub fn of(link: &LinkEntity, schemes: &Schemes) -> Result<Option<Policy>, String> {
-    let (only, scripts) =
-        (only(link)?, link.scripts.iter().any(|script| script.uri.is_some() || script.value.is_some()));
+    let only = only(link)?;
+    let scripts = Scripts::parse(&link.scripts.raw).map_err(|invalid| invalid.to_string())?;
     let LinkEntity { forward_path, active_from, active_until, max_clicks, fallback, .. } = link;
     let LinkEntity { password_hash, click_id_parameter, rules, variants, card, no_index, .. } = link;
-    let some = [
+    let fields = [
         forward_path,
         active_from,
         active_until,
@@ -34,17 +39,24 @@ pub fn of(link: &LinkEntity, schemes: &Schemes) -> Result<Option<Policy>, String
         card,
         no_index,
     ];
-    if only.is_empty() && !scripts && some.into_iter().all(|field| field.as_ref().is_none_or(Value::is_null)) {
+    let is_plain = fields.into_iter().all(|field| field.as_ref().is_none_or(Value::is_null));
+    if is_plain && only.is_empty() && scripts.is_none() {
         return Ok(None);
     }
+    let check = |raw: &str| destination::check(raw, schemes).map(String::into_boxed_str);
     let policy = Policy {
         forward_path: field("forwardPath", forward_path, self::forward_path)?.unwrap_or_default(),
         forward_only: only,
         active_from: field("activeFrom", active_from, time)?,
         active_until: field("activeUntil", active_until, time)?,
         max_clicks: field("maxClicks", max_clicks, count)?,
+        password: field("passwordHash", password_hash, |value| PasswordHash::parse(text(value)?))?,
         fallback: field("fallback", fallback, |value| address(value, schemes))?,
         click_id_parameter: field("clickIdParameter", click_id_parameter, parameter)?,
+        rules: rules.as_ref().map_or_else(|| Ok(Rules::default()), |rules| Rules::parse(rules, &check))?,
+        variants: given(variants).map(|variants| Variants::parse(variants, &check)).transpose()?,
+        scripts,
+        card: card.as_ref().map_or(Ok(None), Card::parse).map_err(|invalid| invalid.to_string())?,
         no_index: field("noIndex", no_index, switch)?.unwrap_or_default(),
     };
     if let (Some(from), Some(until)) = (policy.active_from, policy.active_until)
@@ -61,10 +73,11 @@ pub fn field<T>(
     value: &Option<Value>,
     read: impl FnOnce(&Value) -> Result<T, String>,
 ) -> Result<Option<T>, String> {
-    match value {
-        None | Some(Value::Null) => Ok(None),
-        Some(value) => read(value).map(Some).map_err(|reason| format!("`{name}` {reason}")),
-    }
+    given(value).map(read).transpose().map_err(|reason| format!("`{name}` {reason}"))
+}
+
+fn given(value: &Option<Value>) -> Option<&Value> {
+    value.as_ref().filter(|value| !value.is_null())
 }
 
 fn only(link: &LinkEntity) -> Result<Box<[Box<str>]>, String> {
@@ -95,27 +108,14 @@ fn forward_path(value: &Value) -> Result<ForwardPath, String> {
     }
 }
 
-/// A time, in seconds since the Unix epoch: RFC 3339, the same without a zone (UTC), a date, or a number of seconds or
-/// milliseconds.
+/// A time, in seconds since the Unix epoch, in any of the forms of [`time::parse`].
 fn time(value: &Value) -> Result<i64, String> {
-    const REMEDY: &str = "write it like \"2026-01-31T12:00:00Z\"";
-    /// A number of seconds beyond it would be after the year 5138, one of milliseconds below it before March 1973.
-    const MILLIS: i64 = 100_000_000_000;
-    let text = match value {
-        Value::String(text) => text.trim(),
-        Value::Number(number) => {
-            let number = number.as_i64().filter(|number| (0..1_000 * MILLIS).contains(number));
-            let number = number.ok_or_else(|| format!("is {value}, not a time; {REMEDY}"))?;
-            return Ok(if number >= MILLIS { number / 1_000 } else { number });
-        }
-        _ => return Err(format!("is {value}, not a time; {REMEDY}")),
+    let time = match value {
+        Value::String(text) => time::parse(text),
+        Value::Number(number) => time::parse(&number.to_string()),
+        _ => None,
     };
-    let zoned = text.parse::<Timestamp>();
-    let local = || text.parse::<civil::DateTime>().ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok();
-    match zoned.ok().or_else(|| local().map(|time| time.timestamp())) {
-        Some(time) => Ok(time.as_second()),
-        None => Err(format!("is {text:?}, not a time; {REMEDY}")),
-    }
+    time.map(|time| time.as_second()).ok_or_else(|| format!("is {value}, not a time; write {}", time::EXAMPLE))
 }
 
 fn count(value: &Value) -> Result<u64, String> {

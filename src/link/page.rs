@@ -33,7 +33,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 
 pub use card::Card;
-pub use files::{File, Files};
+pub use files::{File, FileFields, Files};
 pub use form::FormError;
 pub use invalid::Invalid;
 pub use preview::preview;

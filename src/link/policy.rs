@@ -3,7 +3,13 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::placeholder::Address;
+use super::{
+    page::{Card, Files, Pages, Scripts},
+    password::PasswordHash,
+    placeholder::Address,
+    rule::Rules,
+    variant::Variants,
+};
 
 /// Whether the case of a slashtag matters.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
@@ -47,7 +53,7 @@ pub enum ForwardPath {
 }
 
 /// What a link may say beyond its destination. Most links have none of it.
-#[derive(Clone, Debug, Default)]
+#[derive(Default)]
 pub struct Policy {
     pub forward_path: ForwardPath,
     /// The only keys of a query that are forwarded; all where this is empty. One may end in `*`.
@@ -58,16 +64,26 @@ pub struct Policy {
     pub active_until: Option<i64>,
     /// How many clicks of people are redirected.
     pub max_clicks: Option<u64>,
+    /// What a visitor has to know.
+    pub password: Option<PasswordHash>,
     /// Where visitors go who come too early, too late, or after the last click.
     pub fallback: Option<Address>,
     /// The parameter in which the id of the click travels to the destination.
     pub click_id_parameter: Option<Box<str>>,
-    /// Whether search engines may list the short link.
+    /// Who gets another destination than the link's own.
+    pub rules: Rules,
+    /// Several destinations in place of the link's own.
+    pub variants: Option<Variants>,
+    /// What people run before they arrive.
+    pub scripts: Option<Scripts>,
+    /// What bots of social networks show of the link.
+    pub card: Option<Card>,
+    /// Whether search engines may not list the short link.
     pub no_index: bool,
 }
 
 /// What a domain may say beyond its name.
-#[derive(Clone, Debug, Default)]
+#[derive(Default)]
 pub struct DomainPolicy {
     /// Where a request without a slashtag goes.
     pub root: Option<Address>,
@@ -79,4 +95,8 @@ pub struct DomainPolicy {
     pub preview_suffix: Option<Box<str>>,
     /// Whether a slashtag is looked up once more without the punctuation at its end.
     pub trim_punctuation: bool,
+    /// Its own pages for 404, 410 and passwords.
+    pub pages: Pages,
+    /// Its files, such as `robots.txt`.
+    pub files: Files,
 }

@@ -135,15 +135,6 @@ fn pairs(query: &[u8]) -> impl Iterator<Item = Pair<'_>> {
     texts.map(|text| Pair { text, key: key(text) })
 }
 
-/// The query without the pairs of this key; borrowed where there is no such pair.
-pub fn without<'a>(query: &'a [u8], name: &[u8]) -> Cow<'a, [u8]> {
-    if !pairs(query).any(|pair| *pair.key == *name) {
-        return query.into();
-    }
-    let kept: Vec<_> = pairs(query).filter(|pair| *pair.key != *name).map(|pair| pair.text).collect();
-    kept.join(&b'&').into()
-}
-
 /// The decoded key of a pair: `+` is a space.
 fn key(pair: &[u8]) -> Cow<'_, [u8]> {
     let key = memchr::memchr(b'=', pair).map_or(pair, |at| &pair[..at]);
@@ -273,13 +264,6 @@ mod tests {
             location(destination, additions(Forward::Off)),
             "https://www.example.com/foo/bar/something/else-baz?some=thing"
         );
-    }
-
-    #[test]
-    fn a_parameter_is_taken_out_of_a_query() {
-        assert_eq!(&*without(b"a=1&b=2", b"c"), b"a=1&b=2");
-        assert_eq!(&*without(b"n%6ftrack&x=1&notrack=0", b"notrack"), b"x=1");
-        assert_eq!(&*without(b"notrack", b"notrack"), b"");
     }
 
     #[test]

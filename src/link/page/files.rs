@@ -57,23 +57,39 @@ pub struct Files {
     security_expires: Option<Timestamp>,
 }
 
+/// The fields of a domain line that are files. `null` is as good as absent.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FileFields<'a> {
+    /// `robots`: the text of `robots.txt`.
+    pub robots: Option<&'a Value>,
+    /// `favicon`: `data:image/…;base64,…`, or a URL of http or https.
+    pub favicon: Option<&'a Value>,
+    /// `appleAppSiteAssociation`: JSON.
+    pub apple_app_site_association: Option<&'a Value>,
+    /// `assetLinks`: JSON.
+    pub asset_links: Option<&'a Value>,
+    /// `securityTxt`: the text of `security.txt`.
+    pub security_txt: Option<&'a Value>,
+}
+
 impl Files {
-    /// Reads the files of a domain line: `robots`, `favicon`, `appleAppSiteAssociation`, `assetLinks`, `securityTxt`.
-    /// `null` is as good as absent; other fields do not concern it.
+    /// Reads the files of a domain line.
     ///
     /// # Errors
     /// When one is too large, or not what programs expect.
-    pub fn parse(domain: &Map<String, Value>) -> Result<Self, Invalid> {
-        let given = |name: &str| domain.get(name).filter(|value| !value.is_null());
+    pub fn parse(fields: &FileFields<'_>) -> Result<Self, Invalid> {
+        let given = |value: Option<&'_ Value>| value.cloned().filter(|value| !value.is_null());
         let mut files = Self {
-            robots: given("robots").map(robots).transpose()?,
-            favicon: given("favicon").map(favicon).transpose()?,
-            apple_app_site_association: given("appleAppSiteAssociation").map(apple).transpose()?,
-            asset_links: given("assetLinks").map(asset_links).transpose()?,
+            robots: given(fields.robots).map(|value| robots(&value)).transpose()?,
+            favicon: given(fields.favicon).map(|value| favicon(&value)).transpose()?,
+            apple_app_site_association: given(fields.apple_app_site_association)
+                .map(|value| apple(&value))
+                .transpose()?,
+            asset_links: given(fields.asset_links).map(|value| asset_links(&value)).transpose()?,
             ..Self::default()
         };
-        if let Some(value) = given("securityTxt") {
-            let text = text("securityTxt", value)?;
+        if let Some(value) = given(fields.security_txt) {
+            let text = text("securityTxt", &value)?;
             files.security_expires = Some(security::check(text)?);
             files.security_txt = Some(body(PLAIN, text.to_owned()));
         }

@@ -8,7 +8,7 @@
 //! The browser moves on when everything that the scripts load has loaded or failed (the `load` event), and at the
 //! latest after the time limit; `location.replace` leaves no entry in the history. Where scripts do not run, the meta
 //! element in `noscript` moves on at once; where only ours do not run, a second one does after the time limit; where
-//! neither does, there is a plain link.
+//! neither does, there is a plain link. Only inline code that never ends holds the browser, as it does on any page.
 //!
 //! The policy allows scripts with the nonce of this answer, and what they load (`strict-dynamic`); images, requests and
 //! frames of https, which is what pixels need; and nothing else.
@@ -89,9 +89,27 @@ impl Scripts {
                 ));
             }
         };
+        let part = |(at, entity): (usize, &'_ Value)| match entity {
+            Value::Object(members) => Ok((members.get("uri").cloned(), members.get("value").cloned())),
+            _ => {
+                let remedy = "write an object with `id` and `uri` or `value`";
+                Err(Invalid::json(format!("scripts[{at}]"), entity, remedy))
+            }
+        };
+        let parts = entities.iter().enumerate().map(part).collect::<Result<Vec<_>, _>>()?;
+        Self::of(parts.iter().map(|(uri, value)| (uri.as_ref(), value.as_ref())))
+    }
+
+    /// The scripts with these `uri` and `value`, as in [`parse`](Self::parse).
+    ///
+    /// # Errors
+    /// As in [`parse`](Self::parse).
+    pub fn of<'a>(
+        parts: impl IntoIterator<Item = (Option<&'a Value>, Option<&'a Value>)>,
+    ) -> Result<Option<Self>, Invalid> {
         let mut parsed = Vec::new();
-        for (at, entity) in entities.iter().enumerate() {
-            parsed.extend(Script::parse(at, entity)?);
+        for (at, (uri, value)) in parts.into_iter().enumerate() {
+            parsed.extend(Script::of(at, uri, value)?);
         }
         if parsed.len() > MAX_SCRIPTS {
             let remedy = format!("at most {MAX_SCRIPTS} run: remove some, or load them by one");
@@ -149,31 +167,27 @@ impl Scripts {
 }
 
 impl Script {
-    fn parse(at: usize, entity: &Value) -> Result<Option<Self>, Invalid> {
-        let Value::Object(members) = entity else {
-            let remedy = "write an object with `id` and `uri` or `value`";
-            return Err(Invalid::json(format!("scripts[{at}]"), entity, remedy));
-        };
-        let text = |name: &str, most: usize| match members.get(name) {
+    fn of(at: usize, uri: Option<&Value>, value: Option<&Value>) -> Result<Option<Self>, Invalid> {
+        let text = |name: &str, given: Option<&'_ Value>, most: usize| match given {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) if text.len() > most => {
                 let remedy = format!("shorten it to {most} bytes, or load it from a `uri`");
                 Err(Invalid::new(format!("scripts[{at}].{name}"), text, remedy))
             }
-            Some(Value::String(text)) => Ok(Some(text.trim()).filter(|text| !text.is_empty())),
+            Some(Value::String(text)) => Ok(Some(text.trim().to_owned()).filter(|text| !text.is_empty())),
             Some(other) => Err(Invalid::json(format!("scripts[{at}].{name}"), other, "write it as text")),
         };
-        if let Some(uri) = text("uri", MAX_URI)? {
-            let address = web_address(uri).ok_or_else(|| {
+        if let Some(uri) = text("uri", uri, MAX_URI)? {
+            let address = web_address(&uri).ok_or_else(|| {
                 let remedy = "write an absolute URL, such as https://static.example.com/p.js";
-                Invalid::new(format!("scripts[{at}].uri"), uri, remedy)
+                Invalid::new(format!("scripts[{at}].uri"), &uri, remedy)
             })?;
             return Ok(Some(Self::Uri(address)));
         }
-        let Some(code) = text("value", MAX_CODE)? else { return Ok(None) };
+        let Some(code) = text("value", value, MAX_CODE)? else { return Ok(None) };
         if code.starts_with('<') || code.contains('\0') {
             let remedy = "write the code of the script alone, without <script> around it and without NUL";
-            return Err(Invalid::new(format!("scripts[{at}].value"), code, remedy));
+            return Err(Invalid::new(format!("scripts[{at}].value"), &code, remedy));
         }
         Ok(Some(Self::Code(code.into())))
     }

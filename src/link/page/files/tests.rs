@@ -5,7 +5,13 @@ use super::*;
 const SECURITY: &str = "Contact: mailto:security@example.com\nExpires: 2027-12-31T23:00:00Z\n";
 
 fn parse(domain: &Value) -> Result<Files, Invalid> {
-    Files::parse(domain.as_object().unwrap())
+    Files::parse(&FileFields {
+        robots: domain.get("robots"),
+        favicon: domain.get("favicon"),
+        apple_app_site_association: domain.get("appleAppSiteAssociation"),
+        asset_links: domain.get("assetLinks"),
+        security_txt: domain.get("securityTxt"),
+    })
 }
 
 fn error(domain: &Value) -> String {
@@ -27,7 +33,6 @@ fn each_file_stands_at_its_path_with_its_type() {
         "appleAppSiteAssociation": {"applinks": {"details": []}},
         "assetLinks": [{"relation": ["r"], "target": {"namespace": "web"}}],
         "securityTxt": SECURITY,
-        "root": "https://www.example.com/",
     }))
     .unwrap();
     assert_eq!(read(&files, "/robots.txt"), ("text/plain; charset=utf-8", &b"User-agent: *\nDisallow: /\n"[..]));
