@@ -17,11 +17,15 @@ pub struct Redirect {
     pub permanent_max_age_secs: u32,
     /// Seconds that an idle keep-alive connection stays open, at most 3600. 0 closes it after each answer.
     pub keepalive_secs: u64,
+    /// Whether a visitor gets the same variant of a link at each click, as far as address and agent stay the same. It
+    /// is picked by a keyed hash of both, which is neither stored nor sent, and not by a cookie. Visitors who opted out
+    /// are not recognised. `false` picks a random variant at each click.
+    pub sticky_variants: bool,
 }
 
 impl Default for Redirect {
     fn default() -> Self {
-        Self { permanent_max_age_secs: 90, keepalive_secs: 60 }
+        Self { permanent_max_age_secs: 90, keepalive_secs: 60, sticky_variants: true }
     }
 }
 
