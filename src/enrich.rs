@@ -16,7 +16,7 @@
 //! | [`encoder`] | from the facts of a click to its event and its tally |
 //! | `batch`, [`frame`] | events on their way to the journal, in its format |
 //! | `fragments` | JSON that the catalog has rendered, checked once and cached |
-//! | [`privacy`], [`route`] | what events reveal of visitors, which feeds take them |
+//! | [`route`] | which feeds take events |
 
 mod batch;
 pub mod encoder;
@@ -25,7 +25,6 @@ pub mod frame;
 #[cfg(debug_assertions)]
 mod leak;
 pub mod metrics;
-pub mod privacy;
 pub mod route;
 mod worker;
 
@@ -44,7 +43,6 @@ use prometheus::IntCounter;
 
 pub use batch::Batch;
 use metrics::EnrichMetrics;
-use privacy::Policies;
 pub use route::Router;
 use worker::Worker;
 
@@ -56,7 +54,7 @@ use crate::{
     runtime::PanicWatch,
     session::Sessions,
     stats::metrics::StatsMetrics,
-    visitor::{Sources, bot::CrawlerStore, geo::GeoStore},
+    visitor::{Sources, bot::CrawlerStore, geo::GeoStore, privacy::Policies},
 };
 
 /// How long a worker sleeps when its rings are empty. They must hold what arrives in that time. Under load a worker

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`configuration`] | the configuration file by topic: HTTPS, load balancers, feeds, folders |
 //! | [`catalog`] | format of links, matching, answers, reload |
+//! | [`rules`] | who gets another destination, variants |
 //! | [`feeds`] | objects, formats, delivery, manifests, verification, rollups |
 //! | [`statistics`] | counts, and how to query them |
 //! | [`quality`] | verdicts, bots, blocking, block lists |
@@ -23,6 +24,10 @@ pub mod configuration {
 
 pub mod catalog {
     #![doc = include_str!("manual/catalog.md")]
+}
+
+pub mod rules {
+    #![doc = include_str!("manual/rules.md")]
 }
 
 #[allow(clippy::doc_markdown, reason = "names of products are not code")]

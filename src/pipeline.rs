@@ -42,6 +42,7 @@ use crate::{
     spool::{Spool, SpoolError},
     stats::{StatsHandle, unknown::UnknownSlashtags},
     telemetry::metrics::Registry,
+    tls::TicketsError,
     visitor::TablesError,
 };
 
@@ -57,6 +58,8 @@ pub enum StartError {
     Tables(#[from] TablesError),
     #[error(transparent)]
     Capture(#[from] CaptureError),
+    #[error("no secret for the variants of links: {0}")]
+    Sticky(#[from] TicketsError),
     #[error(transparent)]
     Sessions(#[from] SessionError),
     #[error(transparent)]
@@ -74,6 +77,7 @@ impl Classified for StartError {
             Self::Quality(error) => error.class(),
             Self::Tables(error) => error.class(),
             Self::Capture(error) => error.class(),
+            Self::Sticky(error) => error.class(),
             Self::Sessions(error) => error.class(),
             Self::Spool(error) => error.class(),
             Self::Header(_) => Class::Config,

@@ -9,6 +9,7 @@
 //! ring takes no lock and makes no allocation.
 
 pub mod answer;
+pub mod asker;
 pub mod click_limits;
 pub mod client;
 pub mod decide;
@@ -24,6 +25,7 @@ use std::{net::IpAddr, sync::Arc, time::Instant};
 use arc_swap::{ArcSwap, Guard};
 
 pub use answer::{Answer, Answers};
+use asker::Visitors;
 pub use client::TrustedProxies;
 use decide::Context;
 pub use decide::{Decision, Target, decide};
@@ -43,7 +45,7 @@ use crate::{
     },
     runtime::{clock, failpoint::fail_point},
     telemetry::drops::DropReason,
-    visitor::{Sources, network::Network},
+    visitor::network::Network,
 };
 
 /// The redirect stage. Cheap to clone; share it between threads and proxies.
@@ -52,8 +54,8 @@ pub struct Redirector {
     catalog: Arc<CatalogStore>,
     capture: Capture,
     metrics: Arc<RedirectMetrics>,
-    /// The operator's lists, for what is blocked by them.
-    sources: Arc<Sources>,
+    /// For rules, and for what is blocked by the operator's lists.
+    visitors: Arc<Visitors>,
     /// Read once a request.
     settings: Arc<ArcSwap<Settings>>,
 }
@@ -97,10 +99,11 @@ impl Redirector {
         trusted: TrustedProxies,
         metrics: Arc<RedirectMetrics>,
         quality: &Arc<quality::State>,
-        sources: Arc<Sources>,
+        visitors: Arc<Visitors>,
     ) -> Self {
+        visitors.configure(config);
         let settings = Arc::new(ArcSwap::from_pointee(Settings::new(config, trusted, quality, None)));
-        Self { catalog, capture, metrics, sources, settings }
+        Self { catalog, capture, metrics, visitors, settings }
     }
 
     /// Takes the settings of another configuration, for requests from now on. `quality` has its thresholds already.
@@ -110,6 +113,7 @@ impl Redirector {
         trusted: TrustedProxies,
         quality: &Arc<quality::State>,
     ) {
+        self.visitors.configure(config);
         let settings = Settings::new(config, trusted, quality, Some(&self.settings.load()));
         self.settings.store(Arc::new(settings));
     }
@@ -201,11 +205,12 @@ impl Redirector {
         let policy = settings.block.as_ref()?;
         let mut listed = Listed::default();
         if policy.names(Reason::DataCenterNetwork) || policy.names(Reason::AnonymizerNetwork) {
-            let network = self.sources.network(facts.client.ip());
+            let network = self.visitors.sources.network(facts.client.ip());
             listed.hosting_network = network == Some(Network::Hosting);
             listed.anonymizer_network = network == Some(Network::Anonymizer);
         }
-        listed.spam_referrer = policy.names(Reason::SpamReferrer) && self.sources.is_spam(facts.texts.referer);
+        listed.spam_referrer =
+            policy.names(Reason::SpamReferrer) && self.visitors.sources.is_spam(facts.texts.referer);
         policy.check(facts, listed)
     }
 }

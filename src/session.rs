@@ -25,6 +25,7 @@
 mod file;
 mod keys;
 pub mod metrics;
+mod sticky;
 mod table;
 
 use std::{
@@ -39,11 +40,12 @@ use arc_swap::ArcSwap;
 
 use file::Opening;
 pub use file::SessionError;
-use keys::{Keyring, Keys, Schedule};
+use keys::{Key, Keyring, Keys, Schedule};
+pub use sticky::StickyKey;
 use table::{Memory, Moment, VisitTable};
 
 use crate::{
-    click::{Facts, Visit},
+    click::{ClientAddr, Facts, Visit},
     config::{self, Secret},
     runtime::{
         Words,
@@ -102,6 +104,12 @@ impl Sessions {
     /// before.
     pub fn click(&self, facts: &Facts<'_>, agent: &AgentDigest, decided: Option<Visit>) -> Visit {
         self.visits.click(facts, self.plausible(facts.micros), agent, decided)
+    }
+
+    /// Whether this visitor has clicked in a workspace before, as far as the edge remembers: since the rotation of the
+    /// key before the last, at most. Changes nothing, and takes no lock.
+    pub fn knows(&self, workspace: &[u8], client: &ClientAddr, agent: &AgentDigest) -> bool {
+        self.visits.knows(workspace, client, agent)
     }
 
     /// Replaces and wipes keys whose time is up. Call it often, with the time of day.
@@ -181,6 +189,12 @@ impl<M: Memory> Visits<M> {
                 visit
             }
         }
+    }
+
+    fn knows(&self, workspace: &[u8], client: &ClientAddr, agent: &AgentDigest) -> bool {
+        let keys = self.keys.load();
+        let is_known = |key: &Key| self.table.knows(key.individual(workspace, client, agent));
+        is_known(&keys.current) || keys.previous.as_deref().is_some_and(is_known)
     }
 
     fn tick(&self, now: u64) {

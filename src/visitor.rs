@@ -1,4 +1,4 @@
-//! Who asks: agent, bot, referrer, network, place and language of a visitor.
+//! Who asks: agent, bot, referrer, network, place and language of a visitor, and what events may reveal of them.
 //!
 //! Each part is worked out on its own and on demand, from the facts of a click and from the operator's lists. The
 //! redirect and the workers call the same functions, so they cannot disagree.
@@ -12,6 +12,7 @@ pub mod geo;
 pub mod language;
 pub mod metrics;
 pub mod network;
+pub mod privacy;
 pub mod referrer;
 pub mod signature;
 mod sources;

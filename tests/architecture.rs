@@ -31,7 +31,20 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("listener", &["click", "config", "runtime", "telemetry", "tls"]),
     (
         "redirect",
-        &["catalog", "click", "config", "event", "link", "listener", "quality", "runtime", "telemetry", "visitor"],
+        &[
+            "catalog",
+            "click",
+            "config",
+            "event",
+            "files",
+            "link",
+            "listener",
+            "quality",
+            "runtime",
+            "session",
+            "telemetry",
+            "visitor",
+        ],
     ),
     ("capture", &["click", "config", "runtime", "telemetry"]),
     (

@@ -80,6 +80,8 @@ pub struct Texts<'a> {
     /// `Signature-Input` and `Signature` of such a bot; empty for all others.
     pub signature_input: &'a [u8],
     pub signature: &'a [u8],
+    /// The location that a rule has looked up, encoded; empty when none has.
+    pub location: &'a [u8],
 }
 
 /// The visit that a click belongs to. A worker notes it in the click's ring, so that a click that is read again after

@@ -10,12 +10,12 @@
 //!     50     1  protocol, see `Protocol`
 //!     51     1  0, reserved
 //!     52     4  flags, see `Flags`
-//!     56  4*25  lengths of the texts below
+//!     56  4*26  lengths of the texts below
 //!               the texts, in the order of `Texts`
 //!
 //! (1) microseconds since the Unix epoch        (2) see `Visit`; 0 until a worker has found it
 //! ```
-//! This is version 5. Version 4 has the first 22 texts: none of a signature.
+//! This is version 6. Version 5 has the first 25 texts: no location.
 //!
 //! Clicks lie in rings, which outlive the process. So that an upgrade needs no drained ring, this release reads the
 //! version before as well ([`Version`]); the first 48 bytes are the same in every version, because the ring itself
@@ -43,25 +43,25 @@ pub const ADDRESS: Range<usize> = 24..40;
 pub const VISIT: Range<usize> = 40..48;
 
 const STATUS: usize = 48;
-const TEXTS: usize = 25;
+const TEXTS: usize = 26;
 const LENGTHS_AT: usize = 56;
 const HEAD: usize = LENGTHS_AT + 4 * TEXTS;
 
 /// The versions of this format that can be read.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Version {
-    V4,
+    V5,
     /// The one that is written.
     #[default]
-    V5,
+    V6,
 }
 
 impl Version {
     /// The version of this number, if it can be read.
     pub fn from_number(number: u32) -> Option<Self> {
         match number {
-            4 => Some(Self::V4),
             5 => Some(Self::V5),
+            6 => Some(Self::V6),
             _ => None,
         }
     }
@@ -69,21 +69,28 @@ impl Version {
     /// The number of this version in the header of a ring.
     pub fn number(self) -> u32 {
         match self {
-            Self::V4 => 4,
             Self::V5 => 5,
+            Self::V6 => 6,
         }
     }
 
     /// How many texts a click has.
     fn texts(self) -> usize {
         match self {
-            Self::V4 => 22,
-            Self::V5 => TEXTS,
+            Self::V5 => 25,
+            Self::V6 => TEXTS,
         }
     }
 }
 
 impl<'a> Texts<'a> {
+    /// These texts as a worker will read them: what visitors send is cut.
+    pub fn cut(&self) -> Self {
+        let texts = self.bounded();
+        let mut texts = texts.into_iter();
+        Self::take(|| texts.next().unwrap_or_default())
+    }
+
     fn bounded(&self) -> [&'a [u8]; TEXTS] {
         let header = |text: &'a [u8]| &text[..text.len().min(MAX_HEADER)];
         [
@@ -112,7 +119,41 @@ impl<'a> Texts<'a> {
             header(self.signature_agent),
             header(self.signature_input),
             header(self.signature),
+            header(self.location),
         ]
+    }
+
+    /// Takes the texts one by one, in their order.
+    fn take(mut text: impl FnMut() -> &'a [u8]) -> Self {
+        Self {
+            user_agent: text(),
+            referer: text(),
+            accept_language: text(),
+            hint_brands: text(),
+            hint_platform: text(),
+            hint_platform_version: text(),
+            hint_form_factors: text(),
+            requested_with: text(),
+            query: text(),
+            path: text(),
+            destination: text(),
+            link_id: text(),
+            slashtag: text(),
+            created_at: text(),
+            workspace: text(),
+            host: text(),
+            creator_json: text(),
+            domain_json: text(),
+            tags_json: text(),
+            scripts_json: text(),
+            rule: text(),
+            variant: text(),
+            signature_agent: text(),
+            signature_input: text(),
+            signature: text(),
+            // Empty in version 5, which has no length of it.
+            location: text(),
+        }
     }
 }
 
@@ -169,40 +210,13 @@ impl<'a> RawClick<'a> {
         let head = self.head;
         let mut rest = self.texts;
         let mut lengths = self.lengths();
-        let mut text = || {
+        let text = || {
             // Never out of bounds: the lengths add up to what is there.
             let (text, tail) = rest.split_at(lengths.next().map_or(0, |length| length as usize));
             rest = tail;
             text
         };
-        let texts = Texts {
-            user_agent: text(),
-            referer: text(),
-            accept_language: text(),
-            hint_brands: text(),
-            hint_platform: text(),
-            hint_platform_version: text(),
-            hint_form_factors: text(),
-            requested_with: text(),
-            query: text(),
-            path: text(),
-            destination: text(),
-            link_id: text(),
-            slashtag: text(),
-            created_at: text(),
-            workspace: text(),
-            host: text(),
-            creator_json: text(),
-            domain_json: text(),
-            tags_json: text(),
-            scripts_json: text(),
-            rule: text(),
-            variant: text(),
-            // Empty in version 4, which has no lengths of theirs.
-            signature_agent: text(),
-            signature_input: text(),
-            signature: text(),
-        };
+        let texts = Texts::take(text);
         Facts {
             id: EventId::from_bytes(array(head)),
             micros: u64::from_le_bytes(array(&head[MICROS])),
@@ -235,14 +249,14 @@ mod tests {
     proptest! {
         #[test]
         fn what_was_captured_is_what_is_read(
-            texts in proptest::array::uniform25(proptest::collection::vec(any::<u8>(), 0..200)),
+            texts in proptest::array::uniform26(proptest::collection::vec(any::<u8>(), 0..200)),
             address in any::<[u8; 16]>(),
             micros in 0_u64..(1 << 47),
             status in any::<u16>(),
             protocol in 0_u8..4,
             flags in any::<u32>(),
         ) {
-            let [ua, re, al, hb, hp, hv, hf, rw, qu, pa, de, li, sl, cr, wo, ho, cj, dj, tj, sj, ru, va, sa, si, sg] = &texts;
+            let [ua, re, al, hb, hp, hv, hf, rw, qu, pa, de, li, sl, cr, wo, ho, cj, dj, tj, sj, ru, va, sa, si, sg, lo] = &texts;
             let id = EventId::at(micros);
             let facts = Facts {
                 id,
@@ -256,11 +270,11 @@ mod tests {
                     hint_platform_version: hv, hint_form_factors: hf, requested_with: rw, query: qu, path: pa,
                     destination: de, link_id: li, slashtag: sl, created_at: cr, workspace: wo, host: ho, creator_json: cj,
                     domain_json: dj, tags_json: tj, scripts_json: sj, rule: ru, variant: va, signature_agent: sa, signature_input: si,
-                    signature: sg,
+                    signature: sg, location: lo,
                 },
             };
             let bytes = encode(&facts);
-            let Some(click) = RawClick::parse(&bytes, Version::V5) else { return Err(TestCaseError::fail("no click")) };
+            let Some(click) = RawClick::parse(&bytes, Version::V6) else { return Err(TestCaseError::fail("no click")) };
             let view = click.facts();
             prop_assert_eq!(view.id, id);
             prop_assert_eq!(view.micros, micros);
@@ -275,13 +289,13 @@ mod tests {
         #[test]
         fn any_bytes_are_a_click_or_none(
             bytes in proptest::collection::vec(any::<u8>(), 0..300),
-            lengths in proptest::array::uniform25(prop_oneof![0_u32..20, any::<u32>()]),
+            lengths in proptest::array::uniform26(prop_oneof![0_u32..20, any::<u32>()]),
         ) {
             let mut bytes = bytes;
             for (place, length) in bytes.iter_mut().skip(LENGTHS_AT).zip(lengths.map(u32::to_le_bytes).as_flattened()) {
                 *place = *length;
             }
-            if let Some(click) = RawClick::parse(&bytes, Version::V5) {
+            if let Some(click) = RawClick::parse(&bytes, Version::V6) {
                 let texts = click.facts().texts.bounded();
                 prop_assert!(texts.iter().map(|text| text.len()).sum::<usize>() + HEAD <= bytes.len());
             }
@@ -301,10 +315,10 @@ mod tests {
         };
         let bytes = encode(&facts);
         for end in 0..bytes.len() {
-            assert!(RawClick::parse(&bytes[..end], Version::V5).is_none(), "{end}");
+            assert!(RawClick::parse(&bytes[..end], Version::V6).is_none(), "{end}");
         }
-        assert!(RawClick::parse(&[&bytes[..], b"x"].concat(), Version::V5).is_none());
-        assert!(RawClick::parse(&bytes, Version::V5).is_some());
+        assert!(RawClick::parse(&[&bytes[..], b"x"].concat(), Version::V6).is_none());
+        assert!(RawClick::parse(&bytes, Version::V6).is_some());
     }
 
     #[test]
@@ -320,13 +334,13 @@ mod tests {
             texts: Texts { user_agent: &long, referer: &long, query: &long, ..Texts::default() },
         };
         let bytes = encode(&facts);
-        let texts = RawClick::parse(&bytes, Version::V5).unwrap().facts().texts;
+        let texts = RawClick::parse(&bytes, Version::V6).unwrap().facts().texts;
         assert_eq!((texts.user_agent.len(), texts.query.len()), (MAX_HEADER, MAX_QUERY));
         assert_eq!(texts.accept_language.len(), 0);
     }
 
-    /// A click as version 4 wrote it: the layout is written out here, because no code writes it any more.
-    fn version_4(flags: u32, texts: &[&[u8]; 22]) -> Vec<u8> {
+    /// A click as version 5 wrote it: the layout is written out here, because no code writes it any more.
+    fn version_5(flags: u32, texts: &[&[u8]; 25]) -> Vec<u8> {
         let mut bytes = EventId::at(7).as_bytes().to_vec();
         bytes.extend(7_u64.to_le_bytes());
         bytes.extend([9; 16]);
@@ -345,10 +359,10 @@ mod tests {
 
     #[test]
     fn a_click_of_the_version_before_is_read() {
-        let mut texts = [&b""[..]; 22];
-        (texts[0], texts[19], texts[21]) = (b"some agent", b"[]", b"b");
-        let bytes = version_4(1 << 13 | 1, &texts);
-        let click = RawClick::parse(&bytes, Version::V4).unwrap();
+        let mut texts = [&b""[..]; 25];
+        (texts[0], texts[19], texts[21], texts[24]) = (b"some agent", b"[]", b"b", b"s");
+        let bytes = version_5(1 << 13 | 1, &texts);
+        let click = RawClick::parse(&bytes, Version::V5).unwrap();
         let facts = click.facts();
         assert_eq!(click.visit(), Some(Visit { started: 5, first: true }));
         assert_eq!((facts.micros, facts.status, facts.protocol), (7, 302, Protocol::Http2));
@@ -357,18 +371,18 @@ mod tests {
         assert!(!facts.flags.has(Flags::PROXIED));
         assert_eq!((facts.texts.user_agent, facts.texts.scripts_json), (&b"some agent"[..], &b"[]"[..]));
         assert_eq!((facts.texts.rule, facts.texts.variant), (&b""[..], &b"b"[..]));
-        assert_eq!((facts.texts.signature_agent, facts.texts.signature), (&b""[..], &b""[..]));
+        assert_eq!((facts.texts.signature, facts.texts.location), (&b"s"[..], &b""[..]));
         for end in 0..bytes.len() {
-            assert!(RawClick::parse(&bytes[..end], Version::V4).is_none(), "{end}");
+            assert!(RawClick::parse(&bytes[..end], Version::V5).is_none(), "{end}");
         }
-        assert!(RawClick::parse(&bytes, Version::V5).is_none());
+        assert!(RawClick::parse(&bytes, Version::V6).is_none());
     }
 
     #[test]
     fn a_version_has_one_number() {
-        for version in [Version::V4, Version::V5] {
+        for version in [Version::V5, Version::V6] {
             assert_eq!(Version::from_number(version.number()), Some(version));
         }
-        assert_eq!((Version::from_number(3), Version::from_number(6)), (None, None));
+        assert_eq!((Version::from_number(4), Version::from_number(7)), (None, None));
     }
 }

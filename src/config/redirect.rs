@@ -30,6 +30,10 @@ pub struct Redirect {
     /// Networks from which requests are redirected without being clicks, such as those of an office or a monitor.
     #[schemars(with = "Vec<String>")]
     pub untracked_networks: Vec<IpNet>,
+    /// Whether a visitor gets the same variant of a link at each click, as far as address and agent stay the same. It
+    /// is picked by a keyed hash of both, which is neither stored nor sent, and not by a cookie. Visitors who opted out
+    /// are not recognised. `false` picks a random variant at each click.
+    pub sticky_variants: bool,
 }
 
 /// Who may store an answer.
@@ -49,6 +53,7 @@ impl Default for Redirect {
             keepalive_secs: 60,
             no_track_parameter: None,
             untracked_networks: Vec::new(),
+            sticky_variants: true,
         }
     }
 }

@@ -8,7 +8,6 @@ use super::{
     Shared,
     fragments::{self, Fragments},
     metrics::EnrichMetrics,
-    privacy::{self, Policies},
     route::Traffic,
     text,
 };
@@ -29,9 +28,10 @@ use crate::{
             hints::{HintCache, Hints},
         },
         bot::{self, CrawlerLists},
-        geo::Locator,
+        geo::{self, Locator},
         language,
         network::{Network, Networks},
+        privacy::{self, Policies},
         referrer::{self, Places, Spammers},
         signature::{SignatureResult, SignatureVerifier, SignedAgents},
     },
@@ -128,7 +128,12 @@ impl Enricher {
         let bot = bot.as_ref();
         let visit = (!opted_out && bot.is_none()).then(|| self.sessions.click(facts, &known.digest, visit));
         let session = visit.map(|visit| Session { started: started.render(visit.started), first: visit.first });
-        let location = self.locator.locate(facts.client.ip());
+        // What a rule has decided by is what the event says, whichever database is the current one by now.
+        let found = geo::found::decode(texts.location);
+        let location = match &found {
+            Some(found) => found.as_ref(),
+            None => self.locator.locate(facts.client.ip()),
+        };
         let precision = policy.precision(opted_out);
         let is_limited = precision < Precision::Coordinates;
         let limited = location.filter(|_| is_limited).and_then(|location| privacy::limited(location, precision));
@@ -246,14 +251,22 @@ mod tests {
         config,
         enrich::Routing,
         files::Reloadable,
+        link::asker::Asker,
+        redirect::{Head, asker::Visitors},
+        session::StickyKey,
         stats::metrics::StatsMetrics,
         telemetry::{drops::Drops, metrics::Registry},
+        visitor::geo::{Database, GeoStore},
     };
 
     fn enricher(dir: &std::path::Path) -> Enricher {
+        enricher_with(dir, Arc::default())
+    }
+
+    fn enricher_with(dir: &std::path::Path, geo: Arc<GeoStore>) -> Enricher {
         let (config, registry) = (config::Enrich::default(), Registry::new());
         Enricher::new(&Shared {
-            geo: Arc::default(),
+            geo,
             sources: Arc::default(),
             sessions: Arc::new(Sessions::open(dir, &config, None, 0).unwrap()),
             crawlers: Arc::default(),
@@ -290,5 +303,49 @@ mod tests {
         assert_eq!(of("curl/8.5.0", false, |_| false), (false, false));
         // A browser without the headers that all browsers send is a bot, too.
         assert_eq!(of(firefox, false, |traffic| traffic.is_bot), (false, true));
+    }
+
+    /// A database in which all addresses of a network are in one country.
+    fn database(dir: &std::path::Path, country: &str) -> Database {
+        let mut writer = mmdb_writer::Writer::builder("GeoLite2-Country").description(&[("en", "Test")]).build();
+        let record = serde_json::json!({"country": {"iso_code": country}});
+        writer.insert("192.0.2.0/24".parse::<ipnet::IpNet>().unwrap(), &record).unwrap();
+        let file = dir.join(country);
+        std::fs::write(&file, writer.to_bytes().unwrap()).unwrap();
+        Database::read(&file).unwrap()
+    }
+
+    #[test]
+    fn the_event_has_the_place_that_a_rule_has_used_though_the_database_was_swapped_in_between() {
+        let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+        let geo = Arc::<GeoStore>::default();
+        geo.publish(database(dir.path(), "FR"));
+        std::fs::write(dir.path().join("secret"), [7; 32]).unwrap();
+        let sticky = StickyKey::new(&config::Secret::read(&dir.path().join("secret")).unwrap());
+        let policies = Arc::new(Reloadable::new(Policies::new(&config::Enrich::default())));
+        let visitors = Visitors::new(&geo, &Arc::default(), &Arc::default(), &policies, &Arc::new(sticky));
+        let head = Head::new(&http::Method::GET, b"/spring", Protocol::Http11);
+        let mut enricher = enricher_with(dir.path(), Arc::clone(&geo));
+        let mut country = |address: [u8; 4], asks: bool| {
+            geo.publish(database(dir.path(), "FR"));
+            let client = || ClientAddr::from_ip(address.into());
+            let link = ("w", "go.brand.com", &b"spring"[..]);
+            let mut visitor = visitors.of_names(&head, link, 1, Flags::default(), &client);
+            if asks {
+                visitor.place();
+            }
+            let found = visitor.found();
+            geo.publish(database(dir.path(), "DE"));
+            let texts = Texts { destination: b"https://www.example.com/", location: &found, ..Texts::default() };
+            let (id, protocol, flags) = (EventId::at(0), Protocol::Http11, Flags::default());
+            let facts = Facts { id, micros: 1, client: client(), status: 302, protocol, flags, texts };
+            let mut out = Vec::new();
+            enricher.encode(&facts, false, |_| true, None, &mut out).unwrap();
+            let event: serde_json::Value = serde_json::from_slice(&out).unwrap();
+            event["client"]["location"]["country"].as_str().map(str::to_owned)
+        };
+        assert_eq!(country([192, 0, 2, 1], true).as_deref(), Some("fr"));
+        assert_eq!(country([192, 0, 2, 1], false).as_deref(), Some("de"));
+        assert_eq!(country([198, 51, 100, 1], true), None);
     }
 }

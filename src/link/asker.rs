@@ -24,7 +24,7 @@ pub trait Asker {
     /// Where the visitor came from; `None` when the click is direct.
     fn referrer(&mut self) -> Option<Referrer<'_>>;
 
-    /// Operating system, by its slug in events. Absent for bots, as are device and browser.
+    /// Operating system, by its slug in events. Absent where the agent string names a bot, as are device and browser.
     fn os(&mut self) -> Option<&str>;
 
     /// Kind of device, by its slug in events.

@@ -29,6 +29,11 @@ use super::{
     variant::{self, MAX_NAME, Variants},
 };
 
+/// The slugs that the conditions on the agent know, by the name of the condition.
+pub fn slugs() -> [(&'static str, &'static [&'static str]); 3] {
+    [("os", names::OS), ("device", names::KINDS), ("browser", names::PROGRAMS)]
+}
+
 /// Most rules of a link.
 pub const MAX_RULES: usize = 100;
 

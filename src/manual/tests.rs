@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, env, fs, path::Path};
 use crate::{
     config::diagnostics,
     event::{BotClass, BotReason, Invalid, JSON_SCHEMA, Reason, Verdict},
+    link::rule,
     listener::front::metrics::FrontMetrics,
     pipeline,
     runtime::Class,
@@ -55,6 +56,7 @@ fn generated_tables_are_current() {
         ("quality.md", "invalid", invalid()),
         ("quality.md", "bots", bots()),
         ("quality.md", "bot-classes", bot_classes()),
+        ("rules.md", "slugs", slugs()),
         ("operations.md", "exit-codes", exit_codes()),
         ("operations.md", "metrics", metrics()),
     ];
@@ -242,6 +244,14 @@ fn invalid() -> String {
         }
     });
     table(&["reason", "invalid", "source"], of_reasons.chain(of_bots))
+}
+
+fn slugs() -> String {
+    let row = |(condition, slugs): (&str, &[&str])| {
+        let slugs: Vec<_> = slugs.iter().map(|slug| format!("`{slug}`")).collect();
+        vec![format!("`{condition}`"), slugs.join(", ")]
+    };
+    table(&["condition", "slugs"], rule::slugs().into_iter().map(row))
 }
 
 fn bots() -> String {

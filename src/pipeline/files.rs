@@ -23,7 +23,7 @@ use crate::{
         blocklist::{Domains, Urls},
     },
     runtime::{Class, Classified, clock},
-    session::Sessions,
+    session::{Sessions, StickyKey},
     tls::{CertificateStore, Folder, Tickets},
     visitor::{
         Sources,
@@ -76,6 +76,7 @@ pub struct FileWarning {
 pub(super) struct SecretSlot {
     first: Mutex<Option<Arc<Secret>>>,
     sessions: OnceLock<Arc<Sessions>>,
+    sticky: OnceLock<Arc<StickyKey>>,
 }
 
 impl OperatorFiles {
@@ -413,6 +414,11 @@ impl SecretSlot {
         self.first.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// The key of variants follows the secret from now on.
+    pub fn connect_sticky(&self, sticky: &Arc<StickyKey>) {
+        _ = self.sticky.set(Arc::clone(sticky));
+    }
+
     pub fn connect(&self, sessions: &Arc<Sessions>) {
         _ = self.sessions.set(Arc::clone(sessions));
         // The sessions own it from here on, and wipe it when another replaces it.
@@ -421,6 +427,9 @@ impl SecretSlot {
 
     fn publish(&self, secret: Secret) {
         let secret = Arc::new(secret);
+        if let Some(sticky) = self.sticky.get() {
+            sticky.set_secret(&secret);
+        }
         match self.sessions.get() {
             Some(sessions) => sessions.set_secret(secret, clock::unix_micros()),
             None => *self.first.lock().unwrap_or_else(PoisonError::into_inner) = Some(secret),

@@ -32,10 +32,11 @@ use crate::{
         FeedSink, Lanes,
         webhook::signature::{SecretStore, Secrets},
     },
-    enrich::{Router, Routing, metrics::EnrichMetrics, privacy::Policies},
+    enrich::{Router, Routing, metrics::EnrichMetrics},
     files::Reloadable,
     runtime::{Class, Classified},
     spool::{FeedChange, FeedSpec, Limits, change::Input},
+    visitor::privacy::Policies,
 };
 
 /// Longest wait until a change has reached the routing. After that it is still to come, when the disk works again.
@@ -53,6 +54,8 @@ struct Live {
     gauges: Gauges,
     lanes: Lanes,
     routing: Arc<Reloadable<Routing>>,
+    /// What the redirect reads of the settings of privacy.
+    policies: Arc<Reloadable<Policies>>,
     limits: Arc<Limits>,
     /// The workers own it: it ends with them.
     journal: Weak<Sender<Input>>,
@@ -75,6 +78,7 @@ pub(super) struct Stages<'a> {
     pub gauges: Gauges,
     pub lanes: Lanes,
     pub routing: Arc<Reloadable<Routing>>,
+    pub policies: Arc<Reloadable<Policies>>,
     pub limits: Arc<Limits>,
     pub inputs: &'a Arc<Sender<Input>>,
 }
@@ -119,7 +123,7 @@ impl Classified for LiveError {
 impl LiveFeeds {
     /// `names` are those of all feeds by number, the configured ones first; `secrets` those of the configured feeds.
     pub(super) fn new(config: &Config, names: Vec<String>, secrets: &[Arc<SecretStore>], stages: Stages<'_>) -> Self {
-        let Stages { gauges, lanes, routing, limits, inputs } = stages;
+        let Stages { gauges, lanes, routing, policies, limits, inputs } = stages;
         let stores = config.feeds.iter().map(|feed| feed.name.clone()).zip(secrets.iter().map(Arc::clone));
         let current = Current {
             numbers: names.iter().cloned().zip(0..).collect(),
@@ -129,7 +133,7 @@ impl LiveFeeds {
             enrich: config.enrich.clone(),
         };
         let (pop, journal) = (config.edge.pop.clone(), Arc::downgrade(inputs));
-        Self(Arc::new(Live { pop, gauges, lanes, routing, limits, journal, current: Mutex::new(current) }))
+        Self(Arc::new(Live { pop, gauges, lanes, routing, policies, limits, journal, current: Mutex::new(current) }))
     }
 
     /// The secrets of a feed's webhook, now or when it gets one: what is published there is signed with from then on.
@@ -226,6 +230,7 @@ impl LiveFeeds {
             changes.removed.iter().filter_map(|name| current.numbers.get(name).copied()).collect();
         let numbered = feeds.values().filter_map(|feed| Some((*current.numbers.get(&feed.name)?, feed)));
         let next = routing(numbered, &enrich, &metrics.enrich);
+        let (policies, privacy) = (Arc::clone(&self.0.policies), Policies::new(&enrich));
         (current.feeds, current.enrich) = (feeds, enrich);
         let (lanes, routing, names) = (self.0.lanes.clone(), Arc::clone(&self.0.routing), Arc::clone(&current.names));
         let gone = removed.clone();
@@ -233,6 +238,7 @@ impl LiveFeeds {
             lanes.change(sinks, &gone);
             // Last: now the first event of a new feed finds its spec and its lane.
             routing.publish(next);
+            policies.publish(privacy);
             let _ = applied.send(());
         });
         FeedChange { names, specs, removed, applied }

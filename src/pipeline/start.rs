@@ -19,9 +19,9 @@ use crate::{
     deliver::{Deliver, FeedSink},
     enrich::{Enrich, Shared},
     files::Reloadable,
-    redirect::{Redirector, TrustedProxies},
+    redirect::{Redirector, TrustedProxies, asker::Visitors},
     runtime::{PanicWatch, clock},
-    session::Sessions,
+    session::{Sessions, StickyKey},
     spool::{FeedSpec, RecoveredSpool, SpoolBuilder, pack::source::RollupSource},
     stats::{
         StatsHandle,
@@ -29,7 +29,8 @@ use crate::{
         unknown::UnknownSlashtags,
     },
     telemetry::metrics::Registry,
-    visitor,
+    tls,
+    visitor::{self, privacy::Policies},
 };
 
 impl Pipeline {
@@ -63,6 +64,7 @@ pub struct Intake {
     inlets: Vec<Inlet>,
     redirector: Redirector,
     reloader: Reloader,
+    visitors: Arc<Visitors>,
 }
 
 /// What all stages share.
@@ -87,6 +89,7 @@ impl Intake {
     }
 
     fn new(parts: Parts, capture: Capture, inlets: Vec<Inlet>) -> Result<Self, StartError> {
+        let visitors = Arc::new(visitors(&parts)?);
         let redirector = Redirector::new(
             &parts.config.redirect,
             Arc::clone(&parts.files.catalog),
@@ -94,10 +97,10 @@ impl Intake {
             TrustedProxies::new(&parts.config.client_address)?,
             Arc::clone(&parts.metrics.redirect),
             &parts.files.quality,
-            Arc::clone(&parts.files.sources),
+            Arc::clone(&visitors),
         );
         let reloader = Reloader::new(Arc::clone(&parts.files), &parts.metrics.registry);
-        Ok(Self { parts, capture, inlets, redirector, reloader })
+        Ok(Self { parts, capture, inlets, redirector, reloader, visitors })
     }
 
     /// The redirect stage.
@@ -136,7 +139,7 @@ impl Intake {
     }
 
     fn start_with(self, recovered: RecoveredSpool) -> Result<Pipeline, StartError> {
-        let Self { parts, capture, inlets, redirector, reloader } = self;
+        let Self { parts, capture, inlets, redirector, reloader, visitors } = self;
         let Parts { config, files, metrics, counts, unknown, panics } = parts;
         metrics.open_accounts();
         let outbox = recovered.outbox();
@@ -144,6 +147,7 @@ impl Intake {
         let (dir, now) = (&config.capture.dir, clock::unix_micros());
         let sessions = Arc::new(Sessions::open(dir, &config.enrich, files.secret.first(), now)?);
         files.secret.connect(&sessions);
+        visitors.connect(&sessions);
         let feeds = (0..).zip(config.feeds.iter().zip(&files.webhook_secrets)).map(|(number, (feed, secrets))| {
             FeedSink::new(number, feed, metrics.feed(&feed.name), Arc::clone(secrets))
         });
@@ -158,7 +162,9 @@ impl Intake {
         let catalog = Arc::clone(&files.catalog);
         let secrets = files.webhook_secrets.clone();
         let gauges = Gauges::new(metrics, reloader.files(), sessions, capture.clone(), outbox, spool.journal_bytes());
-        let stages = Stages { gauges: gauges.clone(), lanes: deliver.lanes(), routing, limits, inputs: &inputs };
+        let policies = Arc::clone(&visitors.policies);
+        let stages =
+            Stages { gauges: gauges.clone(), lanes: deliver.lanes(), routing, policies, limits, inputs: &inputs };
         let live = LiveFeeds::new(&config, feeds, &secrets, stages);
         reloader.add(live.clone());
         Ok(Pipeline {
@@ -208,6 +214,19 @@ impl Parts {
         }
         Ok(recovered)
     }
+}
+
+/// What the redirect knows of visitors. The secret of variants is the configured one, else that of this machine.
+fn visitors(parts: &Parts) -> Result<Visitors, StartError> {
+    let Parts { config, files, .. } = parts;
+    let sticky = match files.secret.first() {
+        Some(secret) => StickyKey::new(&secret),
+        None => StickyKey::new(&tls::secret_of_this_machine(&config.capture.dir)?),
+    };
+    let sticky = Arc::new(sticky);
+    files.secret.connect_sticky(&sticky);
+    let policies = Arc::new(Reloadable::new(Policies::new(&config.enrich)));
+    Ok(Visitors::new(&files.geo, &files.sources, &files.crawlers, &policies, &sticky))
 }
 
 fn shared(config: &Config, files: &OperatorFiles, sessions: &Arc<Sessions>, metrics: &Metrics) -> Shared {

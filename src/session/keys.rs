@@ -58,6 +58,11 @@ pub(super) struct Key {
 }
 
 impl Key {
+    /// A key outside of the file, derived from a secret for another use.
+    pub fn of(secret: &Secret, context: &'static str) -> Self {
+        Self { bytes: derive_with(secret, context, b""), place: 0 }
+    }
+
     /// The visitor of a click, as this key hashes it.
     ///
     /// The address comes first, and there always is a second block of 64 bytes: so the block with the address goes from
@@ -273,8 +278,13 @@ fn make(secret: Option<&Secret>, day: i64) -> Result<Bytes, getrandom::Error> {
 
 #[allow(clippy::unnecessary_box_returns, reason = "moving a key would leave a copy")]
 fn derive(secret: &Secret, day: i64) -> Bytes {
-    let mut hasher = blake3::Hasher::new_derive_key(CONTEXT);
-    hasher.update(secret.bytes()).update(&day.to_le_bytes());
+    derive_with(secret, CONTEXT, &day.to_le_bytes())
+}
+
+#[allow(clippy::unnecessary_box_returns, reason = "moving a key would leave a copy")]
+fn derive_with(secret: &Secret, context: &str, detail: &[u8]) -> Bytes {
+    let mut hasher = blake3::Hasher::new_derive_key(context);
+    hasher.update(secret.bytes()).update(detail);
     let (mut hash, mut bytes) = (hasher.finalize(), Bytes::default());
     bytes.copy_from_slice(hash.as_bytes());
     hash.zeroize();

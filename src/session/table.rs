@@ -184,6 +184,11 @@ impl<M: Memory> VisitTable<M> {
         }
     }
 
+    /// Whether a visitor is remembered. Takes no lock: while a slot changes its visitor, either may be found.
+    pub fn knows(&self, who: Individual) -> bool {
+        self.find(who).is_some()
+    }
+
     /// Visitors that are remembered, among them those whose visits have ended.
     pub fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
@@ -251,7 +256,7 @@ impl<M: Memory> VisitTable<M> {
         }
     }
 
-    // The functions below are called with the lock of the bucket held.
+    // The functions below are called with the lock of the bucket held, except for one look at a visitor.
 
     fn find(&self, who: Individual) -> Option<usize> {
         slots(self.bucket(who)).find(|&at| {

@@ -106,6 +106,21 @@ fn parse_head(agent: &str, lists: &CrawlerLists) -> AgentFacts {
     AgentFacts { browser, os, device, ..AgentFacts::default() }
 }
 
+/// What woothee calls a browser, and its slug.
+const NAMED: &[(&str, &str)] = &[
+    ("Chrome", "chrome"),
+    ("Safari", "safari"),
+    ("Firefox", "firefox"),
+    ("Edge", "edge"),
+    ("Opera", "opera"),
+    ("Vivaldi", "vivaldi"),
+    ("Sleipnir", "sleipnir"),
+    ("Google Search App", "google-app"),
+    ("Webview", "webview"),
+    ("Yandex Browser", "yandex-browser"),
+    ("SamsungBrowser", "samsung-internet"),
+];
+
 fn browser(
     agent: &str,
     marked: &AgentMarks<'_>,
@@ -122,22 +137,10 @@ fn browser(
     let Some(parsed) = parsed.filter(|parsed| parsed.name != "Internet Explorer") else {
         return internet_explorer(agent, parsed);
     };
-    let name = match parsed.name {
-        "Edge" => "edge",
-        "Chrome" => "chrome",
-        // The stock browser of Android 4 and before claims to be Safari.
-        "Safari" if os == Some("android") => "android-browser",
-        "Safari" => "safari",
-        "Firefox" => "firefox",
-        "Opera" => "opera",
-        "Vivaldi" => "vivaldi",
-        "Sleipnir" => "sleipnir",
-        "Google Search App" => "google-app",
-        "Webview" => "webview",
-        "Yandex Browser" => "yandex-browser",
-        "SamsungBrowser" => "samsung-internet",
-        _ => return internet_explorer(agent, None),
-    };
+    let named = NAMED.iter().find(|(known, _)| *known == parsed.name);
+    let Some(&(_, name)) = named else { return internet_explorer(agent, None) };
+    // The stock browser of Android 4 and before claims to be Safari.
+    let name = if name == "safari" && os == Some("android") { "android-browser" } else { name };
     Some(Named { name: Cow::Borrowed(name), version: version::at(parsed.version) })
 }
 
@@ -313,6 +316,20 @@ fn parse_bytes(agent: &[u8], lists: &CrawlerLists) -> AgentFacts {
     // Cut before decoding, so that a long header costs no long copy; a split character is replaced.
     let cut = agent.get(..bot::MAX_AGENT_BYTES).unwrap_or(agent);
     complete(agent, parse_head(&String::from_utf8_lossy(cut), lists))
+}
+
+/// The slugs of all systems and of all browsers that an agent string or hints can name.
+#[cfg(test)]
+pub fn systems() -> Vec<&'static str> {
+    let marked = marks::systems::SYSTEMS.iter().map(|(_, name)| *name);
+    marked.chain(hints::platforms()).chain(["ipados", "windows-ce", WINDOWS]).collect()
+}
+
+#[cfg(test)]
+pub fn browsers() -> Vec<&'static str> {
+    let marked = marks::browsers::BROWSERS.iter().map(|(_, name, _)| *name);
+    let parsed = NAMED.iter().map(|(_, name)| *name);
+    marked.chain(hints::brands()).chain(parsed).chain(["android-browser", "internet-explorer"]).collect()
 }
 
 #[cfg(test)]

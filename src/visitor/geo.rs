@@ -12,6 +12,7 @@
 //! A reload swaps in a new database; after a failed one the previous database stays active. Each worker caches the
 //! locations that it has decoded, by their offset in the database: many addresses share one.
 
+pub mod found;
 mod record;
 
 use std::{net::IpAddr, path::Path, sync::Arc};
@@ -19,7 +20,7 @@ use std::{net::IpAddr, path::Path, sync::Arc};
 use ahash::RandomState;
 use arc_swap::ArcSwapOption;
 use hashbrown::{HashMap, hash_map::Entry};
-use maxminddb::{Reader, WithinOptions};
+use maxminddb::{LookupResult, Reader, WithinOptions};
 
 use self::record::{Record, Shape};
 use crate::{
@@ -61,6 +62,13 @@ impl GeoStore {
     /// Events have no location from now on.
     pub fn clear(&self) {
         self.current.store(None);
+    }
+
+    /// The location of an address, for a thread that asks seldom.
+    pub fn locate(&self, address: IpAddr) -> Option<Location> {
+        let current = self.current.load();
+        let found = current.as_ref()?.reader.lookup(address).ok()?;
+        location(&found)
     }
 
     /// When the current database was built, in seconds since the Unix epoch; 0 without one.
@@ -129,13 +137,16 @@ impl Locator {
         }
         let location = match self.decoded.entry(place) {
             Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(free) => {
-                let location = found.decode::<Record<'_>>().ok()??.location();
-                free.insert(Some(location).filter(|location| *location != Location::default()))
-            }
+            Entry::Vacant(free) => free.insert(location(&found)),
         };
         location.as_ref()
     }
+}
+
+/// The location in a record; `None` when it has none.
+fn location(found: &LookupResult<'_, Vec<u8>>) -> Option<Location> {
+    let location = found.decode::<Record<'_>>().ok()??.location();
+    Some(location).filter(|location| *location != Location::default())
 }
 
 #[cfg(test)]
@@ -164,6 +175,8 @@ mod tests {
         fs::write(&file, writer.to_bytes().unwrap()).unwrap();
         let mut locator = Locator::new(store(&file)?);
         assert_eq!(locator.locate([198, 51, 100, 1].into()), None);
+        let seldom = locator.store.locate([203, 0, 113, 9].into());
+        assert_eq!(seldom.as_ref(), locator.locate([203, 0, 113, 9].into()));
         Ok(locator.locate([203, 0, 113, 9].into()).cloned())
     }
 

@@ -325,4 +325,14 @@ fn device(overlaid: &mut AgentFacts, hints: &Hints<'_>, moved: bool) {
 }
 
 #[cfg(test)]
+pub(super) fn platforms() -> impl Iterator<Item = &'static str> {
+    PLATFORMS.iter().map(|(_, name)| *name)
+}
+
+#[cfg(test)]
+pub(super) fn brands() -> impl Iterator<Item = &'static str> {
+    BRANDS.iter().chain(PACKAGES).map(|(_, name)| *name)
+}
+
+#[cfg(test)]
 mod tests;

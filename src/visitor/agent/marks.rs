@@ -5,9 +5,9 @@
 //! case-sensitive. A mark does not match right after a letter; right after a digit it does, as in
 //! `Safari/537.36Snapchat/12.84`.
 
-mod browsers;
+pub(super) mod browsers;
 mod devices;
-mod systems;
+pub(super) mod systems;
 
 use aho_corasick::{AhoCorasick, BuildError};
 use once_cell::sync::OnceCell;

@@ -204,7 +204,7 @@ fn system_device_and_browser_have_the_slugs_of_events_and_synonyms() {
 }
 
 #[test]
-fn bots_and_returning_visitors_are_told_apart() {
+fn bots_and_returning_visitors_are_distinguished() {
     for (bot, returning) in [(true, true), (true, false), (false, true), (false, false)] {
         let visitor = Visitor { bot, returning, ..Visitor::default() };
         assert_eq!(holds(&json!({"bot": true}), &visitor), bot);
