@@ -58,6 +58,14 @@ impl Page {
     }
 }
 
+/// A page of a domain: one of its own, or a built-in one.
+pub fn of(policy: Option<&super::DomainPolicy>, page: impl FnOnce(&Pages) -> Page) -> Page {
+    match policy {
+        Some(policy) => page(&policy.pages),
+        None => page(&Pages::default()),
+    }
+}
+
 /// What follows learns nothing about the address of a page.
 const NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
 
