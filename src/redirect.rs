@@ -17,6 +17,7 @@ pub mod forward;
 pub mod head;
 mod lane;
 pub mod metrics;
+pub mod password;
 pub mod proxy;
 pub mod untracked;
 

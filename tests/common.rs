@@ -8,6 +8,7 @@
 //! let events = edge.stop().events("all");
 //! ```
 
+pub mod browser;
 pub mod cli;
 pub mod clicks;
 pub mod clock;

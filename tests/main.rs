@@ -32,6 +32,7 @@ mod lookup;
 mod nats;
 mod never_down;
 mod outbox;
+mod pages;
 mod plugin;
 mod privacy;
 mod quality;
