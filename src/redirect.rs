@@ -37,6 +37,7 @@ use decide::{Circumstances, Found, LinkPage, Step};
 pub use decide::{Decision, Target};
 pub use head::{Head, Signature};
 use metrics::{Outcome, RedirectMetrics};
+use password::Passwords;
 use untracked::{Untracked, UntrackedRequests};
 
 use crate::{
@@ -48,6 +49,7 @@ use crate::{
     link::{
         self,
         page::{self, Asked, FormError, Nonce, Page},
+        password::PasswordHash,
     },
     quality::{
         self,
@@ -71,6 +73,7 @@ pub struct Redirector {
     /// The counts of links that may have only so many clicks.
     limits: Arc<ClickLimits>,
     unknown: Arc<UnknownSlashtags>,
+    passwords: Passwords,
     /// Read once a request.
     settings: Arc<ArcSwap<Settings>>,
 }
@@ -119,11 +122,11 @@ impl Redirector {
         metrics: Arc<RedirectMetrics>,
         quality: &Arc<quality::State>,
         visitors: Arc<Visitors>,
-        (limits, unknown): (Arc<ClickLimits>, Arc<UnknownSlashtags>),
+        (limits, unknown, passwords): (Arc<ClickLimits>, Arc<UnknownSlashtags>, Passwords),
     ) -> Self {
         visitors.configure(config);
         let settings = Arc::new(ArcSwap::from_pointee(Settings::new(config, trusted, quality, None)));
-        Self { catalog, capture, metrics, visitors, limits, unknown, settings }
+        Self { catalog, capture, metrics, visitors, limits, unknown, passwords, settings }
     }
 
     /// Takes the settings of another configuration, for requests from now on. `quality` has its thresholds already.
@@ -162,6 +165,35 @@ impl Redirector {
                 self.answer_to(settings, &Request { head, peer, now, untracked, is_unlocked: false })
             }
         }
+    }
+
+    /// The lock of a link to which a form with a password is sent; `None` for all other requests.
+    fn lock(&self, settings: &Settings, head: &Head<'_>, peer: Option<IpAddr>) -> Option<Lock> {
+        let catalog = self.catalog.load();
+        let Step::Policy(found) = decide::look_up(&catalog, head) else { return None };
+        let request = Request { head, peer, now: clock::monotonic(), untracked: None, is_unlocked: false };
+        let decision = self.apply(settings, &request, &found, &mut Moment::default(), &mut Vec::new());
+        let (Decision::Password(link), Some(hash)) = (decision, &found.policy.password) else { return None };
+        let client = settings.trusted.client(peer, &head.forwarded);
+        Some(Lock { hash: hash.clone(), client, host: link.host().into(), link: link.id().into() })
+    }
+
+    /// The answer to a form with the right password, or with what is wrong with it.
+    fn answer_form(
+        &self,
+        settings: &Settings,
+        head: &Head<'_>,
+        peer: Option<IpAddr>,
+        error: Option<FormError>,
+    ) -> Option<Answer> {
+        let now = clock::monotonic();
+        let Some(error) = error else {
+            return self.answer_to(settings, &Request { head, peer, now, untracked: None, is_unlocked: true });
+        };
+        let catalog = self.catalog.load();
+        let Step::Policy(found) = decide::look_up(&catalog, head) else { return None };
+        let answer = settings.form(head, &found.link, Some(error));
+        Some(if head.flags.has(Flags::TLS) { answer.with_hsts(catalog.hsts(|| head.host().ok())) } else { answer })
     }
 
     fn answer_to(&self, settings: &Settings, request: &Request<'_, '_>) -> Option<Answer> {
@@ -235,7 +267,7 @@ impl Redirector {
             return self.answer_without_click(settings, request, decide::used_up(&target.link, head, &host));
         }
         match untracked {
-            None => self.click(head, &facts),
+            None => self.click(request, &facts),
             Some(untracked) => self.metrics.untracked(untracked),
         }
         let is_hidden = target.link.policy().is_some_and(|policy| policy.no_index);
@@ -294,10 +326,10 @@ impl Redirector {
         if head.flags.has(Flags::HEAD) { answer.without_body() } else { answer }
     }
 
-    /// Captures the click. A click is a `GET`; `HEAD` is kept as a bot's. Other methods (to 307 and 308 links) are
+    /// Captures the click. A click is a `GET`, or a form with the right password; `HEAD` is kept as a bot's. Other methods (to 307 and 308 links) are
     /// redirected, but are not clicks.
-    fn click(&self, head: &Head<'_>, facts: &Facts<'_>) {
-        if !decide::is_read(head.method) {
+    fn click(&self, request: &Request<'_, '_>, facts: &Facts<'_>) {
+        if !decide::is_read(request.head.method) && !request.is_unlocked {
             return;
         }
         let pushed = self.capture.push(facts);
@@ -378,6 +410,14 @@ impl Settings {
             None => answer,
         }
     }
+}
+
+/// What a form with a password is checked against.
+struct Lock {
+    hash: PasswordHash,
+    client: ClientAddr,
+    host: Box<str>,
+    link: Box<[u8]>,
 }
 
 /// A request on its way to an answer.

@@ -23,6 +23,7 @@ use crate::{
         Redirector, TrustedProxies,
         asker::Visitors,
         click_limits::{ClickLimitMetrics, ClickLimits, LinkKey},
+        password::Passwords,
     },
     runtime::{PanicWatch, clock},
     session::{Sessions, StickyKey},
@@ -109,7 +110,7 @@ impl Intake {
             Arc::clone(&parts.metrics.redirect),
             &parts.files.quality,
             Arc::clone(&visitors),
-            (Arc::new(limits), Arc::clone(&parts.unknown)),
+            (Arc::new(limits), Arc::clone(&parts.unknown), passwords()?),
         );
         let reloader = Reloader::new(Arc::clone(&parts.files), &parts.metrics.registry);
         Ok(Self { parts, capture, inlets, redirector, reloader, visitors })
@@ -194,6 +195,13 @@ impl Intake {
             deliver,
         })
     }
+}
+
+/// A quarter of the cores may compute hashes of passwords.
+fn passwords() -> std::io::Result<Passwords> {
+    const WAITING: usize = 64;
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    Passwords::start(cores.div_ceil(4), WAITING)
 }
 
 impl Parts {
