@@ -8,6 +8,7 @@
 //! | `GET /v1/stats/links/{domain}/{slashtag}` | counts of a link, see [`stats`] |
 //! | `GET /v1/stats/domains/{domain}` | counts of a domain |
 //! | `GET /v1/stats/workspaces/{workspace}` | counts of a workspace |
+//! | `GET /v1/stats/unknown`, `GET /v1/stats/unknown/{domain}` | unknown slashtags that were requested |
 //! | `POST /v1/feeds/{feed}/retry` | retries a feed now, see [`feeds`] |
 //! | `POST /v1/reload` | takes up the configuration and all files again, see [`reload`] |
 //!
@@ -89,7 +90,7 @@ const TEXT: &str = "text/plain; charset=utf-8";
 
 impl Admin {
     pub fn new(pipeline: &Pipeline, readiness: Readiness, config: &config::Admin) -> Self {
-        let stats = Stats::new(pipeline.counts(), pipeline.catalog());
+        let stats = Stats::new(pipeline.counts(), pipeline.catalog(), pipeline.unknown_slashtags());
         let (feeds, not_ready_when) = (Feeds::new(pipeline.retries()), config.not_ready_when.clone());
         Self { gauges: pipeline.gauges(), readiness, not_ready_when, stats, feeds, reloader: pipeline.reloader() }
     }

@@ -13,9 +13,11 @@
 //! A noun next to the flow: imports no stage.
 
 pub mod compile;
+pub mod domain;
 pub mod entity;
 pub mod limits;
 pub mod metrics;
+mod policy;
 pub mod record;
 pub mod source;
 
@@ -23,6 +25,7 @@ pub mod source;
 mod tests;
 
 use std::{
+    borrow::Cow,
     collections::BTreeSet,
     sync::{
         Arc, Mutex, PoisonError, Weak,
@@ -34,17 +37,20 @@ use std::{
 use ahash::RandomState;
 use arc_swap::{ArcSwap, Guard};
 use bytes::Bytes;
-use hashbrown::{HashMap, HashTable};
+use hashbrown::HashTable;
 use http::HeaderValue;
+use smallvec::SmallVec;
 
 pub use compile::{Problem, Report, Warning};
+pub use domain::Domain;
+use domain::Domains;
 use limits::{Excess, History};
 pub use record::{Link, State};
 
 use crate::{
     config,
     link::{
-        Case,
+        Case, ForwardPath, Policy,
         key::{self, Host},
     },
     runtime::{Class, Classified, clock},
@@ -54,8 +60,8 @@ use crate::{
 pub struct Catalog {
     blob: Bytes,
     index: HashTable<u32>,
-    domains: Vec<Domain>,
-    domains_by_host: HashMap<Box<str>, u32, RandomState>,
+    domains: Domains,
+    policies: Vec<Policy>,
     /// Whether any domain has a policy of HSTS.
     has_hsts: bool,
     /// Rendered JSON that links refer to by number; number 0 is empty.
@@ -64,23 +70,16 @@ pub struct Catalog {
     hasher: RandomState,
 }
 
-/// A branded host.
-pub struct Domain {
-    host: Box<str>,
-    /// The event's `route.domain`.
-    json: Box<str>,
-    case: Case,
-    /// Value of `Strict-Transport-Security`, for answers over TLS.
-    hsts: Option<HeaderValue>,
-}
-
 /// What a host and a path lead to.
-pub enum Lookup<'a> {
+pub enum Lookup<'a, 'p> {
     /// The host is not a branded domain.
     NotBranded,
     /// The domain has no such link.
-    Unknown,
-    Found(Link<'a>),
+    Unknown(&'a Domain),
+    /// A link, and what the path has behind its slashtag; empty for most.
+    Found(Link<'a>, &'p [u8]),
+    /// A link, whose address is asked for with the domain's suffix for previews.
+    Preview(Link<'a>),
 }
 
 impl Catalog {
@@ -92,21 +91,73 @@ impl Catalog {
     /// Looks a click up. `path` is the raw request path.
     ///
     /// # Errors
-    /// When no link can have this path: see [`key::slashtag`]. Checked on branded domains only.
-    pub fn find(&self, host: &Host, path: &[u8]) -> Result<Lookup<'_>, key::BadKey> {
-        let Some(&domain) = self.domains_by_host.get(host.as_str()) else {
+    /// When no link can have this path: see [`key::slashtag`]. Checked on branded domains only. A path that is too long
+    /// is that of an unknown link.
+    pub fn find<'p>(&self, host: &Host, path: &'p [u8]) -> Result<Lookup<'_, 'p>, key::BadKey> {
+        let Some(number) = self.domains.find(host.as_str()) else {
             return Ok(Lookup::NotBranded);
         };
-        let mut slashtag = key::slashtag(path)?;
-        if self.domains[domain as usize].case == Case::Insensitive {
-            slashtag = key::fold_case(slashtag);
+        let domain = &self.domains.all[number as usize];
+        let slashtag = match self.slashtag(domain, path) {
+            Err(key::BadKey::TooLong) => return Ok(Lookup::Unknown(domain)),
+            slashtag => slashtag?,
+        };
+        if let Some(link) = self.link(number, &slashtag) {
+            return Ok(Lookup::Found(link, b""));
         }
-        let hash = self.hasher.hash_one((domain, &*slashtag));
-        let found = self.index.find(hash, |&offset| {
-            let (its_domain, its_slashtag) = record::key(&self.blob, offset);
-            its_domain == domain && its_slashtag == &*slashtag
-        });
-        Ok(found.map_or(Lookup::Unknown, |&offset| Lookup::Found(Link::at(self, offset))))
+        Ok(self.find_otherwise(number, path, &slashtag))
+    }
+
+    /// What a path means that is no slashtag.
+    #[cold]
+    fn find_otherwise<'p>(&self, number: u32, path: &'p [u8], slashtag: &[u8]) -> Lookup<'_, 'p> {
+        let domain = &self.domains.all[number as usize];
+        if let Some(found) = self.above(number, domain, path) {
+            return found;
+        }
+        let Some(policy) = domain.policy() else { return Lookup::Unknown(domain) };
+        if let Some(suffix) = &policy.preview_suffix
+            && let Some(link) = slashtag.strip_suffix(suffix.as_bytes()).and_then(|tag| self.link(number, tag))
+        {
+            return Lookup::Preview(link);
+        }
+        if policy.trim_punctuation
+            && let Some(link) = key::without_punctuation(slashtag).and_then(|tag| self.link(number, tag))
+        {
+            return Lookup::Found(link, b"");
+        }
+        Lookup::Unknown(domain)
+    }
+
+    /// The link with the longest slashtag above a path, of those that forward a path.
+    fn above<'p>(&self, number: u32, domain: &Domain, path: &'p [u8]) -> Option<Lookup<'_, 'p>> {
+        if domain.path_depth == 0 {
+            return None;
+        }
+        let inner = path.strip_prefix(b"/").unwrap_or(path);
+        let slashes = memchr::memchr_iter(b'/', inner).take(usize::from(domain.path_depth));
+        let slashes = slashes.collect::<SmallVec<[_; 16]>>();
+        let parts = slashes.into_iter().rev().map(|at| (&inner[..at], &inner[at + 1..]));
+        // Last the link of the domain itself.
+        parts.chain([(&b""[..], inner)]).find_map(|(slashtag, rest)| {
+            let link = self.link(number, &self.slashtag(domain, slashtag).ok()?)?;
+            match link.policy()?.forward_path {
+                ForwardPath::Reject => None,
+                ForwardPath::Append => Some(Lookup::Found(link, rest)),
+                ForwardPath::Ignore => Some(Lookup::Found(link, b"")),
+            }
+        })
+    }
+
+    fn slashtag<'p>(&self, domain: &Domain, path: &'p [u8]) -> Result<Cow<'p, [u8]>, key::BadKey> {
+        let slashtag = key::slashtag(path)?;
+        Ok(if domain.case == Case::Insensitive { key::fold_case(slashtag) } else { slashtag })
+    }
+
+    fn link(&self, domain: u32, slashtag: &[u8]) -> Option<Link<'_>> {
+        let hash = self.hasher.hash_one((domain, slashtag));
+        let found = self.index.find(hash, |&offset| record::key(&self.blob, offset) == (domain, slashtag));
+        found.map(|&offset| Link::at(self, offset))
     }
 
     /// The value of `Strict-Transport-Security` for answers of this host over TLS. The host is asked for only if a
@@ -115,8 +166,8 @@ impl Catalog {
         if !self.has_hsts {
             return None;
         }
-        let domain = *self.domains_by_host.get(host()?.as_str())?;
-        self.domains[domain as usize].hsts.as_ref()
+        let domain = self.domains.find(host()?.as_str())?;
+        self.domains.all[domain as usize].hsts.as_ref()
     }
 
     /// Number of links.
@@ -131,12 +182,12 @@ impl Catalog {
 
     /// Number of domains.
     pub fn domains(&self) -> usize {
-        self.domains.len()
+        self.domains.all.len()
     }
 
-    /// The hosts of all domains.
+    /// The hosts of all domains, their aliases among them, without wildcards.
     pub fn hosts(&self) -> impl Iterator<Item = &str> {
-        self.domains.iter().map(|domain| &*domain.host)
+        self.domains.hosts()
     }
 
     /// Bytes in memory, without the overhead of the allocator.
@@ -146,11 +197,8 @@ impl Catalog {
             + self.index.allocation_size()
             + shared(&self.fragments)
             + shared(&self.workspaces)
-            + self
-                .domains
-                .iter()
-                .map(|domain| size_of::<Domain>() + domain.host.len() + domain.json.len())
-                .sum::<usize>()
+            + self.domains.all.iter().map(Domain::memory_bytes).sum::<usize>()
+            + self.policies.len() * size_of::<Policy>()
     }
 }
 
@@ -170,10 +218,10 @@ pub enum LoadError {
          allows{first}"
     )]
     TooManyBadLines { file: String, bad: u64, lines: u64, allowed: f64, first: String },
-    /// The last line is cut: a file that is still being written, or was not written to its end.
+    /// The file is cut: it is still being written, or was not written to its end.
     #[error(
-        "the catalog {file} is rejected as truncated: line {line}, the last one, has no line feed and ends within a \
-         link; write the whole file next to it, then rename it"
+        "the catalog {file} is rejected as truncated: line {line}, the last one, ends within a link or an array; write \
+         the whole file next to it, then rename it"
     )]
     Truncated { file: String, line: u64 },
     /// The new file has far fewer links than the largest catalog of the last day.
@@ -275,15 +323,15 @@ impl CatalogStore {
     /// When no link can have this path: see [`key::slashtag`].
     pub fn slashtag_names(&self, host: &Host, path: &[u8]) -> Result<[String; 2], key::BadKey> {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let mut normal = key::slashtag(path)?;
-        let policy = self.config.load().domains.get(host.as_str()).map(|domain| domain.case).unwrap_or_default();
-        if policy == Case::Insensitive {
-            normal = key::fold_case(normal);
-        }
+        let catalog = self.load();
+        let normal = match catalog.domains.find(host.as_str()) {
+            Some(number) => catalog.slashtag(&catalog.domains.all[number as usize], path)?,
+            None => key::slashtag(path)?,
+        };
         let normal = text(&normal);
-        let written = match self.load().find(host, path)? {
-            Lookup::Found(link) => text(link.slashtag()),
-            Lookup::NotBranded | Lookup::Unknown => normal.clone(),
+        let written = match catalog.find(host, path)? {
+            Lookup::Found(link, _) | Lookup::Preview(link) => text(link.slashtag()),
+            Lookup::NotBranded | Lookup::Unknown(_) => normal.clone(),
         };
         Ok([written, normal])
     }
@@ -292,8 +340,8 @@ impl CatalogStore {
     pub fn workspace_of(&self, domain: &str, slashtag: &str) -> Option<Box<str>> {
         let host = Host::parse(domain.as_bytes()).ok()?;
         match self.load().find(&host, slashtag.as_bytes()).ok()? {
-            Lookup::Found(link) => Some(link.workspace().into()),
-            Lookup::NotBranded | Lookup::Unknown => None,
+            Lookup::Found(link, _) => Some(link.workspace().into()),
+            Lookup::NotBranded | Lookup::Unknown(_) | Lookup::Preview(_) => None,
         }
     }
 

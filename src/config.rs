@@ -54,7 +54,7 @@ pub use findings::{Findings, Problem, Severity};
 pub use limits::Limits;
 pub use listeners::{Alpn, Certificate, Listener};
 pub use quality::Quality;
-pub use redirect::Redirect;
+pub use redirect::{Cache, Redirect};
 pub use reload::Reload;
 pub use secret::{Secret, SecretError};
 pub use shutdown::Shutdown;

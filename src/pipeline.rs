@@ -40,7 +40,7 @@ use crate::{
     runtime::{Class, Classified, PanicWatch},
     session::SessionError,
     spool::{Spool, SpoolError},
-    stats::StatsHandle,
+    stats::{StatsHandle, unknown::UnknownSlashtags},
     telemetry::metrics::Registry,
     tls::TicketsError,
     visitor::TablesError,
@@ -94,6 +94,7 @@ pub struct Pipeline {
     live: LiveFeeds,
     catalog: Arc<CatalogStore>,
     counts: Option<StatsHandle>,
+    unknown: Arc<UnknownSlashtags>,
     panics: PanicWatch,
     capture: Capture,
     enrich: Enrich,
@@ -145,6 +146,11 @@ impl Pipeline {
     /// The counts. `None` when clicks are not counted.
     pub fn counts(&self) -> Option<StatsHandle> {
         self.counts.clone()
+    }
+
+    /// Requests for unknown slashtags, of this process.
+    pub fn unknown_slashtags(&self) -> Arc<UnknownSlashtags> {
+        Arc::clone(&self.unknown)
     }
 
     /// Reports a thread that has panicked, which is an internal error. Clicks are still answered and captured until the

@@ -10,6 +10,7 @@
 
 pub mod answer;
 pub mod asker;
+pub mod click_limits;
 pub mod client;
 pub mod decide;
 pub mod forward;
@@ -17,22 +18,23 @@ pub mod head;
 mod lane;
 pub mod metrics;
 pub mod proxy;
+pub mod untracked;
 
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
 use arc_swap::{ArcSwap, Guard};
-use bytes::Bytes;
 
 pub use answer::{Answer, Answers};
 use asker::Visitors;
 pub use client::TrustedProxies;
-pub use decide::{Decision, decide};
+use decide::Context;
+pub use decide::{Decision, Target, decide};
 pub use head::{Head, Signature};
 use metrics::RedirectMetrics;
 
 use crate::{
     capture::{Capture, Pushed},
-    catalog::{CatalogStore, Link},
+    catalog::CatalogStore,
     click::{ClientAddr, EventId, Facts, Flags, Protocol, Texts},
     config,
     event::Reason,
@@ -135,22 +137,30 @@ impl Redirector {
     ) -> Option<Answer> {
         let answers = &settings.answers;
         let catalog = self.catalog.load();
-        let answer = match decide(&catalog, head) {
+        let mut moment = Moment::default();
+        let answer = match decide(&catalog, head, &mut moment) {
             Decision::Pass => return None,
-            Decision::Redirect { link, location } => {
-                let facts = settings.facts(head, peer, &link, &location, now);
-                if let Some(reason) = self.blocked_for(settings, &facts) {
+            Decision::Redirect(target) => {
+                let facts = settings.facts(head, peer, &target, &mut moment, now);
+                let link = target.link;
+                let answer = if let Some(reason) = self.blocked_for(settings, &facts) {
                     self.metrics.blocked(reason);
                     answers.blocked(reason)
                 } else {
                     self.click(head, &facts);
-                    answers.redirect(link.status(), location).unwrap_or_else(|| answers.not_found())
+                    answers.redirect(link.status(), target.location).unwrap_or_else(|| answers.not_found())
+                };
+                answer.without_index(link.policy().is_some_and(|policy| policy.no_index))
+            }
+            Decision::Preview(_) => answers.not_found(),
+            Decision::Fallback { location, is_gone } => {
+                if !is_gone {
+                    self.note_unknown(settings, head, peer, now);
                 }
+                answers.fallback(location).unwrap_or_else(|| answers.not_found())
             }
             Decision::NotFound => {
-                if let Some(enumeration) = &settings.enumeration {
-                    enumeration.note(&settings.trusted.client(peer, &head.forwarded), head.path, now);
-                }
+                self.note_unknown(settings, head, peer, now);
                 answers.not_found()
             }
             Decision::Gone => answers.gone(),
@@ -160,6 +170,12 @@ impl Redirector {
         let answer =
             if head.flags.has(Flags::TLS) { answer.with_hsts(catalog.hsts(|| head.host().ok())) } else { answer };
         Some(if head.flags.has(Flags::HEAD) { answer.without_body() } else { answer })
+    }
+
+    fn note_unknown(&self, settings: &Settings, head: &Head<'_>, peer: Option<IpAddr>, now: Instant) {
+        if let Some(enumeration) = &settings.enumeration {
+            enumeration.note(&settings.trusted.client(peer, &head.forwarded), head.path, now);
+        }
     }
 
     /// The answer to a request for a host that is not a branded domain, where there is no upstream.
@@ -204,8 +220,8 @@ impl Settings {
         &self,
         head: &Head<'a>,
         peer: Option<IpAddr>,
-        link: &Link<'a>,
-        location: &'a Bytes,
+        target: &'a Target<'_>,
+        moment: &mut Moment,
         now: Instant,
     ) -> Facts<'a> {
         let client = self.trusted.client(peer, &head.forwarded);
@@ -217,22 +233,45 @@ impl Settings {
         }
         let is_enumerating = self.enumeration.as_ref().is_some_and(|table| table.is_enumerating(&client, now));
         flags.set(Flags::ENUMERATION, is_enumerating);
-        facts(clock::unix_micros(), client, (protocol, flags), head, link, location)
+        facts(moment.get(), client, (protocol, flags), head, target)
+    }
+}
+
+/// When a click is answered, and its id; read from the clock when they are first asked for.
+#[derive(Default)]
+struct Moment(Option<(u64, EventId)>);
+
+impl Moment {
+    fn get(&mut self) -> (u64, EventId) {
+        *self.0.get_or_insert_with(|| {
+            let micros = clock::unix_micros();
+            (micros, EventId::at(micros))
+        })
+    }
+}
+
+impl Context for Moment {
+    fn now(&mut self) -> i64 {
+        (self.get().0 / 1_000_000).cast_signed()
+    }
+
+    fn click_id(&mut self) -> EventId {
+        self.get().1
     }
 }
 
 fn facts<'a>(
-    micros: u64,
+    (micros, id): (u64, EventId),
     client: ClientAddr,
     (protocol, flags): (Protocol, Flags),
     head: &Head<'a>,
-    link: &Link<'a>,
-    location: &'a Bytes,
+    target: &'a Target<'_>,
 ) -> Facts<'a> {
+    let Target { link, location, rule, variant } = target;
     // Of use to no one without the name of the bot.
     let signature = if head.signature.agent.is_empty() { Signature::default() } else { head.signature };
     Facts {
-        id: EventId::at(micros),
+        id,
         micros,
         client,
         status: link.status(),
@@ -259,10 +298,11 @@ fn facts<'a>(
             domain_json: link.domain_json().as_bytes(),
             tags_json: link.tags_json().as_bytes(),
             scripts_json: link.scripts_json().as_bytes(),
+            rule: rule.as_bytes(),
+            variant: variant.as_bytes(),
             signature_agent: signature.agent,
             signature_input: signature.input,
             signature: signature.signature,
-            ..Texts::default()
         },
     }
 }

@@ -5,6 +5,7 @@
 //! | `/v1/stats/links/{domain}/{slashtag}` | totals and series of a link |
 //! | `/v1/stats/domains/{domain}` | totals and series of a domain, of all workspaces together; its top links |
 //! | `/v1/stats/workspaces/{workspace}` | totals and series of a workspace; or with `by`, its top links and so on |
+//! | `/v1/stats/unknown`, `/v1/stats/unknown/{domain}` | unknown slashtags that were requested since the process began |
 //!
 //! Parts of the path are percent-encoded. A slashtag may contain a `/`; domain and slashtag are normalized as in a
 //! redirect.
@@ -14,7 +15,7 @@
 //! | `from`, `until` | the range, half-open: `2026-11-23`, `2026-11-23T09`, or an RFC 3339 time. Counts are hourly: a range begins and ends with an hour | the last 24 hours, including the current one |
 //! | `step` | `hour` or `day` (UTC): the interval of the series; entries without clicks are omitted | `hour` up to two days |
 //! | `by` | breakdown of a workspace: `links`, `domains`, `tags`, `creators`, `countries`, `referrers`, `devices`, `browsers`, `os`; `hours` and `days` are series | a series |
-//! | `top` | number of entries of a breakdown, up to 1000 | 10 |
+//! | `top` | number of entries of a breakdown, up to 1000; of unknown slashtags, up to 100 | 10 |
 //! | `order` | order of a breakdown: `clicks`, `humans` or `sessions`, largest first | `clicks` |
 //!
 //! Answers are JSON; times are RFC 3339 in UTC. `countedUntil` is the freshness: clicks that were on this machine's
@@ -27,6 +28,7 @@
 
 mod answer;
 mod params;
+mod unknown;
 
 use std::{sync::Arc, time::Duration};
 
@@ -39,6 +41,7 @@ use crate::{
     stats::{
         Counts, StatsHandle, SubjectKind,
         store::{Covered, Order, Row, Scope, Snapshot, Step, StoreError},
+        unknown::UnknownSlashtags,
     },
 };
 use answer::Answer;
@@ -109,6 +112,7 @@ pub struct Stats {
     /// `None` if counts are disabled.
     live: Option<StatsHandle>,
     catalog: Arc<CatalogStore>,
+    unknown: Arc<UnknownSlashtags>,
     running: Arc<Semaphore>,
 }
 
@@ -120,8 +124,8 @@ enum Subject {
 }
 
 impl Stats {
-    pub fn new(live: Option<StatsHandle>, catalog: Arc<CatalogStore>) -> Self {
-        Self { live, catalog, running: Arc::new(Semaphore::new(QUERIES)) }
+    pub fn new(live: Option<StatsHandle>, catalog: Arc<CatalogStore>, unknown: Arc<UnknownSlashtags>) -> Self {
+        Self { live, catalog, unknown, running: Arc::new(Semaphore::new(QUERIES)) }
     }
 
     /// Answers on a thread of its own. `path` begins with [`ROOT`].
@@ -142,6 +146,9 @@ impl Stats {
 
     /// Answers as of `now`, microseconds since the Unix epoch.
     fn answer_now(&self, path: &str, query: &str, now: u64) -> Result<String, QueryError> {
+        if let Some(domain) = unknown::domain_of(path) {
+            return unknown::answer(self, domain, query);
+        }
         let subject = self.subject(path)?;
         let params = Params::parse(query, &subject).map_err(QueryError::Bad)?;
         let hours = params.hours(now).map_err(QueryError::Bad)?;
@@ -191,11 +198,6 @@ impl Stats {
     /// Parses the path after [`ROOT`].
     fn subject(&self, path: &str) -> Result<Subject, QueryError> {
         let rest = path.strip_prefix(ROOT).unwrap_or(path);
-        let decode = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
-        let host = |text: &str| {
-            let text = decode(text);
-            Host::parse(text.as_bytes()).map_err(|error| QueryError::Bad(format!("domain {text:?}: {error}")))
-        };
         match rest.split_once('/') {
             Some(("links", link)) => {
                 let Some((domain, _)) = link.split_once('/') else {
@@ -212,7 +214,8 @@ impl Stats {
             Some(("domains", domain)) => Ok(Subject::Domain(host(domain)?.as_str().into())),
             Some(("workspaces", workspace)) if !workspace.is_empty() => Ok(Subject::Workspace(decode(workspace))),
             _ => Err(QueryError::Unknown(format!(
-                "routes: {ROOT}links/{{domain}}/{{slashtag}} {ROOT}domains/{{domain}} {ROOT}workspaces/{{workspace}}"
+                "routes: {ROOT}links/{{domain}}/{{slashtag}} {ROOT}domains/{{domain}} {ROOT}workspaces/{{workspace}} \
+                 {ROOT}unknown {ROOT}unknown/{{domain}}"
             ))),
         }
     }
@@ -234,6 +237,15 @@ impl Subject {
             Self::Workspace(workspace) => format!("a link of the workspace {workspace:?}"),
         }
     }
+}
+
+fn host(domain: &str) -> Result<Host, QueryError> {
+    let text = decode(domain);
+    Host::parse(text.as_bytes()).map_err(|error| QueryError::Bad(format!("domain {text:?}: {error}")))
+}
+
+fn decode(text: &str) -> String {
+    percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
 #[cfg(test)]

@@ -4,25 +4,22 @@ use std::fmt;
 
 use ahash::RandomState;
 use hashbrown::{HashMap, HashTable, hash_table::Entry};
-use http::HeaderValue;
 use serde_json::json;
-use url::Url;
 
 use super::{
-    Catalog, Domain,
+    Catalog,
+    domain::{DomainEntity, Domains},
     entity::{LinkEntity, named_map},
+    policy,
     record::{self, Parts, State},
 };
 use crate::{
     config,
-    link::{Case, key},
+    link::{Case, ForwardPath, Policy, destination, key},
 };
 
 /// Maximum number of bad lines that are kept with their reason; further ones are only counted.
 pub const KEPT_PROBLEMS: usize = 20;
-
-/// Maximum length of a destination, in bytes: what all browsers and proxies accept in a header.
-pub const MAX_DESTINATION: usize = 8 * 1024;
 
 /// The result of loading a file.
 #[derive(Debug, Default)]
@@ -33,7 +30,7 @@ pub struct Report {
     pub bad: u64,
     /// The first [`KEPT_PROBLEMS`] of them.
     pub problems: Vec<Problem>,
-    /// The last line, if it has no line feed and is not complete JSON. It counts as bad, too.
+    /// The line with which the file ends within a link or an array. It counts as bad, too.
     pub unfinished: Option<u64>,
     /// What is right by itself, and probably not what was meant.
     pub warnings: Vec<Warning>,
@@ -54,6 +51,24 @@ pub enum Warning {
         /// The host name in `catalog.domains`.
         host: String,
     },
+    /// A status that is neither active nor a known word for disabled or expired.
+    UnknownStatus {
+        status: String,
+        /// Number of links that have it.
+        links: u64,
+        /// The first of them.
+        line: u64,
+    },
+    /// A value that only informs, and cannot be read.
+    LeftOut {
+        field: &'static str,
+        /// Number of links that have such a value.
+        links: u64,
+        /// The first of them.
+        line: u64,
+        /// The value there, if it is a text or a number.
+        value: Option<String>,
+    },
 }
 
 impl fmt::Display for Warning {
@@ -67,6 +82,18 @@ impl fmt::Display for Warning {
             ),
             Self::UnusedDomain { host } => {
                 write!(f, "catalog.domains.\"{host}\" has settings, and no link has this domain; correct the name")
+            }
+            Self::UnknownStatus { status, links, line } => write!(
+                f,
+                "`status` is {status:?} in {links} links, line {line} first: they are switched off and answered with \
+                 404; known are `active`, `disabled` and `expired`"
+            ),
+            Self::LeftOut { field, links, line, value } => {
+                write!(f, "`{field}` is left out of {links} links that are loaded, line {line} first")?;
+                match value {
+                    Some(value) => write!(f, ": {value:?} cannot be read"),
+                    None => f.write_str(": its form cannot be read"),
+                }
             }
         }
     }
@@ -92,12 +119,14 @@ pub struct Compiler<'a> {
     blob: Vec<u8>,
     index: HashTable<u32>,
     hasher: RandomState,
-    domains: Vec<Domain>,
-    domains_by_host: HashMap<Box<str>, u32, RandomState>,
+    domains: Domains,
+    policies: Vec<Policy>,
     fragments: Interned,
     workspaces: Interned,
     /// Number of active links.
     active: usize,
+    /// The element that is being added, if the file is an array.
+    element: Option<u64>,
     report: Report,
 }
 
@@ -108,13 +137,19 @@ impl<'a> Compiler<'a> {
             blob: Vec::new(),
             index: HashTable::new(),
             hasher: RandomState::new(),
-            domains: Vec::new(),
-            domains_by_host: HashMap::default(),
+            domains: Domains::default(),
+            policies: Vec::new(),
             fragments: Interned::default(),
             workspaces: Interned::default(),
             active: 0,
+            element: None,
             report: Report::default(),
         }
+    }
+
+    /// Names the element that is added next, if the file is an array: several can begin on one line.
+    pub fn at_element(&mut self, element: Option<u64>) {
+        self.element = element;
     }
 
     /// Adds the link of line `number`, or reports why it is bad.
@@ -125,11 +160,22 @@ impl<'a> Compiler<'a> {
         }
     }
 
+    /// Adds the domain of line `number`, or reports why it is bad. Call it before any link of this domain is added.
+    pub fn add_domain(&mut self, number: u64, text: &str) {
+        let entity = serde_json::from_str::<DomainEntity>(text).map_err(|error| error.to_string());
+        match entity.and_then(|entity| self.domains.add(&entity, self.config)) {
+            Ok(()) => self.report.lines += 1,
+            Err(reason) => self.reject(number, reason),
+        }
+    }
+
     /// Counts line `number` as bad.
     pub fn reject(&mut self, number: u64, reason: String) {
         self.report.lines += 1;
         self.report.bad += 1;
         if self.report.problems.len() < KEPT_PROBLEMS {
+            let reason =
+                self.element.map_or_else(|| reason.clone(), |element| format!("element {element}: {reason}"));
             self.report.problems.push(Problem { line: number, reason });
         }
     }
@@ -145,9 +191,9 @@ impl<'a> Compiler<'a> {
         let catalog = Catalog {
             blob: self.blob.into(),
             index: self.index,
-            has_hsts: self.domains.iter().any(|domain| domain.hsts.is_some()),
+            has_hsts: self.domains.have_hsts(),
             domains: self.domains,
-            domains_by_host: self.domains_by_host,
+            policies: self.policies,
             fragments: self.fragments.texts,
             workspaces: self.workspaces.texts,
             hasher: self.hasher,
@@ -162,7 +208,7 @@ impl<'a> Compiler<'a> {
             (_, 0) => Some(Warning::NoneActive { links }),
             _ => None,
         };
-        let unused = self.config.domains.keys().filter(|host| !self.domains_by_host.contains_key(host.as_str()));
+        let unused = self.config.domains.keys().filter(|host| self.domains.find(host).is_none());
         activity.into_iter().chain(unused.map(|host| Warning::UnusedDomain { host: host.clone() })).collect()
     }
 
@@ -170,42 +216,54 @@ impl<'a> Compiler<'a> {
         if link.id.is_empty() {
             return Err("`id` is empty".into());
         }
-        let destination = destination(&link.destination)?;
+        let domain = self.domains.of_link(&link.domain.full_name, link.domain.id.as_deref(), self.config)?;
+        let for_links = self.domains.for_links(domain);
+        let destination = destination::check(&link.destination, &for_links.schemes)
+            .map_err(|reason| format!("`destination` {reason}"))?;
         let status = match link.http_status {
-            None => 302,
-            Some(status @ (301 | 302 | 307 | 308)) => status,
-            Some(other) => return Err(format!("`httpStatus` is {other}; it can be 301, 302, 307 or 308")),
+            None => for_links.status.unwrap_or(302),
+            Some(status @ (301 | 302 | 303 | 307 | 308)) => status,
+            Some(other) => return Err(format!("`httpStatus` is {other}; it can be 301, 302, 303, 307 or 308")),
         };
+        let policy = policy::of(link, &for_links.schemes)?;
         let created_at = link.created_at.as_deref().unwrap_or_default();
-        if !created_at.is_empty() && created_at.parse::<jiff::Timestamp>().is_err() {
-            return Err(format!("`createdAt` is {created_at:?}, not a time such as 2026-01-31T12:00:00Z"));
-        }
         let mut key = key::slashtag(link.slashtag.as_bytes())
             .map_err(|error| format!("`slashtag` {:?}: {error}", link.slashtag))?;
-        let domain = self.domain(link)?;
-        if self.domains[domain as usize].case == Case::Insensitive {
+        if self.domains.all[domain as usize].case == Case::Insensitive {
             key = key::fold_case(key);
         }
+        let own = link.workspace.as_ref().map(|workspace| (workspace.id.as_str(), workspace.name.as_deref()));
+        let default = self.domains.for_links(domain).workspace.as_ref().map(|(id, name)| (&**id, name.as_deref()));
+        let workspace = own.or(default);
+        let forwards_path = policy.as_ref().is_some_and(|policy| policy.forward_path != ForwardPath::Reject);
         let parts = Parts {
             domain,
-            creator: self.fragments.number(&creator_json(link)),
+            creator: self.fragments.number(&creator_json(link, workspace)),
             tags: self.fragments.number(&list_json(&named_map(&link.tags))),
-            scripts: self.fragments.number(&list_json(&named_map(&link.scripts))),
-            workspace: self.workspaces.number(link.workspace.as_ref().map_or("", |workspace| &workspace.id)),
+            scripts: self.fragments.number(&list_json(&named_map(&link.scripts.named))),
+            workspace: self.workspaces.number(workspace.map_or("", |(id, _)| id)),
             status,
             state: match link.status.as_deref() {
                 None | Some("active") => State::Active,
                 Some("expired") => State::Expired,
                 Some(_) => State::Disabled,
             },
-            forward: link.forward_parameters.map_or(self.config.forward_parameters, Into::into),
+            forward: link.forward_parameters.as_ref().map_or(self.config.forward_parameters, Into::into),
+            policy: if policy.is_some() { self.policies.len() as u32 + 1 } else { 0 },
             key: &key,
             slashtag: &link.slashtag,
             id: &link.id,
             created_at,
             destination: &destination,
         };
-        self.insert(&parts)
+        self.insert(&parts)?;
+        self.policies.extend(policy);
+        if forwards_path {
+            let segments = key.iter().filter(|byte| **byte == b'/').count() + 1;
+            let depth = &mut self.domains.all[domain as usize].path_depth;
+            *depth = (*depth).max(u16::try_from(segments).unwrap_or(u16::MAX));
+        }
+        Ok(())
     }
 
     fn insert(&mut self, parts: &Parts<'_>) -> Result<(), String> {
@@ -223,34 +281,6 @@ impl<'a> Compiler<'a> {
         slot.insert(offset);
         self.active += usize::from(parts.state == State::Active);
         Ok(())
-    }
-
-    fn domain(&mut self, link: &LinkEntity) -> Result<u32, String> {
-        let name = &link.domain.full_name;
-        let host =
-            key::Host::parse(name.as_bytes()).map_err(|error| format!("`domain.fullName` {name:?}: {error}"))?;
-        if let Some(&number) = self.domains_by_host.get(host.as_str()) {
-            return Ok(number);
-        }
-        let number = self.domains.len() as u32;
-        let host: Box<str> = host.as_str().into();
-        let zone = host.rsplit('.').collect::<Vec<_>>().join(".");
-        let mut json = serde_json::Map::new();
-        if let Some(id) = &link.domain.id {
-            json.insert("id".into(), json!(id));
-        }
-        json.insert("raw".into(), json!(host));
-        json.insert("zone".into(), json!(zone));
-        let settings = self.config.domains.get(&*host);
-        let hsts = settings.and_then(|domain| HeaderValue::try_from(domain.hsts.as_deref()?.trim()).ok());
-        self.domains.push(Domain {
-            host: host.clone(),
-            json: serde_json::Value::Object(json).to_string().into(),
-            case: settings.map(|domain| domain.case).unwrap_or_default(),
-            hsts,
-        });
-        self.domains_by_host.insert(host, number);
-        Ok(number)
     }
 }
 
@@ -280,35 +310,8 @@ impl Interned {
     }
 }
 
-/// Checks a destination and returns it as `Location` will have it: an absolute URL in ASCII.
-fn destination(raw: &str) -> Result<String, String> {
-    let shown = without_user(raw);
-    if raw.chars().any(char::is_control) {
-        return Err(format!("`destination` {shown:?} holds a control character"));
-    }
-    let url = Url::parse(raw.trim()).map_err(|error| format!("`destination` {shown:?}: {error}"))?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(format!("`destination` {shown:?} is not http or https"));
-    }
-    if !url.has_host() {
-        return Err(format!("`destination` {shown:?} has no host"));
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(format!("`destination` of {} holds a user name or password", url.host_str().unwrap_or_default()));
-    }
-    if url.as_str().len() > MAX_DESTINATION {
-        return Err(format!("`destination` is longer than {MAX_DESTINATION} bytes"));
-    }
-    Ok(url.into())
-}
-
-/// A destination for a message: without anything before the last `@`, which may be a password.
-fn without_user(raw: &str) -> &str {
-    raw.rsplit_once('@').map_or(raw, |(_, rest)| rest)
-}
-
 /// The event's `route.creator`; empty when the link has neither creator nor workspace.
-fn creator_json(link: &LinkEntity) -> String {
+fn creator_json(link: &LinkEntity, workspace: Option<(&str, Option<&str>)>) -> String {
     let mut creator = serde_json::Map::new();
     if let Some(entity) = &link.creator {
         if let Some(id) = &entity.id {
@@ -318,10 +321,10 @@ fn creator_json(link: &LinkEntity) -> String {
             creator.insert("name".into(), json!(name));
         }
     }
-    if let Some(entity) = &link.workspace {
+    if let Some((id, name)) = workspace {
         let mut workspace = serde_json::Map::new();
-        workspace.insert("id".into(), json!(entity.id));
-        if let Some(name) = &entity.name {
+        workspace.insert("id".into(), json!(id));
+        if let Some(name) = name {
             workspace.insert("name".into(), json!(name));
         }
         creator.insert("workspace".into(), workspace.into());

@@ -1,91 +1,111 @@
 //! A branded link in the form of its REST entity: the fields that this edge reads. All others are ignored.
 
+pub mod lenient;
+pub mod time;
+
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
+use serde_json::Value;
 
 use crate::link::Forward;
+use lenient::{CreatedAt, NamedList, ScriptList};
 
-/// One line of the file.
+/// One link of the file.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LinkEntity {
+    #[serde(deserialize_with = "lenient::text")]
     pub id: String,
+    #[serde(deserialize_with = "lenient::text")]
     pub slashtag: String,
     pub destination: String,
     #[serde(default)]
-    pub created_at: Option<String>,
+    pub created_at: CreatedAt,
+    #[serde(deserialize_with = "lenient::domain")]
     pub domain: DomainEntity,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::creator")]
     pub creator: Option<CreatorEntity>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::workspace")]
     pub workspace: Option<WorkspaceEntity>,
-    #[serde(default, deserialize_with = "null_is_default")]
-    pub tags: Vec<NamedEntity>,
-    #[serde(default, deserialize_with = "null_is_default")]
-    pub scripts: Vec<NamedEntity>,
     #[serde(default)]
+    pub tags: NamedList,
+    #[serde(default)]
+    pub scripts: ScriptList,
+    #[serde(default, deserialize_with = "lenient::forward")]
     pub forward_parameters: Option<ForwardEntity>,
     /// `active` (the default), `expired`, or any other word for a disabled link.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::status")]
     pub status: Option<String>,
-    /// Status of the answer: 301, 302 (the default), 307 or 308.
-    #[serde(default)]
+    /// Status of the answer: 301, 302 (the default), 303, 307 or 308.
+    #[serde(default, deserialize_with = "lenient::optional_number")]
     pub http_status: Option<u16>,
+    // What few links have is read as it is, and checked in `policy.rs`.
+    #[serde(default)]
+    pub forward_path: Option<Value>,
+    #[serde(default)]
+    pub active_from: Option<Value>,
+    #[serde(default, alias = "expiresAt", alias = "expiredAt")]
+    pub active_until: Option<Value>,
+    #[serde(default)]
+    pub max_clicks: Option<Value>,
+    #[serde(default)]
+    pub password_hash: Option<Value>,
+    #[serde(default)]
+    pub fallback: Option<Value>,
+    #[serde(default)]
+    pub click_id_parameter: Option<Value>,
+    #[serde(default)]
+    pub rules: Option<Value>,
+    #[serde(default)]
+    pub variants: Option<Value>,
+    #[serde(default)]
+    pub card: Option<Value>,
+    #[serde(default)]
+    pub no_index: Option<Value>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
 pub struct DomainEntity {
-    #[serde(default)]
     pub id: Option<String>,
     pub full_name: String,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
 pub struct CreatorEntity {
-    #[serde(default)]
     pub id: Option<String>,
-    #[serde(default)]
     pub full_name: Option<String>,
+    /// It is there, and cannot be read.
+    pub left_out: bool,
 }
 
-#[derive(Deserialize)]
 pub struct WorkspaceEntity {
     pub id: String,
-    #[serde(default)]
     pub name: Option<String>,
 }
 
-/// A tag or a script. A script's body (`value`, `uri`) is not read: it is never part of an event.
-#[derive(Deserialize)]
+/// A tag or a script.
+#[derive(Debug)]
 pub struct NamedEntity {
     pub id: String,
-    #[serde(default)]
     pub name: Option<String>,
 }
 
-/// `forwardParameters`: a switch, or the side that wins.
-#[derive(Clone, Copy, Deserialize)]
-#[serde(untagged)]
+/// `forwardParameters`: a switch, the side that wins, or the keys.
+#[derive(Clone)]
 pub enum ForwardEntity {
     Switch(bool),
     Policy(Forward),
+    /// The only keys that are forwarded.
+    Only(Vec<String>),
 }
 
-impl From<ForwardEntity> for Forward {
-    fn from(entity: ForwardEntity) -> Self {
+impl From<&ForwardEntity> for Forward {
+    fn from(entity: &ForwardEntity) -> Self {
         match entity {
             ForwardEntity::Switch(false) => Self::Off,
-            ForwardEntity::Switch(true) => Self::Incoming,
-            ForwardEntity::Policy(policy) => policy,
+            ForwardEntity::Switch(true) | ForwardEntity::Only(_) => Self::Incoming,
+            ForwardEntity::Policy(policy) => *policy,
         }
     }
-}
-
-fn null_is_default<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<NamedEntity>, D::Error> {
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 /// Tags or scripts as in the event: sorted by id, each id once, with the id for a missing name.

@@ -14,15 +14,16 @@
 //!     28     2  length of the id
 //!     30     2  length of createdAt (0: absent)
 //!     32     4  length of the destination
-//!     36        key, slashtag, id, createdAt, destination
+//!     36     4  policy, number (0: absent)
+//!     40        key, slashtag, id, createdAt, destination
 //! ```
 
 use bytes::Bytes;
 
-use super::Catalog;
-use crate::link::Forward;
+use super::{Catalog, Domain};
+use crate::link::{DomainPolicy, Forward, Policy};
 
-const HEAD: usize = 36;
+const HEAD: usize = 40;
 const ALIGN: usize = 8;
 
 /// Whether a link is answered with its destination.
@@ -45,6 +46,7 @@ pub struct Parts<'a> {
     pub status: u16,
     pub state: State,
     pub forward: Forward,
+    pub policy: u32,
     pub key: &'a [u8],
     pub slashtag: &'a str,
     pub id: &'a str,
@@ -75,6 +77,7 @@ pub fn append(blob: &mut Vec<u8>, parts: &Parts<'_>) -> Option<u32> {
         blob.extend_from_slice(&length.to_le_bytes());
     }
     blob.extend_from_slice(&destination.to_le_bytes());
+    blob.extend_from_slice(&parts.policy.to_le_bytes());
     for text in [parts.key, slashtag.as_bytes(), parts.id.as_bytes(), parts.created_at.as_bytes()] {
         blob.extend_from_slice(text);
     }
@@ -103,7 +106,7 @@ impl<'a> Link<'a> {
         Self { catalog, start, record: &catalog.blob[start..] }
     }
 
-    /// HTTP status of the answer: 301, 302, 307 or 308.
+    /// HTTP status of the answer: 301, 302, 303, 307 or 308.
     pub fn status(&self) -> u16 {
         u16_at(self.record, 20)
     }
@@ -121,7 +124,17 @@ impl<'a> Link<'a> {
         match self.record[23] {
             0 => Forward::Off,
             1 => Forward::Incoming,
-            _ => Forward::Destination,
+            2 => Forward::Destination,
+            3 => Forward::Both,
+            _ => Forward::Utm,
+        }
+    }
+
+    /// What the link says beyond its destination; most say nothing.
+    pub fn policy(&self) -> Option<&'a Policy> {
+        match u32_at(self.record, 36) {
+            0 => None,
+            number => self.catalog.policies.get(number as usize - 1),
         }
     }
 
@@ -144,7 +157,7 @@ impl<'a> Link<'a> {
         self.bytes(self.length(24) + self.length(26) + self.length(28), self.length(30))
     }
 
-    /// The destination as the catalog has it: an absolute http or https URL.
+    /// The destination as the catalog has it: an absolute URL in ASCII.
     pub fn destination(&self) -> &'a str {
         let (start, length) = self.destination_range();
         std::str::from_utf8(self.bytes(start, length)).unwrap_or_default()
@@ -159,7 +172,7 @@ impl<'a> Link<'a> {
 
     /// The event's `route.domain`.
     pub fn domain_json(&self) -> &'a str {
-        &self.catalog.domains[u32_at(self.record, 0) as usize].json
+        &self.domain().json
     }
 
     /// The event's `route.creator`; empty if absent.
@@ -184,7 +197,16 @@ impl<'a> Link<'a> {
 
     /// The branded host.
     pub fn host(&self) -> &'a str {
-        &self.catalog.domains[u32_at(self.record, 0) as usize].host
+        &self.domain().host
+    }
+
+    /// What its domain says; most say nothing.
+    pub fn domain_policy(&self) -> Option<&'a DomainPolicy> {
+        self.domain().policy()
+    }
+
+    fn domain(&self) -> &'a Domain {
+        &self.catalog.domains.all[u32_at(self.record, 0) as usize]
     }
 
     fn fragment(&self, at: usize) -> &'a str {

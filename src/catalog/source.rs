@@ -1,18 +1,32 @@
-//! Reads the catalog's NDJSON: one branded link a line, in the field names of the branded-link REST entity, so that
-//! an existing export loads. Unknown fields are ignored, as exports carry many.
+//! Reads a catalog file: branded links in the field names of their REST entity, one JSON object each, so that an
+//! existing export loads. Unknown fields are ignored, as exports carry many.
+//!
+//! The file is NDJSON, a JSON array or the answer of an API around one ([`items`]), plain or compressed ([`decode`]). It
+//! is read twice: a line of the kind `domain` describes a domain wherever it stands, and links need to know.
+
+pub mod decode;
+pub mod explain;
+pub mod items;
+mod notes;
+pub mod shape;
 
 use std::{
+    borrow::Cow,
     fs::File,
-    io::{BufRead, BufReader, Read},
+    io::{self, BufRead, BufReader, Read, Seek},
+    sync::LazyLock,
 };
 
-use serde::de::IgnoredAny;
+use memchr::memmem::Finder;
+use serde::{Deserialize, de::IgnoredAny};
 
-use super::{Catalog, LoadError, Report, compile::Compiler, entity::LinkEntity};
+use super::{Catalog, LoadError, Report, compile::Compiler, compile::KEPT_PROBLEMS, entity::LinkEntity};
 use crate::config;
+use items::{Content, Item, Items};
+use notes::Notes;
 
-/// Maximum length of a line, in bytes.
-pub const MAX_LINE: usize = 1 << 20;
+/// Maximum length of a line, or of an element of an array, in bytes.
+pub const MAX_LINE: usize = items::MAX_ITEM;
 
 /// Compiles the configured file.
 ///
@@ -20,9 +34,7 @@ pub const MAX_LINE: usize = 1 << 20;
 /// When it cannot be read, when more lines are bad than `max_bad_ratio` allows, or when it is truncated.
 pub fn load_file(config: &config::Catalog) -> Result<(Catalog, Report), LoadError> {
     let name = config.file.display().to_string();
-    let unreadable = |source| LoadError::Read { file: name.clone(), source };
-    let file = File::open(&config.file).map_err(unreadable)?;
-    let (catalog, report) = load(BufReader::with_capacity(1 << 20, file), config).map_err(unreadable)?;
+    let (catalog, report) = read_file(config).map_err(|source| LoadError::Read { file: name.clone(), source })?;
     let unfinished = report.unfinished.is_some();
     // The unfinished line apart: in a foreign file most lines are bad, and the first one shows why.
     if (report.bad - u64::from(unfinished)) as f64 > report.lines as f64 * config.max_bad_ratio {
@@ -36,58 +48,139 @@ pub fn load_file(config: &config::Catalog) -> Result<(Catalog, Report), LoadErro
     Ok((catalog, report))
 }
 
-/// Compiles NDJSON. Empty lines are skipped; bad lines are reported and skipped.
+fn read_file(config: &config::Catalog) -> io::Result<(Catalog, Report)> {
+    let file = File::open(&config.file)?;
+    let mut file = &file;
+    if file.metadata()?.is_file() {
+        return compile(config, move || {
+            file.rewind()?;
+            decode::decode(BufReader::with_capacity(1 << 20, file))
+        });
+    }
+    // A pipe can be read only once.
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    load(&bytes, config)
+}
+
+/// Compiles the content of a file. Empty lines are skipped; bad lines are reported and skipped.
 ///
 /// # Errors
-/// Only those of the reader.
-pub fn load(mut input: impl BufRead, config: &config::Catalog) -> std::io::Result<(Catalog, Report)> {
+/// When it is compressed, and damaged or truncated.
+pub fn load(bytes: &[u8], config: &config::Catalog) -> io::Result<(Catalog, Report)> {
+    compile(config, || decode::decode(bytes))
+}
+
+/// Compiles what each call of `open` reads from its beginning.
+fn compile<R: BufRead>(
+    config: &config::Catalog,
+    mut open: impl FnMut() -> io::Result<R>,
+) -> io::Result<(Catalog, Report)> {
     let mut compiler = Compiler::new(config);
-    let mut line = Vec::new();
-    for number in 1.. {
-        line.clear();
-        if input.by_ref().take(MAX_LINE as u64).read_until(b'\n', &mut line)? == 0 {
-            break;
-        }
-        if line.last() != Some(&b'\n') && line.len() == MAX_LINE {
-            input.skip_until(b'\n')?;
-            compiler.reject(number, format!("the line is longer than {MAX_LINE} bytes"));
+    let mut items = Items::new(open()?)?;
+    while let Some(item) = items.next()? {
+        let (Content::Text(text) | Content::LastLine(text)) = item.content else { continue };
+        if kind(text) != Kind::Domain {
             continue;
         }
-        let text = line.trim_ascii();
-        if text.is_empty() {
-            continue;
+        compiler.at_element(item.element);
+        match std::str::from_utf8(text) {
+            Ok(text) => compiler.add_domain(item.line, text),
+            Err(_) => compiler.reject(item.line, explain::NOT_UTF_8.into()),
         }
-        match serde_json::from_slice::<LinkEntity>(text) {
-            Ok(link) => compiler.add(number, &link),
-            Err(error) => {
-                if line.last() != Some(&b'\n') && is_unfinished(text) {
-                    compiler.unfinished(number);
-                }
-                compiler.reject(number, reason(text, &error));
+    }
+    let mut links = Links { compiler, notes: Notes::default(), explained: 0 };
+    let mut items = Items::new(open()?)?;
+    while let Some(item) = items.next()? {
+        links.add(&item);
+    }
+    let (catalog, mut report) = links.compiler.finish();
+    report.warnings.extend(links.notes.into_warnings());
+    Ok((catalog, report))
+}
+
+/// Takes the links of a file.
+struct Links<'a> {
+    compiler: Compiler<'a>,
+    notes: Notes,
+    /// Bad items whose reason was worked out.
+    explained: usize,
+}
+
+impl Links<'_> {
+    fn add(&mut self, item: &Item<'_>) {
+        self.compiler.at_element(item.element);
+        match item.content {
+            Content::Text(text) => self.add_text(item.line, text, false),
+            Content::LastLine(text) => self.add_text(item.line, text, true),
+            Content::TooLong => {
+                let what = if item.element.is_some() { "the element" } else { "the line" };
+                self.compiler.reject(item.line, format!("{what} is longer than {MAX_LINE} bytes"));
+            }
+            Content::Cut => {
+                self.compiler.unfinished(item.line);
+                self.compiler.reject(item.line, "the file ends before the end of its JSON".into());
             }
         }
     }
-    Ok(compiler.finish())
+
+    fn add_text(&mut self, line: u64, text: &[u8], is_last_line: bool) {
+        match kind(text) {
+            Kind::Domain => return,
+            Kind::Other(kind) => {
+                let reason = format!("`kind` is {kind:?}; expected `link` or `domain`");
+                return self.compiler.reject(line, reason);
+            }
+            Kind::Link => {}
+        }
+        match serde_json::from_slice::<LinkEntity>(text) {
+            Ok(link) => {
+                self.notes.see(line, &link);
+                self.compiler.add(line, &link);
+            }
+            Err(error) => {
+                if is_last_line && is_unfinished(text) {
+                    self.compiler.unfinished(line);
+                }
+                // Others are only counted.
+                let is_kept = self.explained < KEPT_PROBLEMS;
+                self.explained += 1;
+                let reason = if is_kept { explain::reason::<LinkEntity>(text, &error) } else { String::new() };
+                self.compiler.reject(line, reason);
+            }
+        }
+    }
+}
+
+/// What an item describes.
+#[derive(Debug, Eq, PartialEq)]
+enum Kind {
+    Link,
+    Domain,
+    Other(String),
+}
+
+/// The kind of an item. Text that is not JSON is taken for a link: that reports why it is bad.
+fn kind(text: &[u8]) -> Kind {
+    #[derive(Deserialize)]
+    struct Tagged<'a> {
+        #[serde(borrow, default)]
+        kind: Option<Cow<'a, str>>,
+    }
+    static NAME: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"kind\""));
+    if NAME.find(text).is_none() {
+        return Kind::Link;
+    }
+    match serde_json::from_slice::<Tagged<'_>>(text) {
+        Ok(Tagged { kind: Some(kind) }) if kind.eq_ignore_ascii_case("domain") => Kind::Domain,
+        Ok(Tagged { kind: Some(kind) }) if !kind.is_empty() && !kind.eq_ignore_ascii_case("link") => {
+            Kind::Other(kind.chars().take(40).collect())
+        }
+        _ => Kind::Link,
+    }
 }
 
 /// Whether a last line without line feed is a part of a line. A whole one is JSON, even if it is not a link.
 fn is_unfinished(text: &[u8]) -> bool {
-    !is_utf_16(text) && serde_json::from_slice::<IgnoredAny>(text).is_err()
-}
-
-/// Whether a line looks like text in UTF-16: a mark, or a 0 among its first two bytes. A tail of zeros is not: a crash
-/// leaves it in a file that was being written.
-fn is_utf_16(text: &[u8]) -> bool {
-    text.starts_with(&[0xff, 0xfe]) || text.starts_with(&[0xfe, 0xff]) || text.iter().take(2).any(|byte| *byte == 0)
-}
-
-/// Why a line is not a link. Names the encoding where that is the problem: a parser's words would hide it.
-fn reason(text: &[u8], error: &serde_json::Error) -> String {
-    if is_utf_16(text) || text.contains(&0) {
-        return "the line holds NUL bytes, as text in UTF-16 does; write the file in UTF-8".into();
-    }
-    match std::str::from_utf8(text) {
-        Err(_) => "the line is not text in UTF-8".into(),
-        Ok(_) => error.to_string(),
-    }
+    !explain::is_utf_16(text) && serde_json::from_slice::<IgnoredAny>(text).is_err()
 }

@@ -9,7 +9,7 @@ use super::{
     Config, Listener, Section,
     findings::{Findings, is_host_name},
 };
-use crate::link::{Case, Forward};
+use crate::link::{Case, Forward, hsts};
 
 /// The links that this edge knows.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
@@ -85,37 +85,9 @@ impl Section for Catalog {
     }
 }
 
-/// A policy as RFC 6797, 6.1 has it, with `preload`, which browsers' lists ask for, and no other extension: an unknown
-/// word is a typing error, and browsers would pass over it.
 fn check_hsts(key: &str, value: &str, all: &Config, findings: &mut Findings) {
-    const REMEDY: &str = "write it like `max-age=31536000; includeSubDomains`";
-    if !value.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
-        return findings.error(key, "has a character that no header may hold", REMEDY);
-    }
-    let mut seen = Vec::new();
-    for directive in value.split(';').map(str::trim).filter(|directive| !directive.is_empty()) {
-        let (name, argument) = match directive.split_once('=') {
-            Some((name, argument)) => (name.trim_end().to_ascii_lowercase(), Some(argument.trim_start())),
-            None => (directive.to_ascii_lowercase(), None),
-        };
-        let is_valid = match (&*name, argument) {
-            ("max-age", Some(secs)) => {
-                let secs = secs.strip_prefix('"').and_then(|quoted| quoted.strip_suffix('"')).unwrap_or(secs);
-                secs.bytes().all(|byte| byte.is_ascii_digit()) && secs.parse::<u32>().is_ok()
-            }
-            ("includesubdomains" | "preload", None) => true,
-            _ => false,
-        };
-        if !is_valid {
-            return findings.error(key, format!("has {directive:?}, which is no directive of HSTS"), REMEDY);
-        }
-        if seen.contains(&name) {
-            return findings.error(key, format!("has `{name}` more than once"), REMEDY);
-        }
-        seen.push(name);
-    }
-    if !seen.iter().any(|name| name == "max-age") {
-        findings.error(key, format!("is {value:?}, which lacks `max-age`"), REMEDY);
+    if let Some(problem) = hsts::problem(value) {
+        findings.error(key, problem, hsts::REMEDY);
     } else if !all.listeners.iter().any(Listener::has_tls) {
         findings.warning(
             key,

@@ -12,7 +12,7 @@ use unicode_normalization::UnicodeNormalization;
 pub const MAX_HOST: usize = 253;
 
 /// Maximum length of the slashtag of a link, and of a path that is looked up, in bytes.
-pub const MAX_SLASHTAG: usize = 1024;
+pub const MAX_SLASHTAG: usize = 4096;
 
 /// Why a host or a path cannot be that of a branded link.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -106,8 +106,8 @@ fn is_port(digits: &[u8]) -> bool {
     digits.iter().all(u8::is_ascii_digit) && number().is_some()
 }
 
-/// The normal form of a request path or of a link's slashtag: percent-decoded, Unicode composed (NFC), without the
-/// leading slash and without one trailing slash. Bytes that are not UTF-8 are kept as they are: they match no link.
+/// The normal form of a request path or of a link's slashtag: percent-decoded, Unicode composed (NFC), without variation
+/// selectors, the leading slash and one trailing slash. Bytes that are not UTF-8 are kept as they are: they match no link.
 ///
 /// # Errors
 /// When it is too long or holds a control character.
@@ -138,11 +138,30 @@ fn decode(path: &[u8]) -> Result<Cow<'_, [u8]>, BadKey> {
     let composed = match std::str::from_utf8(&decoded) {
         Ok(text) if text.chars().any(char::is_control) => return Err(BadKey::ControlCharacter),
         Ok(text) if text.is_ascii() => return Ok(decoded),
-        Ok(text) => text.nfc().collect::<String>().into_bytes(),
+        // An emoji is the same with and without a selector of how to draw it.
+        Ok(text) => text.nfc().filter(|c| !matches!(c, '\u{fe0e}' | '\u{fe0f}')).collect::<String>().into_bytes(),
         Err(_) if decoded.iter().any(u8::is_ascii_control) => return Err(BadKey::ControlCharacter),
         Err(_) => return Ok(decoded),
     };
     Ok(Cow::Owned(composed))
+}
+
+/// A slashtag without the punctuation and invisible characters at its end that a text around a link leaves there; `None`
+/// when it has none, or consists of them.
+pub fn without_punctuation(slashtag: &[u8]) -> Option<&[u8]> {
+    let text = std::str::from_utf8(slashtag).ok()?;
+    let trimmed = text.trim_end_matches(|c: char| {
+        matches!(
+            c,
+            '.' | ',' | ';' | ':' | '!' | '?' | ')' | ']' | '}' | '>' | '"' | '\'' | '`' | '*' | '_' | '~' | '|'
+        ) || matches!(
+            c,
+            '\u{bb}' | '\u{2018}'..='\u{201f}' | '\u{2026}' | '\u{203a}' | '\u{3001}' | '\u{3002}' | '\u{300d}'
+        ) || matches!(c, '\u{ff01}' | '\u{ff09}' | '\u{ff0c}' | '\u{ff0e}' | '\u{ff1a}' | '\u{ff1b}' | '\u{ff1f}')
+            || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}' | '\u{feff}')
+            || c.is_whitespace()
+    });
+    (trimmed.len() < text.len() && !trimmed.is_empty()).then_some(trimmed.as_bytes())
 }
 
 /// Folds the case of a slashtag, for domains on which `/Spring` and `/spring` are one link.
@@ -214,6 +233,33 @@ mod tests {
         }
         assert_eq!(slashtag(&[b'a'; MAX_SLASHTAG + 1]).unwrap_err(), BadKey::TooLong);
         assert_eq!(slashtag("%41".repeat(MAX_SLASHTAG).as_bytes()).unwrap(), vec![b'A'; MAX_SLASHTAG]);
+    }
+
+    #[test]
+    fn an_emoji_is_the_same_with_and_without_a_selector() {
+        assert_eq!(tag("/%E2%9D%A4%EF%B8%8F"), "\u{2764}");
+        assert_eq!(tag("/%E2%9D%A4"), tag("/\u{2764}\u{fe0e}"));
+    }
+
+    #[test]
+    fn punctuation_at_the_end_goes() {
+        let trimmed =
+            |text: &'static str| without_punctuation(text.as_bytes()).map(|text| std::str::from_utf8(text).unwrap());
+        for pasted in [
+            "spring.",
+            "spring,",
+            "spring)",
+            "spring\"",
+            "spring\u{200b}",
+            "spring\u{201d}).",
+            "spring ",
+            "spring\u{3002}",
+        ] {
+            assert_eq!(trimmed(pasted), Some("spring"), "{pasted:?}");
+        }
+        for kept in ["spring", "", "...", "v1.2", "spring-"] {
+            assert_eq!(trimmed(kept), None, "{kept:?}");
+        }
     }
 
     #[test]

@@ -26,6 +26,7 @@ use crate::{
     stats::{
         StatsHandle,
         count_store::{CountStore, FileCountStore},
+        unknown::UnknownSlashtags,
     },
     telemetry::metrics::Registry,
     tls,
@@ -72,6 +73,7 @@ struct Parts {
     files: Arc<OperatorFiles>,
     metrics: Metrics,
     counts: Option<StatsHandle>,
+    unknown: Arc<UnknownSlashtags>,
     panics: PanicWatch,
 }
 
@@ -138,7 +140,7 @@ impl Intake {
 
     fn start_with(self, recovered: RecoveredSpool) -> Result<Pipeline, StartError> {
         let Self { parts, capture, inlets, redirector, reloader, visitors } = self;
-        let Parts { config, files, metrics, counts, panics } = parts;
+        let Parts { config, files, metrics, counts, unknown, panics } = parts;
         metrics.open_accounts();
         let outbox = recovered.outbox();
         // After the rings: their folder is locked now.
@@ -165,7 +167,20 @@ impl Intake {
             Stages { gauges: gauges.clone(), lanes: deliver.lanes(), routing, policies, limits, inputs: &inputs };
         let live = LiveFeeds::new(&config, feeds, &secrets, stages);
         reloader.add(live.clone());
-        Ok(Pipeline { redirector, gauges, reloader, live, catalog, counts, panics, capture, enrich, spool, deliver })
+        Ok(Pipeline {
+            redirector,
+            gauges,
+            reloader,
+            live,
+            catalog,
+            counts,
+            unknown,
+            panics,
+            capture,
+            enrich,
+            spool,
+            deliver,
+        })
     }
 }
 
@@ -177,6 +192,7 @@ impl Parts {
             files: Arc::new(files),
             metrics: Metrics::new(),
             counts: config.stats.enabled.then(|| StatsHandle::new(&config.spool.dir)),
+            unknown: Arc::new(UnknownSlashtags::new(clock::unix_secs())),
             panics: PanicWatch::default(),
         })
     }

@@ -14,6 +14,8 @@ const NOTHING: HeaderValue = HeaderValue::from_static("0");
 const PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const ALLOWED: HeaderValue = HeaderValue::from_static("GET, HEAD");
+const ROBOTS: HeaderName = HeaderName::from_static("x-robots-tag");
+const NO_INDEX: HeaderValue = HeaderValue::from_static("noindex");
 
 /// The page for a blocked request; no byte of it comes from the request.
 const BLOCKED: &str = "<!DOCTYPE html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>Blocked</title>\n\
@@ -26,7 +28,7 @@ const BLOCKED_DESTINATION: &str = "<!DOCTYPE html>\n<html lang=\"en\"><meta char
     <p>Its destination is on a block list, because it may be harmful.</p>\n</html>\n";
 
 /// Most headers of an answer, without `Date` and `Connection`, which the server adds.
-pub const MAX_HEADERS: usize = 5;
+pub const MAX_HEADERS: usize = 9;
 
 /// What every answer shares.
 pub struct Answers {
@@ -38,7 +40,7 @@ pub struct Answers {
 pub struct Answer {
     pub status: u16,
     /// Empty for an answer to `HEAD`, whose `Content-Length` is that of the `GET`.
-    pub body: &'static str,
+    pub body: Bytes,
     /// Whether the connection is closed after it.
     pub close: bool,
     /// What it counts as.
@@ -49,22 +51,39 @@ pub struct Answer {
     content_length: HeaderValue,
     allow: bool,
     hsts: Option<HeaderValue>,
+    no_index: bool,
+    page: Option<Box<PageHeaders>>,
+}
+
+/// Headers that only pages have.
+#[derive(Debug, Default)]
+pub struct PageHeaders {
+    /// `Content-Security-Policy`
+    pub content_security_policy: Option<HeaderValue>,
+    /// `Referrer-Policy`
+    pub referrer_policy: Option<HeaderValue>,
+    /// `Retry-After`
+    pub retry_after: Option<HeaderValue>,
 }
 
 impl Answers {
     pub fn new(config: &config::Redirect) -> Self {
-        let permanent = format!("private, max-age={}", config.permanent_max_age_secs);
+        let who = match config.permanent_cache {
+            config::Cache::Private => "private",
+            config::Cache::Public => "public",
+        };
+        let permanent = format!("{who}, max-age={}", config.permanent_max_age_secs);
         Self { permanent: HeaderValue::try_from(permanent).unwrap_or(NO_STORE) }
     }
 
-    /// A redirect. 301 and 308 may be stored for the configured time, 302 and 307 never. `None` when the location
+    /// A redirect. 301 and 308 may be stored for the configured time, the others never. `None` when the location
     /// cannot be a header value, which the catalog rules out.
     pub fn redirect(&self, status: u16, location: Bytes) -> Option<Answer> {
         let location = HeaderValue::from_maybe_shared(location).ok()?;
         let cache_control = if matches!(status, 301 | 308) { self.permanent.clone() } else { NO_STORE };
         Some(Answer {
             status,
-            body: "",
+            body: Bytes::new(),
             close: false,
             outcome: Outcome::Redirect,
             location: Some(location),
@@ -73,7 +92,21 @@ impl Answers {
             content_length: NOTHING,
             allow: false,
             hsts: None,
+            no_index: false,
+            page: None,
         })
+    }
+
+    /// A redirect to a fallback, which is never stored.
+    pub fn fallback(&self, location: Bytes) -> Option<Answer> {
+        Some(Answer { outcome: Outcome::Fallback, ..self.redirect(302, location)? })
+    }
+
+    /// A page, which is never stored.
+    pub fn page(&self, status: u16, outcome: Outcome, body: Bytes, headers: PageHeaders) -> Answer {
+        let content_length = HeaderValue::from(body.len());
+        let page = Some(Box::new(headers));
+        Answer { body, content_length, content_type: Some(HTML), page, ..plain(status, outcome, "") }
     }
 
     pub fn not_found(&self) -> Answer {
@@ -135,12 +168,17 @@ impl Answers {
 impl Answer {
     /// Without its body, for a `HEAD`.
     pub fn without_body(self) -> Self {
-        Self { body: "", ..self }
+        Self { body: Bytes::new(), ..self }
     }
 
     /// With this policy of HSTS, for an answer over TLS.
     pub fn with_hsts(self, hsts: Option<&HeaderValue>) -> Self {
         Self { hsts: hsts.cloned(), ..self }
+    }
+
+    /// For a link that search engines may not list.
+    pub fn without_index(self, no_index: bool) -> Self {
+        Self { no_index, ..self }
     }
 
     /// The headers in the order in which they are written: at most [`MAX_HEADERS`].
@@ -154,13 +192,24 @@ impl Answer {
             .chain([(header::CACHE_CONTROL, self.cache_control), (header::CONTENT_LENGTH, self.content_length)])
             .chain(self.allow.then_some((header::ALLOW, ALLOWED)))
             .chain(self.hsts.map(|hsts| (header::STRICT_TRANSPORT_SECURITY, hsts)))
+            .chain(self.no_index.then_some((ROBOTS, NO_INDEX)))
+            .chain(self.page.into_iter().flat_map(|page| page.headers()))
+    }
+}
+
+impl PageHeaders {
+    fn headers(self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+        let policy = self.content_security_policy.map(|policy| (header::CONTENT_SECURITY_POLICY, policy));
+        let referrer = self.referrer_policy.map(|policy| (header::REFERRER_POLICY, policy));
+        let retry = self.retry_after.map(|after| (header::RETRY_AFTER, after));
+        policy.into_iter().chain(referrer).chain(retry)
     }
 }
 
 fn plain(status: u16, outcome: Outcome, body: &'static str) -> Answer {
     Answer {
         status,
-        body,
+        body: Bytes::from_static(body.as_bytes()),
         close: false,
         outcome,
         location: None,
@@ -169,6 +218,8 @@ fn plain(status: u16, outcome: Outcome, body: &'static str) -> Answer {
         content_length: HeaderValue::from(body.len()),
         allow: false,
         hsts: None,
+        no_index: false,
+        page: None,
     }
 }
 
@@ -203,6 +254,6 @@ mod tests {
         assert_eq!(headers[2], ("content-length".into(), "28".into()));
         assert_eq!(headers[3], ("allow".into(), "GET, HEAD".into()));
         assert_eq!(headers[4], ("strict-transport-security".into(), "max-age=1".into()));
-        assert_eq!(headers.len(), MAX_HEADERS);
+        assert_eq!(headers.len(), 5);
     }
 }

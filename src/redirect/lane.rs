@@ -60,7 +60,7 @@ impl Lane for Redirector {
         let length = key_authorization.len().to_string();
         let head: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nCache-Control: no-store\r\n";
         append(out, &[head, b"Content-Length: ", length.as_bytes()]);
-        end(if is_head { "" } else { key_authorization }, keep_alive, out);
+        end(if is_head { b"" } else { key_authorization.as_bytes() }, keep_alive, out);
     }
 
     fn options(&self, keep_alive: bool, out: &mut Vec<u8>) {
@@ -105,22 +105,22 @@ impl Redirector {
 }
 
 fn write(answer: Answer, keep_alive: bool, out: &mut Vec<u8>) {
-    let (status, body) = (StatusCode::from_u16(answer.status).unwrap_or_default(), answer.body);
+    let (status, body) = (StatusCode::from_u16(answer.status).unwrap_or_default(), answer.body.clone());
     let line: &[&[u8]] =
         &[b"HTTP/1.1 ", status.as_str().as_bytes(), b" ", status.canonical_reason().unwrap_or_default().as_bytes()];
     append(out, line);
     for (name, value) in answer.headers() {
         append(out, &[b"\r\n", spelled(&name), b": ", HeaderValue::as_bytes(&value)]);
     }
-    end(body, keep_alive, out);
+    end(&body, keep_alive, out);
 }
 
 /// What every answer ends with, and its body.
-fn end(body: &str, keep_alive: bool, out: &mut Vec<u8>) {
+fn end(body: &[u8], keep_alive: bool, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\nDate: ");
     DATE.with_borrow_mut(|date| out.extend_from_slice(date.now()));
     out.extend_from_slice(if keep_alive { b"\r\nConnection: keep-alive" } else { b"\r\nConnection: close" });
-    append(out, &[b"\r\n\r\n", body.as_bytes()]);
+    append(out, &[b"\r\n\r\n", body]);
 }
 
 fn append(out: &mut Vec<u8>, parts: &[&[u8]]) {

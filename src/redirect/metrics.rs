@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use prometheus::{Histogram, IntCounter};
 
+use super::untracked::Untracked;
 use crate::{
     event::Reason,
     telemetry::{
@@ -34,10 +35,20 @@ pub enum Outcome {
     Options,
     /// For a host that another certificate covers than that of the connection.
     Misdirected,
+    /// A redirect to where a link or domain sends visitors that it has no destination for.
+    Fallback,
+    /// A page in place of a redirect: scripts, or a card. A click.
+    Page,
+    /// A page that shows where a link leads.
+    Preview,
+    /// A page that asks for a link's password.
+    Password,
+    /// A file of a domain, such as `robots.txt`.
+    File,
 }
 
 impl Outcome {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 17] = [
         Self::Redirect,
         Self::NotFound,
         Self::Gone,
@@ -50,6 +61,11 @@ impl Outcome {
         Self::Https,
         Self::Options,
         Self::Misdirected,
+        Self::Fallback,
+        Self::Page,
+        Self::Preview,
+        Self::Password,
+        Self::File,
     ];
 
     fn label(self) -> &'static str {
@@ -66,6 +82,11 @@ impl Outcome {
             Self::Https => "https",
             Self::Options => "options",
             Self::Misdirected => "misdirected",
+            Self::Fallback => "fallback",
+            Self::Page => "page",
+            Self::Preview => "preview",
+            Self::Password => "password",
+            Self::File => "file",
         }
     }
 }
@@ -75,6 +96,7 @@ pub struct RedirectMetrics {
     requests: [IntCounter; Outcome::ALL.len()],
     duration: Histogram,
     blocked: [IntCounter; Reason::ALL.len()],
+    untracked: [IntCounter; Untracked::ALL.len()],
     answered: IntCounter,
     captured: IntCounter,
     dropped: Drops,
@@ -85,6 +107,8 @@ impl RedirectMetrics {
     pub fn new(registry: &Registry, dropped: Drops) -> Self {
         let requests = registry.counters("requests_total", "Requests by outcome.", &["outcome"]);
         let blocked = registry.counters("blocked_total", "Blocked requests, by reason.", &["reason"]);
+        let help = "Requests that were redirected without being clicks, by reason.";
+        let untracked = registry.counters("clicks_untracked_total", help, &["reason"]);
         // From 10 us to 1.3 s, doubling.
         let buckets = (0..18).map(|n| 1e-5 * f64::from(1 << n)).collect();
         Self {
@@ -95,6 +119,7 @@ impl RedirectMetrics {
                 buckets,
             ),
             blocked: Reason::ALL.map(|reason| blocked.with_label_values(&[reason.slug()])),
+            untracked: Untracked::ALL.map(|reason| untracked.with_label_values(&[reason.label()])),
             answered: registry.counter("clicks_answered_total", "Clicks that were answered with a redirect."),
             captured: registry.counter("clicks_captured_total", "Answered clicks written to a ring."),
             dropped,
@@ -115,6 +140,11 @@ impl RedirectMetrics {
     /// Counts a blocked request.
     pub fn blocked(&self, reason: Reason) {
         self.blocked[reason as usize].inc();
+    }
+
+    /// Counts a redirect that is not a click.
+    pub fn untracked(&self, reason: Untracked) {
+        self.untracked[reason as usize].inc();
     }
 
     /// Counts an answered click, and whether it was captured.

@@ -5,7 +5,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use pingora::{
     http::{RequestHeader, ResponseHeader},
     protocols::http::HttpTask,
@@ -92,7 +91,7 @@ impl Redirector {
         } else {
             self.limit_idle(session);
         }
-        let body = answer.body;
+        let body = answer.body.clone();
         // The server adds `Date` and `Connection`.
         let mut header = Box::new(ResponseHeader::build_no_case(answer.status, Some(MAX_HEADERS + 2))?);
         for (name, value) in answer.headers() {
@@ -105,7 +104,7 @@ impl Redirector {
         }
         session.write_response_header(header, body.is_empty()).await?;
         if !body.is_empty() {
-            session.write_response_body(Some(Bytes::from_static(body.as_bytes())), true).await?;
+            session.write_response_body(Some(body), true).await?;
         }
         Ok(())
     }

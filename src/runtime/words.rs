@@ -11,7 +11,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use memmap2::{Advice, MmapRaw};
+use memmap2::{Advice, MmapOptions, MmapRaw};
 
 /// A mapped file of words. Any thread may load and store any word at any time.
 pub struct Words {
@@ -21,7 +21,18 @@ pub struct Words {
 impl Words {
     /// Maps a whole file, of a multiple of eight bytes.
     pub fn new(file: &File) -> io::Result<Self> {
-        let map = MmapRaw::map_raw(file)?;
+        Self::of(MmapRaw::map_raw(file)?)
+    }
+
+    /// Maps a part of a file, which it must have. Offset and length are in bytes, and multiples of eight.
+    pub fn part(file: &File, offset: u64, length: usize) -> io::Result<Self> {
+        if !offset.is_multiple_of(8) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        Self::of(MmapOptions::new().offset(offset).len(length).map_raw(file)?)
+    }
+
+    fn of(map: MmapRaw) -> io::Result<Self> {
         if map.len().is_multiple_of(8) { Ok(Self { map }) } else { Err(io::ErrorKind::InvalidData.into()) }
     }
 
@@ -46,11 +57,24 @@ impl Words {
         self.word(at).store(value, Ordering::Release);
     }
 
+    /// Replaces `current` by `new`, with acquire and release ordering.
+    ///
+    /// # Errors
+    /// The word that is there instead of `current`.
+    pub fn compare_exchange(&self, at: usize, current: u64, new: u64) -> Result<u64, u64> {
+        self.word(at).compare_exchange(current, new, Ordering::AcqRel, Ordering::Acquire)
+    }
+
+    /// Adds to a word, and returns what it was. Orders nothing else.
+    pub fn fetch_add(&self, at: usize, value: u64) -> u64 {
+        self.word(at).fetch_add(value, Ordering::Relaxed)
+    }
+
     #[allow(clippy::cast_ptr_alignment, reason = "a page is aligned, and so are the words in it")]
     fn word(&self, at: usize) -> &AtomicU64 {
         assert!(at < self.len(), "a word of the file");
-        // SAFETY: the word is within the mapping, which begins at a page, never changes its length and lives as long as
-        // `self`. Its bytes are only ever touched through this function.
+        // SAFETY: the word is within the mapping, which begins at a page, or at a multiple of eight bytes in it, never
+        // changes its length and lives as long as `self`. Its bytes are only ever touched through this function.
         unsafe { AtomicU64::from_ptr(self.map.as_mut_ptr().cast::<u64>().add(at)) }
     }
 }
@@ -69,5 +93,18 @@ mod tests {
         assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| other.load(3))).is_err());
         file.set_len(25).unwrap();
         assert!(Words::new(&file).is_err());
+    }
+
+    #[test]
+    fn a_part_of_a_file_is_the_same_memory_as_the_whole() {
+        let file = tempfile::tempfile_in("/dev/shm").unwrap();
+        file.set_len(3 << 12).unwrap();
+        let (whole, part) = (Words::new(&file).unwrap(), Words::part(&file, (1 << 12) + 8, 1 << 12).unwrap());
+        part.store(0, 7);
+        assert_eq!((whole.load(513), part.len()), (7, 512));
+        assert_eq!(whole.compare_exchange(513, 6, 1), Err(7));
+        assert_eq!(whole.compare_exchange(513, 7, 8), Ok(7));
+        assert_eq!((whole.fetch_add(513, 2), part.load(0)), (8, 10));
+        assert!(Words::part(&file, 4, 8).is_err());
     }
 }

@@ -40,6 +40,9 @@ fn any_catalog_is_read_or_reported() {
         format!("{full}\n{full}\n"),
         format!("\u{feff}{full}"),
         format!("[{full},\n{full}]"),
+        format!("{{\"total\":2,\"links\":[{full}],\"next\":null}}"),
+        format!("{{\n\"id\":1\n}}\n{full}"),
+        format!("{{\"kind\":\"domain\",\"fullName\":\"go.brand.com\"}}\n{full}"),
         r#"{"slashtag":"a/B","destination":"http://xn--mnchen-3ya.de/","domain":{"fullName":"GO.brand.com"}}"#.into(),
         r#"{"id":7,"slashtag":"\u00e9%C3","destination":"https://a.b","domain":"a.b","tags":null,"workspace":{"id":1}}"#.into(),
     ]
@@ -67,10 +70,18 @@ fn any_catalog_is_read_or_reported() {
         b"javascript:",
         b"expired",
         b"\x1f\x8b\x08",
+        b"\x28\xb5\x2f\xfd",
+        b"\"kind\":\"domain\"",
+        b"\"status\":1",
+        b"{\"$oid\":\"a\"}",
+        b"],",
     ];
     let config = config::Catalog::default();
     fuzz("catalog", &corpus, words, |bytes| {
-        let (catalog, report) = source::load(bytes, &config).unwrap();
+        let (catalog, report) = match source::load(bytes, &config) {
+            Ok(loaded) => loaded,
+            Err(error) => return assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}"),
+        };
         assert!(catalog.links() as u64 + report.bad <= report.lines + 1);
         let host = Host::parse(b"go.brand.com").unwrap();
         for path in [&b"/spring"[..], b"/", b"/a/b"] {

@@ -176,7 +176,7 @@ impl Params {
     }
 }
 
-fn wrong(name: &str, value: &str, remedy: impl Display) -> String {
+pub(super) fn wrong(name: &str, value: &str, remedy: impl Display) -> String {
     let value: String = value.chars().take(60).collect();
     format!("`{}={}` {remedy}", name.escape_debug(), value.escape_debug())
 }

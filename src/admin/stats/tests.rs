@@ -82,7 +82,7 @@ impl World {
         store.commit(&delta, (1, 1)).unwrap();
         let now = Hour::of_micros(NOW);
         while store.retain(Retention { hours_days: 3, days: 400 }, now).unwrap() {}
-        let stats = Stats::new(Some(live), Arc::new(catalog()));
+        let stats = Stats::new(Some(live), Arc::new(catalog()), Arc::new(UnknownSlashtags::new(NOW / 1_000_000)));
         Self { dir, stats }
     }
 
@@ -257,7 +257,7 @@ fn an_error_names_parameter_value_and_remedy() {
 
 #[test]
 fn without_counts_the_answer_has_the_reason() {
-    let off = Stats::new(None, Arc::new(catalog()));
+    let off = Stats::new(None, Arc::new(catalog()), Arc::new(UnknownSlashtags::new(0)));
     let error = off.answer_now("/v1/stats/workspaces/w-1", "", NOW).unwrap_err();
     assert!(matches!(&error, QueryError::Unavailable(text) if text.contains("stats.enabled")), "{error:?}");
 
@@ -301,4 +301,39 @@ fn queries_wait_for_each_other_up_to_a_limit() {
         }
     });
     assert_eq!(answered.into_inner(), 2 * QUERIES as u64);
+}
+
+#[test]
+fn unknown_slashtags_are_listed_by_domain() {
+    let world = World::new();
+    let secs = NOW / 1_000_000;
+    for (domain, slashtag) in
+        [("go.brand.com", "sprng"), ("go.brand.com", "a\"<\u{7}"), ("go.brand.com", "sprng"), ("x.example", "y")]
+    {
+        world.stats.unknown.note(domain, slashtag.as_bytes(), secs + 1);
+    }
+    let time = |second| format!("2026-11-24T09:30:0{second}.000000Z");
+    let entry = |slashtag: &str, requests| json!({"slashtag": slashtag, "requests": requests, "last": time(1)});
+    let slashtags = [entry("sprng", 2), entry("a\"<\u{7}", 1)];
+    let one = json!({"since": time(0), "domain": "go.brand.com", "requests": 3, "slashtags": slashtags});
+    assert_eq!(world.get("unknown/GO.brand.com").unwrap(), one);
+    let other = json!({"domain": "x.example", "requests": 1, "slashtags": [entry("y", 1)]});
+    let first = json!({"domain": "go.brand.com", "requests": 3, "slashtags": [entry("sprng", 2)]});
+    assert_eq!(world.get("unknown?top=1").unwrap(), json!({"since": time(0), "domains": [first, other]}));
+    let none = world.get("unknown/loud.brand.com").unwrap();
+    assert_eq!((&none["requests"], &none["slashtags"]), (&json!(0), &json!([])));
+}
+
+#[test]
+fn a_wrong_request_for_unknown_slashtags_gets_a_reason() {
+    let world = World::new();
+    assert_eq!(world.bad("unknown?top=0"), "`top=0` must be a number from 1 to 100");
+    assert_eq!(world.bad("unknown?top=1&top=1"), "`top=1` is given twice; give it once");
+    assert_eq!(world.bad("unknown?from=1"), "`from=1` is not a parameter of this route; it has top");
+    assert!(world.bad("unknown/a b").contains("domain"));
+    assert_eq!(
+        world.get("unknown/z.example"),
+        Err(QueryError::Unknown("the catalog has no domain z.example".into()))
+    );
+    assert!(matches!(world.get("unknowns"), Err(QueryError::Unknown(_))));
 }

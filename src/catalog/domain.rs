@@ -1,0 +1,329 @@
+//! Domains: lines with `"kind":"domain"`, and how a host leads to a domain.
+
+use ahash::RandomState;
+use hashbrown::HashMap;
+use http::HeaderValue;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::policy;
+use crate::{
+    config,
+    link::{
+        self, Case, DomainPolicy,
+        destination::Schemes,
+        key::Host,
+        page::{FileFields, Files, Pages},
+    },
+};
+
+/// Most aliases of a domain.
+const MAX_ALIASES: usize = 1_000;
+
+/// Longest suffix for previews, in bytes.
+const MAX_SUFFIX: usize = 16;
+
+/// A branded host.
+pub struct Domain {
+    pub(super) host: Box<str>,
+    /// The event's `route.domain`.
+    pub(super) json: Box<str>,
+    pub(super) case: Case,
+    /// Value of `Strict-Transport-Security`, for answers over TLS.
+    pub(super) hsts: Option<HeaderValue>,
+    policy: Option<Box<DomainPolicy>>,
+    /// The most segments that a slashtag has whose link forwards a path; 0 without one.
+    pub(super) path_depth: u16,
+}
+
+impl Domain {
+    /// Its host name: a lower-case A-label.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// What it says beyond its name.
+    pub fn policy(&self) -> Option<&DomainPolicy> {
+        self.policy.as_deref()
+    }
+
+    pub(super) fn memory_bytes(&self) -> usize {
+        size_of::<Self>() + self.host.len() + self.json.len()
+    }
+}
+
+/// The line of a domain. Unknown fields are ignored.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct DomainEntity {
+    id: Option<Value>,
+    #[serde(alias = "name")]
+    full_name: Option<Value>,
+    aliases: Option<Value>,
+    case: Option<Value>,
+    root: Option<Value>,
+    not_found: Option<Value>,
+    expired: Option<Value>,
+    http_status: Option<Value>,
+    workspace: Option<Value>,
+    hsts: Option<Value>,
+    schemes: Option<Value>,
+    preview_suffix: Option<Value>,
+    trim_punctuation: Option<Value>,
+    pages: Option<Value>,
+    robots: Option<Value>,
+    favicon: Option<Value>,
+    apple_app_site_association: Option<Value>,
+    asset_links: Option<Value>,
+    security_txt: Option<Value>,
+}
+
+impl DomainEntity {
+    fn files(&self) -> FileFields<'_> {
+        FileFields {
+            robots: self.robots.as_ref(),
+            favicon: self.favicon.as_ref(),
+            apple_app_site_association: self.apple_app_site_association.as_ref(),
+            asset_links: self.asset_links.as_ref(),
+            security_txt: self.security_txt.as_ref(),
+        }
+    }
+}
+
+/// What a domain's line says for its links.
+#[derive(Clone, Default)]
+pub struct ForLinks {
+    pub schemes: Schemes,
+    /// Status of the answer for links without one.
+    pub status: Option<u16>,
+    /// The workspace of links without one: id and name.
+    pub workspace: Option<(Box<str>, Option<Box<str>>)>,
+}
+
+/// The domains of a catalog, and how hosts lead to them.
+#[derive(Default)]
+pub struct Domains {
+    pub(super) all: Vec<Domain>,
+    for_links: Vec<ForLinks>,
+    by_host: HashMap<Box<str>, u32, RandomState>,
+    /// By what follows the `*` of a wildcard, with its dot.
+    by_suffix: HashMap<Box<str>, u32, RandomState>,
+}
+
+impl Domains {
+    /// The domain of a host: an exact name before a wildcard, a longer wildcard before a shorter one.
+    pub fn find(&self, host: &str) -> Option<u32> {
+        if let Some(&number) = self.by_host.get(host) {
+            return Some(number);
+        }
+        if self.by_suffix.is_empty() {
+            return None;
+        }
+        let dots = host.bytes().enumerate().filter(|(_, byte)| *byte == b'.').map(|(at, _)| at);
+        dots.filter(|at| *at > 0).find_map(|at| self.by_suffix.get(&host[at..]).copied())
+    }
+
+    /// Whether any domain has a policy of HSTS.
+    pub fn have_hsts(&self) -> bool {
+        self.all.iter().any(|domain| domain.hsts.is_some())
+    }
+
+    /// The names that lead to a domain, without wildcards.
+    pub fn hosts(&self) -> impl Iterator<Item = &str> {
+        self.by_host.keys().map(|host| &**host)
+    }
+
+    pub(super) fn for_links(&self, number: u32) -> &ForLinks {
+        &self.for_links[number as usize]
+    }
+
+    /// The domain of this name, which a link names first.
+    pub(super) fn of_link(&mut self, name: &str, id: Option<&str>, config: &config::Catalog) -> Result<u32, String> {
+        let host = parse(name).map_err(|reason| format!("`domain.fullName` {reason}"))?;
+        if let Some(&number) = self.by_host.get(host.as_str()) {
+            if &*self.all[number as usize].host != host.as_str() {
+                let owner = &self.all[number as usize].host;
+                return Err(format!("`domain.fullName` {name:?} is an alias of {owner}; name that domain"));
+            }
+            return Ok(number);
+        }
+        let settings = config.domains.get(host.as_str());
+        let hsts = settings.and_then(|domain| HeaderValue::try_from(domain.hsts.as_deref()?.trim()).ok());
+        let case = settings.map(|domain| domain.case).unwrap_or_default();
+        let domain =
+            Domain { json: json(id, &host), host: host.as_str().into(), case, hsts, policy: None, path_depth: 0 };
+        Ok(self.push(domain, ForLinks::default()))
+    }
+
+    /// Adds the domain of a line.
+    pub(super) fn add(&mut self, entity: &DomainEntity, config: &config::Catalog) -> Result<(), String> {
+        let name = policy::field("fullName", &entity.full_name, |value| policy::text(value).map(str::to_owned))?;
+        let name = name.ok_or("`fullName` is missing: the host of the domain, such as \"go.brand.com\"")?;
+        let host = parse(&name).map_err(|reason| format!("`fullName` {reason}"))?;
+        if self.by_host.contains_key(host.as_str()) {
+            return Err(format!("an earlier line has the domain or alias {:?}", host.as_str()));
+        }
+        let settings = config.domains.get(host.as_str());
+        let case = policy::field("case", &entity.case, case)?;
+        let hsts = policy::field("hsts", &entity.hsts, hsts)?;
+        let configured = || settings.and_then(|domain| HeaderValue::try_from(domain.hsts.as_deref()?.trim()).ok());
+        let schemes = policy::field("schemes", &entity.schemes, self::schemes)?.unwrap_or_default();
+        let names = policy::field("schemes", &entity.schemes, |value| {
+            texts(value).map(|names| names.into_iter().map(str::to_owned).collect::<Vec<_>>())
+        })?;
+        let pages = Pages::parse(entity.pages.as_ref().unwrap_or(&Value::Null), &names.unwrap_or_default());
+        let for_links = ForLinks {
+            status: policy::field("httpStatus", &entity.http_status, status)?,
+            workspace: policy::field("workspace", &entity.workspace, workspace)?.flatten(),
+            schemes: schemes.clone(),
+        };
+        let address = |name, value| policy::field(name, value, |value| policy::address(value, &schemes));
+        let policy = DomainPolicy {
+            root: address("root", &entity.root)?,
+            not_found: address("notFound", &entity.not_found)?,
+            expired: address("expired", &entity.expired)?,
+            preview_suffix: policy::field("previewSuffix", &entity.preview_suffix, preview_suffix)?,
+            trim_punctuation: policy::field("trimPunctuation", &entity.trim_punctuation, policy::switch)?
+                .unwrap_or_default(),
+            pages: pages.map_err(|invalid| invalid.to_string())?,
+            files: Files::parse(&entity.files()).map_err(|invalid| invalid.to_string())?,
+        };
+        let aliases =
+            policy::field("aliases", &entity.aliases, |value| self.aliases(value, &host))?.unwrap_or_default();
+        let id = policy::field("id", &entity.id, id)?;
+        let number = self.push(
+            Domain {
+                json: json(id.as_deref(), &host),
+                host: host.as_str().into(),
+                case: case.unwrap_or(settings.map(|domain| domain.case).unwrap_or_default()),
+                hsts: hsts.or_else(configured),
+                policy: Some(Box::new(policy)),
+                path_depth: 0,
+            },
+            for_links,
+        );
+        for alias in aliases {
+            match alias {
+                Alias::Host(host) => self.by_host.insert(host, number),
+                Alias::Suffix(suffix) => self.by_suffix.insert(suffix, number),
+            };
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, domain: Domain, for_links: ForLinks) -> u32 {
+        let number = self.all.len() as u32;
+        self.by_host.insert(domain.host.clone(), number);
+        self.all.push(domain);
+        self.for_links.push(for_links);
+        number
+    }
+
+    /// Other names of a domain, none of which is taken.
+    fn aliases(&self, value: &Value, host: &Host) -> Result<Vec<Alias>, String> {
+        let names = texts(value)?;
+        if names.len() > MAX_ALIASES {
+            return Err(format!("has {} names; the most are {MAX_ALIASES}", names.len()));
+        }
+        let mut aliases = Vec::new();
+        for name in names {
+            let alias = match name.strip_prefix("*.") {
+                Some(rest) => Alias::Suffix(format!(".{}", parse(rest)?.as_str()).into()),
+                None => Alias::Host(parse(name)?.as_str().into()),
+            };
+            let is_taken = match &alias {
+                Alias::Host(alias) => self.by_host.contains_key(alias),
+                Alias::Suffix(suffix) => self.by_suffix.contains_key(suffix),
+            };
+            if is_taken {
+                return Err(format!("has {name:?}, which an earlier line has as domain or alias"));
+            }
+            if !matches!(&alias, Alias::Host(alias) if **alias == *host.as_str()) {
+                aliases.push(alias);
+            }
+        }
+        Ok(aliases)
+    }
+}
+
+enum Alias {
+    Host(Box<str>),
+    Suffix(Box<str>),
+}
+
+fn parse(name: &str) -> Result<Host, String> {
+    Host::parse(name.trim().as_bytes()).map_err(|error| format!("{name:?}: {error}"))
+}
+
+fn json(id: Option<&str>, host: &Host) -> Box<str> {
+    let zone = host.as_str().rsplit('.').collect::<Vec<_>>().join(".");
+    let mut json = serde_json::Map::new();
+    if let Some(id) = id {
+        json.insert("id".into(), json!(id));
+    }
+    json.insert("raw".into(), json!(host.as_str()));
+    json.insert("zone".into(), json!(zone));
+    Value::Object(json).to_string().into()
+}
+
+fn id(value: &Value) -> Result<String, String> {
+    match value {
+        Value::String(id) => Ok(id.clone()),
+        Value::Number(id) => Ok(id.to_string()),
+        _ => Err(format!("is {value}; write a text")),
+    }
+}
+
+fn case(value: &Value) -> Result<Case, String> {
+    match value.as_str().map(str::to_ascii_lowercase).as_deref() {
+        Some("sensitive") => Ok(Case::Sensitive),
+        Some("insensitive") => Ok(Case::Insensitive),
+        _ => Err(format!("is {value}; it can be \"sensitive\" or \"insensitive\"")),
+    }
+}
+
+fn hsts(value: &Value) -> Result<HeaderValue, String> {
+    let text = policy::text(value)?;
+    link::hsts::check(text)?;
+    HeaderValue::try_from(text.trim()).map_err(|_| "has a character that no header may hold".into())
+}
+
+pub fn status(value: &Value) -> Result<u16, String> {
+    let number = match value {
+        Value::Number(number) => number.as_u64(),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
+    };
+    match number {
+        Some(status @ (301 | 302 | 303 | 307 | 308)) => Ok(status as u16),
+        _ => Err(format!("is {value}; it can be 301, 302, 303, 307 or 308")),
+    }
+}
+
+/// An id, or an object with `id` and `name`.
+fn workspace(value: &Value) -> Result<Option<(Box<str>, Option<Box<str>>)>, String> {
+    let Some(object) = value.as_object() else { return Ok(Some((id(value)?.into(), None))) };
+    let name = object.get("name").and_then(Value::as_str).map(Into::into);
+    match object.get("id") {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => Ok(Some((id(value)?.into(), name))),
+    }
+}
+
+fn schemes(value: &Value) -> Result<Schemes, String> {
+    Schemes::parse(&texts(value)?)
+}
+
+fn preview_suffix(value: &Value) -> Result<Box<str>, String> {
+    let suffix = policy::text(value)?;
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'%' | b'?' | b'#' | b'/' | b'\\');
+    if suffix.is_empty() || suffix.len() > MAX_SUFFIX || !suffix.bytes().all(is_plain) {
+        return Err(format!("is {suffix:?}; write 1 to {MAX_SUFFIX} characters such as \"+\", without `%?#/\\`"));
+    }
+    Ok(suffix.into())
+}
+
+fn texts(value: &Value) -> Result<Vec<&str>, String> {
+    let list = value.as_array().ok_or_else(|| format!("is {value}; write a list of texts"))?;
+    list.iter().map(|entry| entry.as_str().ok_or_else(|| format!("has {entry}; write a text"))).collect()
+}
