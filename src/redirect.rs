@@ -303,6 +303,7 @@ fn facts<'a>(
             signature_agent: signature.agent,
             signature_input: signature.input,
             signature: signature.signature,
+            location: b"",
         },
     }
 }
