@@ -19,7 +19,11 @@ use crate::{
     deliver::{Deliver, FeedSink},
     enrich::{Enrich, Shared},
     files::Reloadable,
-    redirect::{Redirector, TrustedProxies, asker::Visitors},
+    redirect::{
+        Redirector, TrustedProxies,
+        asker::Visitors,
+        click_limits::{ClickLimitMetrics, ClickLimits, LinkKey},
+    },
     runtime::{PanicWatch, clock},
     session::{Sessions, StickyKey},
     spool::{FeedSpec, RecoveredSpool, SpoolBuilder, pack::source::RollupSource},
@@ -90,6 +94,13 @@ impl Intake {
 
     fn new(parts: Parts, capture: Capture, inlets: Vec<Inlet>) -> Result<Self, StartError> {
         let visitors = Arc::new(visitors(&parts)?);
+        let config = &parts.config;
+        let limits = ClickLimits::open(
+            (&config.capture.dir, &config.spool.dir),
+            parts.files.catalog.load().limited().map(|link| LinkKey::new(link.host(), link.id())),
+            ClickLimitMetrics::new(&parts.metrics.registry),
+            &parts.panics,
+        );
         let redirector = Redirector::new(
             &parts.config.redirect,
             Arc::clone(&parts.files.catalog),
@@ -98,6 +109,7 @@ impl Intake {
             Arc::clone(&parts.metrics.redirect),
             &parts.files.quality,
             Arc::clone(&visitors),
+            (Arc::new(limits), Arc::clone(&parts.unknown)),
         );
         let reloader = Reloader::new(Arc::clone(&parts.files), &parts.metrics.registry);
         Ok(Self { parts, capture, inlets, redirector, reloader, visitors })
