@@ -458,7 +458,6 @@ fn facts<'a>(
             signature_agent: signature.agent,
             signature_input: signature.input,
             signature: signature.signature,
-            location: b"",
         },
     }
 }
