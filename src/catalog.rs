@@ -16,6 +16,7 @@ pub mod compile;
 pub mod domain;
 pub mod entity;
 pub mod limits;
+pub mod loops;
 pub mod metrics;
 mod policy;
 pub mod record;

@@ -5,8 +5,8 @@
 //!
 //! What a request gets is decided in [`decide`], without any input or output. [`Redirector::answer`] adds what an
 //! answer does on the way: the block policy and the capture of the click. Both work on neutral types, [`Head`] and
-//! [`Answer`]; an adapter ([`proxy`]) reads the one from a connection and writes the other to it. The path from the head into the
-//! ring takes no lock and makes no allocation.
+//! [`Answer`]; an adapter ([`proxy`]) reads the one from a connection and writes the other to it. The path from the
+//! head into the ring takes no lock and makes no allocation.
 
 pub mod answer;
 pub mod asker;
@@ -326,8 +326,8 @@ impl Redirector {
         if head.flags.has(Flags::HEAD) { answer.without_body() } else { answer }
     }
 
-    /// Captures the click. A click is a `GET`, or a form with the right password; `HEAD` is kept as a bot's. Other methods (to 307 and 308 links) are
-    /// redirected, but are not clicks.
+    /// Captures the click. A click is a `GET`, or a form with the right password; `HEAD` is kept as a bot's. Other
+    /// methods (to 307 and 308 links) are redirected, but are not clicks.
     fn click(&self, request: &Request<'_, '_>, facts: &Facts<'_>) {
         if !decide::is_read(request.head.method) && !request.is_unlocked {
             return;

@@ -1,8 +1,8 @@
 //! Reads a catalog file: branded links in the field names of their REST entity, one JSON object each, so that an
 //! existing export loads. Unknown fields are ignored, as exports carry many.
 //!
-//! The file is NDJSON, a JSON array or the answer of an API around one ([`items`]), plain or compressed ([`decode`]). It
-//! is read twice: a line of the kind `domain` describes a domain wherever it stands, and links need to know.
+//! The file is NDJSON, a JSON array or the answer of an API around one ([`items`]), plain or compressed ([`decode`]).
+//! It is read twice: a line of the kind `domain` describes a domain wherever it stands, and links need to know.
 
 pub mod decode;
 pub mod explain;

@@ -262,3 +262,6 @@ pub(super) fn is_read(method: &Method) -> bool {
 fn not_found<'a>(domain: &'a Domain, method: &Method) -> Decision<'a> {
     if is_read(method) { Decision::NotFound(domain) } else { Decision::MethodNotAllowed }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,8 @@
 //! Recognises compressed catalog files by their first bytes, and decompresses them as a stream.
 //!
-//! gzip (also of several members, as `cat a.gz b.gz` makes) and zstd are read. A stream that ends too early, is damaged
-//! or expands beyond [`MAX_EXPANSION`] is an error of the kind `InvalidData`, so that nothing half is taken for a whole.
+//! gzip (also of several members, as `cat a.gz b.gz` makes) and zstd are read. A stream that ends too early, is
+//! damaged or expands beyond [`MAX_EXPANSION`] is an error of the kind `InvalidData`, so that nothing half is taken
+//! for a whole.
 
 use std::{
     cell::Cell,
