@@ -198,7 +198,6 @@ fn what_only_informs_is_left_out_with_a_warning() {
         (r#""tags":{"t-1":true}"#, "`tags` is left out"),
         (r#""tags":[true]"#, "`tags` is left out"),
         (r#""creator":[1]"#, "`creator` is left out"),
-        (r#""scripts":7"#, "`scripts` is left out"),
     ] {
         let (_, warnings) = loaded(fields);
         assert!(warnings.len() == 1 && warnings[0].contains(part), "{fields}: {warnings:?}");

@@ -209,7 +209,8 @@ impl Draft {
                 None => rules.push((destination, vec![country])),
             }
         }
-        for (destination, countries) in rules {
+        for (destination, mut countries) in rules {
+            countries.sort_unstable();
             let name = countries.first().cloned().unwrap_or_default();
             self.rule(&name, &json!({"country": countries}), &destination);
         }
