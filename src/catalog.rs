@@ -62,6 +62,8 @@ pub struct Catalog {
     index: HashTable<u32>,
     domains: Domains,
     policies: Vec<Policy>,
+    /// The links that may have only so many clicks.
+    limited: Vec<u32>,
     /// Whether any domain has a policy of HSTS.
     has_hsts: bool,
     /// Rendered JSON that links refer to by number; number 0 is empty.
@@ -168,6 +170,11 @@ impl Catalog {
         }
         let domain = self.domains.find(host()?.as_str())?;
         self.domains.all[domain as usize].hsts.as_ref()
+    }
+
+    /// The links that may have only so many clicks.
+    pub fn limited(&self) -> impl Iterator<Item = Link<'_>> {
+        self.limited.iter().map(|offset| Link::at(self, *offset))
     }
 
     /// Number of links.

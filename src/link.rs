@@ -1,9 +1,10 @@
 //! What a link may do, as plain types: how it is named ([`key`]), where it leads ([`destination`], [`path`],
-//! [`placeholder`]), how it behaves ([`policy`]), for whom it leads elsewhere ([`rule`], [`variant`]), by what an [`asker`]
-//! says of the visitor, and which pages it and its domain answer with ([`page`]).
+//! [`placeholder`]), how it behaves ([`policy`]), for whom it leads elsewhere ([`rule`], [`variant`]), by what an
+//! [`asker`] says of the visitor, which pages it and its domain answer with ([`page`]), and its [`password`].
 //!
 //! A noun next to the flow: pure, imports no stage.
 
+pub mod accept_language;
 pub mod asker;
 pub mod destination;
 mod field;

@@ -9,6 +9,7 @@
 //! | [`configuration`] | the configuration file by topic: HTTPS, load balancers, feeds, folders |
 //! | [`catalog`] | format of links, matching, answers, reload |
 //! | [`rules`] | who gets another destination, variants |
+//! | [`pages`] | pages, passwords, scripts, cards, previews, files of a domain |
 //! | [`feeds`] | objects, formats, delivery, manifests, verification, rollups |
 //! | [`statistics`] | counts, and how to query them |
 //! | [`quality`] | verdicts, bots, blocking, block lists |
@@ -28,6 +29,11 @@ pub mod catalog {
 
 pub mod rules {
     #![doc = include_str!("manual/rules.md")]
+}
+
+#[allow(clippy::doc_markdown, reason = "names of products are not code")]
+pub mod pages {
+    #![doc = include_str!("manual/pages.md")]
 }
 
 #[allow(clippy::doc_markdown, reason = "names of products are not code")]

@@ -3,7 +3,7 @@
 //! The stage is a plugin: any Pingora proxy calls [`Redirector::handle`] from its own `request_filter`. The manual's
 //! chapter [embedding](crate::manual::embedding) has a whole example.
 //!
-//! What a request gets is decided by [`decide()`], without any input or output. [`Redirector::answer`] adds what an
+//! What a request gets is decided in [`decide`], without any input or output. [`Redirector::answer`] adds what an
 //! answer does on the way: the block policy and the capture of the click. Both work on neutral types, [`Head`] and
 //! [`Answer`]; an adapter ([`proxy`]) reads the one from a connection and writes the other to it. The path from the head into the
 //! ring takes no lock and makes no allocation.
@@ -17,33 +17,47 @@ pub mod forward;
 pub mod head;
 mod lane;
 pub mod metrics;
+pub mod password;
 pub mod proxy;
 pub mod untracked;
 
-use std::{net::IpAddr, sync::Arc, time::Instant};
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use arc_swap::{ArcSwap, Guard};
 
 pub use answer::{Answer, Answers};
 use asker::Visitors;
+use click_limits::{ClickLimits, LinkKey};
 pub use client::TrustedProxies;
-use decide::Context;
-pub use decide::{Decision, Target, decide};
+use decide::{Circumstances, Found, LinkPage, Step};
+pub use decide::{Decision, Target};
 pub use head::{Head, Signature};
-use metrics::RedirectMetrics;
+use metrics::{Outcome, RedirectMetrics};
+use password::Passwords;
+use untracked::{Untracked, UntrackedRequests};
 
 use crate::{
     capture::{Capture, Pushed},
-    catalog::CatalogStore,
+    catalog::{CatalogStore, Domain, Link},
     click::{ClientAddr, EventId, Facts, Flags, Protocol, Texts},
     config,
     event::Reason,
+    link::{
+        self,
+        page::{self, Asked, FormError, Nonce, Page},
+        password::PasswordHash,
+    },
     quality::{
         self,
         block::{BlockPolicy, Listed},
         enumeration::Enumeration,
     },
     runtime::{clock, failpoint::fail_point},
+    stats::unknown::UnknownSlashtags,
     telemetry::drops::DropReason,
     visitor::network::Network,
 };
@@ -56,6 +70,10 @@ pub struct Redirector {
     metrics: Arc<RedirectMetrics>,
     /// For rules, and for what is blocked by the operator's lists.
     visitors: Arc<Visitors>,
+    /// The counts of links that may have only so many clicks.
+    limits: Arc<ClickLimits>,
+    unknown: Arc<UnknownSlashtags>,
+    passwords: Passwords,
     /// Read once a request.
     settings: Arc<ArcSwap<Settings>>,
 }
@@ -69,6 +87,8 @@ pub struct Settings {
     enumeration: Option<Arc<Enumeration>>,
     /// What is blocked; `None` when nothing is.
     block: Option<BlockPolicy>,
+    untracked: UntrackedRequests,
+    scripts_timeout: Duration,
 }
 
 impl Settings {
@@ -87,6 +107,8 @@ impl Settings {
             enumeration: enumeration
                 .or_else(|| Enumeration::new(&quality.config(), clock::monotonic()).map(Arc::new)),
             block: BlockPolicy::new(quality),
+            untracked: UntrackedRequests::new(config),
+            scripts_timeout: Duration::from_millis(config.scripts_timeout_millis),
         }
     }
 }
@@ -100,10 +122,11 @@ impl Redirector {
         metrics: Arc<RedirectMetrics>,
         quality: &Arc<quality::State>,
         visitors: Arc<Visitors>,
+        (limits, unknown, passwords): (Arc<ClickLimits>, Arc<UnknownSlashtags>, Passwords),
     ) -> Self {
         visitors.configure(config);
         let settings = Arc::new(ArcSwap::from_pointee(Settings::new(config, trusted, quality, None)));
-        Self { catalog, capture, metrics, visitors, settings }
+        Self { catalog, capture, metrics, visitors, limits, unknown, passwords, settings }
     }
 
     /// Takes the settings of another configuration, for requests from now on. `quality` has its thresholds already.
@@ -135,46 +158,165 @@ impl Redirector {
         peer: Option<IpAddr>,
         now: Instant,
     ) -> Option<Answer> {
-        let answers = &settings.answers;
+        match settings.untracked.without_parameter(head.query) {
+            None => self.answer_to(settings, &Request { head, peer, now, untracked: None, is_unlocked: false }),
+            Some(query) => {
+                let (head, untracked) = (&head.with_query(&query), Some(Untracked::Parameter));
+                self.answer_to(settings, &Request { head, peer, now, untracked, is_unlocked: false })
+            }
+        }
+    }
+
+    /// The lock of a link to which a form with a password is sent; `None` for all other requests.
+    fn lock(&self, settings: &Settings, head: &Head<'_>, peer: Option<IpAddr>) -> Option<Lock> {
         let catalog = self.catalog.load();
-        let mut moment = Moment::default();
-        let answer = match decide(&catalog, head, &mut moment) {
+        let Step::Policy(found) = decide::look_up(&catalog, head) else { return None };
+        let request = Request { head, peer, now: clock::monotonic(), untracked: None, is_unlocked: false };
+        let decision = self.apply(settings, &request, &found, &mut Moment::default(), &mut Vec::new());
+        let (Decision::Password(link), Some(hash)) = (decision, &found.policy.password) else { return None };
+        let client = settings.trusted.client(peer, &head.forwarded);
+        Some(Lock { hash: hash.clone(), client, host: link.host().into(), link: link.id().into() })
+    }
+
+    /// The answer to a form with the right password, or with what is wrong with it.
+    fn answer_form(
+        &self,
+        settings: &Settings,
+        head: &Head<'_>,
+        peer: Option<IpAddr>,
+        error: Option<FormError>,
+    ) -> Option<Answer> {
+        let now = clock::monotonic();
+        let Some(error) = error else {
+            return self.answer_to(settings, &Request { head, peer, now, untracked: None, is_unlocked: true });
+        };
+        let catalog = self.catalog.load();
+        let Step::Policy(found) = decide::look_up(&catalog, head) else { return None };
+        let answer = settings.form(head, &found.link, Some(error));
+        Some(if head.flags.has(Flags::TLS) { answer.with_hsts(catalog.hsts(|| head.host().ok())) } else { answer })
+    }
+
+    fn answer_to(&self, settings: &Settings, request: &Request<'_, '_>) -> Option<Answer> {
+        let Request { head, .. } = *request;
+        let catalog = self.catalog.load();
+        let (mut moment, mut location) = (Moment::default(), Vec::new());
+        let decision = match decide::look_up(&catalog, head) {
+            Step::Decided(decision) => decision,
+            Step::Policy(found) => self.apply(settings, request, &found, &mut moment, &mut location),
+        };
+        let answer = match decision {
             Decision::Pass => return None,
-            Decision::Redirect(target) => {
-                let facts = settings.facts(head, peer, &target, &mut moment, now);
-                let link = target.link;
-                let answer = if let Some(reason) = self.blocked_for(settings, &facts) {
-                    self.metrics.blocked(reason);
-                    answers.blocked(reason)
-                } else {
-                    self.click(head, &facts);
-                    answers.redirect(link.status(), target.location).unwrap_or_else(|| answers.not_found())
-                };
-                answer.without_index(link.policy().is_some_and(|policy| policy.no_index))
-            }
-            Decision::Preview(_) => answers.not_found(),
-            Decision::Fallback { location, is_gone } => {
-                if !is_gone {
-                    self.note_unknown(settings, head, peer, now);
-                }
-                answers.fallback(location).unwrap_or_else(|| answers.not_found())
-            }
-            Decision::NotFound => {
-                self.note_unknown(settings, head, peer, now);
-                answers.not_found()
-            }
-            Decision::Gone => answers.gone(),
-            Decision::MethodNotAllowed => answers.method_not_allowed(),
-            Decision::BadRequest => answers.bad_request(),
+            Decision::Click(target) => self.follow(settings, request, target, &mut moment, &location),
+            other => self.answer_without_click(settings, request, other),
         };
         let answer =
             if head.flags.has(Flags::TLS) { answer.with_hsts(catalog.hsts(|| head.host().ok())) } else { answer };
         Some(if head.flags.has(Flags::HEAD) { answer.without_body() } else { answer })
     }
 
-    fn note_unknown(&self, settings: &Settings, head: &Head<'_>, peer: Option<IpAddr>, now: Instant) {
+    /// Decides by the policy of a link. `location` gets what was looked up of the visitor's place.
+    fn apply<'a>(
+        &self,
+        settings: &Settings,
+        request: &Request<'_, '_>,
+        found: &Found<'a>,
+        moment: &mut Moment,
+        location: &mut Vec<u8>,
+    ) -> Decision<'a> {
+        let Request { head, peer, is_unlocked, .. } = *request;
+        let (micros, id) = moment.get();
+        let client = || settings.trusted.client(peer, &head.forwarded);
+        let (_, flags) = settings.seen(head, peer);
+        let mut visitor = self.visitors.of(head, &found.link, micros, flags, &client);
+        let limit = found.policy.max_clicks;
+        let is_used_up = limit.is_some_and(|max| self.limits.used(key(&found.link)) >= max);
+        let decision = decide::apply(found, head, &mut visitor, Circumstances { id, is_used_up, is_unlocked });
+        *location = visitor.found();
+        decision
+    }
+
+    /// Answers with where a link leads, and captures the click.
+    fn follow(
+        &self,
+        settings: &Settings,
+        request: &Request<'_, '_>,
+        target: Target<'_>,
+        moment: &mut Moment,
+        location: &[u8],
+    ) -> Answer {
+        let (answers, Request { head, is_unlocked, .. }) = (&settings.answers, *request);
+        let page = target.page.and_then(|page| settings.page(page, &target));
+        let status = match page {
+            _ if is_unlocked => 303,
+            Some(_) => 200,
+            None => target.link.status(),
+        };
+        let facts = Facts { status, ..settings.facts(request, &target, moment, location) };
+        if let Some(reason) = self.blocked_for(settings, &facts) {
+            self.metrics.blocked(reason);
+            return answers.blocked(reason);
+        }
+        let untracked = request.untracked.or_else(|| {
+            let networks = &settings.untracked;
+            (networks.has_networks() && networks.has_client(facts.client.ip())).then_some(Untracked::Network)
+        });
+        if let Some(max) = target.max_clicks.filter(|_| untracked.is_none())
+            && !self.limits.take(key(&target.link), max)
+        {
+            let Ok(host) = head.host() else { return answers.bad_request() };
+            return self.answer_without_click(settings, request, decide::used_up(&target.link, head, &host));
+        }
+        match untracked {
+            None => self.click(request, &facts),
+            Some(untracked) => self.metrics.untracked(untracked),
+        }
+        let is_hidden = target.link.policy().is_some_and(|policy| policy.no_index);
+        let answer = match page {
+            Some(page) => answers.page(200, Outcome::Page, page),
+            None => answers.redirect(status, target.location).unwrap_or_else(|| answers.not_found()),
+        };
+        if is_hidden { answer.without_index() } else { answer }
+    }
+
+    fn answer_without_click(&self, settings: &Settings, request: &Request<'_, '_>, decision: Decision<'_>) -> Answer {
+        let (answers, head) = (&settings.answers, request.head);
+        match decision {
+            Decision::Fallback { location, unknown_of } => {
+                if let Some(domain) = unknown_of {
+                    self.note_unknown(settings, request, domain);
+                }
+                answers.fallback(location).unwrap_or_else(|| answers.not_found())
+            }
+            Decision::NotFound(domain) => {
+                self.note_unknown(settings, request, domain);
+                let page = page::of(domain.policy(), |pages| pages.not_found(&asked(head, domain.host())));
+                answers.page(404, Outcome::NotFound, page)
+            }
+            Decision::Gone(domain) => {
+                let page = page::of(domain.policy(), |pages| pages.gone(&asked(head, domain.host())));
+                answers.page(410, Outcome::Gone, page)
+            }
+            Decision::Preview(link) => {
+                let short = [link.host().as_bytes(), b"/", link.slashtag()].concat();
+                let page = page::preview(&String::from_utf8_lossy(&short), link.destination());
+                answers.page(200, Outcome::Preview, page)
+            }
+            Decision::Password(link) => settings.form(head, &link, None),
+            Decision::File(file) => answers.file(file).unwrap_or_else(|| answers.not_found()),
+            Decision::MethodNotAllowed => answers.method_not_allowed(),
+            Decision::BadRequest => answers.bad_request(),
+            // Answered elsewhere.
+            Decision::Pass | Decision::Click(_) => answers.not_found(),
+        }
+    }
+
+    fn note_unknown(&self, settings: &Settings, request: &Request<'_, '_>, domain: &Domain) {
+        let Request { head, peer, now, .. } = *request;
         if let Some(enumeration) = &settings.enumeration {
             enumeration.note(&settings.trusted.client(peer, &head.forwarded), head.path, now);
+        }
+        if let Ok(slashtag) = link::key::slashtag(head.path) {
+            self.unknown.note(domain.host(), &slashtag, clock::coarse_secs());
         }
     }
 
@@ -184,10 +326,10 @@ impl Redirector {
         if head.flags.has(Flags::HEAD) { answer.without_body() } else { answer }
     }
 
-    /// Captures the click. A click is a `GET`; `HEAD` is kept as a bot's. Other methods (to 307 and 308 links) are
+    /// Captures the click. A click is a `GET`, or a form with the right password; `HEAD` is kept as a bot's. Other methods (to 307 and 308 links) are
     /// redirected, but are not clicks.
-    fn click(&self, head: &Head<'_>, facts: &Facts<'_>) {
-        if !decide::is_read(head.method) {
+    fn click(&self, request: &Request<'_, '_>, facts: &Facts<'_>) {
+        if !decide::is_read(request.head.method) && !request.is_unlocked {
             return;
         }
         let pushed = self.capture.push(facts);
@@ -218,23 +360,84 @@ impl Redirector {
 impl Settings {
     fn facts<'a>(
         &self,
-        head: &Head<'a>,
-        peer: Option<IpAddr>,
+        request: &Request<'a, '_>,
         target: &'a Target<'_>,
         moment: &mut Moment,
-        now: Instant,
+        location: &'a [u8],
     ) -> Facts<'a> {
+        let Request { head, peer, now, .. } = *request;
         let client = self.trusted.client(peer, &head.forwarded);
-        let (mut flags, mut protocol) = (head.flags, head.protocol);
-        if self.trusted.is_proxy(peer) {
-            flags.set(Flags::PROXIED, true);
-            flags.clear(Flags::TLS);
-            protocol = Protocol::Unknown;
-        }
+        let (protocol, mut flags) = self.seen(head, peer);
         let is_enumerating = self.enumeration.as_ref().is_some_and(|table| table.is_enumerating(&client, now));
         flags.set(Flags::ENUMERATION, is_enumerating);
-        facts(moment.get(), client, (protocol, flags), head, target)
+        facts(moment.get(), client, (protocol, flags), head, target, location)
     }
+
+    /// What the connection shows of the visitor: behind a trusted proxy, nothing.
+    fn seen(&self, head: &Head<'_>, peer: Option<IpAddr>) -> (Protocol, Flags) {
+        let mut flags = head.flags;
+        if !self.trusted.is_proxy(peer) {
+            return (head.protocol, flags);
+        }
+        flags.set(Flags::PROXIED, true);
+        flags.clear(Flags::TLS);
+        (Protocol::Unknown, flags)
+    }
+
+    /// The page in place of a redirect; `None` when a redirect has to do.
+    fn page(&self, page: LinkPage<'_>, target: &Target<'_>) -> Option<Page> {
+        let destination = std::str::from_utf8(&target.location).ok()?;
+        match page {
+            LinkPage::Scripts(scripts) => scripts.page(destination, self.scripts_timeout, Nonce::random().ok()?),
+            LinkPage::Card(card) => {
+                let short = [b"https://", target.link.host().as_bytes(), b"/", target.link.slashtag()].concat();
+                card.page(&String::from_utf8_lossy(&short), destination)
+            }
+        }
+    }
+
+    /// The page that asks for the password of a link, with what was wrong with the last one.
+    fn form(&self, head: &Head<'_>, link: &Link<'_>, error: Option<FormError>) -> Answer {
+        let page = page::of(link.domain().policy(), |pages| pages.password(&asked(head, link.host()), error));
+        let (status, retry_after) = match error {
+            None | Some(FormError::Wrong) => (200, None),
+            Some(FormError::TooMany { retry_after }) => (429, Some(retry_after.as_secs().max(1))),
+            Some(FormError::Busy) => (503, Some(1)),
+        };
+        let answer = self.answers.page(status, Outcome::Password, page);
+        match retry_after {
+            Some(secs) => answer.with_retry_after(secs),
+            None => answer,
+        }
+    }
+}
+
+/// What a form with a password is checked against.
+struct Lock {
+    hash: PasswordHash,
+    client: ClientAddr,
+    host: Box<str>,
+    link: Box<[u8]>,
+}
+
+/// A request on its way to an answer.
+#[derive(Clone, Copy)]
+struct Request<'a, 'r> {
+    head: &'r Head<'a>,
+    peer: Option<IpAddr>,
+    now: Instant,
+    /// Why it is no click, as far as that is known before the look-up.
+    untracked: Option<Untracked>,
+    /// Whether the visitor has sent the link's password.
+    is_unlocked: bool,
+}
+
+fn key(link: &Link<'_>) -> LinkKey {
+    LinkKey::new(link.host(), link.id())
+}
+
+fn asked<'a>(head: &Head<'a>, domain: &'a str) -> Asked<'a> {
+    Asked { path: head.path, domain, title: None, accept_language: head.accept_language }
 }
 
 /// When a click is answered, and its id; read from the clock when they are first asked for.
@@ -250,24 +453,15 @@ impl Moment {
     }
 }
 
-impl Context for Moment {
-    fn now(&mut self) -> i64 {
-        (self.get().0 / 1_000_000).cast_signed()
-    }
-
-    fn click_id(&mut self) -> EventId {
-        self.get().1
-    }
-}
-
 fn facts<'a>(
     (micros, id): (u64, EventId),
     client: ClientAddr,
     (protocol, flags): (Protocol, Flags),
     head: &Head<'a>,
     target: &'a Target<'_>,
+    place: &'a [u8],
 ) -> Facts<'a> {
-    let Target { link, location, rule, variant } = target;
+    let Target { link, location, rule, variant, .. } = target;
     // Of use to no one without the name of the bot.
     let signature = if head.signature.agent.is_empty() { Signature::default() } else { head.signature };
     Facts {
@@ -300,6 +494,7 @@ fn facts<'a>(
             scripts_json: link.scripts_json().as_bytes(),
             rule: rule.as_bytes(),
             variant: variant.as_bytes(),
+            location: place,
             signature_agent: signature.agent,
             signature_input: signature.input,
             signature: signature.signature,

@@ -8,6 +8,7 @@
 //! let events = edge.stop().events("all");
 //! ```
 
+pub mod browser;
 pub mod cli;
 pub mod clicks;
 pub mod clock;
@@ -70,7 +71,7 @@ pub fn link(domain: &str, slashtag: &str, destination: &str) -> Value {
         "creator": {"id": "u-1", "fullName": "Ana Lima"},
         "workspace": {"id": "w-1", "name": "Marketing"},
         "tags": [{"id": "t-1", "name": "Print"}],
-        "scripts": [{"id": "s-1", "name": "Pixel", "uri": "https://static.example.com/p.js"}],
+        "scripts": [{"id": "s-1", "name": "Pixel"}],
         "forwardParameters": true,
     })
 }
@@ -355,7 +356,7 @@ impl Edge {
         self.raw_from(None, bytes)
     }
 
-    fn raw_from(&self, source: Option<IpAddr>, bytes: &[u8]) -> Option<Answer> {
+    pub fn raw_from(&self, source: Option<IpAddr>, bytes: &[u8]) -> Option<Answer> {
         exchange(connect(source, self.address).ok()?, bytes)
     }
 

@@ -128,7 +128,7 @@ fn a_foreign_proxy_answers_links_delivers_their_clicks_and_keeps_its_own_traffic
     assert_eq!(answer.header("location"), Some("https://www.example.com/spring?utm_term=poster"));
     assert_eq!((answer.header("content-length"), &*answer.body), (Some("0"), ""));
     let answer = exchange(address, "GET /nothing HTTP/1.1\r\nHost: go.brand.com\r\nConnection: close\r\n\r\n");
-    assert_eq!((answer.status, &*answer.body), (404, "There is no such link.\n"));
+    assert!(answer.status == 404 && answer.body.contains("There is no such link."), "{}", answer.body);
 
     let request =
         "POST /spring?a=%20b HTTP/1.1\r\nHost: www.theirs.example\r\nContent-Length: 5\r\nX-Mine: 1\r\n\r\nhello";

@@ -121,6 +121,7 @@ pub struct Compiler<'a> {
     hasher: RandomState,
     domains: Domains,
     policies: Vec<Policy>,
+    limited: Vec<u32>,
     fragments: Interned,
     workspaces: Interned,
     /// Number of active links.
@@ -139,6 +140,7 @@ impl<'a> Compiler<'a> {
             hasher: RandomState::new(),
             domains: Domains::default(),
             policies: Vec::new(),
+            limited: Vec::new(),
             fragments: Interned::default(),
             workspaces: Interned::default(),
             active: 0,
@@ -194,6 +196,7 @@ impl<'a> Compiler<'a> {
             has_hsts: self.domains.have_hsts(),
             domains: self.domains,
             policies: self.policies,
+            limited: self.limited,
             fragments: self.fragments.texts,
             workspaces: self.workspaces.texts,
             hasher: self.hasher,
@@ -256,7 +259,10 @@ impl<'a> Compiler<'a> {
             created_at,
             destination: &destination,
         };
-        self.insert(&parts)?;
+        let offset = self.insert(&parts)?;
+        if policy.as_ref().is_some_and(|policy| policy.max_clicks.is_some()) {
+            self.limited.push(offset);
+        }
         self.policies.extend(policy);
         if forwards_path {
             let segments = key.iter().filter(|byte| **byte == b'/').count() + 1;
@@ -266,7 +272,7 @@ impl<'a> Compiler<'a> {
         Ok(())
     }
 
-    fn insert(&mut self, parts: &Parts<'_>) -> Result<(), String> {
+    fn insert(&mut self, parts: &Parts<'_>) -> Result<u32, String> {
         let Self { blob, index, hasher, .. } = self;
         let hash = hasher.hash_one((parts.domain, parts.key));
         let entry = index.entry(
@@ -280,7 +286,7 @@ impl<'a> Compiler<'a> {
         let offset = record::append(blob, parts).ok_or("a field is too long, or the catalog is over 32 GiB")?;
         slot.insert(offset);
         self.active += usize::from(parts.state == State::Active);
-        Ok(())
+        Ok(offset)
     }
 }
 

@@ -21,7 +21,7 @@
 use bytes::Bytes;
 
 use super::{Catalog, Domain};
-use crate::link::{DomainPolicy, Forward, Policy};
+use crate::link::{Forward, Policy};
 
 const HEAD: usize = 40;
 const ALIGN: usize = 8;
@@ -200,12 +200,8 @@ impl<'a> Link<'a> {
         &self.domain().host
     }
 
-    /// What its domain says; most say nothing.
-    pub fn domain_policy(&self) -> Option<&'a DomainPolicy> {
-        self.domain().policy()
-    }
-
-    fn domain(&self) -> &'a Domain {
+    /// The domain that it belongs to.
+    pub fn domain(&self) -> &'a Domain {
         &self.catalog.domains.all[u32_at(self.record, 0) as usize]
     }
 

@@ -43,6 +43,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("catalog.domains", r#""go.example.com""#),
     ("catalog.domains.case", r#""insensitive""#),
     ("catalog.domains.hsts", r#""max-age=31536000; includeSubDomains""#),
+    ("redirect.no_track_parameter", r#""notrack""#),
     ("upstream.address", r#""10.0.0.80:443""#),
     ("upstream.tls", "true"),
     ("upstream.server_name", r#""www.example.com""#),

@@ -30,6 +30,8 @@ pub struct Redirect {
     /// Networks from which requests are redirected without being clicks, such as those of an office or a monitor.
     #[schemars(with = "Vec<String>")]
     pub untracked_networks: Vec<IpNet>,
+    /// How long the scripts of a link may take before the visitor moves on, in milliseconds, 100 to 10000.
+    pub scripts_timeout_millis: u64,
     /// Whether a visitor gets the same variant of a link at each click, as far as address and agent stay the same. It
     /// is picked by a keyed hash of both, which is neither stored nor sent, and not by a cookie. Visitors who opted out
     /// are not recognised. `false` picks a random variant at each click.
@@ -53,6 +55,7 @@ impl Default for Redirect {
             keepalive_secs: 60,
             no_track_parameter: None,
             untracked_networks: Vec::new(),
+            scripts_timeout_millis: 1_000,
             sticky_variants: true,
         }
     }
@@ -71,6 +74,12 @@ impl Section for Redirect {
             self.keepalive_secs,
             0..=3600,
             "write how many seconds an idle connection stays open, such as 60",
+        );
+        findings.range(
+            "redirect.scripts_timeout_millis",
+            self.scripts_timeout_millis,
+            100..=10_000,
+            "write how long a visitor may be kept, such as 1000",
         );
         if let Some(name) = &self.no_track_parameter
             && !is_parameter_name(name)

@@ -36,6 +36,9 @@ pub trait Asker {
     /// Whether the request counts as a bot's.
     fn is_bot(&mut self) -> bool;
 
+    /// Whether it is a bot that makes previews of links for a social network or a messenger.
+    fn is_social_bot(&mut self) -> bool;
+
     /// The location of the client address.
     fn place(&mut self) -> Place<'_>;
 

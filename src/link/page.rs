@@ -52,20 +52,37 @@ pub struct Page {
 }
 
 impl Page {
-    /// One of our own pages, which has [`STYLE`] and nothing else.
+    /// One of our own pages, which has its style and nothing else.
     fn own(body: impl Into<Bytes>) -> Self {
         Self { body: body.into(), csp: HeaderValue::from_static(OWN_CSP), referrer_policy: NO_REFERRER }
+    }
+}
+
+/// A page of a domain: one of its own, or a built-in one.
+pub fn of(policy: Option<&super::DomainPolicy>, page: impl FnOnce(&Pages) -> Page) -> Page {
+    match policy {
+        Some(policy) => page(&policy.pages),
+        None => page(&Pages::default()),
     }
 }
 
 /// What follows learns nothing about the address of a page.
 const NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
 
-/// The policy of our own pages. The hash is that of [`STYLE`].
+macro_rules! style_hash {
+    () => {
+        "'sha256-1mD/eMceR2JYThFr4xtHqiupe4mESnD81MnzcH6U100='"
+    };
+}
+
+/// The hash of the style of our pages, as a source of a policy.
+const STYLE_HASH: &str = style_hash!();
+
+/// The policy of our own pages.
 const OWN_CSP: &str = concat!(
-    "default-src 'none'; style-src 'sha256-",
-    "1mD/eMceR2JYThFr4xtHqiupe4mESnD81MnzcH6U100=",
-    "'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "default-src 'none'; style-src ",
+    style_hash!(),
+    "; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 );
 
 /// The style of our own pages, in the colours of the visitor's system, light or dark.
@@ -94,15 +111,19 @@ macro_rules! document {
 
 macro_rules! before_title {
     () => {
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-        <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-        <meta name=\"robots\" content=\"noindex\">\n<title>"
+        concat!(
+            "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+            <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+            <meta name=\"robots\" content=\"noindex\">\n<style>",
+            crate::link::page::style!(),
+            "</style>\n<title>"
+        )
     };
 }
 
 macro_rules! after_title {
     () => {
-        concat!("</title>\n<style>", crate::link::page::style!(), "</style>\n</head>\n<body>\n<main>\n")
+        "</title>\n</head>\n<body>\n<main>\n"
     };
 }
 

@@ -1,7 +1,7 @@
 //! The hash of a link's password: argon2 in the PHC form, with costs that an edge can bear.
 //!
-//! The hash is from the customer, and everyone who sends a form makes the edge compute it. So its costs are bounded when
-//! the catalog loads: at most [`MAX_MEMORY_KIB`], [`MAX_PASSES`] and [`MAX_LANES`].
+//! The hash is from the customer, and everyone who sends a form makes the edge compute it. So its costs are bounded
+//! when the catalog loads: at most [`MAX_MEMORY_KIB`], [`MAX_PASSES`] and [`MAX_LANES`].
 
 use argon2::{
     Algorithm, Argon2, Params,

@@ -19,7 +19,12 @@ use crate::{
     deliver::{Deliver, FeedSink},
     enrich::{Enrich, Shared},
     files::Reloadable,
-    redirect::{Redirector, TrustedProxies, asker::Visitors},
+    redirect::{
+        Redirector, TrustedProxies,
+        asker::Visitors,
+        click_limits::{ClickLimitMetrics, ClickLimits, LinkKey},
+        password::Passwords,
+    },
     runtime::{PanicWatch, clock},
     session::{Sessions, StickyKey},
     spool::{FeedSpec, RecoveredSpool, SpoolBuilder, pack::source::RollupSource},
@@ -90,6 +95,13 @@ impl Intake {
 
     fn new(parts: Parts, capture: Capture, inlets: Vec<Inlet>) -> Result<Self, StartError> {
         let visitors = Arc::new(visitors(&parts)?);
+        let config = &parts.config;
+        let limits = ClickLimits::open(
+            (&config.capture.dir, &config.spool.dir),
+            parts.files.catalog.load().limited().map(|link| LinkKey::new(link.host(), link.id())),
+            ClickLimitMetrics::new(&parts.metrics.registry),
+            &parts.panics,
+        );
         let redirector = Redirector::new(
             &parts.config.redirect,
             Arc::clone(&parts.files.catalog),
@@ -98,6 +110,7 @@ impl Intake {
             Arc::clone(&parts.metrics.redirect),
             &parts.files.quality,
             Arc::clone(&visitors),
+            (Arc::new(limits), Arc::clone(&parts.unknown), passwords()?),
         );
         let reloader = Reloader::new(Arc::clone(&parts.files), &parts.metrics.registry);
         Ok(Self { parts, capture, inlets, redirector, reloader, visitors })
@@ -182,6 +195,13 @@ impl Intake {
             deliver,
         })
     }
+}
+
+/// A quarter of the cores may compute hashes of passwords.
+fn passwords() -> std::io::Result<Passwords> {
+    const WAITING: usize = 64;
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    Passwords::start(cores.div_ceil(4), WAITING)
 }
 
 impl Parts {

@@ -7,9 +7,15 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, header};
 
 use super::metrics::Outcome;
-use crate::{config, event::Reason};
+use crate::{
+    config,
+    event::Reason,
+    link::page::{File, Page},
+};
 
 const NO_STORE: HeaderValue = HeaderValue::from_static("private, no-store");
+/// Files of a domain change rarely, and programs ask for them often.
+const FILE: HeaderValue = HeaderValue::from_static("public, max-age=300");
 const NOTHING: HeaderValue = HeaderValue::from_static("0");
 const PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
@@ -102,11 +108,41 @@ impl Answers {
         Some(Answer { outcome: Outcome::Fallback, ..self.redirect(302, location)? })
     }
 
-    /// A page, which is never stored.
-    pub fn page(&self, status: u16, outcome: Outcome, body: Bytes, headers: PageHeaders) -> Answer {
-        let content_length = HeaderValue::from(body.len());
-        let page = Some(Box::new(headers));
-        Answer { body, content_length, content_type: Some(HTML), page, ..plain(status, outcome, "") }
+    /// A page, which is never stored and never listed by search engines.
+    pub fn page(&self, status: u16, outcome: Outcome, page: Page) -> Answer {
+        let headers = PageHeaders {
+            content_security_policy: Some(page.csp),
+            referrer_policy: Some(page.referrer_policy),
+            retry_after: None,
+        };
+        Answer {
+            content_length: HeaderValue::from(page.body.len()),
+            body: page.body,
+            content_type: Some(HTML),
+            no_index: true,
+            page: Some(Box::new(headers)),
+            ..plain(status, outcome, "")
+        }
+    }
+
+    /// A file of a domain, which may be stored for a while. `None` when a redirect to it cannot be a header value.
+    pub fn file(&self, file: &File) -> Option<Answer> {
+        match file {
+            File::Redirect(location) => {
+                Some(Answer { outcome: Outcome::File, ..self.redirect(302, location.clone())? })
+            }
+            File::Body { content_type, body, csp } => {
+                let headers = PageHeaders { content_security_policy: csp.clone(), ..PageHeaders::default() };
+                Some(Answer {
+                    content_length: HeaderValue::from(body.len()),
+                    body: body.clone(),
+                    content_type: Some(content_type.clone()),
+                    cache_control: FILE,
+                    page: Some(Box::new(headers)),
+                    ..plain(200, Outcome::File, "")
+                })
+            }
+        }
     }
 
     pub fn not_found(&self) -> Answer {
@@ -176,9 +212,15 @@ impl Answer {
         Self { hsts: hsts.cloned(), ..self }
     }
 
+    /// With the time until the next try, in seconds.
+    pub fn with_retry_after(mut self, secs: u64) -> Self {
+        self.page.get_or_insert_default().retry_after = Some(HeaderValue::from(secs));
+        self
+    }
+
     /// For a link that search engines may not list.
-    pub fn without_index(self, no_index: bool) -> Self {
-        Self { no_index, ..self }
+    pub fn without_index(self) -> Self {
+        Self { no_index: true, ..self }
     }
 
     /// The headers in the order in which they are written: at most [`MAX_HEADERS`].

@@ -23,7 +23,7 @@ use crate::{
     catalog::Link,
     click::{ClientAddr, EventId, Facts, Flags, Texts},
     config,
-    event::{Code, Device, Location, Named},
+    event::{BotClass, Code, Device, Location, Named},
     files::Reloadable,
     link::asker::{Asker, Place, Referrer},
     session::{Sessions, StickyKey},
@@ -139,7 +139,8 @@ pub struct Visitor<'a> {
     read_client: &'a dyn Fn() -> ClientAddr,
     client: Option<ClientAddr>,
     agent: Option<Arc<AgentFacts>>,
-    bot: Option<bool>,
+    /// The class, if the visitor is a bot.
+    bot: Option<Option<BotClass>>,
     location: Option<Option<Location>>,
     referrer: Option<Option<Origin>>,
     random: Option<u64>,
@@ -231,6 +232,23 @@ impl Visitor<'_> {
         })
     }
 
+    fn bot(&mut self) -> Option<BotClass> {
+        if let Some(bot) = self.bot {
+            return bot;
+        }
+        let agent = Arc::clone(self.agent());
+        let network = self.visitors.sources.network(self.client().ip());
+        let signed_agents = self.visitors.sources.signed_agents.peek();
+        let bot = self.with_facts(|facts| {
+            let signed =
+                CACHES.with_borrow_mut(|caches| caches.signatures.verify(facts, &signed_agents)).and_then(Result::ok);
+            let seen = BotEvidence { signed, agent: agent.bot.as_ref(), facts, network, behaviour: false };
+            bot::classify(&seen).and_then(|bot| bot.class.or(Some(BotClass::Other)))
+        });
+        self.bot = Some(bot);
+        bot
+    }
+
     fn named(named: Option<&Named>) -> Option<&str> {
         named.map(|named| named.name.as_ref())
     }
@@ -281,20 +299,11 @@ impl Asker for Visitor<'_> {
     }
 
     fn is_bot(&mut self) -> bool {
-        if let Some(bot) = self.bot {
-            return bot;
-        }
-        let agent = Arc::clone(self.agent());
-        let network = self.visitors.sources.network(self.client().ip());
-        let signed_agents = self.visitors.sources.signed_agents.peek();
-        let bot = self.with_facts(|facts| {
-            let signed =
-                CACHES.with_borrow_mut(|caches| caches.signatures.verify(facts, &signed_agents)).and_then(Result::ok);
-            bot::classify(&BotEvidence { signed, agent: agent.bot.as_ref(), facts, network, behaviour: false })
-                .is_some()
-        });
-        self.bot = Some(bot);
-        bot
+        self.bot().is_some()
+    }
+
+    fn is_social_bot(&mut self) -> bool {
+        self.bot() == Some(BotClass::SocialPreview)
     }
 
     fn place(&mut self) -> Place<'_> {

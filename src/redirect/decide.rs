@@ -1,6 +1,7 @@
 //! Decides what a request gets, without any input or output: the reference for every way to an answer.
 //!
-//! In two steps: the look-up, and then the policy of what was found. A link without a policy takes the short way.
+//! In two steps: [`look_up`] finds the link, and decides for those without a policy. [`apply`] decides for the others,
+//! and may ask who the visitor is, through an [`Asker`].
 
 use bytes::Bytes;
 use http::Method;
@@ -8,31 +9,37 @@ use http::Method;
 use super::{Head, forward::Additions};
 use crate::{
     catalog::{Catalog, Domain, Link, Lookup, State},
-    click::EventId,
+    click::{EventId, Flags},
     link::{
-        Host, Policy,
+        Asker, Host, Policy, Target as Leads,
+        page::{Card, File, Scripts},
         placeholder::{Address, Values},
+        variant::Variant,
     },
 };
 
 /// What a request gets.
 pub enum Decision<'a> {
-    /// The link leads somewhere.
-    Redirect(Target<'a>),
+    /// The link leads somewhere: a click.
+    Click(Target<'a>),
     /// A page that shows where the link leads.
     Preview(Link<'a>),
+    /// A page that asks for the link's password.
+    Password(Link<'a>),
     /// A redirect to a fallback of the link or the domain: no click.
     Fallback {
         location: Bytes,
-        /// Whether the link has expired or is used up; otherwise there is none.
-        is_gone: bool,
+        /// The domain, if it has no such link; otherwise the link has expired or is used up.
+        unknown_of: Option<&'a Domain>,
     },
+    /// A file of the domain: no click.
+    File(&'a File),
     /// The host is not a branded domain: the next filter or the upstream answers.
     Pass,
     /// 404: the domain has no such link, or it is switched off.
-    NotFound,
+    NotFound(&'a Domain),
     /// 410: the link has expired, or is used up.
-    Gone,
+    Gone(&'a Domain),
     /// 405: only `GET` and `HEAD` are for this link.
     MethodNotAllowed,
     /// 400: the host is missing, ambiguous or invalid; or there is a control character in the target.
@@ -48,64 +55,117 @@ pub struct Target<'a> {
     pub rule: &'a str,
     /// The variant that was chosen; empty for none.
     pub variant: &'a str,
+    /// The page that the visitor gets in place of a redirect.
+    pub page: Option<LinkPage<'a>>,
+    /// The most clicks of the link, if this is one of a person.
+    pub max_clicks: Option<u64>,
 }
 
-/// What a decision may depend on besides the request.
-pub trait Context {
-    /// Seconds since the Unix epoch.
-    fn now(&mut self) -> i64;
+/// A page that leads to a link's destination.
+#[derive(Clone, Copy)]
+pub enum LinkPage<'a> {
+    Scripts(&'a Scripts),
+    Card(&'a Card),
+}
 
+/// What a look-up results in.
+pub enum Step<'a> {
+    Decided(Decision<'a>),
+    /// The link has a policy, which decides.
+    Policy(Found<'a>),
+}
+
+/// A link with a policy, as it was asked for.
+pub struct Found<'a> {
+    pub link: Link<'a>,
+    pub policy: &'a Policy,
+    host: Host,
+    /// What the path has behind the slashtag.
+    path: &'a [u8],
+    /// Whether the visitor asks where the link leads.
+    is_preview: bool,
+}
+
+/// What a policy may depend on besides the request and the visitor.
+#[derive(Clone, Copy)]
+pub struct Circumstances {
     /// The id of the click that the request is going to be.
-    fn click_id(&mut self) -> EventId;
+    pub id: EventId,
+    /// Whether the link has had all its clicks.
+    pub is_used_up: bool,
+    /// Whether the visitor knows the link's password.
+    pub is_unlocked: bool,
 }
 
-/// Decides what a request gets.
-pub fn decide<'a>(catalog: &'a Catalog, head: &Head<'_>, context: &mut impl Context) -> Decision<'a> {
+/// Looks up what a request asks for.
+pub fn look_up<'a>(catalog: &'a Catalog, head: &Head<'a>) -> Step<'a> {
     let Ok(host) = head.host() else {
-        return Decision::BadRequest;
+        return Step::Decided(Decision::BadRequest);
     };
-    let (link, path) = match catalog.find(&host, head.path) {
-        Err(_) => return Decision::BadRequest,
-        Ok(Lookup::NotBranded) => return Decision::Pass,
-        Ok(Lookup::Unknown(domain)) => return unknown(domain, head, &host),
-        Ok(Lookup::Preview(link)) => return preview(link, head, &host),
-        Ok(Lookup::Found(link, path)) => (link, path),
+    let (link, path, is_preview) = match catalog.find(&host, head.path) {
+        Err(_) => return Step::Decided(Decision::BadRequest),
+        Ok(Lookup::NotBranded) => return Step::Decided(Decision::Pass),
+        Ok(Lookup::Unknown(domain)) => return Step::Decided(unknown(domain, head, &host)),
+        Ok(Lookup::Preview(link)) => (link, &b""[..], true),
+        Ok(Lookup::Found(link, path)) => (link, path, false),
     };
     if head.has_control_in_query() {
-        return Decision::BadRequest;
+        return Step::Decided(Decision::BadRequest);
     }
     match link.state() {
         State::Active => {}
-        State::Disabled => return switched_off(&link, head, &host),
-        State::Expired => return used_up(&link, head, &host),
-    }
-    if !is_read(head.method) && !matches!(link.status(), 307 | 308) {
-        return Decision::MethodNotAllowed;
+        State::Disabled => return Step::Decided(switched_off(&link, head, &host)),
+        State::Expired => return Step::Decided(used_up(&link, head, &host)),
     }
     if let Some(policy) = link.policy() {
-        return with_policy(link, policy, path, head, &host, context);
+        return Step::Policy(Found { link, policy, host, path, is_preview });
     }
-    let additions = Additions { query: head.query, forward: link.forward(), ..Additions::default() };
-    let location = additions.location(link.destination(), || link.destination_bytes());
-    Decision::Redirect(Target { link, location, rule: "", variant: "" })
+    Step::Decided(if is_preview {
+        preview(link, head)
+    } else if is_read(head.method) || matches!(link.status(), 307 | 308) {
+        let additions = Additions { query: head.query, forward: link.forward(), ..Additions::default() };
+        let location = additions.location(link.destination(), || link.destination_bytes());
+        Decision::Click(Target { link, location, rule: "", variant: "", page: None, max_clicks: None })
+    } else {
+        Decision::MethodNotAllowed
+    })
 }
 
-fn with_policy<'a>(
-    link: Link<'a>,
-    policy: &'a Policy,
-    path: &[u8],
+/// Decides by the policy of a link.
+pub fn apply<'a>(
+    found: &Found<'a>,
     head: &Head<'_>,
-    host: &Host,
-    context: &mut impl Context,
+    asker: &mut impl Asker,
+    circumstances: Circumstances,
 ) -> Decision<'a> {
-    if policy.active_from.is_some_and(|from| context.now() < from) {
+    let &Found { link, policy, ref host, path, is_preview } = found;
+    if policy.active_from.is_some_and(|from| asker.now().as_second() < from) {
         return switched_off(&link, head, host);
     }
-    if policy.active_until.is_some_and(|until| context.now() >= until) {
+    let is_over = policy.active_until.is_some_and(|until| asker.now().as_second() >= until);
+    if is_over || circumstances.is_used_up {
         return used_up(&link, head, host);
     }
+    if policy.password.is_some() && !circumstances.is_unlocked {
+        let is_form = is_read(head.method) || *head.method == Method::POST;
+        return if is_form { Decision::Password(link) } else { Decision::MethodNotAllowed };
+    }
+    if is_preview && !circumstances.is_unlocked {
+        return preview(link, head);
+    }
+    if !is_read(head.method) && !matches!(link.status(), 307 | 308) && !circumstances.is_unlocked {
+        return Decision::MethodNotAllowed;
+    }
+    let rule = policy.rules.first(asker);
+    let (own, variants) = match rule.map(|rule| &rule.target) {
+        Some(Leads::Destination(destination)) => (Some(&**destination), None),
+        Some(Leads::Variants(variants)) => (None, Some(variants)),
+        None => (None, policy.variants.as_ref()),
+    };
+    let variant: Option<&Variant> = variants.map(|variants| variants.pick(asker.visitor()));
+    let chosen = own.or(variant.map(|variant| &*variant.destination));
     let mut id = [0; 36];
-    let click_id = policy.click_id_parameter.as_deref().map(|name| (name, context.click_id().encode(&mut id)));
+    let click_id = policy.click_id_parameter.as_deref().map(|name| (name, circumstances.id.encode(&mut id)));
     let additions = Additions {
         path,
         query: head.query,
@@ -113,51 +173,85 @@ fn with_policy<'a>(
         only: &policy.forward_only,
         click_id: click_id.map(|(name, id)| (name, &*id)),
     };
-    let location = additions.location(link.destination(), || link.destination_bytes());
-    Decision::Redirect(Target { link, location, rule: "", variant: "" })
+    let location = match chosen {
+        Some(chosen) => additions.location(chosen, || Bytes::copy_from_slice(chosen.as_bytes())),
+        None => additions.location(link.destination(), || link.destination_bytes()),
+    };
+    let page = if circumstances.is_unlocked { None } else { page(policy, head, asker) };
+    let rule = rule.map_or("", |rule| &rule.name);
+    let variant = variant.map_or("", |variant| &variant.name);
+    let max_clicks = policy.max_clicks.filter(|_| *head.method != Method::HEAD && !is_ahead(head) && !asker.is_bot());
+    Decision::Click(Target { link, location, rule, variant, page, max_clicks })
+}
+
+/// The page in place of a redirect, if this visitor gets one. It answers a `GET` that is about to be shown.
+fn page<'a>(policy: &'a Policy, head: &Head<'_>, asker: &mut impl Asker) -> Option<LinkPage<'a>> {
+    if *head.method != Method::GET {
+        return None;
+    }
+    if let Some(card) = &policy.card
+        && asker.is_social_bot()
+    {
+        return Some(LinkPage::Card(card));
+    }
+    let scripts = policy.scripts.as_ref().filter(|_| !is_ahead(head) && !head.flags.has(Flags::OPTED_OUT))?;
+    (!asker.is_bot()).then_some(LinkPage::Scripts(scripts))
 }
 
 /// For a link that leads nowhere any more.
-pub fn used_up<'a>(link: &Link<'_>, head: &Head<'_>, host: &Host) -> Decision<'a> {
+pub fn used_up<'a>(link: &Link<'a>, head: &Head<'_>, host: &Host) -> Decision<'a> {
     let own = link.policy().and_then(|policy| policy.fallback.as_ref());
-    match own.or_else(|| link.domain_policy()?.expired.as_ref()) {
-        Some(address) if is_read(head.method) => fallback(address, true, head, host),
-        _ => Decision::Gone,
+    match own.or_else(|| link.domain().policy()?.expired.as_ref()) {
+        Some(address) if is_read(head.method) => fallback(address, None, head, host),
+        _ => Decision::Gone(link.domain()),
+    }
+}
+
+impl<'a> Found<'a> {
+    /// For a link whose last click is taken.
+    pub fn used_up(&self, head: &Head<'_>) -> Decision<'a> {
+        used_up(&self.link, head, &self.host)
     }
 }
 
 /// For a link that leads nowhere for now.
-fn switched_off<'a>(link: &Link<'_>, head: &Head<'_>, host: &Host) -> Decision<'a> {
+fn switched_off<'a>(link: &Link<'a>, head: &Head<'_>, host: &Host) -> Decision<'a> {
     let own = link.policy().and_then(|policy| policy.fallback.as_ref());
-    match own.or_else(|| link.domain_policy()?.not_found.as_ref()) {
-        Some(address) if is_read(head.method) => fallback(address, false, head, host),
-        _ => not_found(head.method),
+    match own.or_else(|| link.domain().policy()?.not_found.as_ref()) {
+        Some(address) if is_read(head.method) => fallback(address, Some(link.domain()), head, host),
+        _ => not_found(link.domain(), head.method),
     }
 }
 
-fn unknown<'a>(domain: &Domain, head: &Head<'_>, host: &Host) -> Decision<'a> {
-    let Some(policy) = domain.policy() else { return not_found(head.method) };
-    let is_root = matches!(head.path, b"" | b"/");
-    let address =
-        if is_root { policy.root.as_ref().or(policy.not_found.as_ref()) } else { policy.not_found.as_ref() };
-    match address {
-        Some(address) if is_read(head.method) => fallback(address, false, head, host),
-        _ => not_found(head.method),
+fn unknown<'a>(domain: &'a Domain, head: &Head<'_>, host: &Host) -> Decision<'a> {
+    let Some(policy) = domain.policy() else { return not_found(domain, head.method) };
+    if !is_read(head.method) {
+        return Decision::MethodNotAllowed;
+    }
+    if let Some(file) = policy.files.at(head.path) {
+        return Decision::File(file);
+    }
+    if let Some(root) = policy.root.as_ref().filter(|_| matches!(head.path, b"" | b"/")) {
+        return fallback(root, None, head, host);
+    }
+    match &policy.not_found {
+        Some(address) => fallback(address, Some(domain), head, host),
+        None => Decision::NotFound(domain),
     }
 }
 
-fn preview<'a>(link: Link<'a>, head: &Head<'_>, host: &Host) -> Decision<'a> {
-    match link.state() {
-        State::Active if is_read(head.method) => Decision::Preview(link),
-        State::Active => Decision::MethodNotAllowed,
-        State::Disabled => switched_off(&link, head, host),
-        State::Expired => used_up(&link, head, host),
-    }
+fn preview<'a>(link: Link<'a>, head: &Head<'_>) -> Decision<'a> {
+    if is_read(head.method) { Decision::Preview(link) } else { Decision::MethodNotAllowed }
 }
 
-fn fallback<'a>(address: &Address, is_gone: bool, head: &Head<'_>, host: &Host) -> Decision<'a> {
+fn fallback<'a>(address: &Address, unknown_of: Option<&'a Domain>, head: &Head<'_>, host: &Host) -> Decision<'a> {
     let location = address.fill(Values { path: head.path, domain: host.as_str() });
-    Decision::Fallback { location, is_gone }
+    Decision::Fallback { location, unknown_of }
+}
+
+/// Whether no person looks at the answer now.
+fn is_ahead(head: &Head<'_>) -> bool {
+    head.flags.has(Flags::PREFETCH) || head.flags.has(Flags::PREVIEW)
 }
 
 /// Whether a method only reads.
@@ -165,6 +259,6 @@ pub(super) fn is_read(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD)
 }
 
-fn not_found<'a>(method: &Method) -> Decision<'a> {
-    if is_read(method) { Decision::NotFound } else { Decision::MethodNotAllowed }
+fn not_found<'a>(domain: &'a Domain, method: &Method) -> Decision<'a> {
+    if is_read(method) { Decision::NotFound(domain) } else { Decision::MethodNotAllowed }
 }

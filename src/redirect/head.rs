@@ -34,7 +34,7 @@ pub struct Head<'a> {
 }
 
 /// User agent client hints (W3C), raw; empty for those that were not sent.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 pub struct Hints<'a> {
     /// `Sec-CH-UA-Full-Version-List`, else `Sec-CH-UA`.
     pub brands: &'a [u8],
@@ -58,6 +58,7 @@ pub struct Signature<'a> {
 }
 
 /// Where the host is named.
+#[derive(Clone, Copy)]
 enum Authority<'a> {
     Missing,
     One(&'a [u8]),
@@ -100,6 +101,27 @@ impl<'a> Head<'a> {
         };
         head.flags.set(Flags::HEAD, *method == Method::HEAD);
         head
+    }
+
+    /// The same request with another query.
+    pub fn with_query<'b>(&'b self, query: &'b [u8]) -> Head<'b> {
+        let Self { path, user_agent, referer, accept_language, requested_with, signature, flags, protocol, .. } =
+            *self;
+        Head {
+            method: self.method,
+            authority: self.authority,
+            path,
+            query,
+            user_agent,
+            referer,
+            accept_language,
+            hints: self.hints,
+            requested_with,
+            signature,
+            forwarded: self.forwarded.clone(),
+            flags,
+            protocol,
+        }
     }
 
     /// Takes the authority of the target (`:authority` in HTTP/2; RFC 9113, 8.3.1) in place of `Host`.

@@ -63,7 +63,7 @@ mod tests {
             let html = Html::read(&preview("go.brand.com/a", &destination).body);
             prop_assert_eq!(html.all("a", "href"), [destination.clone()]);
             prop_assert_eq!(html.texts("code"), ["go.brand.com/a".to_owned(), destination]);
-            let names = ["html", "head", "meta", "meta", "meta", "title", "style", "body", "main", "h1", "p", "code",
+            let names = ["html", "head", "meta", "meta", "meta", "style", "title", "body", "main", "h1", "p", "code",
                 "strong", "p", "code", "p", "a"];
             prop_assert_eq!(html.names(), names);
         }

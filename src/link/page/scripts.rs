@@ -19,7 +19,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 use serde_json::Value;
 
-use super::{Invalid, Page, card::web_address, escape, is_destination};
+use super::{Invalid, Page, STYLE_HASH, before_title, card::web_address, end, escape, is_destination};
 
 /// Most scripts of a link that run.
 pub const MAX_SCRIPTS: usize = 8;
@@ -89,12 +89,12 @@ impl Scripts {
                 ));
             }
         };
-        let part = |(at, entity): (usize, &'_ Value)| match entity {
-            Value::Object(members) => Ok((members.get("uri").cloned(), members.get("value").cloned())),
-            _ => {
+        let part = |(at, entity): (usize, &'_ Value)| {
+            let Value::Object(members) = entity else {
                 let remedy = "write an object with `id` and `uri` or `value`";
-                Err(Invalid::json(format!("scripts[{at}]"), entity, remedy))
-            }
+                return Err(Invalid::json(format!("scripts[{at}]"), entity, remedy));
+            };
+            Ok((members.get("uri").cloned(), members.get("value").cloned()))
         };
         let parts = entities.iter().enumerate().map(part).collect::<Result<Vec<_>, _>>()?;
         Self::of(parts.iter().map(|(uri, value)| (uri.as_ref(), value.as_ref())))
@@ -127,13 +127,8 @@ impl Scripts {
         let limit = limit.min(MAX_LIMIT);
         let nonce = format!("{:032x}", u128::from_be_bytes(nonce.0));
         let length = |script: &Script| 512 + script.text().len();
-        let mut out = String::with_capacity(1024 + 4 * destination.len() + self.0.iter().map(length).sum::<usize>());
-        out.push_str(
-            "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-             <meta name=\"color-scheme\" content=\"light dark\">\n\
-             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-             <meta name=\"robots\" content=\"noindex\">\n<title>One moment</title>\n",
-        );
+        let mut out = String::with_capacity(2048 + 4 * destination.len() + self.0.iter().map(length).sum::<usize>());
+        out.push_str(concat!(before_title!(), "One moment</title>\n"));
         let _ = write!(out, "<script nonce=\"{nonce}\" data-ms=\"{}\" data-to=\"", limit.as_millis());
         escape::push(&mut out, destination);
         let _ = write!(out, "\">{GUARD}</script>\n<noscript><meta http-equiv=\"refresh\" content=\"0; url=");
@@ -141,7 +136,7 @@ impl Scripts {
         let last = limit.as_millis().div_ceil(1000) + 2;
         let _ = write!(out, "\"></noscript>\n<meta http-equiv=\"refresh\" content=\"{last}; url=");
         escape::push(&mut out, destination);
-        out.push_str("\">\n</head>\n<body>\n<p><a rel=\"nofollow\" href=\"");
+        out.push_str("\">\n</head>\n<body>\n<main>\n<h1>One moment …</h1>\n<p><a rel=\"nofollow\" href=\"");
         escape::push(&mut out, destination);
         out.push_str("\">Continue</a></p>\n");
         for script in &self.0 {
@@ -153,10 +148,10 @@ impl Scripts {
             escape::push(&mut out, script.text());
             let _ = writeln!(out, "\">{code}</script>");
         }
-        out.push_str("</body>\n</html>\n");
+        out.push_str(end!());
         let csp = format!(
-            "default-src 'none'; script-src 'nonce-{nonce}' 'strict-dynamic'; img-src https:; connect-src https:; \
-             frame-src https:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+            "default-src 'none'; script-src 'nonce-{nonce}' 'strict-dynamic'; style-src {STYLE_HASH}; img-src https:; \
+             connect-src https:; frame-src https:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
         );
         Some(Page {
             body: Bytes::from(out),
@@ -306,11 +301,10 @@ mod tests {
             prop_assert_eq!(html.all("script", "src"), uris.iter().map(ToString::to_string).collect::<Vec<_>>());
             prop_assert_eq!(html.all("script", "data-to"), [destination.clone()]);
             prop_assert_eq!(html.all("a", "href"), [destination.clone()]);
-            let mut names = vec!["html", "head", "meta", "meta", "meta", "meta", "title", "script", "noscript"];
-            names.extend(["meta", "meta", "body", "p", "a"]);
-            names.resize(names.len() + codes.len() + uris.len(), "script");
+            let mut names = vec!["html", "head", "meta", "meta", "meta", "style", "title", "script"];
             // The tokenizer takes the content of `noscript` as a browser with scripts does: as text.
-            names.remove(9);
+            names.extend(["noscript", "meta", "body", "main", "h1", "p", "a"]);
+            names.resize(names.len() + codes.len() + uris.len(), "script");
             prop_assert_eq!(html.names(), names);
             let codes_of_ours = html.texts("script");
             prop_assert_eq!(codes_of_ours[0], GUARD);

@@ -75,6 +75,10 @@ impl Asker for Visitor {
         self.bot
     }
 
+    fn is_social_bot(&mut self) -> bool {
+        false
+    }
+
     fn place(&mut self) -> Place<'_> {
         self.asked.push("place");
         self.place
