@@ -3,6 +3,7 @@
 //! Exit codes are those of `sysexits.h`: the class of the error ([`crate::runtime::Class`]) decides. So systemd and
 //! scripts can distinguish a configuration that was rejected, which no restart fixes, from an address in use.
 
+mod catalog;
 mod check;
 mod exit;
 mod feed;
@@ -61,6 +62,8 @@ pub enum Command {
     /// and remedy, and exits with the code of the first error: 78 for the configuration, 65 for the content of a file
     /// that it names, 66 for a file that cannot be read. Opens no socket and not the spool.
     Check(check::Check),
+    /// Turn the export of another service into a catalog.
+    Catalog(catalog::Catalog),
     /// Print the default configuration, schemas, shell completions or man pages.
     Generate(generate::Generate),
     /// Try, grant or retry a feed, or verify one that was delivered.
@@ -89,6 +92,7 @@ pub fn dispatch(cli: Cli) -> ExitCode {
         Command::Reload(running) => upgrade::reload(&running),
         Command::Drain(running) => upgrade::drain(&running),
         Command::Check(check) => check::run(&check),
+        Command::Catalog(catalog) => catalog::run(&catalog),
         Command::Generate(generate) => generate::run(&generate),
         Command::Feed(feed) => feed::run(&feed),
         Command::Spool(spool) => spool::run(&spool),

@@ -78,7 +78,7 @@ fn compile<R: BufRead>(
 ) -> io::Result<(Catalog, Report)> {
     let mut compiler = Compiler::new(config);
     let mut items = Items::new(open()?)?;
-    while let Some(item) = items.next()? {
+    while let Some(item) = items.read()? {
         let (Content::Text(text) | Content::LastLine(text)) = item.content else { continue };
         if kind(text) != Kind::Domain {
             continue;
@@ -91,7 +91,7 @@ fn compile<R: BufRead>(
     }
     let mut links = Links { compiler, notes: Notes::default(), explained: 0 };
     let mut items = Items::new(open()?)?;
-    while let Some(item) = items.next()? {
+    while let Some(item) = items.read()? {
         links.add(&item);
     }
     let (catalog, mut report) = links.compiler.finish();

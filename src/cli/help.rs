@@ -11,6 +11,8 @@ const EXAMPLES: &str = "\
 Examples:
   clickedge generate config > clickedge.toml    create a configuration with every key explained
   clickedge check clickedge.toml                validate it
+  clickedge catalog import --from dub dub.json -o links.ndjson
+                                                turn another service's export into a catalog
   clickedge serve --config clickedge.toml       answer clicks
   clickedge upgrade --config clickedge.toml     replace the running process, failing no request
   clickedge feed verify s3://bucket/prefix      prove that a feed is complete and without duplicates

@@ -1,0 +1,34 @@
+//! `clickedge catalog`: catalogs as files.
+
+mod import;
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+/// Arguments of `catalog`.
+#[derive(Args, Debug)]
+pub struct Catalog {
+    /// What is done.
+    #[command(subcommand)]
+    pub what: What,
+}
+
+/// What can be done with a catalog.
+#[derive(Debug, Subcommand)]
+pub enum What {
+    /// Turn the export of another service into a catalog.
+    ///
+    /// Reports on standard error what is taken, changed and left behind of each field, and every record that is
+    /// skipped. Exits with 65 when a record was skipped, after all others were written.
+    Import(import::Import),
+}
+
+type Outcome = Result<ExitCode, ExitCode>;
+
+pub(super) fn run(catalog: &Catalog) -> ExitCode {
+    let outcome = match &catalog.what {
+        What::Import(args) => import::run(args),
+    };
+    outcome.unwrap_or_else(|code| code)
+}
