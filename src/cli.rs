@@ -3,6 +3,7 @@
 //! Exit codes are those of `sysexits.h`: the class of the error ([`crate::runtime::Class`]) decides. So systemd and
 //! scripts can distinguish a configuration that was rejected, which no restart fixes, from an address in use.
 
+mod catalog;
 mod check;
 mod exit;
 mod feed;
@@ -65,6 +66,8 @@ pub enum Command {
     Generate(generate::Generate),
     /// Try, grant or retry a feed, or verify one that was delivered.
     Feed(feed::Feed),
+    /// Prepare a catalog: make the hash of a password.
+    Catalog(catalog::Catalog),
     /// Examine the spool: list what is pending, print it, or send it again.
     Spool(spool::Spool),
 }
@@ -91,6 +94,7 @@ pub fn dispatch(cli: Cli) -> ExitCode {
         Command::Check(check) => check::run(&check),
         Command::Generate(generate) => generate::run(&generate),
         Command::Feed(feed) => feed::run(&feed),
+        Command::Catalog(catalog) => catalog::run(&catalog),
         Command::Spool(spool) => spool::run(&spool),
     }
 }
