@@ -62,7 +62,7 @@ pub enum Command {
     /// and remedy, and exits with the code of the first error: 78 for the configuration, 65 for the content of a file
     /// that it names, 66 for a file that cannot be read. Opens no socket and not the spool.
     Check(check::Check),
-    /// Turn the export of another service into a catalog.
+    /// Prepare a catalog: turn the export of another service into one, or make the hash of a password.
     Catalog(catalog::Catalog),
     /// Print the default configuration, schemas, shell completions or man pages.
     Generate(generate::Generate),

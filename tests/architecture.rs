@@ -106,7 +106,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "capture", "catalog", "click", "config", "deliver", "event", "files", "listener", "object", "pipeline",
+            "capture", "catalog", "click", "config", "deliver", "event", "files", "link", "listener", "object", "pipeline",
             "quality", "runtime", "server", "session", "spool", "tls", "verify",
         ],
     ),
