@@ -8,6 +8,7 @@ mod exit;
 mod feed;
 mod generate;
 mod help;
+mod lookup;
 mod output;
 mod serve;
 mod spool;
@@ -61,6 +62,11 @@ pub enum Command {
     /// and remedy, and exits with the code of the first error: 78 for the configuration, 65 for the content of a file
     /// that it names, 66 for a file that cannot be read. Opens no socket and not the spool.
     Check(check::Check),
+    /// Print what the edge answers to a request, and why.
+    ///
+    /// Reads the configuration and the files that it names, and decides with the code of the edge, for any visitor and
+    /// time. Asks no edge: nothing is counted, and no click is made. Visitors are new, and no address enumerates links.
+    Lookup(lookup::Lookup),
     /// Print the default configuration, schemas, shell completions or man pages.
     Generate(generate::Generate),
     /// Try, grant or retry a feed, or verify one that was delivered.
@@ -89,6 +95,7 @@ pub fn dispatch(cli: Cli) -> ExitCode {
         Command::Reload(running) => upgrade::reload(&running),
         Command::Drain(running) => upgrade::drain(&running),
         Command::Check(check) => check::run(&check),
+        Command::Lookup(lookup) => lookup::run(&lookup),
         Command::Generate(generate) => generate::run(&generate),
         Command::Feed(feed) => feed::run(&feed),
         Command::Spool(spool) => spool::run(&spool),

@@ -29,6 +29,7 @@ mod links;
 mod live;
 mod loaders;
 mod lookup;
+mod lookup_agrees;
 mod nats;
 mod never_down;
 mod outbox;

@@ -12,6 +12,7 @@ Examples:
   clickedge generate config > clickedge.toml    create a configuration with every key explained
   clickedge check clickedge.toml                validate it
   clickedge serve --config clickedge.toml       answer clicks
+  clickedge lookup go.brand.com/spring --explain    where a link leads, and why
   clickedge upgrade --config clickedge.toml     replace the running process, failing no request
   clickedge feed verify s3://bucket/prefix      prove that a feed is complete and without duplicates
   clickedge feed test brand                     deliver sample events, and read them back

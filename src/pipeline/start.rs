@@ -93,7 +93,7 @@ impl Intake {
     }
 
     fn new(parts: Parts, capture: Capture, inlets: Vec<Inlet>) -> Result<Self, StartError> {
-        let visitors = Arc::new(visitors(&parts)?);
+        let visitors = Arc::new(visitors(&parts.config, &parts.files, sticky_key(&parts)?));
         let config = &parts.config;
         let limits = ClickLimits::open(
             (&config.capture.dir, &config.spool.dir),
@@ -104,7 +104,7 @@ impl Intake {
         let redirector = Redirector::new(
             &parts.config.redirect,
             Arc::clone(&parts.files.catalog),
-            capture.clone(),
+            Some(capture.clone()),
             TrustedProxies::new(&parts.config.client_address)?,
             Arc::clone(&parts.metrics.redirect),
             &parts.files.quality,
@@ -228,17 +228,20 @@ impl Parts {
     }
 }
 
-/// What the redirect knows of visitors. The secret of variants is the configured one, else that of this machine.
-fn visitors(parts: &Parts) -> Result<Visitors, StartError> {
-    let Parts { config, files, .. } = parts;
-    let sticky = match files.secret.first() {
+/// The key of variants: from the configured secret, else from that of this machine.
+fn sticky_key(parts: &Parts) -> Result<StickyKey, StartError> {
+    Ok(match parts.files.secret.first() {
         Some(secret) => StickyKey::new(&secret),
-        None => StickyKey::new(&tls::secret_of_this_machine(&config.capture.dir)?),
-    };
+        None => StickyKey::new(&tls::secret_of_this_machine(&parts.config.capture.dir)?),
+    })
+}
+
+/// What the redirect knows of visitors.
+pub(super) fn visitors(config: &Config, files: &OperatorFiles, sticky: StickyKey) -> Visitors {
     let sticky = Arc::new(sticky);
     files.secret.connect_sticky(&sticky);
     let policies = Arc::new(Reloadable::new(Policies::new(&config.enrich)));
-    Ok(Visitors::new(&files.geo, &files.sources, &files.crawlers, &policies, &sticky))
+    Visitors::new(&files.geo, &files.sources, &files.crawlers, &policies, &sticky)
 }
 
 fn shared(config: &Config, files: &OperatorFiles, sessions: &Arc<Sessions>, metrics: &Metrics) -> Shared {
