@@ -55,7 +55,7 @@ use crate::{
     quality::{
         self,
         block::{BlockPolicy, Listed},
-        enumeration::Enumeration,
+        enumeration::{Enumeration, is_well_known},
     },
     runtime::{clock, failpoint::fail_point},
     stats::unknown::UnknownSlashtags,
@@ -313,10 +313,15 @@ impl Redirector {
 
     fn note_unknown(&self, settings: &Settings, request: &Request<'_, '_>, domain: &Domain) {
         let Request { head, peer, now, .. } = *request;
-        if let Some(enumeration) = &settings.enumeration {
-            enumeration.note(&settings.trusted.client(peer, &head.forwarded), head.path, now);
-        }
-        if let Ok(slashtag) = link::key::slashtag(head.path) {
+        let is_enumerating = settings.enumeration.as_ref().is_some_and(|enumeration| {
+            let client = settings.trusted.client(peer, &head.forwarded);
+            enumeration.note(&client, head.path, now);
+            enumeration.is_enumerating(&client, now)
+        });
+        if !is_enumerating
+            && !is_well_known(head.path)
+            && let Ok(slashtag) = link::key::slashtag(head.path)
+        {
             self.unknown.note(domain.host(), &slashtag, clock::coarse_secs());
         }
     }

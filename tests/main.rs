@@ -25,6 +25,7 @@ mod hostile;
 mod http2;
 mod identity;
 mod judge;
+mod limits;
 mod links;
 mod live;
 mod loaders;

@@ -10,7 +10,7 @@ use super::{
     gauges::{Gauges, Metrics},
     live::{self, LiveFeeds, Stages},
     preflight,
-    reload::Reloader,
+    reload::{Apply, LivePart, PartError, Reloader},
 };
 use crate::{
     capture::{Capture, Inlet},
@@ -71,6 +71,22 @@ pub struct Intake {
     visitors: Arc<Visitors>,
 }
 
+/// Makes room for the limits of the links of another catalog.
+struct LimitedLinks(Arc<ClickLimits>);
+
+impl LivePart for LimitedLinks {
+    fn keys(&self) -> &[&'static str] {
+        &[]
+    }
+
+    fn prepare<'l>(&'l self, _: &'l Config, files: &'l OperatorFiles) -> Result<Apply<'l>, PartError> {
+        Ok(Box::new(|| {
+            let catalog = files.catalog.load();
+            self.0.prepare_for(catalog.limited().map(|link| LinkKey::new(link.host(), link.id())));
+        }))
+    }
+}
+
 /// What all stages share.
 struct Parts {
     config: Config,
@@ -95,12 +111,12 @@ impl Intake {
     fn new(parts: Parts, capture: Capture, inlets: Vec<Inlet>) -> Result<Self, StartError> {
         let visitors = Arc::new(visitors(&parts.config, &parts.files, sticky_key(&parts)?));
         let config = &parts.config;
-        let limits = ClickLimits::open(
+        let limits = Arc::new(ClickLimits::open(
             (&config.capture.dir, &config.spool.dir),
             parts.files.catalog.load().limited().map(|link| LinkKey::new(link.host(), link.id())),
             ClickLimitMetrics::new(&parts.metrics.registry),
             &parts.panics,
-        );
+        ));
         let redirector = Redirector::new(
             &parts.config.redirect,
             Arc::clone(&parts.files.catalog),
@@ -109,9 +125,10 @@ impl Intake {
             Arc::clone(&parts.metrics.redirect),
             &parts.files.quality,
             Arc::clone(&visitors),
-            (Arc::new(limits), Arc::clone(&parts.unknown)),
+            (Arc::clone(&limits), Arc::clone(&parts.unknown)),
         );
         let reloader = Reloader::new(Arc::clone(&parts.files), &parts.metrics.registry);
+        reloader.add(LimitedLinks(limits));
         Ok(Self { parts, capture, inlets, redirector, reloader, visitors })
     }
 
