@@ -14,7 +14,7 @@ use clickedge::{
         wire::{self, Version},
     },
     config,
-    enrich::{Routing, Shared, encoder::Enricher, metrics::EnrichMetrics, privacy::Policies},
+    enrich::{Routing, Shared, encoder::Enricher, metrics::EnrichMetrics},
     files::Reloadable,
     link::key::Host,
     quality,
@@ -32,6 +32,7 @@ use clickedge::{
         geo::{Database, GeoStore},
         language,
         network::Networks,
+        privacy::Policies,
         referrer,
     },
 };

@@ -4,6 +4,7 @@
 //!
 //! A noun next to the flow: pure, imports no stage.
 
+pub mod accept_language;
 pub mod asker;
 pub mod destination;
 mod field;

@@ -40,6 +40,7 @@ pub use decide::{Decision, Target};
 use explain::{Trace, Untraced};
 pub use head::{Head, Signature};
 use metrics::{Outcome, RedirectMetrics};
+use password::Passwords;
 use untracked::{Untracked, UntrackedRequests};
 
 use crate::{
@@ -51,6 +52,7 @@ use crate::{
     link::{
         self,
         page::{self, Asked, FormError, Nonce, Page},
+        password::PasswordHash,
     },
     quality::{
         self,
@@ -75,6 +77,7 @@ pub struct Redirector {
     /// The counts of links that may have only so many clicks.
     limits: Arc<ClickLimits>,
     unknown: Arc<UnknownSlashtags>,
+    passwords: Passwords,
     /// Read once a request.
     settings: Arc<ArcSwap<Settings>>,
 }
@@ -123,11 +126,11 @@ impl Redirector {
         metrics: Arc<RedirectMetrics>,
         quality: &Arc<quality::State>,
         visitors: Arc<Visitors>,
-        (limits, unknown): (Arc<ClickLimits>, Arc<UnknownSlashtags>),
+        (limits, unknown, passwords): (Arc<ClickLimits>, Arc<UnknownSlashtags>, Passwords),
     ) -> Self {
         visitors.configure(config);
         let settings = Arc::new(ArcSwap::from_pointee(Settings::new(config, trusted, quality, None)));
-        Self { catalog, capture, metrics, visitors, limits, unknown, settings }
+        Self { catalog, capture, metrics, visitors, limits, unknown, passwords, settings }
     }
 
     /// Takes the settings of another configuration, for requests from now on. `quality` has its thresholds already.
@@ -179,6 +182,37 @@ impl Redirector {
                 self.answer_to(settings, &request, moment, trace)
             }
         }
+    }
+
+    /// The lock of a link to which a form with a password is sent; `None` for all other requests.
+    fn lock(&self, settings: &Settings, head: &Head<'_>, peer: Option<IpAddr>) -> Option<Lock> {
+        let catalog = self.catalog.load();
+        let Step::Policy(found) = decide::look_up(&catalog, head, &mut Untraced) else { return None };
+        let request = Request { head, peer, now: clock::monotonic(), untracked: None, is_unlocked: false };
+        let decision =
+            self.apply(settings, &request, &found, (&mut Moment::default(), &mut Vec::new()), &mut Untraced);
+        let (Decision::Password(link), Some(hash)) = (decision, &found.policy.password) else { return None };
+        let client = settings.trusted.client(peer, &head.forwarded);
+        Some(Lock { hash: hash.clone(), client, host: link.host().into(), link: link.id().into() })
+    }
+
+    /// The answer to a form with the right password, or with what is wrong with it.
+    fn answer_form(
+        &self,
+        settings: &Settings,
+        head: &Head<'_>,
+        peer: Option<IpAddr>,
+        error: Option<FormError>,
+    ) -> Option<Answer> {
+        let now = clock::monotonic();
+        let Some(error) = error else {
+            let request = Request { head, peer, now, untracked: None, is_unlocked: true };
+            return self.answer_to(settings, &request, Moment::default(), &mut Untraced);
+        };
+        let catalog = self.catalog.load();
+        let Step::Policy(found) = decide::look_up(&catalog, head, &mut Untraced) else { return None };
+        let answer = settings.form(head, &found.link, Some(error));
+        Some(if head.flags.has(Flags::TLS) { answer.with_hsts(catalog.hsts(|| head.host().ok())) } else { answer })
     }
 
     fn answer_to(
@@ -268,7 +302,7 @@ impl Redirector {
         }
         trace.leads(&target, page.is_some(), untracked, head);
         match untracked {
-            None => self.click(head, &facts),
+            None => self.click(request, &facts),
             Some(untracked) => self.metrics.untracked(untracked),
         }
         let is_hidden = target.link.policy().is_some_and(|policy| policy.no_index);
@@ -332,10 +366,10 @@ impl Redirector {
         if head.flags.has(Flags::HEAD) { answer.without_body() } else { answer }
     }
 
-    /// Captures the click. A click is a `GET`; `HEAD` is kept as a bot's. Other methods (to 307 and 308 links) are
-    /// redirected, but are not clicks.
-    fn click(&self, head: &Head<'_>, facts: &Facts<'_>) {
-        if !decide::is_read(head.method) {
+    /// Captures the click. A click is a `GET`, or a form with the right password; `HEAD` is kept as a bot's. Other methods
+    /// (to 307 and 308 links) are redirected, but are not clicks.
+    fn click(&self, request: &Request<'_, '_>, facts: &Facts<'_>) {
+        if !decide::is_read(request.head.method) && !request.is_unlocked {
             return;
         }
         let Some(capture) = &self.capture else { return };
@@ -417,6 +451,14 @@ impl Settings {
             None => answer,
         }
     }
+}
+
+/// What a form with a password is checked against.
+struct Lock {
+    hash: PasswordHash,
+    client: ClientAddr,
+    host: Box<str>,
+    link: Box<[u8]>,
 }
 
 /// A request on its way to an answer.

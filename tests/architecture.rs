@@ -23,7 +23,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("files", &["runtime"]),
     ("object", &["click", "config", "event", "runtime"]),
     ("quality", &["click", "config", "event", "files", "link", "runtime"]),
-    ("visitor", &["click", "config", "event", "files", "quality", "runtime", "telemetry"]),
+    ("visitor", &["click", "config", "event", "files", "link", "quality", "runtime", "telemetry"]),
     ("session", &["click", "config", "runtime", "telemetry", "visitor"]),
     ("catalog", &["config", "link", "runtime", "telemetry"]),
     ("stats", &["config", "object", "runtime", "telemetry"]),

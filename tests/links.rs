@@ -228,7 +228,8 @@ fn a_domain_has_files_and_links_may_hide_from_search_engines() {
         Edge::builder()
             .link(with("hidden", D, json!({"noIndex": true})))
             .link(domain(json!({
-                "robots": "User-agent: *\nDisallow: /\n", "assetLinks": [{"relation": []}],
+                "robots": "User-agent: *\nDisallow: /\n", "assetLinks": [{"relation": ["delegate_permission/common.handle_all_urls"], "target": {"namespace": "android_app",
+                    "package_name": "com.example", "sha256_cert_fingerprints": ["00"]}}],
                 "favicon": "data:image/png;base64,iVBORw0KGgo=",
             })))
             .feed("all", &["*"])
@@ -273,5 +274,135 @@ fn permanent_answers_may_be_public() {
     };
     for edge in edges(build) {
         assert_eq!(get(&edge, "/p").header("cache-control"), Some("public, max-age=90"));
+    }
+}
+
+/// Of `open sesame`, with argon2id.
+const HASH: &str = "$argon2id$v=19$m=256,t=1,p=1$c29tZSBzYWx0IGhlcmU$q7fIkvv0VnSu3xA5NZT7Qdf2xQSxJ+je0JUsVhl0XrU";
+
+fn form(edge: &Edge, target: &str, body: &str) -> Answer {
+    let request = format!(
+        "POST {target} HTTP/1.1\r\nHost: go.brand.com\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    edge.raw(request.as_bytes()).unwrap()
+}
+
+#[test]
+fn a_password_opens_a_link_and_only_that_is_the_click() {
+    let build = || {
+        Edge::builder().link(with("p", D, json!({"passwordHash": HASH, "card": {"title": "T"}}))).feed("all", &["*"])
+    };
+    for edge in edges(build) {
+        let answer = get(&edge, "/p?x=1");
+        assert_eq!((answer.status, answer.header("location")), (200, None));
+        assert!(answer.body.contains("<form method=\"post\""), "{}", answer.body);
+        assert!(!answer.body.contains("www.example.com"), "{}", answer.body);
+        let answer = form(&edge, "/p", "password=wrong");
+        assert!(answer.status == 200 && answer.body.contains("This password is wrong"), "{}", answer.body);
+        let answer = form(&edge, "/p?x=1", "password=open+sesame");
+        assert_eq!((answer.status, answer.header("location")), (303, Some(&*format!("{D}/?x=1"))));
+        assert_eq!(answer.header("set-cookie"), None);
+        for _ in 0..4 {
+            assert_eq!(form(&edge, "/p", "password=wrong").status, 200);
+        }
+        let answer = form(&edge, "/p", "password=open+sesame");
+        assert_eq!(answer.status, 429);
+        assert!(answer.header("retry-after").is_some());
+        let too_long = form(&edge, "/p", &format!("password={}", "x".repeat(2_000)));
+        assert_eq!(too_long.header("connection"), Some("close"));
+        assert_eq!(form(&edge, "/spring", "password=x").status, 405);
+        let events = edge.stop().events("all");
+        assert_eq!(events.len(), 1);
+        assert_eq!((&events[0]["route"]["status"], &events[0]["route"]["slashtag"]), (&json!(303), &json!("p")));
+    }
+}
+
+#[test]
+fn people_get_the_page_of_scripts_and_others_the_redirect() {
+    let build = || {
+        let scripts = json!({"scripts": [{"id": "s", "name": "S", "value": "window.x = 1"}]});
+        Edge::builder()
+            .link(with("s", D, scripts))
+            .link(with(
+                "card",
+                D,
+                json!({"card": {"title": "A \"title\"", "image": "https://www.example.com/i.png"}}),
+            ))
+            .feed("all", &["*"])
+    };
+    for edge in edges(build) {
+        let answer = get(&edge, "/s");
+        assert_eq!((answer.status, answer.header("location")), (200, None));
+        assert_eq!(answer.header("cache-control"), Some("private, no-store"));
+        assert!(answer.header("content-security-policy").unwrap().contains("'strict-dynamic'"));
+        assert!(answer.header("referrer-policy").is_some() && answer.body.contains(D), "{}", answer.body);
+        let plain = |method: &str, more: &str| {
+            let request = format!("{method} /s HTTP/1.1\r\nHost: go.brand.com\r\nConnection: close\r\n{more}\r\n");
+            edge.raw(request.as_bytes()).unwrap().status
+        };
+        let browser = format!(
+            "User-Agent: {}\r\nAccept: */*\r\nAccept-Encoding: gzip\r\nAccept-Language: en\r\n",
+            crate::common::CHROME
+        );
+        assert_eq!(plain("GET", &browser), 200);
+        assert_eq!(plain("HEAD", &browser), 302);
+        assert_eq!(plain("GET", "User-Agent: curl/8.5.0\r\n"), 302);
+        assert_eq!(plain("GET", &format!("{browser}Sec-GPC: 1\r\n")), 302);
+        assert_eq!(plain("GET", &format!("{browser}Sec-Purpose: prefetch\r\n")), 302);
+        assert_eq!(get(&edge, "/card").status, 302);
+        let request = b"GET /card HTTP/1.1\r\nHost: go.brand.com\r\nUser-Agent: facebookexternalhit/1.1\r\nConnection: close\r\n\r\n";
+        let answer = edge.raw(request).unwrap();
+        assert_eq!(answer.status, 200);
+        assert!(answer.body.contains("property=\"og:title\" content=\"A &quot;title&quot;\""), "{}", answer.body);
+        assert_eq!(edge.metric("clickedge_requests_total{outcome=\"page\"}"), 3);
+        let events = edge.stop().events("all");
+        assert_eq!(events.len(), 8);
+        assert_eq!(events.iter().filter(|event| event["route"]["status"] == 200).count(), 3);
+    }
+}
+
+#[test]
+fn rules_and_variants_choose_and_the_event_says_which() {
+    let build = || {
+        let rules = json!([
+            {"name": "ios", "when": {"os": ["ios"]}, "destination": format!("{D}/app")},
+            {"name": "british", "when": {"language": ["en-gb"]}, "destination": format!("{D}/gb")},
+            {"name": "both", "when": {"query": {"foo": "bar", "hello": "world"}}, "destination": format!("{D}/query")},
+            {"name": "test", "when": {"query": {"split": null}}, "variants": [
+                {"name": "a", "destination": format!("{D}/a")}, {"name": "b", "weight": 3, "destination": format!("{D}/b")}]},
+            {"name": "office", "when": {"network": ["127.0.0.7/32"]}, "destination": format!("{D}/office")},
+        ]);
+        Edge::builder().link(with("r", &format!("{D}/own"), json!({"rules": rules}))).feed("all", &["*"])
+    };
+    for edge in edges(build) {
+        let ask = |target: &str, more: &str, from: &str| {
+            let request = format!("GET {target} HTTP/1.1\r\nHost: go.brand.com\r\nConnection: close\r\n{more}\r\n");
+            let answer = edge.raw_from(Some(from.parse().unwrap()), request.as_bytes()).unwrap();
+            answer.header("location").unwrap().to_owned()
+        };
+        let iphone = "User-Agent: Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) \
+                      Version/17.5 Mobile/15E148 Safari/604.1\r\n";
+        let here = "127.0.0.1";
+        assert_eq!(ask("/r", iphone, here), format!("{D}/app"));
+        assert_eq!(ask("/r", "Accept-Language: en;q=0.4, en-GB;q=0.8\r\n", here), format!("{D}/gb"));
+        assert_eq!(ask("/r?foo=bar&hello=world", "", here), format!("{D}/query?foo=bar&hello=world"));
+        assert_eq!(ask("/r?foo=bar", "", here), format!("{D}/own?foo=bar"));
+        assert_eq!(ask("/r", "", "127.0.0.7"), format!("{D}/office"));
+        let split = ask("/r?split", "", here);
+        assert_eq!(ask("/r?split", "", here), split, "the same each time");
+        let events = edge.stop().events("all");
+        let count = |rule: &str| events.iter().filter(|event| event["route"]["rule"] == rule).count();
+        assert_eq!(["ios", "british", "both", "office", "test"].map(count), [1, 1, 1, 1, 2]);
+        let own: Vec<_> = events.iter().filter(|event| event["route"].get("rule").is_none()).collect();
+        assert_eq!(own.len(), 1);
+        let varied = events.iter().find(|event| event["route"]["rule"] == "test").unwrap();
+        assert!(["a", "b"].contains(&varied["route"]["variant"].as_str().unwrap()));
+        assert!(
+            varied["route"]["destination"]
+                .to_string()
+                .contains(&format!("/{}", varied["route"]["variant"].as_str().unwrap()))
+        );
     }
 }

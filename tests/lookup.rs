@@ -145,7 +145,7 @@ fn a_query_goes_where_the_link_says() {
         ("/on", "https://to.example/"),
         ("/on?", "https://to.example/"),
         ("/on?a=1", "https://to.example/?a=1"),
-        ("/in?a=1&d=2", "https://to.example/?b=own&%63=own&a=1&d=2#end"),
+        ("/in?a=1&d=2", "https://to.example/?a=1&b=own&%63=own&d=2#end"),
         ("/in?c=1", "https://to.example/?a=own&b=own&c=1#end"),
         ("/dest?a=1&d=2", "https://to.example/?a=own&b=own&%63=own&d=2#end"),
         ("/dest?%61=1&c=1", "https://to.example/?a=own&b=own&%63=own#end"),
@@ -186,7 +186,7 @@ fn a_query_cannot_change_anything_before_the_question_mark() {
 #[test]
 fn an_oversized_query_is_not_forwarded_and_the_visitor_still_arrives() {
     let edge = edge();
-    let endless = format!("/in?x={}", "y".repeat(17_000));
+    let endless = format!("/in?{}", "x=1&".repeat(300));
     assert_eq!(leads(&edge.get("go.brand.com", &endless)), "https://to.example/?a=own&b=own&%63=own#end");
     let long = format!("/on?x={}", "y".repeat(16_000));
     assert_eq!(leads(&edge.get("go.brand.com", &long)).len(), "https://to.example/?x=".len() + 16_000);

@@ -40,6 +40,7 @@ mod privacy;
 mod quality;
 mod redirect;
 mod reload;
+mod rules;
 mod s3;
 mod serve;
 mod shapes;

@@ -14,6 +14,7 @@ use crate::{
         Redirector, TrustedProxies,
         click_limits::{ClickLimits, UsedClicks},
         explain::Steps,
+        password::Passwords,
     },
     runtime::clock,
     session::StickyKey,
@@ -91,7 +92,11 @@ impl Lookup {
             Arc::clone(&metrics.redirect),
             &files.quality,
             Arc::new(start::visitors(config, &files, sticky)),
-            (Arc::new(ClickLimits::looked_at(used)), Arc::new(UnknownSlashtags::new(clock::unix_secs()))),
+            (
+                Arc::new(ClickLimits::looked_at(used)),
+                Arc::new(UnknownSlashtags::new(clock::unix_secs())),
+                Passwords::start(1, 1)?,
+            ),
         );
         let limits = HeadLimits {
             target: config.limits.target_bytes,

@@ -23,6 +23,7 @@ use crate::{
         Redirector, TrustedProxies,
         asker::Visitors,
         click_limits::{ClickLimitMetrics, ClickLimits, LinkKey},
+        password::Passwords,
     },
     runtime::{PanicWatch, clock},
     session::{Sessions, StickyKey},
@@ -125,7 +126,7 @@ impl Intake {
             Arc::clone(&parts.metrics.redirect),
             &parts.files.quality,
             Arc::clone(&visitors),
-            (Arc::clone(&limits), Arc::clone(&parts.unknown)),
+            (Arc::clone(&limits), Arc::clone(&parts.unknown), passwords()?),
         );
         let reloader = Reloader::new(Arc::clone(&parts.files), &parts.metrics.registry);
         reloader.add(LimitedLinks(limits));
@@ -211,6 +212,13 @@ impl Intake {
             deliver,
         })
     }
+}
+
+/// A quarter of the cores may compute hashes of passwords.
+fn passwords() -> std::io::Result<Passwords> {
+    const WAITING: usize = 64;
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    Passwords::start(cores.div_ceil(4), WAITING)
 }
 
 impl Parts {

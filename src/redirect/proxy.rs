@@ -11,11 +11,25 @@ use pingora::{
 };
 use pingora_proxy::Session;
 
-use super::{Answer, Head, Redirector, answer::MAX_HEADERS, metrics::Outcome};
-use crate::{click::Flags, runtime::clock};
+use zeroize::Zeroizing;
+
+use super::{
+    Answer, Head, Redirector, Settings,
+    answer::MAX_HEADERS,
+    metrics::Outcome,
+    password::{Verdict, Who},
+};
+use crate::{
+    click::Flags,
+    link::page::{self, FormError},
+    runtime::clock,
+};
 
 /// How long an answer over HTTP/2 waits for the rest of its request.
 const BODY: Duration = Duration::from_secs(1);
+
+/// How long a form with a password may take to arrive.
+const FORM: Duration = Duration::from_secs(10);
 
 impl Redirector {
     /// Answers the request if it is for a branded domain, or if it is malformed. Returns whether it did; when not,
@@ -25,17 +39,10 @@ impl Redirector {
     /// Only when the answer cannot be written because the client is gone.
     pub async fn handle(&self, session: &mut Session) -> pingora::Result<bool> {
         let started = clock::monotonic();
-        let peer = peer(session);
-        // The head borrows from the session, and so must not live across an await.
-        let answer = {
-            let mut head = read(session.req_header());
-            head.flags.set(Flags::TLS, session.digest().is_some_and(|digest| digest.ssl_digest.is_some()));
-            let settings = self.settings();
-            if settings.trusted.is_proxy(peer) {
-                let values = session.req_header().headers.get_all(settings.trusted.header());
-                head.forwarded = values.iter().map(http::HeaderValue::as_bytes).collect();
-            }
-            self.answer_with(&settings, &head, peer, started)
+        let answer = match self.form(session).await? {
+            Some(answer) => Some(answer),
+            // The head borrows from the session, and so must not live across an await.
+            None => self.with_head(session, |settings, head, peer| self.answer_with(settings, head, peer, started)),
         };
         let Some(answer) = answer else {
             self.metrics.request(Outcome::Passed);
@@ -45,6 +52,53 @@ impl Redirector {
         self.write(session, answer).await?;
         self.metrics.answered(outcome, started.elapsed());
         Ok(true)
+    }
+
+    /// The answer to a form that is sent to a link with a password; `None` for all other requests.
+    async fn form(&self, session: &mut Session) -> pingora::Result<Option<Answer>> {
+        if session.req_header().method != http::Method::POST {
+            return Ok(None);
+        }
+        let Some(lock) = self.with_head(session, |settings, head, peer| self.lock(settings, head, peer)) else {
+            return Ok(None);
+        };
+        let body = read_form(session).await?;
+        let word = body.as_ref().and_then(|body| page::form::password(body));
+        let error = match word {
+            None => Some(FormError::Wrong),
+            Some(word) => {
+                let who = Who { client: &lock.client, host: lock.host.as_bytes(), link: &lock.link };
+                match self.passwords.check(&lock.hash, word, &who).await {
+                    Verdict::Right => None,
+                    Verdict::Wrong => Some(FormError::Wrong),
+                    Verdict::TooMany { retry_after } => Some(FormError::TooMany { retry_after }),
+                    Verdict::Busy => Some(FormError::Busy),
+                }
+            }
+        };
+        let mut answer =
+            self.with_head(session, |settings, head, peer| self.answer_form(settings, head, peer, error));
+        if let Some(answer) = &mut answer {
+            // What is left of a body that is too long would be read as a request.
+            answer.close |= body.is_none();
+        }
+        Ok(answer)
+    }
+
+    fn with_head<T>(
+        &self,
+        session: &Session,
+        read_with: impl FnOnce(&Settings, &Head<'_>, Option<IpAddr>) -> T,
+    ) -> T {
+        let peer = peer(session);
+        let mut head = read(session.req_header());
+        head.flags.set(Flags::TLS, session.digest().is_some_and(|digest| digest.ssl_digest.is_some()));
+        let settings = self.settings();
+        if settings.trusted.is_proxy(peer) {
+            let values = session.req_header().headers.get_all(settings.trusted.header());
+            head.forwarded = values.iter().map(http::HeaderValue::as_bytes).collect();
+        }
+        read_with(&settings, &head, peer)
     }
 
     /// Answers a request that has no other taker: 404.
@@ -123,6 +177,22 @@ async fn read_body(session: &mut Session) -> pingora::Result<()> {
         Err(error) if *error.etype() != pingora::ErrorType::ReadTimedout => Err(error.into_down()),
         _ => Ok(()),
     }
+}
+
+/// The body of a form; `None` when it is too long, or does not arrive in time.
+async fn read_form(session: &mut Session) -> pingora::Result<Option<Zeroizing<Vec<u8>>>> {
+    let mut body = Zeroizing::new(Vec::with_capacity(page::form::MAX_BODY));
+    let read = async {
+        while let Some(part) = session.as_downstream_mut().read_request_body().await? {
+            if body.len() + part.len() > page::form::MAX_BODY {
+                return pingora::Result::<bool>::Ok(false);
+            }
+            body.extend_from_slice(&part);
+        }
+        Ok(true)
+    };
+    let is_whole = tokio::time::timeout(FORM, read).await.unwrap_or(Ok(false))?;
+    Ok(is_whole.then_some(body))
 }
 
 fn read(header: &RequestHeader) -> Head<'_> {

@@ -1,10 +1,10 @@
 //! The key that gives a visitor the same variant of a link at each click, without a cookie.
 //!
-//! Address and agent of the visitor are hashed with it, together with the link. Neither the hash nor anything else about
-//! the visitor is stored or sent: all that leaves the redirect is the name of the variant. So the key needs no rotation,
-//! and a visitor keeps the variant for as long as the secret stays: the one that edges share
-//! (`enrich.session_key_file`), which gives the same variant at all of them, or else the one of this machine, which lives
-//! as long as the folder of the rings.
+//! Address and agent of the visitor are hashed with it, together with the link. Neither the hash nor anything else
+//! about the visitor is stored or sent: all that leaves the redirect is the name of the variant. So the key needs no
+//! rotation, and a visitor keeps the variant for as long as the secret stays: the one that edges share
+//! (`enrich.session_key_file`), which gives the same variant at all of them, or else the one of this machine, which
+//! lives as long as the folder of the rings.
 
 use std::sync::Arc;
 

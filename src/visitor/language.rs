@@ -1,70 +1,28 @@
 //! The visitor's preferred language, from `Accept-Language`.
 //!
 //! A pure function of header bytes. For any input the result matches `^[a-z]{2,3}$`, as the event's schema demands. No
-//! allocation, and at most `MAX_MEMBERS` members are read.
+//! allocation.
 
-use crate::event::Code;
-
-/// Members that are read; browsers send a handful.
-const MAX_MEMBERS: usize = 32;
-
-/// A weight of 1, in thousandths: `Accept-Language` weights have three decimals.
-const FULL_WEIGHT: u16 = 1000;
+use crate::{
+    event::Code,
+    link::accept_language::{FULL_WEIGHT, members},
+};
 
 /// The primary subtag of the language with the highest weight; the first one wins a tie.
 ///
 /// `*`, a weight of 0 and malformed members do not count. `en_GB`, which some applications send, is read as `en-GB`.
 pub fn preferred(accept_language: &[u8]) -> Option<Code> {
-    let mut best: Option<(Code, u16)> = None;
-    for member in accept_language.split(|&byte| byte == b',').take(MAX_MEMBERS) {
-        if let Some((language, weight)) = parse_member(member)
-            && weight > best.map_or(0, |(_, highest)| highest)
-        {
+    let mut best: Option<(&[u8], u16)> = None;
+    for (tag, weight) in members(accept_language) {
+        if weight > best.map_or(0, |(_, highest)| highest) {
+            best = Some((tag, weight));
             if weight == FULL_WEIGHT {
-                return Some(language);
+                break;
             }
-            best = Some((language, weight));
         }
     }
-    best.map(|(language, _)| language)
-}
-
-/// `de-CH;q=0.9` -> `de`, 900.
-fn parse_member(member: &[u8]) -> Option<(Code, u16)> {
-    let mut parts = member.splitn(2, |&byte| byte == b';');
-    let language = parse_tag(parts.next()?.trim_ascii())?;
-    let weight = parts.next().map_or(Some(FULL_WEIGHT), parse_weight)?;
-    Some((language, weight))
-}
-
-fn parse_tag(tag: &[u8]) -> Option<Code> {
-    let mut subtags = tag.split(|byte| matches!(byte, b'-' | b'_'));
-    let primary = subtags.next()?;
-    let is_language = (2..=3).contains(&primary.len()) && primary.iter().all(u8::is_ascii_alphabetic);
-    let language = Code::read(primary).filter(|_| is_language)?;
-    let well_formed = |subtag: &[u8]| (1..=8).contains(&subtag.len()) && subtag.iter().all(u8::is_ascii_alphanumeric);
-    subtags.all(well_formed).then_some(language)
-}
-
-/// `q=0.9` -> 900. Decimals beyond the third are read and have no effect.
-fn parse_weight(parameter: &[u8]) -> Option<u16> {
-    let [b'q' | b'Q', b'=', value @ ..] = parameter.trim_ascii() else {
-        return None;
-    };
-    let (whole, decimals) = match value {
-        [whole] => (whole, &[][..]),
-        [whole, b'.', decimals @ ..] => (whole, decimals),
-        _ => return None,
-    };
-    if !decimals.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    let thousandths = decimals.iter().chain(b"000").take(3).fold(0, |sum, digit| sum * 10 + u16::from(digit - b'0'));
-    match whole {
-        b'0' => Some(thousandths),
-        b'1' if thousandths == 0 => Some(FULL_WEIGHT),
-        _ => None,
-    }
+    let (tag, _) = best?;
+    Code::read(tag.split(|byte| matches!(byte, b'-' | b'_')).next()?)
 }
 
 #[cfg(test)]
@@ -72,6 +30,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::link::accept_language::MAX_MEMBERS;
 
     fn read(header: &str) -> Option<String> {
         preferred(header.as_bytes()).map(|language| language.as_str().to_owned())

@@ -85,7 +85,7 @@ fn any_catalog_is_read_or_reported() {
         assert!(catalog.links() as u64 + report.bad <= report.lines + 1);
         let host = Host::parse(b"go.brand.com").unwrap();
         for path in [&b"/spring"[..], b"/", b"/a/b"] {
-            if let Ok(clickedge::catalog::Lookup::Found(link)) = catalog.find(&host, path) {
+            if let Ok(clickedge::catalog::Lookup::Found(link, _)) = catalog.find(&host, path) {
                 let destination = link.destination();
                 assert!(destination.bytes().all(|byte| byte > b' ' && byte < 0x7f), "{destination}");
                 assert!((300..400).contains(&link.status()), "{}", link.status());

@@ -1,7 +1,6 @@
 //! The choice among the languages of a page, by `Accept-Language`.
 
-/// Members of the header that are read; browsers send a handful.
-const MAX_MEMBERS: usize = 32;
+use super::super::accept_language::{MAX_MEMBERS, members};
 
 /// Whether this is a language tag, such as `en` or `pt-BR`.
 pub(super) fn is_tag(tag: &str) -> bool {
@@ -18,12 +17,7 @@ pub(super) fn is_tag(tag: &str) -> bool {
 ///
 /// `en` accepts `en-GB`; and `en-GB` accepts `en`, unless `en` has a weight of 0.
 pub(super) fn choose<'a>(tags: impl Iterator<Item = &'a str>, accept_language: &[u8]) -> usize {
-    let ranges: Vec<_> = accept_language
-        .split(|&byte| byte == b',')
-        .take(MAX_MEMBERS)
-        .enumerate()
-        .filter_map(|(at, member)| Some((range(member)?, MAX_MEMBERS - at)))
-        .collect();
+    let ranges: Vec<_> = members(accept_language).zip((1..=MAX_MEMBERS).rev()).collect();
     let mut best = (0, (0, 0));
     for (position, tag) in tags.enumerate() {
         let score = score(tag.as_bytes(), &ranges);
@@ -36,24 +30,6 @@ pub(super) fn choose<'a>(tags: impl Iterator<Item = &'a str>, accept_language: &
 
 /// A language range in a header, and its weight in thousandths.
 type Range<'a> = (&'a [u8], u16);
-
-/// `de-CH;q=0.9` -> `de-CH`, 900.
-fn range(member: &[u8]) -> Option<Range<'_>> {
-    let mut parts = member.splitn(2, |&byte| byte == b';');
-    let name = parts.next()?.trim_ascii();
-    let weight = match parts.next() {
-        None => 1000,
-        Some(parameter) => {
-            let text = std::str::from_utf8(parameter.trim_ascii()).ok()?;
-            let number: f32 = text.strip_prefix(['q', 'Q'])?.strip_prefix('=')?.parse().ok()?;
-            if !(0.0..=1.0).contains(&number) {
-                return None;
-            }
-            (number * 1000.0) as u16
-        }
-    };
-    (!name.is_empty()).then_some((name, weight))
-}
 
 /// Weight and place in the header of the best range for a tag.
 fn score(tag: &[u8], ranges: &[(Range<'_>, usize)]) -> (u16, usize) {

@@ -8,13 +8,13 @@
 //! A language covers the more special ones (RFC 4647, 3.3.2: `en` covers `en-GB`, `zh-tw` covers `zh-Hant-TW`), never
 //! the more general one. `*`, a weight of 0 and malformed members do not count.
 
-use super::{super::field::Field, MAX_VALUES};
-
-/// Members of the header that are read; browsers send a handful.
-const MAX_MEMBERS: usize = 32;
-
-/// A weight of 1, in thousandths.
-const FULL_WEIGHT: u16 = 1000;
+use super::{
+    super::{
+        accept_language::{is_tag, members},
+        field::Field,
+    },
+    MAX_VALUES,
+};
 
 /// Languages that are the same, or that browsers name in several ways: what a rule has, and what it covers, too.
 const RELATED: &[(&str, &str)] = &[
@@ -46,7 +46,7 @@ impl Languages {
     pub(super) fn holds(&self, accept_language: &[u8]) -> bool {
         let mut highest = 0;
         let mut holds = false;
-        for (tag, weight) in accept_language.split(|&byte| byte == b',').take(MAX_MEMBERS).filter_map(member) {
+        for (tag, weight) in members(accept_language) {
             if weight > highest {
                 highest = weight;
                 holds = false;
@@ -86,38 +86,4 @@ fn covers(language: &str, tag: &[u8]) -> bool {
         };
         sent.by_ref().take_while(|sent| sent.len() > 1 || is_it(sent)).any(|sent| is_it(&sent))
     })
-}
-
-/// `de-CH;q=0.9` -> `de-CH`, 900.
-fn member(member: &[u8]) -> Option<(&[u8], u16)> {
-    let mut parts = member.splitn(2, |&byte| byte == b';');
-    let tag = parts.next()?.trim_ascii();
-    let weight = parts.next().map_or(Some(FULL_WEIGHT), weight)?;
-    is_tag(tag).then_some((tag, weight))
-}
-
-fn is_tag(tag: &[u8]) -> bool {
-    let mut subtags = tag.split(|byte| matches!(byte, b'-' | b'_'));
-    let is_language =
-        |primary: &[u8]| (2..=3).contains(&primary.len()) && primary.iter().all(u8::is_ascii_alphabetic);
-    let is_subtag = |subtag: &[u8]| (1..=8).contains(&subtag.len()) && subtag.iter().all(u8::is_ascii_alphanumeric);
-    subtags.next().is_some_and(is_language) && subtags.all(is_subtag)
-}
-
-/// `q=0.9` -> 900 (RFC 9110, 12.4.2). Decimals beyond the third have no effect.
-fn weight(parameter: &[u8]) -> Option<u16> {
-    let [b'q' | b'Q', b'=', value @ ..] = parameter.trim_ascii() else {
-        return None;
-    };
-    let (whole, decimals) = match value {
-        [whole] => (whole, &[][..]),
-        [whole, b'.', decimals @ ..] if decimals.iter().all(u8::is_ascii_digit) => (whole, decimals),
-        _ => return None,
-    };
-    let thousandths = decimals.iter().chain(b"000").take(3).fold(0, |sum, digit| sum * 10 + u16::from(digit - b'0'));
-    match whole {
-        b'0' => Some(thousandths),
-        b'1' if thousandths == 0 => Some(FULL_WEIGHT),
-        _ => None,
-    }
 }
