@@ -9,6 +9,7 @@ mod exit;
 mod feed;
 mod generate;
 mod help;
+mod lookup;
 mod output;
 mod serve;
 mod spool;
@@ -64,6 +65,11 @@ pub enum Command {
     Check(check::Check),
     /// Prepare a catalog: turn the export of another service into one, or make the hash of a password.
     Catalog(catalog::Catalog),
+    /// Print what the edge answers to a request, and why.
+    ///
+    /// Reads the configuration and the files that it names, and decides with the code of the edge, for any visitor and
+    /// time. Asks no edge: nothing is counted, and no click is made. Visitors are new, and no address enumerates links.
+    Lookup(lookup::Lookup),
     /// Print the default configuration, schemas, shell completions or man pages.
     Generate(generate::Generate),
     /// Try, grant or retry a feed, or verify one that was delivered.
@@ -93,6 +99,7 @@ pub fn dispatch(cli: Cli) -> ExitCode {
         Command::Drain(running) => upgrade::drain(&running),
         Command::Check(check) => check::run(&check),
         Command::Catalog(catalog) => catalog::run(&catalog),
+        Command::Lookup(lookup) => lookup::run(&lookup),
         Command::Generate(generate) => generate::run(&generate),
         Command::Feed(feed) => feed::run(&feed),
         Command::Spool(spool) => spool::run(&spool),

@@ -13,6 +13,7 @@ mod drain;
 pub mod files;
 mod gauges;
 pub mod live;
+pub mod lookup;
 pub mod preflight;
 mod reload;
 mod start;

@@ -13,9 +13,11 @@ pub mod asker;
 pub mod click_limits;
 pub mod client;
 pub mod decide;
+pub mod explain;
 pub mod forward;
 pub mod head;
 mod lane;
+mod lookup;
 pub mod metrics;
 pub mod password;
 pub mod proxy;
@@ -35,6 +37,7 @@ use click_limits::{ClickLimits, LinkKey};
 pub use client::TrustedProxies;
 use decide::{Circumstances, Found, LinkPage, Step};
 pub use decide::{Decision, Target};
+use explain::{Trace, Untraced};
 pub use head::{Head, Signature};
 use metrics::{Outcome, RedirectMetrics};
 use password::Passwords;
@@ -54,7 +57,7 @@ use crate::{
     quality::{
         self,
         block::{BlockPolicy, Listed},
-        enumeration::Enumeration,
+        enumeration::{Enumeration, is_well_known},
     },
     runtime::{clock, failpoint::fail_point},
     stats::unknown::UnknownSlashtags,
@@ -66,7 +69,8 @@ use crate::{
 #[derive(Clone)]
 pub struct Redirector {
     catalog: Arc<CatalogStore>,
-    capture: Capture,
+    /// `None` when requests are only looked up.
+    capture: Option<Capture>,
     metrics: Arc<RedirectMetrics>,
     /// For rules, and for what is blocked by the operator's lists.
     visitors: Arc<Visitors>,
@@ -117,7 +121,7 @@ impl Redirector {
     pub(crate) fn new(
         config: &config::Redirect,
         catalog: Arc<CatalogStore>,
-        capture: Capture,
+        capture: Option<Capture>,
         trusted: TrustedProxies,
         metrics: Arc<RedirectMetrics>,
         quality: &Arc<quality::State>,
@@ -158,11 +162,24 @@ impl Redirector {
         peer: Option<IpAddr>,
         now: Instant,
     ) -> Option<Answer> {
+        self.answer_at(settings, head, peer, (Moment::default(), now), &mut Untraced)
+    }
+
+    fn answer_at(
+        &self,
+        settings: &Settings,
+        head: &Head<'_>,
+        peer: Option<IpAddr>,
+        (moment, now): (Moment, Instant),
+        trace: &mut impl Trace,
+    ) -> Option<Answer> {
+        let request = Request { head, peer, now, untracked: None, is_unlocked: false };
         match settings.untracked.without_parameter(head.query) {
-            None => self.answer_to(settings, &Request { head, peer, now, untracked: None, is_unlocked: false }),
+            None => self.answer_to(settings, &request, moment, trace),
             Some(query) => {
-                let (head, untracked) = (&head.with_query(&query), Some(Untracked::Parameter));
-                self.answer_to(settings, &Request { head, peer, now, untracked, is_unlocked: false })
+                let head = &head.with_query(&query);
+                let request = Request { head, untracked: Some(Untracked::Parameter), ..request };
+                self.answer_to(settings, &request, moment, trace)
             }
         }
     }
@@ -170,9 +187,10 @@ impl Redirector {
     /// The lock of a link to which a form with a password is sent; `None` for all other requests.
     fn lock(&self, settings: &Settings, head: &Head<'_>, peer: Option<IpAddr>) -> Option<Lock> {
         let catalog = self.catalog.load();
-        let Step::Policy(found) = decide::look_up(&catalog, head) else { return None };
+        let Step::Policy(found) = decide::look_up(&catalog, head, &mut Untraced) else { return None };
         let request = Request { head, peer, now: clock::monotonic(), untracked: None, is_unlocked: false };
-        let decision = self.apply(settings, &request, &found, &mut Moment::default(), &mut Vec::new());
+        let decision =
+            self.apply(settings, &request, &found, (&mut Moment::default(), &mut Vec::new()), &mut Untraced);
         let (Decision::Password(link), Some(hash)) = (decision, &found.policy.password) else { return None };
         let client = settings.trusted.client(peer, &head.forwarded);
         Some(Lock { hash: hash.clone(), client, host: link.host().into(), link: link.id().into() })
@@ -188,26 +206,36 @@ impl Redirector {
     ) -> Option<Answer> {
         let now = clock::monotonic();
         let Some(error) = error else {
-            return self.answer_to(settings, &Request { head, peer, now, untracked: None, is_unlocked: true });
+            let request = Request { head, peer, now, untracked: None, is_unlocked: true };
+            return self.answer_to(settings, &request, Moment::default(), &mut Untraced);
         };
         let catalog = self.catalog.load();
-        let Step::Policy(found) = decide::look_up(&catalog, head) else { return None };
+        let Step::Policy(found) = decide::look_up(&catalog, head, &mut Untraced) else { return None };
         let answer = settings.form(head, &found.link, Some(error));
         Some(if head.flags.has(Flags::TLS) { answer.with_hsts(catalog.hsts(|| head.host().ok())) } else { answer })
     }
 
-    fn answer_to(&self, settings: &Settings, request: &Request<'_, '_>) -> Option<Answer> {
+    fn answer_to(
+        &self,
+        settings: &Settings,
+        request: &Request<'_, '_>,
+        mut moment: Moment,
+        trace: &mut impl Trace,
+    ) -> Option<Answer> {
         let Request { head, .. } = *request;
         let catalog = self.catalog.load();
-        let (mut moment, mut location) = (Moment::default(), Vec::new());
-        let decision = match decide::look_up(&catalog, head) {
+        let mut location = Vec::new();
+        let decision = match decide::look_up(&catalog, head, trace) {
             Step::Decided(decision) => decision,
-            Step::Policy(found) => self.apply(settings, request, &found, &mut moment, &mut location),
+            Step::Policy(found) => self.apply(settings, request, &found, (&mut moment, &mut location), trace),
         };
         let answer = match decision {
             Decision::Pass => return None,
-            Decision::Click(target) => self.follow(settings, request, target, &mut moment, &location),
-            other => self.answer_without_click(settings, request, other),
+            Decision::Click(target) => self.follow(settings, request, target, (&mut moment, &location), trace),
+            other => {
+                trace.step("answer", || explain::of(&other));
+                self.answer_without_click(settings, request, other)
+            }
         };
         let answer =
             if head.flags.has(Flags::TLS) { answer.with_hsts(catalog.hsts(|| head.host().ok())) } else { answer };
@@ -220,8 +248,8 @@ impl Redirector {
         settings: &Settings,
         request: &Request<'_, '_>,
         found: &Found<'a>,
-        moment: &mut Moment,
-        location: &mut Vec<u8>,
+        (moment, location): (&mut Moment, &mut Vec<u8>),
+        trace: &mut impl Trace,
     ) -> Decision<'a> {
         let Request { head, peer, is_unlocked, .. } = *request;
         let (micros, id) = moment.get();
@@ -229,8 +257,12 @@ impl Redirector {
         let (_, flags) = settings.seen(head, peer);
         let mut visitor = self.visitors.of(head, &found.link, micros, flags, &client);
         let limit = found.policy.max_clicks;
-        let is_used_up = limit.is_some_and(|max| self.limits.used(key(&found.link)) >= max);
-        let decision = decide::apply(found, head, &mut visitor, Circumstances { id, is_used_up, is_unlocked });
+        let used = limit.map_or(0, |_| self.limits.used(key(&found.link)));
+        let is_used_up = limit.is_some_and(|max| used >= max);
+        if let Some(max) = limit {
+            trace.step("maxClicks", || format!("{used} of {max} clicks are taken"));
+        }
+        let decision = decide::apply(found, head, &mut visitor, Circumstances { id, is_used_up, is_unlocked }, trace);
         *location = visitor.found();
         decision
     }
@@ -241,8 +273,8 @@ impl Redirector {
         settings: &Settings,
         request: &Request<'_, '_>,
         target: Target<'_>,
-        moment: &mut Moment,
-        location: &[u8],
+        (moment, location): (&mut Moment, &[u8]),
+        trace: &mut impl Trace,
     ) -> Answer {
         let (answers, Request { head, is_unlocked, .. }) = (&settings.answers, *request);
         let page = target.page.and_then(|page| settings.page(page, &target));
@@ -254,6 +286,7 @@ impl Redirector {
         let facts = Facts { status, ..settings.facts(request, &target, moment, location) };
         if let Some(reason) = self.blocked_for(settings, &facts) {
             self.metrics.blocked(reason);
+            trace.step("block", || reason.slug().into());
             return answers.blocked(reason);
         }
         let untracked = request.untracked.or_else(|| {
@@ -263,9 +296,11 @@ impl Redirector {
         if let Some(max) = target.max_clicks.filter(|_| untracked.is_none())
             && !self.limits.take(key(&target.link), max)
         {
+            trace.step("maxClicks", || "another visitor took the last one".into());
             let Ok(host) = head.host() else { return answers.bad_request() };
             return self.answer_without_click(settings, request, decide::used_up(&target.link, head, &host));
         }
+        trace.leads(&target, page.is_some(), untracked, head);
         match untracked {
             None => self.click(request, &facts),
             Some(untracked) => self.metrics.untracked(untracked),
@@ -312,10 +347,15 @@ impl Redirector {
 
     fn note_unknown(&self, settings: &Settings, request: &Request<'_, '_>, domain: &Domain) {
         let Request { head, peer, now, .. } = *request;
-        if let Some(enumeration) = &settings.enumeration {
-            enumeration.note(&settings.trusted.client(peer, &head.forwarded), head.path, now);
-        }
-        if let Ok(slashtag) = link::key::slashtag(head.path) {
+        let is_enumerating = settings.enumeration.as_ref().is_some_and(|enumeration| {
+            let client = settings.trusted.client(peer, &head.forwarded);
+            enumeration.note(&client, head.path, now);
+            enumeration.is_enumerating(&client, now)
+        });
+        if !is_enumerating
+            && !is_well_known(head.path)
+            && let Ok(slashtag) = link::key::slashtag(head.path)
+        {
             self.unknown.note(domain.host(), &slashtag, clock::coarse_secs());
         }
     }
@@ -332,7 +372,8 @@ impl Redirector {
         if !decide::is_read(request.head.method) && !request.is_unlocked {
             return;
         }
-        let pushed = self.capture.push(facts);
+        let Some(capture) = &self.capture else { return };
+        let pushed = capture.push(facts);
         fail_point("captured");
         self.metrics.click_answered(pushed == Pushed::Captured);
         match pushed {

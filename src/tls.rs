@@ -21,7 +21,7 @@ use rustls::{
     crypto::{CryptoProvider, ring as provider},
 };
 pub use store::CertificateStore;
-pub use tickets::{Tickets, TicketsError, secret_of_this_machine};
+pub use tickets::{Tickets, TicketsError, known_secret_of_this_machine, secret_of_this_machine};
 
 use crate::config;
 

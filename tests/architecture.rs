@@ -74,6 +74,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "deliver",
             "enrich",
             "files",
+            "listener",
             "quality",
             "redirect",
             "runtime",

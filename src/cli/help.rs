@@ -14,6 +14,7 @@ Examples:
   clickedge catalog import --from dub dub.json -o links.ndjson
                                                 turn another service's export into a catalog
   clickedge serve --config clickedge.toml       answer clicks
+  clickedge lookup go.brand.com/spring --explain    where a link leads, and why
   clickedge upgrade --config clickedge.toml     replace the running process, failing no request
   clickedge feed verify s3://bucket/prefix      prove that a feed is complete and without duplicates
   clickedge feed test brand                     deliver sample events, and read them back

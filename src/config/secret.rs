@@ -67,6 +67,11 @@ impl Secret {
         }
     }
 
+    /// What stands for a secret that cannot be read, where nothing is protected by it.
+    pub fn placeholder() -> Self {
+        Self(Zeroizing::new(vec![0; LEAST]))
+    }
+
     pub fn bytes(&self) -> &[u8] {
         &self.0
     }

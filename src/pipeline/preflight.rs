@@ -86,6 +86,17 @@ pub fn examine(config: &Config, files: &OperatorFiles) -> Findings {
 
 /// What there is to report about files that were read, and about the machine.
 pub(super) fn inspect(config: &Config, loaded: Loaded) -> Findings {
+    let mut findings = of_files(loaded);
+    rings(config, &mut findings);
+    spool(config, &mut findings);
+    sinks(config, &mut findings);
+    acme(config, &mut findings);
+    admin(config, &mut findings);
+    findings
+}
+
+/// What there is to report about files that were read.
+pub(super) fn of_files(loaded: Loaded) -> Findings {
     let mut findings = Findings::default();
     for error in loaded.errors {
         findings.error(error.class(), &error.key, format!("is rejected: {error}"), error.remedy());
@@ -94,11 +105,6 @@ pub(super) fn inspect(config: &Config, loaded: Loaded) -> Findings {
         let message = format!("names {}: {}", warning.file, warning.warning);
         findings.warning(&warning.key, message, "correct the file, unless this is intended");
     }
-    rings(config, &mut findings);
-    spool(config, &mut findings);
-    sinks(config, &mut findings);
-    acme(config, &mut findings);
-    admin(config, &mut findings);
     findings
 }
 

@@ -10,7 +10,7 @@ use super::{
     gauges::{Gauges, Metrics},
     live::{self, LiveFeeds, Stages},
     preflight,
-    reload::Reloader,
+    reload::{Apply, LivePart, PartError, Reloader},
 };
 use crate::{
     capture::{Capture, Inlet},
@@ -72,6 +72,22 @@ pub struct Intake {
     visitors: Arc<Visitors>,
 }
 
+/// Makes room for the limits of the links of another catalog.
+struct LimitedLinks(Arc<ClickLimits>);
+
+impl LivePart for LimitedLinks {
+    fn keys(&self) -> &[&'static str] {
+        &[]
+    }
+
+    fn prepare<'l>(&'l self, _: &'l Config, files: &'l OperatorFiles) -> Result<Apply<'l>, PartError> {
+        Ok(Box::new(|| {
+            let catalog = files.catalog.load();
+            self.0.prepare_for(catalog.limited().map(|link| LinkKey::new(link.host(), link.id())));
+        }))
+    }
+}
+
 /// What all stages share.
 struct Parts {
     config: Config,
@@ -94,25 +110,26 @@ impl Intake {
     }
 
     fn new(parts: Parts, capture: Capture, inlets: Vec<Inlet>) -> Result<Self, StartError> {
-        let visitors = Arc::new(visitors(&parts)?);
+        let visitors = Arc::new(visitors(&parts.config, &parts.files, sticky_key(&parts)?));
         let config = &parts.config;
-        let limits = ClickLimits::open(
+        let limits = Arc::new(ClickLimits::open(
             (&config.capture.dir, &config.spool.dir),
             parts.files.catalog.load().limited().map(|link| LinkKey::new(link.host(), link.id())),
             ClickLimitMetrics::new(&parts.metrics.registry),
             &parts.panics,
-        );
+        ));
         let redirector = Redirector::new(
             &parts.config.redirect,
             Arc::clone(&parts.files.catalog),
-            capture.clone(),
+            Some(capture.clone()),
             TrustedProxies::new(&parts.config.client_address)?,
             Arc::clone(&parts.metrics.redirect),
             &parts.files.quality,
             Arc::clone(&visitors),
-            (Arc::new(limits), Arc::clone(&parts.unknown), passwords()?),
+            (Arc::clone(&limits), Arc::clone(&parts.unknown), passwords()?),
         );
         let reloader = Reloader::new(Arc::clone(&parts.files), &parts.metrics.registry);
+        reloader.add(LimitedLinks(limits));
         Ok(Self { parts, capture, inlets, redirector, reloader, visitors })
     }
 
@@ -236,17 +253,20 @@ impl Parts {
     }
 }
 
-/// What the redirect knows of visitors. The secret of variants is the configured one, else that of this machine.
-fn visitors(parts: &Parts) -> Result<Visitors, StartError> {
-    let Parts { config, files, .. } = parts;
-    let sticky = match files.secret.first() {
+/// The key of variants: from the configured secret, else from that of this machine.
+fn sticky_key(parts: &Parts) -> Result<StickyKey, StartError> {
+    Ok(match parts.files.secret.first() {
         Some(secret) => StickyKey::new(&secret),
-        None => StickyKey::new(&tls::secret_of_this_machine(&config.capture.dir)?),
-    };
+        None => StickyKey::new(&tls::secret_of_this_machine(&parts.config.capture.dir)?),
+    })
+}
+
+/// What the redirect knows of visitors.
+pub(super) fn visitors(config: &Config, files: &OperatorFiles, sticky: StickyKey) -> Visitors {
     let sticky = Arc::new(sticky);
     files.secret.connect_sticky(&sticky);
     let policies = Arc::new(Reloadable::new(Policies::new(&config.enrich)));
-    Ok(Visitors::new(&files.geo, &files.sources, &files.crawlers, &policies, &sticky))
+    Visitors::new(&files.geo, &files.sources, &files.crawlers, &policies, &sticky)
 }
 
 fn shared(config: &Config, files: &OperatorFiles, sessions: &Arc<Sessions>, metrics: &Metrics) -> Shared {

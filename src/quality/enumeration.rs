@@ -127,7 +127,7 @@ impl Cell {
 }
 
 /// What browsers, crawlers and visitors of the bare domain request without knowing a link.
-fn is_well_known(path: &[u8]) -> bool {
+pub fn is_well_known(path: &[u8]) -> bool {
     matches!(path, b"/" | b"" | b"/favicon.ico" | b"/robots.txt" | b"/sitemap.xml")
         || path.starts_with(b"/apple-touch-icon")
         || path.starts_with(b"/.well-known/")

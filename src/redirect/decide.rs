@@ -6,7 +6,9 @@
 use bytes::Bytes;
 use http::Method;
 
-use super::{Head, forward::Additions};
+use jiff::Timestamp;
+
+use super::{Head, explain::Trace, forward::Additions};
 use crate::{
     catalog::{Catalog, Domain, Link, Lookup, State},
     click::{EventId, Flags},
@@ -98,20 +100,39 @@ pub struct Circumstances {
 }
 
 /// Looks up what a request asks for.
-pub fn look_up<'a>(catalog: &'a Catalog, head: &Head<'a>) -> Step<'a> {
+pub fn look_up<'a>(catalog: &'a Catalog, head: &Head<'a>, trace: &mut impl Trace) -> Step<'a> {
     let Ok(host) = head.host() else {
+        trace.step("host", || "missing, ambiguous or invalid".into());
         return Step::Decided(Decision::BadRequest);
     };
     let (link, path, is_preview) = match catalog.find(&host, head.path) {
-        Err(_) => return Step::Decided(Decision::BadRequest),
-        Ok(Lookup::NotBranded) => return Step::Decided(Decision::Pass),
-        Ok(Lookup::Unknown(domain)) => return Step::Decided(unknown(domain, head, &host)),
+        Err(error) => {
+            trace.step("slashtag", || error.to_string());
+            return Step::Decided(Decision::BadRequest);
+        }
+        Ok(Lookup::NotBranded) => {
+            trace.step("host", || format!("{} is not a branded domain", host.as_str()));
+            return Step::Decided(Decision::Pass);
+        }
+        Ok(Lookup::Unknown(domain)) => {
+            trace.step("host", || named(&host, domain));
+            trace.step("slashtag", || "the domain has no such link".into());
+            return Step::Decided(unknown(domain, head, &host));
+        }
         Ok(Lookup::Preview(link)) => (link, &b""[..], true),
         Ok(Lookup::Found(link, path)) => (link, path, false),
     };
+    trace.step("host", || named(&host, link.domain()));
+    trace.step("slashtag", || {
+        let [slashtag, path] = [link.slashtag(), path].map(String::from_utf8_lossy);
+        let rest = if path.is_empty() { String::new() } else { format!(", with the path {path:?} behind it") };
+        format!("{slashtag:?}{rest}{}", if is_preview { ", asked for a preview" } else { "" })
+    });
     if head.has_control_in_query() {
+        trace.step("query", || "it has a control character".into());
         return Step::Decided(Decision::BadRequest);
     }
+    trace.step("status", || format!("{:?}", link.state()).to_ascii_lowercase());
     match link.state() {
         State::Active => {}
         State::Disabled => return Step::Decided(switched_off(&link, head, &host)),
@@ -137,16 +158,24 @@ pub fn apply<'a>(
     head: &Head<'_>,
     asker: &mut impl Asker,
     circumstances: Circumstances,
+    trace: &mut impl Trace,
 ) -> Decision<'a> {
     let &Found { link, policy, ref host, path, is_preview } = found;
+    if let Some(from) = policy.active_from {
+        trace.step("activeFrom", || when(from, asker.now()));
+    }
     if policy.active_from.is_some_and(|from| asker.now().as_second() < from) {
         return switched_off(&link, head, host);
+    }
+    if let Some(until) = policy.active_until {
+        trace.step("activeUntil", || when(until, asker.now()));
     }
     let is_over = policy.active_until.is_some_and(|until| asker.now().as_second() >= until);
     if is_over || circumstances.is_used_up {
         return used_up(&link, head, host);
     }
     if policy.password.is_some() && !circumstances.is_unlocked {
+        trace.step("password", || "the link has one".into());
         let is_form = is_read(head.method) || *head.method == Method::POST;
         return if is_form { Decision::Password(link) } else { Decision::MethodNotAllowed };
     }
@@ -156,13 +185,21 @@ pub fn apply<'a>(
     if !is_read(head.method) && !matches!(link.status(), 307 | 308) && !circumstances.is_unlocked {
         return Decision::MethodNotAllowed;
     }
-    let rule = policy.rules.first(asker);
+    let rule = policy.rules.walk(asker, |rule, failed| {
+        trace.step("rule", || match failed {
+            None => format!("{:?} holds", rule.name),
+            Some(condition) => format!("{:?} does not hold: {condition}", rule.name),
+        });
+    });
     let (own, variants) = match rule.map(|rule| &rule.target) {
         Some(Leads::Destination(destination)) => (Some(&**destination), None),
         Some(Leads::Variants(variants)) => (None, Some(variants)),
         None => (None, policy.variants.as_ref()),
     };
     let variant: Option<&Variant> = variants.map(|variants| variants.pick(asker.visitor()));
+    if let Some(variant) = variant {
+        trace.step("variant", || format!("{:?}", variant.name));
+    }
     let chosen = own.or(variant.map(|variant| &*variant.destination));
     let mut id = [0; 36];
     let click_id = policy.click_id_parameter.as_deref().map(|name| (name, circumstances.id.encode(&mut id)));
@@ -182,6 +219,18 @@ pub fn apply<'a>(
     let variant = variant.map_or("", |variant| &variant.name);
     let max_clicks = policy.max_clicks.filter(|_| *head.method != Method::HEAD && !is_ahead(head) && !asker.is_bot());
     Decision::Click(Target { link, location, rule, variant, page, max_clicks })
+}
+
+fn named(host: &Host, domain: &Domain) -> String {
+    match (host.as_str(), domain.host()) {
+        (host, domain) if host == domain => domain.into(),
+        (host, domain) => format!("{host}, an alias of {domain}"),
+    }
+}
+
+fn when(moment: i64, now: Timestamp) -> String {
+    let is_past = if now.as_second() < moment { "not yet" } else { "past" };
+    Timestamp::from_second(moment).map_or_else(|_| is_past.into(), |moment| format!("{moment}: {is_past}"))
 }
 
 /// The page in place of a redirect, if this visitor gets one. It answers a `GET` that is about to be shown.

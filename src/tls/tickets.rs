@@ -148,6 +148,11 @@ pub fn secret_of_this_machine(dir: &Path) -> Result<Secret, TicketsError> {
     of_this_machine(&dir.join("tickets"))
 }
 
+/// The secret of this machine, if it is made, and this user may read it.
+pub fn known_secret_of_this_machine(dir: &Path) -> Option<Secret> {
+    Secret::read(&dir.join("tickets")).ok()
+}
+
 /// The secret in this file, made if it is missing or no secret.
 fn of_this_machine(path: &Path) -> Result<Secret, TicketsError> {
     if let Ok(secret) = Secret::read(path) {
