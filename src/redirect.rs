@@ -82,6 +82,18 @@ pub struct Redirector {
     settings: Arc<ArcSwap<Settings>>,
 }
 
+/// What a redirect stage is made of.
+pub(crate) struct Parts {
+    pub catalog: Arc<CatalogStore>,
+    /// `None` to answer without capturing clicks.
+    pub capture: Option<Capture>,
+    pub metrics: Arc<RedirectMetrics>,
+    pub visitors: Arc<Visitors>,
+    pub limits: Arc<ClickLimits>,
+    pub unknown: Arc<UnknownSlashtags>,
+    pub passwords: Passwords,
+}
+
 /// What a change of the configuration replaces.
 pub struct Settings {
     trusted: TrustedProxies,
@@ -120,14 +132,11 @@ impl Settings {
 impl Redirector {
     pub(crate) fn new(
         config: &config::Redirect,
-        catalog: Arc<CatalogStore>,
-        capture: Option<Capture>,
         trusted: TrustedProxies,
-        metrics: Arc<RedirectMetrics>,
         quality: &Arc<quality::State>,
-        visitors: Arc<Visitors>,
-        (limits, unknown, passwords): (Arc<ClickLimits>, Arc<UnknownSlashtags>, Passwords),
+        parts: Parts,
     ) -> Self {
+        let Parts { catalog, capture, metrics, visitors, limits, unknown, passwords } = parts;
         visitors.configure(config);
         let settings = Arc::new(ArcSwap::from_pointee(Settings::new(config, trusted, quality, None)));
         Self { catalog, capture, metrics, visitors, limits, unknown, passwords, settings }

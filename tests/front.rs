@@ -67,8 +67,9 @@ pub fn edge(fast_lane: bool) -> Edge {
 /// A link of a domain that has a line.
 fn policied(slashtag: &str, policy: Value) -> Value {
     let mut link = link("x.example", slashtag, &format!("https://www.example.com/{slashtag}?a=b#c"));
-    for (name, value) in policy.as_object().unwrap() {
-        link[name] = value.clone();
+    let Value::Object(policy) = policy else { panic!("no object: {policy}") };
+    for (name, value) in policy {
+        link[name] = value;
     }
     link
 }

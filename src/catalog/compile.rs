@@ -191,8 +191,10 @@ impl<'a> Compiler<'a> {
         self.report.lines += 1;
         self.report.bad += 1;
         if self.report.problems.len() < KEPT_PROBLEMS {
-            let reason =
-                self.element.map_or_else(|| reason.clone(), |element| format!("element {element}: {reason}"));
+            let reason = match self.element {
+                Some(element) => format!("element {element}: {reason}"),
+                None => reason,
+            };
             self.report.problems.push(Problem { line: number, reason });
         }
     }
@@ -289,7 +291,7 @@ impl<'a> Compiler<'a> {
         }
         self.policies.extend(policy);
         if forwards_path {
-            let segments = key.iter().filter(|byte| **byte == b'/').count() + 1;
+            let segments = memchr::memchr_iter(b'/', &key).count() + 1;
             let depth = &mut self.domains.all[domain as usize].path_depth;
             *depth = (*depth).max(u16::try_from(segments).unwrap_or(u16::MAX));
         }

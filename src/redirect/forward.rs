@@ -69,10 +69,16 @@ impl Additions<'_> {
             escape(pair, &mut out);
         };
         match self.forward {
-            Forward::Off => own.iter().for_each(|pair| add(pair.text)),
+            Forward::Off => {
+                for pair in &own {
+                    add(pair.text);
+                }
+            }
             Forward::Both => own.iter().chain(&incoming).for_each(|pair| add(pair.text)),
             Forward::Destination => {
-                own.iter().for_each(|pair| add(pair.text));
+                for pair in &own {
+                    add(pair.text);
+                }
                 let is_new = |pair: &&Pair<'_>| !own.iter().any(|other| other.key == pair.key);
                 incoming.iter().filter(is_new).for_each(|pair| add(pair.text));
             }

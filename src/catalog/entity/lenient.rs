@@ -203,8 +203,11 @@ pub const EXPIRED: &str = "expired";
 /// One of [`ACTIVE`], [`DISABLED`] and [`EXPIRED`] for any word that services use for them, in any case; another word
 /// as it is.
 pub fn status<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    let word = match Scalar::deserialize(deserializer)? {
-        value if value.is_absent() => return Ok(None),
+    let value = Scalar::deserialize(deserializer)?;
+    if value.is_absent() {
+        return Ok(None);
+    }
+    let word = match value {
         Scalar::Bool(true) => ACTIVE.to_owned(),
         Scalar::Bool(false) => DISABLED.to_owned(),
         Scalar::Text(word) | Scalar::Number(word) => word,

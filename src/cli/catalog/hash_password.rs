@@ -1,7 +1,7 @@
 //! `clickedge catalog hash-password`: makes the `passwordHash` of a link.
 
 use std::{
-    io::{self, BufRead, Read},
+    io::{self, BufRead},
     process::ExitCode,
 };
 

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::super::explain::Untraced;
 use super::*;
 use crate::{
     catalog::source,
@@ -112,11 +113,11 @@ proptest! {
         let method = if head { Method::HEAD } else { Method::GET };
         let mut request = Head::new(&method, &target, Protocol::Http11);
         request.read_field(b"Host", b"GO.brand.com:80");
-        let decision = match look_up(&catalog, &request) {
+        let decision = match look_up(&catalog, &request, &mut Untraced) {
             Step::Decided(decision) => decision,
             Step::Policy(found) => {
                 let circumstances = Circumstances { id: EventId::at(1), is_used_up: false, is_unlocked: false };
-                apply(&found, &request, &mut Someone(who), circumstances)
+                apply(&found, &request, &mut Someone(who), circumstances, &mut Untraced)
             }
         };
         let location = match decision {

@@ -127,7 +127,8 @@ fn imported(service: Service, content: &[u8]) -> Option<(String, tally::Tally)> 
         convert(service, record, "", &mut out);
     }
     let (lines, tally) = out.into_lines();
-    Some((lines.iter().map(|line| format!("{line}\n")).collect(), tally))
+    let text = lines.iter().flat_map(|line| [line.clone(), "\n".to_owned()]).collect();
+    Some((text, tally))
 }
 
 proptest! {
