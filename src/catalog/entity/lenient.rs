@@ -111,15 +111,6 @@ pub fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Err
     }
 }
 
-/// A text or a number, or nothing.
-pub fn optional_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    match Scalar::deserialize(deserializer)? {
-        value if value.is_absent() => Ok(None),
-        Scalar::Text(text) | Scalar::Number(text) => Ok(Some(text)),
-        Scalar::Absent | Scalar::Bool(_) | Scalar::Other => Err(D::Error::custom("expected a text")),
-    }
-}
-
 /// A whole number, also as text, or nothing.
 pub fn optional_number<'de, D, N>(deserializer: D) -> Result<Option<N>, D::Error>
 where
@@ -141,15 +132,6 @@ where
     }
 }
 
-/// `true` or `false`, also as text or as 1 and 0, or nothing.
-pub fn optional_bool<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
-    let value = Scalar::deserialize(deserializer)?;
-    if value.is_absent() {
-        return Ok(None);
-    }
-    truth(&value).map(Some).ok_or_else(|| D::Error::custom("expected true or false"))
-}
-
 fn truth(value: &Scalar) -> Option<bool> {
     match value {
         Scalar::Bool(value) => Some(*value),
@@ -160,16 +142,6 @@ fn truth(value: &Scalar) -> Option<bool> {
         },
         Scalar::Absent | Scalar::Other => None,
     }
-}
-
-/// A time in any of the forms of [`time::parse`], or nothing.
-pub fn optional_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<jiff::Timestamp>, D::Error> {
-    let value = Scalar::deserialize(deserializer)?;
-    if value.is_absent() {
-        return Ok(None);
-    }
-    let time = value.into_text().and_then(|text| time::parse(&text));
-    time.map(Some).ok_or_else(|| D::Error::custom(format!("expected {}", time::EXAMPLE)))
 }
 
 /// A switch, the side that wins, or a list of keys; or nothing.
