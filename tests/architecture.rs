@@ -42,6 +42,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "quality",
             "runtime",
             "session",
+            "stats",
             "telemetry",
             "visitor",
         ],
