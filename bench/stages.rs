@@ -18,7 +18,11 @@ use clickedge::{
     files::Reloadable,
     link::key::Host,
     quality,
-    redirect::{Decision, Head, decide},
+    redirect::{
+        Decision, Head,
+        decide::{Step, look_up},
+        explain::Untraced,
+    },
     runtime::clock,
     session::Sessions,
     stats::{Fold, Referrers, metrics::StatsMetrics},
@@ -164,6 +168,14 @@ fn enricher(dir: &Path) -> Enricher {
     })
 }
 
+/// How long the location is to which a link without a policy leads.
+fn length(step: Step<'_>) -> usize {
+    match step {
+        Step::Decided(Decision::Click(target)) => target.location.len(),
+        _ => unreachable!(),
+    }
+}
+
 fn redirect(c: &mut Criterion) {
     let store = CatalogStore::of(catalog(), &config::Catalog::default());
     let mut group = c.benchmark_group("redirect");
@@ -174,18 +186,12 @@ fn redirect(c: &mut Criterion) {
     group.bench_function("decide", |b| {
         b.iter(|| {
             let request = read(next.next().unwrap());
-            match decide(&store.load(), &request) {
-                Decision::Redirect { location, .. } => location.len(),
-                _ => unreachable!(),
-            }
+            length(look_up(&store.load(), &request, &mut Untraced))
         });
     });
     let forwarded = request("/tag-00002a?utm_source=mail&utm_term=poster");
     group.bench_function("decide, query forwarded", |b| {
-        b.iter(|| match decide(&store.load(), &read(&forwarded)) {
-            Decision::Redirect { location, .. } => location.len(),
-            _ => unreachable!(),
-        });
+        b.iter(|| length(look_up(&store.load(), &read(&forwarded), &mut Untraced)));
     });
     let catalog = store.load();
     let host = Host::parse(b"go.brand.com").unwrap();

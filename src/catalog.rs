@@ -16,6 +16,7 @@ pub mod compile;
 pub mod domain;
 pub mod entity;
 pub mod limits;
+pub mod loops;
 pub mod metrics;
 mod policy;
 pub mod record;
@@ -100,7 +101,7 @@ impl Catalog {
             return Ok(Lookup::NotBranded);
         };
         let domain = &self.domains.all[number as usize];
-        let slashtag = match self.slashtag(domain, path) {
+        let slashtag = match Self::slashtag(domain, path) {
             Err(key::BadKey::TooLong) => return Ok(Lookup::Unknown(domain)),
             slashtag => slashtag?,
         };
@@ -142,7 +143,7 @@ impl Catalog {
         let parts = slashes.into_iter().rev().map(|at| (&inner[..at], &inner[at + 1..]));
         // Last the link of the domain itself.
         parts.chain([(&b""[..], inner)]).find_map(|(slashtag, rest)| {
-            let link = self.link(number, &self.slashtag(domain, slashtag).ok()?)?;
+            let link = self.link(number, &Self::slashtag(domain, slashtag).ok()?)?;
             match link.policy()?.forward_path {
                 ForwardPath::Reject => None,
                 ForwardPath::Append => Some(Lookup::Found(link, rest)),
@@ -151,7 +152,7 @@ impl Catalog {
         })
     }
 
-    fn slashtag<'p>(&self, domain: &Domain, path: &'p [u8]) -> Result<Cow<'p, [u8]>, key::BadKey> {
+    fn slashtag<'p>(domain: &Domain, path: &'p [u8]) -> Result<Cow<'p, [u8]>, key::BadKey> {
         let slashtag = key::slashtag(path)?;
         Ok(if domain.case == Case::Insensitive { key::fold_case(slashtag) } else { slashtag })
     }
@@ -332,7 +333,7 @@ impl CatalogStore {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let catalog = self.load();
         let normal = match catalog.domains.find(host.as_str()) {
-            Some(number) => catalog.slashtag(&catalog.domains.all[number as usize], path)?,
+            Some(number) => Catalog::slashtag(&catalog.domains.all[number as usize], path)?,
             None => key::slashtag(path)?,
         };
         let normal = text(&normal);

@@ -3,6 +3,7 @@
 //! Exit codes are those of `sysexits.h`: the class of the error ([`crate::runtime::Class`]) decides. So systemd and
 //! scripts can distinguish a configuration that was rejected, which no restart fixes, from an address in use.
 
+mod catalog;
 mod check;
 mod exit;
 mod feed;
@@ -62,6 +63,8 @@ pub enum Command {
     /// and remedy, and exits with the code of the first error: 78 for the configuration, 65 for the content of a file
     /// that it names, 66 for a file that cannot be read. Opens no socket and not the spool.
     Check(check::Check),
+    /// Prepare a catalog: turn the export of another service into one, or make the hash of a password.
+    Catalog(catalog::Catalog),
     /// Print what the edge answers to a request, and why.
     ///
     /// Reads the configuration and the files that it names, and decides with the code of the edge, for any visitor and
@@ -95,6 +98,7 @@ pub fn dispatch(cli: Cli) -> ExitCode {
         Command::Reload(running) => upgrade::reload(&running),
         Command::Drain(running) => upgrade::drain(&running),
         Command::Check(check) => check::run(&check),
+        Command::Catalog(catalog) => catalog::run(&catalog),
         Command::Lookup(lookup) => lookup::run(&lookup),
         Command::Generate(generate) => generate::run(&generate),
         Command::Feed(feed) => feed::run(&feed),

@@ -42,7 +42,7 @@ use serde::{Deserialize, Serialize};
 pub use acme::{Acme, Challenge};
 pub use admin::Admin;
 pub use capture::Capture;
-pub use catalog::{Catalog, Domain};
+pub use catalog::{Catalog, Domain, Loops};
 pub use changes::changed_keys;
 pub use client_address::ClientAddress;
 pub use diagnostics::{ConfigError, Diagnostic, load};

@@ -5,8 +5,8 @@
 //!
 //! What a request gets is decided in [`decide`], without any input or output. [`Redirector::answer`] adds what an
 //! answer does on the way: the block policy and the capture of the click. Both work on neutral types, [`Head`] and
-//! [`Answer`]; an adapter ([`proxy`]) reads the one from a connection and writes the other to it. The path from the head into the
-//! ring takes no lock and makes no allocation.
+//! [`Answer`]; an adapter ([`proxy`]) reads the one from a connection and writes the other to it. The path from the
+//! head into the ring takes no lock and makes no allocation.
 
 pub mod answer;
 pub mod asker;
@@ -82,6 +82,18 @@ pub struct Redirector {
     settings: Arc<ArcSwap<Settings>>,
 }
 
+/// What a redirect stage is made of.
+pub(crate) struct Parts {
+    pub catalog: Arc<CatalogStore>,
+    /// `None` to answer without capturing clicks.
+    pub capture: Option<Capture>,
+    pub metrics: Arc<RedirectMetrics>,
+    pub visitors: Arc<Visitors>,
+    pub limits: Arc<ClickLimits>,
+    pub unknown: Arc<UnknownSlashtags>,
+    pub passwords: Passwords,
+}
+
 /// What a change of the configuration replaces.
 pub struct Settings {
     trusted: TrustedProxies,
@@ -120,14 +132,11 @@ impl Settings {
 impl Redirector {
     pub(crate) fn new(
         config: &config::Redirect,
-        catalog: Arc<CatalogStore>,
-        capture: Option<Capture>,
         trusted: TrustedProxies,
-        metrics: Arc<RedirectMetrics>,
         quality: &Arc<quality::State>,
-        visitors: Arc<Visitors>,
-        (limits, unknown, passwords): (Arc<ClickLimits>, Arc<UnknownSlashtags>, Passwords),
+        parts: Parts,
     ) -> Self {
+        let Parts { catalog, capture, metrics, visitors, limits, unknown, passwords } = parts;
         visitors.configure(config);
         let settings = Arc::new(ArcSwap::from_pointee(Settings::new(config, trusted, quality, None)));
         Self { catalog, capture, metrics, visitors, limits, unknown, passwords, settings }
@@ -366,8 +375,8 @@ impl Redirector {
         if head.flags.has(Flags::HEAD) { answer.without_body() } else { answer }
     }
 
-    /// Captures the click. A click is a `GET`, or a form with the right password; `HEAD` is kept as a bot's. Other methods
-    /// (to 307 and 308 links) are redirected, but are not clicks.
+    /// Captures the click. A click is a `GET`, or a form with the right password; `HEAD` is kept as a bot's. Other
+    /// methods (to 307 and 308 links) are redirected, but are not clicks.
     fn click(&self, request: &Request<'_, '_>, facts: &Facts<'_>) {
         if !decide::is_read(request.head.method) && !request.is_unlocked {
             return;

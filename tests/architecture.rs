@@ -107,8 +107,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "capture", "click", "config", "deliver", "event", "files", "listener", "object", "pipeline", "quality",
-            "runtime", "server", "session", "spool", "tls", "verify",
+            "capture", "catalog", "click", "config", "deliver", "event", "files", "link", "listener", "object",
+            "pipeline", "quality", "runtime", "server", "session", "spool", "tls", "verify",
         ],
     ),
     ("manual", &[]),

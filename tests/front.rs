@@ -43,10 +43,39 @@ pub fn edge(fast_lane: bool) -> Edge {
         .link(with("old", "status", json!("expired")))
         .link(with("paused", "status", json!("paused")))
         .link(with("caf\u{e9}", "forwardParameters", json!(true)))
+        .link(policied("paths", json!({"forwardPath": "append", "forwardParameters": ["x", "utm_*"]})))
+        .link(policied("paths/deep", json!({"forwardPath": "ignore", "noIndex": true})))
+        .link(policied("over", json!({"activeUntil": "2020-01-01", "fallback": "https://www.example.com/{path}"})))
+        .link(policied("soon", json!({"activeFrom": "2999-01-01"})))
+        .link(policied("secret", json!({"passwordHash": PASSWORD})))
+        .link(policied("card", json!({"card": {"title": "T"}})))
+        .link(policied("ruled", json!({"rules": [
+            {"name": "german", "when": {"language": ["de"]}, "destination": "https://www.example.com/de"},
+            {"name": "mobile", "when": {"query": {"m": null}}, "destination": "https://m.example.com/?m=0"},
+            {"name": "bots", "when": {"bot": true}, "destination": "https://www.example.com/bots"},
+        ]})))
+        .link(json!({
+            "kind": "domain", "fullName": "x.example", "aliases": ["*.x.example"], "notFound": "https://www.example.com/{path}?d={domain}",
+            "expired": "https://www.example.com/over", "root": "https://www.example.com/", "previewSuffix": "+",
+            "trimPunctuation": true, "robots": "User-agent: *\n", "pages": {"gone": "<p>{{path}}</p>"},
+        }))
         .section("[client_address]\ntrusted_proxies = [\"127.0.0.9/32\"]")
         .feed("all", &["*"])
         .start()
 }
+
+/// A link of a domain that has a line.
+fn policied(slashtag: &str, policy: Value) -> Value {
+    let mut link = link("x.example", slashtag, &format!("https://www.example.com/{slashtag}?a=b#c"));
+    let Value::Object(policy) = policy else { panic!("no object: {policy}") };
+    for (name, value) in policy {
+        link[name] = value;
+    }
+    link
+}
+
+/// Of `open sesame`.
+const PASSWORD: &str = "$argon2id$v=19$m=256,t=1,p=1$c29tZSBzYWx0IGhlcmU$q7fIkvv0VnSu3xA5NZT7Qdf2xQSxJ+je0JUsVhl0XrU";
 
 /// Requests of every kind.
 pub fn requests() -> Vec<String> {
@@ -90,6 +119,33 @@ pub fn requests() -> Vec<String> {
     ] {
         for method in ["GET", "HEAD"] {
             add(method, target, "1.1", host);
+        }
+    }
+    for target in [
+        "/paths/a/b?x=1&y=2",
+        "/paths/../../x",
+        "/paths/deep/er",
+        "/paths//evil.example\\x",
+        "/over/x",
+        "/over",
+        "/soon",
+        "/secret",
+        "/card",
+        "/card.",
+        "/card+",
+        "/secret+",
+        "/ruled",
+        "/ruled?m",
+        "/ruled?M=1",
+        "/robots.txt",
+        "/",
+        "/nothing/<x>?y",
+        "/card%E2%80%8B",
+    ] {
+        for fields in ["Host: x.example\r\n", "Host: Y.x.example\r\nAccept-Language: fr, de;q=0.5\r\n"] {
+            add("GET", target, "1.1", fields);
+            add("HEAD", target, "1.1", fields);
+            add("GET", target, "1.1", &format!("{fields}User-Agent: facebookexternalhit/1.1\r\n"));
         }
     }
     for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "PURGE", "get"] {

@@ -9,16 +9,18 @@ const D: &str = "https://www.example.com";
 /// A link with more fields.
 fn with(slashtag: &str, destination: &str, more: Value) -> Value {
     let mut link = link("go.brand.com", slashtag, destination);
-    for (name, value) in more.as_object().unwrap() {
-        link[name] = value.clone();
+    let Value::Object(more) = more else { panic!("no object: {more}") };
+    for (name, value) in more {
+        link[name] = value;
     }
     link
 }
 
 fn domain(more: Value) -> Value {
     let mut line = json!({"kind": "domain", "fullName": "go.brand.com"});
-    for (name, value) in more.as_object().unwrap() {
-        line[name] = value.clone();
+    let Value::Object(more) = more else { panic!("no object: {more}") };
+    for (name, value) in more {
+        line[name] = value;
     }
     line
 }

@@ -81,7 +81,7 @@ fn answer(stream: &TcpStream, address: SocketAddr, paths: &Mutex<Vec<String>>) {
     let (kind, body) = match path.as_str() {
         "/run.js" => ("text/javascript", load.as_str()),
         "/throw.js" => ("text/javascript", "throw new Error('thrown')"),
-        path if path.ends_with(".js") => ("text/javascript", ""),
+        path if Path::new(path).extension().is_some_and(|end| end == "js") => ("text/javascript", ""),
         _ => ("text/html", "<!DOCTYPE html><title>Arrived</title><h1>Arrived</h1>"),
     };
     let answer = format!(

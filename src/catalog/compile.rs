@@ -10,7 +10,7 @@ use super::{
     Catalog,
     domain::{DomainEntity, Domains},
     entity::{LinkEntity, named_map},
-    policy,
+    loops, policy,
     record::{self, Parts, State},
 };
 use crate::{
@@ -46,6 +46,13 @@ pub enum Warning {
         /// Number of links.
         links: usize,
     },
+    /// Links lead back to themselves.
+    Loop {
+        /// The short address of each, and the first again at the end.
+        chain: Vec<String>,
+        /// Whether they are switched off.
+        disabled: bool,
+    },
     /// The configuration has settings for a domain that no link has.
     UnusedDomain {
         /// The host name in `catalog.domains`.
@@ -80,6 +87,14 @@ impl fmt::Display for Warning {
                 "none of the {links} links is active: every request is answered with 404 or 410; a link is active \
                  without `status` or with `\"status\": \"active\"`"
             ),
+            Self::Loop { chain, disabled } => {
+                let consequence = if *disabled { "they are switched off" } else { "browsers give up on them" };
+                write!(
+                    f,
+                    "links lead back to themselves: {}; {consequence}; correct a destination",
+                    chain.join(" -> ")
+                )
+            }
             Self::UnusedDomain { host } => {
                 write!(f, "catalog.domains.\"{host}\" has settings, and no link has this domain; correct the name")
             }
@@ -176,8 +191,10 @@ impl<'a> Compiler<'a> {
         self.report.lines += 1;
         self.report.bad += 1;
         if self.report.problems.len() < KEPT_PROBLEMS {
-            let reason =
-                self.element.map_or_else(|| reason.clone(), |element| format!("element {element}: {reason}"));
+            let reason = match self.element {
+                Some(element) => format!("element {element}: {reason}"),
+                None => reason,
+            };
             self.report.problems.push(Problem { line: number, reason });
         }
     }
@@ -190,7 +207,7 @@ impl<'a> Compiler<'a> {
     pub fn finish(mut self) -> (Catalog, Report) {
         self.blob.shrink_to_fit();
         self.report.warnings = self.warnings();
-        let catalog = Catalog {
+        let mut catalog = Catalog {
             blob: self.blob.into(),
             index: self.index,
             has_hsts: self.domains.have_hsts(),
@@ -201,6 +218,15 @@ impl<'a> Compiler<'a> {
             workspaces: self.workspaces.texts,
             hasher: self.hasher,
         };
+        let loops = loops::find(&catalog);
+        let disabled = self.config.loops == config::Loops::Disable;
+        if disabled && !loops.links.is_empty() {
+            let mut blob = Vec::from(catalog.blob);
+            loops.links.iter().for_each(|offset| record::disable(&mut blob, *offset));
+            catalog.blob = blob.into();
+        }
+        let chains = loops.chains.into_iter().map(|chain| Warning::Loop { chain, disabled });
+        self.report.warnings.extend(chains);
         (catalog, self.report)
     }
 
@@ -265,7 +291,7 @@ impl<'a> Compiler<'a> {
         }
         self.policies.extend(policy);
         if forwards_path {
-            let segments = key.iter().filter(|byte| **byte == b'/').count() + 1;
+            let segments = memchr::memchr_iter(b'/', &key).count() + 1;
             let depth = &mut self.domains.all[domain as usize].path_depth;
             *depth = (*depth).max(u16::try_from(segments).unwrap_or(u16::MAX));
         }

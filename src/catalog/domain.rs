@@ -90,14 +90,17 @@ impl DomainEntity {
     }
 }
 
+/// Id and name of a workspace.
+pub type Workspace = (Box<str>, Option<Box<str>>);
+
 /// What a domain's line says for its links.
 #[derive(Clone, Default)]
 pub struct ForLinks {
     pub schemes: Schemes,
     /// Status of the answer for links without one.
     pub status: Option<u16>,
-    /// The workspace of links without one: id and name.
-    pub workspace: Option<(Box<str>, Option<Box<str>>)>,
+    /// The workspace of links without one.
+    pub workspace: Option<Workspace>,
 }
 
 /// The domains of a catalog, and how hosts lead to them.
@@ -157,40 +160,41 @@ impl Domains {
 
     /// Adds the domain of a line.
     pub(super) fn add(&mut self, entity: &DomainEntity, config: &config::Catalog) -> Result<(), String> {
-        let name = policy::field("fullName", &entity.full_name, |value| policy::text(value).map(str::to_owned))?;
+        let name =
+            policy::field("fullName", entity.full_name.as_ref(), |value| policy::text(value).map(str::to_owned))?;
         let name = name.ok_or("`fullName` is missing: the host of the domain, such as \"go.brand.com\"")?;
         let host = parse(&name).map_err(|reason| format!("`fullName` {reason}"))?;
         if self.by_host.contains_key(host.as_str()) {
             return Err(format!("an earlier line has the domain or alias {:?}", host.as_str()));
         }
         let settings = config.domains.get(host.as_str());
-        let case = policy::field("case", &entity.case, case)?;
-        let hsts = policy::field("hsts", &entity.hsts, hsts)?;
+        let case = policy::field("case", entity.case.as_ref(), case)?;
+        let hsts = policy::field("hsts", entity.hsts.as_ref(), hsts)?;
         let configured = || settings.and_then(|domain| HeaderValue::try_from(domain.hsts.as_deref()?.trim()).ok());
-        let schemes = policy::field("schemes", &entity.schemes, self::schemes)?.unwrap_or_default();
-        let names = policy::field("schemes", &entity.schemes, |value| {
+        let schemes = policy::field("schemes", entity.schemes.as_ref(), self::schemes)?.unwrap_or_default();
+        let names = policy::field("schemes", entity.schemes.as_ref(), |value| {
             texts(value).map(|names| names.into_iter().map(str::to_owned).collect::<Vec<_>>())
         })?;
         let pages = Pages::parse(entity.pages.as_ref().unwrap_or(&Value::Null), &names.unwrap_or_default());
         let for_links = ForLinks {
-            status: policy::field("httpStatus", &entity.http_status, status)?,
-            workspace: policy::field("workspace", &entity.workspace, workspace)?.flatten(),
+            status: policy::field("httpStatus", entity.http_status.as_ref(), status)?,
+            workspace: policy::field("workspace", entity.workspace.as_ref(), workspace)?.flatten(),
             schemes: schemes.clone(),
         };
         let address = |name, value| policy::field(name, value, |value| policy::address(value, &schemes));
         let policy = DomainPolicy {
-            root: address("root", &entity.root)?,
-            not_found: address("notFound", &entity.not_found)?,
-            expired: address("expired", &entity.expired)?,
-            preview_suffix: policy::field("previewSuffix", &entity.preview_suffix, preview_suffix)?,
-            trim_punctuation: policy::field("trimPunctuation", &entity.trim_punctuation, policy::switch)?
+            root: address("root", entity.root.as_ref())?,
+            not_found: address("notFound", entity.not_found.as_ref())?,
+            expired: address("expired", entity.expired.as_ref())?,
+            preview_suffix: policy::field("previewSuffix", entity.preview_suffix.as_ref(), preview_suffix)?,
+            trim_punctuation: policy::field("trimPunctuation", entity.trim_punctuation.as_ref(), policy::switch)?
                 .unwrap_or_default(),
             pages: pages.map_err(|invalid| invalid.to_string())?,
             files: Files::parse(&entity.files()).map_err(|invalid| invalid.to_string())?,
         };
-        let aliases =
-            policy::field("aliases", &entity.aliases, |value| self.aliases(value, &host))?.unwrap_or_default();
-        let id = policy::field("id", &entity.id, id)?;
+        let aliases = policy::field("aliases", entity.aliases.as_ref(), |value| self.aliases(value, &host))?
+            .unwrap_or_default();
+        let id = policy::field("id", entity.id.as_ref(), id)?;
         let number = self.push(
             Domain {
                 json: json(id.as_deref(), &host),
@@ -301,7 +305,7 @@ pub fn status(value: &Value) -> Result<u16, String> {
 }
 
 /// An id, or an object with `id` and `name`.
-fn workspace(value: &Value) -> Result<Option<(Box<str>, Option<Box<str>>)>, String> {
+fn workspace(value: &Value) -> Result<Option<Workspace>, String> {
     let Some(object) = value.as_object() else { return Ok(Some((id(value)?.into(), None))) };
     let name = object.get("name").and_then(Value::as_str).map(Into::into);
     match object.get("id") {

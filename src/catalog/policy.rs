@@ -1,5 +1,6 @@
 //! Reads what a link says beyond its destination.
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::entity::{ForwardEntity, LinkEntity, time};
@@ -45,19 +46,19 @@ pub fn of(link: &LinkEntity, schemes: &Schemes) -> Result<Option<Policy>, String
     }
     let check = |raw: &str| destination::check(raw, schemes).map(String::into_boxed_str);
     let policy = Policy {
-        forward_path: field("forwardPath", forward_path, self::forward_path)?.unwrap_or_default(),
+        forward_path: field("forwardPath", forward_path.as_ref(), self::forward_path)?.unwrap_or_default(),
         forward_only: only,
-        active_from: field("activeFrom", active_from, time)?,
-        active_until: field("activeUntil", active_until, time)?,
-        max_clicks: field("maxClicks", max_clicks, count)?,
-        password: field("passwordHash", password_hash, |value| PasswordHash::parse(text(value)?))?,
-        fallback: field("fallback", fallback, |value| address(value, schemes))?,
-        click_id_parameter: field("clickIdParameter", click_id_parameter, parameter)?,
+        active_from: field("activeFrom", active_from.as_ref(), time)?,
+        active_until: field("activeUntil", active_until.as_ref(), time)?,
+        max_clicks: field("maxClicks", max_clicks.as_ref(), count)?,
+        password: field("passwordHash", password_hash.as_ref(), |value| PasswordHash::parse(text(value)?))?,
+        fallback: field("fallback", fallback.as_ref(), |value| address(value, schemes))?,
+        click_id_parameter: field("clickIdParameter", click_id_parameter.as_ref(), parameter)?,
         rules: rules.as_ref().map_or_else(|| Ok(Rules::default()), |rules| Rules::parse(rules, &check))?,
-        variants: given(variants).map(|variants| Variants::parse(variants, &check)).transpose()?,
+        variants: given(variants.as_ref()).map(|variants| Variants::parse(variants, &check)).transpose()?,
         scripts,
         card: card.as_ref().map_or(Ok(None), Card::parse).map_err(|invalid| invalid.to_string())?,
-        no_index: field("noIndex", no_index, switch)?.unwrap_or_default(),
+        no_index: field("noIndex", no_index.as_ref(), switch)?.unwrap_or_default(),
     };
     if let (Some(from), Some(until)) = (policy.active_from, policy.active_until)
         && from >= until
@@ -70,14 +71,14 @@ pub fn of(link: &LinkEntity, schemes: &Schemes) -> Result<Option<Policy>, String
 /// Reads a field, unless it is absent or null. `null` of an optional field is what exports write for nothing.
 pub fn field<T>(
     name: &str,
-    value: &Option<Value>,
+    value: Option<&Value>,
     read: impl FnOnce(&Value) -> Result<T, String>,
 ) -> Result<Option<T>, String> {
     given(value).map(read).transpose().map_err(|reason| format!("`{name}` {reason}"))
 }
 
-fn given(value: &Option<Value>) -> Option<&Value> {
-    value.as_ref().filter(|value| !value.is_null())
+fn given(value: Option<&Value>) -> Option<&Value> {
+    value.filter(|value| !value.is_null())
 }
 
 fn only(link: &LinkEntity) -> Result<Box<[Box<str>]>, String> {
@@ -115,7 +116,7 @@ fn time(value: &Value) -> Result<i64, String> {
         Value::Number(number) => time::parse(&number.to_string()),
         _ => None,
     };
-    time.map(|time| time.as_second()).ok_or_else(|| format!("is {value}, not a time; write {}", time::EXAMPLE))
+    time.map(Timestamp::as_second).ok_or_else(|| format!("is {value}, not a time; write {}", time::EXAMPLE))
 }
 
 fn count(value: &Value) -> Result<u64, String> {

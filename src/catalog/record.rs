@@ -24,6 +24,7 @@ use super::{Catalog, Domain};
 use crate::link::{Forward, Policy};
 
 const HEAD: usize = 40;
+const STATE: usize = 22;
 const ALIGN: usize = 8;
 
 /// Whether a link is answered with its destination.
@@ -85,6 +86,11 @@ pub fn append(blob: &mut Vec<u8>, parts: &Parts<'_>) -> Option<u32> {
     Some(offset)
 }
 
+/// Switches the link of the record at `offset` off.
+pub fn disable(blob: &mut [u8], offset: u32) {
+    blob[offset as usize * ALIGN + STATE] = State::Disabled as u8;
+}
+
 /// Domain number and slashtag in normal form of the record at `offset`.
 pub fn key(blob: &[u8], offset: u32) -> (u32, &[u8]) {
     let record = &blob[offset as usize * ALIGN..];
@@ -106,13 +112,18 @@ impl<'a> Link<'a> {
         Self { catalog, start, record: &catalog.blob[start..] }
     }
 
+    /// Its place in the blob.
+    pub(super) fn offset(&self) -> u32 {
+        (self.start / ALIGN) as u32
+    }
+
     /// HTTP status of the answer: 301, 302, 303, 307 or 308.
     pub fn status(&self) -> u16 {
         u16_at(self.record, 20)
     }
 
     pub fn state(&self) -> State {
-        match self.record[22] {
+        match self.record[STATE] {
             0 => State::Active,
             1 => State::Disabled,
             _ => State::Expired,

@@ -1,8 +1,8 @@
 //! Reads a catalog file: branded links in the field names of their REST entity, one JSON object each, so that an
 //! existing export loads. Unknown fields are ignored, as exports carry many.
 //!
-//! The file is NDJSON, a JSON array or the answer of an API around one ([`items`]), plain or compressed ([`decode`]). It
-//! is read twice: a line of the kind `domain` describes a domain wherever it stands, and links need to know.
+//! The file is NDJSON, a JSON array or the answer of an API around one ([`items`]), plain or compressed ([`decode`]).
+//! It is read twice: a line of the kind `domain` describes a domain wherever it stands, and links need to know.
 
 pub mod decode;
 pub mod explain;
@@ -78,7 +78,7 @@ fn compile<R: BufRead>(
 ) -> io::Result<(Catalog, Report)> {
     let mut compiler = Compiler::new(config);
     let mut items = Items::new(open()?)?;
-    while let Some(item) = items.next()? {
+    while let Some(item) = items.read()? {
         let (Content::Text(text) | Content::LastLine(text)) = item.content else { continue };
         if kind(text) != Kind::Domain {
             continue;
@@ -91,7 +91,7 @@ fn compile<R: BufRead>(
     }
     let mut links = Links { compiler, notes: Notes::default(), explained: 0 };
     let mut items = Items::new(open()?)?;
-    while let Some(item) = items.next()? {
+    while let Some(item) = items.read()? {
         links.add(&item);
     }
     let (catalog, mut report) = links.compiler.finish();

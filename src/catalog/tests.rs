@@ -495,3 +495,42 @@ fn times_are_read_as_exports_write_them() {
         assert_eq!(link.policy().unwrap().active_until, Some(right), "{text}");
     }
 }
+
+#[test]
+fn loops_are_reported_with_their_chain_and_disabled_if_so_configured() {
+    let to = |tag: &str| format!("https://go.brand.com/{tag}");
+    let mut ruled = line("ruled", "https://a.example/");
+    ruled["rules"] = json!([{"name": "r", "when": {}, "destination": "https://GO.brand.com/ruled?x=1"}]);
+    let links = [
+        line("self", &to("self#x")),
+        line("a", &to("b")),
+        line("b", &to("c")),
+        line("c", &to("a")),
+        line("in", &to("a")),
+        line("out", &to("end")),
+        line("end", "https://a.example/"),
+        with(line("deep", &to("deep/er")), "forwardPath", json!("append")),
+        ruled,
+    ];
+    let chains = |config: &config::Catalog| {
+        let (catalog, report) = load_with(&links, config);
+        let mut chains: Vec<_> = report.warnings.iter().map(ToString::to_string).collect();
+        chains.sort();
+        let states = ["self", "a", "b", "c", "in", "out", "deep", "ruled"]
+            .map(|tag| found(&catalog, "go.brand.com", &format!("/{tag}")).unwrap().state() == State::Active);
+        (chains, states)
+    };
+    let (warnings, active) = chains(&config::Catalog::default());
+    assert_eq!(active, [true; 8]);
+    assert_eq!(warnings.len(), 4, "{warnings:?}");
+    assert!(
+        warnings
+            .iter()
+            .any(|text| text.contains("go.brand.com/a -> go.brand.com/b -> go.brand.com/c -> go.brand.com/a"))
+    );
+    assert!(warnings.iter().any(|text| text.contains("go.brand.com/self -> go.brand.com/self")));
+    assert!(warnings.iter().any(|text| text.contains("go.brand.com/ruled -> go.brand.com/ruled")));
+    assert!(warnings.iter().any(|text| text.contains("go.brand.com/deep -> go.brand.com/deep")));
+    let (_, active) = chains(&config::Catalog { loops: config::Loops::Disable, ..config::Catalog::default() });
+    assert_eq!(active, [false, false, false, false, true, true, false, false]);
+}

@@ -11,6 +11,8 @@ const EXAMPLES: &str = "\
 Examples:
   clickedge generate config > clickedge.toml    create a configuration with every key explained
   clickedge check clickedge.toml                validate it
+  clickedge catalog import --from dub dub.json -o links.ndjson
+                                                turn another service's export into a catalog
   clickedge serve --config clickedge.toml       answer clicks
   clickedge lookup go.brand.com/spring --explain    where a link leads, and why
   clickedge upgrade --config clickedge.toml     replace the running process, failing no request

@@ -28,6 +28,9 @@ pub struct Catalog {
     pub max_growth_ratio: f64,
     /// What happens to the query of the short link when the link has no `forwardParameters` of its own.
     pub forward_parameters: Forward,
+    /// What becomes of links that lead back to themselves, directly or by other links. A load reports them with the
+    /// chain in either case.
+    pub loops: Loops,
     /// Settings of one branded domain, by its host name in lower case.
     pub domains: BTreeMap<String, Domain>,
 }
@@ -40,9 +43,21 @@ impl Default for Catalog {
             max_shrink_ratio: 0.1,
             max_growth_ratio: 1.0,
             forward_parameters: Forward::Off,
+            loops: Loops::Keep,
             domains: BTreeMap::new(),
         }
     }
+}
+
+/// What becomes of links that lead back to themselves.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Loops {
+    /// They are redirected. Browsers give up after some twenty redirects.
+    #[default]
+    Keep,
+    /// They are switched off.
+    Disable,
 }
 
 /// Settings of one branded domain.

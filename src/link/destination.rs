@@ -59,8 +59,8 @@ impl Schemes {
 /// Checks a destination, and returns it as `Location` will have it, in ASCII.
 ///
 /// # Errors
-/// When it is no absolute URL with a scheme that is allowed, holds a control character, a user name or a password, or is
-/// longer than [`MAX_DESTINATION`].
+/// When it is no absolute URL with a scheme that is allowed, holds a control character, a user name or a password, or
+/// is longer than [`MAX_DESTINATION`].
 pub fn check(raw: &str, schemes: &Schemes) -> Result<String, String> {
     let (raw, shown) = (raw.trim(), without_user(raw));
     if raw.chars().any(char::is_control) {

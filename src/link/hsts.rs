@@ -1,7 +1,7 @@
 //! Checks a policy of HTTP Strict Transport Security.
 
-/// Checks a value of `Strict-Transport-Security` as RFC 6797, 6.1 has it, with `preload`, which browsers' lists ask for,
-/// and no other extension: an unknown word is a typing error, and browsers would pass over it.
+/// Checks a value of `Strict-Transport-Security` as RFC 6797, 6.1 has it, with `preload`, which browsers' lists ask
+/// for, and no other extension: an unknown word is a typing error, and browsers would pass over it.
 ///
 /// # Errors
 /// What is wrong with it, without the value's name: "has … ; write it like …".

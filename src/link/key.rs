@@ -106,8 +106,9 @@ fn is_port(digits: &[u8]) -> bool {
     digits.iter().all(u8::is_ascii_digit) && number().is_some()
 }
 
-/// The normal form of a request path or of a link's slashtag: percent-decoded, Unicode composed (NFC), without variation
-/// selectors, the leading slash and one trailing slash. Bytes that are not UTF-8 are kept as they are: they match no link.
+/// The normal form of a request path or of a link's slashtag: percent-decoded, Unicode composed (NFC), without
+/// variation selectors, the leading slash and one trailing slash. Bytes that are not UTF-8 are kept as they are: they
+/// match no link.
 ///
 /// # Errors
 /// When it is too long or holds a control character.
@@ -146,8 +147,8 @@ fn decode(path: &[u8]) -> Result<Cow<'_, [u8]>, BadKey> {
     Ok(Cow::Owned(composed))
 }
 
-/// A slashtag without the punctuation and invisible characters at its end that a text around a link leaves there; `None`
-/// when it has none, or consists of them.
+/// A slashtag without the punctuation and invisible characters at its end that a text around a link leaves there;
+/// `None` when it has none, or consists of them.
 pub fn without_punctuation(slashtag: &[u8]) -> Option<&[u8]> {
     let text = std::str::from_utf8(slashtag).ok()?;
     let trimmed = text.trim_end_matches(|c: char| {

@@ -3,8 +3,9 @@
 
 use percent_encoding::percent_decode;
 
-/// Appends the segments of `rest`, a raw request path, to the path of `url`, before its query and fragment. Dot segments
-/// go, as they go in a browser, but never further up than the end of the destination's path; so do empty segments.
+/// Appends the segments of `rest`, a raw request path, to the path of `url`, before its query and fragment. Dot
+/// segments go, as they go in a browser, but never further up than the end of the destination's path; so do empty
+/// segments.
 pub fn append(url: &str, rest: &[u8], out: &mut Vec<u8>) {
     let (path, tail) = url.split_at(url.find(['?', '#']).unwrap_or(url.len()));
     out.extend_from_slice(path.as_bytes());

@@ -11,7 +11,7 @@ use crate::{
     config::{Config, Secret},
     listener::front::request::HeadLimits,
     redirect::{
-        Redirector, TrustedProxies,
+        self, Redirector, TrustedProxies,
         click_limits::{ClickLimits, UsedClicks},
         explain::Steps,
         password::Passwords,
@@ -86,17 +86,17 @@ impl Lookup {
         let metrics = Metrics::new();
         let redirector = Redirector::new(
             &config.redirect,
-            Arc::clone(&files.catalog),
-            None,
             TrustedProxies::new(&config.client_address)?,
-            Arc::clone(&metrics.redirect),
             &files.quality,
-            Arc::new(start::visitors(config, &files, sticky)),
-            (
-                Arc::new(ClickLimits::looked_at(used)),
-                Arc::new(UnknownSlashtags::new(clock::unix_secs())),
-                Passwords::start(1, 1)?,
-            ),
+            redirect::Parts {
+                catalog: Arc::clone(&files.catalog),
+                capture: None,
+                metrics: Arc::clone(&metrics.redirect),
+                visitors: Arc::new(start::visitors(config, &files, sticky)),
+                limits: Arc::new(ClickLimits::looked_at(used)),
+                unknown: Arc::new(UnknownSlashtags::new(clock::unix_secs())),
+                passwords: Passwords::start(1, 1)?,
+            },
         );
         let limits = HeadLimits {
             target: config.limits.target_bytes,

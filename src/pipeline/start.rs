@@ -20,7 +20,7 @@ use crate::{
     enrich::{Enrich, Shared},
     files::Reloadable,
     redirect::{
-        Redirector, TrustedProxies,
+        self, Redirector, TrustedProxies,
         asker::Visitors,
         click_limits::{ClickLimitMetrics, ClickLimits, LinkKey},
         password::Passwords,
@@ -120,13 +120,17 @@ impl Intake {
         ));
         let redirector = Redirector::new(
             &parts.config.redirect,
-            Arc::clone(&parts.files.catalog),
-            Some(capture.clone()),
             TrustedProxies::new(&parts.config.client_address)?,
-            Arc::clone(&parts.metrics.redirect),
             &parts.files.quality,
-            Arc::clone(&visitors),
-            (Arc::clone(&limits), Arc::clone(&parts.unknown), passwords()?),
+            redirect::Parts {
+                catalog: Arc::clone(&parts.files.catalog),
+                capture: Some(capture.clone()),
+                metrics: Arc::clone(&parts.metrics.redirect),
+                visitors: Arc::clone(&visitors),
+                limits: Arc::clone(&limits),
+                unknown: Arc::clone(&parts.unknown),
+                passwords: passwords()?,
+            },
         );
         let reloader = Reloader::new(Arc::clone(&parts.files), &parts.metrics.registry);
         reloader.add(LimitedLinks(limits));

@@ -127,6 +127,9 @@ impl Visitors {
     }
 }
 
+/// A part that is worked out when it is asked for: `None` before.
+type Known<T> = Option<T>;
+
 /// The visitor of one request.
 pub struct Visitor<'a> {
     visitors: &'a Visitors,
@@ -140,9 +143,9 @@ pub struct Visitor<'a> {
     client: Option<ClientAddr>,
     agent: Option<Arc<AgentFacts>>,
     /// The class, if the visitor is a bot.
-    bot: Option<Option<BotClass>>,
-    location: Option<Option<Location>>,
-    referrer: Option<Option<Origin>>,
+    bot: Known<Option<BotClass>>,
+    location: Known<Option<Location>>,
+    referrer: Known<Option<Origin>>,
     random: Option<u64>,
 }
 

@@ -203,13 +203,8 @@ pub fn apply<'a>(
     let chosen = own.or(variant.map(|variant| &*variant.destination));
     let mut id = [0; 36];
     let click_id = policy.click_id_parameter.as_deref().map(|name| (name, circumstances.id.encode(&mut id)));
-    let additions = Additions {
-        path,
-        query: head.query,
-        forward: link.forward(),
-        only: &policy.forward_only,
-        click_id: click_id.map(|(name, id)| (name, &*id)),
-    };
+    let additions =
+        Additions { path, query: head.query, forward: link.forward(), only: &policy.forward_only, click_id };
     let location = match chosen {
         Some(chosen) => additions.location(chosen, || Bytes::copy_from_slice(chosen.as_bytes())),
         None => additions.location(link.destination(), || link.destination_bytes()),
@@ -311,3 +306,6 @@ pub(super) fn is_read(method: &Method) -> bool {
 fn not_found<'a>(domain: &'a Domain, method: &Method) -> Decision<'a> {
     if is_read(method) { Decision::NotFound(domain) } else { Decision::MethodNotAllowed }
 }
+
+#[cfg(test)]
+mod tests;

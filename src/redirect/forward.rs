@@ -1,8 +1,8 @@
 //! From the destination of a link and the path and query of a request to `Location`.
 //!
-//! Order and encoding of what was there stay; repeated keys stay, in order; a replaced key keeps its place; the fragment
-//! stays at the end. Keys are compared decoded. The visitor's bytes only ever come behind the destination's path: they
-//! cannot change scheme or host, and whatever may not stand in a header is percent-encoded.
+//! Order and encoding of what was there stay; repeated keys stay, in order; a replaced key keeps its place; the
+//! fragment stays at the end. Keys are compared decoded. The visitor's bytes only ever come behind the destination's
+//! path: they cannot change scheme or host, and whatever may not stand in a header is percent-encoded.
 
 use std::borrow::Cow;
 
@@ -69,10 +69,16 @@ impl Additions<'_> {
             escape(pair, &mut out);
         };
         match self.forward {
-            Forward::Off => own.iter().for_each(|pair| add(pair.text)),
+            Forward::Off => {
+                for pair in &own {
+                    add(pair.text);
+                }
+            }
             Forward::Both => own.iter().chain(&incoming).for_each(|pair| add(pair.text)),
             Forward::Destination => {
-                own.iter().for_each(|pair| add(pair.text));
+                for pair in &own {
+                    add(pair.text);
+                }
                 let is_new = |pair: &&Pair<'_>| !own.iter().any(|other| other.key == pair.key);
                 incoming.iter().filter(is_new).for_each(|pair| add(pair.text));
             }

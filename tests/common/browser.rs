@@ -1,4 +1,4 @@
-//! A real browser without a window: Debian's `chromium`, driven by its DevTools protocol over two pipes.
+//! A real browser without a window: Debian's `chromium`, driven by its `DevTools` protocol over two pipes.
 
 use std::{
     fs::{self, File},
@@ -106,7 +106,8 @@ impl Browser {
     /// Calls a method of the protocol. What else the browser reports is passed over.
     fn call(&mut self, method: &str, params: Value) -> Value {
         self.number += 1;
-        let mut command = json!({"id": self.number, "method": method, "params": params});
+        let mut command = json!({"id": self.number, "method": method});
+        command["params"] = params;
         if let Some(session) = &self.session {
             command["sessionId"] = json!(session);
         }

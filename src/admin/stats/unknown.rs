@@ -38,7 +38,8 @@ struct OfDomain {
 
 #[derive(Serialize)]
 struct Slashtag {
-    slashtag: String,
+    #[serde(rename = "slashtag")]
+    name: String,
     requests: u64,
     #[serde(skip_serializing_if = "is_zero")]
     error: u64,
@@ -95,7 +96,7 @@ impl From<UnknownOfDomain> for OfDomain {
 
 impl From<UnknownSlashtag> for Slashtag {
     fn from(UnknownSlashtag { slashtag, requests, error, last }: UnknownSlashtag) -> Self {
-        Self { slashtag, requests, error, last: seconds(last) }
+        Self { name: slashtag, requests, error, last: seconds(last) }
     }
 }
 

@@ -22,7 +22,7 @@ pub enum Scalar {
     /// `null`.
     Absent,
     Text(String),
-    /// A number in decimal digits, as exactly as it was written.
+    /// A number in decimal digits.
     Number(String),
     Bool(bool),
     /// An array, or an object that stands for no single value.
@@ -69,7 +69,7 @@ impl<'de> Deserialize<'de> for Scalar {
                 Ok(Scalar::Number(value.to_string()))
             }
             fn visit_f64<E>(self, value: f64) -> Result<Scalar, E> {
-                Ok(Scalar::Number(value.to_string()))
+                Ok(fraction(value))
             }
             fn visit_str<E>(self, value: &str) -> Result<Scalar, E> {
                 Ok(Scalar::Text(value.to_owned()))
@@ -96,6 +96,11 @@ impl<'de> Deserialize<'de> for Scalar {
         }
         deserializer.deserialize_any(AnyValue)
     }
+}
+
+/// A number that is not whole. One beyond 2^53 has lost digits, and could be another's id.
+fn fraction(value: f64) -> Scalar {
+    if value.abs() < 9_007_199_254_740_992.0 { Scalar::Number(value.to_string()) } else { Scalar::Other }
 }
 
 /// A text or a number.
@@ -198,8 +203,11 @@ pub const EXPIRED: &str = "expired";
 /// One of [`ACTIVE`], [`DISABLED`] and [`EXPIRED`] for any word that services use for them, in any case; another word
 /// as it is.
 pub fn status<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    let word = match Scalar::deserialize(deserializer)? {
-        value if value.is_absent() => return Ok(None),
+    let value = Scalar::deserialize(deserializer)?;
+    if value.is_absent() {
+        return Ok(None);
+    }
+    let word = match value {
         Scalar::Bool(true) => ACTIVE.to_owned(),
         Scalar::Bool(false) => DISABLED.to_owned(),
         Scalar::Text(word) | Scalar::Number(word) => word,
@@ -347,6 +355,17 @@ enum OneOrMany {
     Many(Vec<(Option<String>, Option<String>)>),
 }
 
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "camelCase")]
+enum Key {
+    #[serde(alias = "_id")]
+    Id,
+    FullName,
+    Name,
+    #[serde(other)]
+    Other,
+}
+
 impl<'de> Deserialize<'de> for OneOrMany {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct AnyForm;
@@ -369,7 +388,7 @@ impl<'de> Deserialize<'de> for OneOrMany {
                 Ok(OneOrMany::One(Scalar::Number(value.to_string())))
             }
             fn visit_f64<E>(self, value: f64) -> Result<OneOrMany, E> {
-                Ok(OneOrMany::One(Scalar::Number(value.to_string())))
+                Ok(OneOrMany::One(fraction(value)))
             }
             fn visit_str<E>(self, value: &str) -> Result<OneOrMany, E> {
                 Ok(OneOrMany::One(Scalar::Text(value.to_owned())))
@@ -387,12 +406,12 @@ impl<'de> Deserialize<'de> for OneOrMany {
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<OneOrMany, A::Error> {
                 let [mut id, mut name, mut full_name] = [Scalar::Absent, Scalar::Absent, Scalar::Absent];
-                while let Some(key) = map.next_key::<String>()? {
-                    match key.as_str() {
-                        "id" | "_id" => id = map.next_value()?,
-                        "fullName" => full_name = map.next_value()?,
-                        "name" => name = map.next_value()?,
-                        _ => _ = map.next_value::<IgnoredAny>()?,
+                while let Some(key) = map.next_key()? {
+                    match key {
+                        Key::Id => id = map.next_value()?,
+                        Key::FullName => full_name = map.next_value()?,
+                        Key::Name => name = map.next_value()?,
+                        Key::Other => _ = map.next_value::<IgnoredAny>()?,
                     }
                 }
                 Ok(OneOrMany::Named(id.into_text(), full_name.into_text().or(name.into_text())))

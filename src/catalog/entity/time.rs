@@ -8,8 +8,8 @@ pub const EXAMPLE: &str = "a time such as 2026-01-31T12:00:00Z";
 /// Seconds that are a plausible time, from 1989 to 2099: a number may also count smaller units.
 const PLAUSIBLE: std::ops::Range<i64> = 600_000_000..4_100_000_000;
 
-/// Reads RFC 3339 with any offset, the forms of SQL without one (as UTC), a date, seconds, milliseconds, microseconds or
-/// nanoseconds since 1970, and the form of HTTP and mail.
+/// Reads RFC 3339 with any offset, the forms of SQL without one (as UTC), a date, seconds, milliseconds, microseconds
+/// or nanoseconds since 1970, and the form of HTTP and mail.
 pub fn parse(text: &str) -> Option<Timestamp> {
     let text = text.trim();
     if text.contains('[') {

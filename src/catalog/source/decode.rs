@@ -1,7 +1,7 @@
 //! Recognises compressed catalog files by their first bytes, and decompresses them as a stream.
 //!
 //! gzip (also of several members, as `cat a.gz b.gz` makes) and zstd are read. A stream that ends too early, is damaged
-//! or expands beyond [`MAX_EXPANSION`] is an error of the kind `InvalidData`, so that nothing half is taken for a whole.
+//! or expands beyond [`MAX_EXPANSION`] is an error of the kind `InvalidData`, so that no part is taken for the whole.
 
 use std::{
     cell::Cell,
@@ -18,15 +18,22 @@ pub const MAX_EXPANSION: u64 = 500;
 const EXEMPT: u64 = 256 << 20;
 
 /// Formats that are not read, by their first bytes, and what to do with them.
-const FOREIGN: [(&[u8], &str); 5] = [
+const FOREIGN: [(&[u8], &str); 8] = [
     (b"PK\x03\x04", "a ZIP archive or a spreadsheet; unpack it, or save the sheet as CSV"),
+    (b"\xd0\xcf\x11\xe0", "a spreadsheet; save the sheet as CSV"),
+    (b"PAR1", "a Parquet file; export JSON or CSV"),
+    (b"\x04\x22\x4d\x18", "compressed by lz4; unpack it, or compress it by gzip or zstd"),
     (b"BZh", "compressed by bzip2; unpack it, or compress it by gzip or zstd"),
     (b"\xfd7zXZ\0", "compressed by xz; unpack it, or compress it by gzip or zstd"),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive; unpack it"),
     (b"SQLite format 3\0", "an SQLite database; export its links as JSON or CSV"),
 ];
 
-const PEEKED: usize = 16;
+/// What a tar archive has in its first header, and where.
+const TAR: (usize, &[u8]) = (257, b"ustar");
+
+/// Bytes that are looked at.
+const PEEKED: usize = 512;
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Format {
@@ -62,12 +69,12 @@ pub fn decode<'a>(input: impl BufRead + 'a) -> io::Result<Box<dyn BufRead + 'a>>
 fn recognised<R: BufRead>(mut input: R) -> io::Result<(Format, impl BufRead)> {
     let mut head = Vec::with_capacity(PEEKED);
     input.by_ref().take(PEEKED as u64).read_to_end(&mut head)?;
-    for (magic, what) in FOREIGN {
-        if head.starts_with(magic) {
-            return Err(invalid(&format!(
-                "it is {what}; links are read as NDJSON, as a JSON array, or either compressed by gzip or zstd"
-            )));
-        }
+    let is_tar = head.get(TAR.0..).is_some_and(|rest| rest.starts_with(TAR.1));
+    let foreign = FOREIGN.iter().find(|(magic, _)| head.starts_with(magic)).map(|(_, what)| *what);
+    if let Some(what) = foreign.or(is_tar.then_some("a tar archive; unpack it")) {
+        return Err(invalid(&format!(
+            "it is {what}; links are read as NDJSON, as a JSON array, or either compressed by gzip or zstd"
+        )));
     }
     let format = match head[..] {
         [0x1f, 0x8b, ..] => Format::Gzip,
@@ -188,6 +195,8 @@ mod tests {
         assert!(reason(&[gzip(b"{}"), b"text behind it".to_vec()].concat()).contains("the gzip stream is damaged"));
         assert!(reason(&gzip(&zstd(b"{}"))).contains("compressed twice"));
         assert!(reason(b"PK\x03\x04rest").contains("a ZIP archive"));
+        let tar = [&[b'x'; 257][..], b"ustar\0", &[0; 300]].concat();
+        assert!(reason(&gzip(&tar)).contains("a tar archive"));
         assert!(reason(b"SQLite format 3\0").contains("an SQLite database"));
     }
 

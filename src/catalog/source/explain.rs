@@ -88,7 +88,10 @@ fn located<T: for<'de> Deserialize<'de>>(root: &Value) -> Option<String> {
         let wrong = parts.into_iter().find(|part| {
             let mut without = root.clone();
             remove(&mut without, &path, part);
-            error(&without).as_ref() != Some(&message)
+            let other = error(&without);
+            // Without a field that must be there, that one is missing first.
+            let misses_it = part.is_named_in(other.as_deref()) && message.starts_with("missing field");
+            other.as_ref() != Some(&message) && !misses_it
         });
         let Some(wrong) = wrong else { break };
         path.push(wrong);
@@ -101,6 +104,14 @@ fn located<T: for<'de> Deserialize<'de>>(root: &Value) -> Option<String> {
 enum Part {
     Name(String),
     Number(usize),
+}
+
+impl Part {
+    /// Whether an error is that this field is missing.
+    fn is_named_in(&self, error: Option<&str>) -> bool {
+        let name = error.and_then(|error| error.strip_prefix("missing field `")?.strip_suffix('`'));
+        matches!((self, name), (Self::Name(own), Some(missing)) if own == missing)
+    }
 }
 
 fn at<'a>(root: &'a Value, path: &[Part]) -> Option<&'a Value> {
@@ -204,6 +215,7 @@ mod tests {
             "`id` is an array; expected a text"
         );
         assert_eq!(of(r#"{"slashtag":"x"}"#), "the field `id` is missing");
+        assert_eq!(of(r#"{"id":"x","destination":"x"}"#), "the field `slashtag` is missing");
         assert!(
             of(r#"{"id":1,"slashtag":"x","destination":"x","domain":{}}"#)
                 .starts_with("`domain` is an object; expected an object with `fullName`")

@@ -88,7 +88,7 @@ impl<R: BufRead> Items<R> {
     ///
     /// # Errors
     /// Those of the reader.
-    pub fn next(&mut self) -> io::Result<Option<Item<'_>>> {
+    pub fn read(&mut self) -> io::Result<Option<Item<'_>>> {
         match self.mode {
             Mode::Lines => self.next_line(),
             Mode::Values { place, elements } => self.next_value(place, elements + 1),
@@ -285,7 +285,7 @@ mod tests {
     fn items_of(input: impl BufRead) -> Vec<(u64, Option<u64>, String)> {
         let mut items = Items::new(input).unwrap();
         let mut all = Vec::new();
-        while let Some(Item { line, element, content }) = items.next().unwrap() {
+        while let Some(Item { line, element, content }) = items.read().unwrap() {
             let content = match content {
                 Content::Text(text) => String::from_utf8_lossy(text).into_owned(),
                 Content::LastLine(text) => format!("last {}", String::from_utf8_lossy(text)),
@@ -293,7 +293,7 @@ mod tests {
             };
             all.push((line, element, content));
         }
-        assert!(items.next().unwrap().is_none(), "the end stays the end");
+        assert!(items.read().unwrap().is_none(), "the end stays the end");
         all
     }
 

@@ -82,11 +82,13 @@ impl Places {
                 continue;
             }
             if is_alone {
-                return self.make(file, catalog, today);
+                return self.make(&file, catalog, today);
             }
             match Table::open(file)? {
                 Ok(table) => {
-                    catalog.iter().for_each(|link| table.touch(*link, today));
+                    for link in catalog {
+                        table.touch(*link, today);
+                    }
                     return Ok(table);
                 }
                 Err(reason) => set_aside(&self.table, reason)?,
@@ -141,7 +143,7 @@ impl Places {
     }
 
     /// With the exclusive lock on `former`.
-    fn make(&self, former: File, catalog: &[u64], today: u16) -> io::Result<Table> {
+    fn make(&self, former: &File, catalog: &[u64], today: u16) -> io::Result<Table> {
         let mut counts = match self.read_copy() {
             Ok(counts) => counts,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Counts::default(),
@@ -334,7 +336,7 @@ mod tests {
 
     #[test]
     fn a_damaged_table_is_set_aside_and_replaced_by_the_copy() {
-        for damage in [&b"foreign"[..], &[0; 1 << 19]] {
+        for damage in [b"foreign".to_vec(), vec![0; 1 << 19]] {
             let folders = Folders::new();
             let places = folders.places();
             let table = places.open(&[], 1).unwrap();

@@ -43,7 +43,7 @@ pub fn decode(text: &[u8]) -> Option<Option<Location>> {
     if is_found == 0 {
         return Some(None);
     }
-    let (country, region) = (code(&mut rest)?, code(&mut rest)?);
+    let (country, region) = (Code::read(code(&mut rest)?), Code::read(code(&mut rest)?));
     let parts = take::<1>(&mut rest)?[0];
     let mut degrees = |part: u8| match parts & part {
         0 => Some(None),
@@ -54,12 +54,12 @@ pub fn decode(text: &[u8]) -> Option<Option<Location>> {
     Some(Some(Location { country, region, city, latitude, longitude }))
 }
 
-/// `Some(None)` for an empty code.
-fn code(rest: &mut &[u8]) -> Option<Option<Code>> {
+/// The bytes of a code, which may be empty.
+fn code<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let length = usize::from(take::<1>(rest)?[0]);
     let (code, tail) = rest.split_at_checked(length)?;
     *rest = tail;
-    Some(Code::read(code))
+    Some(code)
 }
 
 fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
