@@ -154,6 +154,11 @@ impl Redirector {
         self.settings.store(Arc::new(settings));
     }
 
+    /// Stores what outlives the process and is no click, as the process ends.
+    pub(crate) fn save(&self) {
+        self.limits.save();
+    }
+
     fn settings(&self) -> Guard<Arc<Settings>> {
         self.settings.load()
     }

@@ -48,7 +48,7 @@ const SLASHTAGS: &[&str] = &[
 const HOSTS: &[&str] = &["go.brand.com", "low.example", "b\u{fc}cher.example"];
 const TRUST: &str = "[client_address]\ntrusted_proxies = [\"127.0.0.0/8\"]\n";
 const SETTINGS: &str = "[redirect]\nno_track_parameter = \"notrack\"\nuntracked_networks = [\"203.0.113.0/24\"]\n\
-                        [enrich]\nsession_key_file = \"session.key\"\n\
+                        [enrich]\nsession_key_file = \"session.key\"\nhonour_opt_out = false\n\
                         [quality]\nenumeration_links = 0\n\
                         [limits]\nrequests_per_connection = 0\n";
 
@@ -62,7 +62,12 @@ fn a_lookup_and_the_edge_agree_on_random_requests() {
     }
     let mut id = 0;
     for host in HOSTS {
-        for slashtag in SLASHTAGS.iter().filter(|_| rng.u8(..) < 220).collect::<Vec<_>>() {
+        for slashtag in SLASHTAGS {
+            // The one is there already, and the other is another one's in a domain without case.
+            let is_there = matches!((*host, *slashtag), ("go.brand.com", "spring") | ("low.example", "A"));
+            if is_there || rng.u8(..) > 220 {
+                continue;
+            }
             id += 1;
             builder = builder.link(random_link(&mut rng, host, slashtag, id));
         }

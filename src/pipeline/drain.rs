@@ -35,6 +35,7 @@ impl Pipeline {
         self.enrich.drain();
         let lock = self.spool.drain();
         self.deliver.drain(deadline);
+        self.redirector.save();
         (self.gauges.account(), lock)
     }
 }

@@ -14,7 +14,7 @@ use std::{
     io,
     path::Path,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         mpsc::{self, RecvTimeoutError, Sender},
     },
     thread::{self, JoinHandle},
@@ -76,8 +76,16 @@ pub struct ClickLimits {
     /// Counts that are only looked at, in place of a table.
     looked_at: Option<UsedClicks>,
     metrics: ClickLimitMetrics,
+    /// `None` when there is nothing to keep.
+    keeper: Option<KeeperThread>,
+}
+
+/// The thread that lets the table grow, and copies it.
+struct KeeperThread {
+    keeper: Arc<Mutex<Keeper>>,
     /// Ends the thread when it is dropped.
-    keeper: Option<(Sender<()>, JoinHandle<()>)>,
+    end: Sender<()>,
+    thread: JoinHandle<()>,
 }
 
 impl ClickLimits {
@@ -152,6 +160,15 @@ impl ClickLimits {
         }
     }
 
+    /// Writes the copy now: this process ends.
+    pub fn save(&self) {
+        if let Some(KeeperThread { keeper, .. }) = &self.keeper
+            && let Err(error) = lock(keeper).save()
+        {
+            tracing::warn!(%error, "last copy of the click limits not written; the counts last until the machine restarts");
+        }
+    }
+
     /// The clicks of a link that were counted.
     pub fn used(&self, link: LinkKey) -> u64 {
         let looked_at = || self.looked_at.as_ref().map_or(0, |used| used.of(link));
@@ -161,7 +178,8 @@ impl ClickLimits {
 
 impl Drop for ClickLimits {
     fn drop(&mut self) {
-        if let Some((end, thread)) = self.keeper.take() {
+        self.save();
+        if let Some(KeeperThread { end, thread, .. }) = self.keeper.take() {
             drop(end);
             _ = thread.join();
         }
@@ -188,21 +206,25 @@ impl UsedClicks {
 }
 
 /// Starts the thread that lets the table grow, and copies it.
-fn keep(table: Arc<Table>, places: Places, panics: &PanicWatch) -> Option<(Sender<()>, JoinHandle<()>)> {
+fn keep(table: Arc<Table>, places: Places, panics: &PanicWatch) -> Option<KeeperThread> {
     let (end, ended) = mpsc::channel::<()>();
     let guard = panics.guard();
+    let keeper = Keeper { table, places, saved: None, next: clock::monotonic(), is_failing: false };
+    let keeper = Arc::new(Mutex::new(keeper));
+    let kept = Arc::clone(&keeper);
     let run = move || {
         let _guard = guard;
-        let mut keeper = Keeper { table, places, saved: None, next: clock::monotonic(), is_failing: false };
         while ended.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
-            keeper.tick();
+            lock(&kept).tick();
         }
-        // What cannot be written now was reported before.
-        _ = keeper.save();
     };
     let started = thread::Builder::new().name("click-limits".into()).spawn(run);
     let log = |error: &io::Error| tracing::warn!(%error, "no thread for click limits; a reboot loses the counts");
-    started.inspect_err(log).ok().map(|thread| (end, thread))
+    started.inspect_err(log).ok().map(|thread| KeeperThread { keeper, end, thread })
+}
+
+fn lock(keeper: &Mutex<Keeper>) -> MutexGuard<'_, Keeper> {
+    keeper.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 struct Keeper {
