@@ -8,6 +8,7 @@ use crate::{
     link::rule,
     listener::front::metrics::FrontMetrics,
     pipeline,
+    redirect::click_limits::ClickLimitMetrics,
     runtime::Class,
     tls::Acme,
 };
@@ -275,6 +276,7 @@ fn exit_codes() -> String {
 fn exposition() -> String {
     pipeline::exposition(|registry| {
         FrontMetrics::new(registry);
+        ClickLimitMetrics::new(registry);
         Acme::new(registry, || None);
     })
 }
