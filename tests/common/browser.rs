@@ -18,6 +18,10 @@ use tempfile::TempDir;
 /// A browser needs seconds to start on a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(90);
 
+/// What it says it is.
+const AGENT: &str =
+    "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36";
+
 /// A browser with one page. Killed when dropped.
 pub struct Browser {
     process: Child,
@@ -31,11 +35,6 @@ pub struct Browser {
 impl Browser {
     /// Starts one for which `http://go.brand.com` is at this address. `None`, with a word on why, without `chromium`.
     pub fn start(edge: SocketAddr) -> Option<Self> {
-        Self::start_with(edge, &[])
-    }
-
-    /// Starts one with further switches.
-    pub fn start_with(edge: SocketAddr, switches: &[&str]) -> Option<Self> {
         if Command::new("chromium").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
             println!("skipped: chromium is not installed (apt-get install chromium)");
             return None;
@@ -55,7 +54,8 @@ impl Browser {
             .args(["--disable-background-networking", "--disable-features=HttpsUpgrades", "--remote-debugging-pipe"])
             .arg(format!("--host-resolver-rules=MAP go.brand.com:80 {edge}"))
             .arg(format!("--user-data-dir={}", profile.path().join("profile").display()))
-            .args(switches)
+            // Without a window it says so, and counts as a bot.
+            .arg(format!("--user-agent={AGENT}"))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -67,6 +67,11 @@ impl Browser {
         let attached = browser.call("Target.attachToTarget", json!({"targetId": target, "flatten": true}));
         browser.session = Some(attached["sessionId"].as_str().unwrap().into());
         Some(browser)
+    }
+
+    /// Runs no scripts of pages from now on.
+    pub fn without_scripts(&mut self) {
+        self.call("Emulation.setScriptExecutionDisabled", json!({"value": true}));
     }
 
     /// Goes to an address, and returns when the browser has begun to.
