@@ -187,12 +187,22 @@ impl Redirector {
         (moment, now): (Moment, Instant),
         trace: &mut impl Trace,
     ) -> Option<Answer> {
-        let request = Request { head, peer, now, untracked: None, is_unlocked: false };
+        self.answer_request(settings, &Request { head, peer, now, untracked: None, unlocked: None }, moment, trace)
+    }
+
+    fn answer_request(
+        &self,
+        settings: &Settings,
+        request: &Request<'_, '_>,
+        moment: Moment,
+        trace: &mut impl Trace,
+    ) -> Option<Answer> {
+        let head = request.head;
         match settings.untracked.without_parameter(head.query) {
-            None => self.answer_to(settings, &request, moment, trace),
+            None => self.answer_to(settings, request, moment, trace),
             Some(query) => {
                 let head = &head.with_query(&query);
-                let request = Request { head, untracked: Some(Untracked::Parameter), ..request };
+                let request = Request { head, untracked: Some(Untracked::Parameter), ..*request };
                 self.answer_to(settings, &request, moment, trace)
             }
         }
@@ -202,7 +212,7 @@ impl Redirector {
     fn lock(&self, settings: &Settings, head: &Head<'_>, peer: Option<IpAddr>) -> Option<Lock> {
         let catalog = self.catalog.load();
         let Step::Policy(found) = decide::look_up(&catalog, head, &mut Untraced) else { return None };
-        let request = Request { head, peer, now: clock::monotonic(), untracked: None, is_unlocked: false };
+        let request = Request { head, peer, now: clock::monotonic(), untracked: None, unlocked: None };
         let decision =
             self.apply(settings, &request, &found, (&mut Moment::default(), &mut Vec::new()), &mut Untraced);
         let (Decision::Password(link), Some(hash)) = (decision, &found.policy.password) else { return None };
@@ -216,12 +226,14 @@ impl Redirector {
         settings: &Settings,
         head: &Head<'_>,
         peer: Option<IpAddr>,
-        error: Option<FormError>,
+        result: Result<&PasswordHash, FormError>,
     ) -> Option<Answer> {
-        let now = clock::monotonic();
-        let Some(error) = error else {
-            let request = Request { head, peer, now, untracked: None, is_unlocked: true };
-            return self.answer_to(settings, &request, Moment::default(), &mut Untraced);
+        let error = match result {
+            Ok(hash) => {
+                let request = Request { head, peer, now: clock::monotonic(), untracked: None, unlocked: Some(hash) };
+                return self.answer_request(settings, &request, Moment::default(), &mut Untraced);
+            }
+            Err(error) => error,
         };
         let catalog = self.catalog.load();
         let Step::Policy(found) = decide::look_up(&catalog, head, &mut Untraced) else { return None };
@@ -265,7 +277,8 @@ impl Redirector {
         (moment, location): (&mut Moment, &mut Vec<u8>),
         trace: &mut impl Trace,
     ) -> Decision<'a> {
-        let Request { head, peer, is_unlocked, .. } = *request;
+        let Request { head, peer, .. } = *request;
+        let is_unlocked = request.unlocks(&found.link);
         let (micros, id) = moment.get();
         let client = || settings.trusted.client(peer, &head.forwarded);
         let (_, flags) = settings.seen(head, peer);
@@ -290,7 +303,8 @@ impl Redirector {
         (moment, location): (&mut Moment, &[u8]),
         trace: &mut impl Trace,
     ) -> Answer {
-        let (answers, Request { head, is_unlocked, .. }) = (&settings.answers, *request);
+        let (answers, Request { head, .. }) = (&settings.answers, *request);
+        let is_unlocked = request.unlocks(&target.link);
         let page = target.page.and_then(|page| settings.page(page, &target));
         let status = match page {
             _ if is_unlocked => 303,
@@ -383,7 +397,7 @@ impl Redirector {
     /// Captures the click. A click is a `GET`, or a form with the right password; `HEAD` is kept as a bot's. Other
     /// methods (to 307 and 308 links) are redirected, but are not clicks.
     fn click(&self, request: &Request<'_, '_>, facts: &Facts<'_>) {
-        if !decide::is_read(request.head.method) && !request.is_unlocked {
+        if !decide::is_read(request.head.method) && request.unlocked.is_none() {
             return;
         }
         let Some(capture) = &self.capture else { return };
@@ -483,8 +497,15 @@ struct Request<'a, 'r> {
     now: Instant,
     /// Why it is no click, as far as that is known before the look-up.
     untracked: Option<Untracked>,
-    /// Whether the visitor has sent the link's password.
-    is_unlocked: bool,
+    /// The hash of the password that the visitor has sent.
+    unlocked: Option<&'r PasswordHash>,
+}
+
+impl Request<'_, '_> {
+    /// Whether the visitor has sent the password of this link, as it is now.
+    fn unlocks(&self, link: &Link<'_>) -> bool {
+        self.unlocked.is_some_and(|hash| link.policy().is_some_and(|policy| policy.password.as_ref() == Some(hash)))
+    }
 }
 
 fn key(link: &Link<'_>) -> LinkKey {

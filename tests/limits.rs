@@ -150,12 +150,11 @@ fn two_processes_of_an_upgrade_share_a_limit() {
                 while !has_upgraded.load(Ordering::Acquire) {
                     let Some(mut visitor) = Visitor::new(address) else { continue };
                     for _ in 0..50 {
-                        match visitor.clicks() {
-                            Some(is_click) => answered += u64::from(is_click),
-                            None => {
-                                uncertain += 1;
-                                break;
-                            }
+                        if let Some(is_click) = visitor.clicks() {
+                            answered += u64::from(is_click);
+                        } else {
+                            uncertain += 1;
+                            break;
                         }
                     }
                 }

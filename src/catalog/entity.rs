@@ -45,8 +45,13 @@ pub struct LinkEntity {
     pub forward_path: Option<Value>,
     #[serde(default)]
     pub active_from: Option<Value>,
-    #[serde(default, alias = "expiresAt", alias = "expiredAt")]
+    #[serde(default)]
     pub active_until: Option<Value>,
+    // Exports have one name of it or several.
+    #[serde(default)]
+    pub expires_at: Option<Value>,
+    #[serde(default)]
+    pub expired_at: Option<Value>,
     #[serde(default)]
     pub max_clicks: Option<Value>,
     #[serde(default)]

@@ -1,5 +1,5 @@
-//! Finds links that lead back to themselves, directly or by other links of the catalog. A browser gives up on them after
-//! some twenty redirects.
+//! Finds links that lead back to themselves, directly or by other links of the catalog. A browser gives up on them
+//! after some twenty redirects.
 
 use hashbrown::HashMap;
 

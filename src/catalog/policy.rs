@@ -25,7 +25,10 @@ const MAX_PARAMETER: usize = 64;
 pub fn of(link: &LinkEntity, schemes: &Schemes) -> Result<Option<Policy>, String> {
     let only = only(link)?;
     let scripts = Scripts::parse(&link.scripts.raw).map_err(|invalid| invalid.to_string())?;
-    let LinkEntity { forward_path, active_from, active_until, max_clicks, fallback, .. } = link;
+    let LinkEntity { forward_path, active_from, max_clicks, fallback, .. } = link;
+    let ends =
+        [("activeUntil", &link.active_until), ("expiresAt", &link.expires_at), ("expiredAt", &link.expired_at)];
+    let (end, active_until) = ends.into_iter().find(|(_, end)| given(end.as_ref()).is_some()).unwrap_or(ends[0]);
     let LinkEntity { password_hash, click_id_parameter, rules, variants, card, no_index, .. } = link;
     let fields = [
         forward_path,
@@ -49,7 +52,7 @@ pub fn of(link: &LinkEntity, schemes: &Schemes) -> Result<Option<Policy>, String
         forward_path: field("forwardPath", forward_path.as_ref(), self::forward_path)?.unwrap_or_default(),
         forward_only: only,
         active_from: field("activeFrom", active_from.as_ref(), time)?,
-        active_until: field("activeUntil", active_until.as_ref(), time)?,
+        active_until: field(end, active_until.as_ref(), time)?,
         max_clicks: field("maxClicks", max_clicks.as_ref(), count)?,
         password: field("passwordHash", password_hash.as_ref(), |value| PasswordHash::parse(text(value)?))?,
         fallback: field("fallback", fallback.as_ref(), |value| address(value, schemes))?,

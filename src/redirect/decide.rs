@@ -212,7 +212,9 @@ pub fn apply<'a>(
     let page = if circumstances.is_unlocked { None } else { page(policy, head, asker) };
     let rule = rule.map_or("", |rule| &rule.name);
     let variant = variant.map_or("", |variant| &variant.name);
-    let max_clicks = policy.max_clicks.filter(|_| *head.method != Method::HEAD && !is_ahead(head) && !asker.is_bot());
+    let max_clicks = policy
+        .max_clicks
+        .filter(|_| (*head.method == Method::GET || circumstances.is_unlocked) && !is_ahead(head) && !asker.is_bot());
     Decision::Click(Target { link, location, rule, variant, page, max_clicks })
 }
 

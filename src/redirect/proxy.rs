@@ -64,20 +64,20 @@ impl Redirector {
         };
         let body = read_form(session).await?;
         let word = body.as_ref().and_then(|body| page::form::password(body));
-        let error = match word {
-            None => Some(FormError::Wrong),
+        let result = match word {
+            None => Err(FormError::Wrong),
             Some(word) => {
                 let who = Who { client: &lock.client, host: lock.host.as_bytes(), link: &lock.link };
                 match self.passwords.check(&lock.hash, word, &who).await {
-                    Verdict::Right => None,
-                    Verdict::Wrong => Some(FormError::Wrong),
-                    Verdict::TooMany { retry_after } => Some(FormError::TooMany { retry_after }),
-                    Verdict::Busy => Some(FormError::Busy),
+                    Verdict::Right => Ok(&lock.hash),
+                    Verdict::Wrong => Err(FormError::Wrong),
+                    Verdict::TooMany { retry_after } => Err(FormError::TooMany { retry_after }),
+                    Verdict::Busy => Err(FormError::Busy),
                 }
             }
         };
         let mut answer =
-            self.with_head(session, |settings, head, peer| self.answer_form(settings, head, peer, error));
+            self.with_head(session, |settings, head, peer| self.answer_form(settings, head, peer, result));
         if let Some(answer) = &mut answer {
             // What is left of a body that is too long would be read as a request.
             answer.close |= body.is_none();

@@ -13,6 +13,8 @@
 //! The policy allows scripts with the nonce of this answer, and what they load (`strict-dynamic`); images, requests and
 //! frames of https, which is what pixels need; and nothing else.
 
+mod snippet;
+
 use std::{fmt::Write, time::Duration};
 
 use bytes::Bytes;
@@ -162,7 +164,8 @@ impl Scripts {
 }
 
 impl Script {
-    fn of(at: usize, uri: Option<&Value>, value: Option<&Value>) -> Result<Option<Self>, Invalid> {
+    /// A `value` may be HTML around several scripts, as services hand out their snippets.
+    fn of(at: usize, uri: Option<&Value>, value: Option<&Value>) -> Result<Vec<Self>, Invalid> {
         let text = |name: &str, given: Option<&'_ Value>, most: usize| match given {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) if text.len() > most => {
@@ -177,14 +180,27 @@ impl Script {
                 let remedy = "write an absolute URL, such as https://static.example.com/p.js";
                 Invalid::new(format!("scripts[{at}].uri"), &uri, remedy)
             })?;
-            return Ok(Some(Self::Uri(address)));
+            return Ok(vec![Self::Uri(address)]);
         }
-        let Some(code) = text("value", value, MAX_CODE)? else { return Ok(None) };
-        if code.starts_with('<') || code.contains('\0') {
-            let remedy = "write the code of the script alone, without <script> around it and without NUL";
-            return Err(Invalid::new(format!("scripts[{at}].value"), &code, remedy));
+        let Some(code) = text("value", value, MAX_CODE)? else { return Ok(Vec::new()) };
+        if code.contains('\0') {
+            return Err(Invalid::new(
+                format!("scripts[{at}].value"),
+                &code,
+                "write the code of the script without NUL",
+            ));
         }
-        Ok(Some(Self::Code(code.into())))
+        if !code.starts_with('<') {
+            return Ok(vec![Self::Code(code.into())]);
+        }
+        let found = snippet::scripts(&code).into_iter().map(|script| match script {
+            snippet::Script::Uri(uri) => web_address(&uri).map(Self::Uri),
+            snippet::Script::Code(code) => Some(Self::Code(code.into())),
+        });
+        found.collect::<Option<Vec<_>>>().filter(|found| !found.is_empty()).ok_or_else(|| {
+            let remedy = "write JavaScript, or HTML with a <script> that has code or an absolute `src`";
+            Invalid::new(format!("scripts[{at}].value"), &code, remedy)
+        })
     }
 
     fn text(&self) -> &str {
@@ -227,7 +243,7 @@ mod tests {
         for uri in ["javascript:x", "//a.example/x.js", "/x.js", "data:text/javascript,x", "ftp://a.example/x.js"] {
             assert!(error(&json!([{"uri": uri}])).contains("write an absolute URL"), "{uri}");
         }
-        assert!(error(&json!([{"value": "<script>x</script>"}])).contains("without <script>"));
+        assert!(error(&json!([{"value": "<p>no script</p>"}])).contains("HTML with a <script>"));
         assert!(error(&json!([{"value": "x".repeat(MAX_CODE + 1)}])).contains("shorten it to 16384 bytes"));
         let many: Vec<_> = (0..9).map(|_| json!({"value": "x"})).collect();
         assert!(error(&json!(many)).starts_with("scripts: `9 scripts`: at most 8 run"));
