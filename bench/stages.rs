@@ -20,8 +20,7 @@ use clickedge::{
     quality,
     redirect::{
         Decision, Head,
-        decide::{Step, look_up},
-        explain::Untraced,
+        decide::{Step, Untraced, look_up},
     },
     runtime::clock,
     session::Sessions,

@@ -5,10 +5,9 @@
 
 use bytes::Bytes;
 use http::Method;
-
 use jiff::Timestamp;
 
-use super::{Head, explain::Trace, forward::Additions};
+use super::{Head, forward::Additions, untracked::Untracked};
 use crate::{
     catalog::{Catalog, Domain, Link, Lookup, State},
     click::{EventId, Flags},
@@ -97,6 +96,26 @@ pub struct Circumstances {
     pub is_used_up: bool,
     /// Whether the visitor knows the link's password.
     pub is_unlocked: bool,
+}
+
+/// Gets the steps of a decision.
+pub trait Trace {
+    /// Notes a step. Its result is only written if it is read.
+    fn step(&mut self, name: &'static str, result: impl FnOnce() -> String);
+
+    /// Notes where the link leads, whether by a page, and whether that is a click.
+    fn leads(&mut self, target: &Target<'_>, by_page: bool, untracked: Option<Untracked>, head: &Head<'_>);
+}
+
+/// The trace of requests that are answered: nothing is noted, and nothing costs more than without it.
+pub struct Untraced;
+
+impl Trace for Untraced {
+    #[inline]
+    fn step(&mut self, _: &'static str, _: impl FnOnce() -> String) {}
+
+    #[inline]
+    fn leads(&mut self, _: &Target<'_>, _: bool, _: Option<Untracked>, _: &Head<'_>) {}
 }
 
 /// Looks up what a request asks for.

@@ -2,27 +2,11 @@
 
 use serde::Serialize;
 
-use super::{Decision, Head, Target, decide::is_read, untracked::Untracked};
-
-/// Gets the steps of a decision.
-pub trait Trace {
-    /// Notes a step. Its result is only written if it is read.
-    fn step(&mut self, name: &'static str, result: impl FnOnce() -> String);
-
-    /// Notes where the link leads, whether by a page, and whether that is a click.
-    fn leads(&mut self, target: &Target<'_>, by_page: bool, untracked: Option<Untracked>, head: &Head<'_>);
-}
-
-/// The trace of requests that are answered: nothing is noted, and nothing costs more than without it.
-pub struct Untraced;
-
-impl Trace for Untraced {
-    #[inline]
-    fn step(&mut self, _: &'static str, _: impl FnOnce() -> String) {}
-
-    #[inline]
-    fn leads(&mut self, _: &Target<'_>, _: bool, _: Option<Untracked>, _: &Head<'_>) {}
-}
+use super::{
+    Decision, Head, Target,
+    decide::{Trace, is_read},
+    untracked::Untracked,
+};
 
 /// All steps of a decision.
 #[derive(Default)]

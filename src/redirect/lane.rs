@@ -109,9 +109,10 @@ fn write(answer: Answer, keep_alive: bool, out: &mut Vec<u8>) {
     let line: &[&[u8]] =
         &[b"HTTP/1.1 ", status.as_str().as_bytes(), b" ", status.canonical_reason().unwrap_or_default().as_bytes()];
     append(out, line);
-    for (name, value) in answer.headers() {
+    // From inside: a loop would ask each link of the chain for each header.
+    answer.headers().fold((), |(), (name, value)| {
         append(out, &[b"\r\n", spelled(&name), b": ", HeaderValue::as_bytes(&value)]);
-    }
+    });
     end(&body, keep_alive, out);
 }
 

@@ -5,7 +5,6 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::super::explain::Untraced;
 use super::*;
 use crate::{
     catalog::source,
