@@ -6,10 +6,7 @@ use std::{net::IpAddr, time::Instant};
 use http::Method;
 use httparse::EMPTY_HEADER;
 
-use super::{
-    Answer, Head, Moment, Redirector,
-    explain::{Steps, Trace},
-};
+use super::{Answer, Head, Moment, Redirector, decide::Trace, explain::Steps};
 use crate::{
     click::{EventId, Flags, Protocol},
     listener::front::request::{self, Form, Found, HeadLimits, MAX_FIELDS, Malformed},
