@@ -4,7 +4,7 @@
 //! own parser and redirect. Nothing is captured or counted, and no file is changed. What only a running edge knows is
 //! missing: who has clicked before, and which address enumerates links.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{convert::Infallible, net::IpAddr, sync::Arc};
 
 use super::{OperatorFiles, StartError, gauges::Metrics, preflight::of_files, start};
 use crate::{
@@ -115,7 +115,11 @@ impl Lookup {
         let is_passed_on = !is_branded && self.has_upstream;
         let (status, body) = (answer.status, answer.body.to_vec());
         let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
-        let headers = answer.headers().map(|(name, value)| (name.to_string(), text(value.as_bytes()))).collect();
+        let mut headers = Vec::new();
+        let Ok(()) = answer.each_header(|name, value| {
+            headers.push((name.to_string(), text(value.as_bytes())));
+            Ok::<(), Infallible>(())
+        });
         Answered { status, headers, body, is_passed_on, followed: steps.followed, steps: steps.taken }
     }
 }

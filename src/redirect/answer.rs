@@ -1,7 +1,7 @@
 //! The answer to a request: status, headers and body as plain values, whichever adapter writes them.
 //!
 //! Values that all answers share are made once ([`Answers`]); an answer clones references to them. The order of the
-//! headers is fixed here ([`Answer::headers`]), so that every adapter writes the same.
+//! headers is fixed here ([`Answer::each_header`]), so that every adapter writes the same.
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, header};
@@ -223,28 +223,37 @@ impl Answer {
         Self { no_index: true, ..self }
     }
 
-    /// The headers in the order in which they are written: at most [`MAX_HEADERS`].
-    pub fn headers(self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
-        let first = self
-            .location
-            .map(|location| (header::LOCATION, location))
-            .or(self.content_type.map(|kind| (header::CONTENT_TYPE, kind)));
-        first
-            .into_iter()
-            .chain([(header::CACHE_CONTROL, self.cache_control), (header::CONTENT_LENGTH, self.content_length)])
-            .chain(self.allow.then_some((header::ALLOW, ALLOWED)))
-            .chain(self.hsts.map(|hsts| (header::STRICT_TRANSPORT_SECURITY, hsts)))
-            .chain(self.no_index.then_some((ROBOTS, NO_INDEX)))
-            .chain(self.page.into_iter().flat_map(|page| page.headers()))
+    /// Calls `write` with each header, in the order in which they are written: at most [`MAX_HEADERS`].
+    pub fn each_header<E>(self, mut write: impl FnMut(HeaderName, HeaderValue) -> Result<(), E>) -> Result<(), E> {
+        if let Some(location) = self.location {
+            write(header::LOCATION, location)?;
+        } else if let Some(kind) = self.content_type {
+            write(header::CONTENT_TYPE, kind)?;
+        }
+        write(header::CACHE_CONTROL, self.cache_control)?;
+        write(header::CONTENT_LENGTH, self.content_length)?;
+        if self.allow {
+            write(header::ALLOW, ALLOWED)?;
+        }
+        if let Some(hsts) = self.hsts {
+            write(header::STRICT_TRANSPORT_SECURITY, hsts)?;
+        }
+        if self.no_index {
+            write(ROBOTS, NO_INDEX)?;
+        }
+        self.page.map_or(Ok(()), |page| page.each_header(write))
     }
 }
 
 impl PageHeaders {
-    fn headers(self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
-        let policy = self.content_security_policy.map(|policy| (header::CONTENT_SECURITY_POLICY, policy));
-        let referrer = self.referrer_policy.map(|policy| (header::REFERRER_POLICY, policy));
-        let retry = self.retry_after.map(|after| (header::RETRY_AFTER, after));
-        policy.into_iter().chain(referrer).chain(retry)
+    fn each_header<E>(self, mut write: impl FnMut(HeaderName, HeaderValue) -> Result<(), E>) -> Result<(), E> {
+        if let Some(policy) = self.content_security_policy {
+            write(header::CONTENT_SECURITY_POLICY, policy)?;
+        }
+        if let Some(policy) = self.referrer_policy {
+            write(header::REFERRER_POLICY, policy)?;
+        }
+        self.retry_after.map_or(Ok(()), |after| write(header::RETRY_AFTER, after))
     }
 }
 
@@ -267,11 +276,18 @@ fn plain(status: u16, outcome: Outcome, body: &'static str) -> Answer {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
     use super::*;
 
     fn names(answer: Answer) -> Vec<(String, String)> {
-        let text = |value: HeaderValue| value.to_str().unwrap().to_owned();
-        answer.headers().map(|(name, value)| (name.to_string(), text(value))).collect()
+        let mut names = Vec::new();
+        let add = |name: HeaderName, value: HeaderValue| {
+            names.push((name.to_string(), value.to_str().unwrap().to_owned()));
+            Ok::<(), Infallible>(())
+        };
+        let Ok(()) = answer.each_header(add);
+        names
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! The answer is the one that Pingora writes ([`super::proxy`]), byte for byte: names in the same letters and the same
 //! order, `Date` and `Connection` at the end. `tests/front.rs` compares the two.
 
-use std::{cell::RefCell, time::Instant};
+use std::{cell::RefCell, convert::Infallible, time::Instant};
 
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 
@@ -109,9 +109,9 @@ fn write(answer: Answer, keep_alive: bool, out: &mut Vec<u8>) {
     let line: &[&[u8]] =
         &[b"HTTP/1.1 ", status.as_str().as_bytes(), b" ", status.canonical_reason().unwrap_or_default().as_bytes()];
     append(out, line);
-    // From inside: a loop would ask each link of the chain for each header.
-    answer.headers().fold((), |(), (name, value)| {
+    let Ok(()) = answer.each_header(|name, value| {
         append(out, &[b"\r\n", spelled(&name), b": ", HeaderValue::as_bytes(&value)]);
+        Ok::<(), Infallible>(())
     });
     end(&body, keep_alive, out);
 }

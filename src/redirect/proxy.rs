@@ -148,9 +148,7 @@ impl Redirector {
         let body = answer.body.clone();
         // The server adds `Date` and `Connection`.
         let mut header = Box::new(ResponseHeader::build_no_case(answer.status, Some(MAX_HEADERS + 2))?);
-        for (name, value) in answer.headers() {
-            header.insert_header(name, value)?;
-        }
+        answer.each_header(|name, value| header.insert_header(name, value))?;
         if body.is_empty() && session.as_downstream().is_http2() {
             // The header ends the stream, without an empty frame after it.
             session.write_response_tasks(vec![HttpTask::Header(header, true)]).await?;
