@@ -125,7 +125,7 @@ fn a_lookup_prints_the_answer_and_its_steps() {
         assert!(text.contains(step), "{step}: {text}");
     }
     let json: Value = serde_json::from_str(&lookup(&[url, "--header", &agent, "--explain", "--json"])).unwrap();
-    assert_eq!((&json["status"], &json["rule"]), (&json!(302), &json!("store")));
+    assert_eq!((&json["status"], &json["link"]["rule"]), (&json!(302), &json!("store")));
     assert_eq!(json["location"], "https://apps.example.com/1");
     assert!(json["steps"].as_array().unwrap().len() > 4, "{json}");
     assert!(lookup(&["https://other.example/x"]).contains("404"));

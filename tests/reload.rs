@@ -181,7 +181,7 @@ fn a_few_bad_lines_are_skipped_and_logged_by_number_and_reason() {
     assert_eq!(edge.get(HOST, "/l7").header("location"), Some("https://www.example.com/7"), "the first one stands");
     let warned: Vec<_> = logged(&edge, "WARN").iter().map(Value::to_string).collect();
     assert_eq!(warned.len(), 2, "{warned:?}");
-    assert!(warned[0].contains("\"line\":2,") && warned[0].contains("is not http or https"), "{}", warned[0]);
+    assert!(warned[0].contains("\"line\":2,") && warned[0].contains("runs code"), "{}", warned[0]);
     assert!(warned[1].contains("\"line\":301,") && warned[1].contains("same domain and slashtag"), "{}", warned[1]);
 }
 

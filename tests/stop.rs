@@ -224,8 +224,8 @@ fn a_click_that_was_captured_before_a_kill_is_delivered_by_the_next_process() {
     assert_eq!(doomed.wait().unwrap().signal(), Some(9));
     assert_eq!(
         stopped.rings().read_dir().unwrap().count(),
-        7,
-        "lock, sessions, control, and rings from two threads to two workers"
+        9,
+        "lock, sessions, secret of tickets, click limits, control, and rings from two threads to two workers"
     );
 
     let edge = stopped.restart();
