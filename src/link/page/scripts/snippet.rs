@@ -1,5 +1,5 @@
-//! Reads the scripts of a snippet of HTML, as analytics and advertising services hand it out. What else is in it (images
-//! for browsers without scripts, comments) is left out.
+//! Reads the scripts of a snippet of HTML, as analytics and advertising services hand it out. What else is in it
+//! (images for browsers without scripts, comments) is left out.
 
 /// A script of a snippet.
 #[derive(Debug, Eq, PartialEq)]
@@ -9,7 +9,7 @@ pub enum Script {
     Code(String),
 }
 
-/// The scripts of a snippet, in their order. Blocks of data, such as JSON, are none.
+/// The scripts of a snippet, in their order. Blocks of data, such as JSON, are left out.
 pub fn scripts(html: &str) -> Vec<Script> {
     let lower = html.to_ascii_lowercase();
     let mut scripts = Vec::new();
