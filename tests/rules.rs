@@ -60,7 +60,7 @@ fn rows() -> Vec<(Value, Vec<Row>)> {
         ),
         (
             json!({"query": {"foo": null}}),
-            vec![("foo=1", plain(), true), ("foo", plain(), true), ("fo=1", plain(), false)],
+            vec![("foo=1", plain(), true), ("foo", plain(), true), ("foot=1", plain(), false)],
         ),
         (
             json!({"query": {"foo": ""}}),

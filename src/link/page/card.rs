@@ -166,7 +166,7 @@ mod tests {
         );
         assert!(error(&json!({"title": " "})).contains("write a `title`"));
         assert!(error(&json!({"title": 1})).starts_with("card.title: `1`"));
-        assert!(error(&json!({"title": "x", "titel": "y"})).starts_with("card: `titel`: unknown field"));
+        assert!(error(&json!({"title": "x", "caption": "y"})).starts_with("card: `caption`: unknown field"));
         assert!(error(&json!({"title": "x".repeat(513)})).ends_with("shorten it to 512 bytes"));
         for image in ["/card.png", "javascript:x", "data:image/png;base64,", "ftp://a.example/x", "https://"] {
             assert!(error(&json!({"title": "x", "image": image})).starts_with("card.image: "), "{image}");
