@@ -18,7 +18,7 @@ run: tools ## Build, and start the demo on 127.0.0.1:8080
 	@exec $(BINARY) serve --config conf/demo.toml
 
 # Topics whose requests matter, which also run without the fast lane.
-BOTH_WAYS = redirect:: event:: quality:: visitors:: hostile:: front:: upstream:: stop:: privacy:: judge::kills judge::points
+BOTH_WAYS = redirect:: lookup_agrees:: limits:: event:: quality:: visitors:: hostile:: front:: upstream:: stop:: privacy:: judge::kills judge::points
 
 test: tools ## Run every test, and those of requests again without the fast lane
 	@$(CARGO) test $(DEV)
