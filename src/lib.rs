@@ -35,10 +35,10 @@
 //! - The front reads the head of every HTTP/1 request itself, also of those that Pingora's proxy answers, and lends
 //!   the connection to the proxy for one request at a time: limits, deadlines and strictness are then the same on both
 //!   ways, and the proxy, which would read ahead, never sees a byte of the next request.
-//! - Counts of links with a limit of clicks are on the tmpfs of the rings, and copied to the spool's folder by a thread,
-//!   not mapped from there: a page of a disk that is being written would stall the redirect.
-//! - Rules work out who the visitor is with the functions that the worker uses later. Only the location is handed on with
-//!   the click: the rest gives the same result from the same bytes, and the worker may know more of bots.
+//! - Counts of links with a limit of clicks are on the tmpfs of the rings, and copied to the spool's folder by a
+//!   thread, not mapped from there: a page of a disk that is being written would stall the redirect.
+//! - Rules work out who the visitor is with the functions that the worker uses later. Only the location is handed on
+//!   with the click: the rest gives the same result from the same bytes, and the worker may know more of bots.
 //! - `listener` defines the trait that `redirect` answers it by, so that the arrow still points to the right.
 //! - `enrich` sends to the spool through a channel that the spool owns; the batch type is `enrich`'s, so that the
 //!   arrow still points to the right. So is the format of its frames: the journal writes batches as they are.
