@@ -332,12 +332,14 @@ impl Redirector {
             None => self.click(request, &facts),
             Some(untracked) => self.metrics.untracked(untracked),
         }
-        let is_hidden = target.link.policy().is_some_and(|policy| policy.no_index);
+        let policy = target.link.policy();
         let answer = match page {
             Some(page) => answers.page(200, Outcome::Page, page),
             None => answers.redirect(status, target.location).unwrap_or_else(|| answers.not_found()),
         };
-        if is_hidden { answer.without_index() } else { answer }
+        let Some(policy) = policy else { return answer };
+        let answer = if policy.is_personal() { answer.never_stored() } else { answer };
+        if policy.no_index { answer.without_index() } else { answer }
     }
 
     fn answer_without_click(&self, settings: &Settings, request: &Request<'_, '_>, decision: Decision<'_>) -> Answer {

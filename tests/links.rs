@@ -272,10 +272,16 @@ fn permanent_answers_may_be_public() {
     let build = || {
         Edge::builder()
             .link(with("p", D, json!({"httpStatus": "301"})))
+            .link(with("variants", D, json!({"httpStatus": 308, "variants": [{"name": "a", "destination": D}]})))
             .section("[redirect]\npermanent_cache = \"public\"")
     };
     for edge in edges(build) {
         assert_eq!(get(&edge, "/p").header("cache-control"), Some("public, max-age=90"));
+        assert_eq!(
+            get(&edge, "/variants").header("cache-control"),
+            Some("private, no-store"),
+            "for one visitor only"
+        );
     }
 }
 

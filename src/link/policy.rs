@@ -82,6 +82,18 @@ pub struct Policy {
     pub no_index: bool,
 }
 
+impl Policy {
+    /// Whether another visitor, or the same one later, may get another answer, so that no answer can stand for the
+    /// next.
+    pub fn is_personal(&self) -> bool {
+        !self.rules.is_empty()
+            || self.variants.is_some()
+            || self.max_clicks.is_some()
+            || self.password.is_some()
+            || self.click_id_parameter.is_some()
+    }
+}
+
 /// What a domain may say beyond its name.
 #[derive(Default)]
 pub struct DomainPolicy {

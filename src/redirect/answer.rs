@@ -212,6 +212,11 @@ impl Answer {
         Self { hsts: hsts.cloned(), ..self }
     }
 
+    /// For an answer that is right for this visitor only, and only now.
+    pub fn never_stored(self) -> Self {
+        Self { cache_control: NO_STORE, ..self }
+    }
+
     /// With the time until the next try, in seconds.
     pub fn with_retry_after(mut self, secs: u64) -> Self {
         self.page.get_or_insert_default().retry_after = Some(HeaderValue::from(secs));
