@@ -140,14 +140,10 @@ impl Domains {
         &self.for_links[number as usize]
     }
 
-    /// The domain of this name, which a link names first.
+    /// The domain of this name or alias, as a link names it.
     pub(super) fn of_link(&mut self, name: &str, id: Option<&str>, config: &config::Catalog) -> Result<u32, String> {
         let host = parse(name).map_err(|reason| format!("`domain.fullName` {reason}"))?;
         if let Some(&number) = self.by_host.get(host.as_str()) {
-            if &*self.all[number as usize].host != host.as_str() {
-                let owner = &self.all[number as usize].host;
-                return Err(format!("`domain.fullName` {name:?} is an alias of {owner}; name that domain"));
-            }
             return Ok(number);
         }
         let settings = config.domains.get(host.as_str());

@@ -356,6 +356,7 @@ fn a_domain_has_aliases_exact_names_come_first_and_long_wildcards_before_short_o
         json!({"kind": "domain", "fullName": "x.example", "aliases": ["*.eu.brand.com", "eu.brand.com"]}),
     ];
     let mut links = [line("a", "https://one.example/"), line("a", "https://two.example/")];
+    links[0]["domain"]["fullName"] = json!("www.go.brand.com");
     links[1]["domain"]["fullName"] = json!("x.example");
     let (catalog, report) = compiled(&domains, &links);
     assert_eq!((report.bad, catalog.domains()), (0, 2), "{:?}", report.problems);
