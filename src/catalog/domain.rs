@@ -28,6 +28,7 @@ pub struct Domain {
     pub(super) host: Box<str>,
     /// The event's `route.domain`.
     pub(super) json: Box<str>,
+    has_id: bool,
     pub(super) case: Case,
     /// Value of `Strict-Transport-Security`, for answers over TLS.
     pub(super) hsts: Option<HeaderValue>,
@@ -144,13 +145,24 @@ impl Domains {
     pub(super) fn of_link(&mut self, name: &str, id: Option<&str>, config: &config::Catalog) -> Result<u32, String> {
         let host = parse(name).map_err(|reason| format!("`domain.fullName` {reason}"))?;
         if let Some(&number) = self.by_host.get(host.as_str()) {
+            let domain = &mut self.all[number as usize];
+            if id.is_some() && !domain.has_id {
+                (domain.json, domain.has_id) = (json(id, &domain.host), true);
+            }
             return Ok(number);
         }
         let settings = config.domains.get(host.as_str());
         let hsts = settings.and_then(|domain| HeaderValue::try_from(domain.hsts.as_deref()?.trim()).ok());
         let case = settings.map(|domain| domain.case).unwrap_or_default();
-        let domain =
-            Domain { json: json(id, &host), host: host.as_str().into(), case, hsts, policy: None, path_depth: 0 };
+        let domain = Domain {
+            json: json(id, host.as_str()),
+            has_id: id.is_some(),
+            host: host.as_str().into(),
+            case,
+            hsts,
+            policy: None,
+            path_depth: 0,
+        };
         Ok(self.push(domain, ForLinks::default()))
     }
 
@@ -193,7 +205,8 @@ impl Domains {
         let id = policy::field("id", entity.id.as_ref(), id)?;
         let number = self.push(
             Domain {
-                json: json(id.as_deref(), &host),
+                json: json(id.as_deref(), host.as_str()),
+                has_id: id.is_some(),
                 host: host.as_str().into(),
                 case: case.unwrap_or(settings.map(|domain| domain.case).unwrap_or_default()),
                 hsts: hsts.or_else(configured),
@@ -255,13 +268,13 @@ fn parse(name: &str) -> Result<Host, String> {
     Host::parse(name.trim().as_bytes()).map_err(|error| format!("{name:?}: {error}"))
 }
 
-fn json(id: Option<&str>, host: &Host) -> Box<str> {
-    let zone = host.as_str().rsplit('.').collect::<Vec<_>>().join(".");
+fn json(id: Option<&str>, host: &str) -> Box<str> {
+    let zone = host.rsplit('.').collect::<Vec<_>>().join(".");
     let mut json = serde_json::Map::new();
     if let Some(id) = id {
         json.insert("id".into(), json!(id));
     }
-    json.insert("raw".into(), json!(host.as_str()));
+    json.insert("raw".into(), json!(host));
     json.insert("zone".into(), json!(zone));
     Value::Object(json).to_string().into()
 }

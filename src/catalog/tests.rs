@@ -406,6 +406,11 @@ fn what_is_wrong_with_a_domain_is_named_with_its_field() {
 
 #[test]
 fn a_domain_sets_what_its_links_leave_out() {
+    let mut with_id = line("id", "https://a.example/");
+    with_id["domain"] = json!({"id": "d-2", "fullName": "two.example"});
+    let (catalog, _) = compiled(&[json!({"kind": "domain", "fullName": "two.example"})], &[with_id]);
+    let id = found(&catalog, "two.example", "/id").unwrap();
+    assert_eq!(id.domain_json(), r#"{"id":"d-2","raw":"two.example","zone":"example.two"}"#);
     let domain = json!({"kind": "domain", "id": 7, "fullName": "go.brand.com", "case": "insensitive", "httpStatus": "307",
         "workspace": {"id": "w-9", "name": "Nine"}, "schemes": ["tel"], "hsts": "max-age=60"});
     let mut own = line("own", "https://a.example/");
