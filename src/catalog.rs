@@ -102,7 +102,9 @@ impl Catalog {
         };
         let domain = &self.domains.all[number as usize];
         let slashtag = match Self::slashtag(domain, path) {
-            Err(key::BadKey::TooLong) => return Ok(Lookup::Unknown(domain)),
+            Err(key::BadKey::TooLong) => {
+                return Ok(self.above(number, domain, path).unwrap_or(Lookup::Unknown(domain)));
+            }
             slashtag => slashtag?,
         };
         if let Some(link) = self.link(number, &slashtag) {
@@ -342,6 +344,12 @@ impl CatalogStore {
             Lookup::NotBranded | Lookup::Unknown(_) => normal.clone(),
         };
         Ok([written, normal])
+    }
+
+    /// The name of the domain that a host leads to, if it is one of the catalog: that of its events and counts.
+    pub fn domain_of(&self, host: &Host) -> Option<Box<str>> {
+        let catalog = self.load();
+        catalog.domains.find(host.as_str()).map(|number| catalog.domains.all[number as usize].host.clone())
     }
 
     /// The workspace that owns a link, by its domain and its slashtag as the catalog writes it.

@@ -228,7 +228,8 @@ fn an_operators_own_certificate_wins_and_is_not_ordered() {
     let plain = format!("[[listeners]]\naddress = \"{}\"\n", site.http);
     let edge = builder.section(&plain).section(&listeners).section(&site.ca.section(&dir, "catalog = true")).start();
     edge.wait_until("the other one", |edge| issued(edge) == 1);
-    assert_eq!(names_of(&leaf(site.tls, "go.brand.com").unwrap()), ["go.brand.com"]);
+    // It is taken up a moment after it is counted.
+    edge.wait_until("taken up", |_| names_of(&leaf(site.tls, "go.brand.com").unwrap()) == ["go.brand.com"]);
     assert_eq!(leaf(site.tls, "own.brand.com"), Some(own));
     assert!(!site.ca.log().contains("own.brand.com"));
 }

@@ -144,8 +144,11 @@ fn a_folder_is_read_at_start_and_again_at_sighup() {
     }
     reload(&edge, "ok");
     assert!(leaf(address, "a.example") == default, "a removed pair has disappeared");
-    assert_eq!(edge.metric("clickedge_resource_last_reload_successful{resource=\"certificates\"}"), 1);
-    assert_eq!(edge.metric("clickedge_config_last_reload_successful"), 1);
+    // Set after the counter that `reload` waits for.
+    edge.wait_until("all is well", |edge| {
+        edge.metric("clickedge_resource_last_reload_successful{resource=\"certificates\"}") == 1
+            && edge.metric("clickedge_config_last_reload_successful") == 1
+    });
 }
 
 #[test]

@@ -328,6 +328,43 @@ fn a_password_opens_a_link_and_only_that_is_the_click() {
 }
 
 #[test]
+fn a_form_that_is_broken_gets_400_and_one_for_a_preview_shows_it() {
+    let build = || {
+        Edge::builder()
+            .link(with("p", D, json!({"passwordHash": HASH, "maxClicks": 1})))
+            .link(domain(json!({"previewSuffix": "+", "expired": format!("{D}/over")})))
+            .feed("all", &["*"])
+    };
+    for edge in edges(build) {
+        let head = "POST /p HTTP/1.1\r\nHost: go.brand.com\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nfoo\r\n";
+        assert_eq!(edge.raw(head.as_bytes()).unwrap().status, 400);
+        let answer = form(&edge, "/p+", "password=open+sesame");
+        assert!(answer.status == 200 && answer.body.contains(D), "{}", answer.body);
+        assert_eq!(form(&edge, "/p", "password=open+sesame").status, 303);
+        let answer = form(&edge, "/p", "password=open+sesame");
+        assert_eq!((answer.status, answer.header("location")), (302, Some(&*format!("{D}/over"))));
+        assert_eq!(edge.stop().events("all").len(), 1);
+    }
+}
+
+#[test]
+fn files_come_before_a_link_for_all_paths_and_other_schemes_take_nothing() {
+    let build = || {
+        Edge::builder()
+            .link(with("", &format!("{D}/all"), json!({"forwardPath": "append"})))
+            .link(with("t", "intent://#Intent;scheme=https;end", json!({"forwardPath": "append"})))
+            .link(domain(json!({"robots": "User-agent: *\n", "schemes": ["intent"]})))
+    };
+    for edge in edges(build) {
+        assert_eq!(get(&edge, "/robots.txt").status, 200);
+        assert_eq!(leads(&edge, "/x"), format!("{D}/all/x"));
+        assert_eq!(leads(&edge, "/t/evil.example?x=1"), "intent://#Intent;scheme=https;end");
+        let long = "p".repeat(5_000);
+        assert_eq!(leads(&edge, &format!("/x/{long}")), format!("{D}/all/x/{long}"));
+    }
+}
+
+#[test]
 fn people_get_the_page_of_scripts_and_others_the_redirect() {
     let build = || {
         let scripts = json!({"scripts": [{"id": "s", "name": "S", "value": "window.x = 1"}]});

@@ -231,11 +231,11 @@ fn a_click_that_was_captured_before_a_kill_is_delivered_by_the_next_process() {
     let edge = stopped.restart();
     assert_eq!(edge.metric("clickedge_clicks_recovered_total"), 1);
     wait_until_delivered(&edge, "all", 1);
-    edge.wait_until("the old rings are gone", |edge| edge.rings().read_dir().unwrap().count() == 7);
+    edge.wait_until("the old rings are gone", |edge| edge.rings().read_dir().unwrap().count() == 9);
     let stopped = edge.stop();
     let events = stopped.events("all");
     assert_eq!((events.len(), parameter(&events[0], "utm_term")), (1, Some("last")));
-    assert_eq!(stopped.rings().read_dir().unwrap().count(), 2, "lock and sessions");
+    assert_eq!(stopped.rings().read_dir().unwrap().count(), 4, "lock, sessions, secret of tickets, click limits");
 }
 
 #[test]

@@ -195,6 +195,11 @@ impl Stats {
         }
     }
 
+    /// The domain of a host, which may be an alias of it.
+    fn domain(&self, host: &Host) -> String {
+        self.catalog.domain_of(host).map_or_else(|| host.as_str().to_owned(), String::from)
+    }
+
     /// Parses the path after [`ROOT`].
     fn subject(&self, path: &str) -> Result<Subject, QueryError> {
         let rest = path.strip_prefix(ROOT).unwrap_or(path);
@@ -209,9 +214,9 @@ impl Stats {
                 let slashtag = &link[domain.len()..];
                 let names = self.catalog.slashtag_names(&host, slashtag.as_bytes());
                 let names = names.map_err(|error| QueryError::Bad(format!("slashtag {slashtag:?}: {error}")))?;
-                Ok(Subject::Link { domain: host.as_str().into(), names })
+                Ok(Subject::Link { domain: self.domain(&host), names })
             }
-            Some(("domains", domain)) => Ok(Subject::Domain(host(domain)?.as_str().into())),
+            Some(("domains", domain)) => Ok(Subject::Domain(self.domain(&host(domain)?))),
             Some(("workspaces", workspace)) if !workspace.is_empty() => Ok(Subject::Workspace(decode(workspace))),
             _ => Err(QueryError::Unknown(format!(
                 "routes: {ROOT}links/{{domain}}/{{slashtag}} {ROOT}domains/{{domain}} {ROOT}workspaces/{{workspace}} \

@@ -82,11 +82,11 @@ pub struct DomainEntity {
 impl DomainEntity {
     fn files(&self) -> FileFields<'_> {
         FileFields {
-            robots: self.robots.as_ref(),
-            favicon: self.favicon.as_ref(),
-            apple_app_site_association: self.apple_app_site_association.as_ref(),
-            asset_links: self.asset_links.as_ref(),
-            security_txt: self.security_txt.as_ref(),
+            robots: policy::given(self.robots.as_ref()),
+            favicon: policy::given(self.favicon.as_ref()),
+            apple_app_site_association: policy::given(self.apple_app_site_association.as_ref()),
+            asset_links: policy::given(self.asset_links.as_ref()),
+            security_txt: policy::given(self.security_txt.as_ref()),
         }
     }
 }
@@ -183,7 +183,8 @@ impl Domains {
         let names = policy::field("schemes", entity.schemes.as_ref(), |value| {
             texts(value).map(|names| names.into_iter().map(str::to_owned).collect::<Vec<_>>())
         })?;
-        let pages = Pages::parse(entity.pages.as_ref().unwrap_or(&Value::Null), &names.unwrap_or_default());
+        let pages =
+            Pages::parse(policy::given(entity.pages.as_ref()).unwrap_or(&Value::Null), &names.unwrap_or_default());
         let for_links = ForLinks {
             status: policy::field("httpStatus", entity.http_status.as_ref(), status)?,
             workspace: policy::field("workspace", entity.workspace.as_ref(), workspace)?.flatten(),

@@ -24,7 +24,8 @@ const MAX_PARAMETER: usize = 64;
 /// When a part of it is invalid: the reason names the field.
 pub fn of(link: &LinkEntity, schemes: &Schemes) -> Result<Option<Policy>, String> {
     let only = only(link)?;
-    let scripts = Scripts::parse(&link.scripts.raw).map_err(|invalid| invalid.to_string())?;
+    let scripts = Scripts::parse(given(Some(&link.scripts.raw)).unwrap_or(&Value::Null))
+        .map_err(|invalid| invalid.to_string())?;
     let LinkEntity { forward_path, active_from, max_clicks, fallback, .. } = link;
     let ends =
         [("activeUntil", &link.active_until), ("expiresAt", &link.expires_at), ("expiredAt", &link.expired_at)];
@@ -43,7 +44,7 @@ pub fn of(link: &LinkEntity, schemes: &Schemes) -> Result<Option<Policy>, String
         card,
         no_index,
     ];
-    let is_plain = fields.into_iter().all(|field| field.as_ref().is_none_or(Value::is_null));
+    let is_plain = fields.into_iter().all(|field| given(field.as_ref()).is_none());
     if is_plain && only.is_empty() && scripts.is_none() {
         return Ok(None);
     }
@@ -57,10 +58,10 @@ pub fn of(link: &LinkEntity, schemes: &Schemes) -> Result<Option<Policy>, String
         password: field("passwordHash", password_hash.as_ref(), |value| PasswordHash::parse(text(value)?))?,
         fallback: field("fallback", fallback.as_ref(), |value| address(value, schemes))?,
         click_id_parameter: field("clickIdParameter", click_id_parameter.as_ref(), parameter)?,
-        rules: rules.as_ref().map_or_else(|| Ok(Rules::default()), |rules| Rules::parse(rules, &check))?,
+        rules: given(rules.as_ref()).map_or_else(|| Ok(Rules::default()), |rules| Rules::parse(rules, &check))?,
         variants: given(variants.as_ref()).map(|variants| Variants::parse(variants, &check)).transpose()?,
         scripts,
-        card: card.as_ref().map_or(Ok(None), Card::parse).map_err(|invalid| invalid.to_string())?,
+        card: given(card.as_ref()).map_or(Ok(None), Card::parse).map_err(|invalid| invalid.to_string())?,
         no_index: field("noIndex", no_index.as_ref(), switch)?.unwrap_or_default(),
     };
     if let (Some(from), Some(until)) = (policy.active_from, policy.active_until)
@@ -71,7 +72,7 @@ pub fn of(link: &LinkEntity, schemes: &Schemes) -> Result<Option<Policy>, String
     Ok(Some(policy))
 }
 
-/// Reads a field, unless it is absent or null. `null` of an optional field is what exports write for nothing.
+/// Reads a field, unless it is absent. `null` and an empty text are what exports write for nothing.
 pub fn field<T>(
     name: &str,
     value: Option<&Value>,
@@ -80,8 +81,8 @@ pub fn field<T>(
     given(value).map(read).transpose().map_err(|reason| format!("`{name}` {reason}"))
 }
 
-fn given(value: Option<&Value>) -> Option<&Value> {
-    value.filter(|value| !value.is_null())
+pub fn given(value: Option<&Value>) -> Option<&Value> {
+    value.filter(|value| !value.is_null() && value.as_str() != Some(""))
 }
 
 fn only(link: &LinkEntity) -> Result<Box<[Box<str>]>, String> {
@@ -151,6 +152,8 @@ fn parameter(value: &Value) -> Result<Box<str>, String> {
 pub fn switch(value: &Value) -> Result<bool, String> {
     match value {
         Value::Bool(switch) => Ok(*switch),
+        Value::Number(number) if number.as_u64() == Some(1) => Ok(true),
+        Value::Number(number) if number.as_u64() == Some(0) => Ok(false),
         Value::String(word) if word.eq_ignore_ascii_case("true") => Ok(true),
         Value::String(word) if word.eq_ignore_ascii_case("false") => Ok(false),
         _ => Err(format!("is {value}; it can be true or false")),

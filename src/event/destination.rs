@@ -6,7 +6,10 @@ impl<'a> Destination<'a> {
     /// Splits an absolute URL as the catalog writes it: `scheme://host[:port]/path[?query][#fragment]`.
     pub fn split(raw: &'a str) -> Self {
         let (protocol, rest) = raw.split_at(raw.bytes().position(|byte| byte == b':').unwrap_or(0));
-        let (protocol, rest) = rest.strip_prefix("://").map_or(("", raw), |rest| (protocol, rest));
+        let Some(rest) = rest.strip_prefix("://") else {
+            // Such as `tel:+1`: what follows the scheme has no parts that all readers agree on.
+            return Self { raw, protocol, hostname: "", path: "", params: None };
+        };
         let (rest, _fragment) = cut(rest, b'#');
         let (address, query) = cut(rest, b'?');
         let (host, path) = address.split_at(address.bytes().position(|byte| byte == b'/').unwrap_or(address.len()));
@@ -35,6 +38,8 @@ mod tests {
         assert_eq!(of("http://a.example:8080/"), ("http", "a.example", "/", 0));
         assert_eq!(of("https://[2001:db8::1]/p"), ("https", "[2001:db8::1]", "/p", 0));
         assert_eq!(of("https://[2001:db8::1]:81/p"), ("https", "[2001:db8::1]", "/p", 0));
+        assert_eq!(of("tel:+15550100"), ("tel", "", "", 0));
+        assert_eq!(of("mailto:a@b.example?subject=x"), ("mailto", "", "", 0));
         assert_eq!(of("https://a.example/#a?b"), ("https", "a.example", "/", 0));
     }
 }

@@ -147,8 +147,8 @@ fn route(route: &Route<'_>, mut json: Object<'_>) {
 fn destination(destination: &Destination<'_>, mut json: Object<'_>) {
     json.text(key!("raw"), destination.raw);
     json.text(key!("protocol"), destination.protocol);
-    json.text(key!("hostname"), destination.hostname);
-    json.text(key!("path"), destination.path);
+    json.text_of(key!("hostname"), Some(destination.hostname).filter(|hostname| !hostname.is_empty()));
+    json.text_of(key!("path"), Some(destination.path).filter(|path| !path.is_empty()));
     json.params(destination.params.as_ref());
     json.end();
 }

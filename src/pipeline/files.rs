@@ -476,7 +476,7 @@ fn describe_catalog((catalog, report): &(Catalog, Report)) -> Description {
     let skipped = report
         .problems
         .iter()
-        .map(|problem| Warning { line: problem.line, message: format!("{}; link skipped", problem.reason) });
+        .map(|problem| Warning { line: problem.line, message: format!("{}; line skipped", problem.reason) });
     let warnings = report.warnings.iter().map(|warning| Warning::of_file(warning.to_string()));
     Description::of(summary).warn(skipped).warn(warnings)
 }

@@ -157,6 +157,14 @@ pub fn look_up<'a>(catalog: &'a Catalog, head: &Head<'a>, trace: &mut impl Trace
         State::Disabled => return Step::Decided(switched_off(&link, head, &host)),
         State::Expired => return Step::Decided(used_up(&link, head, &host)),
     }
+    // Of the links, only one with that very slashtag comes before a file of the domain.
+    if !path.is_empty()
+        && link.slashtag().is_empty()
+        && is_read(head.method)
+        && let Some(file) = link.domain().policy().and_then(|policy| policy.files.at(head.path))
+    {
+        return Step::Decided(Decision::File(file));
+    }
     if let Some(policy) = link.policy() {
         return Step::Policy(Found { link, policy, host, path, is_preview });
     }
@@ -198,8 +206,8 @@ pub fn apply<'a>(
         let is_form = is_read(head.method) || *head.method == Method::POST;
         return if is_form { Decision::Password(link) } else { Decision::MethodNotAllowed };
     }
-    if is_preview && !circumstances.is_unlocked {
-        return preview(link, head);
+    if is_preview {
+        return if circumstances.is_unlocked { Decision::Preview(link) } else { preview(link, head) };
     }
     if !is_read(head.method) && !matches!(link.status(), 307 | 308) && !circumstances.is_unlocked {
         return Decision::MethodNotAllowed;
@@ -267,7 +275,7 @@ fn page<'a>(policy: &'a Policy, head: &Head<'_>, asker: &mut impl Asker) -> Opti
 pub fn used_up<'a>(link: &Link<'a>, head: &Head<'_>, host: &Host) -> Decision<'a> {
     let own = link.policy().and_then(|policy| policy.fallback.as_ref());
     match own.or_else(|| link.domain().policy()?.expired.as_ref()) {
-        Some(address) if is_read(head.method) => fallback(address, None, head, host),
+        Some(address) if is_read(head.method) || is_form(link, head) => fallback(address, None, head, host),
         _ => Decision::Gone(link.domain()),
     }
 }
@@ -283,7 +291,9 @@ impl<'a> Found<'a> {
 fn switched_off<'a>(link: &Link<'a>, head: &Head<'_>, host: &Host) -> Decision<'a> {
     let own = link.policy().and_then(|policy| policy.fallback.as_ref());
     match own.or_else(|| link.domain().policy()?.not_found.as_ref()) {
-        Some(address) if is_read(head.method) => fallback(address, Some(link.domain()), head, host),
+        Some(address) if is_read(head.method) || is_form(link, head) => {
+            fallback(address, Some(link.domain()), head, host)
+        }
         _ => not_found(link.domain(), head.method),
     }
 }
@@ -312,6 +322,11 @@ fn preview<'a>(link: Link<'a>, head: &Head<'_>) -> Decision<'a> {
 fn fallback<'a>(address: &Address, unknown_of: Option<&'a Domain>, head: &Head<'_>, host: &Host) -> Decision<'a> {
     let location = address.fill(Values { path: head.path, domain: host.as_str() });
     Decision::Fallback { location, unknown_of }
+}
+
+/// Whether it is a form that is sent to a link with a password: a browser follows its redirect with a `GET`.
+fn is_form(link: &Link<'_>, head: &Head<'_>) -> bool {
+    *head.method == Method::POST && link.policy().is_some_and(|policy| policy.password.is_some())
 }
 
 /// Whether no person looks at the answer now.

@@ -33,10 +33,12 @@ pub struct Additions<'a> {
 }
 
 impl Additions<'_> {
-    /// Where a click goes. `destination` is the one in `whole`.
+    /// Where a click goes. `destination` is the one in `whole`. One that is not of http or https is sent as it is: its
+    /// parts mean what its application makes of them, so that anything added could be taken for its host.
     pub fn location(&self, destination: &str, whole: impl FnOnce() -> Bytes) -> Bytes {
+        let is_web = || destination.starts_with("https://") || destination.starts_with("http://");
         let has_query = !self.query.is_empty() && self.forward != Forward::Off;
-        if !has_query && self.path.is_empty() && self.click_id.is_none() {
+        if !has_query && self.path.is_empty() && self.click_id.is_none() || !is_web() {
             return whole();
         }
         let mut base = Cow::Borrowed(destination);
@@ -270,6 +272,16 @@ mod tests {
             location(destination, additions(Forward::Off)),
             "https://www.example.com/foo/bar/something/else-baz?some=thing"
         );
+    }
+
+    #[test]
+    fn a_destination_of_another_scheme_is_sent_as_it_is() {
+        for destination in ["intent://#Intent;scheme=https;end", "tel:+15550100", "mailto:a@b.example", "myapp://"] {
+            let click_id = Some(("cid", "1"));
+            let additions =
+                Additions { path: b"evil.example", query: b"x=1", forward: Forward::Incoming, click_id, only: &[] };
+            assert_eq!(location(destination, additions), destination);
+        }
     }
 
     #[test]

@@ -62,7 +62,9 @@ impl Redirector {
         let Some(lock) = self.with_head(session, |settings, head, peer| self.lock(settings, head, peer)) else {
             return Ok(None);
         };
-        let body = read_form(session).await?;
+        let Ok(body) = read_form(session).await else {
+            return Ok(Some(self.settings().answers.bad_request()));
+        };
         let word = body.as_ref().and_then(|body| page::form::password(body));
         let result = match word {
             None => Err(FormError::Wrong),

@@ -62,10 +62,10 @@ pub fn answer(stats: &Stats, domain: &str, query: &str) -> Result<String, QueryE
         serde_json::to_string(&All { since, missed, domains })
     } else {
         let host = host(domain)?;
-        if !stats.catalog.load().hosts().any(|known| known == host.as_str()) {
+        let Some(domain) = stats.catalog.domain_of(&host) else {
             return Err(QueryError::Unknown(format!("the catalog has no domain {}", host.as_str())));
-        }
-        let domain = unknown.of_domain(host.as_str(), top).into();
+        };
+        let domain = unknown.of_domain(&domain, top).into();
         serde_json::to_string(&One { since, missed, domain })
     };
     // No value of it can fail.

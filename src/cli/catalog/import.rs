@@ -89,6 +89,13 @@ pub(super) fn run(import: &Import) -> Outcome {
         }
     }
     let (lines, tally) = result.into_lines();
+    if lines.is_empty() {
+        print_error(&tally.to_string().trim_end());
+        return Err(failed(
+            Class::Data,
+            &"no record is a link: nothing is written; is this an export of that service?",
+        ));
+    }
     let text: String = lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect();
     if output.as_os_str() == "-" {
         print(&text)?;

@@ -174,8 +174,8 @@ proptest! {
                 "destination": {
                     "raw": texts[8],
                     "protocol": texts[9],
-                    "hostname": texts[10],
-                    "path": texts[11],
+                    "hostname": Some(&texts[10]).filter(|text| !text.is_empty()),
+                    "path": Some(&texts[11]).filter(|text| !text.is_empty()),
                     "params": query_value(&params[1]),
                 },
             },

@@ -26,12 +26,21 @@ type Key = [u8; 16];
 /// Tries of addresses for links.
 pub struct Tries {
     key: [u8; 32],
-    /// First try and number of tries, by address and link.
-    counted: HashMap<Key, (Instant, u8)>,
+    /// By address and link.
+    counted: HashMap<Key, Counted>,
     /// Number of words in the queue, by address.
     waiting: HashMap<Key, usize>,
     /// Most of them of an address.
     most_waiting: usize,
+}
+
+/// The tries of an address for a link.
+struct Counted {
+    /// The first of them.
+    first: Instant,
+    wrong: u8,
+    /// Those whose word is being checked.
+    checked: u8,
 }
 
 /// A try that has been counted.
@@ -63,20 +72,32 @@ impl Tries {
         if !self.counted.contains_key(&started.link) {
             self.make_room(now);
         }
-        let (first, count) = self.counted.entry(started.link).or_insert((now, 0));
-        let age = now.saturating_duration_since(*first);
+        let counted = self.counted.entry(started.link).or_insert(Counted { first: now, wrong: 0, checked: 0 });
+        let age = now.saturating_duration_since(counted.first);
         if age >= WINDOW {
-            (*first, *count) = (now, 0);
-        } else if *count >= MOST {
+            (counted.first, counted.wrong) = (now, 0);
+        } else if counted.wrong >= MOST {
             return Err(Verdict::TooMany { retry_after: WINDOW.saturating_sub(age) });
         }
-        *count += 1;
+        // Those may all be right.
+        if counted.wrong.saturating_add(counted.checked) >= MOST {
+            return Err(Verdict::Busy);
+        }
+        counted.checked += 1;
         *self.waiting.entry(started.client).or_default() += 1;
         Ok(started)
     }
 
     /// Ends a try that counts.
     pub fn keep(&mut self, ended: &Try) {
+        if let Some(counted) = self.counted.get_mut(&ended.link) {
+            counted.checked = counted.checked.saturating_sub(1);
+            counted.wrong = counted.wrong.saturating_add(1);
+        }
+        self.leave_queue(ended);
+    }
+
+    fn leave_queue(&mut self, ended: &Try) {
         if let Some(waiting) = self.waiting.get_mut(&ended.client) {
             *waiting = waiting.saturating_sub(1);
             if *waiting == 0 {
@@ -87,13 +108,13 @@ impl Tries {
 
     /// Ends a try that does not count.
     pub fn give_back(&mut self, ended: &Try) {
-        if let Some((_, count)) = self.counted.get_mut(&ended.link) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
+        if let Some(counted) = self.counted.get_mut(&ended.link) {
+            counted.checked = counted.checked.saturating_sub(1);
+            if counted.checked == 0 && counted.wrong == 0 {
                 self.counted.remove(&ended.link);
             }
         }
-        self.keep(ended);
+        self.leave_queue(ended);
     }
 
     #[cfg(test)]
@@ -120,9 +141,9 @@ impl Tries {
         if self.counted.len() < CAPACITY {
             return;
         }
-        self.counted.retain(|_, (first, _)| now.saturating_duration_since(*first) < WINDOW);
+        self.counted.retain(|_, counted| now.saturating_duration_since(counted.first) < WINDOW);
         if self.counted.len() >= CAPACITY
-            && let Some(oldest) = self.counted.iter().min_by_key(|(_, (first, _))| *first).map(|(key, _)| *key)
+            && let Some(oldest) = self.counted.iter().min_by_key(|(_, counted)| counted.first).map(|(key, _)| *key)
         {
             self.counted.remove(&oldest);
         }
@@ -166,9 +187,11 @@ mod tests {
         let mut tries = Tries::new(9).unwrap();
         let now = Instant::now();
         let mut started: Vec<_> = (0..5).map(|_| start(&mut tries, "192.0.2.1", now).unwrap()).collect();
-        assert!(is_too_many(&start(&mut tries, "192.0.2.1", now)));
+        assert!(matches!(start(&mut tries, "192.0.2.1", now), Err(Verdict::Busy)), "all may be right");
         tries.give_back(&started.pop().unwrap());
-        assert!(start(&mut tries, "192.0.2.1", now).is_ok());
+        let fifth = start(&mut tries, "192.0.2.1", now).unwrap();
+        started.iter().chain([&fifth]).for_each(|wrong| tries.keep(wrong));
+        assert!(is_too_many(&start(&mut tries, "192.0.2.1", now)));
     }
 
     #[test]

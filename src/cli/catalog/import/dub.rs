@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{draft::Draft, fields::Fields, output::Output};
+use crate::{catalog::entity::time, runtime::clock};
 
 /// The key of the link that a domain itself leads to.
 const ROOT: &str = "_root";
@@ -57,7 +58,9 @@ pub fn convert(mut fields: Fields, out: &mut Output) -> Result<(), String> {
     if let Some(geo) = fields.object("geo") {
         draft.countries(geo);
     }
-    variants(&mut draft, fields.list("testVariants"), fields.has("testCompletedAt"));
+    let completed = fields.text("testCompletedAt").and_then(|text| time::parse(&text));
+    let is_completed = completed.is_some_and(|time| time.as_second() <= clock::unix_secs().cast_signed());
+    variants(&mut draft, fields.list("testVariants"), is_completed);
     // Its redirects hand on what the visitor sends.
     draft.change("forwardParameters", true, "it always forwards");
     if fields.flag("doIndex") == Some(false) {
