@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::common::{Answer, Builder, Edge, link};
+use crate::common::{Answer, Builder, CHROME, Edge, link};
 
 const D: &str = "https://www.example.com";
 
@@ -291,6 +291,7 @@ const HASH: &str = "$argon2id$v=19$m=256,t=1,p=1$c29tZSBzYWx0IGhlcmU$q7fIkvv0VnS
 fn form(edge: &Edge, target: &str, body: &str) -> Answer {
     let request = format!(
         "POST {target} HTTP/1.1\r\nHost: go.brand.com\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+         User-Agent: {CHROME}\r\nAccept: */*\r\nAccept-Encoding: gzip\r\nAccept-Language: en\r\n\
          Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
         body.len()
     );
@@ -387,10 +388,8 @@ fn people_get_the_page_of_scripts_and_others_the_redirect() {
             let request = format!("{method} /s HTTP/1.1\r\nHost: go.brand.com\r\nConnection: close\r\n{more}\r\n");
             edge.raw(request.as_bytes()).unwrap().status
         };
-        let browser = format!(
-            "User-Agent: {}\r\nAccept: */*\r\nAccept-Encoding: gzip\r\nAccept-Language: en\r\n",
-            crate::common::CHROME
-        );
+        let browser =
+            format!("User-Agent: {}\r\nAccept: */*\r\nAccept-Encoding: gzip\r\nAccept-Language: en\r\n", CHROME);
         assert_eq!(plain("GET", &browser), 200);
         assert_eq!(plain("HEAD", &browser), 302);
         assert_eq!(plain("GET", "User-Agent: curl/8.5.0\r\n"), 302);
