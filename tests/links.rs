@@ -389,7 +389,7 @@ fn people_get_the_page_of_scripts_and_others_the_redirect() {
             edge.raw(request.as_bytes()).unwrap().status
         };
         let browser =
-            format!("User-Agent: {}\r\nAccept: */*\r\nAccept-Encoding: gzip\r\nAccept-Language: en\r\n", CHROME);
+            format!("User-Agent: {CHROME}\r\nAccept: */*\r\nAccept-Encoding: gzip\r\nAccept-Language: en\r\n");
         assert_eq!(plain("GET", &browser), 200);
         assert_eq!(plain("HEAD", &browser), 302);
         assert_eq!(plain("GET", "User-Agent: curl/8.5.0\r\n"), 302);
