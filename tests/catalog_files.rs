@@ -112,6 +112,14 @@ fn a_truncated_file_of_any_form_is_rejected() {
 }
 
 #[test]
+fn two_answers_of_an_api_in_one_file_are_rejected() {
+    let page = json!({"data": links(30), "next": "abc"});
+    assert_eq!(load_file(format!("{page}\n").as_bytes()).unwrap().0.links(), 30);
+    let message = error(format!("{page}\n{page}\n").as_bytes());
+    assert!(message.contains("line 2: another value follows") && message.contains("into one array"), "{message}");
+}
+
+#[test]
 fn a_foreign_file_is_named_and_the_message_says_what_to_do() {
     let line = ndjson(&links(1));
     let utf_16: Vec<u8> = line.encode_utf16().flat_map(u16::to_le_bytes).collect();

@@ -62,6 +62,8 @@ enum Place {
     Top,
     /// In an array of values, inside of so many objects.
     Array { wrappers: usize },
+    /// Behind the objects around an array, where nothing may follow.
+    Behind,
 }
 
 impl<R: BufRead> Items<R> {
@@ -121,6 +123,11 @@ impl<R: BufRead> Items<R> {
         let (place, is_value) = self.skip_to_value(place)?;
         self.mode = Mode::Values { place, elements: number };
         let line = self.line;
+        if is_value && matches!(place, Place::Behind) {
+            let reason =
+                "another value follows the answer of an API; write the links of all into one array, or one a line";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("line {line}: {reason}")));
+        }
         if !is_value {
             // Whatever is read after the end is the end again.
             self.mode = Mode::Values { place: Place::Top, elements: number };
@@ -164,12 +171,14 @@ impl<R: BufRead> Items<R> {
             };
             self.input.consume(1);
             self.line += u64::from(byte == b'\n');
-            if let (Place::Array { wrappers: 1.. }, Place::Top) = (place, next)
-                && !self.skip_objects(place)?
-            {
-                return Ok((place, false));
+            if let (Place::Array { wrappers: 1.. }, Place::Top) = (place, next) {
+                if !self.skip_objects(place)? {
+                    return Ok((place, false));
+                }
+                place = Place::Behind;
+            } else {
+                place = next;
             }
-            place = next;
         }
     }
 
