@@ -6,11 +6,11 @@
 //! | password form | people, before the destination of a link with a password | [`form`] |
 //! | scripts | people, before the destination of a link with scripts | [`scripts`] |
 //! | card | social bots, instead of the destination's own preview | [`card`] |
-//! | preview | anyone who adds `+` to a link | [`preview`] |
+//! | preview | anyone who adds `+` to a link | [`mod@preview`] |
 //!
 //! Everything here is made of plain values: templates, scripts, cards and files are parsed and checked when the catalog
 //! loads ([`Invalid`] says what is wrong), and a page is rendered in a time that is linear in its size. No byte of a
-//! request or of the catalog leaves the place in the HTML that it was put into: texts are escaped ([`escape`]), and
+//! request or of the catalog leaves the place in the HTML that it was put into: texts are escaped (`escape`), and
 //! inline scripts are attributes, which a page runs without that the parser sees them as code.
 //!
 //! Every page has a `Content-Security-Policy` that allows what the page itself has and nothing else. Only the page of

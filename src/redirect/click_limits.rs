@@ -1,8 +1,8 @@
 //! Counts the clicks of links that may have only so many (`maxClicks`).
 //!
 //! A count is exact on one edge: over all threads, over restarts and crashes, and while one process takes over from
-//! another ([`table`]). It never waits for a disk: the table is on the tmpfs of the rings, and a thread copies it into
-//! the folder of the spool some seconds later ([`file`]), so that only a machine that loses its power loses the clicks
+//! another (`table`). It never waits for a disk: the table is on the tmpfs of the rings, and a thread copies it into
+//! the folder of the spool some seconds later (`file`), so that only a machine that loses its power loses the clicks
 //! of those seconds.
 //!
 //! A click that is counted and whose answer then does not reach the visitor stays counted.

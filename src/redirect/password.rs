@@ -3,7 +3,7 @@
 //! A hash costs milliseconds and megabytes by intention, so the threads that redirect compute none. A check waits in a
 //! queue of bounded length, of which one address has at most a quarter; beyond it the answer is [`Verdict::Busy`].
 //!
-//! An address has [`tries::MOST`] wrong tries for a link in [`tries::WINDOW`]. A try counts from the moment it is
+//! An address has five wrong tries for a link in a quarter of an hour. A try counts from the moment it is
 //! accepted, so that many at once are no way around, and is given back when the word is right. It counts also when the
 //! client leaves before its verdict. Addresses are held as keyed hashes, under a key that is made with the process.
 //!

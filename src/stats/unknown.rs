@@ -6,7 +6,7 @@
 //! what is shown as `error`, and is never too low. A slashtag with more than a hundredth of its domain's requests is
 //! always listed.
 //!
-//! A request never waits: it is put into a queue. The one that finds [`BATCH`] in the queue counts them, unless another
+//! A request never waits: it is put into a queue. The one that finds `BATCH` in the queue counts them, unless another
 //! thread does so. A request that finds the queue full is only counted as missed.
 //!
 //! Counts begin with the process, and end with it.

@@ -11,7 +11,7 @@ use std::{
 
 use flate2::bufread::MultiGzDecoder;
 
-/// By how much a file may expand once it is larger than [`EXEMPT`]: more than any list of links does.
+/// By how much a file may expand once it is larger than `EXEMPT`: more than any list of links does.
 pub const MAX_EXPANSION: u64 = 500;
 
 /// Bytes up to which a file may expand by any ratio.

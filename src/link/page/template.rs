@@ -6,7 +6,8 @@
 //! them, each at most [`MAX_VALUE`] bytes of text, bound what a request can make of a template.
 //!
 //! Scripts never run on these pages: the policy forbids it, so that a form for a password is the edge's alone. What
-//! [`scan`] takes wrongly in markup that no author writes (HTML inside an unclosed `<svg>`) can therefore not run, either.
+//! `scan` takes wrongly in markup that no author writes (HTML inside an unclosed `<svg>`) can therefore not run,
+//! either.
 
 mod scan;
 
