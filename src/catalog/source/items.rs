@@ -294,7 +294,15 @@ mod tests {
     fn items_of(input: impl BufRead) -> Vec<(u64, Option<u64>, String)> {
         let mut items = Items::new(input).unwrap();
         let mut all = Vec::new();
-        while let Some(Item { line, element, content }) = items.read().unwrap() {
+        loop {
+            let Item { line, element, content } = match items.read() {
+                Ok(Some(item)) => item,
+                Ok(None) => break,
+                Err(error) => {
+                    all.push((0, None, error.to_string()));
+                    return all;
+                }
+            };
             let content = match content {
                 Content::Text(text) => String::from_utf8_lossy(text).into_owned(),
                 Content::LastLine(text) => format!("last {}", String::from_utf8_lossy(text)),
