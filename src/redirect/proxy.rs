@@ -78,13 +78,12 @@ impl Redirector {
                 }
             }
         };
-        let mut answer =
-            self.with_head(session, |settings, head, peer| self.answer_form(settings, head, peer, result));
-        if let Some(answer) = &mut answer {
-            // What is left of a body that is too long would be read as a request.
-            answer.close |= body.is_none();
-        }
-        Ok(answer)
+        let answer = self.with_head(session, |settings, head, peer| self.answer_form(settings, head, peer, result));
+        // A reload may have taken the link away: what is left of its form is for no upstream.
+        let mut answer = answer.unwrap_or_else(|| self.settings().answers.not_found());
+        // What is left of a body that is too long would be read as a request.
+        answer.close |= body.is_none();
+        Ok(Some(answer))
     }
 
     fn with_head<T>(
