@@ -12,8 +12,9 @@ use std::{
 
 use super::{
     canary::{Cast, TRUSTED},
+    forms::Within,
     handshakes,
-    search::{Evidence, Search, assert_none, files_below},
+    search::{Evidence, Find, Search, assert_none, files_below},
     trace::{Tracer, without_naming},
     visits::Visits,
 };
@@ -73,8 +74,21 @@ pub fn tracer() -> Option<Tracer> {
     Tracer::new().inspect_err(|why| eprintln!("skipped: what is written is not searched: {why}")).ok()
 }
 
+/// Four bytes of an address are met by chance in checksums and random ids, once in some tens of runs. What leaks finds
+/// the same thing that was done again in a second run; chance does not.
 #[test]
 fn no_client_address_is_left_anywhere() {
+    let mut finds = finds_of_a_run();
+    if !finds.is_empty() && finds.iter().all(|find| find.within == Within::Plain) {
+        eprintln!("perhaps by chance, so once more: {}", finds[0]);
+        let again = finds_of_a_run();
+        finds.retain(|find| again.iter().any(|other| other.canary.used_for == find.canary.used_for));
+    }
+    assert_none(&finds);
+}
+
+/// What is found after everything was done once.
+fn finds_of_a_run() -> Vec<Find> {
     let tracer = tracer();
     let s3 = S3::start();
     s3.set(Fault::Unavailable);
@@ -161,10 +175,10 @@ fn no_client_address_is_left_anywhere() {
         trace.add_to(&mut evidence, &[address, s3.address()], "elsewhere.example");
     }
     println!("{} canaries, {} forms, {} bytes", cast.all().len(), search.forms(), evidence.bytes());
-    assert_none(&search.run(&evidence));
     // Otherwise the search would prove nothing.
     let found = search.run(&in_flight);
     assert!(found.iter().any(|find| find.canary.used_for.starts_with("killed")), "the rings held addresses");
+    search.run(&evidence)
 }
 
 /// Waits until nothing is under way to these feeds.

@@ -81,13 +81,14 @@ pub fn files_below(dir: &Path) -> Vec<std::path::PathBuf> {
 pub struct Find {
     pub canary: Canary,
     pub form: String,
+    pub within: Within,
     pub place: String,
     around: String,
 }
 
 impl fmt::Display for Find {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { canary: Canary { used_for, address }, form, place, around } = self;
+        let Self { canary: Canary { used_for, address }, form, place, around, .. } = self;
         write!(f, "{address} ({used_for}), {form}, in {place}: ...{around}...")
     }
 }
@@ -148,6 +149,7 @@ impl Search {
                 finds.push(Find {
                     canary: canary.clone(),
                     form: form.name.clone(),
+                    within: form.within,
                     place: place.into(),
                     around: around.escape_ascii().to_string(),
                 });
