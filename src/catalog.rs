@@ -12,6 +12,7 @@
 //!
 //! A noun next to the flow: imports no stage.
 
+pub mod change;
 pub mod compile;
 pub mod domain;
 pub mod entity;
@@ -21,6 +22,7 @@ pub mod metrics;
 mod policy;
 pub mod record;
 pub mod source;
+pub mod state_hash;
 
 #[cfg(test)]
 mod tests;
