@@ -11,7 +11,7 @@
 //! shorter forms would be met by chance, so they are bounded ([`Within`]):
 //! - Four raw bytes of an address occur in any megabyte of noise with a probability of 1 in 4,000, for each canary.
 //!   They are looked for in everything but what is compressed or encrypted; that is also searched decompressed, or as
-//!   the client decrypts it. What is left of chance, checksums and random ids between plain bytes, is told apart by a
+//!   the client decrypts it. What is left of chance, checksums and random ids between plain bytes, is excluded by a
 //!   second run (`proof.rs`).
 //! - Four raw bytes of a 32-bit hash are not looked for; its hex and decimal forms are, where no longer number holds
 //!   them. Decimals below nine digits are left out: sizes and counts look like that.
