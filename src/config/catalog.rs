@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Config, Listener, Section,
+    Config, Fleet, Listener, Section,
     findings::{Findings, is_host_name},
 };
 use crate::link::{Case, Forward, hsts};
@@ -31,6 +31,8 @@ pub struct Catalog {
     /// What becomes of links that lead back to themselves, directly or by other links. A load reports them with the
     /// chain in either case.
     pub loops: Loops,
+    /// The bucket from which many edges take one catalog.
+    pub fleet: Option<Fleet>,
     /// Settings of one branded domain, by its host name in lower case.
     pub domains: BTreeMap<String, Domain>,
 }
@@ -44,6 +46,7 @@ impl Default for Catalog {
             max_growth_ratio: 1.0,
             forward_parameters: Forward::Off,
             loops: Loops::Keep,
+            fleet: None,
             domains: BTreeMap::new(),
         }
     }
@@ -80,6 +83,9 @@ impl Section for Catalog {
             let remedy = "1 lets a reload double the catalog, 9 lets it grow tenfold";
             findings.error("catalog.max_growth_ratio", format!("must be more than 0, is {growth}"), remedy);
         }
+        if let Some(fleet) = &self.fleet {
+            fleet.rules(findings);
+        }
         for (host, domain) in &self.domains {
             if let Some(hsts) = &domain.hsts {
                 check_hsts(&format!("catalog.domains.\"{host}\".hsts"), hsts, all, findings);
@@ -96,7 +102,8 @@ impl Section for Catalog {
     }
 
     fn paths(&mut self) -> Vec<(String, &mut PathBuf)> {
-        vec![("catalog.file".to_owned(), &mut self.file)]
+        let file = ("catalog.file".to_owned(), &mut self.file);
+        [file].into_iter().chain(self.fleet.iter_mut().flat_map(Fleet::paths)).collect()
     }
 }
 
