@@ -66,6 +66,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     ("spool", &["capture", "click", "config", "enrich", "event", "object", "runtime", "stats", "telemetry"]),
     ("deliver", &["click", "config", "event", "files", "object", "runtime", "spool", "telemetry", "tls"]),
+    ("fleet", &["catalog", "config", "deliver", "object", "runtime", "telemetry", "tls"]),
     (
         "pipeline",
         &[
