@@ -19,6 +19,7 @@ pub mod error;
 pub mod head;
 pub mod metrics;
 pub mod nats;
+pub mod publish;
 mod replica;
 pub mod store;
 mod writer;
@@ -26,7 +27,7 @@ mod writer;
 use std::{
     io,
     path::PathBuf,
-    sync::{Arc, mpsc as std_mpsc},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -62,7 +63,7 @@ pub struct Fleet {
     changes: FleetChanges,
     looked: watch::Receiver<bool>,
     stop: Arc<Notify>,
-    stopped: std_mpsc::Receiver<()>,
+    stopped: crossbeam_channel::Receiver<()>,
 }
 
 /// What a fleet works with.
@@ -84,7 +85,7 @@ impl Fleet {
     /// When the system provides no thread or sockets.
     pub fn start(config: &config::Fleet, parts: Parts) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(4).enable_all().build()?;
-        let (stop, (done, stopped)) = (Arc::new(Notify::new()), std_mpsc::channel());
+        let (stop, (done, stopped)) = (Arc::new(Notify::new()), crossbeam_channel::bounded(1));
         let (send, requests) = mpsc::channel(writer::WAITING);
         let (looking, looked) = watch::channel(false);
         let (wanted, config, guard) = (Arc::clone(&stop), config.clone(), parts.panics.guard());

@@ -4,7 +4,7 @@
 //! the first). Deltas and snapshots are never replaced: their keys are new each time.
 
 mod download;
-mod upload;
+pub mod upload;
 
 use std::{sync::Arc, time::Duration};
 

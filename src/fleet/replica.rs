@@ -204,23 +204,21 @@ impl Replica {
         let fetched = self.bucket.download(snapshot, &file).await;
         let installed = match fetched {
             Ok(()) => {
-                let (store, file, accept) = (Arc::clone(&self.store), file.clone(), snapshot.accept);
-                blocking(move || store.install(&file, accept)).await?.map_err(SyncError::from)
+                let (store, file) = (Arc::clone(&self.store), file.clone());
+                let (at, accept) = (snapshot.position, snapshot.accept);
+                blocking(move || store.install(&file, at, accept)).await?.map_err(SyncError::from)
             }
             Err(BucketError::Malformed(error)) => Err(SyncError::Halted(Halt::Rejected(error.to_string()))),
             Err(error) => Err(error.into()),
         };
         // It may be renamed by now. What stays is replaced by the next.
         _ = std::fs::remove_file(&file);
-        let installed = installed?;
+        installed?;
+        let installed = self.store.position();
         if installed != snapshot.position {
-            let (wanted, got) = (snapshot.position, installed);
-            return Err(SyncError::Halted(Halt::Rejected(format!(
-                "the snapshot {} has the state {}, and the head says {}",
-                snapshot.key,
-                show(got),
-                show(wanted)
-            ))));
+            let (got, wanted) = (show(installed), show(snapshot.position));
+            let reason = format!("the snapshot {} leads to {got}, and the head says {wanted}", snapshot.key);
+            return Err(SyncError::Halted(Halt::Rejected(reason)));
         }
         self.metrics.snapshots_installed.inc();
         tracing::info!(

@@ -19,11 +19,12 @@ pub trait Store: Send + Sync + 'static {
     /// Nothing has changed.
     fn apply(&self, entries: &[Entry], to: Position) -> Result<(), StoreError>;
 
-    /// Makes a snapshot the current catalog, without any change of before. With `accept`, of any size.
+    /// Makes a snapshot the current catalog, without any change of before. The file is the caller's, and does not say
+    /// which generation it is nor the number of its last change: both are those of `at`. With `accept`, of any size.
     ///
     /// # Errors
     /// Nothing has changed.
-    fn install(&self, file: &Path, accept: bool) -> Result<Position, StoreError>;
+    fn install(&self, file: &Path, at: Position, accept: bool) -> Result<(), StoreError>;
 }
 
 /// Changes that were checked and not made.
