@@ -1,4 +1,4 @@
-//! One catalog on many edges, by way of a bucket.
+//! One catalog on many edges, through a bucket.
 //!
 //! ```text
 //! API ─► writer ─► delta, then head by compare-and-set ─► bucket ─► replica ─► the catalog of each edge

@@ -86,7 +86,7 @@ fn only_one_of_those_who_create_a_link_has_created_it() {
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1, "{outcomes:?}");
-    // What an edge finds unchanged or refuses is so in the bucket, although it has not looked there for long.
+    // What an edge finds unchanged or rejects is so in the bucket, although it has not looked there for long.
     let winner = outcomes.iter().position(Result::is_ok).unwrap();
     let others: Vec<_> = (0..3).filter(|i| *i != winner).collect();
     nodes[others[0]].put(&place, "new", "https://last.example/").unwrap();

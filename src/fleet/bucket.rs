@@ -43,8 +43,8 @@ const SNAPSHOT_SECS: u64 = 86_400;
 /// A bucket, or the part of it below a prefix.
 pub struct Bucket {
     client: ArcSwap<Client>,
-    /// For snapshots, which take longer than any delivery.
-    patient: ArcSwap<Client>,
+    /// Snapshots take longer than any delivery.
+    for_snapshots: ArcSwap<Client>,
     config: config::S3,
 }
 
@@ -102,8 +102,8 @@ impl Bucket {
     /// Sends nothing: credentials are loaded with the first request.
     pub async fn new(config: &config::S3) -> Self {
         let config = config.clone();
-        let (quick, patient) = (client(&config).await, client(&patient(&config)).await);
-        Self { client: ArcSwap::from_pointee(quick), patient: ArcSwap::from_pointee(patient), config }
+        let (small, large) = (client(&config).await, client(&for_snapshots(&config)).await);
+        Self { client: ArcSwap::from_pointee(small), for_snapshots: ArcSwap::from_pointee(large), config }
     }
 
     /// Looks at the head. `seen` is the ETag of the one that is known.
@@ -224,7 +224,7 @@ impl Bucket {
         let error = classify(error);
         if matches!(error, SinkError::Rejected(_)) {
             self.client.store(Arc::new(client(&self.config).await));
-            self.patient.store(Arc::new(client(&patient(&self.config)).await));
+            self.for_snapshots.store(Arc::new(client(&for_snapshots(&self.config)).await));
         }
         error.into()
     }
@@ -267,7 +267,7 @@ enum Small {
 }
 
 /// The configuration for snapshots. They are signed with their SHA-256, so that no other checksum is needed.
-fn patient(config: &config::S3) -> config::S3 {
+fn for_snapshots(config: &config::S3) -> config::S3 {
     config::S3 {
         attempt_timeout_secs: SNAPSHOT_SECS,
         operation_timeout_secs: SNAPSHOT_SECS,

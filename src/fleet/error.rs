@@ -29,7 +29,7 @@ pub enum Halt {
     #[error(
         "the head of the bucket went back: it is at generation {}, change {}, and this edge at generation {}, change \
          {}; if the bucket was restored on purpose, publish a snapshot with `--generation` {}",
-        head.generation, head.revision, here.generation, here.revision, here.generation + 1
+        head.generation, head.revision, here.generation, here.revision, here.generation.saturating_add(1)
     )]
     WentBack { head: Position, here: Position },
     /// The canary edge still observes the snapshot.

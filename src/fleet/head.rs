@@ -73,7 +73,7 @@ pub struct DeltaRef {
 
 /// An object of the bucket that is not what it should be.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("the object {key} is rejected: {}{reason}; publish a snapshot with `clickedge catalog publish`", Line(*line))]
+#[error("the object {key} is rejected: {}{reason}; {}", Line(*line), self.remedy())]
 pub struct Malformed {
     /// Its key, below the prefix of the fleet.
     pub key: String,
@@ -95,6 +95,14 @@ impl Malformed {
     /// Of a whole object.
     pub fn new(key: &str, reason: impl Into<String>) -> Self {
         Self { key: key.to_owned(), line: 0, reason: reason.into() }
+    }
+
+    fn remedy(&self) -> &'static str {
+        if self.key == KEY {
+            "remove it, and publish a snapshot with a `--generation` above that of the edges"
+        } else {
+            "publish a snapshot with `clickedge catalog publish`"
+        }
     }
 
     /// Of one of its lines, from 1.
@@ -176,6 +184,10 @@ impl Head {
         }
         if position.generation == 0 {
             return Err("position.generation is 0; the first is 1".into());
+        }
+        if position.revision < snapshot.position.revision {
+            let (own, of_snapshot) = (position.revision, snapshot.position.revision);
+            return Err(format!("position.revision is {own}, before that of the snapshot, {of_snapshot}"));
         }
         if recent.len() > RECENT {
             return Err(format!("recent names {} deltas, more than {RECENT}", recent.len()));
@@ -281,6 +293,7 @@ pub(super) mod tests {
         rejected("snapshot.blake3", |head| head.snapshot.blake3 = "abc".into());
         rejected("position.generation", |head| head.position.generation = 4);
         rejected("position.revision", |head| head.position.revision = 17);
+        rejected("before that of the snapshot", |head| head.snapshot.position.revision = 90);
         rejected("last", |head| head.last = None);
         rejected("recent[0].key", |head| head.recent[0].key = "deltas/a b".into());
         rejected("recent[1]", |head| head.recent[1].from = 13);

@@ -27,8 +27,8 @@ const TRIES: u32 = 100;
 #[derive(Clone, Copy, Debug)]
 pub struct Snapshot<'s> {
     pub file: &'s Path,
-    /// The state that the file says it has. It is a state of the published catalog if that has passed it; otherwise only
-    /// the hash counts.
+    /// The state that the file says it has. If the published catalog has passed this state, the changes since are kept;
+    /// otherwise only the hash counts.
     pub position: Position,
     /// Number of its links.
     pub links: u64,
@@ -89,7 +89,7 @@ pub async fn publish(
 ) -> Result<Arc<Head>, PublishError> {
     let unreadable = |error| PublishError::Read { file: snapshot.file.display().to_string(), error };
     let mut current = look(bucket).await?;
-    let generation = options.generation.unwrap_or_else(|| generation_of(&current) + 1);
+    let generation = options.generation.unwrap_or_else(|| generation_of(&current).saturating_add(1));
     check(bucket, &current, snapshot, generation, options).await?;
     let file = snapshot.file.to_owned();
     let hashed = blocking(move || hash(&file)).await.unwrap_or_else(|error| Err(io::Error::other(error)));

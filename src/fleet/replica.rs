@@ -6,7 +6,7 @@
 
 use std::{
     collections::VecDeque,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -36,6 +36,9 @@ const AT_A_TIME: usize = 8;
 
 /// Deltas that an edge walks back from one to the one before. One that is further behind takes the snapshot.
 const MOST_WALKED: usize = 100_000;
+
+/// Begin of the names of files that are being read.
+const FETCHED: &str = "fetched-";
 
 /// Time after which a snapshot that was rejected is read again.
 const REJECTED_AGAIN: Duration = Duration::from_secs(600);
@@ -82,6 +85,7 @@ impl Replica {
         requests: Box<dyn Fn() -> Requests + Send>,
     ) -> Self {
         metrics.at(store.position());
+        remove_leftovers(&dir);
         Self {
             bucket: Arc::new(bucket),
             store,
@@ -200,7 +204,7 @@ impl Replica {
     async fn snapshot(&mut self, head: &Head) -> Result<(), SyncError> {
         let snapshot = &head.snapshot;
         let digits: String = snapshot.position.hash.to_string().chars().take(16).collect();
-        let file = self.dir.join(format!("fetched-{}-{digits}.partial", snapshot.position.generation));
+        let file = self.dir.join(format!("{FETCHED}{}-{digits}", snapshot.position.generation));
         let fetched = self.bucket.download(snapshot, &file).await;
         let installed = match fetched {
             Ok(()) => {
@@ -303,7 +307,8 @@ impl Replica {
         Ok(applied?)
     }
 
-    /// Applies a delta that came with a message, if it follows what this edge has. Returns whether this edge has it now.
+    /// Applies a delta that came with a message, if it follows what this edge has. Returns whether this edge has what
+    /// the message announces.
     pub async fn take(&mut self, to: Position, delta: Option<Delta>) -> bool {
         let here = self.store.position();
         if (to.generation, to.revision) <= (here.generation, here.revision) {
@@ -396,6 +401,17 @@ impl Replica {
             self.metrics.halt(Some(&halt));
         }
         Ok(())
+    }
+}
+
+/// Removes what an earlier process has read and not installed.
+fn remove_leftovers(dir: &Path) {
+    let Ok(entries) = std::fs::read_dir(dir) else { return };
+    for file in entries.filter_map(Result::ok) {
+        if file.file_name().as_encoded_bytes().starts_with(FETCHED.as_bytes()) {
+            // What stays takes room, and is tried again at the next start.
+            _ = std::fs::remove_file(file.path());
+        }
     }
 }
 

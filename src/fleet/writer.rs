@@ -36,6 +36,8 @@ const LONGEST: Duration = Duration::from_secs(10);
 /// Pause before an outcome that is unknown is looked up again.
 const PAUSE: Duration = Duration::from_millis(100);
 
+const UNKNOWN: &str = "whether the change was made is not known yet: repeat the request, which is safe";
+
 pub type Outcomes = Vec<Result<Accepted, Refused>>;
 type Answer = Result<Outcomes, Unavailable>;
 
@@ -65,7 +67,10 @@ impl Changes for FleetChanges {
             })
         })?;
         let late = "it did not take the change in time; nothing has changed";
-        answered.await.unwrap_or_else(|_| Err(Unavailable::Bucket(late.into())))
+        match tokio::time::timeout(LONGEST * 2, answered).await {
+            Ok(answered) => answered.unwrap_or_else(|_| Err(Unavailable::Bucket(late.into()))),
+            Err(_) => Err(Unavailable::Bucket(format!("it does not answer; {UNKNOWN}"))),
+        }
     }
 }
 
@@ -221,6 +226,6 @@ impl Move<'_> {
             }
             sleep(PAUSE).await;
         }
-        Err(format!("{reason}; whether the change was made is not known yet: repeat the request, which is safe"))
+        Err(format!("{reason}; {UNKNOWN}"))
     }
 }

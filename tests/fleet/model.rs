@@ -202,7 +202,7 @@ impl Place {
         }
     }
 
-    /// Publishes a snapshot of these links, and of lines that are none.
+    /// Publishes a snapshot of these links.
     pub fn publish(&self, links: &[(&str, &str)], options: Options) -> Result<Arc<Head>, PublishError> {
         self.publish_at(links, options, Position::default())
     }

@@ -72,7 +72,7 @@ impl Bucket {
     }
 
     async fn get(&self, key: &str, from: u64, version: Option<&str>) -> Result<GetObjectOutput, BucketError> {
-        let get = self.patient.load_full().get_object().bucket(&self.config.bucket).key(self.key(key));
+        let get = self.for_snapshots.load_full().get_object().bucket(&self.config.bucket).key(self.key(key));
         let mut get = get.set_expected_bucket_owner(self.config.expected_bucket_owner.clone());
         if from > 0 {
             get = get.range(format!("bytes={from}-")).set_if_match(version.map(str::to_owned));

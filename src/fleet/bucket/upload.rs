@@ -60,7 +60,7 @@ impl Bucket {
             progress(length);
             return Ok(());
         }
-        let create = self.patient.load_full().create_multipart_upload().bucket(&self.config.bucket);
+        let create = self.for_snapshots.load_full().create_multipart_upload().bucket(&self.config.bucket);
         let created = self.with_options(create.key(self.key(key))).send().await;
         let created = match created {
             Ok(created) => created,
@@ -69,7 +69,7 @@ impl Bucket {
         let id = created.upload_id.unwrap_or_default();
         let uploaded = self.upload_parts((key, &id), file, (length, parts.part), progress).await;
         if uploaded.is_err() {
-            let abort = self.patient.load_full().abort_multipart_upload().bucket(&self.config.bucket);
+            let abort = self.for_snapshots.load_full().abort_multipart_upload().bucket(&self.config.bucket);
             // Parts that stay are removed by a lifecycle rule of the bucket; the error above is what matters.
             _ = abort.key(self.key(key)).upload_id(id).send().await;
         }
@@ -92,7 +92,7 @@ impl Bucket {
         }
         let parts = CompletedMultipartUpload::builder().set_parts(Some(stored)).build();
         self.repeat(|| async {
-            let complete = self.patient.load_full().complete_multipart_upload().bucket(&self.config.bucket);
+            let complete = self.for_snapshots.load_full().complete_multipart_upload().bucket(&self.config.bucket);
             let complete = complete.key(self.key(key)).upload_id(id).multipart_upload(parts.clone());
             match complete.send().await {
                 Ok(_) => Ok(()),
@@ -105,7 +105,7 @@ impl Bucket {
     async fn upload_single(&self, key: &str, file: &Path, length: u64) -> Result<PutObjectOutput, BucketError> {
         let (sha256, file) = open(file, (0, length)).await?;
         let (body, progress) = body::stream(file, length);
-        let put = self.put_object_with(&self.patient.load(), key).content_type("application/octet-stream");
+        let put = self.put_object_with(&self.for_snapshots.load(), key).content_type("application/octet-stream");
         let put = put.content_length(length as i64).body(body).customize().interceptor(Sign(sha256));
         let sent = tokio::select! {
             biased;
@@ -127,7 +127,7 @@ impl Bucket {
     ) -> Result<String, BucketError> {
         let (sha256, file) = open(file, range).await?;
         let (body, progress) = body::stream(file, range.1);
-        let put = self.patient.load_full().upload_part().bucket(&self.config.bucket).key(self.key(key));
+        let put = self.for_snapshots.load_full().upload_part().bucket(&self.config.bucket).key(self.key(key));
         let put = put.upload_id(id).part_number(number).content_length(range.1 as i64).body(body);
         let put = put.customize().interceptor(Sign(sha256));
         let sent = tokio::select! {
