@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`configuration`] | the configuration file by topic: HTTPS, load balancers, feeds, folders |
 //! | [`catalog`] | format of links, matching, answers, reload |
+//! | [`fleet`] | one catalog on many edges: bucket, NATS, canary |
 //! | [`rules`] | who gets another destination, variants |
 //! | [`pages`] | pages, passwords, scripts, cards, previews, files of a domain |
 //! | [`feeds`] | objects, formats, delivery, manifests, verification, rollups |
@@ -25,6 +26,11 @@ pub mod configuration {
 
 pub mod catalog {
     #![doc = include_str!("manual/catalog.md")]
+}
+
+#[allow(clippy::doc_markdown, reason = "names of products are not code")]
+pub mod fleet {
+    #![doc = include_str!("manual/fleet.md")]
 }
 
 pub mod rules {
