@@ -1,6 +1,7 @@
 //! Edges that share a catalog through a bucket: they have the same one after any fault, and no change is lost.
 
 mod announcements;
+mod chaos;
 mod model;
 
 use std::sync::atomic::Ordering;

@@ -102,7 +102,7 @@ impl Bucket {
     /// Sends nothing: credentials are loaded with the first request.
     pub async fn new(config: &config::S3) -> Self {
         let config = config.clone();
-        let (small, large) = (client(&config).await, client(&for_snapshots(&config)).await);
+        let (small, large) = (Box::pin(client(&config)).await, Box::pin(client(&for_snapshots(&config))).await);
         Self { client: ArcSwap::from_pointee(small), for_snapshots: ArcSwap::from_pointee(large), config }
     }
 
@@ -170,7 +170,7 @@ impl Bucket {
         let get = get.set_expected_bucket_owner(self.config.expected_bucket_owner.clone());
         let get = get.set_if_none_match(seen.map(str::to_owned));
         let read = async {
-            let mut found = match get.send().await {
+            let mut found = match Box::pin(get.send()).await {
                 Ok(found) => found,
                 Err(error) => return self.absent(error).await,
             };
@@ -205,7 +205,7 @@ impl Bucket {
 
     async fn put(&self, put: PutObjectFluentBuilder, bytes: Vec<u8>, limit: Duration) -> Result<String, BucketError> {
         let sent = async {
-            match put.body(ByteStream::from(bytes)).send().await {
+            match Box::pin(put.body(ByteStream::from(bytes)).send()).await {
                 Ok(stored) => match stored.e_tag.filter(|etag| !etag.is_empty()) {
                     Some(etag) => Ok(etag),
                     None => Err(SinkError::retry("the answer has no ETag: no store answered").into()),
@@ -223,8 +223,8 @@ impl Bucket {
     {
         let error = classify(error);
         if matches!(error, SinkError::Rejected(_)) {
-            self.client.store(Arc::new(client(&self.config).await));
-            self.for_snapshots.store(Arc::new(client(&for_snapshots(&self.config)).await));
+            self.client.store(Arc::new(Box::pin(client(&self.config)).await));
+            self.for_snapshots.store(Arc::new(Box::pin(client(&for_snapshots(&self.config))).await));
         }
         error.into()
     }

@@ -126,11 +126,8 @@ impl Replica {
         match &result {
             Ok(moved) => {
                 self.metrics.current();
-                if *moved {
-                    self.metrics.moved.inc()
-                } else {
-                    self.metrics.unchanged.inc()
-                }
+                let counter = if *moved { &self.metrics.moved } else { &self.metrics.unchanged };
+                counter.inc();
                 self.metrics.halt(None);
             }
             Err(error) => {

@@ -308,7 +308,7 @@ impl Drop for Node {
 }
 
 /// Waits for what should take a moment.
-pub fn wait_until(what: &str, condition: impl Fn() -> bool) {
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let until = Instant::now() + TIMEOUT;
     while !condition() {
         assert!(Instant::now() < until, "not in time: {what}");

@@ -77,7 +77,7 @@ impl Bucket {
         if from > 0 {
             get = get.range(format!("bytes={from}-")).set_if_match(version.map(str::to_owned));
         }
-        match tokio::time::timeout(self.stalled(), get.send()).await {
+        match tokio::time::timeout(self.stalled(), Box::pin(get.send())).await {
             Ok(Ok(found)) => Ok(found),
             Ok(Err(error)) => match self.absent(error).await? {
                 Small::Found(..) | Small::Unchanged | Small::Missing => Err(BucketError::Missing(key.to_owned())),

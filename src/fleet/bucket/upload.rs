@@ -61,7 +61,7 @@ impl Bucket {
             return Ok(());
         }
         let create = self.for_snapshots.load_full().create_multipart_upload().bucket(&self.config.bucket);
-        let created = self.with_options(create.key(self.key(key))).send().await;
+        let created = Box::pin(self.with_options(create.key(self.key(key))).send()).await;
         let created = match created {
             Ok(created) => created,
             Err(error) => return Err(self.failed(error).await),
@@ -71,7 +71,7 @@ impl Bucket {
         if uploaded.is_err() {
             let abort = self.for_snapshots.load_full().abort_multipart_upload().bucket(&self.config.bucket);
             // Parts that stay are removed by a lifecycle rule of the bucket; the error above is what matters.
-            _ = abort.key(self.key(key)).upload_id(id).send().await;
+            _ = Box::pin(abort.key(self.key(key)).upload_id(id).send()).await;
         }
         uploaded
     }
@@ -94,7 +94,7 @@ impl Bucket {
         self.repeat(|| async {
             let complete = self.for_snapshots.load_full().complete_multipart_upload().bucket(&self.config.bucket);
             let complete = complete.key(self.key(key)).upload_id(id).multipart_upload(parts.clone());
-            match complete.send().await {
+            match Box::pin(complete.send()).await {
                 Ok(_) => Ok(()),
                 Err(error) => Err(self.failed(error).await),
             }
@@ -110,7 +110,7 @@ impl Bucket {
         let sent = tokio::select! {
             biased;
             () = progress.stalled(self.stalled()) => return Err(stalled()),
-            sent = put.send() => sent,
+            sent = Box::pin(put.send()) => sent,
         };
         match sent {
             Ok(stored) => Ok(stored),
@@ -133,7 +133,7 @@ impl Bucket {
         let sent = tokio::select! {
             biased;
             () = progress.stalled(self.stalled()) => return Err(stalled()),
-            sent = put.send() => sent,
+            sent = Box::pin(put.send()) => sent,
         };
         match sent {
             Ok(stored) => Ok(stored.e_tag.unwrap_or_default()),
