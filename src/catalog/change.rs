@@ -117,7 +117,7 @@ pub enum Unavailable {
     Off(&'static str),
 }
 
-/// What takes changes: an edge alone, or by way of the bucket of its fleet.
+/// What takes changes: an edge alone, or through the bucket of its fleet.
 #[async_trait]
 pub trait Changes: Send + Sync {
     /// Makes changes in their order, those that are refused apart. When it returns, they are durable, and the next
