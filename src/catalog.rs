@@ -21,6 +21,7 @@ pub mod loops;
 pub mod metrics;
 mod policy;
 pub mod record;
+pub mod sorter;
 pub mod source;
 pub mod state_hash;
 
