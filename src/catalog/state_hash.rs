@@ -1,6 +1,6 @@
 //! A hash of everything that a catalog says, which two catalogs share if and only if they say the same.
 //!
-//! Each link and each domain has a hash of its fields (BLAKE3, 256 bits); the catalog's is their sum modulo 2^256. So it
+//! Each link and each domain has a hash of its fields (BLAKE3, 256 bits); the catalog's is their sum modulo 2^256. It
 //! does not depend on the order or the layout of links, and a change costs one subtraction and one addition, however
 //! many links there are. It finds accidents and bugs. Who may write to the bucket can write any links, and needs no
 //! collision: against others, files carry a checksum.
@@ -97,7 +97,7 @@ impl<'de> Deserialize<'de> for StateHash {
 pub struct ItemHash(pub(super) [u8; 32]);
 
 impl ItemHash {
-    /// Of its fields, in a fixed order. `kind` tells links and domains apart.
+    /// Of its fields, in a fixed order. `kind` distinguishes links and domains.
     pub(super) fn of<'f>(kind: u8, fields: impl IntoIterator<Item = &'f [u8]>) -> Self {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&[kind]);
@@ -109,8 +109,7 @@ impl ItemHash {
 
     /// A strong entity tag (RFC 9110, 8.8.3), with its quotes.
     pub fn etag(self) -> String {
-        let digits = self.0[..8].iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        format!("\"{digits}\"")
+        format!("\"{:016x}\"", self.0[..8].iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte)))
     }
 }
 
@@ -129,7 +128,9 @@ mod tests {
         fn a_hash_knows_what_is_there_and_not_in_which_order(mut seeds in proptest::collection::vec(0..9_u64, 0..20)) {
             let hash = |seeds: &[u64]| {
                 let mut hash = StateHash::default();
-                seeds.iter().for_each(|seed| hash.add(item(*seed)));
+                for seed in seeds {
+                    hash.add(item(*seed));
+                }
                 hash
             };
             let forwards = hash(&seeds);
