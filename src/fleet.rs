@@ -17,6 +17,7 @@ pub mod canary;
 pub mod delta;
 pub mod error;
 pub mod head;
+mod local;
 pub mod metrics;
 pub mod nats;
 pub mod publish;

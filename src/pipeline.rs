@@ -33,9 +33,10 @@ pub use start::Intake;
 
 use crate::{
     capture::{Capture, CaptureError},
-    catalog::CatalogStore,
+    catalog::{CatalogStore, LocalChanges, change::Changes},
     deliver::Deliver,
     enrich::Enrich,
+    fleet::Fleet,
     quality::QualityError,
     redirect::Redirector,
     runtime::{Class, Classified, PanicWatch},
@@ -97,6 +98,7 @@ pub struct Pipeline {
     reloader: Reloader,
     live: LiveFeeds,
     catalog: Arc<CatalogStore>,
+    fleet: Option<Fleet>,
     counts: Option<StatsHandle>,
     unknown: Arc<UnknownSlashtags>,
     panics: PanicWatch,
@@ -145,6 +147,14 @@ impl Pipeline {
     /// The catalog.
     pub fn catalog(&self) -> Arc<CatalogStore> {
         Arc::clone(&self.catalog)
+    }
+
+    /// What takes changes of the catalog: this edge alone, or through the bucket of its fleet.
+    pub fn changes(&self) -> Arc<dyn Changes> {
+        match &self.fleet {
+            Some(fleet) => Arc::new(fleet.changes()),
+            None => Arc::new(LocalChanges::new(self.catalog())),
+        }
     }
 
     /// The counts. `None` when clicks are not counted.

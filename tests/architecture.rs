@@ -76,6 +76,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "deliver",
             "enrich",
             "files",
+            "fleet",
             "listener",
             "quality",
             "redirect",
@@ -109,8 +110,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "capture", "catalog", "click", "config", "deliver", "event", "files", "link", "listener", "object",
-            "pipeline", "quality", "runtime", "server", "session", "spool", "tls", "verify",
+            "capture", "catalog", "click", "config", "deliver", "event", "files", "fleet", "link", "listener",
+            "object", "pipeline", "quality", "runtime", "server", "session", "spool", "tls", "verify",
         ],
     ),
     ("manual", &[]),

@@ -2,6 +2,7 @@
 
 mod announcements;
 mod chaos;
+mod edges;
 mod model;
 
 use std::sync::atomic::Ordering;

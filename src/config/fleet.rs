@@ -133,6 +133,7 @@ mod tests {
             "bucket": {"bucket": "example-catalog", "region": "eu-west-1"},
             "nats": {"servers": ["nats://10.0.0.4:4222"]},
         });
+        config.catalog.state_dir.get_or_insert_with(|| "state".into());
         config.catalog.fleet.insert(serde_json::from_value(json).unwrap())
     }
 
@@ -158,6 +159,10 @@ mod tests {
             }),
             ("catalog.fleet.bucket.credentials_file", "is empty", |c| {
                 fleet(c).bucket.credentials_file = Some("".into());
+            }),
+            ("catalog.fleet", "needs a folder", |c| {
+                fleet(c);
+                c.catalog.state_dir = None;
             }),
             ("catalog.fleet.nats.servers", "is empty", |c| nats(c).servers.clear()),
             ("catalog.fleet.nats.servers[0]", "not http:", |c| nats(c).servers[0] = "http://a".into()),

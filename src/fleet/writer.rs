@@ -36,6 +36,9 @@ const LONGEST: Duration = Duration::from_secs(10);
 /// Pause before an outcome that is unknown is looked up again.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// Times that a delta is sent.
+const TRIES: u32 = 3;
+
 const UNKNOWN: &str = "whether the change was made is not known yet: repeat the request, which is safe";
 
 pub type Outcomes = Vec<Result<Accepted, Refused>>;
@@ -152,7 +155,7 @@ async fn commit(
         };
         let key = delta.key(&format!("{:016x}", fastrand::u64(..)));
         let bytes = delta.to_bytes();
-        replica.bucket.put_delta(&key, bytes.clone()).await.map_err(unchanged)?;
+        put_delta(replica, &key, &bytes).await.map_err(unchanged)?;
         let moved = Move { key: &key, delta: &delta, from: known };
         let Some(moved) = moved.make(replica, deadline).await? else {
             replica.sync().await.map_err(unchanged)?;
@@ -168,6 +171,20 @@ async fn commit(
             return Err(format!("the bucket has the change, and this edge cannot take it yet: {error}"));
         }
         return Ok((prepared.outcomes, Some(Written { position, delta: bytes })));
+    }
+}
+
+/// Stores a delta. Repeats it when the store did not answer: a connection may be as old as its last restart.
+async fn put_delta(replica: &Replica, key: &str, bytes: &[u8]) -> Result<(), BucketError> {
+    let mut tries = 1;
+    loop {
+        match replica.bucket.put_delta(key, bytes.to_vec()).await {
+            Err(BucketError::Store(error)) if error.is_retryable() && tries < TRIES => {
+                tries += 1;
+                sleep(PAUSE).await;
+            }
+            result => return result,
+        }
     }
 }
 

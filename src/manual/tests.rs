@@ -5,7 +5,6 @@ use std::{collections::BTreeSet, env, fs, path::Path};
 use crate::{
     config::diagnostics,
     event::{BotClass, BotReason, Invalid, JSON_SCHEMA, Reason, Verdict},
-    fleet::FleetMetrics,
     link::rule,
     listener::front::metrics::FrontMetrics,
     pipeline,
@@ -277,7 +276,6 @@ fn exit_codes() -> String {
 fn exposition() -> String {
     pipeline::exposition(|registry| {
         FrontMetrics::new(registry);
-        FleetMetrics::new(registry);
         ClickLimitMetrics::new(registry);
         Acme::new(registry, || None);
     })

@@ -11,10 +11,10 @@ use super::{
     BadSnapshot, Snapshot,
     header::{self, Header},
 };
-use crate::{catalog::change::Position, runtime::mapped_file};
+use crate::{catalog::change::Position, config, runtime::mapped_file};
 
 /// Name of the private copy in the state folder.
-pub const PRIVATE: &str = "base.snapshot";
+pub const PRIVATE: &str = config::catalog::PRIVATE_SNAPSHOT;
 
 /// Bytes that are copied and hashed at once.
 const CHUNK: usize = 1 << 20;
