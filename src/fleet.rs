@@ -16,6 +16,7 @@ pub mod bucket;
 pub mod canary;
 pub mod delta;
 pub mod error;
+pub mod fetch;
 pub mod head;
 mod local;
 pub mod metrics;

@@ -277,7 +277,9 @@ fn a_snapshot_does_not_discard_changes_by_accident() {
     a.put(&place, "newer", "https://a.example/").unwrap();
     let error = place.publish(&[SUMMER], Options::default()).unwrap_err();
     assert!(matches!(error, PublishError::Changes { changes: 2 }), "{error}");
-    let error = place.publish(&[SUMMER], Options { generation: Some(1), ..Options::default() }).unwrap_err();
+    let error = place
+        .publish(&[SUMMER], Options { generation: Some(1), discard_changes: true, ..Options::default() })
+        .unwrap_err();
     assert!(matches!(error, PublishError::Generation(1, 1)), "{error}");
 
     // A former state of the same catalog: the changes since are kept.

@@ -88,7 +88,8 @@ pub struct Domain {
 }
 
 impl Catalog {
-    /// The file that the catalog is loaded from: an edge of a fleet has it in its state folder, from the second start on.
+    /// The file that the catalog is loaded from. An edge of a fleet has it in its state folder, from the second start
+    /// on.
     pub fn source(&self) -> Cow<'_, Path> {
         match &self.state_dir {
             Some(dir) if self.fleet.is_some() => dir.join(PRIVATE_SNAPSHOT).into(),

@@ -82,6 +82,19 @@ fn default_connect_secs() -> u64 {
 }
 
 impl Fleet {
+    /// The fleet of a bucket, with the defaults.
+    pub fn of(bucket: S3) -> Self {
+        Self {
+            poll_millis: default_poll_millis(),
+            write: default_write(),
+            canary: false,
+            hold_until_canary_secs: 0,
+            canary_max_unknown_ratio_jump: default_jump(),
+            bucket,
+            nats: None,
+        }
+    }
+
     pub(super) fn rules(&self, findings: &mut Findings) {
         const KEY: &str = "catalog.fleet";
         findings.range(format!("{KEY}.poll_millis"), self.poll_millis, 100..=60_000, "1000 suits most fleets");

@@ -40,6 +40,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("acme.domains", r#"["www.example.com"]"#),
     ("acme.exclude", r#"["parked.example.com"]"#),
     ("acme.root_file", r#""/etc/clickedge/ca.pem""#),
+    ("catalog.state_dir", r#""/var/lib/clickedge/catalog""#),
     ("catalog.fleet.canary", "true"),
     ("catalog.fleet.hold_until_canary_secs", "300"),
     ("catalog.fleet.bucket.bucket", r#""example-catalog""#),

@@ -37,11 +37,11 @@ pub struct Snapshot<'s> {
 /// How a snapshot is published.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
-    /// The generation; the next one where it is not given.
+    /// The generation. Where it is not given, that of the file, or the next one if that is higher.
     pub generation: Option<u64>,
     /// Edges take it whatever its size is.
     pub accept: bool,
-    /// It replaces changes that were made since the last snapshot and that it does not contain.
+    /// It replaces all changes that were made since the last snapshot.
     pub discard_changes: bool,
     /// How large files are cut.
     pub parts: Parts,
@@ -89,7 +89,8 @@ pub async fn publish(
 ) -> Result<Arc<Head>, PublishError> {
     let unreadable = |error| PublishError::Read { file: snapshot.file.display().to_string(), error };
     let mut current = look(bucket).await?;
-    let generation = options.generation.unwrap_or_else(|| generation_of(&current).saturating_add(1));
+    let next = generation_of(&current).saturating_add(1);
+    let generation = options.generation.unwrap_or_else(|| next.max(snapshot.position.generation));
     check(bucket, &current, snapshot, generation, options).await?;
     let file = snapshot.file.to_owned();
     let hashed = blocking(move || hash(&file)).await.unwrap_or_else(|error| Err(io::Error::other(error)));
@@ -152,7 +153,7 @@ async fn check(
         return Err(PublishError::Generation(generation, head.position.generation));
     }
     let changes = head.position.revision - head.snapshot.position.revision;
-    if is_passed(bucket, head, snapshot.position).await? {
+    if !options.discard_changes && is_passed(bucket, head, snapshot.position).await? {
         return Ok(true);
     }
     if changes > 0 && !options.discard_changes {
@@ -163,9 +164,6 @@ async fn check(
 
 /// Whether the head has passed this state, and names the deltas since.
 async fn is_passed(bucket: &Bucket, head: &Head, position: Position) -> Result<bool, BucketError> {
-    if position.generation != head.position.generation {
-        return Ok(false);
-    }
     if position.revision == head.position.revision {
         return Ok(position.hash == head.position.hash);
     }

@@ -69,9 +69,9 @@ impl Changes for FleetChanges {
                 mpsc::error::TrySendError::Closed(_) => "the edge is stopping".into(),
             })
         })?;
-        let late = "it did not take the change in time; nothing has changed";
         match tokio::time::timeout(LONGEST * 2, answered).await {
-            Ok(answered) => answered.unwrap_or_else(|_| Err(Unavailable::Bucket(late.into()))),
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(Unavailable::Bucket(format!("the edge is stopping; {UNKNOWN}"))),
             Err(_) => Err(Unavailable::Bucket(format!("it does not answer; {UNKNOWN}"))),
         }
     }
@@ -94,7 +94,14 @@ pub async fn serve(replica: &mut Replica, first: Request, requests: &mut mpsc::R
         group.push(request);
     }
     // Requests wait for a snapshot that is being installed, and their clients not for ever.
-    group.retain(|request| !request.answer.is_closed() && request.since.elapsed() < LONGEST);
+    let (mut group, late): (Vec<_>, Vec<_>) =
+        group.into_iter().partition(|request| !request.answer.is_closed() && request.since.elapsed() < LONGEST);
+    for request in late {
+        // The client may have gone.
+        _ = request
+            .answer
+            .send(Err(Unavailable::Bucket("it did not take the change in time; nothing has changed".into())));
+    }
     if group.is_empty() {
         return None;
     }

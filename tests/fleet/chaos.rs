@@ -19,7 +19,7 @@ use super::{
 };
 use crate::common::{hostile_seed, nats::Nats, s3::Fault};
 
-const CHANGES: usize = 150;
+const CHANGES: usize = 100;
 
 /// Makes changes through one edge after the other, each until it is made. Returns what each link leads to at the end.
 fn writer(place: &Place, ways: &[FleetChanges], name: usize) -> BTreeMap<String, String> {

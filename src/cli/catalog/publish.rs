@@ -42,7 +42,7 @@ pub struct Publish {
     /// Have edges take it whatever its size is.
     #[arg(long)]
     pub accept: bool,
-    /// Replace the changes that were made since the last snapshot, although this one does not contain them.
+    /// Replace all changes that were made since the last snapshot, although this one does not contain them.
     #[arg(long)]
     pub discard_changes: bool,
     /// Number of the generation, above that of the edges, for a bucket that was restored or is new.
@@ -110,7 +110,7 @@ impl Publish {
             (Some(_), [_]) if self.access.is_given() => {
                 Err(usage("options of a bucket have no effect with --config"))
             }
-            (Some(file), [snapshot]) => Ok((self.configured(file)?, snapshot.into())),
+            (Some(file), [snapshot]) => Ok((configured(file)?, snapshot.into())),
             (None, [place, snapshot]) => {
                 let Some((bucket, prefix)) = access::parse(place).filter(|(bucket, _)| !bucket.is_empty()) else {
                     return Err(usage("write the bucket like s3://bucket/prefix, and the snapshot behind it"));
@@ -123,14 +123,15 @@ impl Publish {
             (None, _) => Err(usage("name the bucket, s3://bucket/prefix, and the snapshot; or use --config")),
         }
     }
+}
 
-    fn configured(&self, file: &Path) -> Result<config::S3, ExitCode> {
-        let config = config::load(file).map_err(|error| {
-            let error = anyhow::Error::from(error);
-            report(&error);
-            exit_code(&error)
-        })?;
-        let missing = || failed(Class::Config, &format!("{} has no section [catalog.fleet]", file.display()));
-        Ok(config.catalog.fleet.ok_or_else(missing)?.bucket)
-    }
+/// The bucket of the fleet in a configuration.
+fn configured(file: &Path) -> Result<config::S3, ExitCode> {
+    let config = config::load(file).map_err(|error| {
+        let error = anyhow::Error::from(error);
+        report(&error);
+        exit_code(&error)
+    })?;
+    let missing = || failed(Class::Config, &format!("{} has no section [catalog.fleet]", file.display()));
+    Ok(config.catalog.fleet.ok_or_else(missing)?.bucket)
 }
