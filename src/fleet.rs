@@ -19,6 +19,7 @@ pub mod error;
 pub mod fetch;
 pub mod head;
 mod local;
+pub mod malformed;
 pub mod metrics;
 pub mod nats;
 pub mod publish;

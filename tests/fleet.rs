@@ -30,7 +30,7 @@ fn put(slashtag: &str, to: &str) -> Operation {
 #[test]
 fn edges_take_snapshots_and_each_other_s_changes() {
     let place = Place::new();
-    let [a, b] = [(); 2].map(|()| Node::start(&place, json!({})));
+    let [a, b] = [(); 2].map(|()| Node::start(&place, &json!({})));
     wait_until("the missing head is counted", || a.metric("polls_total{result=\"failed\"}") > 0);
     let head = place.publish(&[SPRING], Options::default()).unwrap();
     assert_eq!((head.position.generation, head.position.revision), (1, 0));
@@ -56,7 +56,7 @@ fn changes_of_many_edges_at_a_time_are_all_made_once() {
     const EACH: usize = 40;
     let place = Place::new();
     place.publish(&[SPRING], Options::default()).unwrap();
-    let nodes = [(); 3].map(|()| Node::start(&place, json!({})));
+    let nodes = [(); 3].map(|()| Node::start(&place, &json!({})));
     std::thread::scope(|scope| {
         for (i, node) in nodes.iter().enumerate() {
             for half in 0..2 {
@@ -78,7 +78,7 @@ fn changes_of_many_edges_at_a_time_are_all_made_once() {
 fn only_one_of_those_who_create_a_link_has_created_it() {
     let place = Place::new();
     place.publish(&[SPRING], Options::default()).unwrap();
-    let nodes = [(); 3].map(|()| Node::start(&place, json!({"poll_millis": 60_000})));
+    let nodes = [(); 3].map(|()| Node::start(&place, &json!({"poll_millis": 60_000})));
     let outcomes: Vec<_> = std::thread::scope(|scope| {
         let place = &place;
         let change = move |(i, node): (usize, &Node)| {
@@ -102,7 +102,7 @@ fn only_one_of_those_who_create_a_link_has_created_it() {
 fn a_lost_answer_makes_a_change_neither_twice_nor_lost() {
     let place = Place::new();
     place.publish(&[SPRING], Options::default()).unwrap();
-    let [a, b] = [(); 2].map(|()| Node::start(&place, json!({})));
+    let [a, b] = [(); 2].map(|()| Node::start(&place, &json!({})));
     wait_until_equal(&place, &[&a, &b]);
     place.s3.set(Fault::LostAnswerFor("head.json".into()));
     for n in 1..=5 {
@@ -118,7 +118,7 @@ fn a_lost_answer_makes_a_change_neither_twice_nor_lost() {
 fn without_the_bucket_changes_are_unavailable_and_nothing_changes() {
     let place = Place::new();
     place.publish(&[SPRING], Options::default()).unwrap();
-    let mut a = Node::start(&place, json!({}));
+    let mut a = Node::start(&place, &json!({}));
     wait_until_equal(&place, &[&a]);
     let before = a.model.position();
     for fault in [Fault::Unavailable, Fault::Broken, Fault::Forbidden("links/".into())] {
@@ -127,7 +127,7 @@ fn without_the_bucket_changes_are_unavailable_and_nothing_changes() {
         assert!(error.contains("nothing has changed"), "{fault:?}: {error}");
         assert_eq!(a.model.position(), before);
     }
-    a.restart(&place, json!({}));
+    a.restart(&place, &json!({}));
     wait_until("failed looks are counted", || a.metric("polls_total{result=\"failed\"}") > 1);
     assert_eq!(a.model.destination("spring").as_deref(), Some(SPRING.1), "what the edge has stays");
     place.s3.set(Fault::Healthy);
@@ -139,7 +139,7 @@ fn without_the_bucket_changes_are_unavailable_and_nothing_changes() {
 fn an_edge_that_is_far_behind_walks_back_the_deltas() {
     let place = Place::new();
     place.publish(&[SPRING], Options::default()).unwrap();
-    let (a, mut b) = (Node::start(&place, json!({})), Node::start(&place, json!({})));
+    let (a, mut b) = (Node::start(&place, &json!({})), Node::start(&place, &json!({})));
     wait_until_equal(&place, &[&a, &b]);
     a.put(&place, "first", "https://a.example/").unwrap();
     wait_until_equal(&place, &[&b]);
@@ -149,10 +149,10 @@ fn an_edge_that_is_far_behind_walks_back_the_deltas() {
     }
     let head = place.head().1;
     assert!(head.recent[0].from > 1, "the head does not name all of them any more");
-    b.restart(&place, json!({}));
+    b.restart(&place, &json!({}));
     wait_until_equal(&place, &[&a, &b]);
     assert_eq!(b.metric("snapshots_installed_total"), 0, "it needed the deltas only");
-    let fresh = Node::start(&place, json!({}));
+    let fresh = Node::start(&place, &json!({}));
     wait_until_equal(&place, &[&fresh]);
 }
 
@@ -160,7 +160,7 @@ fn an_edge_that_is_far_behind_walks_back_the_deltas() {
 fn a_corrupt_delta_changes_nothing_until_it_is_whole_again() {
     let place = Place::new();
     place.publish(&[SPRING], Options::default()).unwrap();
-    let (a, mut b) = (Node::start(&place, json!({})), Node::start(&place, json!({})));
+    let (a, mut b) = (Node::start(&place, &json!({})), Node::start(&place, &json!({})));
     wait_until_equal(&place, &[&a, &b]);
     b.stop();
     for n in 0..3 {
@@ -175,14 +175,14 @@ fn a_corrupt_delta_changes_nothing_until_it_is_whole_again() {
     for corrupt in [Vec::new(), cut, other] {
         place.s3.write("clicks", &key, &corrupt);
         let before = b.model.position();
-        b.restart(&place, json!({}));
+        b.restart(&place, &json!({}));
         wait_until("the edge has tried", || b.metric("polls_total{result=\"failed\"}") > 0);
         b.stop();
         failed += 1;
         assert!(b.model.position() == before || b.model.destination("1").is_none(), "{failed}: half a way");
     }
     place.s3.write("clicks", &key, &sound);
-    b.restart(&place, json!({}));
+    b.restart(&place, &json!({}));
     wait_until_equal(&place, &[&a, &b]);
 }
 
@@ -190,14 +190,14 @@ fn a_corrupt_delta_changes_nothing_until_it_is_whole_again() {
 fn a_head_that_goes_back_is_reported_and_not_followed() {
     let place = Place::new();
     let former = place.publish(&[SPRING], Options::default()).unwrap();
-    let mut a = Node::start(&place, json!({}));
+    let mut a = Node::start(&place, &json!({}));
     wait_until_equal(&place, &[&a]);
     a.put(&place, "new", "https://a.example/").unwrap();
     let (etag, current) = place.head();
     let etag = place.runtime.block_on(place.bucket().put_head(&former, Some(&etag))).unwrap();
     wait_until("it is reported", || a.is_halted("went_back"));
     assert_eq!(a.model.position(), current.position);
-    a.restart(&place, json!({}));
+    a.restart(&place, &json!({}));
     wait_until("it is reported after a restart as well", || a.is_halted("went_back"));
     place.runtime.block_on(place.bucket().put_head(&current, Some(&etag))).unwrap();
     wait_until("it is over", || !a.is_halted("went_back") && a.metric("polls_total{result=\"unchanged\"}") > 0);
@@ -224,7 +224,7 @@ fn a_head_is_replaced_by_the_first_of_two_writers_only() {
 fn a_snapshot_that_is_damaged_or_too_small_halts_the_roll_out() {
     let place = Place::new();
     place.publish(&[SPRING, SUMMER, ("a", "b"), ("c", "d"), ("e", "f")], Options::default()).unwrap();
-    let a = Node::start(&place, json!({}));
+    let a = Node::start(&place, &json!({}));
     wait_until_equal(&place, &[&a]);
     let before = a.model.position();
 
@@ -235,7 +235,7 @@ fn a_snapshot_that_is_damaged_or_too_small_halts_the_roll_out() {
     wait_until_equal(&place, &[&a]);
     wait_until("the halt is over", || !a.is_halted("shrunk"));
 
-    let mut late = Node::start(&place, json!({}));
+    let mut late = Node::start(&place, &json!({}));
     wait_until_equal(&place, &[&late]);
     late.stop();
     let head = place.publish(&[SUMMER], Options::default()).unwrap();
@@ -243,7 +243,7 @@ fn a_snapshot_that_is_damaged_or_too_small_halts_the_roll_out() {
     let mut bytes = std::fs::read(place.s3.bucket("clicks").join(&key)).unwrap();
     bytes[5] ^= 1;
     place.s3.write("clicks", &key, &bytes);
-    late.restart(&place, json!({}));
+    late.restart(&place, &json!({}));
     wait_until("it is damaged", || late.is_halted("rejected"));
     assert_eq!(late.model.destination("spring").as_deref(), Some(SPRING.1));
     assert_eq!(late.leftovers(), 0);
@@ -255,7 +255,7 @@ fn a_snapshot_that_is_damaged_or_too_small_halts_the_roll_out() {
 fn a_catalog_that_is_not_what_its_number_says_is_replaced() {
     let place = Place::new();
     place.publish(&[SPRING], Options::default()).unwrap();
-    let [a, b] = [(); 2].map(|()| Node::start(&place, json!({})));
+    let [a, b] = [(); 2].map(|()| Node::start(&place, &json!({})));
     wait_until_equal(&place, &[&a, &b]);
     a.put(&place, "new", "https://a.example/").unwrap();
     wait_until_equal(&place, &[&b]);
@@ -270,7 +270,7 @@ fn a_catalog_that_is_not_what_its_number_says_is_replaced() {
 fn a_snapshot_does_not_discard_changes_by_accident() {
     let place = Place::new();
     place.publish(&[SPRING, SUMMER], Options::default()).unwrap();
-    let a = Node::start(&place, json!({}));
+    let a = Node::start(&place, &json!({}));
     wait_until_equal(&place, &[&a]);
     let at = a.model.position();
     a.put(&place, "new", "https://a.example/").unwrap();
@@ -285,7 +285,7 @@ fn a_snapshot_does_not_discard_changes_by_accident() {
     // A former state of the same catalog: the changes since are kept.
     let head = place.publish_at(&[SPRING, SUMMER], Options::default(), at).unwrap();
     assert_eq!((head.position.generation, head.position.revision, head.snapshot.position.revision), (2, 2, 0));
-    let b = Node::start(&place, json!({}));
+    let b = Node::start(&place, &json!({}));
     wait_until_equal(&place, &[&a, &b]);
     assert_eq!(b.model.destination("newer").as_deref(), Some("https://a.example/"));
     assert_eq!(a.put(&place, "newest", "https://a.example/").unwrap().revision, 3);
@@ -300,14 +300,14 @@ fn a_large_snapshot_is_uploaded_in_parts() {
     let puts = place.s3.puts();
     assert_eq!(puts.iter().filter(|put| put.path.ends_with(".snapshot")).count(), 3);
     assert!(puts.iter().all(|put| put.header("x-amz-trailer").is_none()), "many stores reject trailers");
-    let a = Node::start(&place, json!({}));
+    let a = Node::start(&place, &json!({}));
     wait_until_equal(&place, &[&a]);
 }
 
 #[test]
 fn an_edge_that_does_not_write_says_so() {
     let place = Place::new();
-    let a = Node::start(&place, json!({"write": false}));
+    let a = Node::start(&place, &json!({"write": false}));
     let error = a.put(&place, "new", "https://a.example/").unwrap_err().to_string();
     assert!(error.contains("catalog.fleet.write"), "{error}");
 }
@@ -316,7 +316,7 @@ fn an_edge_that_does_not_write_says_so() {
 fn a_store_without_compare_and_set_is_named() {
     let place = Place::new();
     place.publish(&[SPRING], Options::default()).unwrap();
-    let a = Node::start(&place, json!({}));
+    let a = Node::start(&place, &json!({}));
     wait_until_equal(&place, &[&a]);
     place.s3.set(Fault::Canned(vec![Canned::new(501, &[("x-amz-request-id", "1")], "").to("PUT")]));
     let error = a.put(&place, "new", "https://a.example/").unwrap_err().to_string();
@@ -328,7 +328,7 @@ fn other_edges_wait_for_the_canary() {
     let place = Place::new();
     let settings = |canary: bool| json!({"canary": canary, "hold_until_canary_secs": 1});
     place.publish(&[SPRING], Options::default()).unwrap();
-    let (canary, mut other) = (Node::start(&place, settings(true)), Node::start(&place, settings(false)));
+    let (canary, mut other) = (Node::start(&place, &settings(true)), Node::start(&place, &settings(false)));
     wait_until_equal(&place, &[&canary, &other]);
     // One of ten requests is for an unknown slashtag, for as long as the canary compares.
     let requests = |all: u64, unknown: u64| {
@@ -357,7 +357,7 @@ fn other_edges_wait_for_the_canary() {
         canary.is_halted("canary_failed")
     });
     wait_until("the other edge learns of it", || other.is_halted("canary_failed"));
-    other.restart(&place, settings(false));
+    other.restart(&place, &settings(false));
     wait_until("it keeps the former over a restart", || other.is_halted("canary_failed"));
     assert_eq!(other.model.destination("summer").as_deref(), Some(SUMMER.1));
 }

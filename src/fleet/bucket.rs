@@ -20,7 +20,8 @@ use aws_sdk_s3::{
 
 use super::{
     delta::{self, Delta},
-    head::{self, Head, Malformed},
+    head::{self, Head},
+    malformed::Malformed,
 };
 use crate::{
     config::{self, Encryption, feeds::ChecksumCalculation},

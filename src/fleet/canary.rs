@@ -11,7 +11,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::head::Malformed;
+use super::malformed::Malformed;
 use crate::catalog::{change::Position, state_hash::StateHash};
 
 /// Key of the report, below the prefix of the fleet.

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::head::{Malformed, key_problem};
+use super::malformed::{Malformed, key_problem};
 use crate::catalog::{
     change::{Entry, Position},
     state_hash::StateHash,

@@ -1,6 +1,6 @@
 //! Why an edge does not have what its fleet has.
 
-use super::{bucket::BucketError, head::Malformed, store::StoreError};
+use super::{bucket::BucketError, malformed::Malformed, store::StoreError};
 use crate::catalog::change::Position;
 
 /// Why an edge could not follow. It keeps the catalog that it has.

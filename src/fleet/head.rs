@@ -3,15 +3,16 @@
 //! It names the snapshot that the current generation began with, and the last deltas, so that an edge that is a little
 //! behind knows at once what it lacks. Older deltas are found from one to the one before it.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
-use super::delta::Delta;
+use super::{
+    delta::Delta,
+    malformed::{HEAD, Malformed, key_problem},
+};
 use crate::catalog::change::Position;
 
 /// Key of the head, below the prefix of the fleet.
-pub const KEY: &str = "head.json";
+pub const KEY: &str = HEAD;
 
 /// Most bytes of a head.
 pub const MOST_BYTES: usize = 256 << 10;
@@ -69,46 +70,6 @@ pub struct DeltaRef {
     pub key: String,
     pub from: u64,
     pub to: u64,
-}
-
-/// An object of the bucket that is not what it should be.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("the object {key} is rejected: {}{reason}; {}", Line(*line), self.remedy())]
-pub struct Malformed {
-    /// Its key, below the prefix of the fleet.
-    pub key: String,
-    /// The line, from 1; 0 where it is the whole object.
-    pub line: usize,
-    /// What is wrong, with field and value where they are known.
-    pub reason: String,
-}
-
-struct Line(usize);
-
-impl fmt::Display for Line {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0 > 0 { write!(f, "line {}: ", self.0) } else { Ok(()) }
-    }
-}
-
-impl Malformed {
-    /// Of a whole object.
-    pub fn new(key: &str, reason: impl Into<String>) -> Self {
-        Self { key: key.to_owned(), line: 0, reason: reason.into() }
-    }
-
-    fn remedy(&self) -> &'static str {
-        if self.key == KEY {
-            "remove it, and publish a snapshot with a `--generation` above that of the edges"
-        } else {
-            "publish a snapshot with `clickedge catalog publish`"
-        }
-    }
-
-    /// Of one of its lines, from 1.
-    pub fn at(key: &str, line: usize, reason: impl Into<String>) -> Self {
-        Self { line, ..Self::new(key, reason) }
-    }
 }
 
 impl Head {
@@ -214,16 +175,6 @@ impl Head {
         }
         Ok(())
     }
-}
-
-/// What is wrong with a key, which has to be in this folder of the fleet.
-pub(super) fn key_problem(key: &str, folder: &str) -> Option<String> {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/.-_".contains(&byte);
-    let is_sound = key.len() <= 256
-        && key.starts_with(folder)
-        && key.bytes().all(is_plain)
-        && !key.split('/').any(|part| part.is_empty() || part.starts_with('.'));
-    (!is_sound).then(|| format!("is {key:?}, not a key below {folder:?}"))
 }
 
 #[cfg(test)]

@@ -18,7 +18,8 @@ use super::{
     canary::{self, Report, Requests, Window},
     delta::{Delta, Mark},
     error::{Halt, SyncError},
-    head::{DeltaRef, Head, Malformed},
+    head::{DeltaRef, Head},
+    malformed::Malformed,
     metrics::FleetMetrics,
     store::{Store, StoreError},
 };

@@ -22,7 +22,7 @@ fn a_message_brings_a_change_before_the_next_look() {
     let Some(nats) = Nats::start("") else { return };
     let place = Place::new();
     place.publish(&[SPRING], Options::default()).unwrap();
-    let nodes = [(); 3].map(|()| Node::start(&place, announced(&nats, 60_000)));
+    let nodes = [(); 3].map(|()| Node::start(&place, &announced(&nats, 60_000)));
     wait_until_equal(&place, &nodes.each_ref());
     // Until all have subscribed.
     wait_until("messages arrive", || {
@@ -48,7 +48,7 @@ fn messages_that_are_forged_stale_doubled_or_lost_change_nothing_but_the_delay()
     let Some(mut nats) = Nats::start("") else { return };
     let place = Place::new();
     place.publish(&[SPRING], Options::default()).unwrap();
-    let [a, b] = [(); 2].map(|()| Node::start(&place, announced(&nats, 300)));
+    let [a, b] = [(); 2].map(|()| Node::start(&place, &announced(&nats, 300)));
     wait_until_equal(&place, &[&a, &b]);
     let client = place.runtime.block_on(async_nats::connect(nats.url())).unwrap();
     let send = |bytes: Vec<u8>| {

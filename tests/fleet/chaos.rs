@@ -52,8 +52,8 @@ fn edges_are_equal_after_all_that_can_fail_has_failed() {
     let mut place = Place::new();
     place.publish(&[SPRING], Options::default()).unwrap();
     let settings = json!({"poll_millis": 100, "nats": {"servers": [nats.url()]}});
-    let steady = [(); 2].map(|()| Node::start(&place, settings.clone()));
-    let mut mortal = Node::start(&place, settings.clone());
+    let steady = [(); 2].map(|()| Node::start(&place, &settings));
+    let mut mortal = Node::start(&place, &settings);
     let ways = steady.each_ref().map(|node| node.fleet.as_ref().unwrap().changes());
     let is_over = AtomicBool::new(false);
     let expected = thread::scope(|scope| {
@@ -86,13 +86,13 @@ fn edges_are_equal_after_all_that_can_fail_has_failed() {
                     nats.restart();
                 }
                 if mortal.fleet.is_none() {
-                    mortal.restart(place, settings.clone());
+                    mortal.restart(place, &settings);
                 }
                 thread::sleep(Duration::from_millis(random.u64(10..100)));
             }
             mortal
         });
-        let links: Vec<_> = threads.into_iter().map(|thread| thread.join()).collect();
+        let links: Vec<_> = threads.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
         is_over.store(true, Ordering::Relaxed);
         let mortal = faults.join().unwrap();
         (links.into_iter().map(Result::unwrap).collect::<Vec<_>>(), mortal)

@@ -11,7 +11,7 @@ use clickedge::{
         source::{self, Links},
     },
     config,
-    fleet::{Fleet, FleetMetrics, Parts, Requests, Store},
+    fleet::{Fleet, FleetMetrics, Parts, Requests, Store, fetch},
     runtime::PanicWatch,
     telemetry::metrics::Registry,
 };
@@ -67,7 +67,7 @@ struct Writer {
 }
 
 impl Writer {
-    fn start(place: &Place, more: Value) -> Self {
+    fn start(place: &Place, more: &Value) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let config = config::Catalog { state_dir: Some(dir.path().join("state")), ..config::Catalog::default() };
         let store = Arc::new(CatalogStore::of(Catalog::empty(), &config));
@@ -119,7 +119,7 @@ fn an_edge_starts_from_the_bucket_and_later_without_it() {
     assert_eq!(location(&edge, "summer").as_deref(), Some("https://s.example/1"), "as soon as it is ready");
     assert_eq!(edge.get(HOST, "/spring").status, 404, "`catalog.file` is not read");
 
-    let writer = Writer::start(&place, json!({}));
+    let writer = Writer::start(&place, &json!({}));
     writer.put(&place, "summer", "https://s.example/2");
     writer.put(&place, "new", "https://n.example/");
     writer.make(&place, Operation::DeleteLink { domain: HOST.into(), slashtag: "autumn".into() });
@@ -156,9 +156,11 @@ fn a_published_snapshot_replaces_the_catalog_of_all_edges() {
     let summer = |to: &str| link(HOST, "summer", to);
     publish(&place, &[summer("https://s.example/1")], &[]).json();
     let edges = [(); 2].map(|()| edge(&place, "").start());
-    let writer = Writer::start(&place, json!({}));
+    let writer = Writer::start(&place, &json!({}));
     writer.put(&place, "new", "https://n.example/");
-    edges.iter().for_each(|edge| leads_to(edge, "new", "https://n.example/"));
+    for edge in &edges {
+        leads_to(edge, "new", "https://n.example/");
+    }
     publish(&place, &[summer("https://s.example/2")], &[]).fails(64, "1 changes were made since the last snapshot");
     publish(&place, &[summer("https://s.example/2")], &["--generation", "1"])
         .fails(64, "generation 1 is not above 1");
@@ -169,7 +171,9 @@ fn a_published_snapshot_replaces_the_catalog_of_all_edges() {
         assert_eq!(edge.metric("clickedge_fleet_generation"), 2);
     }
     writer.put(&place, "newer", "https://n.example/2");
-    edges.iter().for_each(|edge| has_hash_of(edge, &writer));
+    for edge in &edges {
+        has_hash_of(edge, &writer);
+    }
 }
 
 #[test]
@@ -197,7 +201,7 @@ fn announced_changes_reach_real_edges_without_a_look() {
     publish(&place, &[link(HOST, "summer", "https://s.example/")], &[]).json();
     let servers = format!("[catalog.fleet.nats]\nservers = [{:?}]", nats.url());
     let edge = edge(&place, &servers).start();
-    let writer = Writer::start(&place, json!({"nats": {"servers": [nats.url()]}}));
+    let writer = Writer::start(&place, &json!({"nats": {"servers": [nats.url()]}}));
     let announced = "clickedge_fleet_polls_total{result=\"announced\"}";
     let mut n = 0;
     wait_until("messages arrive", || {
@@ -206,4 +210,22 @@ fn announced_changes_reach_real_edges_without_a_look() {
         edge.metric(announced) > 0
     });
     has_hash_of(&edge, &writer);
+}
+
+#[test]
+fn the_catalog_of_a_fleet_can_be_fetched_to_work_with_it() {
+    let place = Place::new();
+    publish(&place, &[link(HOST, "summer", "https://s.example/")], &[]).json();
+    let writer = Writer::start(&place, &json!({}));
+    (0..3).for_each(|n| writer.put(&place, "summer", &format!("https://s.example/{n}")));
+    let dir = place.dir.path().join("fetched");
+    let (bucket, catalog) = (place.config(&json!({})).bucket, config::Catalog::default());
+    let position = place.runtime.block_on(fetch::fetch(&bucket, &catalog, &dir)).unwrap();
+    assert_eq!(position, writer.store.position());
+
+    let config = config::Catalog { state_dir: Some(dir.clone()), fleet: Some(place.config(&json!({}))), ..catalog };
+    let again = CatalogStore::of(Catalog::empty(), &config);
+    again.publish(again.read().unwrap().0);
+    again.open_log().unwrap();
+    assert_eq!(again.position(), position, "it is on disk");
 }

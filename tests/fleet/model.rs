@@ -178,7 +178,7 @@ impl Place {
         Self { s3: S3::start(), dir: TempDir::new().unwrap(), runtime, padding: 1_000 }
     }
 
-    pub fn config(&self, more: serde_json::Value) -> config::Fleet {
+    pub fn config(&self, more: &serde_json::Value) -> config::Fleet {
         let mut config = json!({
             "poll_millis": 100,
             "bucket": {
@@ -191,7 +191,7 @@ impl Place {
     }
 
     pub fn bucket(&self) -> Bucket {
-        self.runtime.block_on(Bucket::new(&self.config(json!({})).bucket))
+        self.runtime.block_on(Bucket::new(&self.config(&json!({})).bucket))
     }
 
     /// The head, and its ETag.
@@ -234,7 +234,7 @@ pub struct Node {
 }
 
 impl Node {
-    pub fn start(place: &Place, more: serde_json::Value) -> Self {
+    pub fn start(place: &Place, more: &serde_json::Value) -> Self {
         let mut node = Self {
             model: Arc::default(),
             registry: Registry::new(),
@@ -247,7 +247,7 @@ impl Node {
     }
 
     /// Starts it with the catalog that it had.
-    pub fn restart(&mut self, place: &Place, more: serde_json::Value) {
+    pub fn restart(&mut self, place: &Place, more: &serde_json::Value) {
         self.stop();
         self.registry = Registry::new();
         let requests = Arc::clone(&self.requests);

@@ -12,7 +12,7 @@ use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use super::{Bucket, BucketError, Small};
 use crate::{
     deliver::{SinkError, error::Details},
-    fleet::head::{Malformed, SnapshotRef},
+    fleet::{head::SnapshotRef, malformed::Malformed},
 };
 
 /// Most times that reading is resumed.
