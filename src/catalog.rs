@@ -29,6 +29,7 @@ mod live;
 pub mod loops;
 pub mod metrics;
 pub mod overlay;
+mod packed;
 mod policy;
 mod record;
 pub mod snapshot;

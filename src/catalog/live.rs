@@ -241,3 +241,6 @@ fn invalid(reason: &str) -> Refused {
     let field = reason.strip_prefix('`').and_then(|rest| rest.split_once('`')).map(|(field, _)| field.to_owned());
     Refused::Invalid { field, reason: reason.to_owned() }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,10 +11,10 @@
 //! limited     places of the links that may have only so many clicks; 8 bytes each
 //! workspaces  numbers of their texts; 4 bytes each
 //! ```
-//! Numbers are little endian. A domain has a bucket for each four of its links, and the hash of a slashtag says which
+//! Numbers are little endian. A domain has as many buckets as links, and the hash of a slashtag says which is its own
 //! (SipHash-1-3 with a key of the snapshot, so that no one can choose slashtags that share a bucket). A look-up reads
-//! two ends of a bucket, and then the few records between them, which lie side by side: two cache misses, and 1.25
-//! bytes a link. `bench/README.md` compares it with a perfect hash.
+//! where a bucket begins and ends, and then the one or two records between them, which lie side by side: two cache
+//! misses, and 5 bytes a link. `bench/README.md` compares it with a perfect hash and other tables.
 //!
 //! Opening reads the domains, and nothing of the links: that of ten million takes milliseconds. A policy is parsed when
 //! its link is first asked for.
@@ -32,8 +32,9 @@ use siphasher::sip::SipHasher13;
 
 use super::{
     domain::Domains,
+    packed::Reader,
     policy,
-    record::{self, Hashed, Profile, Reader, Record},
+    record::{self, Hashed, Profile, Record},
     state_hash::ItemHash,
 };
 use crate::{
@@ -44,9 +45,6 @@ use header::Header;
 
 /// The size of the place of a bucket.
 const PLACE: usize = 5;
-
-/// Links of a bucket, on average.
-const LINKS_OF_BUCKET: u64 = 4;
 
 /// A key of the hash that chooses buckets.
 pub type HashKey = [u8; 16];
@@ -349,9 +347,4 @@ pub(super) fn hash(key: &HashKey, slashtag: &[u8]) -> u64 {
 /// Which of `buckets` a hash belongs to. Ascends with the hash.
 pub(super) fn bucket(hash: u64, buckets: u64) -> u64 {
     ((u128::from(hash) * u128::from(buckets)) >> 64) as u64
-}
-
-/// Buckets of a domain with so many links.
-pub(super) fn buckets_for(links: u64) -> u64 {
-    links.div_ceil(LINKS_OF_BUCKET)
 }
