@@ -15,10 +15,13 @@
 //!
 //! A noun next to the flow: imports no stage.
 
+pub mod build;
 pub mod change;
 mod change_log;
+mod check;
 pub mod compile;
 mod created;
+pub mod diff;
 pub mod domain;
 pub mod entity;
 mod interned;
@@ -45,6 +48,7 @@ use std::{borrow::Cow, sync::Arc};
 use http::HeaderValue;
 use smallvec::SmallVec;
 
+pub use check::Damage;
 pub use compile::{Problem, Report, Warning};
 pub use domain::Domain;
 use domain::Domains;
@@ -239,6 +243,11 @@ impl Catalog {
     pub fn all_links(&self) -> impl Iterator<Item = Link<'_>> {
         let changed = self.overlay.iter().filter_map(|(_, _, slot)| Link::at(self, slot.link.as_ref()?, 0));
         self.base_links().filter(|link| self.is_current(link)).chain(changed)
+    }
+
+    /// The lines of all domains that have one.
+    pub fn domain_lines(&self) -> impl Iterator<Item = &str> {
+        self.domains.described().filter_map(|domain| domain.line.as_deref())
     }
 
     /// Which state this is.

@@ -161,6 +161,14 @@ impl Domains {
         self.all.iter().filter(|domain| self.by_host.contains_key(&domain.host)).count()
     }
 
+    /// The domains that hosts lead to and that have a line.
+    pub(super) fn described(&self) -> impl Iterator<Item = &Domain> {
+        let known = self.all.iter().map(|domain| &**domain).filter(|domain| domain.line.is_some());
+        known.filter(|domain| {
+            self.of_host(&domain.host).is_some_and(|(_, current)| std::ptr::eq(&raw const **current, *domain))
+        })
+    }
+
     /// The domain of a host itself, aliases and wildcards apart.
     pub fn of_host(&self, host: &str) -> Option<(u32, &Arc<Domain>)> {
         let number = *self.by_host.get(host)?;
