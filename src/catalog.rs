@@ -245,11 +245,6 @@ impl Catalog {
         self.base_links().filter(|link| self.is_current(link)).chain(changed)
     }
 
-    /// The lines of all domains that have one.
-    pub fn domain_lines(&self) -> impl Iterator<Item = &str> {
-        self.domains.described().filter_map(|domain| domain.line.as_deref())
-    }
-
     /// Which state this is.
     pub fn position(&self) -> Position {
         self.position

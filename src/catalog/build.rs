@@ -178,10 +178,10 @@ impl Plan<'_> {
         let mut compiler = Compiler::with(self.config, Sorter::spilling(self.temporary_dir, self.memory));
         compiler.on_reject(Box::new(|line, reason| origin.reject(line, reason)));
         let bytes = inputs.iter().map(Input::bytes).sum();
-        if !self.domains_first {
-            watch.begin(Step::Domains { bytes });
-            for (number, input) in inputs.iter().enumerate() {
-                origin.begin(number);
+        watch.begin(Step::Domains { bytes });
+        for (number, input) in inputs.iter().enumerate() {
+            origin.begin(number);
+            if !self.domains_first || input.is_snapshot() {
                 input.domains(&mut compiler, &origin).map_err(|error| self.of_input(input, error))?;
             }
         }

@@ -15,7 +15,7 @@ use serde_json::json;
 use super::{
     Catalog,
     change::Position,
-    domain::Domains,
+    domain::{Domain, Domains},
     entity::{LinkEntity, named_map},
     interned::Interned,
     loops::{self, Loops},
@@ -253,6 +253,24 @@ impl<'a> Compiler<'a> {
         match Arc::make_mut(&mut self.domains).add(text, self.config) {
             Ok(_) => self.report.lines += 1,
             Err(reason) => self.reject(number, reason),
+        }
+    }
+
+    /// Adds a domain of another catalog, whose links are added with it: slashtags are folded as they were there.
+    pub(super) fn adopt(&mut self, number: u64, domain: &Domain) {
+        let domains = Arc::make_mut(&mut self.domains);
+        let added = match &domain.line {
+            Some(line) => {
+                self.report.lines += 1;
+                domains.add(line, self.config)
+            }
+            // What describes it has the last word.
+            None if domains.of_host(&domain.host).is_some() => return,
+            None => domains.of_link(&domain.host, domain.id().as_deref(), self.config),
+        };
+        match added {
+            Ok(number) => domains.edit(number).case = domain.case,
+            Err(reason) => self.reject_counted(number, None, reason),
         }
     }
 

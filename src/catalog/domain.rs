@@ -161,12 +161,17 @@ impl Domains {
         self.all.iter().filter(|domain| self.by_host.contains_key(&domain.host)).count()
     }
 
-    /// The domains that hosts lead to and that have a line.
+    /// The domains that hosts lead to.
+    pub(super) fn current(&self) -> impl Iterator<Item = &Domain> {
+        let numbered = (0..).zip(&self.all);
+        numbered
+            .filter(|(number, domain)| self.by_host.get(&domain.host) == Some(number))
+            .map(|(_, domain)| &**domain)
+    }
+
+    /// Those of them that have a line.
     pub(super) fn described(&self) -> impl Iterator<Item = &Domain> {
-        let known = self.all.iter().map(|domain| &**domain).filter(|domain| domain.line.is_some());
-        known.filter(|domain| {
-            self.of_host(&domain.host).is_some_and(|(_, current)| std::ptr::eq(&raw const **current, *domain))
-        })
+        self.current().filter(|domain| domain.line.is_some())
     }
 
     /// The domain of a host itself, aliases and wildcards apart.

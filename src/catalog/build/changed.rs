@@ -56,8 +56,8 @@ impl Plan<'_> {
         let origin = Origin::new(&[], watch);
         let mut compiler = Compiler::with(self.config, Sorter::spilling(self.temporary_dir, self.memory));
         compiler.on_reject(Box::new(|line, reason| origin.reject(line, reason)));
-        for (number, line) in (1..).zip(catalog.domain_lines()) {
-            compiler.add_domain(number, line);
+        for (number, domain) in (1..).zip(catalog.domains.current()) {
+            compiler.adopt(number, domain);
         }
         watch.begin(Step::Links { bytes: None });
         input::add_links(catalog, &mut Links::new(&mut compiler), &origin)?;

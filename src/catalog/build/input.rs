@@ -71,6 +71,11 @@ impl Input {
         }
     }
 
+    /// Whether its domains are known without reading it.
+    pub fn is_snapshot(&self) -> bool {
+        matches!(self.content, Content::Snapshot(_))
+    }
+
     /// The last change that it contains.
     pub fn revision(&self) -> u64 {
         match &self.content {
@@ -87,9 +92,9 @@ impl Input {
                 source::add_domains(compiler, input, origin.start(), |item| origin.read(item.line, item.text()))
             }
             Content::Snapshot(catalog) => {
-                for (number, line) in (origin.start()..).zip(catalog.domain_lines()) {
-                    origin.read(number, line.as_bytes());
-                    compiler.add_domain(number, line);
+                for (number, domain) in (origin.start()..).zip(catalog.domains.current()) {
+                    origin.read(number, domain.line.as_deref().unwrap_or_default().as_bytes());
+                    compiler.adopt(number, domain);
                 }
                 Ok(())
             }
