@@ -329,3 +329,34 @@ fn loops_are_reported_and_switched_off_where_the_configuration_says_so() {
     assert!(built.stdout.contains("switched off"), "{}", built.stdout);
     files.run(&["verify", "off.snapshot"]).ok();
 }
+
+#[test]
+fn a_snapshot_of_a_snapshot_folds_slashtags_as_the_first_one() {
+    let files = Files::new();
+    let feed = "[[feeds]]\nname = \"all\"\nworkspaces = [\"*\"]\nsink.dir.path = \"feeds\"\n";
+    let listener = "[[listeners]]\naddress = \"127.0.0.1:8080\"\n";
+    let domain = "[catalog.domains.\"go0.brand.com\"]\ncase = \"insensitive\"\n";
+    files.write("edge.toml", format!("{listener}{domain}{feed}"));
+    files.write("in.ndjson", ndjson(&[link("go0.brand.com", "Spring", "https://www.example.com/")]));
+    let built = files.build(&["in.ndjson", "-o", "first.snapshot", "--config", "edge.toml"]);
+    for option in [&[][..], &["--domains-first"]] {
+        let again = files.build(&[&["first.snapshot", "-o", "again.snapshot"], option].concat());
+        assert_eq!(again["hash"], built["hash"]);
+        let found = files.run(&["lookup", "again.snapshot", "go0.brand.com/SPRING"]).json();
+        assert_eq!(found["slashtag"], "Spring");
+    }
+}
+
+#[test]
+fn a_domain_without_links_has_none_of_another_domain() {
+    let files = Files::new();
+    let domain = |host: &str| json!({"kind": "domain", "fullName": host}).to_string();
+    let [first, last] = [domain("a.brand.com"), domain("z.brand.com")];
+    let spring = link("go0.brand.com", "spring", "https://www.example.com/");
+    files.write("in.ndjson", format!("{first}\n{spring}\n{last}\n"));
+    files.build(&["in.ndjson", "-o", "out.snapshot"]);
+    assert_eq!(files.run(&["lookup", "out.snapshot", "go0.brand.com/spring"]).json()["slashtag"], "spring");
+    for host in ["a.brand.com", "z.brand.com"] {
+        files.run(&["lookup", "out.snapshot", &format!("{host}/spring")]).fails(DATA, "has no link");
+    }
+}
