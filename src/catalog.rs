@@ -15,10 +15,13 @@
 //!
 //! A noun next to the flow: imports no stage.
 
+pub mod build;
 pub mod change;
 mod change_log;
+mod check;
 pub mod compile;
 mod created;
+pub mod diff;
 pub mod domain;
 pub mod entity;
 mod interned;
@@ -46,6 +49,7 @@ use std::{borrow::Cow, sync::Arc};
 use http::HeaderValue;
 use smallvec::SmallVec;
 
+pub use check::Damage;
 pub use compile::{Problem, Report, Warning};
 pub use domain::Domain;
 use domain::Domains;

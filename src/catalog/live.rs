@@ -209,7 +209,7 @@ impl Catalog {
     }
 
     /// A link of a host and a slashtag as written, without what stands for it elsewhere.
-    pub(super) fn exact(&self, domain: &str, slashtag: &str) -> Option<Link<'_>> {
+    pub fn exact(&self, domain: &str, slashtag: &str) -> Option<Link<'_>> {
         let (number, key) = self.place_of(domain, slashtag).ok()?;
         self.link(number, &key)
     }

@@ -171,7 +171,8 @@ impl Snapshot {
 
     /// Where the link of a domain and a slashtag in normal form begins.
     pub(super) fn find(&self, domain: u32, slashtag: &[u8]) -> Option<u64> {
-        let &(first, buckets) = self.buckets.get(domain as usize)?;
+        // One without links has no bucket, and at its place there is one of the next domain.
+        let &(first, buckets) = self.buckets.get(domain as usize).filter(|(_, buckets)| *buckets > 0)?;
         let bucket = first + bucket(hash(&self.header.key, slashtag), buckets);
         let Range { mut start, end } = self.bucket(bucket)?;
         while start < end {
