@@ -15,10 +15,13 @@
 //!
 //! A noun next to the flow: imports no stage.
 
+pub mod build;
 pub mod change;
 mod change_log;
+mod check;
 pub mod compile;
 mod created;
+pub mod diff;
 pub mod domain;
 pub mod entity;
 mod interned;
@@ -29,6 +32,7 @@ mod live;
 pub mod loops;
 pub mod metrics;
 pub mod overlay;
+mod packed;
 mod policy;
 mod record;
 pub mod snapshot;
@@ -45,6 +49,7 @@ use std::{borrow::Cow, sync::Arc};
 use http::HeaderValue;
 use smallvec::SmallVec;
 
+pub use check::Damage;
 pub use compile::{Problem, Report, Warning};
 pub use domain::Domain;
 use domain::Domains;
@@ -111,8 +116,8 @@ impl Catalog {
         Ok(Self::of(Arc::new(snapshot), Arc::new(domains), config))
     }
 
-    /// The same without the links at these places of its snapshot, which lead back to themselves. For one that nobody
-    /// uses yet.
+    /// The same without the links at these places of its snapshot, which lead back to themselves. For one that is not
+    /// in use yet.
     fn without(self, places: &[u64], config: &config::Catalog) -> Result<Self, BadSnapshot> {
         let flags: Vec<u64> = places.iter().filter_map(|place| self.base.flags_place(*place)).collect();
         let Self { base, domains, .. } = self;

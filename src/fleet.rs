@@ -17,6 +17,8 @@ pub mod canary;
 pub mod delta;
 pub mod error;
 pub mod fetch;
+#[cfg(test)]
+mod fixture;
 pub mod head;
 mod local;
 pub mod malformed;

@@ -9,6 +9,7 @@
 //! | [`configuration`] | the configuration file by topic: HTTPS, load balancers, feeds, folders |
 //! | [`catalog`] | format of links, matching, answers, reload |
 //! | [`fleet`] | one catalog on many edges: bucket, NATS, canary |
+//! | [`snapshots`] | catalogs of any size: build, examine, compare |
 //! | [`rules`] | who gets another destination, variants |
 //! | [`pages`] | pages, passwords, scripts, cards, previews, files of a domain |
 //! | [`feeds`] | objects, formats, delivery, manifests, verification, rollups |
@@ -31,6 +32,10 @@ pub mod catalog {
 #[allow(clippy::doc_markdown, reason = "names of products are not code")]
 pub mod fleet {
     #![doc = include_str!("manual/fleet.md")]
+}
+
+pub mod snapshots {
+    #![doc = include_str!("manual/snapshots.md")]
 }
 
 pub mod rules {

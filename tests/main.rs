@@ -47,6 +47,7 @@ mod rules;
 mod s3;
 mod serve;
 mod shapes;
+mod snapshot_files;
 mod sources;
 mod spool;
 mod stop;

@@ -15,7 +15,7 @@ use serde_json::json;
 use super::{
     Catalog,
     change::Position,
-    domain::Domains,
+    domain::{Domain, Domains},
     entity::{LinkEntity, named_map},
     interned::Interned,
     loops::{self, Loops},
@@ -145,6 +145,9 @@ impl fmt::Display for Problem {
     }
 }
 
+/// Gets the number of a line, and why it is left out.
+pub type OnReject<'a> = Box<dyn FnMut(u64, &str) + 'a>;
+
 /// A catalog in the making.
 pub struct Compiler<'a> {
     config: &'a config::Catalog,
@@ -165,6 +168,8 @@ pub struct Compiler<'a> {
     /// The element that is being added, if the file is an array.
     element: Option<u64>,
     report: Report,
+    /// Gets each line that is left out, and why.
+    on_reject: Option<OnReject<'a>>,
     record: Vec<u8>,
     room: Vec<u8>,
 }
@@ -192,6 +197,7 @@ impl<'a> Compiler<'a> {
             links: 0,
             element: None,
             report: Report::default(),
+            on_reject: None,
             record: Vec::new(),
             room: Vec::new(),
         }
@@ -212,6 +218,16 @@ impl<'a> Compiler<'a> {
         let (header, domains, _) = self.write(&mut bytes, 0).map_err(|error| error.to_string())?;
         let snapshot = Snapshot::open(bytes.into(), header).map_err(|error| error.to_string())?;
         Ok((snapshot, domains))
+    }
+
+    /// Reports each line that is left out, and not only the first ones.
+    pub fn on_reject(&mut self, report: OnReject<'a>) {
+        self.on_reject = Some(report);
+    }
+
+    /// Whether the reason is wanted why the next line is left out.
+    pub(super) fn wants_reason(&self) -> bool {
+        self.on_reject.is_some() || self.report.problems.len() < KEPT_PROBLEMS
     }
 
     /// Names the element that is added next, if the file is an array: several can begin on one line.
@@ -240,6 +256,24 @@ impl<'a> Compiler<'a> {
         }
     }
 
+    /// Adds a domain of another catalog, whose links are added with it: slashtags are folded as they were there.
+    pub(super) fn adopt(&mut self, number: u64, domain: &Domain) {
+        let domains = Arc::make_mut(&mut self.domains);
+        let added = match &domain.line {
+            Some(line) => {
+                self.report.lines += 1;
+                domains.add(line, self.config)
+            }
+            // What describes it has the last word.
+            None if domains.of_host(&domain.host).is_some() => return,
+            None => domains.of_link(&domain.host, domain.id().as_deref(), self.config),
+        };
+        match added {
+            Ok(number) => domains.edit(number).case = domain.case,
+            Err(reason) => self.reject_counted(number, None, reason),
+        }
+    }
+
     /// Counts line `number` as bad.
     pub fn reject(&mut self, number: u64, reason: String) {
         self.report.lines += 1;
@@ -248,6 +282,9 @@ impl<'a> Compiler<'a> {
 
     fn reject_counted(&mut self, number: u64, element: Option<u64>, reason: String) {
         self.report.bad += 1;
+        if let Some(report) = &mut self.on_reject {
+            report(number, &reason);
+        }
         if self.report.problems.len() < KEPT_PROBLEMS {
             let reason = match element {
                 Some(element) => format!("element {element}: {reason}"),
@@ -272,7 +309,7 @@ impl<'a> Compiler<'a> {
         let (header, domains, mut report) = self.write(&mut bytes, 0)?;
         let snapshot = Snapshot::open(bytes.into(), header.clone()).map_err(io::Error::other)?;
         let mut catalog = Catalog::of(Arc::new(snapshot), domains, config);
-        let loops = loops::find(&catalog);
+        let loops = loops::find(&catalog, || ());
         let disabled = config.loops == config::Loops::Disable;
         if disabled && !loops.places.is_empty() {
             catalog = catalog.without(&loops.places, config).map_err(io::Error::other)?;
@@ -289,7 +326,7 @@ impl<'a> Compiler<'a> {
         let config = self.config;
         let (header, domains, mut report) = self.write(file.sections()?, header::SIZE as u64)?;
         let catalog = Catalog::of(Arc::new(file.map(header.clone())?), domains, config);
-        let loops = loops::find(&catalog);
+        let loops = loops::find(&catalog, || ());
         let disabled = config.loops == config::Loops::Disable;
         if disabled {
             for place in loops.places.iter().filter_map(|place| catalog.base.flags_place(*place)) {

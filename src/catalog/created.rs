@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::record::{Reader, text};
+use super::packed::{Reader, text};
 
 /// `createdAt` as written.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

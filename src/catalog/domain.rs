@@ -161,6 +161,19 @@ impl Domains {
         self.all.iter().filter(|domain| self.by_host.contains_key(&domain.host)).count()
     }
 
+    /// The domains that hosts lead to.
+    pub(super) fn current(&self) -> impl Iterator<Item = &Domain> {
+        let numbered = (0..).zip(&self.all);
+        numbered
+            .filter(|(number, domain)| self.by_host.get(&domain.host) == Some(number))
+            .map(|(_, domain)| &**domain)
+    }
+
+    /// Those of them that have a line.
+    pub(super) fn described(&self) -> impl Iterator<Item = &Domain> {
+        self.current().filter(|domain| domain.line.is_some())
+    }
+
     /// The domain of a host itself, aliases and wildcards apart.
     pub fn of_host(&self, host: &str) -> Option<(u32, &Arc<Domain>)> {
         let number = *self.by_host.get(host)?;

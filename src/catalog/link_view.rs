@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::{
     Catalog, Domain,
     created::Created,
+    json,
     record::{Flags, Profile, Record, State},
     snapshot::Snapshot,
     state_hash::ItemHash,
@@ -52,6 +53,11 @@ impl<'a> Link<'a> {
     /// The hash of all that it says.
     pub fn hash(&self) -> ItemHash {
         self.snapshot.item_hash(&self.record, self.profile, self.host())
+    }
+
+    /// In the form of the catalog file. Compiled again, it gives the same link.
+    pub fn to_json(&self) -> String {
+        json::of(self).to_string()
     }
 
     /// HTTP status of the answer: 301, 302, 303, 307 or 308.

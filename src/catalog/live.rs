@@ -209,7 +209,7 @@ impl Catalog {
     }
 
     /// A link of a host and a slashtag as written, without what stands for it elsewhere.
-    pub(super) fn exact(&self, domain: &str, slashtag: &str) -> Option<Link<'_>> {
+    pub fn exact(&self, domain: &str, slashtag: &str) -> Option<Link<'_>> {
         let (number, key) = self.place_of(domain, slashtag).ok()?;
         self.link(number, &key)
     }
@@ -241,3 +241,6 @@ fn invalid(reason: &str) -> Refused {
     let field = reason.strip_prefix('`').and_then(|rest| rest.split_once('`')).map(|(field, _)| field.to_owned());
     Refused::Invalid { field, reason: reason.to_owned() }
 }
+
+#[cfg(test)]
+mod tests;

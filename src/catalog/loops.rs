@@ -18,10 +18,11 @@ pub struct Loops {
     pub chains: Vec<Vec<String>>,
 }
 
-/// Finds the loops. Links that lead elsewhere cost the look-up of a host.
-pub fn find(catalog: &Catalog) -> Loops {
+/// Finds the loops. Links that lead elsewhere cost the look-up of a host. `seen` is called for each link.
+pub fn find(catalog: &Catalog, seen: impl Fn()) -> Loops {
     let mut next: HashMap<u64, Vec<u64>> = HashMap::new();
     for link in catalog.base_links() {
+        seen();
         let leads: Vec<u64> = leads(catalog, &link).collect();
         if !leads.is_empty() {
             next.insert(link.place(), leads);

@@ -11,10 +11,10 @@
 //! limited     places of the links that may have only so many clicks; 8 bytes each
 //! workspaces  numbers of their texts; 4 bytes each
 //! ```
-//! Numbers are little endian. A domain has a bucket for each four of its links, and the hash of a slashtag says which
-//! (SipHash-1-3 with a key of the snapshot, so that nobody can choose slashtags that share a bucket). A look-up reads
-//! two ends of a bucket, and then the few records between them, which lie side by side: two cache misses, and 1.25
-//! bytes a link. `bench/README.md` compares it with a perfect hash.
+//! Numbers are little endian. A domain has as many buckets as links, and the hash of a slashtag says which is its own
+//! (SipHash-1-3 with a key of the snapshot, so that no one can choose slashtags that share a bucket). A look-up reads
+//! where a bucket begins and ends, and then the one or two records between them, which lie side by side: two cache
+//! misses, and 5 bytes a link. `bench/README.md` compares it with a perfect hash and other tables.
 //!
 //! Opening reads the domains, and nothing of the links: that of ten million takes milliseconds. A policy is parsed when
 //! its link is first asked for.
@@ -32,8 +32,9 @@ use siphasher::sip::SipHasher13;
 
 use super::{
     domain::Domains,
+    packed::Reader,
     policy,
-    record::{self, Hashed, Profile, Reader, Record},
+    record::{self, Hashed, Profile, Record},
     state_hash::ItemHash,
 };
 use crate::{
@@ -44,9 +45,6 @@ use header::Header;
 
 /// The size of the place of a bucket.
 const PLACE: usize = 5;
-
-/// Links of a bucket, on average.
-const LINKS_OF_BUCKET: u64 = 4;
 
 /// A key of the hash that chooses buckets.
 pub type HashKey = [u8; 16];
@@ -83,7 +81,7 @@ pub(super) struct DomainLine {
 pub enum BadSnapshot {
     #[error("it is no snapshot; `clickedge catalog build` makes one")]
     Foreign,
-    #[error("it is of version {0}, and this build reads version {version}; build it anew", version = header::VERSION)]
+    #[error("it is of version {0}, and this build reads version {version}; build it again", version = header::VERSION)]
     Version(u32),
     #[error("its header is damaged; copy or build it again")]
     Header,
@@ -91,7 +89,7 @@ pub enum BadSnapshot {
     Length { expected: u64, found: u64 },
     #[error("its checksum is wrong: it is damaged; copy or build it again")]
     Checksum,
-    #[error("the domain {host:?} in it is invalid: {reason}; build it anew with this version")]
+    #[error("the domain {host:?} in it is invalid: {reason}; build it again with this version")]
     Domain { host: String, reason: String },
 }
 
@@ -99,7 +97,7 @@ impl Snapshot {
     /// Opens a snapshot. Neither its checksum nor its records are read.
     ///
     /// # Errors
-    /// When it is none, or damaged where that shows.
+    /// When it is no snapshot, or damaged where that shows.
     pub(super) fn open(bytes: Bytes, header: Header) -> Result<Self, BadSnapshot> {
         if header.sections.iter().any(|section| section.end > bytes.len() as u64 || section.start > section.end) {
             return Err(BadSnapshot::Header);
@@ -173,7 +171,8 @@ impl Snapshot {
 
     /// Where the link of a domain and a slashtag in normal form begins.
     pub(super) fn find(&self, domain: u32, slashtag: &[u8]) -> Option<u64> {
-        let &(first, buckets) = self.buckets.get(domain as usize)?;
+        // One without links has no bucket, and at its place there is one of the next domain.
+        let &(first, buckets) = self.buckets.get(domain as usize).filter(|(_, buckets)| *buckets > 0)?;
         let bucket = first + bucket(hash(&self.header.key, slashtag), buckets);
         let Range { mut start, end } = self.bucket(bucket)?;
         while start < end {
@@ -252,7 +251,7 @@ impl Snapshot {
         self.section(header::PROFILES).get(at..)?.first_chunk().map(Profile::from_bytes)
     }
 
-    /// A text by its number; empty where there is none.
+    /// A text by its number; empty where it is missing.
     pub(super) fn text(&self, number: u32) -> &str {
         std::str::from_utf8(self.text_bytes(number)).unwrap_or_default()
     }
@@ -349,9 +348,4 @@ pub(super) fn hash(key: &HashKey, slashtag: &[u8]) -> u64 {
 /// Which of `buckets` a hash belongs to. Ascends with the hash.
 pub(super) fn bucket(hash: u64, buckets: u64) -> u64 {
     ((u128::from(hash) * u128::from(buckets)) >> 64) as u64
-}
-
-/// Buckets of a domain with so many links.
-pub(super) fn buckets_for(links: u64) -> u64 {
-    links.div_ceil(LINKS_OF_BUCKET)
 }

@@ -23,7 +23,6 @@ use serde::{Deserialize, de::IgnoredAny};
 use super::{
     Catalog, LoadError, Report, Warning,
     compile::Compiler,
-    compile::KEPT_PROBLEMS,
     entity::LinkEntity,
     snapshot::{
         Snapshot,
@@ -113,59 +112,86 @@ fn compile<R: BufRead>(
     mut open: impl FnMut() -> io::Result<R>,
 ) -> io::Result<(Catalog, Report)> {
     let mut compiler = Compiler::new(config);
-    add_domains(&mut compiler, open()?)?;
+    add_domains(&mut compiler, open()?, 1, |_| ())?;
     let mut links = Links::new(&mut compiler);
-    links.add_all(open()?, |_| ())?;
+    links.add_all(open()?, 1, |_| ())?;
     let notes = links.notes;
     let (catalog, mut report) = compiler.finish()?;
     report.warnings.extend(notes.into_warnings());
     Ok((catalog, report))
 }
 
-/// Adds the domains of a file. Those of all files come before the links of any.
+/// Adds the domains of a file whose first line has the number `first`. Those of all files come before the links of any.
+/// `seen` gets each line, before it is added.
 ///
 /// # Errors
 /// Those of the reader.
-pub fn add_domains(compiler: &mut Compiler<'_>, input: impl BufRead) -> io::Result<()> {
-    let mut items = Items::new(input)?;
+pub fn add_domains(
+    compiler: &mut Compiler<'_>,
+    input: impl BufRead,
+    first: u64,
+    mut seen: impl FnMut(&Item<'_>),
+) -> io::Result<()> {
+    let mut items = Items::new(input)?.from_line(first);
     while let Some(item) = items.read()? {
+        seen(&item);
         let (Content::Text(text) | Content::LastLine(text)) = item.content else { continue };
         if kind(text) != Kind::Domain {
             continue;
         }
         compiler.at_element(item.element);
-        match std::str::from_utf8(text) {
-            Ok(text) => compiler.add_domain(item.line, text),
-            Err(_) => compiler.reject(item.line, explain::NOT_UTF_8.into()),
-        }
+        add_domain(compiler, item.line, text);
     }
     Ok(())
+}
+
+fn add_domain(compiler: &mut Compiler<'_>, line: u64, text: &[u8]) {
+    match std::str::from_utf8(text) {
+        Ok(text) => compiler.add_domain(line, text),
+        Err(_) => compiler.reject(line, explain::NOT_UTF_8.into()),
+    }
 }
 
 /// Takes the links of files.
 pub struct Links<'c, 'a> {
     compiler: &'c mut Compiler<'a>,
     notes: Notes,
-    /// Bad items whose reason was worked out.
-    explained: usize,
+    /// Whether the lines of domains were not read before, and stand before those of all links.
+    domains_first: bool,
+    /// A link was added: it is too late for domains.
+    is_late: bool,
 }
 
 impl<'c, 'a> Links<'c, 'a> {
     pub fn new(compiler: &'c mut Compiler<'a>) -> Self {
-        Self { compiler, notes: Notes::default(), explained: 0 }
+        Self { compiler, notes: Notes::default(), domains_first: false, is_late: false }
     }
 
-    /// Adds all links of a file. `seen` gets each line of it, before it is added.
+    /// Adds domains, too: their lines stand before those of all links, and were not read before.
+    pub fn with_domains_first(mut self) -> Self {
+        self.domains_first = true;
+        self
+    }
+
+    /// Adds all links of a file whose first line has the number `first`. `seen` gets each line, before it is added.
     ///
     /// # Errors
     /// Those of the reader, and when links cannot be kept to be sorted.
-    pub fn add_all(&mut self, input: impl BufRead, mut seen: impl FnMut(&Item<'_>)) -> io::Result<()> {
-        let mut items = Items::new(input)?;
+    pub fn add_all(&mut self, input: impl BufRead, first: u64, mut seen: impl FnMut(&Item<'_>)) -> io::Result<()> {
+        let mut items = Items::new(input)?.from_line(first);
         while let Some(item) = items.read()? {
             seen(&item);
             self.add(&item)?;
         }
         Ok(())
+    }
+
+    /// Adds the link of one line.
+    ///
+    /// # Errors
+    /// When it cannot be kept to be sorted.
+    pub fn add_line(&mut self, line: u64, text: &[u8]) -> io::Result<()> {
+        self.add(&Item { line, element: None, content: Content::Text(text) })
     }
 
     /// What is right by itself, and probably not what was meant.
@@ -192,13 +218,14 @@ impl<'c, 'a> Links<'c, 'a> {
 
     fn add_text(&mut self, line: u64, text: &[u8], is_last_line: bool) -> io::Result<()> {
         match kind(text) {
+            Kind::Domain if self.domains_first => return self.add_first(line, text),
             Kind::Domain => return Ok(()),
             Kind::Other(kind) => {
                 let reason = format!("`kind` is {kind:?}; expected `link` or `domain`");
                 self.compiler.reject(line, reason);
                 return Ok(());
             }
-            Kind::Link => {}
+            Kind::Link => self.is_late = true,
         }
         match serde_json::from_slice::<LinkEntity>(text) {
             Ok(link) => {
@@ -210,12 +237,29 @@ impl<'c, 'a> Links<'c, 'a> {
                     self.compiler.unfinished(line);
                 }
                 // Others are only counted.
-                let is_kept = self.explained < KEPT_PROBLEMS;
-                self.explained += 1;
-                let reason = if is_kept { explain::reason::<LinkEntity>(text, &error) } else { String::new() };
+                let reason = if self.compiler.wants_reason() {
+                    explain::reason::<LinkEntity>(text, &error)
+                } else {
+                    String::new()
+                };
                 self.compiler.reject(line, reason);
             }
         }
+        Ok(())
+    }
+}
+
+impl Links<'_, '_> {
+    /// Adds a domain, if no link came before.
+    fn add_first(&mut self, line: u64, text: &[u8]) -> io::Result<()> {
+        if self.is_late {
+            let reason = format!(
+                "line {line} describes a domain, and links come before it; write the lines of domains first, or build \
+                 without --domains-first"
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+        }
+        add_domain(self.compiler, line, text);
         Ok(())
     }
 }

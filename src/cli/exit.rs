@@ -4,6 +4,7 @@ use std::{error::Error, io, process::ExitCode};
 
 use crate::{
     capture::CaptureError,
+    catalog::{build::BuildError, snapshot::file::FileError},
     config::{ConfigError, SecretError},
     files::{DatabaseError, ListError},
     listener::ListenError,
@@ -29,7 +30,7 @@ pub fn class_of(error: &(dyn Error + 'static)) -> Option<Class> {
         error;
         ConfigError, Rejection, PreflightError, StartError, CaptureError, SpoolError, SessionError, QualityError,
         ListenError, CertificateError, DatabaseError, ListError, SecretError, TicketsError,
-        ControlError,
+        ControlError, BuildError, FileError,
     );
     class.or_else(|| error.downcast_ref::<io::Error>().map(Class::of_io))
 }

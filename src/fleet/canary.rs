@@ -139,7 +139,7 @@ pub fn share(from: Requests, to: Requests) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fleet::head::tests::position;
+    use crate::fleet::fixture::position;
 
     #[test]
     fn a_jump_of_unknown_slashtags_fails_and_a_steady_share_does_not() {

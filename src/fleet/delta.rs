@@ -131,33 +131,13 @@ fn line(bytes: &mut Vec<u8>, value: &impl Serialize) {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{catalog::change::Operation, fleet::head::tests::position};
+    use crate::fleet::fixture::delta;
 
     const KEY: &str = "deltas/3/00000000000000000011-a.ndjson";
-
-    /// A delta of `count` changes after a revision.
-    pub fn delta(generation: u64, after: u64, count: u64, previous: Option<String>) -> Delta {
-        let entry = |revision| {
-            let operation = match revision % 4 {
-                0 => Operation::PutLink { link: format!("{{\"slashtag\":\"a\\n{revision}\"}}") },
-                1 => Operation::DeleteLink { domain: "go.example.com".into(), slashtag: "ü".into() },
-                2 => Operation::PutDomain { domain: "{}".into() },
-                _ => Operation::DeleteDomain { domain: "go.example.com".into() },
-            };
-            Entry { revision, operation }
-        };
-        Delta {
-            generation,
-            from: position(generation, after).into(),
-            to: position(generation, after + count).into(),
-            previous,
-            entries: (after + 1..=after + count).map(entry).collect(),
-        }
-    }
 
     #[test]
     fn a_key_sorts_by_the_first_change() {

@@ -178,28 +178,11 @@ impl Head {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{catalog::state_hash::StateHash, fleet::delta::tests::delta};
-
-    pub fn position(generation: u64, revision: u64) -> Position {
-        let mut hash = [7; 32];
-        hash[..8].copy_from_slice(&revision.to_le_bytes());
-        Position { generation, revision, hash: StateHash::from_bytes(hash) }
-    }
-
-    pub fn snapshot(generation: u64, revision: u64) -> SnapshotRef {
-        SnapshotRef {
-            key: format!("snapshots/{generation}-0123456789abcdef.snapshot"),
-            bytes: 1_000,
-            blake3: "a1".repeat(32),
-            position: position(generation, revision),
-            links: 10,
-            accept: false,
-        }
-    }
+    use crate::fleet::fixture::{delta, position, snapshot};
 
     fn head(deltas: u64) -> Head {
         let mut head = Head::of(snapshot(3, 10));

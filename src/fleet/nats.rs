@@ -154,7 +154,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::fleet::delta::tests::delta;
+    use crate::fleet::fixture::delta;
 
     #[test]
     fn an_announcement_carries_a_delta_that_is_small_enough() {

@@ -6,9 +6,6 @@ use clickedge::{
     catalog::{
         Catalog, CatalogStore,
         change::{Change, Changes, Condition, Operation},
-        compile::Compiler,
-        snapshot::file::NewFile,
-        source::{self, Links},
     },
     config,
     fleet::{Fleet, FleetMetrics, Parts, Requests, Store, fetch},
@@ -40,19 +37,23 @@ fn edge(place: &Place, more: &str) -> Builder {
 /// A snapshot of these links.
 fn build(links: &[Value], file: &Path) {
     let text: String = links.iter().map(|link| format!("{link}\n")).collect();
-    let config = config::Catalog::default();
-    let mut compiler = Compiler::new(&config);
-    source::add_domains(&mut compiler, text.as_bytes()).unwrap();
-    Links::new(&mut compiler).add_all(text.as_bytes(), |_| ()).unwrap();
-    compiler.finish_file(NewFile::create(file).unwrap(), 0, 0).unwrap();
+    let input = file.with_extension("ndjson");
+    fs::write(&input, text).unwrap();
+    let (input, file) = (input.to_str().unwrap(), file.to_str().unwrap());
+    let built = clickedge(&["catalog", "build", input, "-o", file, "--generation", "0"]);
+    assert_eq!(built.code, 0, "{built:?}");
 }
 
 /// Publishes a snapshot of these links with the command.
 fn publish(place: &Place, links: &[Value], more: &[&str]) -> Outcome {
     let snapshot = place.dir.path().join("links.snapshot");
     build(links, &snapshot);
+    publish_with(place, &[&[snapshot.to_str().unwrap()], more].concat())
+}
+
+fn publish_with(place: &Place, more: &[&str]) -> Outcome {
     let (endpoint, credentials) = (place.s3.endpoint(), place.s3.credentials_file());
-    let mut arguments = vec!["catalog", "publish", "s3://clicks/links", snapshot.to_str().unwrap(), "--json"];
+    let mut arguments = vec!["catalog", "publish", "s3://clicks/links", "--json"];
     arguments.extend(["--region", "eu-west-1", "--endpoint", &endpoint, "--path-style", "--credentials-file"]);
     arguments.push(credentials.to_str().unwrap());
     arguments.extend(more);
@@ -177,6 +178,34 @@ fn a_published_snapshot_replaces_the_catalog_of_all_edges() {
 }
 
 #[test]
+fn changes_are_folded_into_the_next_snapshot() {
+    let place = Place::new();
+    let links = [link(HOST, "summer", "https://s.example/1"), link(HOST, "autumn", "https://a.example/")];
+    publish(&place, &links, &[]).json();
+    let edge = edge(&place, "").start();
+    let writer = Writer::start(&place, &json!({}));
+    for n in 0..70 {
+        writer.put(&place, &format!("{}", n % 50), &format!("https://{n}.example/"));
+    }
+    writer.make(&place, Operation::DeleteLink { domain: HOST.into(), slashtag: "autumn".into() });
+    let before = writer.store.position();
+    let work = place.dir.path().to_str().unwrap();
+    let folded = publish_with(&place, &["--fold", "--work-dir", work]);
+    assert_eq!(folded.code, 0, "{folded:?}");
+    let head = place.head().1;
+    assert_eq!((head.position.revision, head.position.hash), (before.revision, before.hash), "it says the same");
+    assert_eq!((head.position.generation, head.snapshot.links, head.recent.len()), (2, 51, 0));
+    writer.put(&place, "summer", "https://s.example/2");
+    leads_to(&edge, "summer", "https://s.example/2");
+    has_hash_of(&edge, &writer);
+    assert_eq!(edge.get(HOST, "/autumn").status, 404);
+    assert_eq!(location(&edge, "49").as_deref(), Some("https://49.example/"));
+    let leftovers = fs::read_dir(place.dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    let leftovers: Vec<_> = leftovers.filter(|name| name.to_string_lossy().contains("fold")).collect();
+    assert!(leftovers.is_empty(), "{leftovers:?}");
+}
+
+#[test]
 fn what_cannot_be_published_is_named() {
     let place = Place::new();
     let dir = place.dir.path();
@@ -185,6 +214,8 @@ fn what_cannot_be_published_is_named() {
     let path = file.to_str().unwrap();
     clickedge(&["catalog", "publish", path]).fails(64, "s3://bucket/prefix");
     clickedge(&["catalog", "publish", "clicks/links", path]).fails(64, "s3://bucket/prefix");
+    clickedge(&["catalog", "publish", "s3://clicks"]).fails(64, "name one snapshot");
+    clickedge(&["catalog", "publish", "s3://clicks", path, "--fold"]).fails(64, "name the bucket alone");
     clickedge(&["catalog", "publish", "s3://clicks", "/nowhere"]).fails(66, "/nowhere");
     let mut bytes = fs::read(&file).unwrap();
     *bytes.last_mut().unwrap() ^= 1;

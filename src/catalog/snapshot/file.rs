@@ -5,13 +5,18 @@ use std::{
     io::{self, BufWriter, Read, Seek, Write},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use super::{
     BadSnapshot, Snapshot,
     header::{self, Header},
 };
-use crate::{catalog::change::Position, config, runtime::mapped_file};
+use crate::{
+    catalog::change::Position,
+    config,
+    runtime::{Class, Classified, mapped_file},
+};
 
 /// Name of the private copy in the state folder.
 pub const PRIVATE: &str = config::catalog::PRIVATE_SNAPSHOT;
@@ -34,6 +39,15 @@ pub enum FileError {
         #[source]
         source: BadSnapshot,
     },
+}
+
+impl Classified for FileError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Io { source, .. } => Class::of_read(source),
+            Self::Bad { .. } => Class::Data,
+        }
+    }
 }
 
 impl FileError {
@@ -77,15 +91,28 @@ fn header_of(file: &mut File, path: &Path) -> Result<Header, FileError> {
     Ok(header)
 }
 
-/// Reads a whole snapshot file and compares its checksum.
+/// Reads a whole snapshot file and compares its checksum. `read` gets the number of bytes of each part.
 ///
 /// # Errors
 /// When it is no snapshot of this version, truncated or damaged.
-pub fn verify(path: &Path) -> Result<Header, FileError> {
+pub fn verify(path: &Path, read: impl Fn(u64)) -> Result<Header, FileError> {
     let mut file = File::open(path).map_err(FileError::io(path))?;
     let header = header_of(&mut file, path)?;
-    copy(&mut file, io::sink(), &header, path)?;
+    copy(&mut file, Counter(read), &header, path)?;
     Ok(header)
+}
+
+struct Counter<F>(F);
+
+impl<F: Fn(u64)> Write for Counter<F> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        (self.0)(bytes.len() as u64);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Opens a snapshot in memory, after its checksum was compared.
@@ -177,8 +204,10 @@ impl NewFile {
     /// # Errors
     /// When it cannot be created.
     pub fn create(path: &Path) -> io::Result<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
         let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?.to_string_lossy();
-        let temporary = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let temporary = path.with_file_name(format!(".{name}.{}-{number}.tmp", std::process::id()));
         let file = File::options().read(true).write(true).create(true).truncate(true).open(&temporary)?;
         file.write_all_at(&[0; header::SIZE], 0)?;
         Ok(Self { file, temporary, path: path.into(), is_done: false })

@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{DomainLine, HashKey, PLACE, bucket, buckets_for, header, header::Header};
+use super::{DomainLine, HashKey, PLACE, bucket, header, header::Header};
 use crate::catalog::{
     domain::Domains,
     interned::Interned,
@@ -61,8 +61,8 @@ impl Contents {
     ) -> io::Result<Header> {
         let mut output = Counted { output, place: start };
         let mut header = Header { key: self.key, ..Header::default() };
-        let most_links = if self.is_part { &[][..] } else { &self.most_links };
-        let buckets: Vec<u64> = most_links.iter().map(|links| buckets_for(*links)).collect();
+        // As many as links.
+        let buckets = if self.is_part { Vec::new() } else { self.most_links.clone() };
         let firsts = firsts(&buckets);
         let (mut places, mut limited) = (Vec::new(), Vec::new());
         let mut links_of = vec![0; buckets.len()];

@@ -1,7 +1,7 @@
 //! Sorted runs behind each other in one file, and their merge.
 //!
-//! A record in the file is its domain (u32), hash (u64), item (u64), line (u64) and length (u32), little endian, and its
-//! bytes.
+//! A record in the file is its domain (u32), hash (u64), item (u64), line (u64) and length (u32), little endian, and
+//! its bytes.
 
 use std::{
     cmp::Reverse,
@@ -31,6 +31,26 @@ pub struct Runs {
     runs: Vec<Range<u64>>,
 }
 
+/// A new file in `dir` that has no name any more, so that nothing is left of it, however the process ends.
+///
+/// # Errors
+/// When it cannot be created.
+pub fn unnamed_file(dir: &Path) -> io::Result<File> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    loop {
+        let name = format!(".sort-{}-{}", process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let path = dir.join(name);
+        match File::options().read(true).write(true).create_new(true).open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            file => {
+                let file = file?;
+                fs::remove_file(path)?;
+                return Ok(file);
+            }
+        }
+    }
+}
+
 /// A run that is being written.
 pub struct NewRun<'r> {
     file: BufWriter<&'r File>,
@@ -41,19 +61,7 @@ pub struct NewRun<'r> {
 impl Runs {
     /// Without any, in a new file in `dir` that has no name any more.
     pub fn create(dir: &Path) -> io::Result<Self> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        loop {
-            let name = format!(".sort-{}-{}", process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-            let path = dir.join(name);
-            match File::options().read(true).write(true).create_new(true).open(&path) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                file => {
-                    let file = file?;
-                    fs::remove_file(path)?;
-                    return Ok(Self::new(file));
-                }
-            }
-        }
+        unnamed_file(dir).map(Self::new)
     }
 
     pub(super) fn new(file: File) -> Self {

@@ -27,6 +27,16 @@ pub struct Item<'a> {
     pub content: Content<'a>,
 }
 
+impl<'a> Item<'a> {
+    /// Its text, as far as it has one.
+    pub fn text(&self) -> &'a [u8] {
+        match self.content {
+            Content::Text(text) | Content::LastLine(text) => text,
+            Content::TooLong | Content::Cut => b"",
+        }
+    }
+}
+
 /// What a file has at the place of an item.
 #[derive(Debug, Eq, PartialEq)]
 pub enum Content<'a> {
@@ -84,6 +94,12 @@ impl<R: BufRead> Items<R> {
         let mut head = io::Cursor::new(head);
         head.set_position(skip as u64);
         Ok(Self { input: head.chain(input), line, mode, text: Vec::new() })
+    }
+
+    /// Counts lines from this one.
+    pub fn from_line(mut self, first: u64) -> Self {
+        self.line += first - 1;
+        self
     }
 
     /// The next item that is not blank, or `None` at the end.
