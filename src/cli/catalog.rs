@@ -57,9 +57,10 @@ pub enum What {
     Import(import::Import),
     /// Publish a snapshot as the next generation of a fleet's catalog.
     ///
-    /// Without a file, `--fold` makes one of what the bucket has. Verifies the file, uploads it, and moves the head of the bucket to it, from which all edges take it. Exits with
-    /// 64 when the snapshot lacks changes that were made since the last one, with 65 when it is damaged, and with 69
-    /// when the bucket is away: the bucket then has the former head.
+    /// Without a file, `--fold` makes one of what the bucket has. Verifies the file, uploads it, and moves the head of
+    /// the bucket to it, from which all edges take it. Exits with 64 when the snapshot lacks changes that were made
+    /// since the last one, with 65 when it is damaged, and with 69 when the bucket is away: the bucket then has the
+    /// former head.
     Publish(publish::Publish),
     /// Make the `passwordHash` of a link.
     ///
