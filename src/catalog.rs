@@ -23,6 +23,7 @@ mod policy;
 pub mod record;
 pub mod source;
 pub mod state_hash;
+pub mod tokens;
 
 #[cfg(test)]
 mod tests;

@@ -33,7 +33,7 @@ pub use start::Intake;
 
 use crate::{
     capture::{Capture, CaptureError},
-    catalog::CatalogStore,
+    catalog::{CatalogStore, tokens::TokenStore},
     deliver::Deliver,
     enrich::Enrich,
     quality::QualityError,
@@ -94,6 +94,7 @@ pub struct Pipeline {
     reloader: Reloader,
     live: LiveFeeds,
     catalog: Arc<CatalogStore>,
+    tokens: Arc<TokenStore>,
     counts: Option<StatsHandle>,
     unknown: Arc<UnknownSlashtags>,
     panics: PanicWatch,
@@ -142,6 +143,11 @@ impl Pipeline {
     /// The catalog.
     pub fn catalog(&self) -> Arc<CatalogStore> {
         Arc::clone(&self.catalog)
+    }
+
+    /// The tokens of the API that changes links.
+    pub fn tokens(&self) -> Arc<TokenStore> {
+        Arc::clone(&self.tokens)
     }
 
     /// The counts. `None` when clicks are not counted.
