@@ -10,12 +10,7 @@
 //! slow hash is needed. A token is compared with every line, in constant time: how long that takes depends on the
 //! number of lines, and not on which one it is, if any.
 
-use std::{
-    collections::BTreeSet,
-    fmt::Write,
-    path::Path,
-    sync::Arc,
-};
+use std::{collections::BTreeSet, fmt::Write, path::Path, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
@@ -90,8 +85,7 @@ impl Tokens {
     fn parse(file: &Path, text: &str) -> Result<Self, ListError> {
         let mut tokens = Self { digests: Vec::new(), grants: Vec::new() };
         for (number, entry) in list::lines(text) {
-            let (digest, grant) =
-                line(entry).map_err(|problem| ListError::line(file, number, problem, REMEDY))?;
+            let (digest, grant) = line(entry).map_err(|problem| ListError::line(file, number, problem, REMEDY))?;
             if tokens.grants.iter().any(|other| other.name == grant.name) {
                 let problem = format!("an earlier line has the name {:?}", grant.name);
                 return Err(ListError::line(file, number, problem, "give each token a name of its own"));
@@ -205,7 +199,9 @@ fn bad_name(name: &str) -> String {
 }
 
 fn is_workspace(id: &str) -> bool {
-    !id.is_empty() && id != "*" && !id.contains(|c: char| c.is_whitespace() || c.is_control() || matches!(c, ',' | '#'))
+    !id.is_empty()
+        && id != "*"
+        && !id.contains(|c: char| c.is_whitespace() || c.is_control() || matches!(c, ',' | '#'))
 }
 
 fn bad_workspace(id: &str) -> String {
@@ -293,7 +289,8 @@ mod tests {
         for (text, problem) in wrong {
             let error = parse(&format!("# head\n{text}\n")).map(drop).unwrap_err();
             assert!(error.contains("/etc/tokens, line "), "{error}");
-            let problem = if problem == "has other characters" && text.starts_with(PREFIX) { "is a token" } else { problem };
+            let problem =
+                if problem == "has other characters" && text.starts_with(PREFIX) { "is a token" } else { problem };
             assert!(error.contains(problem), "{text}: {error}");
             assert!(!error.contains(&token), "{error}");
         }
@@ -303,7 +300,8 @@ mod tests {
     fn names_and_workspaces_that_no_line_can_have_are_rejected() {
         let line = |name: &str, id: &str| line_of("t", name, &[id.to_owned()], true);
         assert!(line("deploy", "w-1").is_ok());
-        for (name, id) in [("", "w"), ("a b", "w"), ("#", "w"), ("deploy", ""), ("deploy", "a,b"), ("deploy", "a b")] {
+        for (name, id) in [("", "w"), ("a b", "w"), ("#", "w"), ("deploy", ""), ("deploy", "a,b"), ("deploy", "a b")]
+        {
             assert!(line(name, id).is_err(), "{name:?} {id:?}");
         }
     }

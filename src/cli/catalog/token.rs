@@ -24,8 +24,8 @@ pub struct Token {
 }
 
 pub(super) fn run(args: &Token) -> Result<ExitCode, ExitCode> {
-    let token = tokens::generate()
-        .map_err(|error| failed(Class::Io, &format!("the system has no random bytes: {error}")))?;
+    let token =
+        tokens::generate().map_err(|error| failed(Class::Io, &format!("the system has no random bytes: {error}")))?;
     let line = tokens::line_of(&token, &args.name, &args.workspaces, !args.read_only)
         .map_err(|reason| failed(Class::Usage, &reason))?;
     print(&format!("token: {}\nline:  {line}\n", *token)).map(|()| ExitCode::SUCCESS)
