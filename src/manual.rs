@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`configuration`] | the configuration file by topic: HTTPS, load balancers, feeds, folders |
 //! | [`catalog`] | format of links, matching, answers, reload |
+//! | [`links_api`] | links and domains that programs change while the edge runs |
 //! | [`rules`] | who gets another destination, variants |
 //! | [`pages`] | pages, passwords, scripts, cards, previews, files of a domain |
 //! | [`feeds`] | objects, formats, delivery, manifests, verification, rollups |
@@ -25,6 +26,10 @@ pub mod configuration {
 
 pub mod catalog {
     #![doc = include_str!("manual/catalog.md")]
+}
+
+pub mod links_api {
+    #![doc = include_str!("manual/links-api.md")]
 }
 
 pub mod rules {

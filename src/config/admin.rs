@@ -31,8 +31,8 @@ impl Degraded {
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Admin {
-    /// IP address and port of `/metrics`, `/livez`, `/readyz`, `/v1/stats/`, `/v1/feeds/`, `/v1/reload`, `/v1/links` and
-    /// `/v1/domains/`. No listener may have the same.
+    /// IP address and port of `/metrics`, `/livez`, `/readyz`, `/v1/stats/`, `/v1/feeds/`, `/v1/reload`, `/v1/links`
+    /// and `/v1/domains/`. No listener may have the same.
     pub address: SocketAddr,
     /// States in which `/readyz` answers 503, so that load balancers send clicks elsewhere: `spool_stalled`,
     /// `rings_full`. In the others it answers 200 and names them.

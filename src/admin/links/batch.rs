@@ -7,7 +7,7 @@
 //! | a link or domain as in the catalog file | as `PUT` of it |
 //!
 //! Each can have `ifMatch` and `ifNoneMatch`, with what the header would have. The answer has a line for each line that
-//! is not empty, in their order: `{"line":1,"status":201,"revision":7,"etag":"\"...\""}`, or a status and the `problem`.
+//! is not empty, in their order: `{"line":1,"status":201,"revision":7,"etag":"\"...\""}`, or `status` and `problem`.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
