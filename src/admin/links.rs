@@ -70,6 +70,9 @@ pub trait View: Send + Sync {
     /// A domain.
     fn show_domain(&self, domain: &str) -> Option<Shown>;
 
+    /// Id of the workspace of the domain that a host leads to, by a wildcard, too. Empty if it has none.
+    fn owner(&self, host: &str) -> Option<String>;
+
     /// A page of the links of a domain, and the cursor of the next one.
     ///
     /// # Errors
@@ -105,6 +108,10 @@ impl View for Unconnected {
     }
 
     fn show_domain(&self, _: &str) -> Option<Shown> {
+        None
+    }
+
+    fn owner(&self, _: &str) -> Option<String> {
         None
     }
 

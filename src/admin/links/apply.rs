@@ -122,7 +122,7 @@ impl Applier<'_> {
 
     /// Checks the scope of the token.
     fn permit(&self, planned: &Planned) -> Result<Permitted, Problem> {
-        let Planned { address, operation, condition, workspace } = planned;
+        let Planned { address, operation, condition, workspace, .. } = planned;
         let free = |condition: &Condition| Permitted {
             change: Change { operation: operation.clone(), condition: condition.clone() },
             is_tied: false,
@@ -181,12 +181,17 @@ impl Applier<'_> {
             }
             Some(_) => {}
         }
-        if before.is_none() && of_domain.is_some_and(|id| !scope.has(id)) {
-            let detail =
-                format!("the domain is of a workspace that token {name:?} has no access to; use another domain");
-            return outside("domain", detail);
+        // A new link or domain, or an alias, would take its host out of a wildcard.
+        let host = before.is_none().then_some(&planned.address.host);
+        let mut hosts = host.into_iter().chain(&planned.hosts);
+        match hosts.find(|host| self.view.owner(host).is_some_and(|id| !id.is_empty() && !scope.has(&id))) {
+            Some(host) => {
+                let detail =
+                    format!("{host} is of a workspace that token {name:?} has no access to; use another host");
+                outside("domain", detail)
+            }
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Logs and counts what became of a change; `None` if none could be made.

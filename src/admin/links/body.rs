@@ -71,7 +71,7 @@ impl SessionBody<'_> {
         if self.0.is_body_done() {
             return;
         }
-        // A client that waits for a word before it sends is not to send any more.
+        // A client that waits for `100 Continue` has not sent its body, and is not to.
         if self.expects_continue() || !timeout(DISCARD, self.discard_some()).await.unwrap_or(false) {
             self.0.set_keepalive(None);
         }

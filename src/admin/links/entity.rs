@@ -22,6 +22,8 @@ pub struct Planned {
     pub condition: Condition,
     /// Id of the workspace that the body names.
     pub workspace: Option<String>,
+    /// Other hosts that the body takes for its domain; those of a wildcard by what follows it.
+    pub hosts: Vec<String>,
 }
 
 impl Planned {
@@ -32,7 +34,7 @@ impl Planned {
             Some(slashtag) => Operation::DeleteLink { domain, slashtag },
             None => Operation::DeleteDomain { domain },
         };
-        Self { address, operation, condition, workspace: None }
+        Self { address, operation, condition, workspace: None, hosts: Vec::new() }
     }
 
     /// Makes a link or domain what a body says. It may name itself otherwise than the path, if that is the same: in
@@ -101,6 +103,7 @@ impl Planned {
             operation: Operation::PutLink { link: Value::Object(link).to_string() },
             condition,
             workspace: workspace.map(|workspace| workspace.id),
+            hosts: Vec::new(),
         })
     }
 
@@ -127,11 +130,15 @@ impl Planned {
             Some(value) => id(value),
             None => None,
         };
+        let aliases =
+            given(&domain, "aliases").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+        let hosts = aliases.map(|alias| alias.trim().trim_start_matches("*.").to_owned()).collect();
         Ok(Self {
             address: Address { host, slashtag: None },
             operation: Operation::PutDomain { domain: Value::Object(domain).to_string() },
             condition,
             workspace,
+            hosts,
         })
     }
 }

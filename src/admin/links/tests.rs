@@ -263,6 +263,27 @@ async fn a_domain_gives_its_links_their_workspace_and_takes_no_others() {
 }
 
 #[tokio::test]
+async fn a_host_of_another_workspace_cannot_be_taken() {
+    let world = World::new();
+    let domain = json!({"workspace": {"id": "w-2"}, "aliases": ["*.brand.com", "b.example"]}).to_string();
+    assert_eq!(world.status(&world.all, "PUT", "/v1/domains/brand.com", &domain).await, 201);
+    let own = json!({"workspace": "w-1"}).to_string();
+    let alias = |host: &str| json!({"workspace": "w-1", "aliases": ["free.example", host]}).to_string();
+    for (path, body) in [
+        ("/v1/links/login.brand.com/a", &link("w-1").to_string()),
+        ("/v1/domains/login.brand.com", &own),
+        ("/v1/domains/b.example", &own),
+        ("/v1/domains/own.example", &alias("login.brand.com")),
+        ("/v1/domains/own.example", &alias("*.login.brand.com")),
+        ("/v1/domains/own.example", &alias("b.example")),
+    ] {
+        let response = world.ask(&world.one, "PUT", path, body).await;
+        assert_eq!(problem(&response), (403, "outside-scope".into(), Some("domain".into())), "{path} {body}");
+    }
+    assert_eq!(world.status(&world.one, "PUT", "/v1/domains/own.example", &alias("other.example")).await, 201);
+}
+
+#[tokio::test]
 async fn a_change_that_is_overtaken_is_checked_again() {
     let world = World::new();
     let path = "/v1/links/go.brand.com/a";

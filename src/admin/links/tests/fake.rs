@@ -125,6 +125,18 @@ impl View for FakeCatalog {
         self.state().items.get(&(domain.into(), None)).cloned()
     }
 
+    fn owner(&self, host: &str) -> Option<String> {
+        let state = self.state();
+        let leads = |key: &Key, shown: &Shown| {
+            let json: Value = serde_json::from_str(&shown.json).unwrap();
+            let aliases = json["aliases"].as_array().cloned().unwrap_or_default();
+            let wild = format!("*.{}", host.split_once('.').unwrap_or_default().1);
+            key.0 == host || aliases.iter().any(|alias| alias == host || *alias == *wild)
+        };
+        let mut domains = state.items.iter().filter(|(key, _)| key.1.is_none());
+        domains.find(|(key, shown)| leads(key, shown)).map(|(_, shown)| shown.workspace.clone())
+    }
+
     fn list(&self, domain: &str, page: Page<'_>) -> Result<(Vec<Shown>, Option<String>), BadCursor> {
         let start = match page.after {
             "" => 0,
