@@ -18,6 +18,8 @@ fn answers_are_as_described() {
         .args(["run", &format!("http://{}/v1/openapi.json", edge.admin), "--no-color", "--warnings", "off"])
         .args(["--checks", CHECKS, "--continue-on-failure", "--generation-database", "none"])
         .args(["--max-examples", "30", "--header", &format!("Authorization: Bearer {}", tokens.all)])
+        .env("SCHEMATHESIS_HOOKS", tools::file("tests/links_api/hooks.py"))
+        .env("PYTHONDONTWRITEBYTECODE", "1")
         .current_dir(edge.dir())
         .output()
         .unwrap();

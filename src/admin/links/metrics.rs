@@ -3,8 +3,8 @@
 use http::StatusCode;
 use prometheus::IntCounterVec;
 
-use super::apply::Applied;
-use crate::{admin::links::problem::Kind, telemetry::metrics::Registry};
+use super::problem::{Kind, Problem};
+use crate::{catalog::change::Accepted, telemetry::metrics::Registry};
 
 /// The routes, as labels.
 const ROUTES: [&str; 6] = ["link", "domain", "batch", "list", "openapi", "other"];
@@ -29,7 +29,7 @@ impl Outcome {
         [Self::Created, Self::Changed, Self::Deleted, Self::Unchanged, Self::Rejected, Self::Unavailable];
 
     /// `None` if no change could be made.
-    pub fn of(applied: Option<&Applied>) -> Self {
+    pub fn of(applied: Option<&Result<Accepted, Problem>>) -> Self {
         match applied {
             Some(Ok(accepted)) if accepted.unchanged => Self::Unchanged,
             Some(Ok(accepted)) if accepted.etag.is_none() => Self::Deleted,
