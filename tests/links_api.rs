@@ -58,7 +58,9 @@ fn ask(edge: &Edge, token: &str, method: &str, path: &str, headers: &[(&str, &st
     if !token.is_empty() {
         text += &format!("Authorization: Bearer {token}\r\n");
     }
-    headers.iter().for_each(|(name, value)| text += &format!("{name}: {value}\r\n"));
+    for (name, value) in headers {
+        text += &format!("{name}: {value}\r\n");
+    }
     if !body.is_empty() {
         text += &format!("Content-Length: {}\r\n", body.len());
     }

@@ -8,7 +8,7 @@
 //! | `GET`, `PUT`, `DELETE /v1/domains/{domain}` | the same for what the catalog says of a domain |
 //! | `POST /v1/links:batch` | many changes, one a line, see [`batch`] |
 //! | `GET /v1/links?domain=&after=&limit=` | the links of a domain, page by page |
-//! | `GET /v1/openapi.json` | the description of the API (OpenAPI 3.1), without a token |
+//! | `GET /v1/openapi.json` | the description of the API (`OpenAPI` 3.1), without a token |
 //!
 //! Every `GET` route also answers `HEAD`. A change is durable, and seen by the next request, before it is answered. Its
 //! `If-Match` and `If-None-Match: *` are kept; `Clickedge-Revision` is the number of the change. Errors are problem
@@ -249,9 +249,7 @@ impl LinksApi {
             )
         })?;
         let mut response = if condition::has_current(headers, &shown.etag) {
-            let mut response = Response::new(Vec::new());
-            *response.status_mut() = StatusCode::NOT_MODIFIED;
-            response
+            empty(StatusCode::NOT_MODIFIED)
         } else {
             json(StatusCode::OK, shown.json + "\n")
         };
@@ -307,18 +305,21 @@ fn status_of(accepted: &Accepted) -> StatusCode {
 fn changed(accepted: &Accepted) -> Response<Vec<u8>> {
     let Accepted { revision, etag, .. } = accepted;
     let status = status_of(accepted);
-    let mut response = match etag {
-        Some(etag) => json(status, format!("{}\n", serde_json::json!({ "revision": revision, "etag": etag }))),
-        None => {
-            let mut response = Response::new(Vec::new());
-            *response.status_mut() = status;
-            response
-        }
+    let mut response = if let Some(etag) = etag {
+        let body = serde_json::json!({ "revision": revision, "etag": etag });
+        let mut response = json(status, format!("{body}\n"));
+        insert(&mut response, header::ETAG, etag);
+        response
+    } else {
+        empty(status)
     };
     response.headers_mut().insert(REVISION, (*revision).into());
-    if let Some(etag) = etag {
-        insert(&mut response, header::ETAG, etag);
-    }
+    response
+}
+
+fn empty(status: StatusCode) -> Response<Vec<u8>> {
+    let mut response = Response::new(Vec::new());
+    *response.status_mut() = status;
     response
 }
 

@@ -1,5 +1,5 @@
 //! The API answers as its description says, whatever is sent: schemathesis makes requests of the description, and
-//! checks the answers. It comes from PyPI; without it the test prints `skipped:` and passes.
+//! checks the answers. It comes from `PyPI`; without it the test prints `skipped:` and passes.
 
 use super::*;
 use crate::loaders::tools::{self, Tool};

@@ -69,12 +69,15 @@ impl Applier<'_> {
                     Ok(outcomes) => outcomes,
                     Err(unavailable) if results.iter().any(|result| matches!(result, Some(Ok(_)))) => {
                         let problem = Problem::from(unavailable);
-                        numbers.iter().for_each(|&(number, _)| results[number] = Some(Err(problem.clone())));
-                        rest.iter().for_each(|&number| results[number] = Some(Err(problem.clone())));
+                        for number in numbers.into_iter().map(|(number, _)| number).chain(rest) {
+                            results[number] = Some(Err(problem.clone()));
+                        }
                         break;
                     }
                     Err(unavailable) => {
-                        planned.iter().for_each(|planned| self.record(planned, None));
+                        for planned in planned {
+                            self.record(planned, None);
+                        }
                         return Err(unavailable);
                     }
                 };
@@ -140,9 +143,8 @@ impl Applier<'_> {
                     format!("the {noun} is of a workspace that token {name:?} has no access to; use another {noun}");
                 return Err(Problem::new(Kind::OutsideScope, detail));
             }
-            Some(_) => return Err(not_found(address.noun())),
             None if is_put => {}
-            None => return Err(not_found(address.noun())),
+            Some(_) | None => return Err(not_found(address.noun())),
         }
         if is_put {
             self.permit_workspace(planned, before.as_ref(), workspace.as_deref())?;

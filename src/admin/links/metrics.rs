@@ -68,14 +68,18 @@ impl ApiMetrics {
             &["route", "status"],
         );
         for route in ROUTES {
-            CLASSES.iter().for_each(|class| drop(requests.with_label_values(&[route, class])));
+            for class in CLASSES {
+                requests.with_label_values(&[route, class]);
+            }
         }
         let changes = registry.counters(
             "catalog_changes_total",
             "Changes of links and domains that were asked for through the API of this edge, by result.",
             &["result"],
         );
-        Outcome::ALL.iter().for_each(|outcome| drop(changes.with_label_values(&[outcome.name()])));
+        for outcome in Outcome::ALL {
+            changes.with_label_values(&[outcome.name()]);
+        }
         Self { requests, changes }
     }
 

@@ -64,7 +64,8 @@ impl State {
             (item["slashtag"], item["domain"]) = (slashtag.as_str().into(), serde_json::json!({ "fullName": key.0 }));
         }
         let before = self.items.get(&key);
-        let (created, unchanged) = (before.is_none(), before.is_some_and(|shown| shown.json == item.to_string()));
+        let json = item.to_string();
+        let (created, unchanged) = (before.is_none(), before.is_some_and(|shown| shown.json == json));
         if !unchanged {
             self.revision += 1;
         }
@@ -73,7 +74,7 @@ impl State {
             Value::String(id) => id.clone(),
             other => other["id"].as_str().unwrap_or_default().to_owned(),
         };
-        self.items.insert(key, Shown { json: item.to_string(), etag: etag.clone(), workspace });
+        self.items.insert(key, Shown { json, etag: etag.clone(), workspace });
         Accepted { revision: self.revision, etag: Some(etag), created, unchanged }
     }
 
