@@ -97,12 +97,8 @@ impl Admin {
     pub fn new(pipeline: &Pipeline, readiness: Readiness, config: &config::Admin) -> Self {
         let stats = Stats::new(pipeline.counts(), pipeline.catalog(), pipeline.unknown_slashtags());
         let (feeds, not_ready_when) = (Feeds::new(pipeline.retries()), config.not_ready_when.clone());
-        let links = LinksApi::new(
-            Arc::new(links::Unconnected),
-            Arc::new(links::Unconnected),
-            pipeline.tokens(),
-            ApiMetrics::new(&pipeline.registry()),
-        );
+        let metrics = ApiMetrics::new(&pipeline.registry());
+        let links = LinksApi::new(pipeline.catalog(), pipeline.changes(), pipeline.tokens(), metrics);
         let (gauges, reloader) = (pipeline.gauges(), pipeline.reloader());
         Self { gauges, readiness, not_ready_when, stats, feeds, reloader, links }
     }

@@ -1,79 +1,80 @@
-//! Every link and domain this edge knows, as one immutable index behind an atomic swap.
+//! Every link and domain this edge knows, as one immutable value behind an atomic swap.
 //!
-//! A [`Catalog`] is compiled from an NDJSON file (one branded link a line, [`source`]) and never changes. A reader
-//! takes the current one with [`CatalogStore::load`], which takes no lock; a reload compiles a new one in the
-//! background and swaps it in. A file that is broken, unfinished, or of a suspicious size ([`limits`]) is rejected, and
-//! the current catalog stays active.
+//! ```text
+//! NDJSON ─► source ─► compile ─► snapshot ─┐                    ┌─► look-ups
+//! snapshot file ─► private copy, mapped ───┼─► Catalog (ArcSwap)┤
+//! changes ─► change log ─► overlay ────────┘                    └─► lists, hash, revision
+//! ```
+//! A [`Catalog`] is a [`Snapshot`] of links, the domains, and an [`Overlay`] of links that were changed since. It never
+//! changes: a change or a reload makes another one, and [`CatalogStore`] swaps it in. A reader takes the current one
+//! with [`CatalogStore::load`], which takes no lock, and sees all of a change or nothing of it. A file that is broken,
+//! unfinished, or of a suspicious size ([`limits`]) is rejected, and the current catalog stays active.
 //!
-//! Layout: all links lie one after the other in one blob ([`record`]); the index is a table of 4-byte offsets into
-//! it, hashed over domain and slashtag. What many links share (domain, creator with workspace, tags, scripts) is
-//! rendered to the event's JSON once and referred to by number. A destination is kept as the header value that the
-//! redirect answers with: a slice of the blob, shared and never copied.
+//! A destination is kept as the header value that the redirect answers with: a slice of the snapshot, shared and never
+//! copied.
 //!
 //! A noun next to the flow: imports no stage.
 
 pub mod change;
+mod change_log;
 pub mod compile;
+mod created;
 pub mod domain;
 pub mod entity;
+mod interned;
+mod json;
 pub mod limits;
+mod link_view;
+mod live;
 pub mod loops;
 pub mod metrics;
+pub mod overlay;
 mod policy;
-pub mod record;
+mod record;
+pub mod snapshot;
+pub mod sorter;
 pub mod source;
 pub mod state_hash;
+mod store;
 pub mod tokens;
 
 #[cfg(test)]
 mod tests;
 
-use std::{
-    borrow::Cow,
-    collections::BTreeSet,
-    sync::{
-        Arc, Mutex, PoisonError, Weak,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Instant,
-};
+use std::{borrow::Cow, sync::Arc};
 
-use ahash::RandomState;
-use arc_swap::{ArcSwap, Guard};
-use bytes::Bytes;
-use hashbrown::HashTable;
 use http::HeaderValue;
 use smallvec::SmallVec;
 
 pub use compile::{Problem, Report, Warning};
 pub use domain::Domain;
 use domain::Domains;
-use limits::{Excess, History};
-pub use record::{Link, State};
+pub use link_view::Link;
+use overlay::{Overlay, Slot};
+pub use record::State;
+use snapshot::{BadSnapshot, Snapshot};
+pub use store::{ApplyError, CatalogStore, InstallError, LoadError, LocalChanges, Prepared};
 
 use crate::{
     config,
     link::{
-        Case, ForwardPath, Policy,
+        Case, Forward, ForwardPath,
         key::{self, Host},
     },
-    runtime::{Class, Classified, clock},
 };
+use change::Position;
 
-/// An immutable set of links and domains.
+/// An immutable set of links and domains. Cheap to clone.
+#[derive(Clone)]
 pub struct Catalog {
-    blob: Bytes,
-    index: HashTable<u32>,
-    domains: Domains,
-    policies: Vec<Policy>,
-    /// The links that may have only so many clicks.
-    limited: Vec<u32>,
-    /// Whether any domain has a policy of HSTS.
-    has_hsts: bool,
-    /// Rendered JSON that links refer to by number; number 0 is empty.
-    fragments: Vec<Box<str>>,
-    workspaces: Vec<Box<str>>,
-    hasher: RandomState,
+    base: Arc<Snapshot>,
+    overlay: Overlay,
+    domains: Arc<Domains>,
+    position: Position,
+    /// Number of links.
+    links: u64,
+    /// What happens to the query where a link does not say.
+    forward: Forward,
 }
 
 /// What a host and a path lead to.
@@ -91,7 +92,39 @@ pub enum Lookup<'a, 'p> {
 impl Catalog {
     /// A catalog without links.
     pub fn empty() -> Self {
-        compile::Compiler::new(&config::Catalog::default()).finish().0
+        let config = config::Catalog::default();
+        Self::of(Arc::new(Snapshot::none()), Arc::default(), &config)
+    }
+
+    /// The links of a snapshot, and its domains.
+    fn of(base: Arc<Snapshot>, domains: Arc<Domains>, config: &config::Catalog) -> Self {
+        let (position, links) = (base.header().position, base.header().links);
+        let forward = config.forward_parameters;
+        Self { base, overlay: Overlay::default(), domains, position, links, forward }
+    }
+
+    /// The catalog of a snapshot.
+    ///
+    /// # Errors
+    /// When a domain of it is invalid in this version of the program.
+    pub fn open(snapshot: Snapshot, config: &config::Catalog) -> Result<Self, BadSnapshot> {
+        let domains = snapshot.domains(config)?;
+        Ok(Self::of(Arc::new(snapshot), Arc::new(domains), config))
+    }
+
+    /// The same without the links at these places of its snapshot, which lead back to themselves. For one that nobody
+    /// uses yet.
+    fn without(self, places: &[u64], config: &config::Catalog) -> Result<Self, BadSnapshot> {
+        let flags: Vec<u64> = places.iter().filter_map(|place| self.base.flags_place(*place)).collect();
+        let Self { base, domains, .. } = self;
+        let Some(base) = Arc::into_inner(base) else { return Err(BadSnapshot::Header) };
+        let (bytes, header) = base.into_parts();
+        let mut bytes = Vec::from(bytes);
+        for place in flags {
+            bytes[place as usize] |= record::Flags::LOOPS;
+        }
+        let snapshot = Snapshot::open(bytes.into(), header)?;
+        Ok(Self::of(Arc::new(snapshot), domains, config))
     }
 
     /// Looks a click up. `path` is the raw request path.
@@ -163,15 +196,18 @@ impl Catalog {
     }
 
     fn link(&self, domain: u32, slashtag: &[u8]) -> Option<Link<'_>> {
-        let hash = self.hasher.hash_one((domain, slashtag));
-        let found = self.index.find(hash, |&offset| record::key(&self.blob, offset) == (domain, slashtag));
-        found.map(|&offset| Link::at(self, offset))
+        if !self.overlay.is_empty()
+            && let Some(Slot { link, .. }) = self.overlay.get(domain, slashtag)
+        {
+            return Link::at(self, link.as_ref()?, 0);
+        }
+        Link::at(self, &self.base, self.base.find(domain, slashtag)?)
     }
 
     /// The value of `Strict-Transport-Security` for answers of this host over TLS. The host is asked for only if a
     /// domain has such a value.
     pub fn hsts(&self, host: impl FnOnce() -> Option<Host>) -> Option<&HeaderValue> {
-        if !self.has_hsts {
+        if !self.domains.have_hsts() {
             return None;
         }
         let domain = self.domains.find(host()?.as_str())?;
@@ -180,22 +216,61 @@ impl Catalog {
 
     /// The links that may have only so many clicks.
     pub fn limited(&self) -> impl Iterator<Item = Link<'_>> {
-        self.limited.iter().map(|offset| Link::at(self, *offset))
+        let base = self.base.limited().filter_map(|place| self.base_link(place)).filter(|link| self.is_current(link));
+        let changed = self.overlay.iter().filter_map(|(_, _, slot)| Link::at(self, slot.link.as_ref()?, 0));
+        base.chain(changed.filter(|link| link.record().flags.has(record::Flags::IS_LIMITED)))
+    }
+
+    /// A link of the snapshot, whether or not it was changed since.
+    fn base_link(&self, place: u64) -> Option<Link<'_>> {
+        Link::at(self, &self.base, place)
+    }
+
+    /// All links of the snapshot, whether or not they were changed since.
+    fn base_links(&self) -> impl Iterator<Item = Link<'_>> {
+        self.base.places(self.base.all()).filter_map(|place| self.base_link(place))
+    }
+
+    /// Whether a link of the snapshot was not changed since.
+    fn is_current(&self, link: &Link<'_>) -> bool {
+        self.overlay.is_empty() || self.overlay.get(link.profile().domain, link.record().key).is_none()
+    }
+
+    /// All links.
+    pub fn all_links(&self) -> impl Iterator<Item = Link<'_>> {
+        let changed = self.overlay.iter().filter_map(|(_, _, slot)| Link::at(self, slot.link.as_ref()?, 0));
+        self.base_links().filter(|link| self.is_current(link)).chain(changed)
+    }
+
+    /// Which state this is.
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
+    fn set_revision(&mut self, revision: u64) {
+        self.position.revision = revision;
+    }
+
+    /// Number of links of the snapshot, those that were changed or deleted since among them.
+    pub fn base_len(&self) -> usize {
+        self.base.header().links as usize
     }
 
     /// Number of links.
     pub fn links(&self) -> usize {
-        self.index.len()
+        self.links as usize
     }
 
     /// Whether a link belongs to this workspace.
     pub fn has_workspace(&self, id: &str) -> bool {
-        self.workspaces.iter().any(|workspace| &**workspace == id)
+        let mut changed = self.overlay.iter().filter_map(|(_, _, slot)| slot.link.as_ref());
+        self.base.workspaces().any(|workspace| workspace == id)
+            || changed.any(|link| link.workspaces().any(|workspace| workspace == id))
     }
 
     /// Number of domains.
     pub fn domains(&self) -> usize {
-        self.domains.all.len()
+        self.domains.count()
     }
 
     /// The hosts of all domains, their aliases among them, without wildcards.
@@ -203,188 +278,9 @@ impl Catalog {
         self.domains.hosts()
     }
 
-    /// Bytes in memory, without the overhead of the allocator.
+    /// Bytes in memory or mapped, without the overhead of the allocator.
     pub fn memory_bytes(&self) -> usize {
-        let shared = |texts: &[Box<str>]| texts.iter().map(|text| text.len() + size_of::<Box<str>>()).sum::<usize>();
-        self.blob.len()
-            + self.index.allocation_size()
-            + shared(&self.fragments)
-            + shared(&self.workspaces)
-            + self.domains.all.iter().map(Domain::memory_bytes).sum::<usize>()
-            + self.policies.len() * size_of::<Policy>()
-    }
-}
-
-/// Why a catalog file was not loaded.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// The file cannot be read. Correct the path or the permissions.
-    #[error("cannot read the catalog {file}: {source}")]
-    Read {
-        file: String,
-        #[source]
-        source: std::io::Error,
-    },
-    /// Too many lines are bad: a half-written or foreign file.
-    #[error(
-        "the catalog {file} is rejected: {bad} of {lines} lines are bad, more than catalog.max_bad_ratio = {allowed} \
-         allows{first}"
-    )]
-    TooManyBadLines { file: String, bad: u64, lines: u64, allowed: f64, first: String },
-    /// The file is cut: it is still being written, or was not written to its end.
-    #[error(
-        "the catalog {file} is rejected as truncated: line {line}, the last one, ends within a link or an array; write \
-         the whole file next to it, then rename it"
-    )]
-    Truncated { file: String, line: u64 },
-    /// The new file has far fewer links than the largest catalog of the last day.
-    #[error(
-        "the catalog {file} is rejected: it has {new} links where the largest of the last 24 hours had {largest}, less \
-         than catalog.max_shrink_ratio = {allowed} allows; if the file is right, raise the ratio for this reload"
-    )]
-    Shrunk { file: String, largest: usize, new: usize, allowed: f64 },
-    /// The new file has far more links than the current catalog.
-    #[error(
-        "the catalog {file} is rejected: it has {new} links where the current one has {current}, more than \
-         catalog.max_growth_ratio = {allowed} allows; if the file is right, raise the ratio for this reload"
-    )]
-    Grown { file: String, current: usize, new: usize, allowed: f64 },
-}
-
-impl Classified for LoadError {
-    fn class(&self) -> Class {
-        match self {
-            Self::Read { source, .. } => Class::of_read(source),
-            Self::TooManyBadLines { .. } | Self::Truncated { .. } | Self::Shrunk { .. } | Self::Grown { .. } => {
-                Class::Data
-            }
-        }
-    }
-}
-
-/// The current catalog, and how to replace it.
-pub struct CatalogStore {
-    current: ArcSwap<Catalog>,
-    config: ArcSwap<config::Catalog>,
-    loaded_at_secs: AtomicU64,
-    /// The sizes of earlier catalogs. Locked by reloads only.
-    history: Mutex<History>,
-}
-
-impl CatalogStore {
-    /// A store around a catalog that is already compiled.
-    pub fn of(catalog: Catalog, config: &config::Catalog) -> Self {
-        Self {
-            current: ArcSwap::from_pointee(catalog),
-            config: ArcSwap::from_pointee(config.clone()),
-            loaded_at_secs: AtomicU64::new(clock::unix_secs()),
-            history: Mutex::default(),
-        }
-    }
-
-    /// Loads the file again, and checks its size against the current catalog and those of the last day.
-    ///
-    /// # Errors
-    /// See [`LoadError`].
-    pub fn read(&self) -> Result<(Catalog, Report), LoadError> {
-        self.read_with(&self.config.load())
-    }
-
-    /// Like [`read`](Self::read), as configured here.
-    ///
-    /// # Errors
-    /// See [`LoadError`].
-    pub fn read_with(&self, config: &config::Catalog) -> Result<(Catalog, Report), LoadError> {
-        self.read_at(clock::monotonic(), config)
-    }
-
-    /// Takes another configuration from now on.
-    pub fn configure(&self, config: &config::Catalog) {
-        self.config.store(Arc::new(config.clone()));
-    }
-
-    /// Makes this the current catalog.
-    pub fn publish(&self, new: Catalog) {
-        self.publish_at(clock::monotonic(), new);
-    }
-
-    fn read_at(&self, now: Instant, config: &config::Catalog) -> Result<(Catalog, Report), LoadError> {
-        let (catalog, report) = source::load_file(config)?;
-        let (current, new) = (self.load().links(), catalog.links());
-        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
-        history.check(now, current, new, config).map_err(|excess| {
-            let file = config.file.display().to_string();
-            let (shrink, growth) = (config.max_shrink_ratio, config.max_growth_ratio);
-            match excess {
-                Excess::Shrunk { largest } => LoadError::Shrunk { file, largest, new, allowed: shrink },
-                Excess::Grown { current } => LoadError::Grown { file, current, new, allowed: growth },
-            }
-        })?;
-        Ok((catalog, report))
-    }
-
-    fn publish_at(&self, now: Instant, new: Catalog) {
-        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
-        history.add(now, self.load().links());
-        self.current.store(Arc::new(new));
-        self.loaded_at_secs.store(clock::unix_secs(), Ordering::Relaxed);
-    }
-
-    /// The names of the slashtag of a raw path: as the catalog writes it, if it has the link, and in normal form.
-    ///
-    /// # Errors
-    /// When no link can have this path: see [`key::slashtag`].
-    pub fn slashtag_names(&self, host: &Host, path: &[u8]) -> Result<[String; 2], key::BadKey> {
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let catalog = self.load();
-        let normal = match catalog.domains.find(host.as_str()) {
-            Some(number) => Catalog::slashtag(&catalog.domains.all[number as usize], path)?,
-            None => key::slashtag(path)?,
-        };
-        let normal = text(&normal);
-        let written = match catalog.find(host, path)? {
-            Lookup::Found(link, _) | Lookup::Preview(link) => text(link.slashtag()),
-            Lookup::NotBranded | Lookup::Unknown(_) => normal.clone(),
-        };
-        Ok([written, normal])
-    }
-
-    /// The name of the domain that a host leads to, if it is one of the catalog: that of its events and counts.
-    pub fn domain_of(&self, host: &Host) -> Option<Box<str>> {
-        let catalog = self.load();
-        catalog.domains.find(host.as_str()).map(|number| catalog.domains.all[number as usize].host.clone())
-    }
-
-    /// The workspace that owns a link, by its domain and its slashtag as the catalog writes it.
-    pub fn workspace_of(&self, domain: &str, slashtag: &str) -> Option<Box<str>> {
-        let host = Host::parse(domain.as_bytes()).ok()?;
-        match self.load().find(&host, slashtag.as_bytes()).ok()? {
-            Lookup::Found(link, _) => Some(link.workspace().into()),
-            Lookup::NotBranded | Lookup::Unknown(_) | Lookup::Preview(_) => None,
-        }
-    }
-
-    /// The current catalog. Hold it for one request, not across an await.
-    pub fn load(&self) -> Guard<Arc<Catalog>> {
-        self.current.load()
-    }
-
-    /// Returns the hosts of all domains, once for each catalog.
-    pub fn new_hosts(self: Arc<Self>) -> impl FnMut() -> Option<BTreeSet<Box<str>>> + Send {
-        let mut seen = Weak::new();
-        move || {
-            let current = self.load();
-            // As long as it is referred to, no other catalog is at its place.
-            let is_new = !std::ptr::eq(seen.as_ptr(), Arc::as_ptr(&current));
-            is_new.then(|| {
-                seen = Arc::downgrade(&current);
-                current.hosts().map(Into::into).collect()
-            })
-        }
-    }
-
-    /// When the current catalog was loaded, in seconds since the Unix epoch.
-    pub fn loaded_at_secs(&self) -> u64 {
-        self.loaded_at_secs.load(Ordering::Relaxed)
+        let domains = self.domains.all.iter().map(|domain| domain.memory_bytes()).sum::<usize>();
+        self.base.len() + self.overlay.memory_bytes() + domains
     }
 }

@@ -33,7 +33,7 @@ pub use start::Intake;
 
 use crate::{
     capture::{Capture, CaptureError},
-    catalog::{CatalogStore, tokens::TokenStore},
+    catalog::{CatalogStore, LocalChanges, change::Changes, tokens::TokenStore},
     deliver::Deliver,
     enrich::Enrich,
     quality::QualityError,
@@ -67,6 +67,8 @@ pub enum StartError {
     Spool(#[from] SpoolError),
     #[error("client_address.header is not a header name")]
     Header(#[from] http::header::InvalidHeaderName),
+    #[error("the changes of links cannot be read: {0}")]
+    Changes(io::Error),
     #[error("cannot start a stage: {0}")]
     Io(#[from] io::Error),
 }
@@ -82,6 +84,7 @@ impl Classified for StartError {
             Self::Sessions(error) => error.class(),
             Self::Spool(error) => error.class(),
             Self::Header(_) => Class::Config,
+            Self::Changes(error) => Class::of_read(error),
             Self::Io(error) => Class::of_io(error),
         }
     }
@@ -143,6 +146,11 @@ impl Pipeline {
     /// The catalog.
     pub fn catalog(&self) -> Arc<CatalogStore> {
         Arc::clone(&self.catalog)
+    }
+
+    /// Takes changes of links and domains.
+    pub fn changes(&self) -> Arc<dyn Changes> {
+        Arc::new(LocalChanges::new(self.catalog()))
     }
 
     /// The tokens of the API that changes links.

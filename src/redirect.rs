@@ -310,7 +310,9 @@ impl Redirector {
             Some(_) => 200,
             None => target.link.status(),
         };
-        let facts = Facts { status, ..settings.facts(request, &target, moment, location) };
+        let mut room = [0; 24];
+        let created_at = target.link.created_at().render(&mut room);
+        let facts = Facts { status, ..settings.facts(request, &target, moment, (created_at, location)) };
         if let Some(reason) = self.blocked_for(settings, &facts) {
             self.metrics.blocked(reason);
             trace.step("block", || reason.slug().into());
@@ -433,14 +435,14 @@ impl Settings {
         request: &Request<'a, '_>,
         target: &'a Target<'_>,
         moment: &mut Moment,
-        location: &'a [u8],
+        texts: (&'a [u8], &'a [u8]),
     ) -> Facts<'a> {
         let Request { head, peer, now, .. } = *request;
         let client = self.trusted.client(peer, &head.forwarded);
         let (protocol, mut flags) = self.seen(head, peer);
         let is_enumerating = self.enumeration.as_ref().is_some_and(|table| table.is_enumerating(&client, now));
         flags.set(Flags::ENUMERATION, is_enumerating);
-        facts(moment.get(), client, (protocol, flags), head, target, location)
+        facts(moment.get(), client, (protocol, flags), head, target, texts)
     }
 
     /// What the connection shows of the visitor: behind a trusted proxy, nothing.
@@ -536,7 +538,7 @@ fn facts<'a>(
     (protocol, flags): (Protocol, Flags),
     head: &Head<'a>,
     target: &'a Target<'_>,
-    place: &'a [u8],
+    (created_at, place): (&'a [u8], &'a [u8]),
 ) -> Facts<'a> {
     let Target { link, location, rule, variant, .. } = target;
     // Of use to no one without the name of the bot.
@@ -562,13 +564,13 @@ fn facts<'a>(
             destination: location,
             link_id: link.id(),
             slashtag: link.slashtag(),
-            created_at: link.created_at(),
+            created_at,
             workspace: link.workspace().as_bytes(),
             host: link.host().as_bytes(),
-            creator_json: link.creator_json().as_bytes(),
+            creator_json: link.creator_json(),
             domain_json: link.domain_json().as_bytes(),
-            tags_json: link.tags_json().as_bytes(),
-            scripts_json: link.scripts_json().as_bytes(),
+            tags_json: link.tags_json(),
+            scripts_json: link.scripts_json(),
             rule: rule.as_bytes(),
             variant: variant.as_bytes(),
             location: place,

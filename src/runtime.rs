@@ -8,6 +8,7 @@ pub mod clock;
 pub mod failpoint;
 pub mod filesystem;
 pub mod hour;
+pub mod mapped_file;
 pub mod panic_watch;
 pub mod retry;
 pub mod systemd;

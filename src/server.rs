@@ -250,7 +250,7 @@ fn start(file: &Path, predecessor: Option<&Predecessor>) -> anyhow::Result<Start
         tracing::warn!(config_line = warning.line, remedy = warning.remedy, "{}", warning.message);
     }
     if let Some(predecessor) = predecessor {
-        predecessor.check_catalog(&config, files.catalog().load().links())?;
+        predecessor.check_catalog(&config, files.catalog().load().base_len())?;
     }
     let (certificates, tickets) = (files.certificates().to_vec(), Arc::clone(files.tickets()));
     let catalog = Arc::clone(files.catalog());

@@ -44,9 +44,13 @@ use entity::Planned;
 pub use metrics::ApiMetrics;
 use problem::{Kind, Problem};
 
-use crate::catalog::{
-    change::{Accepted, BadCursor, Changes, Page, Shown},
-    tokens::{Grant, TokenStore},
+use crate::{
+    catalog::{
+        CatalogStore,
+        change::{Accepted, BadCursor, Changes, Page, Shown},
+        tokens::{Grant, TokenStore},
+    },
+    link::key::Host,
 };
 
 /// The description of the API.
@@ -99,34 +103,22 @@ pub struct LinksApi {
     batches: Semaphore,
 }
 
-/// A catalog that cannot be changed.
-pub struct Unconnected;
-
-impl View for Unconnected {
-    fn show_link(&self, _: &str, _: &str) -> Option<Shown> {
-        None
+impl View for CatalogStore {
+    fn show_link(&self, domain: &str, slashtag: &str) -> Option<Shown> {
+        self.show_link(domain, slashtag)
     }
 
-    fn show_domain(&self, _: &str) -> Option<Shown> {
-        None
+    fn show_domain(&self, domain: &str) -> Option<Shown> {
+        self.show_domain(domain)
     }
 
-    fn owner(&self, _: &str) -> Option<String> {
-        None
+    fn owner(&self, host: &str) -> Option<String> {
+        let domain = self.domain_of(&Host::parse(host.as_bytes()).ok()?)?;
+        self.show_domain(&domain).map(|shown| shown.workspace)
     }
 
-    fn list(&self, _: &str, _: Page<'_>) -> Result<(Vec<Shown>, Option<String>), BadCursor> {
-        Ok((Vec::new(), None))
-    }
-}
-
-#[async_trait::async_trait]
-impl Changes for Unconnected {
-    async fn change(
-        &self,
-        _: Vec<crate::catalog::change::Change>,
-    ) -> Result<Vec<Result<Accepted, crate::catalog::change::Refused>>, crate::catalog::change::Unavailable> {
-        Err(crate::catalog::change::Unavailable::Off("this edge takes no changes"))
+    fn list(&self, domain: &str, page: Page<'_>) -> Result<(Vec<Shown>, Option<String>), BadCursor> {
+        self.list(domain, page)
     }
 }
 

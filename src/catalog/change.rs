@@ -32,6 +32,29 @@ pub enum Operation {
     DeleteDomain { domain: String },
 }
 
+impl Operation {
+    /// Whether it may give a link a limit of clicks.
+    pub(super) fn has_limit(&self) -> bool {
+        matches!(self, Self::PutLink { link } if link.contains("\"maxClicks\""))
+    }
+
+    /// What it is about: two operations with the same subject replace one another. Links are told apart as they are
+    /// written, so that two ways to write one slashtag may count as two.
+    pub(super) fn subject(&self) -> String {
+        let field = |text: &str, name: &str| {
+            let value: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
+            let value = if name == "domain" { &value["domain"]["fullName"] } else { &value[name] };
+            value.as_str().unwrap_or_default().to_owned()
+        };
+        match self {
+            Self::PutLink { link } => format!("{}/{}", field(link, "domain"), field(link, "slashtag")),
+            Self::DeleteLink { domain, slashtag } => format!("{domain}/{slashtag}"),
+            Self::PutDomain { domain } => field(domain, "fullName"),
+            Self::DeleteDomain { domain } => domain.clone(),
+        }
+    }
+}
+
 /// Of what a change depends, as in RFC 9110, 13.1.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub enum Condition {

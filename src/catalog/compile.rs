@@ -1,21 +1,38 @@
 //! Turns link entities into a [`Catalog`]: checks each, renders what the event needs, and lays it out.
 
-use std::fmt;
+use std::{
+    collections::BTreeSet,
+    fmt,
+    io::{self, Write},
+    mem,
+    sync::{Arc, LazyLock},
+};
 
 use ahash::RandomState;
-use hashbrown::{HashMap, HashTable, hash_table::Entry};
+use hashbrown::HashMap;
 use serde_json::json;
 
 use super::{
     Catalog,
-    domain::{DomainEntity, Domains},
+    change::Position,
+    domain::Domains,
     entity::{LinkEntity, named_map},
-    loops, policy,
-    record::{self, Parts, State},
+    interned::Interned,
+    loops::{self, Loops},
+    policy,
+    record::{Flags, Parts, Profile, State},
+    snapshot::{
+        self, HashKey, Snapshot,
+        file::NewFile,
+        header::{self, Header},
+        write::Contents,
+    },
+    sorter::{SortKey, Sorter},
 };
 use crate::{
     config,
-    link::{Case, ForwardPath, Policy, destination, key},
+    link::{Case, ForwardPath, destination, key},
+    runtime::clock,
 };
 
 /// Maximum number of bad lines that are kept with their reason; further ones are only counted.
@@ -131,37 +148,70 @@ impl fmt::Display for Problem {
 /// A catalog in the making.
 pub struct Compiler<'a> {
     config: &'a config::Catalog,
-    blob: Vec<u8>,
-    index: HashTable<u32>,
-    hasher: RandomState,
-    domains: Domains,
-    policies: Vec<Policy>,
-    limited: Vec<u32>,
-    fragments: Interned,
-    workspaces: Interned,
-    /// Number of active links.
-    active: usize,
+    sorter: Sorter,
+    domains: Arc<Domains>,
+    /// Whether only single links are laid out, to be reached by their place.
+    is_part: bool,
+    /// Links of each domain, those among them that an earlier line has.
+    links_of: Vec<u64>,
+    profiles: Vec<Profile>,
+    profile_numbers: HashMap<Profile, u32, RandomState>,
+    policies: Interned,
+    texts: Interned,
+    workspaces: BTreeSet<u32>,
+    key: HashKey,
+    /// Number of links that were added.
+    links: u64,
     /// The element that is being added, if the file is an array.
     element: Option<u64>,
     report: Report,
+    record: Vec<u8>,
+    room: Vec<u8>,
 }
 
 impl<'a> Compiler<'a> {
     pub fn new(config: &'a config::Catalog) -> Self {
+        Self::with(config, Sorter::in_memory())
+    }
+
+    /// With links that are sorted here.
+    pub fn with(config: &'a config::Catalog, sorter: Sorter) -> Self {
+        static KEY: LazyLock<HashKey> = LazyLock::new(random_key);
         Self {
             config,
-            blob: Vec::new(),
-            index: HashTable::new(),
-            hasher: RandomState::new(),
-            domains: Domains::default(),
-            policies: Vec::new(),
-            limited: Vec::new(),
-            fragments: Interned::default(),
-            workspaces: Interned::default(),
-            active: 0,
+            sorter,
+            domains: Arc::default(),
+            is_part: false,
+            links_of: Vec::new(),
+            profiles: Vec::new(),
+            profile_numbers: HashMap::default(),
+            policies: Interned::default(),
+            texts: Interned::default(),
+            workspaces: BTreeSet::new(),
+            key: *KEY,
+            links: 0,
             element: None,
             report: Report::default(),
+            record: Vec::new(),
+            room: Vec::new(),
         }
+    }
+
+    /// For a link of domains that are there already.
+    pub(super) fn part(config: &'a config::Catalog, domains: Arc<Domains>) -> Self {
+        Self { domains, is_part: true, ..Self::new(config) }
+    }
+
+    /// Lays a single link out: it is at the beginning of the result. The domains with it.
+    pub(super) fn only(mut self, link: &LinkEntity) -> Result<(Snapshot, Arc<Domains>), String> {
+        self.try_add(0, link).map_err(|failure| match failure {
+            Failure::Invalid(reason) => reason,
+            Failure::Io(error) => error.to_string(),
+        })?;
+        let mut bytes = Vec::new();
+        let (header, domains, _) = self.write(&mut bytes, 0).map_err(|error| error.to_string())?;
+        let snapshot = Snapshot::open(bytes.into(), header).map_err(|error| error.to_string())?;
+        Ok((snapshot, domains))
     }
 
     /// Names the element that is added next, if the file is an array: several can begin on one line.
@@ -170,18 +220,22 @@ impl<'a> Compiler<'a> {
     }
 
     /// Adds the link of line `number`, or reports why it is bad.
-    pub fn add(&mut self, number: u64, link: &LinkEntity) {
-        match self.try_add(link) {
+    ///
+    /// # Errors
+    /// When it cannot be kept to be sorted.
+    pub fn add(&mut self, number: u64, link: &LinkEntity) -> io::Result<()> {
+        match self.try_add(number, link) {
             Ok(()) => self.report.lines += 1,
-            Err(reason) => self.reject(number, reason),
+            Err(Failure::Invalid(reason)) => self.reject(number, reason),
+            Err(Failure::Io(error)) => return Err(error),
         }
+        Ok(())
     }
 
     /// Adds the domain of line `number`, or reports why it is bad. Call it before any link of this domain is added.
     pub fn add_domain(&mut self, number: u64, text: &str) {
-        let entity = serde_json::from_str::<DomainEntity>(text).map_err(|error| error.to_string());
-        match entity.and_then(|entity| self.domains.add(&entity, self.config)) {
-            Ok(()) => self.report.lines += 1,
+        match Arc::make_mut(&mut self.domains).add(text, self.config) {
+            Ok(_) => self.report.lines += 1,
             Err(reason) => self.reject(number, reason),
         }
     }
@@ -189,9 +243,13 @@ impl<'a> Compiler<'a> {
     /// Counts line `number` as bad.
     pub fn reject(&mut self, number: u64, reason: String) {
         self.report.lines += 1;
+        self.reject_counted(number, self.element, reason);
+    }
+
+    fn reject_counted(&mut self, number: u64, element: Option<u64>, reason: String) {
         self.report.bad += 1;
         if self.report.problems.len() < KEPT_PROBLEMS {
-            let reason = match self.element {
+            let reason = match element {
                 Some(element) => format!("element {element}: {reason}"),
                 None => reason,
             };
@@ -204,55 +262,103 @@ impl<'a> Compiler<'a> {
         self.report.unfinished = Some(number);
     }
 
-    pub fn finish(mut self) -> (Catalog, Report) {
-        self.blob.shrink_to_fit();
-        self.report.warnings = self.warnings();
-        let mut catalog = Catalog {
-            blob: self.blob.into(),
-            index: self.index,
-            has_hsts: self.domains.have_hsts(),
-            domains: self.domains,
-            policies: self.policies,
-            limited: self.limited,
-            fragments: self.fragments.texts,
-            workspaces: self.workspaces.texts,
-            hasher: self.hasher,
-        };
+    /// Lays the catalog out in memory.
+    ///
+    /// # Errors
+    /// When what was kept to be sorted cannot be read.
+    pub fn finish(self) -> io::Result<(Catalog, Report)> {
+        let config = self.config;
+        let mut bytes = Vec::new();
+        let (header, domains, mut report) = self.write(&mut bytes, 0)?;
+        let snapshot = Snapshot::open(bytes.into(), header.clone()).map_err(io::Error::other)?;
+        let mut catalog = Catalog::of(Arc::new(snapshot), domains, config);
         let loops = loops::find(&catalog);
-        let disabled = self.config.loops == config::Loops::Disable;
-        if disabled && !loops.links.is_empty() {
-            let mut blob = Vec::from(catalog.blob);
-            loops.links.iter().for_each(|offset| record::disable(&mut blob, *offset));
-            catalog.blob = blob.into();
+        let disabled = config.loops == config::Loops::Disable;
+        if disabled && !loops.places.is_empty() {
+            catalog = catalog.without(&loops.places, config).map_err(io::Error::other)?;
         }
-        let chains = loops.chains.into_iter().map(|chain| Warning::Loop { chain, disabled });
-        self.report.warnings.extend(chains);
-        (catalog, self.report)
+        report.warn_of(loops, disabled);
+        Ok((catalog, report))
     }
 
-    fn warnings(&self) -> Vec<Warning> {
-        let links = self.index.len();
-        let activity = match (links, self.active) {
+    /// Lays the catalog out in a file.
+    ///
+    /// # Errors
+    /// When what was kept to be sorted cannot be read, or the file cannot be written.
+    pub fn finish_file(self, mut file: NewFile, generation: u64, revision: u64) -> io::Result<(Header, Report)> {
+        let config = self.config;
+        let (header, domains, mut report) = self.write(file.sections()?, header::SIZE as u64)?;
+        let catalog = Catalog::of(Arc::new(file.map(header.clone())?), domains, config);
+        let loops = loops::find(&catalog);
+        let disabled = config.loops == config::Loops::Disable;
+        if disabled {
+            for place in loops.places.iter().filter_map(|place| catalog.base.flags_place(*place)) {
+                file.set_bits(place, Flags::LOOPS)?;
+            }
+        }
+        drop(catalog);
+        report.warn_of(loops, disabled);
+        let position = Position { generation, revision, hash: header.position.hash };
+        Ok((file.finish(header, position, clock::unix_secs())?, report))
+    }
+
+    /// Writes all sections of a snapshot, the first of them at `start` in the file.
+    ///
+    /// # Errors
+    /// When what was kept to be sorted cannot be read, or the output cannot be written.
+    pub fn write(mut self, output: impl Write, start: u64) -> io::Result<(Header, Arc<Domains>, Report)> {
+        let mut contents = Contents {
+            sorted: mem::replace(&mut self.sorter, Sorter::in_memory()).finish()?,
+            most_links: mem::take(&mut self.links_of),
+            domains: mem::take(&mut self.domains),
+            profiles: mem::take(&mut self.profiles),
+            texts: mem::take(&mut self.texts),
+            policies: mem::take(&mut self.policies),
+            workspaces: mem::take(&mut self.workspaces),
+            key: self.key,
+            is_part: self.is_part,
+        };
+        let header = contents.write(output, start, |line, record| {
+            let reason = format!(
+                "an earlier line has the same domain and slashtag {:?}",
+                String::from_utf8_lossy(record.slashtag)
+            );
+            self.reject_counted(line, None, reason);
+        })?;
+        self.report.problems.sort_by_key(|problem| problem.line);
+        if !self.is_part {
+            self.report.warnings = self.warnings(&header, &contents.domains);
+        }
+        Ok((header, contents.domains, self.report))
+    }
+
+    fn warnings(&self, header: &Header, domains: &Domains) -> Vec<Warning> {
+        let links = header.links as usize;
+        let activity = match (links, header.active) {
             (0, _) => Some(Warning::Empty),
             (_, 0) => Some(Warning::NoneActive { links }),
             _ => None,
         };
-        let unused = self.config.domains.keys().filter(|host| self.domains.find(host).is_none());
+        let unused = self.config.domains.keys().filter(|host| domains.find(host).is_none());
         activity.into_iter().chain(unused.map(|host| Warning::UnusedDomain { host: host.clone() })).collect()
     }
 
-    fn try_add(&mut self, link: &LinkEntity) -> Result<(), String> {
+    fn try_add(&mut self, line: u64, link: &LinkEntity) -> Result<(), Failure> {
         if link.id.is_empty() {
-            return Err("`id` is empty".into());
+            return Err(Failure::Invalid("`id` is empty".into()));
         }
-        let domain = self.domains.of_link(&link.domain.full_name, link.domain.id.as_deref(), self.config)?;
-        let for_links = self.domains.for_links(domain);
+        let (name, id) = (&link.domain.full_name, link.domain.id.as_deref());
+        let domain = match self.domains.known(name, id)? {
+            Some(number) => number,
+            None => Arc::make_mut(&mut self.domains).of_link(name, id, self.config)?,
+        };
+        let for_links = &self.domains.all[domain as usize].for_links;
         let destination = destination::check(&link.destination, &for_links.schemes)
             .map_err(|reason| format!("`destination` {reason}"))?;
         let status = match link.http_status {
-            None => for_links.status.unwrap_or(302),
+            None => 0,
             Some(status @ (301 | 302 | 303 | 307 | 308)) => status,
-            Some(other) => return Err(format!("`httpStatus` is {other}; it can be 301, 302, 303, 307 or 308")),
+            Some(other) => return Err(format!("`httpStatus` is {other}; it can be 301, 302, 303, 307 or 308").into()),
         };
         let policy = policy::of(link, &for_links.schemes)?;
         let created_at = link.created_at.as_deref().unwrap_or_default();
@@ -262,84 +368,86 @@ impl<'a> Compiler<'a> {
             key = key::fold_case(key);
         }
         let own = link.workspace.as_ref().map(|workspace| (workspace.id.as_str(), workspace.name.as_deref()));
-        let default = self.domains.for_links(domain).workspace.as_ref().map(|(id, name)| (&**id, name.as_deref()));
+        let default = for_links.workspace.as_ref().map(|(id, name)| (&**id, name.as_deref()));
         let workspace = own.or(default);
-        let forwards_path = policy.as_ref().is_some_and(|policy| policy.forward_path != ForwardPath::Reject);
-        let parts = Parts {
+        let forwards_path = policy.as_ref().is_some_and(|(policy, _)| policy.forward_path != ForwardPath::Reject);
+        let profile = Profile {
             domain,
-            creator: self.fragments.number(&creator_json(link, workspace)),
-            tags: self.fragments.number(&list_json(&named_map(&link.tags))),
-            scripts: self.fragments.number(&list_json(&named_map(&link.scripts.named))),
-            workspace: self.workspaces.number(workspace.map_or("", |(id, _)| id)),
+            creator: self.texts.number(&creator_json(link, workspace)),
+            tags: self.texts.number(&list_json(&named_map(&link.tags))),
+            scripts: self.texts.number(&list_json(&named_map(&link.scripts.named))),
+            workspace: self.texts.number(workspace.map_or("", |(id, _)| id)),
             status,
+            forward: link.forward_parameters.as_ref().map(Into::into),
+            has_workspace: own.is_some(),
+        };
+        self.workspaces.insert(profile.workspace);
+        let parts = Parts {
+            key: &key,
+            profile: *self.profile_numbers.entry(profile).or_insert_with(|| {
+                self.profiles.push(profile);
+                self.profiles.len() as u32 - 1
+            }),
             state: match link.status.as_deref() {
                 None | Some("active") => State::Active,
                 Some("expired") => State::Expired,
                 Some(_) => State::Disabled,
             },
-            forward: link.forward_parameters.as_ref().map_or(self.config.forward_parameters, Into::into),
-            policy: if policy.is_some() { self.policies.len() as u32 + 1 } else { 0 },
-            key: &key,
+            policy: policy.as_ref().map_or(0, |(_, text)| self.policies.number(text)),
+            is_limited: policy.as_ref().is_some_and(|(policy, _)| policy.max_clicks.is_some()),
             slashtag: &link.slashtag,
             id: &link.id,
             created_at,
             destination: &destination,
         };
-        let offset = self.insert(&parts)?;
-        if policy.as_ref().is_some_and(|policy| policy.max_clicks.is_some()) {
-            self.limited.push(offset);
-        }
-        self.policies.extend(policy);
+        parts.write(&mut self.record, &mut self.room);
+        let sort_key = SortKey { domain, hash: snapshot::hash(&self.key, &key), item: self.links };
+        self.sorter.push(sort_key, line, &self.record)?;
+        self.links += 1;
+        self.links_of.resize(self.links_of.len().max(domain as usize + 1), 0);
+        self.links_of[domain as usize] += 1;
         if forwards_path {
             let segments = memchr::memchr_iter(b'/', &key).count() + 1;
-            let depth = &mut self.domains.all[domain as usize].path_depth;
-            *depth = (*depth).max(u16::try_from(segments).unwrap_or(u16::MAX));
+            let segments = u16::try_from(segments).unwrap_or(u16::MAX);
+            if segments > self.domains.all[domain as usize].path_depth {
+                Arc::make_mut(&mut self.domains).edit(domain).path_depth = segments;
+            }
         }
         Ok(())
     }
+}
 
-    fn insert(&mut self, parts: &Parts<'_>) -> Result<u32, String> {
-        let Self { blob, index, hasher, .. } = self;
-        let hash = hasher.hash_one((parts.domain, parts.key));
-        let entry = index.entry(
-            hash,
-            |&offset| record::key(blob, offset) == (parts.domain, parts.key),
-            |&offset| hasher.hash_one(record::key(blob, offset)),
-        );
-        let Entry::Vacant(slot) = entry else {
-            return Err(format!("an earlier line has the same domain and slashtag {:?}", parts.slashtag));
-        };
-        let offset = record::append(blob, parts).ok_or("a field is too long, or the catalog is over 32 GiB")?;
-        slot.insert(offset);
-        self.active += usize::from(parts.state == State::Active);
-        Ok(offset)
+impl Report {
+    pub(super) fn warn_of(&mut self, loops: Loops, disabled: bool) {
+        self.warnings.extend(loops.chains.into_iter().map(|chain| Warning::Loop { chain, disabled }));
     }
 }
 
-/// Texts that many links share, each kept once; number 0 is the empty text.
-struct Interned {
-    texts: Vec<Box<str>>,
-    numbers: HashMap<Box<str>, u32, RandomState>,
+/// Why a link was not added.
+enum Failure {
+    /// It is bad.
+    Invalid(String),
+    Io(io::Error),
 }
 
-impl Default for Interned {
-    fn default() -> Self {
-        let mut interned = Self { texts: Vec::new(), numbers: HashMap::default() };
-        interned.number("");
-        interned
+impl From<String> for Failure {
+    fn from(reason: String) -> Self {
+        Self::Invalid(reason)
     }
 }
 
-impl Interned {
-    fn number(&mut self, text: &str) -> u32 {
-        if let Some(&number) = self.numbers.get(text) {
-            return number;
-        }
-        let number = self.texts.len() as u32;
-        self.texts.push(text.into());
-        self.numbers.insert(text.into(), number);
-        number
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
     }
+}
+
+/// A new key of the hash of slashtags.
+pub fn random_key() -> HashKey {
+    let mut key = [0; 16];
+    // Without random bytes the hash is one that others may know; that only makes slow what they make slow on purpose.
+    _ = getrandom::fill(&mut key);
+    key
 }
 
 /// The event's `route.creator`; empty when the link has neither creator nor workspace.

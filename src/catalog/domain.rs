@@ -1,12 +1,14 @@
 //! Domains: lines with `"kind":"domain"`, and how a host leads to a domain.
 
+use std::sync::Arc;
+
 use ahash::RandomState;
 use hashbrown::HashMap;
 use http::HeaderValue;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::policy;
+use super::{policy, state_hash::ItemHash};
 use crate::{
     config,
     link::{
@@ -24,6 +26,7 @@ const MAX_ALIASES: usize = 1_000;
 const MAX_SUFFIX: usize = 16;
 
 /// A branded host.
+#[derive(Clone)]
 pub struct Domain {
     pub(super) host: Box<str>,
     /// The event's `route.domain`.
@@ -32,9 +35,12 @@ pub struct Domain {
     pub(super) case: Case,
     /// Value of `Strict-Transport-Security`, for answers over TLS.
     pub(super) hsts: Option<HeaderValue>,
-    policy: Option<Box<DomainPolicy>>,
+    policy: Option<Arc<DomainPolicy>>,
     /// The most segments that a slashtag has whose link forwards a path; 0 without one.
     pub(super) path_depth: u16,
+    /// Its line, if it has one: compact JSON.
+    pub(super) line: Option<Box<str>>,
+    pub(super) for_links: ForLinks,
 }
 
 impl Domain {
@@ -46,6 +52,17 @@ impl Domain {
     /// What it says beyond its name.
     pub fn policy(&self) -> Option<&DomainPolicy> {
         self.policy.as_deref()
+    }
+
+    /// Its id, if the catalog has one.
+    pub(super) fn id(&self) -> Option<String> {
+        let id = serde_json::from_str::<Value>(&self.json).ok()?.get("id")?.as_str()?.to_owned();
+        self.has_id.then_some(id)
+    }
+
+    /// The hash of its line.
+    pub(super) fn hash(&self) -> Option<ItemHash> {
+        self.line.as_ref().map(|line| ItemHash::of(b'd', [line.as_bytes()]))
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
@@ -95,7 +112,7 @@ impl DomainEntity {
 pub type Workspace = (Box<str>, Option<Box<str>>);
 
 /// What a domain's line says for its links.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, Eq, PartialEq)]
 pub struct ForLinks {
     pub schemes: Schemes,
     /// Status of the answer for links without one.
@@ -105,13 +122,15 @@ pub struct ForLinks {
 }
 
 /// The domains of a catalog, and how hosts lead to them.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Domains {
-    pub(super) all: Vec<Domain>,
-    for_links: Vec<ForLinks>,
+    /// By number. One that was deleted keeps its number, and no host leads to it.
+    pub(super) all: Vec<Arc<Domain>>,
     by_host: HashMap<Box<str>, u32, RandomState>,
     /// By what follows the `*` of a wildcard, with its dot.
     by_suffix: HashMap<Box<str>, u32, RandomState>,
+    /// Whether any domain has, or once had, a policy of HSTS.
+    has_hsts: bool,
 }
 
 impl Domains {
@@ -129,7 +148,7 @@ impl Domains {
 
     /// Whether any domain has a policy of HSTS.
     pub fn have_hsts(&self) -> bool {
-        self.all.iter().any(|domain| domain.hsts.is_some())
+        self.has_hsts
     }
 
     /// The names that lead to a domain, without wildcards.
@@ -137,16 +156,31 @@ impl Domains {
         self.by_host.keys().map(|host| &**host)
     }
 
-    pub(super) fn for_links(&self, number: u32) -> &ForLinks {
-        &self.for_links[number as usize]
+    /// Number of domains that hosts lead to.
+    pub fn count(&self) -> usize {
+        self.all.iter().filter(|domain| self.by_host.contains_key(&domain.host)).count()
     }
 
-    /// The domain of this name or alias, as a link names it.
+    /// The domain of a host itself, aliases and wildcards apart.
+    pub fn of_host(&self, host: &str) -> Option<(u32, &Arc<Domain>)> {
+        let number = *self.by_host.get(host)?;
+        let domain = &self.all[number as usize];
+        (*domain.host == *host).then_some((number, domain))
+    }
+
+    /// The domain of this name or alias, if it is there with all that a link says of it.
+    pub(super) fn known(&self, name: &str, id: Option<&str>) -> Result<Option<u32>, String> {
+        let host = parse(name).map_err(|reason| format!("`domain.fullName` {reason}"))?;
+        let number = self.by_host.get(host.as_str()).copied();
+        Ok(number.filter(|number| id.is_none() || self.all[*number as usize].has_id))
+    }
+
+    /// The domain of this name or alias, as a link names it. A new one is added.
     pub(super) fn of_link(&mut self, name: &str, id: Option<&str>, config: &config::Catalog) -> Result<u32, String> {
         let host = parse(name).map_err(|reason| format!("`domain.fullName` {reason}"))?;
         if let Some(&number) = self.by_host.get(host.as_str()) {
-            let domain = &mut self.all[number as usize];
-            if id.is_some() && !domain.has_id {
+            if id.is_some() && !self.all[number as usize].has_id {
+                let domain = self.edit(number);
                 (domain.json, domain.has_id) = (json(id, &domain.host), true);
             }
             return Ok(number);
@@ -162,19 +196,64 @@ impl Domains {
             hsts,
             policy: None,
             path_depth: 0,
+            line: None,
+            for_links: ForLinks::default(),
         };
-        Ok(self.push(domain, ForLinks::default()))
+        Ok(self.push(domain))
     }
 
     /// Adds the domain of a line.
-    pub(super) fn add(&mut self, entity: &DomainEntity, config: &config::Catalog) -> Result<(), String> {
+    pub(super) fn add(&mut self, line: &str, config: &config::Catalog) -> Result<u32, String> {
+        let (domain, aliases) = self.read(line, config, None)?;
+        if self.by_host.contains_key(&domain.host) {
+            return Err(format!("an earlier line has the domain or alias {:?}", domain.host));
+        }
+        let number = self.push(domain);
+        self.lead(aliases, number);
+        Ok(number)
+    }
+
+    /// Replaces the domain of a line, or adds it.
+    pub(super) fn put(&mut self, line: &str, config: &config::Catalog) -> Result<u32, String> {
+        let name = serde_json::from_str::<DomainEntity>(line).ok().and_then(|entity| entity.full_name);
+        let host = name.as_ref().and_then(Value::as_str).and_then(|name| parse(name).ok());
+        let known = host.and_then(|host| self.of_host(host.as_str()).map(|(number, _)| number));
+        let Some(number) = known else { return self.add(line, config) };
+        let (mut domain, aliases) = self.read(line, config, Some(number))?;
+        domain.path_depth = self.all[number as usize].path_depth;
+        self.forget(number);
+        self.has_hsts |= domain.hsts.is_some();
+        self.by_host.insert(domain.host.clone(), number);
+        self.all[number as usize] = Arc::new(domain);
+        self.lead(aliases, number);
+        Ok(number)
+    }
+
+    /// Lets no host lead to a domain any more.
+    pub(super) fn forget(&mut self, number: u32) {
+        self.by_host.retain(|_, to| *to != number);
+        self.by_suffix.retain(|_, to| *to != number);
+    }
+
+    /// A domain to change.
+    pub(super) fn edit(&mut self, number: u32) -> &mut Domain {
+        Arc::make_mut(&mut self.all[number as usize])
+    }
+
+    /// Reads the line of a domain, and its aliases, which no other domain has than the one that it replaces.
+    fn read(
+        &self,
+        line: &str,
+        config: &config::Catalog,
+        replaced: Option<u32>,
+    ) -> Result<(Domain, Vec<Alias>), String> {
+        let value: Value = serde_json::from_str(line).map_err(|error| error.to_string())?;
+        let line = value.to_string().into_boxed_str();
+        let entity = &DomainEntity::deserialize(value).map_err(|error| error.to_string())?;
         let name =
             policy::field("fullName", entity.full_name.as_ref(), |value| policy::text(value).map(str::to_owned))?;
         let name = name.ok_or("`fullName` is missing: the host of the domain, such as \"go.brand.com\"")?;
         let host = parse(&name).map_err(|reason| format!("`fullName` {reason}"))?;
-        if self.by_host.contains_key(host.as_str()) {
-            return Err(format!("an earlier line has the domain or alias {:?}", host.as_str()));
-        }
         let settings = config.domains.get(host.as_str());
         let case = policy::field("case", entity.case.as_ref(), case)?;
         let hsts = policy::field("hsts", entity.hsts.as_ref(), hsts)?;
@@ -201,40 +280,43 @@ impl Domains {
             pages: pages.map_err(|invalid| invalid.to_string())?,
             files: Files::parse(&entity.files()).map_err(|invalid| invalid.to_string())?,
         };
-        let aliases = policy::field("aliases", entity.aliases.as_ref(), |value| self.aliases(value, &host))?
-            .unwrap_or_default();
+        let aliases =
+            policy::field("aliases", entity.aliases.as_ref(), |value| self.aliases(value, &host, replaced))?
+                .unwrap_or_default();
         let id = policy::field("id", entity.id.as_ref(), id)?;
-        let number = self.push(
-            Domain {
-                json: json(id.as_deref(), host.as_str()),
-                has_id: id.is_some(),
-                host: host.as_str().into(),
-                case: case.unwrap_or(settings.map(|domain| domain.case).unwrap_or_default()),
-                hsts: hsts.or_else(configured),
-                policy: Some(Box::new(policy)),
-                path_depth: 0,
-            },
+        let domain = Domain {
+            json: json(id.as_deref(), host.as_str()),
+            has_id: id.is_some(),
+            host: host.as_str().into(),
+            case: case.unwrap_or(settings.map(|domain| domain.case).unwrap_or_default()),
+            hsts: hsts.or_else(configured),
+            policy: Some(Arc::new(policy)),
+            path_depth: 0,
+            line: Some(line),
             for_links,
-        );
+        };
+        Ok((domain, aliases))
+    }
+
+    fn push(&mut self, domain: Domain) -> u32 {
+        let number = self.all.len() as u32;
+        self.has_hsts |= domain.hsts.is_some();
+        self.by_host.insert(domain.host.clone(), number);
+        self.all.push(Arc::new(domain));
+        number
+    }
+
+    fn lead(&mut self, aliases: Vec<Alias>, number: u32) {
         for alias in aliases {
             match alias {
                 Alias::Host(host) => self.by_host.insert(host, number),
                 Alias::Suffix(suffix) => self.by_suffix.insert(suffix, number),
             };
         }
-        Ok(())
     }
 
-    fn push(&mut self, domain: Domain, for_links: ForLinks) -> u32 {
-        let number = self.all.len() as u32;
-        self.by_host.insert(domain.host.clone(), number);
-        self.all.push(domain);
-        self.for_links.push(for_links);
-        number
-    }
-
-    /// Other names of a domain, none of which is taken.
-    fn aliases(&self, value: &Value, host: &Host) -> Result<Vec<Alias>, String> {
+    /// Other names of a domain, none of which is taken by another domain than the one that is replaced.
+    fn aliases(&self, value: &Value, host: &Host, replaced: Option<u32>) -> Result<Vec<Alias>, String> {
         let names = texts(value)?;
         if names.len() > MAX_ALIASES {
             return Err(format!("has {} names; the most are {MAX_ALIASES}", names.len()));
@@ -245,11 +327,11 @@ impl Domains {
                 Some(rest) => Alias::Suffix(format!(".{}", parse(rest)?.as_str()).into()),
                 None => Alias::Host(parse(name)?.as_str().into()),
             };
-            let is_taken = match &alias {
-                Alias::Host(alias) => self.by_host.contains_key(alias),
-                Alias::Suffix(suffix) => self.by_suffix.contains_key(suffix),
+            let taken = match &alias {
+                Alias::Host(alias) => self.by_host.get(alias),
+                Alias::Suffix(suffix) => self.by_suffix.get(suffix),
             };
-            if is_taken {
+            if taken.is_some_and(|by| Some(*by) != replaced) {
                 return Err(format!("has {name:?}, which an earlier line has as domain or alias"));
             }
             if !matches!(&alias, Alias::Host(alias) if **alias == *host.as_str()) {

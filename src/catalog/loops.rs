@@ -13,37 +13,38 @@ pub const KEPT_LOOPS: usize = 20;
 #[derive(Debug, Default)]
 pub struct Loops {
     /// Places of all links that are part of a loop.
-    pub links: Vec<u32>,
+    pub places: Vec<u64>,
     /// The first [`KEPT_LOOPS`] loops: each link's short address, and the first again at the end.
     pub chains: Vec<Vec<String>>,
 }
 
 /// Finds the loops. Links that lead elsewhere cost the look-up of a host.
 pub fn find(catalog: &Catalog) -> Loops {
-    let mut next: HashMap<u32, Vec<u32>> = HashMap::new();
-    for &offset in &catalog.index {
-        let leads: Vec<u32> = leads(catalog, &Link::at(catalog, offset)).collect();
+    let mut next: HashMap<u64, Vec<u64>> = HashMap::new();
+    for link in catalog.base_links() {
+        let leads: Vec<u64> = leads(catalog, &link).collect();
         if !leads.is_empty() {
-            next.insert(offset, leads);
+            next.insert(link.place(), leads);
         }
     }
     let (mut loops, mut seen) = (Loops::default(), HashMap::new());
-    let mut starts: Vec<u32> = next.keys().copied().collect();
+    let mut starts: Vec<u64> = next.keys().copied().collect();
     starts.sort_unstable();
     for start in starts {
         walk(catalog, &next, start, &mut seen, &mut loops);
     }
-    loops.links.sort_unstable();
-    loops.links.dedup();
+    loops.chains.sort_unstable();
+    loops.places.sort_unstable();
+    loops.places.dedup();
     loops
 }
 
 /// Walks from a link, depth first. `seen` has `true` for links on the way, `false` for those that are finished.
 fn walk(
     catalog: &Catalog,
-    next: &HashMap<u32, Vec<u32>>,
-    start: u32,
-    seen: &mut HashMap<u32, bool>,
+    next: &HashMap<u64, Vec<u64>>,
+    start: u64,
+    seen: &mut HashMap<u64, bool>,
     loops: &mut Loops,
 ) {
     if seen.contains_key(&start) {
@@ -68,9 +69,9 @@ fn walk(
                 let first = way.iter().position(|(link, _)| *link == to).unwrap_or_default();
                 let members = way[first..].iter().map(|(link, _)| *link);
                 if loops.chains.len() < KEPT_LOOPS {
-                    loops.chains.push(members.clone().chain([to]).map(|link| short(catalog, link)).collect());
+                    loops.chains.push(chain(members.clone().map(|link| short(catalog, link)).collect()));
                 }
-                loops.links.extend(members);
+                loops.places.extend(members);
             }
             Some(false) => {}
         }
@@ -78,7 +79,7 @@ fn walk(
 }
 
 /// The links of the catalog to which a link leads.
-fn leads<'a>(catalog: &'a Catalog, link: &Link<'a>) -> impl Iterator<Item = u32> {
+fn leads<'a>(catalog: &'a Catalog, link: &Link<'a>) -> impl Iterator<Item = u64> {
     let policy = link.policy();
     let rules = policy.into_iter().flat_map(|policy| policy.rules.destinations());
     let variants = policy.and_then(|policy| policy.variants.as_ref());
@@ -87,18 +88,27 @@ fn leads<'a>(catalog: &'a Catalog, link: &Link<'a>) -> impl Iterator<Item = u32>
 }
 
 /// The link at a URL, if it is one of this catalog.
-fn target(catalog: &Catalog, url: &str) -> Option<u32> {
+fn target(catalog: &Catalog, url: &str) -> Option<u64> {
     let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"))?;
     let (host, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     let path = &path[..path.find(['?', '#']).unwrap_or(path.len())];
     let host = Host::parse(host.as_bytes()).ok()?;
     match catalog.find(&host, path.as_bytes()).ok()? {
-        Lookup::Found(link, _) => Some(link.offset()),
+        Lookup::Found(link, _) => Some(link.place()),
         Lookup::NotBranded | Lookup::Unknown(_) | Lookup::Preview(_) => None,
     }
 }
 
-fn short(catalog: &Catalog, offset: u32) -> String {
-    let link = Link::at(catalog, offset);
-    format!("{}/{}", link.host(), String::from_utf8_lossy(link.slashtag()))
+/// The links of a loop from the first by name, and that again at the end.
+fn chain(mut names: Vec<String>) -> Vec<String> {
+    let first = names.iter().enumerate().min_by_key(|(_, name)| *name).map_or(0, |(at, _)| at);
+    names.rotate_left(first);
+    names.extend(names.first().cloned());
+    names
+}
+
+fn short(catalog: &Catalog, place: u64) -> String {
+    catalog
+        .base_link(place)
+        .map_or_else(String::new, |link| format!("{}/{}", link.host(), String::from_utf8_lossy(link.slashtag())))
 }

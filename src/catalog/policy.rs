@@ -1,6 +1,7 @@
 //! Reads what a link says beyond its destination.
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::entity::{ForwardEntity, LinkEntity, time};
@@ -18,40 +19,100 @@ const MAX_KEYS: usize = 64;
 /// Longest name of a parameter, in bytes.
 const MAX_PARAMETER: usize = 64;
 
-/// The policy of a link, if it has one.
+/// The fields that make the policy of a link, as a snapshot keeps them: a JSON object without what is absent.
+#[derive(Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PolicyEntity {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    forward_path: Option<Value>,
+    /// The list of `forwardParameters`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    forward_only: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    active_from: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    active_until: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expired_at: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_clicks: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    password_hash: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fallback: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    click_id_parameter: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rules: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    variants: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    card: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    no_index: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scripts: Option<Value>,
+}
+
+/// The policy of a link, if it has one, and the text that a snapshot keeps of it.
 ///
 /// # Errors
 /// When a part of it is invalid: the reason names the field.
-pub fn of(link: &LinkEntity, schemes: &Schemes) -> Result<Option<Policy>, String> {
-    let only = only(link)?;
-    let scripts = Scripts::parse(given(Some(&link.scripts.raw)).unwrap_or(&Value::Null))
-        .map_err(|invalid| invalid.to_string())?;
-    let LinkEntity { forward_path, active_from, max_clicks, fallback, .. } = link;
-    let ends =
-        [("activeUntil", &link.active_until), ("expiresAt", &link.expires_at), ("expiredAt", &link.expired_at)];
-    let (end, active_until) = ends.into_iter().find(|(_, end)| given(end.as_ref()).is_some()).unwrap_or(ends[0]);
-    let LinkEntity { password_hash, click_id_parameter, rules, variants, card, no_index, .. } = link;
-    let fields = [
-        forward_path,
-        active_from,
-        active_until,
-        max_clicks,
-        fallback,
-        password_hash,
-        click_id_parameter,
-        rules,
-        variants,
-        card,
-        no_index,
-    ];
-    let is_plain = fields.into_iter().all(|field| given(field.as_ref()).is_none());
-    if is_plain && only.is_empty() && scripts.is_none() {
+pub fn of(link: &LinkEntity, schemes: &Schemes) -> Result<Option<(Policy, String)>, String> {
+    let only = match &link.forward_parameters {
+        Some(ForwardEntity::Only(names)) => Some(only(names)?),
+        _ => None,
+    };
+    let given = |value: &Option<Value>| given(value.as_ref()).cloned();
+    let raw = &link.scripts.raw;
+    let scripts = Scripts::parse(raw).map_err(|invalid| invalid.to_string())?.map(|_| raw.clone());
+    let entity = PolicyEntity {
+        forward_path: given(&link.forward_path),
+        forward_only: only.unwrap_or_default(),
+        active_from: given(&link.active_from),
+        active_until: given(&link.active_until),
+        expires_at: given(&link.expires_at),
+        expired_at: given(&link.expired_at),
+        max_clicks: given(&link.max_clicks),
+        password_hash: given(&link.password_hash),
+        fallback: given(&link.fallback),
+        click_id_parameter: given(&link.click_id_parameter),
+        rules: given(&link.rules),
+        variants: given(&link.variants),
+        card: given(&link.card),
+        no_index: given(&link.no_index),
+        scripts,
+    };
+    let text = serde_json::to_string(&entity).map_err(|error| error.to_string())?;
+    if text == "{}" {
         return Ok(None);
     }
+    Ok(Some((read(&entity, schemes)?, text)))
+}
+
+/// The policy that a snapshot keeps in this text, which was checked when the snapshot was built.
+///
+/// # Errors
+/// When it is invalid all the same.
+pub fn parse(text: &str) -> Result<Policy, String> {
+    let entity = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    read(&entity, &Schemes::any())
+}
+
+fn read(entity: &PolicyEntity, schemes: &Schemes) -> Result<Policy, String> {
+    let PolicyEntity { forward_path, active_from, max_clicks, fallback, .. } = entity;
+    let scripts =
+        Scripts::parse(entity.scripts.as_ref().unwrap_or(&Value::Null)).map_err(|invalid| invalid.to_string())?;
+    let ends =
+        [("activeUntil", &entity.active_until), ("expiresAt", &entity.expires_at), ("expiredAt", &entity.expired_at)];
+    let (end, active_until) = ends.into_iter().find(|(_, end)| end.is_some()).unwrap_or(ends[0]);
+    let PolicyEntity { password_hash, click_id_parameter, rules, variants, card, no_index, .. } = entity;
     let check = |raw: &str| destination::check(raw, schemes).map(String::into_boxed_str);
     let policy = Policy {
         forward_path: field("forwardPath", forward_path.as_ref(), self::forward_path)?.unwrap_or_default(),
-        forward_only: only,
+        forward_only: entity.forward_only.iter().map(|name| name.as_str().into()).collect(),
         active_from: field("activeFrom", active_from.as_ref(), time)?,
         active_until: field(end, active_until.as_ref(), time)?,
         max_clicks: field("maxClicks", max_clicks.as_ref(), count)?,
@@ -69,7 +130,7 @@ pub fn of(link: &LinkEntity, schemes: &Schemes) -> Result<Option<Policy>, String
     {
         return Err("`activeFrom` is not before `activeUntil`: the link would never work; correct one of them".into());
     }
-    Ok(Some(policy))
+    Ok(policy)
 }
 
 /// Reads a field, unless it is absent. `null` and an empty text are what exports write for nothing.
@@ -85,8 +146,7 @@ pub fn given(value: Option<&Value>) -> Option<&Value> {
     value.filter(|value| !value.is_null() && value.as_str() != Some(""))
 }
 
-fn only(link: &LinkEntity) -> Result<Box<[Box<str>]>, String> {
-    let Some(ForwardEntity::Only(names)) = &link.forward_parameters else { return Ok(Box::default()) };
+fn only(names: &[String]) -> Result<Vec<String>, String> {
     if names.is_empty() || names.len() > MAX_KEYS {
         return Err(format!(
             "`forwardParameters` lists {} keys; list 1 to {MAX_KEYS}, or write false to forward nothing",
@@ -96,7 +156,7 @@ fn only(link: &LinkEntity) -> Result<Box<[Box<str>]>, String> {
     if let Some(name) = names.iter().find(|name| name.is_empty() || name.len() > MAX_PARAMETER) {
         return Err(format!("`forwardParameters` has the key {name:?}; a key has 1 to {MAX_PARAMETER} bytes"));
     }
-    Ok(names.iter().map(|name| name.as_str().into()).collect())
+    Ok(names.to_vec())
 }
 
 fn forward_path(value: &Value) -> Result<ForwardPath, String> {

@@ -1,31 +1,22 @@
-//! One link as it lies in the catalog's blob.
+//! One link as it lies in a snapshot.
 //!
 //! ```text
-//! offset  size  field (little endian; records start at multiples of 8)
-//!      0     4  domain, number
-//!      4     4  creator, fragment number (0: absent)
-//!      8     4  tags, fragment number (0: absent)
-//!     12     4  scripts, fragment number (0: absent)
-//!     16     4  workspace, number
-//!     20     2  status of the answer
-//!     22     1  state          23  1  query forwarding
-//!     24     2  length of the key (slashtag in normal form)
-//!     26     2  length of the slashtag as written (0: the same as the key)
-//!     28     2  length of the id
-//!     30     2  length of createdAt (0: absent)
-//!     32     4  length of the destination
-//!     36     4  policy, number (0: absent)
-//!     40        key, slashtag, id, createdAt, destination
+//! varint  length of the key         slashtag in normal form
+//!         key
+//! varint  length of all that follows
+//!      4  profile, number           what many links share ([`Profile`]), little endian
+//!      1  flags                     see [`Flags`]
+//! varint  policy, number            if the link has one
+//! varint  length of the slashtag    as written, if that is not the key
+//!         slashtag
+//! varint  length of the id
+//!         id
+//!         createdAt                 5 bytes of seconds, 6 of milliseconds, or a text with its length; see [`Created`]
+//!         destination               up to the end
 //! ```
 
-use bytes::Bytes;
-
-use super::{Catalog, Domain};
-use crate::link::{Forward, Policy};
-
-const HEAD: usize = 40;
-const STATE: usize = 22;
-const ALIGN: usize = 8;
+use super::{created::Created, state_hash::ItemHash};
+use crate::link::Forward;
 
 /// Whether a link is answered with its destination.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -37,207 +28,310 @@ pub enum State {
     Expired,
 }
 
-/// The fields of a record.
-pub struct Parts<'a> {
+/// The bits of a record.
+#[derive(Clone, Copy)]
+pub struct Flags(pub u8);
+
+impl Flags {
+    const STATE: u8 = 0b11;
+    /// The link leads back to itself, and is switched off for that.
+    pub const LOOPS: u8 = 1 << 2;
+    pub const HAS_POLICY: u8 = 1 << 3;
+    pub const IS_WRITTEN_OTHERWISE: u8 = 1 << 4;
+    pub const CREATED_SHIFT: u8 = 5;
+    /// It may have only so many clicks.
+    pub const IS_LIMITED: u8 = 1 << 7;
+
+    pub fn has(self, bit: u8) -> bool {
+        self.0 & bit != 0
+    }
+
+    /// As the catalog says.
+    pub fn state(self) -> State {
+        match self.0 & Self::STATE {
+            0 => State::Active,
+            1 => State::Disabled,
+            _ => State::Expired,
+        }
+    }
+}
+
+/// What many links share: numbers of texts of the same snapshot, 0 for none.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Profile {
     pub domain: u32,
+    /// The event's `route.creator`.
     pub creator: u32,
+    /// The event's `route.tags`.
     pub tags: u32,
+    /// The event's `route.scripts`.
     pub scripts: u32,
     pub workspace: u32,
+    /// Status of the answer; 0 for that of the domain.
     pub status: u16,
-    pub state: State,
-    pub forward: Forward,
-    pub policy: u32,
+    /// `None` is the default of the edge.
+    pub forward: Option<Forward>,
+    /// Whether the workspace is the link's own, and not that of its domain.
+    pub has_workspace: bool,
+}
+
+impl Profile {
+    pub const SIZE: usize = 24;
+
+    pub fn to_bytes(self) -> [u8; Self::SIZE] {
+        let mut bytes = [0; Self::SIZE];
+        let numbers = [self.domain, self.creator, self.tags, self.scripts, self.workspace];
+        for (chunk, number) in bytes.chunks_exact_mut(4).zip(numbers) {
+            chunk.copy_from_slice(&number.to_le_bytes());
+        }
+        bytes[20..22].copy_from_slice(&self.status.to_le_bytes());
+        bytes[22] = self.forward.map_or(u8::MAX, |forward| forward as u8);
+        bytes[23] = u8::from(self.has_workspace);
+        bytes
+    }
+
+    pub fn from_bytes(bytes: &[u8; Self::SIZE]) -> Self {
+        let number = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        Self {
+            domain: number(0),
+            creator: number(4),
+            tags: number(8),
+            scripts: number(12),
+            workspace: number(16),
+            status: u16::from_le_bytes([bytes[20], bytes[21]]),
+            forward: match bytes[22] {
+                0 => Some(Forward::Off),
+                1 => Some(Forward::Incoming),
+                2 => Some(Forward::Destination),
+                3 => Some(Forward::Both),
+                4 => Some(Forward::Utm),
+                _ => None,
+            },
+            has_workspace: bytes[23] != 0,
+        }
+    }
+}
+
+/// The fields of a record that is written.
+pub struct Parts<'a> {
     pub key: &'a [u8],
+    pub profile: u32,
+    pub state: State,
+    /// Number of the policy; 0 for none.
+    pub policy: u32,
+    pub is_limited: bool,
     pub slashtag: &'a str,
     pub id: &'a str,
     pub created_at: &'a str,
     pub destination: &'a str,
 }
 
-/// Appends a record. `None` when the blob is full (32 GiB) or a field is too long for its length.
-pub fn append(blob: &mut Vec<u8>, parts: &Parts<'_>) -> Option<u32> {
-    let slashtag = if parts.slashtag.as_bytes() == parts.key { "" } else { parts.slashtag };
-    let short = |text: &[u8]| u16::try_from(text.len()).ok();
-    let lengths = [
-        short(parts.key)?,
-        short(slashtag.as_bytes())?,
-        short(parts.id.as_bytes())?,
-        short(parts.created_at.as_bytes())?,
-    ];
-    let destination = u32::try_from(parts.destination.len()).ok()?;
-    blob.resize(blob.len().next_multiple_of(ALIGN), 0);
-    let offset = u32::try_from(blob.len() / ALIGN).ok()?;
-    for number in [parts.domain, parts.creator, parts.tags, parts.scripts, parts.workspace] {
-        blob.extend_from_slice(&number.to_le_bytes());
+impl Parts<'_> {
+    /// Writes the record into `into`, which is emptied before. `rest` is room to work in.
+    pub fn write(&self, into: &mut Vec<u8>, rest: &mut Vec<u8>) {
+        let created = Created::of(self.created_at);
+        let is_written_otherwise = self.slashtag.as_bytes() != self.key;
+        let mut flags = self.state as u8 | created.kind() << Flags::CREATED_SHIFT;
+        for (bit, is_set) in [
+            (Flags::HAS_POLICY, self.policy > 0),
+            (Flags::IS_WRITTEN_OTHERWISE, is_written_otherwise),
+            (Flags::IS_LIMITED, self.is_limited),
+        ] {
+            flags |= if is_set { bit } else { 0 };
+        }
+        rest.clear();
+        rest.extend_from_slice(&self.profile.to_le_bytes());
+        rest.push(flags);
+        if self.policy > 0 {
+            varint(rest, u64::from(self.policy));
+        }
+        if is_written_otherwise {
+            text(rest, self.slashtag.as_bytes());
+        }
+        text(rest, self.id.as_bytes());
+        created.write(rest);
+        rest.extend_from_slice(self.destination.as_bytes());
+        into.clear();
+        text(into, self.key);
+        text(into, rest);
     }
-    blob.extend_from_slice(&parts.status.to_le_bytes());
-    blob.push(parts.state as u8);
-    blob.push(parts.forward as u8);
-    for length in lengths {
-        blob.extend_from_slice(&length.to_le_bytes());
-    }
-    blob.extend_from_slice(&destination.to_le_bytes());
-    blob.extend_from_slice(&parts.policy.to_le_bytes());
-    for text in [parts.key, slashtag.as_bytes(), parts.id.as_bytes(), parts.created_at.as_bytes()] {
-        blob.extend_from_slice(text);
-    }
-    blob.extend_from_slice(parts.destination.as_bytes());
-    Some(offset)
 }
 
-/// Switches the link of the record at `offset` off.
-pub fn disable(blob: &mut [u8], offset: u32) {
-    blob[offset as usize * ALIGN + STATE] = State::Disabled as u8;
-}
-
-/// Domain number and slashtag in normal form of the record at `offset`.
-pub fn key(blob: &[u8], offset: u32) -> (u32, &[u8]) {
-    let record = &blob[offset as usize * ALIGN..];
-    (u32_at(record, 0), &record[HEAD..HEAD + usize::from(u16_at(record, 24))])
-}
-
-/// A link of a catalog. Reading a field costs a few loads; nothing is copied, and texts are bytes where the redirect
-/// only passes them on. All of them are UTF-8.
+/// A record that is read: where it is, and its fields.
 #[derive(Clone, Copy)]
-pub struct Link<'a> {
-    catalog: &'a Catalog,
-    start: usize,
-    record: &'a [u8],
+pub struct Record<'a> {
+    pub key: &'a [u8],
+    pub profile: u32,
+    pub flags: Flags,
+    /// Number of the policy; 0 for none.
+    pub policy: u32,
+    /// As written.
+    pub slashtag: &'a [u8],
+    pub id: &'a [u8],
+    pub created: Created<'a>,
+    pub destination: &'a [u8],
 }
 
-impl<'a> Link<'a> {
-    pub(super) fn at(catalog: &'a Catalog, offset: u32) -> Self {
-        let start = offset as usize * ALIGN;
-        Self { catalog, start, record: &catalog.blob[start..] }
+impl<'a> Record<'a> {
+    /// Reads the record at the beginning of `bytes`; `None` where there is none.
+    pub fn read(bytes: &'a [u8]) -> Option<Self> {
+        let mut reader = Reader(bytes);
+        let key = reader.text()?;
+        Self::of(key, reader.text()?)
     }
 
-    /// Its place in the blob.
-    pub(super) fn offset(&self) -> u32 {
-        (self.start / ALIGN) as u32
-    }
-
-    /// HTTP status of the answer: 301, 302, 303, 307 or 308.
-    pub fn status(&self) -> u16 {
-        u16_at(self.record, 20)
-    }
-
-    pub fn state(&self) -> State {
-        match self.record[STATE] {
-            0 => State::Active,
-            1 => State::Disabled,
-            _ => State::Expired,
-        }
-    }
-
-    /// What happens to the query of the short link.
-    pub fn forward(&self) -> Forward {
-        match self.record[23] {
-            0 => Forward::Off,
-            1 => Forward::Incoming,
-            2 => Forward::Destination,
-            3 => Forward::Both,
-            _ => Forward::Utm,
-        }
-    }
-
-    /// What the link says beyond its destination; most say nothing.
-    pub fn policy(&self) -> Option<&'a Policy> {
-        match u32_at(self.record, 36) {
-            0 => None,
-            number => self.catalog.policies.get(number as usize - 1),
-        }
-    }
-
-    /// The event's `route.slashtag`, as the catalog writes it.
-    pub fn slashtag(&self) -> &'a [u8] {
-        let key = self.length(24);
-        match self.length(26) {
-            0 => self.bytes(0, key),
-            length => self.bytes(key, length),
-        }
-    }
-
-    /// The event's `route.id`.
-    pub fn id(&self) -> &'a [u8] {
-        self.bytes(self.length(24) + self.length(26), self.length(28))
-    }
-
-    /// The event's `route.createdAt`; empty when the catalog has none.
-    pub fn created_at(&self) -> &'a [u8] {
-        self.bytes(self.length(24) + self.length(26) + self.length(28), self.length(30))
-    }
-
-    /// The destination as the catalog has it: an absolute URL in ASCII.
-    pub fn destination(&self) -> &'a str {
-        let (start, length) = self.destination_range();
-        std::str::from_utf8(self.bytes(start, length)).unwrap_or_default()
-    }
-
-    /// The destination as a slice of the catalog's memory, to answer with.
-    pub fn destination_bytes(&self) -> Bytes {
-        let (start, length) = self.destination_range();
-        let start = self.start + HEAD + start;
-        self.catalog.blob.slice(start..start + length)
-    }
-
-    /// The event's `route.domain`.
-    pub fn domain_json(&self) -> &'a str {
-        &self.domain().json
-    }
-
-    /// The event's `route.creator`; empty if absent.
-    pub fn creator_json(&self) -> &'a str {
-        self.fragment(4)
-    }
-
-    /// The event's `route.tags`; empty if absent.
-    pub fn tags_json(&self) -> &'a str {
-        self.fragment(8)
-    }
-
-    /// The event's `route.scripts`; empty if absent.
-    pub fn scripts_json(&self) -> &'a str {
-        self.fragment(12)
-    }
-
-    /// Id of the workspace that owns the link; empty if absent.
-    pub fn workspace(&self) -> &'a str {
-        &self.catalog.workspaces[u32_at(self.record, 16) as usize]
-    }
-
-    /// The branded host.
-    pub fn host(&self) -> &'a str {
-        &self.domain().host
-    }
-
-    /// The domain that it belongs to.
-    pub fn domain(&self) -> &'a Domain {
-        &self.catalog.domains.all[u32_at(self.record, 0) as usize]
-    }
-
-    fn fragment(&self, at: usize) -> &'a str {
-        &self.catalog.fragments[u32_at(self.record, at) as usize]
-    }
-
-    fn length(&self, at: usize) -> usize {
-        usize::from(u16_at(self.record, at))
-    }
-
-    fn destination_range(&self) -> (usize, usize) {
-        let start = self.length(24) + self.length(26) + self.length(28) + self.length(30);
-        (start, u32_at(self.record, 32) as usize)
-    }
-
-    fn bytes(&self, start: usize, length: usize) -> &'a [u8] {
-        &self.record[HEAD + start..HEAD + start + length]
+    /// Of what follows the key.
+    pub fn of(key: &'a [u8], rest: &'a [u8]) -> Option<Self> {
+        let mut reader = Reader(rest);
+        let profile = u32::from_le_bytes(*reader.take(4)?.first_chunk()?);
+        let flags = Flags(reader.take(1)?[0]);
+        let policy = if flags.has(Flags::HAS_POLICY) { reader.varint()? as u32 } else { 0 };
+        let slashtag = if flags.has(Flags::IS_WRITTEN_OTHERWISE) { reader.text()? } else { key };
+        let id = reader.text()?;
+        let created = Created::read(flags.0 >> Flags::CREATED_SHIFT & 0b11, &mut reader)?;
+        Some(Self { key, profile, flags, policy, slashtag, id, created, destination: reader.0 })
     }
 }
 
-fn u16_at(bytes: &[u8], at: usize) -> u16 {
-    u16::from_le_bytes([bytes[at], bytes[at + 1]])
+/// Where the flags of the record at the beginning of `bytes` lie in it.
+pub fn flags_at(bytes: &[u8]) -> Option<usize> {
+    let mut reader = Reader(bytes);
+    reader.text()?;
+    reader.varint()?;
+    Some(bytes.len() - reader.0.len() + 4)
 }
 
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+/// The hash of a link.
+pub struct Hashed<'a> {
+    pub host: &'a str,
+    pub record: &'a Record<'a>,
+    pub profile: Profile,
+    pub creator: &'a str,
+    pub tags: &'a str,
+    pub scripts: &'a str,
+    pub workspace: &'a str,
+    pub policy: &'a str,
+}
+
+impl Hashed<'_> {
+    pub fn hash(&self) -> ItemHash {
+        let Self { record, profile, .. } = self;
+        let created = record.created.text();
+        let shared = &profile.to_bytes()[20..];
+        ItemHash::of(
+            b'l',
+            [
+                self.host.as_bytes(),
+                record.slashtag,
+                record.id,
+                &created,
+                record.destination,
+                &[record.flags.state() as u8],
+                shared,
+                self.creator.as_bytes(),
+                self.tags.as_bytes(),
+                self.scripts.as_bytes(),
+                self.workspace.as_bytes(),
+                self.policy.as_bytes(),
+            ],
+        )
+    }
+}
+
+/// Reads the parts of a record, one after the other.
+pub struct Reader<'a>(pub &'a [u8]);
+
+impl<'a> Reader<'a> {
+    pub fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    pub fn varint(&mut self) -> Option<u64> {
+        let mut number = 0;
+        for shift in (0..35).step_by(7) {
+            let byte = self.take(1)?[0];
+            number |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Some(number);
+            }
+        }
+        None
+    }
+
+    pub fn text(&mut self) -> Option<&'a [u8]> {
+        let length = self.varint()?;
+        self.take(length as usize)
+    }
+}
+
+/// Writes a number, seven bits a byte, the low ones first.
+pub fn varint(into: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        into.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    into.push(number as u8);
+}
+
+/// Writes a text with its length.
+pub fn text(into: &mut Vec<u8>, bytes: &[u8]) {
+    varint(into, bytes.len() as u64);
+    into.extend_from_slice(bytes);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_record_is_read_as_it_was_written(
+            key in "[a-zé]{0,200}", slashtag in "[a-zA-Z]{0,9}", id in "[a-z0-9]{0,200}", destination in "[a-z:/]{0,300}",
+            created in "(2026-0[1-9]-2[0-9]T1[0-9]:[0-5][0-9]:00(\\.[0-9]{3})?Z|[0-9 :-]{0,30})",
+            profile: u32, policy in 0..1_000_000_u32, is_limited: bool,
+        ) {
+            let (mut bytes, mut room) = (Vec::new(), Vec::new());
+            let parts = Parts {
+                key: key.as_bytes(), profile, state: State::Expired, policy, is_limited, slashtag: &slashtag, id: &id,
+                created_at: &created, destination: &destination,
+            };
+            parts.write(&mut bytes, &mut room);
+            let record = Record::read(&bytes).unwrap();
+            prop_assert_eq!(record.key, key.as_bytes());
+            prop_assert_eq!(record.slashtag, slashtag.as_bytes());
+            prop_assert_eq!(record.id, id.as_bytes());
+            prop_assert_eq!(&*record.created.text(), created.as_bytes());
+            prop_assert_eq!(record.destination, destination.as_bytes());
+            prop_assert_eq!((record.profile, record.policy), (profile, policy));
+            prop_assert_eq!(record.flags.has(Flags::IS_LIMITED), is_limited);
+            prop_assert_eq!(record.flags.state(), State::Expired);
+        }
+
+        #[test]
+        fn any_bytes_are_a_record_or_none(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Record::read(&bytes);
+        }
+    }
+
+    #[test]
+    fn a_profile_is_read_as_it_was_written() {
+        let forwards = [Forward::Off, Forward::Incoming, Forward::Destination, Forward::Both, Forward::Utm];
+        for forward in forwards.into_iter().map(Some).chain([None]) {
+            let profile = Profile {
+                domain: 1,
+                creator: 2,
+                tags: 3,
+                scripts: 4,
+                workspace: u32::MAX,
+                status: 308,
+                forward,
+                has_workspace: true,
+            };
+            assert_eq!(Profile::from_bytes(&profile.to_bytes()), profile);
+        }
+    }
 }

@@ -20,7 +20,16 @@ use std::{
 use memchr::memmem::Finder;
 use serde::{Deserialize, de::IgnoredAny};
 
-use super::{Catalog, LoadError, Report, compile::Compiler, compile::KEPT_PROBLEMS, entity::LinkEntity};
+use super::{
+    Catalog, LoadError, Report, Warning,
+    compile::Compiler,
+    compile::KEPT_PROBLEMS,
+    entity::LinkEntity,
+    snapshot::{
+        Snapshot,
+        file::{self, FileError},
+    },
+};
 use crate::config;
 use items::{Content, Item, Items};
 use notes::Notes;
@@ -34,6 +43,12 @@ pub const MAX_LINE: usize = items::MAX_ITEM;
 /// When it cannot be read, when more lines are bad than `max_bad_ratio` allows, or when it is truncated.
 pub fn load_file(config: &config::Catalog) -> Result<(Catalog, Report), LoadError> {
     let name = config.file.display().to_string();
+    if let Some(snapshot) = open_snapshot(config)? {
+        let lines = snapshot.header().links + snapshot.header().domains;
+        let catalog =
+            Catalog::open(snapshot, config).map_err(|source| FileError::Bad { file: name.clone(), source })?;
+        return Ok((catalog, Report { lines, ..Report::default() }));
+    }
     let (catalog, report) = read_file(config).map_err(|source| LoadError::Read { file: name.clone(), source })?;
     let unfinished = report.unfinished.is_some();
     // The unfinished line apart: in a foreign file most lines are bad, and the first one shows why.
@@ -46,6 +61,20 @@ pub fn load_file(config: &config::Catalog) -> Result<(Catalog, Report), LoadErro
         return Err(LoadError::Truncated { file: name, line });
     }
     Ok((catalog, report))
+}
+
+/// The configured file, if it is a snapshot: mapped from a private copy in the state folder, or else in memory.
+fn open_snapshot(config: &config::Catalog) -> Result<Option<Snapshot>, LoadError> {
+    let read = |source| LoadError::Read { file: config.file.display().to_string(), source };
+    let mut opened = File::open(&config.file).map_err(read)?;
+    if !opened.metadata().map_err(read)?.is_file() || !file::is_snapshot(&mut opened).map_err(read)? {
+        return Ok(None);
+    }
+    let snapshot = match &config.state_dir {
+        Some(dir) => file::adopt(&config.file, dir)?,
+        None => file::read(&config.file)?,
+    };
+    Ok(Some(snapshot))
 }
 
 fn read_file(config: &config::Catalog) -> io::Result<(Catalog, Report)> {
@@ -77,7 +106,21 @@ fn compile<R: BufRead>(
     mut open: impl FnMut() -> io::Result<R>,
 ) -> io::Result<(Catalog, Report)> {
     let mut compiler = Compiler::new(config);
-    let mut items = Items::new(open()?)?;
+    add_domains(&mut compiler, open()?)?;
+    let mut links = Links::new(&mut compiler);
+    links.add_all(open()?, |_| ())?;
+    let notes = links.notes;
+    let (catalog, mut report) = compiler.finish()?;
+    report.warnings.extend(notes.into_warnings());
+    Ok((catalog, report))
+}
+
+/// Adds the domains of a file. Those of all files come before the links of any.
+///
+/// # Errors
+/// Those of the reader.
+pub fn add_domains(compiler: &mut Compiler<'_>, input: impl BufRead) -> io::Result<()> {
+    let mut items = Items::new(input)?;
     while let Some(item) = items.read()? {
         let (Content::Text(text) | Content::LastLine(text)) = item.content else { continue };
         if kind(text) != Kind::Domain {
@@ -89,30 +132,45 @@ fn compile<R: BufRead>(
             Err(_) => compiler.reject(item.line, explain::NOT_UTF_8.into()),
         }
     }
-    let mut links = Links { compiler, notes: Notes::default(), explained: 0 };
-    let mut items = Items::new(open()?)?;
-    while let Some(item) = items.read()? {
-        links.add(&item);
-    }
-    let (catalog, mut report) = links.compiler.finish();
-    report.warnings.extend(links.notes.into_warnings());
-    Ok((catalog, report))
+    Ok(())
 }
 
-/// Takes the links of a file.
-struct Links<'a> {
-    compiler: Compiler<'a>,
+/// Takes the links of files.
+pub struct Links<'c, 'a> {
+    compiler: &'c mut Compiler<'a>,
     notes: Notes,
     /// Bad items whose reason was worked out.
     explained: usize,
 }
 
-impl Links<'_> {
-    fn add(&mut self, item: &Item<'_>) {
+impl<'c, 'a> Links<'c, 'a> {
+    pub fn new(compiler: &'c mut Compiler<'a>) -> Self {
+        Self { compiler, notes: Notes::default(), explained: 0 }
+    }
+
+    /// Adds all links of a file. `seen` gets each line of it, before it is added.
+    ///
+    /// # Errors
+    /// Those of the reader, and when links cannot be kept to be sorted.
+    pub fn add_all(&mut self, input: impl BufRead, mut seen: impl FnMut(&Item<'_>)) -> io::Result<()> {
+        let mut items = Items::new(input)?;
+        while let Some(item) = items.read()? {
+            seen(&item);
+            self.add(&item)?;
+        }
+        Ok(())
+    }
+
+    /// What is right by itself, and probably not what was meant.
+    pub fn into_warnings(self) -> impl Iterator<Item = Warning> {
+        self.notes.into_warnings()
+    }
+
+    fn add(&mut self, item: &Item<'_>) -> io::Result<()> {
         self.compiler.at_element(item.element);
         match item.content {
-            Content::Text(text) => self.add_text(item.line, text, false),
-            Content::LastLine(text) => self.add_text(item.line, text, true),
+            Content::Text(text) => self.add_text(item.line, text, false)?,
+            Content::LastLine(text) => self.add_text(item.line, text, true)?,
             Content::TooLong => {
                 let what = if item.element.is_some() { "the element" } else { "the line" };
                 self.compiler.reject(item.line, format!("{what} is longer than {MAX_LINE} bytes"));
@@ -122,21 +180,23 @@ impl Links<'_> {
                 self.compiler.reject(item.line, "the file ends before the end of its JSON".into());
             }
         }
+        Ok(())
     }
 
-    fn add_text(&mut self, line: u64, text: &[u8], is_last_line: bool) {
+    fn add_text(&mut self, line: u64, text: &[u8], is_last_line: bool) -> io::Result<()> {
         match kind(text) {
-            Kind::Domain => return,
+            Kind::Domain => return Ok(()),
             Kind::Other(kind) => {
                 let reason = format!("`kind` is {kind:?}; expected `link` or `domain`");
-                return self.compiler.reject(line, reason);
+                self.compiler.reject(line, reason);
+                return Ok(());
             }
             Kind::Link => {}
         }
         match serde_json::from_slice::<LinkEntity>(text) {
             Ok(link) => {
                 self.notes.see(line, &link);
-                self.compiler.add(line, &link);
+                self.compiler.add(line, &link)?;
             }
             Err(error) => {
                 if is_last_line && is_unfinished(text) {
@@ -149,6 +209,7 @@ impl Links<'_> {
                 self.compiler.reject(line, reason);
             }
         }
+        Ok(())
     }
 }
 

@@ -98,8 +98,11 @@ fn probe_sinks(file: &Path, config: &Config, dry_put: bool) -> Option<Class> {
 fn examine(file: &Path, without_files: bool) -> anyhow::Result<(Config, Vec<Diagnostic>)> {
     let (config, mut warnings) = inspect(file)?;
     if !without_files {
-        let files = OperatorFiles::new(&config)?;
-        warnings.extend(examine_file(&config, &files, file)?);
+        // The state folder is that of an edge that may be running.
+        let mut stateless = config.clone();
+        stateless.catalog.state_dir = None;
+        let files = OperatorFiles::new(&stateless)?;
+        warnings.extend(examine_file(&stateless, &files, file)?);
     }
     Ok((config, warnings))
 }

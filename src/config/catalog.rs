@@ -15,8 +15,13 @@ use crate::link::{Case, Forward, hsts};
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Catalog {
-    /// NDJSON file with one link a line, read at the start and again on SIGHUP.
+    /// The links: a snapshot that `clickedge catalog build` made, or an NDJSON file with one link a line. Read at the
+    /// start and again on SIGHUP.
     pub file: PathBuf,
+    /// Folder for what this edge keeps of the catalog: a private copy of a snapshot, which is mapped into memory, and the
+    /// log of changes that were made by the API. One edge uses it alone. Without it snapshots are read into memory, and
+    /// no changes can be made.
+    pub state_dir: Option<PathBuf>,
     /// Share of lines that may be bad, 0 to 1. Bad lines are reported and skipped; with more of them the whole file is
     /// rejected.
     pub max_bad_ratio: f64,
@@ -39,6 +44,7 @@ impl Default for Catalog {
     fn default() -> Self {
         Self {
             file: "links.ndjson".into(),
+            state_dir: None,
             max_bad_ratio: 0.01,
             max_shrink_ratio: 0.1,
             max_growth_ratio: 1.0,
@@ -96,7 +102,8 @@ impl Section for Catalog {
     }
 
     fn paths(&mut self) -> Vec<(String, &mut PathBuf)> {
-        vec![("catalog.file".to_owned(), &mut self.file)]
+        let state_dir = self.state_dir.as_mut().map(|dir| ("catalog.state_dir".to_owned(), dir));
+        [("catalog.file".to_owned(), &mut self.file)].into_iter().chain(state_dir).collect()
     }
 }
 

@@ -51,8 +51,13 @@ impl Schemes {
         Ok(Self(schemes.into()))
     }
 
+    /// All that no domain is forbidden: for destinations that were checked before.
+    pub fn any() -> Self {
+        Self([Box::from("*")].into())
+    }
+
     fn has(&self, scheme: &str) -> bool {
-        self.0.iter().any(|name| **name == *scheme)
+        self.0.iter().any(|name| **name == *scheme || **name == *"*")
     }
 }
 

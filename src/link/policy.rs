@@ -23,7 +23,7 @@ pub enum Case {
 }
 
 /// Forwarding of the query of the short link.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Forward {
     /// The query is not forwarded.

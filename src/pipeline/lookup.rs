@@ -61,7 +61,9 @@ impl Lookup {
     /// # Errors
     /// When a file is rejected that decides about answers.
     pub fn open(config: &Config) -> Result<(Self, Vec<String>), StartError> {
-        let files = OperatorFiles::new(config)?;
+        let mut stateless = config.clone();
+        stateless.catalog.state_dir = None;
+        let files = OperatorFiles::new(&stateless)?;
         // Certificates and secrets are for the edge's own user.
         let is_relevant = |key: &str| {
             ["catalog.", "enrich.", "quality."].iter().any(|part| key.starts_with(part))
@@ -72,6 +74,10 @@ impl Lookup {
         of_files(loaded).into_result()?;
         visitor::warm_up()?;
         let mut unread = Vec::new();
+        files.catalog.configure(&config.catalog);
+        if let Err(error) = files.catalog.peek_log() {
+            unread.push(format!("changes of links: {error}"));
+        }
         let used = UsedClicks::read(&config.capture.dir, &config.spool.dir).unwrap_or_else(|error| {
             unread.push(format!("the counts of links with maxClicks cannot be read ({error}); they count as unused"));
             UsedClicks::default()

@@ -149,10 +149,14 @@ impl Reloader {
         // A reload that is under way is over then.
         let _turn = self.turn();
         self.0.held.store(true, Ordering::Release);
+        self.0.files.load().catalog().close_log();
     }
 
     /// Takes reloads again.
     pub fn release(&self) {
+        if let Err(error) = self.0.files.load().catalog().open_log() {
+            tracing::error!(%error, "no changes of links can be made: the change log cannot be opened");
+        }
         self.0.held.store(false, Ordering::Release);
     }
 

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     capture::{Capture, Inlet},
-    catalog::CatalogStore,
+    catalog::{Catalog, CatalogStore},
     config::Config,
     deliver::{Deliver, FeedSink},
     enrich::{Enrich, Shared},
@@ -82,10 +82,13 @@ impl LivePart for LimitedLinks {
 
     fn prepare<'l>(&'l self, _: &'l Config, files: &'l OperatorFiles) -> Result<Apply<'l>, PartError> {
         Ok(Box::new(|| {
-            let catalog = files.catalog.load();
-            self.0.prepare_for(catalog.limited().map(|link| LinkKey::new(link.host(), link.id())));
+            prepare_limits(&self.0, &files.catalog.load());
         }))
     }
+}
+
+fn prepare_limits(limits: &ClickLimits, catalog: &Catalog) {
+    limits.prepare_for(catalog.limited().map(|link| LinkKey::new(link.host(), link.id())));
 }
 
 /// What all stages share.
@@ -110,6 +113,7 @@ impl Intake {
     }
 
     fn new(parts: Parts, capture: Capture, inlets: Vec<Inlet>) -> Result<Self, StartError> {
+        parts.files.catalog.peek_log().map_err(StartError::Changes)?;
         let visitors = Arc::new(visitors(&parts.config, &parts.files, sticky_key(&parts)?));
         let config = &parts.config;
         let limits = Arc::new(ClickLimits::open(
@@ -133,7 +137,8 @@ impl Intake {
             },
         );
         let reloader = Reloader::new(Arc::clone(&parts.files), &parts.metrics.registry);
-        reloader.add(LimitedLinks(limits));
+        reloader.add(LimitedLinks(Arc::clone(&limits)));
+        parts.files.catalog.on_limits(move |catalog| prepare_limits(&limits, catalog));
         Ok(Self { parts, capture, inlets, redirector, reloader, visitors })
     }
 
@@ -174,6 +179,7 @@ impl Intake {
 
     fn start_with(self, recovered: RecoveredSpool) -> Result<Pipeline, StartError> {
         let Self { parts, capture, inlets, redirector, reloader, visitors } = self;
+        parts.files.catalog.open_log().map_err(StartError::Changes)?;
         let Parts { config, files, metrics, counts, unknown, panics } = parts;
         metrics.open_accounts();
         let outbox = recovered.outbox();

@@ -172,7 +172,7 @@ impl Successor {
         let (channel, theirs) = Channel::pair().map_err(failed)?;
         let mut command = Command::new(program);
         let (rings, spool) = running.folders.clone();
-        let links = running.catalog.load().links();
+        let links = running.catalog.load().base_len();
         let inheritance = serde_json::to_string(&Inheritance { protocol: PROTOCOL, rings, spool, links });
         let inheritance = inheritance.map_err(|error| failed(error.into()))?;
         command.args(arguments()).env(VARIABLE, inheritance).stdin(Stdio::from(theirs));

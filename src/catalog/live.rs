@@ -1,0 +1,243 @@
+//! Makes single changes to a catalog: the next value from the current one. Nothing here is written anywhere; see
+//! [`super::store`].
+
+use std::sync::Arc;
+
+use super::{
+    Catalog, Domain, Link,
+    change::{Accepted, Condition, Operation, Refused},
+    compile::Compiler,
+    domain::Domains,
+    entity::LinkEntity,
+    json,
+    overlay::Slot,
+    source::explain,
+    state_hash::ItemHash,
+};
+use crate::{
+    config,
+    link::{key, key::Host},
+};
+
+/// A change that was made.
+pub(super) struct Made {
+    pub accepted: Accepted,
+    /// The change as logs and deltas have it; `None` if nothing had to change.
+    pub operation: Option<Operation>,
+}
+
+impl Catalog {
+    /// Makes a change, with this revision if anything has to change.
+    pub(super) fn change(
+        &mut self,
+        operation: &Operation,
+        condition: &Condition,
+        revision: u64,
+        config: &config::Catalog,
+    ) -> Result<Made, Refused> {
+        let made = match operation {
+            Operation::PutLink { link } => self.put_link(link, condition, revision, config),
+            Operation::DeleteLink { domain, slashtag } => self.delete_link(domain, slashtag, condition, revision),
+            Operation::PutDomain { domain } => self.put_domain(domain, condition, revision, config),
+            Operation::DeleteDomain { domain } => self.delete_domain(domain, condition, revision),
+        }?;
+        if made.operation.is_some() {
+            self.position.revision = revision;
+        }
+        Ok(made)
+    }
+
+    fn put_link(
+        &mut self,
+        text: &str,
+        condition: &Condition,
+        revision: u64,
+        config: &config::Catalog,
+    ) -> Result<Made, Refused> {
+        let entity: LinkEntity = serde_json::from_str(text)
+            .map_err(|error| invalid(&explain::reason::<LinkEntity>(text.as_bytes(), &error)))?;
+        let compiler = Compiler::part(config, Arc::clone(&self.domains));
+        let (part, domains) = compiler.only(&entity).map_err(|reason| invalid(&reason))?;
+        let part = Arc::new(part);
+        // What is there is looked for among the domains as they were: a new domain has no links.
+        let (domain, key) = {
+            let record = part.record(0).ok_or_else(|| invalid("the link cannot be laid out"))?;
+            let profile = part.profile(record.profile).ok_or_else(|| invalid("the link cannot be laid out"))?;
+            (profile.domain, record.key.to_owned())
+        };
+        let old = self.link(domain, &key).map(|link| (link.hash(), link.host().to_owned()));
+        let hash_before = old.as_ref().map(|(hash, _)| *hash);
+        holds(condition, hash_before)?;
+        let mut next = self.clone();
+        next.domains = domains;
+        next.overlay.set(domain, &key, Slot { revision, link: Some(Arc::clone(&part)) });
+        let (hash, link) = {
+            let link = Link::at(&next, &part, 0).ok_or_else(|| invalid("the link cannot be laid out"))?;
+            (link.hash(), json::of(&link).to_string())
+        };
+        if hash_before == Some(hash) {
+            let revision = self.revision_of(domain, &key);
+            let accepted = Accepted { revision, etag: Some(hash.etag()), created: false, unchanged: true };
+            return Ok(Made { accepted, operation: None });
+        }
+        next.replace(hash_before, Some(hash));
+        next.links += u64::from(hash_before.is_none());
+        *self = next;
+        let created = hash_before.is_none();
+        let accepted = Accepted { revision, etag: Some(hash.etag()), created, unchanged: false };
+        Ok(Made { accepted, operation: Some(Operation::PutLink { link }) })
+    }
+
+    fn delete_link(
+        &mut self,
+        domain: &str,
+        slashtag: &str,
+        condition: &Condition,
+        revision: u64,
+    ) -> Result<Made, Refused> {
+        let (number, key) = self.place_of(domain, slashtag)?;
+        let Some(link) = self.link(number, &key) else {
+            holds(condition, None)?;
+            return Err(Refused::NotFound { what: "link" });
+        };
+        let (hash, host, slashtag) =
+            (link.hash(), link.host().to_owned(), String::from_utf8_lossy(link.slashtag()).into_owned());
+        holds(condition, Some(hash))?;
+        self.overlay.set(number, &key, Slot { revision, link: None });
+        self.replace(Some(hash), None);
+        self.links -= 1;
+        let accepted = Accepted { revision, etag: None, created: false, unchanged: false };
+        Ok(Made { accepted, operation: Some(Operation::DeleteLink { domain: host, slashtag }) })
+    }
+
+    fn put_domain(
+        &mut self,
+        text: &str,
+        condition: &Condition,
+        revision: u64,
+        config: &config::Catalog,
+    ) -> Result<Made, Refused> {
+        let mut domains = Domains::clone(&self.domains);
+        let number = domains.put(text, config).map_err(|reason| invalid(&reason))?;
+        let old = self.domains.all.get(number as usize);
+        let hash_before = old.map(|domain| hash_of(domain));
+        holds(condition, hash_before)?;
+        let new = Arc::clone(&domains.all[number as usize]);
+        if let Some(old) = old {
+            let changed = match () {
+                () if old.case != new.case => Some("case"),
+                () if old.for_links.workspace != new.for_links.workspace => Some("workspace"),
+                () => None,
+            };
+            if let Some(field) = changed.filter(|_| self.has_links(number)) {
+                let reason = format!(
+                    "`{field}` cannot change while the domain has links, as they are kept by it; build a snapshot with \
+                     the change (`clickedge catalog build`), or delete the links before"
+                );
+                return Err(Refused::Conflict { reason });
+            }
+        }
+        let hash = hash_of(&new);
+        let etag = Some(hash.etag());
+        if hash_before == Some(hash) {
+            let accepted = Accepted { revision: self.position.revision, etag, created: false, unchanged: true };
+            return Ok(Made { accepted, operation: None });
+        }
+        self.replace(old.and_then(|old| old.hash()), new.hash());
+        self.domains = Arc::new(domains);
+        let accepted = Accepted { revision, etag, created: hash_before.is_none(), unchanged: false };
+        let domain = new.line.as_deref().unwrap_or_default().to_owned();
+        Ok(Made { accepted, operation: Some(Operation::PutDomain { domain }) })
+    }
+
+    fn delete_domain(&mut self, name: &str, condition: &Condition, revision: u64) -> Result<Made, Refused> {
+        let host = host(name)?;
+        let Some((number, domain)) = self.domains.of_host(host.as_str()) else {
+            holds(condition, None)?;
+            return Err(Refused::NotFound { what: "domain" });
+        };
+        holds(condition, Some(hash_of(domain)))?;
+        if self.has_links(number) {
+            return Err(Refused::Conflict { reason: "the domain has links; delete them before".into() });
+        }
+        let hash = domain.hash();
+        self.replace(hash, None);
+        Arc::make_mut(&mut self.domains).forget(number);
+        let accepted = Accepted { revision, etag: None, created: false, unchanged: false };
+        let domain = host.as_str().to_owned();
+        Ok(Made { accepted, operation: Some(Operation::DeleteDomain { domain }) })
+    }
+
+    fn replace(&mut self, old: Option<ItemHash>, new: Option<ItemHash>) {
+        let hash = &mut self.position.hash;
+        if let Some(old) = old {
+            hash.remove(old);
+        }
+        if let Some(new) = new {
+            hash.add(new);
+        }
+    }
+
+    /// Number of the domain and slashtag in normal form.
+    fn place_of(&self, domain: &str, slashtag: &str) -> Result<(u32, Vec<u8>), Refused> {
+        let host = host(domain)?;
+        let number = self.domains.find(host.as_str()).ok_or(Refused::NotFound { what: "domain" })?;
+        let key = Self::slashtag(&self.domains.all[number as usize], slashtag.as_bytes());
+        let key =
+            key.map_err(|error| Refused::Invalid { field: Some("slashtag".into()), reason: error.to_string() })?;
+        Ok((number, key.into_owned()))
+    }
+
+    fn revision_of(&self, domain: u32, key: &[u8]) -> u64 {
+        self.overlay.get(domain, key).map_or(self.base.header().position.revision, |slot| slot.revision)
+    }
+
+    /// Whether a domain has links.
+    fn has_links(&self, number: u32) -> bool {
+        let in_base = self.base.links_of(number);
+        let mut gone = 0;
+        for (domain, key, slot) in self.overlay.iter() {
+            if domain != number {
+                continue;
+            }
+            if slot.link.is_some() {
+                return true;
+            }
+            gone += u64::from(self.base.find(domain, key).is_some());
+        }
+        in_base > gone
+    }
+
+    /// A link of a host and a slashtag as written, without what stands for it elsewhere.
+    pub(super) fn exact(&self, domain: &str, slashtag: &str) -> Option<Link<'_>> {
+        let (number, key) = self.place_of(domain, slashtag).ok()?;
+        self.link(number, &key)
+    }
+}
+
+/// The hash by which a domain is compared: that of its line, or of its name if it has none.
+pub(super) fn hash_of(domain: &Domain) -> ItemHash {
+    domain.hash().unwrap_or_else(|| ItemHash::of(b'h', [domain.host().as_bytes()]))
+}
+
+fn holds(condition: &Condition, current: Option<ItemHash>) -> Result<(), Refused> {
+    let etag = current.map(ItemHash::etag);
+    let holds = match condition {
+        Condition::Always => true,
+        Condition::Absent => etag.is_none(),
+        Condition::Present => etag.is_some(),
+        Condition::Matches(etags) => etag.as_ref().is_some_and(|etag| etags.contains(etag)),
+    };
+    if holds { Ok(()) } else { Err(Refused::ConditionFailed { etag }) }
+}
+
+fn host(name: &str) -> Result<Host, Refused> {
+    Host::parse(name.as_bytes())
+        .map_err(|error: key::BadKey| Refused::Invalid { field: Some("domain".into()), reason: error.to_string() })
+}
+
+/// Reasons begin with the field in backticks, if one is to blame.
+fn invalid(reason: &str) -> Refused {
+    let field = reason.strip_prefix('`').and_then(|rest| rest.split_once('`')).map(|(field, _)| field.to_owned());
+    Refused::Invalid { field, reason: reason.to_owned() }
+}

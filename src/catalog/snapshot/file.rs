@@ -1,0 +1,256 @@
+//! Snapshots as files: written whole, copied with their checksum, mapped from a private copy.
+
+use std::{
+    fs::{self, File},
+    io::{self, BufWriter, Read, Seek, Write},
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    BadSnapshot, Snapshot,
+    header::{self, Header},
+};
+use crate::{catalog::change::Position, runtime::mapped_file};
+
+/// Name of the private copy in the state folder.
+pub const PRIVATE: &str = "base.snapshot";
+
+/// Bytes that are copied and hashed at once.
+const CHUNK: usize = 1 << 20;
+
+/// Why a snapshot file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    #[error("cannot read or write the snapshot {file}: {source}")]
+    Io {
+        file: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the snapshot {file} is rejected: {source}")]
+    Bad {
+        file: String,
+        #[source]
+        source: BadSnapshot,
+    },
+}
+
+impl FileError {
+    fn io(file: &Path) -> impl FnOnce(io::Error) -> Self + use<'_> {
+        |source| Self::Io { file: file.display().to_string(), source }
+    }
+
+    fn bad(file: &Path) -> impl FnOnce(BadSnapshot) -> Self + use<'_> {
+        |source| Self::Bad { file: file.display().to_string(), source }
+    }
+}
+
+/// Whether a file begins like a snapshot.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn is_snapshot(file: &mut File) -> io::Result<bool> {
+    let mut magic = Vec::new();
+    file.take(8).read_to_end(&mut magic)?;
+    file.rewind()?;
+    Ok(Header::is_magic(&magic))
+}
+
+/// Reads the header of a snapshot file, and compares the length of the file with it.
+///
+/// # Errors
+/// When it is no snapshot of this version, truncated, or its header is damaged.
+pub fn header(path: &Path) -> Result<Header, FileError> {
+    let mut file = File::open(path).map_err(FileError::io(path))?;
+    header_of(&mut file, path)
+}
+
+fn header_of(file: &mut File, path: &Path) -> Result<Header, FileError> {
+    let mut bytes = Vec::new();
+    file.take(header::SIZE as u64).read_to_end(&mut bytes).map_err(FileError::io(path))?;
+    let header = Header::read(&bytes).map_err(FileError::bad(path))?;
+    let (expected, found) = (header.file_bytes(), file.metadata().map_err(FileError::io(path))?.len());
+    if found < expected {
+        return Err(FileError::bad(path)(BadSnapshot::Length { expected, found }));
+    }
+    Ok(header)
+}
+
+/// Reads a whole snapshot file and compares its checksum.
+///
+/// # Errors
+/// When it is no snapshot of this version, truncated or damaged.
+pub fn verify(path: &Path) -> Result<Header, FileError> {
+    let mut file = File::open(path).map_err(FileError::io(path))?;
+    let header = header_of(&mut file, path)?;
+    copy(&mut file, io::sink(), &header, path)?;
+    Ok(header)
+}
+
+/// Opens a snapshot in memory, after its checksum was compared.
+///
+/// # Errors
+/// See [`verify`].
+pub fn read(path: &Path) -> Result<Snapshot, FileError> {
+    let mut file = File::open(path).map_err(FileError::io(path))?;
+    let header = header_of(&mut file, path)?;
+    let mut bytes = header.to_bytes().to_vec();
+    copy(&mut file, &mut bytes, &header, path)?;
+    Snapshot::open(bytes.into(), header).map_err(FileError::bad(path))
+}
+
+/// Maps a private copy. Its checksum was compared when it was made.
+///
+/// # Errors
+/// When it is no snapshot of this version, truncated, or its header is damaged.
+pub fn map(path: &Path) -> Result<Snapshot, FileError> {
+    let mut file = File::open(path).map_err(FileError::io(path))?;
+    let header = header_of(&mut file, path)?;
+    let bytes = mapped_file::map(&file).map_err(FileError::io(path))?;
+    Snapshot::open(bytes, header).map_err(FileError::bad(path))
+}
+
+/// Makes this snapshot the private copy of a state folder: copies it there with its checksum, unless it is there
+/// already, and maps it. The former copy stays in memory as long as it is in use.
+///
+/// # Errors
+/// When it is no snapshot of this version, truncated or damaged, or the folder cannot be written. The former copy is
+/// there then.
+pub fn adopt(path: &Path, state_dir: &Path) -> Result<Snapshot, FileError> {
+    let (incoming, copy) = (state_dir.join("incoming.tmp"), state_dir.join(PRIVATE));
+    let new = header(path)?;
+    if header(&copy).is_ok_and(|old| old == new) {
+        return map(&copy);
+    }
+    fs::create_dir_all(state_dir).map_err(FileError::io(state_dir))?;
+    let mut from = File::open(path).map_err(FileError::io(path))?;
+    let header = header_of(&mut from, path)?;
+    let to = File::create(&incoming).map_err(FileError::io(&incoming))?;
+    let copied = write_copy(&mut from, &to, &header, path);
+    if let Err(error) = copied {
+        _ = fs::remove_file(&incoming);
+        return Err(error);
+    }
+    fs::rename(&incoming, &copy).and_then(|()| sync_dir(state_dir)).map_err(FileError::io(&copy))?;
+    map(&copy)
+}
+
+fn write_copy(from: &mut File, to: &File, header: &Header, path: &Path) -> Result<(), FileError> {
+    let mut output = BufWriter::with_capacity(CHUNK, to);
+    output.write_all(&header.to_bytes()).map_err(FileError::io(path))?;
+    copy(from, &mut output, header, path)?;
+    output.flush().and_then(|()| to.sync_all()).map_err(FileError::io(path))
+}
+
+/// Copies everything behind the header, which was read, and compares the checksum.
+fn copy(from: &mut File, mut to: impl Write, header: &Header, path: &Path) -> Result<(), FileError> {
+    let length = header.file_bytes() - header::SIZE as u64;
+    let checksum = hash(from.take(length), |chunk| to.write_all(chunk)).map_err(FileError::io(path))?;
+    if checksum != header.checksum {
+        return Err(FileError::bad(path)(BadSnapshot::Checksum));
+    }
+    Ok(())
+}
+
+fn hash(mut from: impl Read, mut each: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<[u8; 32]> {
+    let (mut hasher, mut chunk) = (blake3::Hasher::new(), vec![0; CHUNK]);
+    loop {
+        let length = from.read(&mut chunk)?;
+        if length == 0 {
+            return Ok(*hasher.finalize().as_bytes());
+        }
+        hasher.update(&chunk[..length]);
+        each(&chunk[..length])?;
+    }
+}
+
+/// A snapshot file in the making: a temporary file next to its place, which is renamed when it is whole.
+pub struct NewFile {
+    file: File,
+    temporary: PathBuf,
+    path: PathBuf,
+    is_done: bool,
+}
+
+impl NewFile {
+    /// # Errors
+    /// When it cannot be created.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?.to_string_lossy();
+        let temporary = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
+        let file = File::options().read(true).write(true).create(true).truncate(true).open(&temporary)?;
+        file.write_all_at(&[0; header::SIZE], 0)?;
+        Ok(Self { file, temporary, path: path.into(), is_done: false })
+    }
+
+    /// Where its sections are written, behind the header.
+    ///
+    /// # Errors
+    /// Those of the file.
+    pub fn sections(&mut self) -> io::Result<impl Write> {
+        self.file.seek(io::SeekFrom::Start(header::SIZE as u64))?;
+        Ok(BufWriter::with_capacity(CHUNK, &self.file))
+    }
+
+    /// Sets a bit of a byte.
+    ///
+    /// # Errors
+    /// Those of the file.
+    pub fn set_bits(&self, place: u64, bits: u8) -> io::Result<()> {
+        let mut byte = [0];
+        self.file.read_exact_at(&mut byte, place)?;
+        self.file.write_all_at(&[byte[0] | bits], place)
+    }
+
+    /// The sections as they are now.
+    ///
+    /// # Errors
+    /// When they cannot be mapped, or are no snapshot.
+    pub fn map(&self, header: Header) -> io::Result<Snapshot> {
+        Snapshot::open(mapped_file::map(&self.file)?, header).map_err(io::Error::other)
+    }
+
+    /// Writes header and checksum, and puts the file into its place.
+    ///
+    /// # Errors
+    /// Those of the file.
+    pub fn finish(mut self, mut header: Header, position: Position, made_secs: u64) -> io::Result<Header> {
+        header.position = Position { hash: header.position.hash, ..position };
+        header.made_secs = made_secs;
+        self.file.seek(io::SeekFrom::Start(header::SIZE as u64))?;
+        header.checksum = hash(&self.file, |_| Ok(()))?;
+        self.file.write_all_at(&header.to_bytes(), 0)?;
+        self.file.sync_all()?;
+        fs::rename(&self.temporary, &self.path)?;
+        self.is_done = true;
+        let dir = self.path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        sync_dir(dir)?;
+        Ok(header)
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        if !self.is_done {
+            _ = fs::remove_file(&self.temporary);
+        }
+    }
+}
+
+/// Gives a snapshot file another generation and revision. Its content stays.
+///
+/// # Errors
+/// When it is no snapshot, or cannot be written.
+pub fn renumber(path: &Path, generation: u64, revision: u64) -> Result<Header, FileError> {
+    let mut header = header(path)?;
+    header.position = Position { generation, revision, ..header.position };
+    let file = File::options().write(true).open(path).map_err(FileError::io(path))?;
+    let written = file.write_all_at(&header.to_bytes(), 0).and_then(|()| file.sync_all());
+    written.map_err(FileError::io(path))?;
+    Ok(header)
+}
+
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}

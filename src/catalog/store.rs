@@ -1,0 +1,252 @@
+//! The current catalog, and how it is replaced.
+
+mod changes;
+mod show;
+
+pub use changes::{ApplyError, InstallError, LocalChanges, Prepared};
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use arc_swap::{ArcSwap, Guard};
+
+use super::{
+    Catalog, Lookup, Report,
+    change_log::ChangeLog,
+    limits::{Excess, History},
+    snapshot::file::FileError,
+    source,
+};
+use crate::{
+    config,
+    link::key::{self, Host},
+    runtime::{Class, Classified, clock},
+};
+
+/// Why a catalog file was not loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file cannot be read. Correct the path or the permissions.
+    #[error("cannot read the catalog {file}: {source}")]
+    Read {
+        file: String,
+        #[source]
+        source: std::io::Error,
+    },
+    /// Too many lines are bad: a half-written or foreign file.
+    #[error(
+        "the catalog {file} is rejected: {bad} of {lines} lines are bad, more than catalog.max_bad_ratio = {allowed} \
+         allows{first}"
+    )]
+    TooManyBadLines { file: String, bad: u64, lines: u64, allowed: f64, first: String },
+    /// The file is cut: it is still being written, or was not written to its end.
+    #[error(
+        "the catalog {file} is rejected as truncated: line {line}, the last one, ends within a link or an array; write \
+         the whole file next to it, then rename it"
+    )]
+    Truncated { file: String, line: u64 },
+    /// The new file has far fewer links than the largest catalog of the last day.
+    #[error(
+        "the catalog {file} is rejected: it has {new} links where the largest of the last 24 hours had {largest}, less \
+         than catalog.max_shrink_ratio = {allowed} allows; if the file is right, raise the ratio for this reload"
+    )]
+    Shrunk { file: String, largest: usize, new: usize, allowed: f64 },
+    /// The file is a snapshot, and is rejected.
+    #[error(transparent)]
+    Snapshot(#[from] FileError),
+    /// The file is a snapshot that was made before the current one.
+    #[error(
+        "the catalog {file} is rejected: its generation is {new}, and that of the current one {old}; publish a newer one, \
+         or restart with this file to go back"
+    )]
+    Older { file: String, new: u64, old: u64 },
+    /// The new file has far more links than the current catalog.
+    #[error(
+        "the catalog {file} is rejected: it has {new} links where the current one has {current}, more than \
+         catalog.max_growth_ratio = {allowed} allows; if the file is right, raise the ratio for this reload"
+    )]
+    Grown { file: String, current: usize, new: usize, allowed: f64 },
+}
+
+impl Classified for LoadError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Read { source, .. } | Self::Snapshot(FileError::Io { source, .. }) => Class::of_read(source),
+            Self::Snapshot(FileError::Bad { .. })
+            | Self::TooManyBadLines { .. }
+            | Self::Truncated { .. }
+            | Self::Shrunk { .. }
+            | Self::Older { .. }
+            | Self::Grown { .. } => Class::Data,
+        }
+    }
+}
+
+/// The current catalog, and how to replace it.
+pub struct CatalogStore {
+    pub(super) current: ArcSwap<Catalog>,
+    pub(super) config: ArcSwap<config::Catalog>,
+    loaded_at_secs: AtomicU64,
+    /// Locked by whoever replaces the catalog.
+    pub(super) turn: Mutex<Turn>,
+    /// Gets each catalog that may have other links with a limit of clicks.
+    pub(super) on_limits: OnceLock<OnLimits>,
+}
+
+type OnLimits = Box<dyn Fn(&Catalog) + Send + Sync>;
+
+/// What the one needs who replaces the catalog.
+#[derive(Default)]
+pub(super) struct Turn {
+    /// The sizes of earlier catalogs.
+    history: History,
+    /// Where changes are kept, once changes can be made.
+    pub log: Option<ChangeLog>,
+}
+
+impl CatalogStore {
+    /// A store around a catalog that is already compiled.
+    pub fn of(catalog: Catalog, config: &config::Catalog) -> Self {
+        Self {
+            current: ArcSwap::from_pointee(catalog),
+            config: ArcSwap::from_pointee(config.clone()),
+            loaded_at_secs: AtomicU64::new(clock::unix_secs()),
+            turn: Mutex::default(),
+            on_limits: OnceLock::new(),
+        }
+    }
+
+    pub(super) fn turn(&self) -> MutexGuard<'_, Turn> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Loads the file again, and checks its size against the current catalog and those of the last day.
+    ///
+    /// # Errors
+    /// See [`LoadError`].
+    pub fn read(&self) -> Result<(Catalog, Report), LoadError> {
+        self.read_with(&self.config.load())
+    }
+
+    /// Like [`read`](Self::read), as configured here.
+    ///
+    /// # Errors
+    /// See [`LoadError`].
+    pub fn read_with(&self, config: &config::Catalog) -> Result<(Catalog, Report), LoadError> {
+        self.read_at(clock::monotonic(), config)
+    }
+
+    /// Takes another configuration from now on.
+    pub fn configure(&self, config: &config::Catalog) {
+        self.config.store(Arc::new(config.clone()));
+    }
+
+    /// Makes this the current catalog. Changes that it does not contain are made to it.
+    pub fn publish(&self, new: Catalog) {
+        self.publish_at(clock::monotonic(), new);
+    }
+
+    pub(super) fn read_at(&self, now: Instant, config: &config::Catalog) -> Result<(Catalog, Report), LoadError> {
+        let (catalog, report) = source::load_file(config)?;
+        let file = || config.file.display().to_string();
+        let (old, new) = (self.load().base.header().position.generation, catalog.position().generation);
+        if new < old {
+            return Err(LoadError::Older { file: file(), new, old });
+        }
+        self.check_size(now, catalog.base_len(), config).map_err(|excess| {
+            let (shrink, growth) = (config.max_shrink_ratio, config.max_growth_ratio);
+            let (file, new) = (file(), catalog.base_len());
+            match excess {
+                Excess::Shrunk { largest } => LoadError::Shrunk { file, largest, new, allowed: shrink },
+                Excess::Grown { current } => LoadError::Grown { file, current, new, allowed: growth },
+            }
+        })?;
+        Ok((catalog, report))
+    }
+
+    /// Checks the number of links of another snapshot.
+    pub(super) fn check_size(&self, now: Instant, new: usize, config: &config::Catalog) -> Result<(), Excess> {
+        self.turn().history.check(now, self.load().base_len(), new, config)
+    }
+
+    pub(super) fn publish_at(&self, now: Instant, new: Catalog) {
+        self.publish_in(&mut self.turn(), now, new);
+    }
+
+    pub(super) fn publish_in(&self, turn: &mut Turn, now: Instant, mut new: Catalog) {
+        let changes = turn.log.as_ref().map_or_else(|| Ok(Vec::new()), ChangeLog::read);
+        match changes {
+            Ok(changes) => new.make_again(&changes, &self.config.load()),
+            Err(error) => {
+                tracing::error!(%error, "the change log cannot be read: its changes are not in the catalog");
+            }
+        }
+        turn.history.add(now, self.load().base_len());
+        self.current.store(Arc::new(new));
+        self.loaded_at_secs.store(clock::unix_secs(), Ordering::Relaxed);
+    }
+
+    /// The names of the slashtag of a raw path: as the catalog writes it, if it has the link, and in normal form.
+    ///
+    /// # Errors
+    /// When no link can have this path: see [`key::slashtag`].
+    pub fn slashtag_names(&self, host: &Host, path: &[u8]) -> Result<[String; 2], key::BadKey> {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let catalog = self.load();
+        let normal = match catalog.domains.find(host.as_str()) {
+            Some(number) => Catalog::slashtag(&catalog.domains.all[number as usize], path)?,
+            None => key::slashtag(path)?,
+        };
+        let normal = text(&normal);
+        let written = match catalog.find(host, path)? {
+            Lookup::Found(link, _) | Lookup::Preview(link) => text(link.slashtag()),
+            Lookup::NotBranded | Lookup::Unknown(_) => normal.clone(),
+        };
+        Ok([written, normal])
+    }
+
+    /// The name of the domain that a host leads to, if it is one of the catalog: that of its events and counts.
+    pub fn domain_of(&self, host: &Host) -> Option<Box<str>> {
+        let catalog = self.load();
+        catalog.domains.find(host.as_str()).map(|number| catalog.domains.all[number as usize].host.clone())
+    }
+
+    /// The workspace that owns a link, by its domain and its slashtag as the catalog writes it.
+    pub fn workspace_of(&self, domain: &str, slashtag: &str) -> Option<Box<str>> {
+        let host = Host::parse(domain.as_bytes()).ok()?;
+        match self.load().find(&host, slashtag.as_bytes()).ok()? {
+            Lookup::Found(link, _) => Some(link.workspace().into()),
+            Lookup::NotBranded | Lookup::Unknown(_) | Lookup::Preview(_) => None,
+        }
+    }
+
+    /// The current catalog. Hold it for one request, not across an await.
+    pub fn load(&self) -> Guard<Arc<Catalog>> {
+        self.current.load()
+    }
+
+    /// Returns the hosts of all domains, once for each catalog.
+    pub fn new_hosts(self: Arc<Self>) -> impl FnMut() -> Option<BTreeSet<Box<str>>> + Send {
+        let mut seen = Weak::new();
+        move || {
+            let current = self.load();
+            // As long as it is referred to, no other catalog is at its place.
+            let is_new = !std::ptr::eq(seen.as_ptr(), Arc::as_ptr(&current));
+            is_new.then(|| {
+                seen = Arc::downgrade(&current);
+                current.hosts().map(Into::into).collect()
+            })
+        }
+    }
+
+    /// When the current catalog was loaded, in seconds since the Unix epoch.
+    pub fn loaded_at_secs(&self) -> u64 {
+        self.loaded_at_secs.load(Ordering::Relaxed)
+    }
+}
