@@ -54,7 +54,10 @@ impl SessionBody<'_> {
     async fn read_chunks(&mut self, limit: usize) -> Result<Vec<u8>, Problem> {
         let broken = |_| Problem::new(Kind::BadRequest, "the body ends within: send it again, whole");
         if self.expects_continue() {
+            // Pingora would end the connection, as this comes before the body.
+            let keepalive = self.0.get_keepalive();
             self.0.write_continue_response().await.map_err(broken)?;
+            self.0.set_keepalive(keepalive);
         }
         let mut body = Vec::new();
         while let Some(chunk) = self.0.read_request_body().await.map_err(broken)? {
