@@ -112,8 +112,8 @@ impl Catalog {
         Ok(Self::of(Arc::new(snapshot), Arc::new(domains), config))
     }
 
-    /// The same without the links at these places of its snapshot, which lead back to themselves. For one that nobody
-    /// uses yet.
+    /// The same without the links at these places of its snapshot, which lead back to themselves. For one that is not
+    /// in use yet.
     fn without(self, places: &[u64], config: &config::Catalog) -> Result<Self, BadSnapshot> {
         let flags: Vec<u64> = places.iter().filter_map(|place| self.base.flags_place(*place)).collect();
         let Self { base, domains, .. } = self;

@@ -1,5 +1,5 @@
-//! Rings that are mapped into memory. Here, in [`crate::runtime::words`] and in [`crate::runtime::mapped_file`] is the only
-//! unsafe code of the project.
+//! Rings that are mapped into memory. Here, in [`crate::runtime::words`] and in [`crate::runtime::mapped_file`] is the
+//! only unsafe code of the project.
 //!
 //! **Why nothing is lost when the process dies.** The mapping is shared, so a store goes into the page of the tmpfs
 //! file itself: there is no copy that would have to be written back, and the page belongs to the file, which

@@ -38,7 +38,7 @@ impl Operation {
         matches!(self, Self::PutLink { link } if link.contains("\"maxClicks\""))
     }
 
-    /// What it is about: two operations with the same subject replace one another. Links are told apart as they are
+    /// What it is about: two operations with the same subject replace one another. Links are compared as they are
     /// written, so that two ways to write one slashtag may count as two.
     pub(super) fn subject(&self) -> String {
         let field = |text: &str, name: &str| {

@@ -1,7 +1,7 @@
 //! The change log: changes that were accepted, on disk before they are answered.
 //!
-//! One line a change: the CRC-32C of the JSON in eight hexadecimal digits, a space, the JSON of an [`Entry`]. A line that
-//! was cut by a crash is the last one, was not answered, and is removed when the log is opened.
+//! One line a change: the CRC-32C of the JSON in eight hexadecimal digits, a space, the JSON of an [`Entry`]. A line
+//! that was cut by a crash is the last one, was not answered, and is removed when the log is opened.
 
 use std::{
     fmt::Write as _,
@@ -93,7 +93,7 @@ impl ChangeLog {
         let text = render(entries)?;
         let written = self.file.write_all(text.as_bytes()).and_then(|()| self.file.sync_data());
         if let Err(error) = written {
-            // After a failed sync nobody knows what is on disk.
+            // After a failed sync it is unknown what is on disk.
             self.is_broken = self.file.set_len(self.bytes).and_then(|()| self.file.sync_all()).is_err();
             return Err(error);
         }

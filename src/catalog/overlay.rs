@@ -1,7 +1,7 @@
 //! Changed and deleted links, over the links of a snapshot.
 //!
-//! A persistent map: a change makes a new one, which shares all but a few nodes with the one before, so that requests go
-//! on with theirs. A changed link lies in a snapshot of its own.
+//! A persistent map: a change makes a new one, which shares all but a few nodes with the one before, so that requests
+//! go on with theirs. A changed link lies in a snapshot of its own.
 
 use std::sync::Arc;
 

@@ -173,7 +173,7 @@ pub struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
-    /// Reads the record at the beginning of `bytes`; `None` where there is none.
+    /// Reads the record at the beginning of `bytes`, if there is one.
     pub fn read(bytes: &'a [u8]) -> Option<Self> {
         let mut reader = Reader(bytes);
         let key = reader.text()?;

@@ -12,7 +12,7 @@
 //! workspaces  numbers of their texts; 4 bytes each
 //! ```
 //! Numbers are little endian. A domain has a bucket for each four of its links, and the hash of a slashtag says which
-//! (SipHash-1-3 with a key of the snapshot, so that nobody can choose slashtags that share a bucket). A look-up reads
+//! (SipHash-1-3 with a key of the snapshot, so that no one can choose slashtags that share a bucket). A look-up reads
 //! two ends of a bucket, and then the few records between them, which lie side by side: two cache misses, and 1.25
 //! bytes a link. `bench/README.md` compares it with a perfect hash.
 //!
@@ -83,7 +83,7 @@ pub(super) struct DomainLine {
 pub enum BadSnapshot {
     #[error("it is no snapshot; `clickedge catalog build` makes one")]
     Foreign,
-    #[error("it is of version {0}, and this build reads version {version}; build it anew", version = header::VERSION)]
+    #[error("it is of version {0}, and this build reads version {version}; build it again", version = header::VERSION)]
     Version(u32),
     #[error("its header is damaged; copy or build it again")]
     Header,
@@ -91,7 +91,7 @@ pub enum BadSnapshot {
     Length { expected: u64, found: u64 },
     #[error("its checksum is wrong: it is damaged; copy or build it again")]
     Checksum,
-    #[error("the domain {host:?} in it is invalid: {reason}; build it anew with this version")]
+    #[error("the domain {host:?} in it is invalid: {reason}; build it again with this version")]
     Domain { host: String, reason: String },
 }
 
@@ -99,7 +99,7 @@ impl Snapshot {
     /// Opens a snapshot. Neither its checksum nor its records are read.
     ///
     /// # Errors
-    /// When it is none, or damaged where that shows.
+    /// When it is no snapshot, or damaged where that shows.
     pub(super) fn open(bytes: Bytes, header: Header) -> Result<Self, BadSnapshot> {
         if header.sections.iter().any(|section| section.end > bytes.len() as u64 || section.start > section.end) {
             return Err(BadSnapshot::Header);
@@ -252,7 +252,7 @@ impl Snapshot {
         self.section(header::PROFILES).get(at..)?.first_chunk().map(Profile::from_bytes)
     }
 
-    /// A text by its number; empty where there is none.
+    /// A text by its number; empty where it is missing.
     pub(super) fn text(&self, number: u32) -> &str {
         std::str::from_utf8(self.text_bytes(number)).unwrap_or_default()
     }

@@ -1,8 +1,8 @@
 //! External merge sort: orders more records than fit into memory.
 //!
-//! Records lie behind each other in one arena, and an index of their keys is sorted. When both hold the budget, they are
-//! written as a sorted run to a file without a name ([`runs`]); at the end all runs are merged. Fewer records than the
-//! budget never touch the disk.
+//! Records lie behind each other in one arena, and an index of their keys is sorted. When both hold the budget, they
+//! are written as a sorted run to a file without a name ([`runs`]); at the end all runs are merged. Fewer records
+//! than the budget never touch the disk.
 
 mod runs;
 
@@ -42,8 +42,8 @@ impl Sorter {
         Self { held: Held::default(), spill: None }
     }
 
-    /// Writes a sorted run to a file in `dir` whenever `budget` bytes are held. The file has no name, so that nothing is
-    /// left of it, however the process ends.
+    /// Writes a sorted run to a file in `dir` whenever `budget` bytes are held. The file has no name, so that nothing
+    /// is left of it, however the process ends.
     pub fn spilling(dir: &Path, budget: usize) -> Self {
         // Memory that is reserved and not yet written to is not in use. Growing would hold it twice.
         let held = Held { bytes: Vec::with_capacity(budget), slots: Vec::with_capacity(budget / size_of::<Slot>()) };

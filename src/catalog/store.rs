@@ -93,7 +93,7 @@ pub struct CatalogStore {
     pub(super) current: ArcSwap<Catalog>,
     pub(super) config: ArcSwap<config::Catalog>,
     loaded_at_secs: AtomicU64,
-    /// Locked by whoever replaces the catalog.
+    /// Locked by anyone who replaces the catalog.
     pub(super) turn: Mutex<Turn>,
     /// Gets each catalog that may have other links with a limit of clicks.
     pub(super) on_limits: OnceLock<OnLimits>,

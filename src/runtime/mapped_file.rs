@@ -10,7 +10,7 @@ use memmap2::{Advice, Mmap};
 /// Maps a file that this process owns, and asks the kernel to read it ahead. The bytes stay as long as anyone has them,
 /// also once the file is deleted or replaced.
 ///
-/// The file must be one that nobody writes to or truncates: a private copy that is only ever replaced by a rename.
+/// The file must be one that no process writes to or truncates: a private copy that is only ever replaced by a rename.
 ///
 /// # Errors
 /// When it cannot be mapped.

@@ -38,6 +38,10 @@ fn leak(kind: &str) -> Option<Vec<Find>> {
         _ => of_feed("events_pending", "bucket"),
     };
     edge.wait_until("the click is acknowledged", |edge| edge.metric(&done) == 1);
+    if kind == "event" {
+        let delivered = of_feed("events_delivered_total", "local");
+        edge.wait_until("the event is delivered to a folder", |edge| edge.metric(&delivered) == 1);
+    }
     evidence.add("metrics", edge.admin("/metrics").body);
     let stopped = edge.stop();
     evidence.add_folder("edge", stopped.dir());

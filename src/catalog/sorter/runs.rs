@@ -1,7 +1,7 @@
 //! Sorted runs behind each other in one file, and their merge.
 //!
-//! A record in the file is its domain (u32), hash (u64), item (u64), line (u64) and length (u32), little endian, and its
-//! bytes.
+//! A record in the file is its domain (u32), hash (u64), item (u64), line (u64) and length (u32), little endian, and
+//! its bytes.
 
 use std::{
     cmp::Reverse,

@@ -17,7 +17,7 @@ use crate::{
     runtime::clock,
 };
 
-/// Changes to a log beyond those that still count, before it is written anew.
+/// Changes to a log beyond those that still count, before it is written again.
 const SUPERSEDED: usize = 10_000;
 
 /// Changes that were checked against a catalog. Nothing has changed yet.
@@ -246,7 +246,7 @@ impl CatalogStore {
 fn rewrite(log: &mut ChangeLog) {
     let rewritten = log.read().and_then(|changes| log.replace(&last_of_each(changes)));
     if let Err(error) = rewritten {
-        tracing::warn!(%error, "the change log cannot be written anew: it grows");
+        tracing::warn!(%error, "the change log cannot be written again without them: it grows");
     }
 }
 
