@@ -1,5 +1,7 @@
 //! What requests look like: bodies, connections, methods.
 
+use std::time::{Duration, Instant};
+
 use super::*;
 
 /// Sends the head of a request, and reads what comes back until the connection closes or a whole head has come.
@@ -108,4 +110,27 @@ fn an_unread_body_keeps_no_client_from_its_answer() {
         let answer = ask(&edge, "clickedge_x", "PUT", "/v1/links/go.brand.com/a", &[], &" ".repeat(600_000));
         assert_eq!(problem(&answer), (401, "unauthorized".into()));
     }
+}
+
+#[test]
+fn answers_on_a_kept_connection_do_not_wait_for_acknowledgements() {
+    let (edge, tokens) = edge();
+    let mut stream = connect(None, edge.admin).unwrap();
+    stream.set_nodelay(true).unwrap();
+    let request = format!(
+        "GET /v1/links/go.brand.com/spring HTTP/1.1\r\nHost: admin\r\nAuthorization: Bearer {}\r\n\r\n",
+        tokens.all
+    );
+    let mut times: Vec<Duration> = (0..101)
+        .map(|_| {
+            let start = Instant::now();
+            stream.write_all(request.as_bytes()).unwrap();
+            let answer = head(&mut stream).to_lowercase();
+            let length = answer.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+            stream.read_exact(&mut vec![0; length.trim().parse().unwrap()]).unwrap();
+            start.elapsed()
+        })
+        .collect();
+    times.sort();
+    assert!(times[50] < Duration::from_millis(30), "{times:?}");
 }
