@@ -39,6 +39,7 @@ use tokio::sync::Semaphore;
 pub use address::is_of_api;
 use address::{Address, Route};
 use apply::Applier;
+use batch::Batch;
 use body::{Body, MAX_BATCH, MAX_ITEM, SessionBody};
 use entity::Planned;
 pub use metrics::ApiMetrics;
@@ -254,12 +255,11 @@ impl LinksApi {
         let _permit = self.batches.acquire().await.map_err(|_| Problem::new(Kind::Unavailable, "the edge stops"))?;
         let body = body.read(MAX_BATCH).await?;
         // Other requests do not wait for the parser.
-        let lines = tokio::task::spawn_blocking(move || batch::read(&body)).await;
-        let lines =
-            lines.map_err(|_| Problem::new(Kind::Unavailable, "internal error; please report this bug"))??;
-        let planned: Vec<Planned> = lines.iter().filter_map(|line| line.planned.as_ref().ok().cloned()).collect();
-        let applied = if planned.is_empty() { Vec::new() } else { self.applier(grant).apply(&planned).await? };
-        let mut response = Response::new(batch::write(&lines, applied));
+        let batch = tokio::task::spawn_blocking(move || Batch::read(&body)).await;
+        let batch =
+            batch.map_err(|_| Problem::new(Kind::Unavailable, "internal error; please report this bug"))??;
+        let applied = self.applier(grant).apply(&batch.planned).await?;
+        let mut response = Response::new(batch.answer(applied));
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(NDJSON));
         Ok(response)
     }

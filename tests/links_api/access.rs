@@ -60,6 +60,23 @@ fn a_token_sees_and_changes_only_its_workspaces() {
 }
 
 #[test]
+fn a_token_takes_no_host_out_of_the_wildcard_of_another_workspace() {
+    let domain = json!({"kind": "domain", "fullName": "brand.example", "aliases": ["*.brand.example"],
+        "workspace": {"id": "w-2"}});
+    let (builder, tokens) = with_tokens(Edge::builder().catalog(STATE).link(domain));
+    let edge = builder.start();
+    let link = body("https://e.example/");
+    let taken = put(&edge, &tokens.one, "login.brand.example/a", &link);
+    assert_eq!(problem(&taken), (403, "outside-scope".into()));
+    let owned = json!({"workspace": {"id": "w-1"}, "aliases": ["x.brand.example"]}).to_string();
+    for domain in ["login.brand.example", "own.example"] {
+        let taken = ask(&edge, &tokens.one, "PUT", &format!("/v1/domains/{domain}"), &[], &owned);
+        assert_eq!(problem(&taken), (403, "outside-scope".into()), "{domain}");
+    }
+    assert_eq!(put(&edge, &tokens.one, "own.example/a", &link).status, 201);
+}
+
+#[test]
 fn web_pages_are_kept_out() {
     let (edge, tokens) = edge();
     let path = "/v1/links/go.brand.com/spring";

@@ -24,11 +24,12 @@ use super::{
 /// Most changes of a batch.
 pub const MOST: usize = 10_000;
 
-/// A line, and what it asks for.
-pub struct Line {
-    /// Counted from 1.
-    pub number: u64,
-    pub planned: Result<Planned, Problem>,
+/// A batch that was read.
+pub struct Batch {
+    /// The changes of its lines.
+    pub planned: Vec<Planned>,
+    /// The numbers of the lines, counted from 1, and what is wrong with those that are no change.
+    lines: Vec<(u64, Option<Problem>)>,
 }
 
 /// The result of a line.
@@ -44,57 +45,65 @@ struct ResultJson<'r> {
     problem: Option<ProblemJson<'r>>,
 }
 
-/// Reads the lines of a batch.
-///
-/// # Errors
-/// When there are too many. What is wrong with one of them does not keep the others from being read.
-pub fn read(body: &[u8]) -> Result<Vec<Line>, Problem> {
-    let mut lines = Vec::new();
-    for (number, line) in (1..).zip(body.split(|byte| *byte == b'\n')) {
-        let line = line.trim_ascii();
-        if line.is_empty() {
-            continue;
+impl Batch {
+    /// Reads the lines of a batch.
+    ///
+    /// # Errors
+    /// When there are too many. What is wrong with one of them does not keep the others from being read.
+    pub fn read(body: &[u8]) -> Result<Self, Problem> {
+        let mut batch = Self { planned: Vec::new(), lines: Vec::new() };
+        for (number, line) in (1..).zip(body.split(|byte| *byte == b'\n')) {
+            let line = line.trim_ascii();
+            if line.is_empty() {
+                continue;
+            }
+            if batch.lines.len() == MOST {
+                let detail = format!("the batch has more than {MOST} changes; send them in several batches");
+                return Err(Problem::new(Kind::TooLarge, detail));
+            }
+            let planned = if line.len() > MAX_ITEM { Err(too_large(MAX_ITEM)) } else { plan(line) };
+            let problem = planned.map(|planned| batch.planned.push(planned)).err();
+            batch.lines.push((number, problem));
         }
-        if lines.len() == MOST {
-            let detail = format!("the batch has more than {MOST} changes; send them in several batches");
-            return Err(Problem::new(Kind::TooLarge, detail));
-        }
-        let planned = if line.len() > MAX_ITEM { Err(too_large(MAX_ITEM)) } else { plan(line) };
-        lines.push(Line { number, planned });
+        Ok(batch)
     }
-    Ok(lines)
+
+    /// The answer: a line for each.
+    pub fn answer(self, applied: impl IntoIterator<Item = Applied>) -> Vec<u8> {
+        let mut applied = applied.into_iter();
+        let mut body = Vec::new();
+        for (number, problem) in self.lines {
+            let result = match problem {
+                Some(problem) => Err(problem),
+                None => applied.next().unwrap_or_else(|| Err(Problem::new(Kind::Unavailable, "try again"))),
+            };
+            // A text cannot fail to be written.
+            _ = serde_json::to_writer(&mut body, &ResultJson::of(number, &result));
+            body.push(b'\n');
+        }
+        body
+    }
 }
 
-/// The answer: a line for each.
-pub fn write(lines: &[Line], applied: impl IntoIterator<Item = Applied>) -> Vec<u8> {
-    let mut applied = applied.into_iter();
-    let mut body = Vec::new();
-    for Line { number, planned } in lines {
-        let result = match planned {
-            Ok(_) => applied.next().unwrap_or_else(|| Err(Problem::new(Kind::Unavailable, "try again"))),
-            Err(problem) => Err(problem.clone()),
-        };
-        let line = match &result {
-            Ok(accepted) => ResultJson {
-                line: *number,
+impl<'r> ResultJson<'r> {
+    fn of(line: u64, result: &'r Applied) -> Self {
+        match result {
+            Ok(accepted) => Self {
+                line,
                 status: super::status_of(accepted).as_u16(),
                 revision: Some(accepted.revision),
                 etag: accepted.etag.as_deref(),
                 problem: None,
             },
-            Err(problem) => ResultJson {
-                line: *number,
+            Err(problem) => Self {
+                line,
                 status: problem.kind.parts().0.as_u16(),
                 revision: None,
                 etag: None,
-                problem: Some(problem.json(Some(*number))),
+                problem: Some(problem.json(Some(line))),
             },
-        };
-        // A text cannot fail to be written.
-        _ = serde_json::to_writer(&mut body, &line);
-        body.push(b'\n');
+        }
     }
-    body
 }
 
 fn plan(line: &[u8]) -> Result<Planned, Problem> {
@@ -136,9 +145,9 @@ mod tests {
     use crate::catalog::change::{Accepted, Condition, Operation};
 
     fn one(line: &str) -> Result<Planned, Problem> {
-        let mut lines = read(line.as_bytes()).unwrap();
-        assert_eq!(lines.len(), 1);
-        lines.remove(0).planned
+        let mut batch = Batch::read(line.as_bytes()).unwrap();
+        assert_eq!(batch.lines.len(), 1);
+        batch.lines.remove(0).1.map_or_else(|| Ok(batch.planned.remove(0)), Err)
     }
 
     #[test]
@@ -180,9 +189,9 @@ mod tests {
     #[test]
     fn each_line_has_its_result_in_order() {
         let body = "\r\n{\n{\"op\":\"delete\",\"domain\":\"a.example\",\"slashtag\":\"a\"}\r\n\n";
-        let lines = read(body.as_bytes()).unwrap();
+        let batch = Batch::read(body.as_bytes()).unwrap();
         let deleted = Accepted { revision: 8, etag: None, created: false, unchanged: false };
-        let written = String::from_utf8(write(&lines, [Ok(deleted)])).unwrap();
+        let written = String::from_utf8(batch.answer([Ok(deleted)])).unwrap();
         let results: Vec<Value> = written.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!((results[0]["line"].as_u64(), results[0]["status"].as_u64()), (Some(2), Some(400)));
         assert_eq!(results[0]["problem"]["line"], 2);
@@ -191,8 +200,8 @@ mod tests {
 
     #[test]
     fn a_batch_has_a_bound() {
-        assert_eq!(read("7\n".repeat(MOST).as_bytes()).unwrap().len(), MOST);
-        assert_eq!(read("7\n".repeat(MOST + 1).as_bytes()).err().unwrap().kind, Kind::TooLarge);
+        assert_eq!(Batch::read("7\n".repeat(MOST).as_bytes()).unwrap().lines.len(), MOST);
+        assert_eq!(Batch::read("7\n".repeat(MOST + 1).as_bytes()).err().unwrap().kind, Kind::TooLarge);
         assert_eq!(one(&format!("\"{}\"", "a".repeat(MAX_ITEM))).unwrap_err().kind, Kind::TooLarge);
     }
 
@@ -201,9 +210,10 @@ mod tests {
         fn any_body_is_read_or_rejected(
             body in "[{}:,\"\n]{0,40}|(\\{\"op\":\"(put|delete)\",\"(link|domain)\":\\PC{0,20}\\}\n){1,3}"
         ) {
-            if let Ok(lines) = read(body.as_bytes()) {
-                let written = write(&lines, std::iter::repeat_n(Err(Problem::new(Kind::Conflict, "")), lines.len()));
-                prop_assert_eq!(written.split(|byte| *byte == b'\n').count(), lines.len() + 1);
+            if let Ok(batch) = Batch::read(body.as_bytes()) {
+                let lines = batch.lines.len();
+                let answer = batch.answer(std::iter::repeat_n(Err(Problem::new(Kind::Conflict, "")), lines));
+                prop_assert_eq!(answer.split(|byte| *byte == b'\n').count(), lines + 1);
             }
         }
     }
