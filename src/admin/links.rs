@@ -15,7 +15,7 @@
 //! details ([`problem`]).
 //!
 //! A token ([`crate::catalog::tokens`]) has workspaces: what belongs to another one is unknown to it, and it cannot put
-//! anything there. Each change is logged with the name of its token ([`apply`]), and neither token nor destination.
+//! anything there. Each change is logged with the name of its token (`apply`), and neither token nor destination.
 
 mod address;
 mod apply;
