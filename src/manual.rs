@@ -9,6 +9,7 @@
 //! | [`configuration`] | the configuration file by topic: HTTPS, load balancers, feeds, folders |
 //! | [`catalog`] | format of links, matching, answers, reload |
 //! | [`snapshots`] | catalogs of any size: build, examine, compare |
+//! | [`links_api`] | links and domains that programs change while the edge runs |
 //! | [`rules`] | who gets another destination, variants |
 //! | [`pages`] | pages, passwords, scripts, cards, previews, files of a domain |
 //! | [`feeds`] | objects, formats, delivery, manifests, verification, rollups |
@@ -30,6 +31,10 @@ pub mod catalog {
 
 pub mod snapshots {
     #![doc = include_str!("manual/snapshots.md")]
+}
+
+pub mod links_api {
+    #![doc = include_str!("manual/links-api.md")]
 }
 
 pub mod rules {

@@ -33,7 +33,7 @@ pub use start::Intake;
 
 use crate::{
     capture::{Capture, CaptureError},
-    catalog::CatalogStore,
+    catalog::{CatalogStore, LocalChanges, change::Changes, tokens::TokenStore},
     deliver::Deliver,
     enrich::Enrich,
     quality::QualityError,
@@ -97,6 +97,7 @@ pub struct Pipeline {
     reloader: Reloader,
     live: LiveFeeds,
     catalog: Arc<CatalogStore>,
+    tokens: Arc<TokenStore>,
     counts: Option<StatsHandle>,
     unknown: Arc<UnknownSlashtags>,
     panics: PanicWatch,
@@ -145,6 +146,16 @@ impl Pipeline {
     /// The catalog.
     pub fn catalog(&self) -> Arc<CatalogStore> {
         Arc::clone(&self.catalog)
+    }
+
+    /// Takes changes of links and domains.
+    pub fn changes(&self) -> Arc<dyn Changes> {
+        Arc::new(LocalChanges::new(self.catalog()))
+    }
+
+    /// The tokens of the API that changes links.
+    pub fn tokens(&self) -> Arc<TokenStore> {
+        Arc::clone(&self.tokens)
     }
 
     /// The counts. `None` when clicks are not counted.

@@ -114,6 +114,8 @@ pub struct Builder {
     fast_lane: bool,
     links: Vec<Value>,
     feeds: String,
+    catalog: String,
+    admin: String,
     capture: String,
     spool: String,
     sections: String,
@@ -150,6 +152,18 @@ impl Builder {
     /// Sets the lines of the section `[capture]` that follow its folder; `ring_bytes = 16777216` if never called.
     pub fn capture(mut self, lines: &str) -> Self {
         lines.clone_into(&mut self.capture);
+        self
+    }
+
+    /// Adds lines to the section `[catalog]`.
+    pub fn catalog(mut self, lines: &str) -> Self {
+        self.catalog += &format!("{lines}\n");
+        self
+    }
+
+    /// Adds lines to the section `[admin]`.
+    pub fn admin(mut self, lines: &str) -> Self {
+        self.admin += &format!("{lines}\n");
         self
     }
 
@@ -200,7 +214,7 @@ impl Builder {
 
     /// Starts the edge and waits until it is ready.
     pub fn start(self) -> Edge {
-        let Self { mut folders, fast_lane, links, feeds, capture, spool, sections, env } = self;
+        let Self { mut folders, fast_lane, links, feeds, catalog, capture, spool, admin: more, sections, env } = self;
         let links: String = links.iter().map(|link| format!("{link}\n")).collect();
         fs::write(folders.work.path().join("links.ndjson"), links).unwrap();
         let retain = if spool.contains("retain_secs") { "" } else { "retain_secs = 0\n" };
@@ -212,9 +226,9 @@ impl Builder {
             let config = format!(
                 "[edge]\npop = \"test\"\nthreads = 2\nfast_lane = {fast_lane}\n\
                  [[listeners]]\naddress = \"{address}\"\n\
-                 [catalog]\nfile = \"links.ndjson\"\n[capture]\ndir = \"{rings}\"\n{capture}\n\
+                 [catalog]\nfile = \"links.ndjson\"\n{catalog}[capture]\ndir = \"{rings}\"\n{capture}\n\
                  [spool]\ndir = \"spool\"\n{retain}{spool}\n\
-                 [admin]\naddress = \"{admin}\"\n[telemetry]\nlog_level = \"trace\"\n{sections}\n{feeds}"
+                 [admin]\naddress = \"{admin}\"\n{more}[telemetry]\nlog_level = \"trace\"\n{sections}\n{feeds}"
             );
             fs::write(folders.work.path().join("clickedge.toml"), config).unwrap();
             match Edge::start(folders, address, admin, &env) {
@@ -252,6 +266,8 @@ impl Edge {
             fast_lane: fast_lane(),
             links: Vec::new(),
             feeds: String::new(),
+            catalog: String::new(),
+            admin: String::new(),
             capture: "ring_bytes = 16777216".into(),
             spool: String::new(),
             sections: String::new(),

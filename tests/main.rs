@@ -29,6 +29,7 @@ mod import;
 mod judge;
 mod limits;
 mod links;
+mod links_api;
 mod live;
 mod loaders;
 mod lookup;

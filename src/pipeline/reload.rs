@@ -40,6 +40,7 @@ pub use report::{NeedsRestart, Notice, ReloadError, Reloaded};
 
 /// Keys that the operator files take up, and this module.
 const OF_FILES: &[&str] = &[
+    "admin.tokens_file",
     "catalog",
     "enrich.anonymizer_networks_file",
     "enrich.asn_file",
