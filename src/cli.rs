@@ -3,6 +3,7 @@
 //! Exit codes are those of `sysexits.h`: the class of the error ([`crate::runtime::Class`]) decides. So systemd and
 //! scripts can distinguish a configuration that was rejected, which no restart fixes, from an address in use.
 
+mod access;
 mod catalog;
 mod check;
 mod exit;

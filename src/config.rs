@@ -20,6 +20,7 @@ pub mod feeds;
 pub mod findings;
 #[cfg(test)]
 mod fixture;
+pub mod fleet;
 pub mod generate;
 pub mod limits;
 pub mod listeners;
@@ -51,6 +52,7 @@ pub use enrich::{Enrich, Precision, Privacy};
 pub use feeds::{Compression, Dir, Encryption, Feed, Fields, Format, Nats, Only, S3, Shape, Sink, Webhook};
 pub(crate) use findings::is_at_or_below;
 pub use findings::{Findings, Problem, Severity};
+pub use fleet::{Fleet, FleetNats};
 pub use limits::Limits;
 pub use listeners::{Alpn, Certificate, Listener};
 pub use quality::Quality;

@@ -16,6 +16,7 @@
 //! | [`enrich`] | workers that turn raw clicks into click events |
 //! | [`spool`] | the journal, the packer that makes objects of it, the outbox, recovery, tools for operators |
 //! | [`deliver`] | sinks, pace and retries, one task per feed |
+//! | [`fleet`] | one catalog on many edges, through a bucket |
 //! | [`stats`] | counts of links, domains, workspaces and more: a fold over the journal |
 //! | [`click`], [`link`], [`visitor`], [`session`], [`quality`], [`event`], [`object`] | the nouns that several stages need; they import no stage |
 //! | [`catalog`], [`config`], [`files`], [`telemetry`], [`tls`], [`runtime`] | what every stage stands on |
@@ -86,6 +87,7 @@ pub mod deliver;
 pub mod enrich;
 pub mod event;
 pub mod files;
+pub mod fleet;
 pub mod link;
 pub mod listener;
 pub mod manual;

@@ -10,6 +10,7 @@
 //! | [`catalog`] | format of links, matching, answers, reload |
 //! | [`snapshots`] | catalogs of any size: build, examine, compare |
 //! | [`links_api`] | links and domains that programs change while the edge runs |
+//! | [`fleet`] | one catalog on many edges: bucket, NATS, canary |
 //! | [`rules`] | who gets another destination, variants |
 //! | [`pages`] | pages, passwords, scripts, cards, previews, files of a domain |
 //! | [`feeds`] | objects, formats, delivery, manifests, verification, rollups |
@@ -35,6 +36,11 @@ pub mod snapshots {
 
 pub mod links_api {
     #![doc = include_str!("manual/links-api.md")]
+}
+
+#[allow(clippy::doc_markdown, reason = "names of products are not code")]
+pub mod fleet {
+    #![doc = include_str!("manual/fleet.md")]
 }
 
 pub mod rules {

@@ -36,6 +36,7 @@ use crate::{
     catalog::{CatalogStore, LocalChanges, change::Changes, tokens::TokenStore},
     deliver::Deliver,
     enrich::Enrich,
+    fleet::Fleet,
     quality::QualityError,
     redirect::Redirector,
     runtime::{Class, Classified, PanicWatch},
@@ -98,6 +99,7 @@ pub struct Pipeline {
     live: LiveFeeds,
     catalog: Arc<CatalogStore>,
     tokens: Arc<TokenStore>,
+    fleet: Option<Fleet>,
     counts: Option<StatsHandle>,
     unknown: Arc<UnknownSlashtags>,
     panics: PanicWatch,
@@ -148,14 +150,17 @@ impl Pipeline {
         Arc::clone(&self.catalog)
     }
 
-    /// Takes changes of links and domains.
-    pub fn changes(&self) -> Arc<dyn Changes> {
-        Arc::new(LocalChanges::new(self.catalog()))
-    }
-
     /// The tokens of the API that changes links.
     pub fn tokens(&self) -> Arc<TokenStore> {
         Arc::clone(&self.tokens)
+    }
+
+    /// What takes changes of the catalog: this edge alone, or through the bucket of its fleet.
+    pub fn changes(&self) -> Arc<dyn Changes> {
+        match &self.fleet {
+            Some(fleet) => Arc::new(fleet.changes()),
+            None => Arc::new(LocalChanges::new(self.catalog())),
+        }
     }
 
     /// The counts. `None` when clicks are not counted.

@@ -66,6 +66,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     ("spool", &["capture", "click", "config", "enrich", "event", "object", "runtime", "stats", "telemetry"]),
     ("deliver", &["click", "config", "event", "files", "object", "runtime", "spool", "telemetry", "tls"]),
+    ("fleet", &["catalog", "config", "deliver", "object", "runtime", "telemetry", "tls"]),
     (
         "pipeline",
         &[
@@ -75,6 +76,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "deliver",
             "enrich",
             "files",
+            "fleet",
             "listener",
             "quality",
             "redirect",
@@ -108,8 +110,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "capture", "catalog", "click", "config", "deliver", "event", "files", "link", "listener", "object",
-            "pipeline", "quality", "runtime", "server", "session", "spool", "tls", "verify",
+            "capture", "catalog", "click", "config", "deliver", "event", "files", "fleet", "link", "listener",
+            "object", "pipeline", "quality", "runtime", "server", "session", "spool", "tls", "verify",
         ],
     ),
     ("manual", &[]),

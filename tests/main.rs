@@ -18,6 +18,7 @@ mod demo_geoip;
 mod event;
 mod feed_commands;
 mod feeds;
+mod fleet;
 mod flood;
 mod formats;
 mod front;

@@ -41,7 +41,13 @@ pub const MAX_LINE: usize = items::MAX_ITEM;
 /// # Errors
 /// When it cannot be read, when more lines are bad than `max_bad_ratio` allows, or when it is truncated.
 pub fn load_file(config: &config::Catalog) -> Result<(Catalog, Report), LoadError> {
-    let name = config.file.display().to_string();
+    let name = config.source().display().to_string();
+    if config.fleet.is_some() && !config.source().exists() {
+        // The bucket has it.
+        let (catalog, report) =
+            Compiler::new(config).finish().map_err(|source| LoadError::Read { file: name, source })?;
+        return Ok((catalog, report));
+    }
     if let Some(snapshot) = open_snapshot(config)? {
         let lines = snapshot.header().links + snapshot.header().domains;
         let catalog =
@@ -64,20 +70,21 @@ pub fn load_file(config: &config::Catalog) -> Result<(Catalog, Report), LoadErro
 
 /// The configured file, if it is a snapshot: mapped from a private copy in the state folder, or else in memory.
 fn open_snapshot(config: &config::Catalog) -> Result<Option<Snapshot>, LoadError> {
-    let read = |source| LoadError::Read { file: config.file.display().to_string(), source };
-    let mut opened = File::open(&config.file).map_err(read)?;
+    let path = config.source();
+    let read = |source| LoadError::Read { file: path.display().to_string(), source };
+    let mut opened = File::open(&path).map_err(read)?;
     if !opened.metadata().map_err(read)?.is_file() || !file::is_snapshot(&mut opened).map_err(read)? {
         return Ok(None);
     }
     let snapshot = match &config.state_dir {
-        Some(dir) => file::adopt(&config.file, dir)?,
-        None => file::read(&config.file)?,
+        Some(dir) => file::adopt(&path, dir)?,
+        None => file::read(&path)?,
     };
     Ok(Some(snapshot))
 }
 
 fn read_file(config: &config::Catalog) -> io::Result<(Catalog, Report)> {
-    let file = File::open(&config.file)?;
+    let file = File::open(config.source())?;
     let mut file = &file;
     if file.metadata()?.is_file() {
         return compile(config, move || {

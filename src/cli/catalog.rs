@@ -6,6 +6,7 @@ mod hash_password;
 mod import;
 mod lookup_link;
 mod progress;
+mod publish;
 mod stat;
 mod token;
 mod verify;
@@ -55,6 +56,12 @@ pub enum What {
     /// Reports on standard error what is taken, changed and left behind of each field, and every record that is
     /// skipped. Exits with 65 when a record was skipped, after all others were written.
     Import(import::Import),
+    /// Publish a snapshot as the next generation of a fleet's catalog.
+    ///
+    /// Verifies the file, uploads it, and moves the head of the bucket to it, from which all edges take it. Exits with
+    /// 64 when the snapshot lacks changes that were made since the last one, with 65 when it is damaged, and with 69
+    /// when the bucket is away: the bucket then has the former head.
+    Publish(publish::Publish),
     /// Make the `passwordHash` of a link.
     ///
     /// Reads a password, one line, from standard input: arguments are visible to other users of the machine. Prints
@@ -77,6 +84,7 @@ pub(super) fn run(catalog: &Catalog) -> ExitCode {
         What::Verify(args) => verify::run(args),
         What::Lookup(args) => lookup_link::run(args),
         What::Import(args) => import::run(args),
+        What::Publish(args) => publish::run(args),
         What::HashPassword => hash_password::run(),
         What::Token(args) => token::run(args),
     };

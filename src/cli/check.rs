@@ -100,7 +100,7 @@ fn examine(file: &Path, without_files: bool) -> anyhow::Result<(Config, Vec<Diag
     if !without_files {
         // The state folder is that of an edge that may be running.
         let mut stateless = config.clone();
-        stateless.catalog.state_dir = None;
+        stateless.catalog.forget_state();
         let files = OperatorFiles::new(&stateless)?;
         warnings.extend(examine_file(&stateless, &files, file)?);
     }

@@ -1,15 +1,22 @@
 //! `[catalog]`: the links, and settings of their domains.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Config, Listener, Section,
+    Config, Fleet, Listener, Section,
     findings::{Findings, is_host_name},
 };
 use crate::link::{Case, Forward, hsts};
+
+/// Name of the private copy of a snapshot in the state folder.
+pub const PRIVATE_SNAPSHOT: &str = "base.snapshot";
 
 /// The links that this edge knows.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
@@ -36,6 +43,8 @@ pub struct Catalog {
     /// What becomes of links that lead back to themselves, directly or by other links. A load reports them with the
     /// chain in either case.
     pub loops: Loops,
+    /// The bucket from which many edges take one catalog. It replaces `file`, and needs `state_dir`.
+    pub fleet: Option<Fleet>,
     /// Settings of one branded domain, by its host name in lower case.
     pub domains: BTreeMap<String, Domain>,
 }
@@ -50,6 +59,7 @@ impl Default for Catalog {
             max_growth_ratio: 1.0,
             forward_parameters: Forward::Off,
             loops: Loops::Keep,
+            fleet: None,
             domains: BTreeMap::new(),
         }
     }
@@ -77,6 +87,23 @@ pub struct Domain {
     pub hsts: Option<String>,
 }
 
+impl Catalog {
+    /// The file that the catalog is loaded from. An edge of a fleet has it in its state folder, from the second start
+    /// on.
+    pub fn source(&self) -> Cow<'_, Path> {
+        match &self.state_dir {
+            Some(dir) if self.fleet.is_some() => dir.join(PRIVATE_SNAPSHOT).into(),
+            _ => self.file.as_path().into(),
+        }
+    }
+
+    /// Leaves the state folder to the edge that uses it.
+    pub fn forget_state(&mut self) {
+        self.file = self.source().into_owned();
+        self.state_dir = None;
+    }
+}
+
 impl Section for Catalog {
     fn rules(&self, all: &Config, findings: &mut Findings) {
         findings.ratio("catalog.max_bad_ratio", self.max_bad_ratio);
@@ -85,6 +112,16 @@ impl Section for Catalog {
         if growth.is_nan() || growth <= 0.0 {
             let remedy = "1 lets a reload double the catalog, 9 lets it grow tenfold";
             findings.error("catalog.max_growth_ratio", format!("must be more than 0, is {growth}"), remedy);
+        }
+        if let Some(fleet) = &self.fleet {
+            fleet.rules(findings);
+            if self.state_dir.is_none() && findings.knows("catalog.state_dir") {
+                findings.error(
+                    "catalog.fleet",
+                    "needs a folder for the snapshots and changes of the fleet, and `catalog.state_dir` is not set",
+                    "set it, such as `state_dir = \"/var/lib/clickedge/catalog\"`",
+                );
+            }
         }
         for (host, domain) in &self.domains {
             if let Some(hsts) = &domain.hsts {
@@ -102,8 +139,9 @@ impl Section for Catalog {
     }
 
     fn paths(&mut self) -> Vec<(String, &mut PathBuf)> {
+        let file = ("catalog.file".to_owned(), &mut self.file);
         let state_dir = self.state_dir.as_mut().map(|dir| ("catalog.state_dir".to_owned(), dir));
-        [("catalog.file".to_owned(), &mut self.file)].into_iter().chain(state_dir).collect()
+        [file].into_iter().chain(state_dir).chain(self.fleet.iter_mut().flat_map(Fleet::paths)).collect()
     }
 }
 

@@ -385,7 +385,7 @@ async fn verify_unchanged(object: &Object, summary: &Summary) -> Result<(), Sink
 
 /// Signs the request with the known SHA-256 of its body, which a streamed body would not have.
 #[derive(Debug)]
-struct Sign(String);
+pub struct Sign(pub String);
 
 #[dyn_dispatch_hint]
 impl Intercept for Sign {

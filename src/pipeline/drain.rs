@@ -30,6 +30,9 @@ impl Pipeline {
 
     /// Returns the lock of the spool.
     fn stop_stages(self, deadline: Instant) -> (Account, File) {
+        if let Some(fleet) = self.fleet {
+            fleet.stop();
+        }
         // Set first: workers that wait for a spool that cannot write must end, too.
         self.spool.set_deadline(deadline);
         self.enrich.drain();

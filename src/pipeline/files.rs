@@ -251,7 +251,7 @@ impl OperatorFiles {
         let (reads, publishes, config) = (Arc::clone(&self.catalog), Arc::clone(&self.catalog), config.clone());
         self.registry.add(FileResource {
             name: "catalog",
-            files: named("catalog.file", &config.file),
+            files: named("catalog.file", &config.source()),
             load: Box::new(move || reads.read_with(&config)),
             describe: describe_catalog,
             publish: Box::new(move |(catalog, _): (Catalog, Report)| publishes.publish(catalog)),

@@ -17,6 +17,7 @@ use crate::{
     config::admin::Degraded,
     deliver::metrics::{DeliverMetrics, FeedMetrics},
     enrich::metrics::EnrichMetrics,
+    fleet::FleetMetrics,
     redirect::metrics::RedirectMetrics,
     runtime::clock,
     session::{Sessions, metrics::SessionMetrics},
@@ -39,6 +40,7 @@ pub(super) struct Metrics {
     pub spool: Arc<SpoolMetrics>,
     pub deliver: DeliverMetrics,
     pub catalog: CatalogMetrics,
+    pub fleet: Arc<FleetMetrics>,
     pub databases: DatabaseMetrics,
     pub certificates: CertificateMetrics,
     pub accounts: FeedAccounts,
@@ -59,6 +61,7 @@ impl Metrics {
             stats,
             deliver: DeliverMetrics::new(&registry),
             catalog: CatalogMetrics::new(&registry),
+            fleet: Arc::new(FleetMetrics::new(&registry)),
             databases: DatabaseMetrics::new(&registry),
             certificates: CertificateMetrics::new(&registry),
             accounts: FeedAccounts::new(&registry),
@@ -135,6 +138,7 @@ impl Gauges {
         let files = files.load();
         metrics.capture.update(capture);
         metrics.catalog.update(&files.catalog);
+        metrics.fleet.update();
         metrics.databases.update(&files.geo, &files.sources);
         metrics.certificates.update(files.certificates(), clock::now());
         metrics.session.update(sessions);

@@ -62,7 +62,7 @@ impl Lookup {
     /// When a file is rejected that decides about answers.
     pub fn open(config: &Config) -> Result<(Self, Vec<String>), StartError> {
         let mut stateless = config.clone();
-        stateless.catalog.state_dir = None;
+        stateless.catalog.forget_state();
         let files = OperatorFiles::new(&stateless)?;
         // Certificates and secrets are for the edge's own user.
         let is_relevant = |key: &str| {

@@ -41,7 +41,13 @@ pub use report::{NeedsRestart, Notice, ReloadError, Reloaded};
 /// Keys that the operator files take up, and this module.
 const OF_FILES: &[&str] = &[
     "admin.tokens_file",
-    "catalog",
+    "catalog.domains",
+    "catalog.file",
+    "catalog.forward_parameters",
+    "catalog.loops",
+    "catalog.max_bad_ratio",
+    "catalog.max_growth_ratio",
+    "catalog.max_shrink_ratio",
     "enrich.anonymizer_networks_file",
     "enrich.asn_file",
     "enrich.crawlers_file",

@@ -3,7 +3,7 @@
 //! A successor cannot open the spool while its predecessor has it, and answers clicks nevertheless: it starts in two
 //! steps, [`Intake::open`] and [`Intake::start`]. In between, clicks wait in its rings.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     OperatorFiles, Pipeline, StartError,
@@ -19,6 +19,7 @@ use crate::{
     deliver::{Deliver, FeedSink},
     enrich::{Enrich, Shared},
     files::Reloadable,
+    fleet::{self, Fleet},
     redirect::{
         self, Redirector, TrustedProxies,
         asker::Visitors,
@@ -207,6 +208,7 @@ impl Intake {
             Stages { gauges: gauges.clone(), lanes: deliver.lanes(), routing, policies, limits, inputs: &inputs };
         let live = LiveFeeds::new(&config, feeds, &secrets, stages);
         reloader.add(live.clone());
+        let fleet = start_fleet(&config, &catalog, &gauges, &panics)?;
         Ok(Pipeline {
             redirector,
             gauges,
@@ -214,6 +216,7 @@ impl Intake {
             live,
             catalog,
             tokens,
+            fleet,
             counts,
             unknown,
             panics,
@@ -223,6 +226,35 @@ impl Intake {
             deliver,
         })
     }
+}
+
+/// Follows the bucket of a fleet. An edge without any catalog waits for it.
+fn start_fleet(
+    config: &Config,
+    catalog: &Arc<CatalogStore>,
+    gauges: &Gauges,
+    panics: &PanicWatch,
+) -> Result<Option<Fleet>, StartError> {
+    /// Longest wait for a first catalog.
+    const FIRST: Duration = Duration::from_secs(60);
+    let (Some(of_fleet), Some(dir)) = (&config.catalog.fleet, &config.catalog.state_dir) else { return Ok(None) };
+    let (metrics, redirect) = (gauges.metrics(), Arc::clone(&gauges.metrics().redirect));
+    let requests = move || {
+        let (all, unknown) = redirect.of_links();
+        fleet::Requests { all, unknown }
+    };
+    let parts = fleet::Parts {
+        store: Arc::clone(catalog) as Arc<dyn fleet::Store>,
+        dir: dir.clone(),
+        metrics: Arc::clone(&metrics.fleet),
+        requests: Box::new(requests),
+        panics: panics.clone(),
+    };
+    let fleet = Fleet::start(of_fleet, parts)?;
+    if catalog.position().generation == 0 && !fleet.wait_until_current(FIRST) {
+        tracing::warn!("the edge has no catalog yet: it takes the fleet's as soon as it can");
+    }
+    Ok(Some(fleet))
 }
 
 /// A quarter of the cores may compute hashes of passwords.

@@ -160,6 +160,14 @@ impl RedirectMetrics {
         self.dropped.count(reason);
     }
 
+    /// Requests of branded domains so far: all, and those without a destination of their own.
+    pub fn of_links(&self) -> (u64, u64) {
+        let count = |outcomes: &[Outcome]| outcomes.iter().map(|of| self.requests[*of as usize].get()).sum::<u64>();
+        let unknown = count(&[Outcome::NotFound, Outcome::Fallback]);
+        let known = [Outcome::Redirect, Outcome::Gone, Outcome::Page, Outcome::Preview, Outcome::Password];
+        (unknown + count(&known), unknown)
+    }
+
     /// Clicks answered so far.
     pub fn clicks_answered(&self) -> u64 {
         self.answered.get()

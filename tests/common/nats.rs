@@ -115,6 +115,11 @@ impl Nats {
         }
     }
 
+    /// Whether it was not killed.
+    pub fn is_running(&self) -> bool {
+        self.process.is_some()
+    }
+
     pub fn url(&self) -> String {
         format!("nats://{}", self.address)
     }

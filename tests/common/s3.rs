@@ -42,6 +42,8 @@ pub enum Fault {
     Silent,
     /// Stores, and hangs up instead of answering. Rejections still get through.
     LostAnswer,
+    /// Like `LostAnswer`, for bucket and key that contain this.
+    LostAnswerFor(String),
     /// Resets the connection after the first part of the body.
     Reset,
     /// Accepts, and reads nothing of the body.

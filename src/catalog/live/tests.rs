@@ -208,8 +208,8 @@ fn changes_of_another_edge_follow_without_a_gap_or_are_not_taken() {
 fn snapshot(dir: &TempDir, text: &str, generation: u64, revision: u64) -> std::path::PathBuf {
     let config = config::Catalog::default();
     let mut compiler = Compiler::new(&config);
-    source::add_domains(&mut compiler, text.as_bytes()).unwrap();
-    source::Links::new(&mut compiler).add_all(text.as_bytes(), |_| ()).unwrap();
+    source::add_domains(&mut compiler, text.as_bytes(), 1, |_| ()).unwrap();
+    source::Links::new(&mut compiler).add_all(text.as_bytes(), 1, |_| ()).unwrap();
     let path = dir.path().join(format!("{generation}.snapshot"));
     compiler.finish_file(NewFile::create(&path).unwrap(), generation, revision).unwrap();
     path
@@ -246,7 +246,7 @@ fn damaged_truncated_and_foreign_snapshots_are_rejected_and_the_current_one_stay
         bytes[at] ^= 0x10;
         std::fs::write(&bad, bytes).unwrap();
         // Of the header, some bytes are for later use and covered by its hash as well.
-        assert!(edge.store.install(&bad, true).is_err() && file::verify(&bad).is_err(), "byte {at}");
+        assert!(edge.store.install(&bad, true).is_err() && file::verify(&bad, |_| ()).is_err(), "byte {at}");
         std::fs::write(&bad, &whole[..at]).unwrap();
         assert!(edge.store.install(&bad, true).is_err() && file::read(&bad).is_err(), "{at} bytes");
     }

@@ -14,11 +14,12 @@ use super::{
 };
 use crate::{
     catalog::change::Position,
+    config,
     runtime::{Class, Classified, mapped_file},
 };
 
 /// Name of the private copy in the state folder.
-pub const PRIVATE: &str = "base.snapshot";
+pub const PRIVATE: &str = config::catalog::PRIVATE_SNAPSHOT;
 
 /// Bytes that are copied and hashed at once.
 const CHUNK: usize = 1 << 20;

@@ -180,6 +180,18 @@ impl CatalogStore {
     /// # Errors
     /// See [`InstallError`].
     pub fn install(&self, path: &Path, accept: bool) -> Result<Position, InstallError> {
+        self.install_with(path, accept, true)
+    }
+
+    /// Like [`install`](Self::install), and forgets all changes: the catalog is what the snapshot says.
+    ///
+    /// # Errors
+    /// See [`InstallError`].
+    pub fn replace(&self, path: &Path, accept: bool) -> Result<Position, InstallError> {
+        self.install_with(path, accept, false)
+    }
+
+    fn install_with(&self, path: &Path, accept: bool, keep_changes: bool) -> Result<Position, InstallError> {
         let config = self.config.load_full();
         let Some(dir) = &config.state_dir else { return Err(InstallError::NoFolder) };
         let header = file::header(path)?;
@@ -199,6 +211,9 @@ impl CatalogStore {
         let catalog = Catalog::open(snapshot, &config)
             .map_err(|source| FileError::Bad { file: path.display().to_string(), source })?;
         let mut turn = self.turn();
+        if !keep_changes && let Some(log) = &mut turn.log {
+            log.replace(&[])?;
+        }
         self.publish_in(&mut turn, now, catalog);
         if let Some(log) = &mut turn.log {
             let mut changes = log.read()?;

@@ -2,7 +2,7 @@
 
 use std::{
     convert::Infallible,
-    env, io,
+    io,
     path::{Path, PathBuf},
     process::ExitCode,
     str::FromStr,
@@ -12,16 +12,13 @@ use clap::Args;
 
 use crate::{
     cli::{
+        access::{self, Access},
         exit,
         output::{failed, json, print},
     },
-    config,
     runtime::{Class, Classified, Hour},
     verify::{self, Bucket, Folder, Options, Report, Store, StoreError, VerifyError},
 };
-
-/// Region of buckets without `--region` and environment, as for Amazon's own tools.
-const DEFAULT_REGION: &str = "us-east-1";
 
 /// Arguments of `feed verify`.
 #[derive(Args, Debug)]
@@ -51,28 +48,6 @@ pub struct Verify {
     pub access: Access,
 }
 
-/// Access to a bucket.
-#[derive(Args, Debug)]
-#[command(next_help_heading = "Access to a bucket")]
-pub struct Access {
-    /// Region of the bucket. Without it: `AWS_REGION`, `AWS_DEFAULT_REGION` or us-east-1.
-    #[arg(long)]
-    pub region: Option<String>,
-    /// Base URL of a store other than Amazon's, `https://minio.example.com:9000`.
-    #[arg(long, value_name = "URL")]
-    pub endpoint: Option<String>,
-    /// Use the bucket as part of the path instead of the host name.
-    #[arg(long)]
-    pub path_style: bool,
-    /// File with static credentials, in the format of `~/.aws/credentials`. Without it they come from the default
-    /// chain.
-    #[arg(long, value_name = "FILE")]
-    pub credentials_file: Option<PathBuf>,
-    /// Profile in that file, or in the shared files of the default chain.
-    #[arg(long, value_name = "NAME")]
-    pub profile: Option<String>,
-}
-
 /// Location of a feed.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Source {
@@ -84,11 +59,10 @@ impl FromStr for Source {
     type Err = Infallible;
 
     fn from_str(text: &str) -> Result<Self, Infallible> {
-        let Some(place) = text.strip_prefix("s3://") else {
-            return Ok(Self::Folder(text.into()));
-        };
-        let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
-        Ok(Self::Bucket { bucket: bucket.into(), prefix: prefix.trim_matches('/').into() })
+        Ok(match access::parse(text) {
+            Some((bucket, prefix)) => Self::Bucket { bucket: bucket.into(), prefix: prefix.into() },
+            None => Self::Folder(text.into()),
+        })
     }
 }
 
@@ -171,30 +145,6 @@ impl Verify {
             Ok(()) if report.proven => ExitCode::SUCCESS,
             Ok(()) => exit::code(Class::Data),
         }
-    }
-}
-
-impl Access {
-    fn is_given(&self) -> bool {
-        let Self { region, endpoint, path_style, credentials_file, profile } = self;
-        region.is_some() || endpoint.is_some() || *path_style || credentials_file.is_some() || profile.is_some()
-    }
-
-    /// The bucket as in the configuration of a feed, with its defaults.
-    fn config(&self, bucket: &str, prefix: &str) -> Result<config::S3, Failure> {
-        let variable = |name| env::var(name).ok().filter(|region| !region.is_empty());
-        let region =
-            self.region.clone().or_else(|| variable("AWS_REGION")).or_else(|| variable("AWS_DEFAULT_REGION"));
-        let config = serde_json::json!({
-            "bucket": bucket,
-            "prefix": prefix,
-            "region": region.as_deref().unwrap_or(DEFAULT_REGION),
-            "endpoint": self.endpoint,
-            "path_style": self.path_style,
-            "credentials_file": self.credentials_file,
-            "profile": self.profile,
-        });
-        Ok(serde_json::from_value(config).map_err(io::Error::from)?)
     }
 }
 

@@ -51,19 +51,7 @@ fn default_max_in_flight() -> usize {
 impl Nats {
     /// `key` is the path of this stream.
     pub(super) fn rules(&self, key: &str, findings: &mut Findings) {
-        if self.servers.is_empty() {
-            findings.error(format!("{key}.servers"), "is empty", "name a server like `nats://10.0.0.4:4222`");
-        }
-        for (i, server) in self.servers.iter().enumerate() {
-            server_rules(format!("{key}.servers[{i}]"), server, findings);
-        }
-        if !is_subject(&self.subject) {
-            findings.error(
-                format!("{key}.subject"),
-                format!("must be words between dots, without wildcards and spaces, is {:?}", self.subject),
-                "write it like `clicks.brand`",
-            );
-        }
+        connection_rules(key, (&self.servers, &self.subject), findings);
         if let Some(stream) = &self.stream
             && (stream.is_empty()
                 || stream.contains(|c: char| c.is_whitespace() || c.is_control() || ".*>/\\".contains(c)))
@@ -78,6 +66,23 @@ impl Nats {
         findings.range(format!("{key}.connect_timeout_secs"), connect, 1..=600, "5 suits most networks");
         findings.range(format!("{key}.ack_timeout_secs"), self.ack_timeout_secs, 1..=600, "10 suits most clusters");
         findings.range(format!("{key}.max_in_flight"), self.max_in_flight, 1..=4_096, "512 suits most networks");
+    }
+}
+
+/// Rules of the servers of a cluster and of a subject; `key` is the path of the table that has both.
+pub(in crate::config) fn connection_rules(key: &str, (servers, subject): (&[String], &str), findings: &mut Findings) {
+    if servers.is_empty() {
+        findings.error(format!("{key}.servers"), "is empty", "name a server like `nats://10.0.0.4:4222`");
+    }
+    for (i, server) in servers.iter().enumerate() {
+        server_rules(format!("{key}.servers[{i}]"), server, findings);
+    }
+    if !is_subject(subject) {
+        findings.error(
+            format!("{key}.subject"),
+            format!("must be words between dots, without wildcards and spaces, is {subject:?}"),
+            "write it like `clicks.brand`",
+        );
     }
 }
 

@@ -139,7 +139,7 @@ pub enum Encryption {
 
 impl S3 {
     /// `key` is the path of this bucket.
-    pub(super) fn rules(&self, key: &str, findings: &mut Findings) {
+    pub(in crate::config) fn rules(&self, key: &str, findings: &mut Findings) {
         if !is_bucket(&self.bucket) {
             findings.error(
                 format!("{key}.bucket"),

@@ -44,6 +44,8 @@ pub struct State {
     /// Uploads that are under way, and the most that ever were.
     pub under_way: (AtomicUsize, AtomicUsize),
     pub roles: Mutex<Vec<RoleRequest>>,
+    /// Held while an object is replaced by compare-and-set, or while its ETag is read: the service would mix them up.
+    exchange: tokio::sync::RwLock<()>,
 }
 
 /// Takes connections, which end with this task.
@@ -101,7 +103,7 @@ async fn answer(state: Arc<State>, request: Request<Incoming>, connection: usize
         query: parts.uri.query().unwrap_or_default().to_owned(),
         headers: parts.headers.clone(),
     });
-    let conditional = parts.headers.contains_key(header::IF_NONE_MATCH);
+    let conditional = [header::IF_NONE_MATCH, header::IF_MATCH].iter().any(|name| parts.headers.contains_key(name));
     let canned = |answers: &[Canned]| {
         let fits = |answer: &&Canned| answer.method.is_empty() || answer.method == parts.method.as_str();
         answers.iter().find(fits).map(|answer| answer.response(&parts.method))
@@ -133,13 +135,13 @@ async fn answer(state: Arc<State>, request: Request<Incoming>, connection: usize
                 }
                 body = bytes.into();
             }
-            let request = Request::from_parts(parts, Body::from(body));
-            let response =
-                state.service.call(request).await.map_err(|error| io::Error::other(format!("{error:?}")))?;
-            if matches!(fault, Fault::LostAnswer | Fault::Blind | Fault::Unlisted(true))
-                && put.is_some()
-                && response.status().is_success()
-            {
+            let response = state.call(Request::from_parts(parts, Body::from(body))).await?;
+            let is_lost = match &fault {
+                Fault::LostAnswer | Fault::Blind | Fault::Unlisted(true) => true,
+                Fault::LostAnswerFor(part) => path.contains(part),
+                _ => false,
+            };
+            if is_lost && put.is_some() && response.status().is_success() {
                 return Err(io::Error::other("the answer is lost"));
             }
             response
@@ -210,7 +212,22 @@ impl State {
             connections: AtomicUsize::new(0),
             under_way: <(AtomicUsize, AtomicUsize)>::default(),
             roles: Mutex::default(),
+            exchange: tokio::sync::RwLock::default(),
         }
+    }
+
+    /// The service's answer, with what it lacks of conditional requests.
+    async fn call(&self, request: Request<Body>) -> io::Result<Response<Body>> {
+        let is_exchange = *request.method() == Method::PUT && request.headers().contains_key(header::IF_MATCH);
+        let _alone = if is_exchange { Some(self.exchange.write().await) } else { None };
+        let _together = if is_exchange { None } else { Some(self.exchange.read().await) };
+        let known =
+            request.headers().get(header::IF_NONE_MATCH).filter(|_| *request.method() == Method::GET).cloned();
+        let response = self.service.call(request).await.map_err(|error| io::Error::other(format!("{error:?}")))?;
+        if known.is_some() && response.headers().get(header::ETAG) == known.as_ref() {
+            return Ok(Response::builder().status(StatusCode::NOT_MODIFIED).body(Body::empty()).unwrap());
+        }
+        Ok(response)
     }
 
     fn fault(&self) -> Fault {

@@ -1,0 +1,231 @@
+//! The real binary in a fleet: from the first start without a catalog to one without the bucket.
+
+use std::{fs, path::Path, sync::Arc};
+
+use clickedge::{
+    catalog::{
+        Catalog, CatalogStore,
+        change::{Change, Changes, Condition, Operation},
+        compile::Compiler,
+        snapshot::file::NewFile,
+        source::{self, Links},
+    },
+    config,
+    fleet::{Fleet, FleetMetrics, Parts, Requests, Store, fetch},
+    runtime::PanicWatch,
+    telemetry::metrics::Registry,
+};
+use serde_json::{Value, json};
+
+use super::model::{Place, wait_until};
+use crate::common::{
+    Builder, Edge,
+    cli::{Outcome, clickedge},
+    link,
+    nats::Nats,
+    s3::Fault,
+};
+
+const HOST: &str = "go.brand.com";
+
+/// An edge of the fleet.
+fn edge(place: &Place, more: &str) -> Builder {
+    let bucket = place.s3.sink_toml("clicks", "prefix = \"links\"").replace("feeds.sink.s3", "catalog.fleet.bucket");
+    Edge::builder()
+        .feed("all", &["*"])
+        .catalog("state_dir = \"state\"")
+        .section(&format!("[catalog.fleet]\npoll_millis = 100\n{bucket}\n{more}"))
+}
+
+/// A snapshot of these links.
+fn build(links: &[Value], file: &Path) {
+    let text: String = links.iter().map(|link| format!("{link}\n")).collect();
+    let config = config::Catalog::default();
+    let mut compiler = Compiler::new(&config);
+    source::add_domains(&mut compiler, text.as_bytes()).unwrap();
+    Links::new(&mut compiler).add_all(text.as_bytes(), |_| ()).unwrap();
+    compiler.finish_file(NewFile::create(file).unwrap(), 0, 0).unwrap();
+}
+
+/// Publishes a snapshot of these links with the command.
+fn publish(place: &Place, links: &[Value], more: &[&str]) -> Outcome {
+    let snapshot = place.dir.path().join("links.snapshot");
+    build(links, &snapshot);
+    let (endpoint, credentials) = (place.s3.endpoint(), place.s3.credentials_file());
+    let mut arguments = vec!["catalog", "publish", "s3://clicks/links", snapshot.to_str().unwrap(), "--json"];
+    arguments.extend(["--region", "eu-west-1", "--endpoint", &endpoint, "--path-style", "--credentials-file"]);
+    arguments.push(credentials.to_str().unwrap());
+    arguments.extend(more);
+    clickedge(&arguments)
+}
+
+/// A catalog inside the test that takes changes, as an edge does.
+struct Writer {
+    store: Arc<CatalogStore>,
+    fleet: Fleet,
+    _dir: tempfile::TempDir,
+}
+
+impl Writer {
+    fn start(place: &Place, more: &Value) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config::Catalog { state_dir: Some(dir.path().join("state")), ..config::Catalog::default() };
+        let store = Arc::new(CatalogStore::of(Catalog::empty(), &config));
+        store.open_log().unwrap();
+        let parts = Parts {
+            store: Arc::clone(&store) as Arc<dyn Store>,
+            dir: dir.path().join("state"),
+            metrics: Arc::new(FleetMetrics::new(&Registry::new())),
+            requests: Box::new(Requests::default),
+            panics: PanicWatch::default(),
+        };
+        let fleet = Fleet::start(&place.config(more), parts).unwrap();
+        Self { store, fleet, _dir: dir }
+    }
+
+    fn make(&self, place: &Place, operation: Operation) {
+        let change = Change { operation, condition: Condition::Always };
+        place.runtime.block_on(self.fleet.changes().change(vec![change])).unwrap()[0].as_ref().unwrap();
+    }
+
+    fn put(&self, place: &Place, slashtag: &str, to: &str) {
+        self.make(place, Operation::PutLink { link: link(HOST, slashtag, to).to_string() });
+    }
+}
+
+fn location(edge: &Edge, slashtag: &str) -> Option<String> {
+    edge.get(HOST, &format!("/{slashtag}")).header("location").map(str::to_owned)
+}
+
+fn leads_to(edge: &Edge, slashtag: &str, to: &str) {
+    edge.wait_until("the change is there", |edge| location(edge, slashtag).as_deref() == Some(to));
+}
+
+fn has_hash_of(edge: &Edge, writer: &Writer) {
+    let here = writer.store.position();
+    edge.wait_until("the edges are equal", |edge| {
+        edge.metric("clickedge_fleet_revision") == here.revision as i64
+            && edge.metric("clickedge_fleet_generation") == here.generation as i64
+    });
+}
+
+#[test]
+fn an_edge_starts_from_the_bucket_and_later_without_it() {
+    let place = Place::new();
+    let links = [link(HOST, "summer", "https://s.example/1"), link(HOST, "autumn", "https://a.example/1")];
+    let head = publish(&place, &links, &[]).json();
+    assert_eq!((head["position"]["generation"].as_u64(), head["snapshot"]["links"].as_u64()), (Some(1), Some(2)));
+    let mut edge = edge(&place, "").start();
+    assert_eq!(location(&edge, "summer").as_deref(), Some("https://s.example/1"), "as soon as it is ready");
+    assert_eq!(edge.get(HOST, "/spring").status, 404, "`catalog.file` is not read");
+
+    let writer = Writer::start(&place, &json!({}));
+    writer.put(&place, "summer", "https://s.example/2");
+    writer.put(&place, "new", "https://n.example/");
+    writer.make(&place, Operation::DeleteLink { domain: HOST.into(), slashtag: "autumn".into() });
+    leads_to(&edge, "new", "https://n.example/");
+    has_hash_of(&edge, &writer);
+    let expected = |edge: &Edge| {
+        assert_eq!(location(edge, "summer").as_deref(), Some("https://s.example/2"));
+        assert_eq!(location(edge, "new").as_deref(), Some("https://n.example/"));
+        assert_eq!(edge.get(HOST, "/autumn").status, 404);
+    };
+    expected(&edge);
+
+    place.s3.set(Fault::Unavailable);
+    edge = edge.kill().restart();
+    expected(&edge);
+    edge.signal("HUP");
+    edge.wait_until("it is reloaded", |edge| {
+        edge.log().contains("reloaded") || edge.sum("clickedge_reloads_total") > 0
+    });
+    expected(&edge);
+    let upgraded = edge.upgrade(&[]);
+    assert!(upgraded.status.success(), "{upgraded:?}\n{}", edge.log());
+    expected(&edge);
+    place.s3.set(Fault::Healthy);
+    writer.put(&place, "newer", "https://n.example/2");
+    leads_to(&edge, "newer", "https://n.example/2");
+    has_hash_of(&edge, &writer);
+    assert_eq!(edge.metric("clickedge_fleet_snapshots_installed_total"), 0, "it had the snapshot");
+}
+
+#[test]
+fn a_published_snapshot_replaces_the_catalog_of_all_edges() {
+    let place = Place::new();
+    let summer = |to: &str| link(HOST, "summer", to);
+    publish(&place, &[summer("https://s.example/1")], &[]).json();
+    let edges = [(); 2].map(|()| edge(&place, "").start());
+    let writer = Writer::start(&place, &json!({}));
+    writer.put(&place, "new", "https://n.example/");
+    for edge in &edges {
+        leads_to(edge, "new", "https://n.example/");
+    }
+    publish(&place, &[summer("https://s.example/2")], &[]).fails(64, "1 changes were made since the last snapshot");
+    publish(&place, &[summer("https://s.example/2")], &["--generation", "1"])
+        .fails(64, "generation 1 is not above 1");
+    publish(&place, &[summer("https://s.example/2")], &["--discard-changes"]).json();
+    for edge in &edges {
+        leads_to(edge, "summer", "https://s.example/2");
+        assert_eq!(edge.get(HOST, "/new").status, 404);
+        assert_eq!(edge.metric("clickedge_fleet_generation"), 2);
+    }
+    writer.put(&place, "newer", "https://n.example/2");
+    for edge in &edges {
+        has_hash_of(edge, &writer);
+    }
+}
+
+#[test]
+fn what_cannot_be_published_is_named() {
+    let place = Place::new();
+    let dir = place.dir.path();
+    let file = dir.join("links.snapshot");
+    build(&[link(HOST, "summer", "https://s.example/")], &file);
+    let path = file.to_str().unwrap();
+    clickedge(&["catalog", "publish", path]).fails(64, "s3://bucket/prefix");
+    clickedge(&["catalog", "publish", "clicks/links", path]).fails(64, "s3://bucket/prefix");
+    clickedge(&["catalog", "publish", "s3://clicks", "/nowhere"]).fails(66, "/nowhere");
+    let mut bytes = fs::read(&file).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&file, bytes).unwrap();
+    clickedge(&["catalog", "publish", "s3://clicks", path]).fails(65, "checksum");
+    place.s3.set(Fault::Forbidden("head.json".into()));
+    publish(&place, &[link(HOST, "summer", "https://s.example/")], &[]).fails(78, "403 AccessDenied");
+}
+
+#[test]
+fn announced_changes_reach_real_edges_without_a_look() {
+    let Some(nats) = Nats::start("") else { return };
+    let place = Place::new();
+    publish(&place, &[link(HOST, "summer", "https://s.example/")], &[]).json();
+    let servers = format!("[catalog.fleet.nats]\nservers = [{:?}]", nats.url());
+    let edge = edge(&place, &servers).start();
+    let writer = Writer::start(&place, &json!({"nats": {"servers": [nats.url()]}}));
+    let announced = "clickedge_fleet_polls_total{result=\"announced\"}";
+    let mut n = 0;
+    wait_until("messages arrive", || {
+        n += 1;
+        writer.put(&place, "summer", &format!("https://s.example/{n}"));
+        edge.metric(announced) > 0
+    });
+    has_hash_of(&edge, &writer);
+}
+
+#[test]
+fn the_catalog_of_a_fleet_can_be_fetched_to_work_with_it() {
+    let place = Place::new();
+    publish(&place, &[link(HOST, "summer", "https://s.example/")], &[]).json();
+    let writer = Writer::start(&place, &json!({}));
+    (0..3).for_each(|n| writer.put(&place, "summer", &format!("https://s.example/{n}")));
+    let dir = place.dir.path().join("fetched");
+    let (bucket, catalog) = (place.config(&json!({})).bucket, config::Catalog::default());
+    let position = place.runtime.block_on(fetch::fetch(&bucket, &catalog, &dir)).unwrap();
+    assert_eq!(position, writer.store.position());
+
+    let config = config::Catalog { state_dir: Some(dir.clone()), fleet: Some(place.config(&json!({}))), ..catalog };
+    let again = CatalogStore::of(Catalog::empty(), &config);
+    again.publish(again.read().unwrap().0);
+    again.open_log().unwrap();
+    assert_eq!(again.position(), position, "it is on disk");
+}
