@@ -42,8 +42,8 @@ fn build(links: &[Value], file: &Path) {
     let text: String = links.iter().map(|link| format!("{link}\n")).collect();
     let config = config::Catalog::default();
     let mut compiler = Compiler::new(&config);
-    source::add_domains(&mut compiler, text.as_bytes()).unwrap();
-    Links::new(&mut compiler).add_all(text.as_bytes(), |_| ()).unwrap();
+    source::add_domains(&mut compiler, text.as_bytes(), 1, |_| ()).unwrap();
+    Links::new(&mut compiler).add_all(text.as_bytes(), 1, |_| ()).unwrap();
     compiler.finish_file(NewFile::create(file).unwrap(), 0, 0).unwrap();
 }
 
