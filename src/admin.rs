@@ -1,4 +1,5 @@
-//! The admin listener, for operators and their monitoring. It has no authentication: keep it off the open internet.
+//! The admin listener, for operators and their monitoring. Only links and domains are protected by tokens: keep it off
+//! the open internet.
 //!
 //! | route | answer |
 //! |---|---|
@@ -9,12 +10,14 @@
 //! | `GET /v1/stats/domains/{domain}` | counts of a domain |
 //! | `GET /v1/stats/workspaces/{workspace}` | counts of a workspace |
 //! | `GET /v1/stats/unknown`, `GET /v1/stats/unknown/{domain}` | unknown slashtags that were requested |
+//! | `/v1/links...`, `/v1/domains/...` | links and domains are read and changed by programs with a token, see [`links`] |
 //! | `POST /v1/feeds/{feed}/retry` | retries a feed now, see [`feeds`] |
 //! | `POST /v1/reload` | takes up the configuration and all files again, see [`reload`] |
 //!
 //! Every `GET` route also answers `HEAD`. Other methods get 405, other paths 404 with a list of the routes.
 
 pub mod feeds;
+pub mod links;
 pub mod reload;
 pub mod stats;
 
@@ -32,6 +35,7 @@ use crate::{
     pipeline::{Gauges, Pipeline, Reloader},
 };
 use feeds::{Feeds, retried_feed};
+use links::{ApiMetrics, LinksApi};
 use stats::{ROOT, Stats};
 
 /// Whether the edge accepts clicks. Cheap to clone.
@@ -79,6 +83,7 @@ pub struct Admin {
     stats: Stats,
     feeds: Feeds,
     reloader: Reloader,
+    links: LinksApi,
 }
 
 /// Status, content type and body.
@@ -92,7 +97,10 @@ impl Admin {
     pub fn new(pipeline: &Pipeline, readiness: Readiness, config: &config::Admin) -> Self {
         let stats = Stats::new(pipeline.counts(), pipeline.catalog(), pipeline.unknown_slashtags());
         let (feeds, not_ready_when) = (Feeds::new(pipeline.retries()), config.not_ready_when.clone());
-        Self { gauges: pipeline.gauges(), readiness, not_ready_when, stats, feeds, reloader: pipeline.reloader() }
+        let metrics = ApiMetrics::new(&pipeline.registry());
+        let links = LinksApi::new(pipeline.catalog(), pipeline.changes(), pipeline.tokens(), metrics);
+        let (gauges, reloader) = (pipeline.gauges(), pipeline.reloader());
+        Self { gauges, readiness, not_ready_when, stats, feeds, reloader, links }
     }
 
     fn readiness(&self) -> Reply {
@@ -135,7 +143,10 @@ impl Admin {
             _ => (
                 404,
                 TEXT,
-                format!("routes: /livez /readyz /metrics {ROOT} /v1/feeds/{{feed}}/retry {}\n", reload::ROUTE),
+                format!(
+                    "routes: /livez /readyz /metrics {ROOT} /v1/feeds/{{feed}}/retry {} /v1/links /v1/domains\n",
+                    reload::ROUTE
+                ),
             ),
         }
     }
@@ -144,6 +155,9 @@ impl Admin {
 #[async_trait]
 impl ServeHttp for Admin {
     async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
+        if links::is_of_api(session.req_header().uri.path()) {
+            return self.links.respond(session).await;
+        }
         let request = session.req_header();
         let (status, kind, body) = {
             let (path, query) = (request.uri.path(), request.uri.query().unwrap_or_default());

@@ -40,6 +40,7 @@ pub mod sorter;
 pub mod source;
 pub mod state_hash;
 mod store;
+pub mod tokens;
 
 #[cfg(test)]
 mod tests;

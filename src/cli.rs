@@ -64,7 +64,7 @@ pub enum Command {
     /// and remedy, and exits with the code of the first error: 78 for the configuration, 65 for the content of a file
     /// that it names, 66 for a file that cannot be read. Opens no socket and not the spool.
     Check(check::Check),
-    /// Prepare a catalog: turn the export of another service into one, or make the hash of a password.
+    /// Prepare a catalog: turn the export of another service into one, make the hash of a password or a token.
     Catalog(catalog::Catalog),
     /// Print what the edge answers to a request, and why.
     ///

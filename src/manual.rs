@@ -8,8 +8,9 @@
 //! |---|---|
 //! | [`configuration`] | the configuration file by topic: HTTPS, load balancers, feeds, folders |
 //! | [`catalog`] | format of links, matching, answers, reload |
-//! | [`fleet`] | one catalog on many edges: bucket, NATS, canary |
 //! | [`snapshots`] | catalogs of any size: build, examine, compare |
+//! | [`links_api`] | links and domains that programs change while the edge runs |
+//! | [`fleet`] | one catalog on many edges: bucket, NATS, canary |
 //! | [`rules`] | who gets another destination, variants |
 //! | [`pages`] | pages, passwords, scripts, cards, previews, files of a domain |
 //! | [`feeds`] | objects, formats, delivery, manifests, verification, rollups |
@@ -29,13 +30,17 @@ pub mod catalog {
     #![doc = include_str!("manual/catalog.md")]
 }
 
+pub mod snapshots {
+    #![doc = include_str!("manual/snapshots.md")]
+}
+
+pub mod links_api {
+    #![doc = include_str!("manual/links-api.md")]
+}
+
 #[allow(clippy::doc_markdown, reason = "names of products are not code")]
 pub mod fleet {
     #![doc = include_str!("manual/fleet.md")]
-}
-
-pub mod snapshots {
-    #![doc = include_str!("manual/snapshots.md")]
 }
 
 pub mod rules {

@@ -33,7 +33,7 @@ pub use start::Intake;
 
 use crate::{
     capture::{Capture, CaptureError},
-    catalog::{CatalogStore, LocalChanges, change::Changes},
+    catalog::{CatalogStore, LocalChanges, change::Changes, tokens::TokenStore},
     deliver::Deliver,
     enrich::Enrich,
     fleet::Fleet,
@@ -98,6 +98,7 @@ pub struct Pipeline {
     reloader: Reloader,
     live: LiveFeeds,
     catalog: Arc<CatalogStore>,
+    tokens: Arc<TokenStore>,
     fleet: Option<Fleet>,
     counts: Option<StatsHandle>,
     unknown: Arc<UnknownSlashtags>,
@@ -147,6 +148,11 @@ impl Pipeline {
     /// The catalog.
     pub fn catalog(&self) -> Arc<CatalogStore> {
         Arc::clone(&self.catalog)
+    }
+
+    /// The tokens of the API that changes links.
+    pub fn tokens(&self) -> Arc<TokenStore> {
+        Arc::clone(&self.tokens)
     }
 
     /// What takes changes of the catalog: this edge alone, or through the bucket of its fleet.

@@ -25,7 +25,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("quality", &["click", "config", "event", "files", "link", "runtime"]),
     ("visitor", &["click", "config", "event", "files", "link", "quality", "runtime", "telemetry"]),
     ("session", &["click", "config", "runtime", "telemetry", "visitor"]),
-    ("catalog", &["config", "link", "runtime", "telemetry"]),
+    ("catalog", &["config", "files", "link", "runtime", "telemetry"]),
     ("stats", &["config", "object", "runtime", "telemetry"]),
     ("tls", &["config", "files", "runtime", "telemetry"]),
     ("listener", &["click", "config", "runtime", "telemetry", "tls"]),
@@ -90,7 +90,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("verify", &["config", "deliver", "object", "runtime"]),
-    ("admin", &["catalog", "config", "link", "object", "pipeline", "runtime", "stats"]),
+    ("admin", &["catalog", "config", "link", "object", "pipeline", "runtime", "stats", "telemetry"]),
     (
         "server",
         &[

@@ -8,7 +8,7 @@
 mod feed;
 mod queries;
 mod samples;
-mod tools;
+pub mod tools;
 
 use std::{fs, path::Path};
 

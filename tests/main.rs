@@ -30,6 +30,7 @@ mod import;
 mod judge;
 mod limits;
 mod links;
+mod links_api;
 mod live;
 mod loaders;
 mod lookup;

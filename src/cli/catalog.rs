@@ -8,6 +8,7 @@ mod lookup_link;
 mod progress;
 mod publish;
 mod stat;
+mod token;
 mod verify;
 
 use std::{path::Path, process::ExitCode};
@@ -67,6 +68,11 @@ pub enum What {
     /// Reads a password, one line, from standard input: arguments are visible to other users of the machine. Prints
     /// its hash, argon2id with 16 MiB and three passes, and a new salt each time.
     HashPassword,
+    /// Make a token for the API that changes links, and the line of the tokens file for it.
+    ///
+    /// Prints the token, for the program that uses it, and the line, for the file that `admin.tokens_file` names. The
+    /// file gets a hash only: the token cannot be printed again. Reload the edges to use it.
+    Token(token::Token),
 }
 
 type Outcome = Result<ExitCode, ExitCode>;
@@ -81,6 +87,7 @@ pub(super) fn run(catalog: &Catalog) -> ExitCode {
         What::Import(args) => import::run(args),
         What::Publish(args) => publish::run(args),
         What::HashPassword => hash_password::run(),
+        What::Token(args) => token::run(args),
     };
     outcome.unwrap_or_else(|code| code)
 }

@@ -1,6 +1,6 @@
 //! `[admin]`: the listener for operators.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -31,23 +31,32 @@ impl Degraded {
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Admin {
-    /// IP address and port of `/metrics`, `/livez`, `/readyz`, `/v1/stats/`, `/v1/feeds/` and `/v1/reload`. No listener
-    /// may have the same.
+    /// IP address and port of `/metrics`, `/livez`, `/readyz`, `/v1/stats/`, `/v1/feeds/`, `/v1/reload`, `/v1/links`
+    /// and `/v1/domains/`. No listener may have the same.
     pub address: SocketAddr,
     /// States in which `/readyz` answers 503, so that load balancers send clicks elsewhere: `spool_stalled`,
     /// `rings_full`. In the others it answers 200 and names them.
     pub not_ready_when: Vec<Degraded>,
+    /// Tokens of programs that read and change links and domains through this listener, `/v1/links` and `/v1/domains/`:
+    /// a file with a line for each, `NAME SHA256 WORKSPACE,...` or `NAME SHA256 *`, and `read` behind it for a token
+    /// that changes nothing. `clickedge catalog token NAME` makes a token and its line. Without the file, these routes
+    /// answer 403. The file is read again at a reload.
+    pub tokens_file: Option<PathBuf>,
 }
 
 impl Default for Admin {
     fn default() -> Self {
-        Self { address: SocketAddr::from(([127, 0, 0, 1], 9180)), not_ready_when: Vec::new() }
+        Self { address: SocketAddr::from(([127, 0, 0, 1], 9180)), not_ready_when: Vec::new(), tokens_file: None }
     }
 }
 
 impl Section for Admin {
     fn rules(&self, all: &Config, findings: &mut Findings) {
         findings.socket("admin.address", self.address, sockets(&all.listeners));
+    }
+
+    fn paths(&mut self) -> Vec<(String, &mut PathBuf)> {
+        self.tokens_file.iter_mut().map(|file| ("admin.tokens_file".to_owned(), file)).collect()
     }
 }
 

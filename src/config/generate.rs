@@ -111,6 +111,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("feeds.sink.nats.stream", r#""CLICKS""#),
     ("feeds.sink.nats.credentials_file", r#""/etc/clickedge/nats.creds""#),
     ("feeds.sink.nats.ca_file", r#""/etc/clickedge/nats-ca.pem""#),
+    ("admin.tokens_file", r#""/etc/clickedge/tokens""#),
 ];
 
 /// The default configuration as a commented file: the content of `conf/clickedge.toml`.

@@ -9,7 +9,8 @@ use crate::{
     telemetry::metrics::Registry,
 };
 
-/// Fetches the catalog into an empty folder, as an edge does into its state folder: the snapshot and the changes.
+/// Fetches the catalog into an empty folder, as an edge does into its state folder: the snapshot, and the changes
+/// since.
 ///
 /// # Errors
 /// When the bucket cannot be read, or has no catalog.

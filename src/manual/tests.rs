@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, env, fs, path::Path};
 
 use crate::{
+    admin::links::ApiMetrics,
     config::diagnostics,
     event::{BotClass, BotReason, Invalid, JSON_SCHEMA, Reason, Verdict},
     link::rule,
@@ -278,6 +279,7 @@ fn exposition() -> String {
         FrontMetrics::new(registry);
         ClickLimitMetrics::new(registry);
         Acme::new(registry, || None);
+        ApiMetrics::new(registry);
     })
 }
 

@@ -5,6 +5,7 @@
 
 mod certificates;
 mod receivers;
+mod tokens;
 
 pub(super) use certificates::CERTIFICATES;
 
@@ -14,7 +15,7 @@ use std::{
 };
 
 use crate::{
-    catalog::{Catalog, CatalogStore, Report},
+    catalog::{Catalog, CatalogStore, Report, tokens::TokenStore},
     config::{self, Config, Secret, SecretError, Sink},
     deliver::webhook::signature::SecretStore,
     files::{Description, FileResource, Registry, ResourceError, Warning, mmdb},
@@ -43,6 +44,8 @@ pub struct OperatorFiles {
     pub(super) sources: Arc<Sources>,
     pub(super) crawlers: Arc<CrawlerStore>,
     pub(super) secret: Arc<SecretSlot>,
+    /// The tokens of the API that changes links.
+    pub(super) tokens: Arc<TokenStore>,
     certificates: Vec<Arc<CertificateStore>>,
     /// The folders of certificates, each once.
     folders: Vec<Arc<Folder>>,
@@ -92,6 +95,7 @@ impl OperatorFiles {
             sources: Arc::default(),
             crawlers: Arc::default(),
             secret: Arc::default(),
+            tokens: Arc::default(),
             certificates: config.listeners.iter().map(|of| Arc::new(CertificateStore::new(of.tls.len()))).collect(),
             folders: Vec::new(),
             tickets: Arc::default(),
@@ -122,6 +126,7 @@ impl OperatorFiles {
             sources: Arc::clone(&self.sources),
             crawlers: Arc::clone(&self.crawlers),
             secret: Arc::clone(&self.secret),
+            tokens: Arc::clone(&self.tokens),
             certificates: config.listeners.iter().map(certificates).collect(),
             folders: Vec::new(),
             tickets: Arc::clone(&self.tickets),
@@ -140,6 +145,7 @@ impl OperatorFiles {
         self.add_visitor_lists(&config.enrich);
         self.add_block_lists(&config.quality);
         self.add_secret(&config.enrich);
+        self.add_tokens(&config.admin);
         self.add_certificates(&config.listeners);
         self.add_certificate_folders(&config.listeners, known);
         self.add_ticket_secret(&config.tls);
@@ -182,6 +188,9 @@ impl OperatorFiles {
         }
         if gone(|c| vec![&c.quality.blocked_urls_file]) {
             self.quality.destinations.urls.publish(Urls::default());
+        }
+        if gone(|c| vec![&c.admin.tokens_file]) {
+            self.tokens.publish(None);
         }
         self.quality.configure(&new.quality);
         self.catalog.configure(&new.catalog);

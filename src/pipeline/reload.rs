@@ -40,6 +40,7 @@ pub use report::{NeedsRestart, Notice, ReloadError, Reloaded};
 
 /// Keys that the operator files take up, and this module.
 const OF_FILES: &[&str] = &[
+    "admin.tokens_file",
     "catalog.domains",
     "catalog.file",
     "catalog.forward_parameters",

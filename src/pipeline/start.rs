@@ -200,7 +200,7 @@ impl Intake {
         let shared = shared(&config, &files, &sessions, &metrics);
         let routing = Arc::clone(&shared.routing);
         let enrich = Enrich::start(shared, inlets, &inputs, &panics)?;
-        let catalog = Arc::clone(&files.catalog);
+        let (catalog, tokens) = (Arc::clone(&files.catalog), Arc::clone(&files.tokens));
         let secrets = files.webhook_secrets.clone();
         let gauges = Gauges::new(metrics, reloader.files(), sessions, capture.clone(), outbox, spool.journal_bytes());
         let policies = Arc::clone(&visitors.policies);
@@ -215,6 +215,7 @@ impl Intake {
             reloader,
             live,
             catalog,
+            tokens,
             fleet,
             counts,
             unknown,

@@ -89,6 +89,11 @@ async fn accept(listener: TcpListener, admin: Arc<Admin>, mut closed: watch::Rec
         tokio::select! {
             _ = closed.wait_for(|closed| *closed) => break,
             Ok((tcp, _)) = listener.accept() => {
+                // Head and body of an answer are two writes: the second would wait 40 ms for the client's delayed
+                // acknowledgement of the first. It matters on connections that are kept.
+                if let Err(error) = tcp.set_nodelay(true) {
+                    tracing::debug!(%error, "answers of the admin listener may be delayed");
+                }
                 let (admin, closed) = (Arc::clone(&admin), connections.clone());
                 tokio::spawn(async move {
                     let mut stream = admin.process_new(Box::new(Stream::from(tcp)), &closed).await;

@@ -1,7 +1,8 @@
 //! Logs: JSON for machines or text for people, on standard error.
 //!
 //! Levels are a contract: ERROR means that data was lost or that an operator must act, WARN that something unexpected
-//! was handled, INFO reports starts, stops and reloads. Nothing is logged per click.
+//! was handled, INFO reports starts, stops and reloads. Nothing is logged per click. Lines of the target [`AUDIT`],
+//! one for each change of a link, are written whatever the level is.
 //!
 //! Libraries log through the same lines, with two limits that no setting lifts, because below WARN they print request
 //! headers and peer addresses: only WARN and above is logged, and what looks like an address or a request is removed
@@ -70,7 +71,10 @@ fn targets(level: LogLevel) -> Targets {
         LogLevel::Trace => Most::TRACE,
     };
     // Libraries that log through `tracing` itself (the S3 client) cannot be scrubbed here, so they are not logged.
-    Targets::new().with_target("clickedge", own).with_target(LIBRARY, own.min(Most::WARN))
+    Targets::new()
+        .with_target("clickedge", own)
+        .with_target(LIBRARY, own.min(Most::WARN))
+        .with_target(AUDIT, Most::INFO)
 }
 
 fn subscriber<W>(
@@ -90,6 +94,9 @@ where
     };
     (tracing_subscriber::registry().with(lines.with_filter(filter)), level)
 }
+
+/// Target of lines that record who has changed what.
+pub const AUDIT: &str = "audit";
 
 /// Target of the lines of libraries.
 const LIBRARY: &str = "library";

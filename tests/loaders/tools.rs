@@ -14,6 +14,8 @@ pub enum Tool {
     Python,
     /// Python with Spark, which needs Java.
     Spark,
+    /// Schemathesis, which tests an API by its description.
+    Schemathesis,
     /// Packages of node.
     Node,
 }
@@ -33,11 +35,13 @@ pub fn get(tool: Tool) -> Option<&'static Installed> {
     static PYTHON: Once = LazyLock::new(|| install("python", "requirements.txt", pip));
     static SPARK: Once =
         LazyLock::new(|| needs("java", "-version").and_then(|()| install("spark", "requirements-spark.txt", pip)));
+    static SCHEMATHESIS: Once = LazyLock::new(|| install("schemathesis", "requirements-schemathesis.txt", pip));
     static NODE: Once =
         LazyLock::new(|| needs("node", "--version").and_then(|()| install("node", "package.json", npm)));
     let tool = match tool {
         Tool::Python => &PYTHON,
         Tool::Spark => &SPARK,
+        Tool::Schemathesis => &SCHEMATHESIS,
         Tool::Node => &NODE,
     };
     tool.as_ref().inspect_err(|reason| eprintln!("skipped: {reason}")).ok()
