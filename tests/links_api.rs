@@ -19,9 +19,9 @@ use crate::common::{Answer, Builder, Edge, connect, exchange, link};
 const STATE: &str = "state_dir = \"state\"";
 
 /// The tokens that every edge of these tests has.
-struct Tokens {
+pub struct Tokens {
     /// Sees all workspaces.
-    all: String,
+    pub all: String,
     /// Sees `w-1`.
     one: String,
     /// Reads in `w-1`.
@@ -34,7 +34,8 @@ fn edge() -> (Edge, Tokens) {
     (builder.start(), tokens)
 }
 
-fn with_tokens(builder: Builder) -> (Builder, Tokens) {
+/// Adds tokens to an edge.
+pub fn with_tokens(builder: Builder) -> (Builder, Tokens) {
     let (all, first) = token(&["all"]);
     let (one, second) = token(&["one", "--workspace", "w-1"]);
     let (reads, third) = token(&["reads", "--workspace", "w-1", "--read-only"]);
@@ -68,7 +69,8 @@ fn ask(edge: &Edge, token: &str, method: &str, path: &str, headers: &[(&str, &st
     exchange(connect(None, edge.admin).unwrap(), text.as_bytes()).expect("an answer")
 }
 
-fn put(edge: &Edge, token: &str, path: &str, body: &Value) -> Answer {
+/// Puts a link.
+pub fn put(edge: &Edge, token: &str, path: &str, body: &Value) -> Answer {
     ask(edge, token, "PUT", &format!("/v1/links/{path}"), &[("Content-Type", "application/json")], &body.to_string())
 }
 

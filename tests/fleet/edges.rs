@@ -15,12 +15,15 @@ use clickedge::{
 use serde_json::{Value, json};
 
 use super::model::{Place, wait_until};
-use crate::common::{
-    Builder, Edge,
-    cli::{Outcome, clickedge},
-    link,
-    nats::Nats,
-    s3::Fault,
+use crate::{
+    common::{
+        Builder, Edge,
+        cli::{Outcome, clickedge},
+        link,
+        nats::Nats,
+        s3::Fault,
+    },
+    links_api,
 };
 
 const HOST: &str = "go.brand.com";
@@ -175,6 +178,29 @@ fn a_published_snapshot_replaces_the_catalog_of_all_edges() {
     for edge in &edges {
         has_hash_of(edge, &writer);
     }
+}
+
+#[test]
+fn a_change_by_the_api_of_one_edge_is_on_all_others() {
+    let place = Place::new();
+    publish(&place, &[link(HOST, "summer", "https://s.example/1")], &[]).json();
+    let (first, tokens) = links_api::with_tokens(edge(&place, ""));
+    let (first, second) = (first.start(), edge(&place, "").start());
+    let change = |to: &str| links_api::put(&first, &tokens.all, &format!("{HOST}/summer"), &link(HOST, "summer", to));
+    let answer = change("https://s.example/2");
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(location(&first, "summer").as_deref(), Some("https://s.example/2"), "the next request has it");
+    leads_to(&second, "summer", "https://s.example/2");
+
+    place.s3.set(Fault::Unavailable);
+    let answer = change("https://s.example/3");
+    assert_eq!(answer.status, 503, "{answer:?}");
+    assert!(answer.body.contains("nothing has changed"), "{answer:?}");
+    assert_eq!(location(&first, "summer").as_deref(), Some("https://s.example/2"));
+    place.s3.set(Fault::Healthy);
+    first.wait_until("the bucket is back", |_| change("https://s.example/4").status == 200);
+    leads_to(&second, "summer", "https://s.example/4");
+    assert_eq!(place.head().1.position.revision, 2, "what was answered with 503 was not made");
 }
 
 #[test]
