@@ -70,14 +70,12 @@ pub(super) fn run(args: &Publish) -> Outcome {
     let (bucket, snapshot) = args.places(&catalog)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| failed(Class::Io, &format!("cannot start: {error}")))?;
-    match snapshot {
-        Some(snapshot) => args.publish(&runtime, &bucket, &snapshot),
-        None => {
-            let work = Work::new(args.work_dir.as_deref())?;
-            let folded = fold(&runtime, &bucket, &catalog, &work.0)?;
-            args.publish(&runtime, &bucket, &folded)
-        }
+    if let Some(snapshot) = snapshot {
+        return args.publish(&runtime, &bucket, &snapshot);
     }
+    let work = Work::new(args.work_dir.as_deref())?;
+    let folded = fold(&runtime, &bucket, &catalog, &work.0)?;
+    args.publish(&runtime, &bucket, &folded)
 }
 
 /// Makes a snapshot of what the bucket has.
