@@ -76,6 +76,8 @@ pub struct Catalog {
     overlay: Overlay,
     domains: Arc<Domains>,
     position: Position,
+    /// The last change of the log that was made again.
+    applied: u64,
     /// Number of links.
     links: u64,
     /// What happens to the query where a link does not say.
@@ -105,7 +107,7 @@ impl Catalog {
     fn of(base: Arc<Snapshot>, domains: Arc<Domains>, config: &config::Catalog) -> Self {
         let (position, links) = (base.header().position, base.header().links);
         let forward = config.forward_parameters;
-        Self { base, overlay: Overlay::default(), domains, position, links, forward }
+        Self { base, overlay: Overlay::default(), domains, position, applied: 0, links, forward }
     }
 
     /// The catalog of a snapshot.
@@ -254,6 +256,12 @@ impl Catalog {
 
     fn set_revision(&mut self, revision: u64) {
         self.position.revision = revision;
+        self.applied = revision;
+    }
+
+    /// Number of links that were changed, added or deleted since the snapshot.
+    pub fn changed(&self) -> usize {
+        self.overlay.len()
     }
 
     /// Number of links of the snapshot, those that were changed or deleted since among them.

@@ -53,7 +53,7 @@ pub enum Command {
     /// Have the running process take up its configuration and all files that it names, or nothing.
     ///
     /// Prints what was applied, and what needs an upgrade. The same as `SIGHUP`, with an answer.
-    Reload(upgrade::Running),
+    Reload(upgrade::Reload),
     /// Stop the running process for good: deliver what waits, for `shutdown.drain_secs` at most.
     ///
     /// Exits with 69 when something still waits. Without it, a stop leaves what waits to the next start.
@@ -96,7 +96,7 @@ pub fn dispatch(cli: Cli) -> ExitCode {
     match cli.command {
         Command::Serve(serve) => serve::run(&serve),
         Command::Upgrade(upgrade) => upgrade::run(&upgrade),
-        Command::Reload(running) => upgrade::reload(&running),
+        Command::Reload(reload) => upgrade::reload(&reload),
         Command::Drain(running) => upgrade::drain(&running),
         Command::Check(check) => check::run(&check),
         Command::Catalog(catalog) => catalog::run(&catalog),

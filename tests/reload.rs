@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use mmdb_writer::Writer;
 use serde_json::{Value, json};
 
-use crate::common::{Builder, Edge, TIMEOUT, clicks::parameter, link};
+use crate::common::{Builder, Edge, TIMEOUT, cli::clickedge, clicks::parameter, link};
 
 const HOST: &str = "go.brand.com";
 
@@ -80,6 +80,31 @@ fn a_new_catalog_answers_after_sighup() {
     assert_eq!(edge.get(HOST, "/l0").status, 404, "a removed link is gone");
     assert_eq!(edge.metric("clickedge_catalog_links"), 12);
     assert_eq!(edge.metric("clickedge_catalog_domains"), 2);
+}
+
+#[test]
+fn a_catalog_that_shrinks_is_taken_when_an_operator_accepts_it() {
+    let edge = links(0..40).into_iter().fold(Edge::builder(), Builder::link).start();
+    let info = |edge: &Edge| {
+        edge.admin("/metrics")
+            .body
+            .lines()
+            .find(|line| line.starts_with("clickedge_catalog_info{"))
+            .map(str::to_owned)
+    };
+    let before = info(&edge).unwrap();
+    edge.write_links(&links(0..5));
+    let config = edge.dir().join("clickedge.toml");
+    let ask = |more: &[&str]| clickedge(&[&["reload", "--config", config.to_str().unwrap()], more].concat());
+    let refused = ask(&[]);
+    assert!(refused.code != 0 && refused.stderr.contains("clickedge reload --accept"), "{}", refused.stderr);
+    assert_eq!((edge.get(HOST, "/l39").status, info(&edge).unwrap()), (302, before.clone()));
+    let accepted = ask(&["--accept"]);
+    assert_eq!(accepted.code, 0, "{}", accepted.stderr);
+    assert_eq!(edge.get(HOST, "/l39").status, 404);
+    assert_ne!(info(&edge).unwrap(), before, "another hash");
+    edge.write_links(&links(0..1));
+    assert_ne!(ask(&[]).code, 0, "it was accepted once");
 }
 
 #[test]

@@ -16,6 +16,7 @@ use std::{
 use super::{
     Catalog, Report, Warning,
     change::Position,
+    change_log::Identity,
     compile::Compiler,
     loops,
     record::Flags,
@@ -153,12 +154,18 @@ impl Plan<'_> {
     pub fn build(&self, output: &Path, generation: u64, watch: &dyn Watch) -> Result<Built, BuildError> {
         let failed = |error| BuildError::write(output, error);
         let inputs = input::open(self)?;
-        let mut revision = inputs.iter().map(Input::revision).max().unwrap_or_default();
+        let logged = self.logged()?;
+        // The numbers of one log mean nothing to another.
+        let of_log = logged.as_ref().map(|logged| logged.identity);
+        let contained = inputs.iter().filter(|input| of_log.is_none_or(|log| input.log() == log));
+        let mut revision = contained.map(Input::revision).max().unwrap_or_default();
+        let log = of_log.or_else(|| inputs.iter().map(Input::log).find(|log| *log != Identity::default()));
         let mut file = NewFile::create(output).map_err(failed)?;
         let (mut header, report) = self.compile(&inputs, &mut file, output, watch)?;
-        if let Some(dir) = self.changes {
-            (file, header, revision) = self.change(dir, file, header, revision, output, watch)?;
+        if let Some(logged) = logged {
+            (file, header, revision) = self.change(logged, file, header, revision, output, watch)?;
         }
+        header.log = log.unwrap_or_default();
         watch.begin(Step::Loops { links: header.links });
         let mut warnings = report.warnings;
         warnings.extend(self.loops(&file, &header, watch).map_err(failed)?);

@@ -38,19 +38,16 @@ impl Operation {
         matches!(self, Self::PutLink { link } if link.contains("\"maxClicks\""))
     }
 
-    /// What it is about: two operations with the same subject replace one another. Links are compared as they are
-    /// written, so that two ways to write one slashtag may count as two.
-    pub(super) fn subject(&self) -> String {
-        let field = |text: &str, name: &str| {
-            let value: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
-            let value = if name == "domain" { &value["domain"]["fullName"] } else { &value[name] };
-            value.as_str().unwrap_or_default().to_owned()
-        };
+    /// The domain and the slashtag of the link that it is about, as they are written; `None` if it is about a domain.
+    pub(super) fn link(&self) -> Option<(String, String)> {
         match self {
-            Self::PutLink { link } => format!("{}/{}", field(link, "domain"), field(link, "slashtag")),
-            Self::DeleteLink { domain, slashtag } => format!("{domain}/{slashtag}"),
-            Self::PutDomain { domain } => field(domain, "fullName"),
-            Self::DeleteDomain { domain } => domain.clone(),
+            Self::PutLink { link } => {
+                let link: serde_json::Value = serde_json::from_str(link).unwrap_or_default();
+                let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+                Some((text(&link["domain"]["fullName"]), text(&link["slashtag"])))
+            }
+            Self::DeleteLink { domain, slashtag } => Some((domain.clone(), slashtag.clone())),
+            Self::PutDomain { .. } | Self::DeleteDomain { .. } => None,
         }
     }
 }

@@ -1,21 +1,46 @@
 //! The change log: changes that were accepted, on disk before they are answered.
 //!
-//! One line a change: the CRC-32C of the JSON in eight hexadecimal digits, a space, the JSON of an [`Entry`]. A line
-//! that was cut by a crash is the last one, was not answered, and is removed when the log is opened.
+//! The first line names the log ([`Head`]); then follows one line a change. Each is the CRC-32C of the JSON in eight
+//! hexadecimal digits, a space, the JSON. A line that was cut by a crash is the last one and has no line feed; it was not
+//! answered, and is removed when the log is opened.
 
 use std::{
-    fmt::Write as _,
     fs::{self, File},
     io::{self, BufRead, BufReader, Write},
     path::{Path, PathBuf},
 };
 
 use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::change::Entry;
 
 /// Name of the log in the state folder.
 const NAME: &str = "changes.log";
+
+/// Entries below which a log is not written again.
+const SUPERSEDED: usize = 10_000;
+
+/// Which log it is: revisions of one mean nothing to another.
+pub type Identity = [u8; 16];
+
+/// The first line of a log.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+struct Head {
+    log: u128,
+    /// The highest number of a change that the log had once: numbers are never given twice.
+    revision: u64,
+}
+
+/// What a log holds.
+#[derive(Debug, Default)]
+pub struct Logged {
+    /// Zeros without a log.
+    pub identity: Identity,
+    /// The number of the last change, also of one that is no longer in the log.
+    pub revision: u64,
+    pub entries: Vec<Entry>,
+}
 
 /// An open change log.
 #[derive(Debug)]
@@ -25,6 +50,9 @@ pub struct ChangeLog {
     /// Length of what is whole.
     bytes: u64,
     entries: usize,
+    head: Head,
+    /// So many entries make the log worth writing again without those that are superseded.
+    rewrite_at: usize,
     /// A write has failed, and what it left could not be removed.
     is_broken: bool,
     /// Keeps other processes away from the folder.
@@ -37,7 +65,7 @@ impl ChangeLog {
     /// # Errors
     /// When it cannot be read or written, another process has it open, or it holds a damaged line that is not the last
     /// one.
-    pub fn open(state_dir: &Path) -> io::Result<(Self, Vec<Entry>)> {
+    pub fn open(state_dir: &Path) -> io::Result<(Self, Logged)> {
         fs::create_dir_all(state_dir)?;
         let lock = File::create(state_dir.join("lock"))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
@@ -45,26 +73,36 @@ impl ChangeLog {
             io::Error::new(io::ErrorKind::ResourceBusy, reason)
         })?;
         let path = state_dir.join(NAME);
-        let file = File::options().read(true).append(true).create(true).open(&path)?;
-        let (entries, bytes) = read(&file, &path)?;
+        let mut file = File::options().read(true).append(true).create(true).open(&path)?;
+        if file.metadata()?.len() == 0 {
+            let mut log = [0; 16];
+            getrandom::fill(&mut log).map_err(io::Error::other)?;
+            let head = Head { log: u128::from_le_bytes(log), revision: 0 };
+            file.write_all(line(&head)?.as_bytes())?;
+            file.sync_all()?;
+            File::open(state_dir)?.sync_all()?;
+        }
+        let Read { head, entries, bytes } = read(&file, &path)?;
         let length = file.metadata()?.len();
         if length > bytes {
             tracing::warn!(file = %path.display(), bytes = length - bytes, "the end of the change log was cut by a crash");
             file.set_len(bytes)?;
             file.sync_all()?;
         }
-        Ok((Self { path, file, bytes, entries: entries.len(), is_broken: false, _lock: lock }, entries))
+        let (count, rewrite_at) = (entries.len(), SUPERSEDED.max(2 * entries.len()));
+        let log = Self { path, file, bytes, entries: count, head, rewrite_at, is_broken: false, _lock: lock };
+        Ok((log, logged(head, entries)))
     }
 
     /// The changes in the log of a state folder, which another process may have open.
     ///
     /// # Errors
     /// When it is there and cannot be read, or is damaged.
-    pub fn peek(state_dir: &Path) -> io::Result<Vec<Entry>> {
+    pub fn peek(state_dir: &Path) -> io::Result<Logged> {
         let path = state_dir.join(NAME);
         match File::open(&path) {
-            Ok(file) => read(&file, &path).map(|(entries, _)| entries),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Ok(file) => read(&file, &path).map(|Read { head, entries, .. }| logged(head, entries)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Logged::default()),
             Err(error) => Err(error),
         }
     }
@@ -78,8 +116,13 @@ impl ChangeLog {
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn read(&self) -> io::Result<Vec<Entry>> {
-        read(&File::open(&self.path)?, &self.path).map(|(entries, _)| entries)
+    pub fn read(&self) -> io::Result<Logged> {
+        read(&File::open(&self.path)?, &self.path).map(|Read { head, entries, .. }| logged(head, entries))
+    }
+
+    /// Whether the log has grown so far that it is worth writing again.
+    pub fn is_long(&self) -> bool {
+        self.entries > self.rewrite_at
     }
 
     /// Appends changes, and returns when they are on disk.
@@ -102,13 +145,14 @@ impl ChangeLog {
         Ok(())
     }
 
-    /// Replaces the whole log.
+    /// Replaces the whole log. It goes on from `revision`, or from its last entry.
     ///
     /// # Errors
     /// When it cannot be written. The log is as before then.
-    pub fn replace(&mut self, entries: &[Entry]) -> io::Result<()> {
+    pub fn replace(&mut self, entries: &[Entry], revision: u64) -> io::Result<()> {
         let temporary = self.path.with_extension("tmp");
-        let text = render(entries)?;
+        let head = Head { revision, ..self.head };
+        let text = line(&head)? + &render(entries)?;
         let mut file = File::create(&temporary)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
@@ -118,54 +162,65 @@ impl ChangeLog {
         }
         self.file = File::options().read(true).append(true).open(&self.path)?;
         (self.bytes, self.entries, self.is_broken) = (text.len() as u64, entries.len(), false);
+        (self.head, self.rewrite_at) = (head, SUPERSEDED.max(2 * entries.len()));
         Ok(())
     }
 }
 
-/// The changes, and the length of the lines that are whole.
-fn read(file: &File, path: &Path) -> io::Result<(Vec<Entry>, u64)> {
-    let (mut entries, mut whole, mut line) = (Vec::new(), 0, Vec::new());
-    let mut input = BufReader::new(file);
+/// A log as it was read.
+struct Read {
+    head: Head,
+    entries: Vec<Entry>,
+    /// Length of the lines that are whole.
+    bytes: u64,
+}
+
+fn logged(head: Head, entries: Vec<Entry>) -> Logged {
+    let revision = entries.last().map_or(0, |entry| entry.revision).max(head.revision);
+    Logged { identity: head.log.to_le_bytes(), revision, entries }
+}
+
+fn read(file: &File, path: &Path) -> io::Result<Read> {
+    let damaged = |number: u64| {
+        let reason = format!(
+            "line {number} of the change log {} is damaged; restore the file, or move it away to go on without its changes",
+            path.display()
+        );
+        io::Error::new(io::ErrorKind::InvalidData, reason)
+    };
+    let (mut input, mut line, mut number) = (BufReader::new(file), Vec::new(), 0);
+    let mut read = Read { head: Head::default(), entries: Vec::new(), bytes: 0 };
     loop {
         line.clear();
         let length = input.read_until(b'\n', &mut line)?;
-        if length == 0 {
-            return Ok((entries, whole));
+        // What a crash leaves of a line has no end, or zeros where blocks were not written.
+        let is_cut = line.last() != Some(&b'\n') || line.contains(&0);
+        if length == 0 || is_cut && input.fill_buf()?.is_empty() {
+            return Ok(read);
         }
-        match parse(&line) {
-            Some(entry) => entries.push(entry),
-            None if input.fill_buf()?.is_empty() => return Ok((entries, whole)),
-            None => {
-                let reason = format!(
-                    "line {} of the change log {} is damaged; restore the file, or move it away to go on without its \
-                     changes",
-                    entries.len() + 1,
-                    path.display()
-                );
-                return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
-            }
+        number += 1;
+        if number == 1 {
+            read.head = parse(&line).ok_or_else(|| damaged(1))?;
+        } else {
+            read.entries.push(parse(&line).ok_or_else(|| damaged(number))?);
         }
-        whole += length as u64;
+        read.bytes += length as u64;
     }
 }
 
-fn parse(line: &[u8]) -> Option<Entry> {
+fn parse<T: DeserializeOwned>(line: &[u8]) -> Option<T> {
     let (checksum, json) = line.strip_suffix(b"\n")?.split_first_chunk::<9>()?;
     let expected = u32::from_str_radix(std::str::from_utf8(checksum).ok()?.trim_end(), 16).ok()?;
-    (crc(json) == expected).then(|| serde_json::from_slice(json).ok()).flatten()
+    (crc_fast::crc32_iscsi(json) == expected).then(|| serde_json::from_slice(json).ok()).flatten()
 }
 
 fn render(entries: &[Entry]) -> io::Result<String> {
-    let mut text = String::new();
-    for entry in entries {
-        let json = serde_json::to_string(entry)?;
-        _ = writeln!(text, "{:08x} {json}", crc(json.as_bytes()));
-    }
-    Ok(text)
+    entries.iter().map(line).collect()
 }
 
-fn crc(bytes: &[u8]) -> u32 {
-    crc_fast::crc32_iscsi(bytes)
+fn line(value: &impl Serialize) -> io::Result<String> {
+    let json = serde_json::to_string(value)?;
+    Ok(format!("{:08x} {json}\n", crc_fast::crc32_iscsi(json.as_bytes())))
 }
 
 #[cfg(test)]
@@ -181,8 +236,8 @@ mod tests {
     #[test]
     fn changes_are_read_again_and_a_cut_line_is_removed() {
         let dir = tempfile::tempdir().unwrap();
-        let (mut log, entries) = ChangeLog::open(dir.path()).unwrap();
-        assert_eq!(entries, []);
+        let (mut log, logged) = ChangeLog::open(dir.path()).unwrap();
+        assert_eq!((logged.entries, logged.revision), (Vec::new(), 0));
         log.append(&[entry(1), entry(2)]).unwrap();
         log.append(&[entry(3)]).unwrap();
         drop(log);
@@ -190,24 +245,28 @@ mod tests {
         let whole = fs::read(&path).unwrap();
         for cut in 1..20 {
             fs::write(&path, &whole[..whole.len() - cut]).unwrap();
-            let (mut log, entries) = ChangeLog::open(dir.path()).unwrap();
-            assert_eq!(entries, [entry(1), entry(2)], "{cut}");
+            let (mut log, again) = ChangeLog::open(dir.path()).unwrap();
+            assert_eq!((again.entries, again.identity), (vec![entry(1), entry(2)], logged.identity), "{cut}");
             log.append(&[entry(9)]).unwrap();
-            assert_eq!(log.read().unwrap(), [entry(1), entry(2), entry(9)]);
+            assert_eq!(log.read().unwrap().entries, [entry(1), entry(2), entry(9)]);
         }
     }
 
     #[test]
-    fn a_damaged_line_in_the_middle_is_an_error() {
+    fn a_damaged_line_is_an_error_wherever_it_is() {
         let dir = tempfile::tempdir().unwrap();
         let (mut log, _) = ChangeLog::open(dir.path()).unwrap();
         log.append(&[entry(1), entry(2)]).unwrap();
         drop(log);
         let path = dir.path().join(NAME);
-        let mut bytes = fs::read(&path).unwrap();
-        bytes[30] ^= 1;
-        fs::write(&path, bytes).unwrap();
-        assert!(ChangeLog::open(dir.path()).unwrap_err().to_string().contains("line 1 of the change log"));
+        let whole = fs::read(&path).unwrap();
+        for (at, line) in [(30, "line 1"), (whole.len() - 90, "line 2"), (whole.len() - 3, "line 3")] {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1;
+            fs::write(&path, bytes).unwrap();
+            let error = ChangeLog::open(dir.path()).unwrap_err().to_string();
+            assert!(error.contains(&format!("{line} of the change log")), "{error}");
+        }
     }
 
     #[test]
@@ -215,9 +274,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (mut log, _) = ChangeLog::open(dir.path()).unwrap();
         log.append(&[entry(1), entry(2)]).unwrap();
-        log.replace(&[entry(2)]).unwrap();
+        log.replace(&[entry(2)], 2).unwrap();
         log.append(&[entry(3)]).unwrap();
         assert!(ChangeLog::open(dir.path()).is_err(), "one process has it");
-        assert_eq!((log.len(), ChangeLog::peek(dir.path()).unwrap()), (2, vec![entry(2), entry(3)]));
+        assert_eq!((log.len(), ChangeLog::peek(dir.path()).unwrap().entries), (2, vec![entry(2), entry(3)]));
+        log.replace(&[], 3).unwrap();
+        drop(log);
+        assert_eq!(ChangeLog::open(dir.path()).unwrap().1.revision, 3, "numbers are never given twice");
     }
 }

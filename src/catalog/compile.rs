@@ -14,25 +14,18 @@ use serde_json::json;
 
 use super::{
     Catalog,
-    change::Position,
     domain::{Domain, Domains},
     entity::{LinkEntity, named_map},
     interned::Interned,
     loops::{self, Loops},
     policy,
-    record::{Flags, Parts, Profile, State},
-    snapshot::{
-        self, HashKey, Snapshot,
-        file::NewFile,
-        header::{self, Header},
-        write::Contents,
-    },
+    record::{Parts, Profile, State},
+    snapshot::{self, HashKey, Snapshot, header::Header, write::Contents},
     sorter::{SortKey, Sorter},
 };
 use crate::{
     config,
     link::{Case, ForwardPath, destination, key},
-    runtime::clock,
 };
 
 /// Maximum number of bad lines that are kept with their reason; further ones are only counted.
@@ -316,27 +309,6 @@ impl<'a> Compiler<'a> {
         }
         report.warn_of(loops, disabled);
         Ok((catalog, report))
-    }
-
-    /// Lays the catalog out in a file.
-    ///
-    /// # Errors
-    /// When what was kept to be sorted cannot be read, or the file cannot be written.
-    pub fn finish_file(self, mut file: NewFile, generation: u64, revision: u64) -> io::Result<(Header, Report)> {
-        let config = self.config;
-        let (header, domains, mut report) = self.write(file.sections()?, header::SIZE as u64)?;
-        let catalog = Catalog::of(Arc::new(file.map(header.clone())?), domains, config);
-        let loops = loops::find(&catalog, || ());
-        let disabled = config.loops == config::Loops::Disable;
-        if disabled {
-            for place in loops.places.iter().filter_map(|place| catalog.base.flags_place(*place)) {
-                file.set_bits(place, Flags::LOOPS)?;
-            }
-        }
-        drop(catalog);
-        report.warn_of(loops, disabled);
-        let position = Position { generation, revision, hash: header.position.hash };
-        Ok((file.finish(header, position, clock::unix_secs())?, report))
     }
 
     /// Writes all sections of a snapshot, the first of them at `start` in the file.

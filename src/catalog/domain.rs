@@ -174,6 +174,11 @@ impl Domains {
         self.current().filter(|domain| domain.line.is_some())
     }
 
+    /// The domain of a host or an alias, wildcards apart.
+    pub fn named(&self, host: &str) -> Option<u32> {
+        self.by_host.get(host).copied()
+    }
+
     /// The domain of a host itself, aliases and wildcards apart.
     pub fn of_host(&self, host: &str) -> Option<(u32, &Arc<Domain>)> {
         let number = *self.by_host.get(host)?;

@@ -42,7 +42,7 @@ impl Catalog {
             Operation::DeleteDomain { domain } => self.delete_domain(domain, condition, revision),
         }?;
         if made.operation.is_some() {
-            self.position.revision = revision;
+            self.set_revision(revision);
         }
         Ok(made)
     }
@@ -70,7 +70,8 @@ impl Catalog {
         holds(condition, hash_before)?;
         let mut next = self.clone();
         next.domains = domains;
-        next.overlay.set(domain, &key, Slot { revision, link: Some(Arc::clone(&part)) });
+        let place = (&key[..], next.base.hash(&key));
+        next.overlay.set(domain, place, Slot { revision, link: Some(Arc::clone(&part)) });
         let (hash, link) = {
             let link = Link::at(&next, &part, 0).ok_or_else(|| invalid("the link cannot be laid out"))?;
             (link.hash(), json::of(&link).to_string())
@@ -103,7 +104,8 @@ impl Catalog {
         let (hash, host, slashtag) =
             (link.hash(), link.host().to_owned(), String::from_utf8_lossy(link.slashtag()).into_owned());
         holds(condition, Some(hash))?;
-        self.overlay.set(number, &key, Slot { revision, link: None });
+        let place = (&key[..], self.base.hash(&key));
+        self.overlay.set(number, place, Slot { revision, link: None });
         self.replace(Some(hash), None);
         self.links -= 1;
         let accepted = Accepted { revision, etag: None, created: false, unchanged: false };
@@ -181,7 +183,8 @@ impl Catalog {
     /// Number of the domain and slashtag in normal form.
     fn place_of(&self, domain: &str, slashtag: &str) -> Result<(u32, Vec<u8>), Refused> {
         let host = host(domain)?;
-        let number = self.domains.find(host.as_str()).ok_or(Refused::NotFound { what: "domain" })?;
+        // A wildcard leads visitors to a domain; it names none.
+        let number = self.domains.named(host.as_str()).ok_or(Refused::NotFound { what: "domain" })?;
         let key = Self::slashtag(&self.domains.all[number as usize], slashtag.as_bytes());
         let key =
             key.map_err(|error| Refused::Invalid { field: Some("slashtag".into()), reason: error.to_string() })?;
@@ -194,18 +197,14 @@ impl Catalog {
 
     /// Whether a domain has links.
     fn has_links(&self, number: u32) -> bool {
-        let in_base = self.base.links_of(number);
         let mut gone = 0;
-        for (domain, key, slot) in self.overlay.iter() {
-            if domain != number {
-                continue;
-            }
+        for (_, key, slot) in self.overlay.of_domain(number, 0) {
             if slot.link.is_some() {
                 return true;
             }
-            gone += u64::from(self.base.find(domain, key).is_some());
+            gone += u64::from(self.base.find(number, key).is_some());
         }
-        in_base > gone
+        self.base.links_of(number) > gone
     }
 
     /// A link of a host and a slashtag as written, without what stands for it elsewhere.

@@ -1,8 +1,8 @@
 //! Metrics of the catalog.
 
-use prometheus::IntGauge;
+use prometheus::{IntGauge, IntGaugeVec};
 
-use super::CatalogStore;
+use super::{CatalogStore, change::Position};
 use crate::telemetry::metrics::Registry;
 
 /// Metrics of the catalog.
@@ -11,6 +11,10 @@ pub struct CatalogMetrics {
     domains: IntGauge,
     bytes: IntGauge,
     loaded: IntGauge,
+    revision: IntGauge,
+    changed: IntGauge,
+    /// Its labels are those of the current catalog.
+    info: IntGaugeVec,
 }
 
 impl CatalogMetrics {
@@ -21,6 +25,14 @@ impl CatalogMetrics {
             domains: registry.gauge("catalog_domains", "Branded domains in the current catalog."),
             bytes: registry.gauge("catalog_bytes", "Memory of the current catalog."),
             loaded: registry.gauge("catalog_loaded_timestamp_seconds", "When the current catalog was loaded."),
+            revision: registry.gauge("catalog_revision", "Number of the last change of a link or domain."),
+            changed: registry.gauge("catalog_changed_links", "Links that were changed since the snapshot or file."),
+            info: registry.gauges_of(
+                "catalog_info",
+                "Generation of the current snapshot, and hash of all links and domains: edges that have the same hash \
+                 have the same catalog.",
+                &["generation", "hash"],
+            ),
         }
     }
 
@@ -31,5 +43,10 @@ impl CatalogMetrics {
         self.domains.set(catalog.domains() as i64);
         self.bytes.set(catalog.memory_bytes() as i64);
         self.loaded.set(store.loaded_at_secs() as i64);
+        let Position { generation, revision, hash } = catalog.position();
+        self.revision.set(revision as i64);
+        self.changed.set(catalog.changed() as i64);
+        self.info.reset();
+        self.info.with_label_values(&[&generation.to_string(), &hash.to_string()]).set(1);
     }
 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use ahash::RandomState;
-use rpds::HashTrieMapSync;
+use rpds::{HashTrieMapSync, RedBlackTreeMapSync};
 use smallvec::SmallVec;
 
 use super::snapshot::Snapshot;
@@ -15,8 +15,10 @@ use super::snapshot::Snapshot;
 #[derive(Clone)]
 pub struct Overlay {
     links: HashTrieMapSync<Key, Slot, RandomState>,
-    /// Links that are changed or added.
-    put: usize,
+    /// Their keys by domain and hash of the slashtag, in the order of lists.
+    order: RedBlackTreeMapSync<(u32, u64), Key>,
+    /// Bytes of the changed links.
+    bytes: usize,
 }
 
 /// Number of the domain, and slashtag in normal form.
@@ -33,7 +35,11 @@ pub struct Slot {
 
 impl Default for Overlay {
     fn default() -> Self {
-        Self { links: HashTrieMapSync::new_with_hasher_and_ptr_kind(RandomState::new()), put: 0 }
+        Self {
+            links: HashTrieMapSync::new_with_hasher_and_ptr_kind(RandomState::new()),
+            order: RedBlackTreeMapSync::default(),
+            bytes: 0,
+        }
     }
 }
 
@@ -53,12 +59,19 @@ impl Overlay {
         self.links.get(&key(domain, slashtag))
     }
 
-    /// Changes a link.
-    pub fn set(&mut self, domain: u32, slashtag: &[u8], slot: Slot) {
+    /// Changes a link, whose slashtag has this hash.
+    pub fn set(&mut self, domain: u32, (slashtag, hash): (&[u8], u64), slot: Slot) {
         let key = key(domain, slashtag);
-        let was_put = self.links.get(&key).is_some_and(|slot| slot.link.is_some());
-        self.put = self.put + usize::from(slot.link.is_some()) - usize::from(was_put);
+        let before = self.links.get(&key).map_or(0, Slot::bytes);
+        self.bytes = self.bytes + slot.bytes() - before;
+        self.order.insert_mut((domain, hash), key.clone());
         self.links.insert_mut(key, slot);
+    }
+
+    /// The changed links of a domain whose hash is at least `from`, in the order of their hashes.
+    pub fn of_domain(&self, domain: u32, from: u64) -> impl Iterator<Item = (u64, &[u8], &Slot)> {
+        let keys = self.order.range((domain, from)..=(domain, u64::MAX));
+        keys.filter_map(|((_, hash), key)| Some((*hash, &key[4..], self.links.get(key)?)))
     }
 
     /// All changed links: the number of their domain, their slashtag in normal form, and what became of them.
@@ -71,8 +84,13 @@ impl Overlay {
 
     /// Bytes of memory, roughly.
     pub fn memory_bytes(&self) -> usize {
-        let links = self.links.values().filter_map(|slot| slot.link.as_ref());
-        links.map(|link| link.len() + size_of::<Snapshot>()).sum::<usize>() + 100 * self.len()
+        self.bytes + 200 * self.len()
+    }
+}
+
+impl Slot {
+    fn bytes(&self) -> usize {
+        self.link.as_ref().map_or(0, |link| link.len() + size_of::<Snapshot>())
     }
 }
 

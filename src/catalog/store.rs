@@ -9,7 +9,7 @@ use std::{
     collections::BTreeSet,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Instant,
 };
@@ -18,7 +18,7 @@ use arc_swap::{ArcSwap, Guard};
 
 use super::{
     Catalog, Lookup, Report,
-    change_log::ChangeLog,
+    change_log::{ChangeLog, Logged},
     limits::{Excess, History},
     snapshot::file::FileError,
     source,
@@ -54,7 +54,7 @@ pub enum LoadError {
     /// The new file has far fewer links than the largest catalog of the last day.
     #[error(
         "the catalog {file} is rejected: it has {new} links where the largest of the last 24 hours had {largest}, less \
-         than catalog.max_shrink_ratio = {allowed} allows; if the file is right, raise the ratio for this reload"
+         than catalog.max_shrink_ratio = {allowed} allows; if the file is right, take it with `clickedge reload --accept`, or raise the ratio"
     )]
     Shrunk { file: String, largest: usize, new: usize, allowed: f64 },
     /// The file is a snapshot, and is rejected.
@@ -62,14 +62,14 @@ pub enum LoadError {
     Snapshot(#[from] FileError),
     /// The file is a snapshot that was made before the current one.
     #[error(
-        "the catalog {file} is rejected: its generation is {new}, and that of the current one {old}; publish a newer one, \
-         or restart with this file to go back"
+        "the catalog {file} is rejected: its generation is {new}, and that of the current one {old}; build a newer one, or \
+         go back with `clickedge reload --accept`"
     )]
     Older { file: String, new: u64, old: u64 },
     /// The new file has far more links than the current catalog.
     #[error(
         "the catalog {file} is rejected: it has {new} links where the current one has {current}, more than \
-         catalog.max_growth_ratio = {allowed} allows; if the file is right, raise the ratio for this reload"
+         catalog.max_growth_ratio = {allowed} allows; if the file is right, take it with `clickedge reload --accept`, or raise the ratio"
     )]
     Grown { file: String, current: usize, new: usize, allowed: f64 },
 }
@@ -95,6 +95,8 @@ pub struct CatalogStore {
     loaded_at_secs: AtomicU64,
     /// Locked by anyone who replaces the catalog.
     pub(super) turn: Mutex<Turn>,
+    /// Whether the next catalog is taken whatever its size and generation.
+    accept: AtomicBool,
     /// Gets each catalog that may have other links with a limit of clicks.
     pub(super) on_limits: OnceLock<OnLimits>,
 }
@@ -118,6 +120,7 @@ impl CatalogStore {
             config: ArcSwap::from_pointee(config.clone()),
             loaded_at_secs: AtomicU64::new(clock::unix_secs()),
             turn: Mutex::default(),
+            accept: AtomicBool::new(false),
             on_limits: OnceLock::new(),
         }
     }
@@ -142,6 +145,11 @@ impl CatalogStore {
         self.read_at(clock::monotonic(), config)
     }
 
+    /// Takes catalogs of any size and generation from now on, or no longer: an operator has said that the file is right.
+    pub fn set_accept(&self, accept: bool) {
+        self.accept.store(accept, Ordering::Relaxed);
+    }
+
     /// Takes another configuration from now on.
     pub fn configure(&self, config: &config::Catalog) {
         self.config.store(Arc::new(config.clone()));
@@ -156,12 +164,16 @@ impl CatalogStore {
         let (catalog, report) = source::load_file(config)?;
         let file = || config.file.display().to_string();
         let (old, new) = (self.load().base.header().position.generation, catalog.position().generation);
+        if self.accept.load(Ordering::Relaxed) {
+            return Ok((catalog, report));
+        }
         if new < old {
             return Err(LoadError::Older { file: file(), new, old });
         }
-        self.check_size(now, catalog.base_len(), config).map_err(|excess| {
+        let new = self.with_changes(catalog.clone(), config).links();
+        self.check_size(now, new, config).map_err(|excess| {
             let (shrink, growth) = (config.max_shrink_ratio, config.max_growth_ratio);
-            let (file, new) = (file(), catalog.base_len());
+            let file = file();
             match excess {
                 Excess::Shrunk { largest } => LoadError::Shrunk { file, largest, new, allowed: shrink },
                 Excess::Grown { current } => LoadError::Grown { file, current, new, allowed: growth },
@@ -170,9 +182,17 @@ impl CatalogStore {
         Ok((catalog, report))
     }
 
-    /// Checks the number of links of another snapshot.
+    /// What a catalog becomes with the changes of the log, if it can be read.
+    fn with_changes(&self, mut catalog: Catalog, config: &config::Catalog) -> Catalog {
+        if let Some(Ok(logged)) = self.turn().log.as_ref().map(ChangeLog::read) {
+            catalog.make_again(&logged, config);
+        }
+        catalog
+    }
+
+    /// Checks the number of links of another catalog.
     pub(super) fn check_size(&self, now: Instant, new: usize, config: &config::Catalog) -> Result<(), Excess> {
-        self.turn().history.check(now, self.load().base_len(), new, config)
+        self.turn().history.check(now, self.load().links(), new, config)
     }
 
     pub(super) fn publish_at(&self, now: Instant, new: Catalog) {
@@ -180,14 +200,23 @@ impl CatalogStore {
     }
 
     pub(super) fn publish_in(&self, turn: &mut Turn, now: Instant, mut new: Catalog) {
-        let changes = turn.log.as_ref().map_or_else(|| Ok(Vec::new()), ChangeLog::read);
-        match changes {
-            Ok(changes) => new.make_again(&changes, &self.config.load()),
+        match turn.log.as_ref().map_or_else(|| Ok(Logged::default()), ChangeLog::read) {
+            Ok(mut logged) => {
+                let config = self.config.load();
+                let contained = new.contained(logged.identity, &config);
+                new.make_again(&logged, &config);
+                logged.entries.retain(|entry| entry.revision > contained);
+                if let Some(log) = turn.log.as_mut().filter(|log| logged.entries.len() < log.len())
+                    && let Err(error) = log.replace(&logged.entries, logged.revision.max(contained))
+                {
+                    tracing::warn!(%error, "the change log keeps changes that the snapshot contains");
+                }
+            }
             Err(error) => {
                 tracing::error!(%error, "the change log cannot be read: its changes are not in the catalog");
             }
         }
-        turn.history.add(now, self.load().base_len());
+        turn.history.add(now, self.load().links());
         self.current.store(Arc::new(new));
         self.loaded_at_secs.store(clock::unix_secs(), Ordering::Relaxed);
     }

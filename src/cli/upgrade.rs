@@ -34,7 +34,17 @@ pub struct Upgrade {
     pub timeout: u64,
 }
 
-/// Arguments of `reload` and `drain`.
+/// Arguments of `reload`.
+#[derive(Args, Debug)]
+pub struct Reload {
+    #[command(flatten)]
+    pub running: Running,
+    /// Take the catalog also if it is far smaller or larger than the current one, or older.
+    #[arg(long)]
+    pub accept: bool,
+}
+
+/// Arguments of `drain`.
 #[derive(Args, Debug)]
 pub struct Running {
     /// Configuration file of the running service.
@@ -56,10 +66,10 @@ pub(super) fn run(upgrade: &Upgrade) -> ExitCode {
     or_reported(ask())
 }
 
-pub(super) fn reload(running: &Running) -> ExitCode {
+pub(super) fn reload(reload: &Reload) -> ExitCode {
     let ask = || {
-        let config = config::load(&running.config)?;
-        ask(&config.capture.dir, &Request::Reload, |message| println!("{message}"))?;
+        let config = config::load(&reload.running.config)?;
+        ask(&config.capture.dir, &Request::Reload { accept: reload.accept }, |message| println!("{message}"))?;
         println!("ok: reloaded");
         Ok(ExitCode::SUCCESS)
     };

@@ -187,6 +187,14 @@ impl Reloader {
     /// # Errors
     /// When anything is wrong: the previous version of everything stays active.
     pub fn reload(&self) -> Result<Reloaded, ReloadError> {
+        self.reload_and(false)
+    }
+
+    /// Like [`reload`](Self::reload). `accept` takes a catalog of any size and generation.
+    ///
+    /// # Errors
+    /// When anything is wrong: the previous version of everything stays active.
+    pub fn reload_and(&self, accept: bool) -> Result<Reloaded, ReloadError> {
         let mut turn = self.turn();
         if self.0.held.load(Ordering::Acquire) {
             tracing::error!("reload rejected: an upgrade is under way");
@@ -195,7 +203,9 @@ impl Reloader {
         systemd::reloading();
         let current = self.0.files.load_full();
         let mut results = BTreeMap::new();
+        current.catalog().set_accept(accept);
         let reloaded = self.take_up(&mut turn, &current, &mut results);
+        current.catalog().set_accept(false);
         match &reloaded {
             Ok(reloaded) => {
                 results.entry(CONFIG).or_insert(true);

@@ -42,7 +42,11 @@ pub enum Request {
         timeout_secs: u64,
     },
     /// Take up the configuration and all files that it names.
-    Reload,
+    Reload {
+        /// A catalog of any size and generation.
+        #[serde(default)]
+        accept: bool,
+    },
     /// Deliver what waits, and stop.
     Drain,
 }
@@ -151,12 +155,12 @@ fn answer(stream: &UnixStream, running: &Running) -> io::Result<()> {
         }
     };
     match request {
-        Request::Reload => {
+        Request::Reload { accept } => {
             let Some(reloader) = running.reloader() else {
                 return write_line(&mut reply, &Reply::Failed { error: "this process stops".into() });
             };
             let mut progress = |message: String| write_line(&mut reply, &Reply::Progress { message });
-            let last = match reloader.reload() {
+            let last = match reloader.reload_and(accept) {
                 Ok(reloaded) => {
                     reloaded.lines().into_iter().try_for_each(&mut progress)?;
                     Reply::Done { pid: None }

@@ -48,6 +48,11 @@ impl Registry {
         self.add(IntGaugeVec::new(Opts::new(name, help), &[label]))
     }
 
+    /// New gauges, one for each value of the labels.
+    pub fn gauges_of(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+        self.add(IntGaugeVec::new(Opts::new(name, help), labels))
+    }
+
     /// A new histogram with these upper bounds.
     pub fn histogram(&self, name: &str, help: &str, buckets: Vec<f64>) -> Histogram {
         self.add(Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets)))

@@ -6,7 +6,7 @@ use super::{BuildError, Origin, Plan, Rejected, Step, Watch, Watched, input};
 use crate::catalog::{
     Catalog,
     change::{Condition, Entry, Refused},
-    change_log::ChangeLog,
+    change_log::{ChangeLog, Logged},
     compile::Compiler,
     snapshot::{
         file::NewFile,
@@ -17,10 +17,17 @@ use crate::catalog::{
 };
 
 impl Plan<'_> {
+    /// Reads the changes of an edge.
+    pub(super) fn logged(&self) -> Result<Option<Logged>, BuildError> {
+        let Some(state_dir) = self.changes else { return Ok(None) };
+        let logged = fs::metadata(state_dir).and_then(|_| ChangeLog::peek(state_dir));
+        Ok(Some(logged.map_err(|error| BuildError::read(state_dir, error))?))
+    }
+
     /// Makes the changes behind `revision` again. Returns the file with them, and the revision of the last one.
     pub(super) fn change(
         &self,
-        state_dir: &Path,
+        logged: Logged,
         built: NewFile,
         header: Header,
         revision: u64,
@@ -28,10 +35,12 @@ impl Plan<'_> {
         watch: &dyn Watch,
     ) -> Result<(NewFile, Header, u64), BuildError> {
         let failed = |error| BuildError::write(output, error);
-        let changes = fs::metadata(state_dir).and_then(|_| ChangeLog::peek(state_dir));
-        let mut changes = changes.map_err(|error| BuildError::read(state_dir, error))?;
+        let state_dir = self.changes.unwrap_or(Path::new(""));
+        let (mut changes, last) = (logged.entries, logged.revision.max(revision));
         changes.retain(|entry| entry.revision > revision);
-        let Some(last) = changes.last().map(|entry| entry.revision) else { return Ok((built, header, revision)) };
+        if changes.is_empty() {
+            return Ok((built, header, last));
+        }
         let snapshot = built.map(header).map_err(failed)?;
         let mut catalog = Catalog::open(snapshot, self.config).map_err(|error| failed(io::Error::other(error)))?;
         watch.begin(Step::Changes { changes: changes.len() as u64 });

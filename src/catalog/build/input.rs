@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::{BuildError, Origin, Plan, Watch};
+use crate::catalog::change_log::Identity;
 use crate::{
     catalog::{
         Catalog,
@@ -81,6 +82,14 @@ impl Input {
         match &self.content {
             Content::File(..) => 0,
             Content::Snapshot(catalog) => catalog.position().revision,
+        }
+    }
+
+    /// The log whose changes it contains; zeros without one.
+    pub fn log(&self) -> Identity {
+        match &self.content {
+            Content::File(..) => Identity::default(),
+            Content::Snapshot(catalog) => catalog.base.header().log,
         }
     }
 

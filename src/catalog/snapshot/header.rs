@@ -13,13 +13,14 @@
 //!    112     8  number of texts   120  8  number of policies
 //!    128    32  BLAKE3 of everything behind the header
 //!    160   ...  start and end of each section
+//!    960    16  log whose revision that is; zeros for a snapshot that has none, or is of a fleet
 //!    992    32  BLAKE3 of the bytes before
 //! ```
 
 use std::ops::Range;
 
 use super::{BadSnapshot, HashKey};
-use crate::catalog::{change::Position, state_hash::StateHash};
+use crate::catalog::{change::Position, change_log::Identity, state_hash::StateHash};
 
 /// Size of the header, in bytes.
 pub const SIZE: usize = 1_024;
@@ -30,6 +31,8 @@ pub const VERSION: u32 = 1;
 const MAGIC: &[u8; 8] = b"clickcat";
 
 const SECTIONS_AT: usize = 160;
+
+const LOG_AT: usize = 960;
 
 const HASH_AT: usize = SIZE - 32;
 
@@ -58,6 +61,8 @@ pub struct Header {
     /// Number of texts, and of policies; number 0 is empty.
     pub texts: u64,
     pub policies: u64,
+    /// The log whose changes it contains, and whose revision that is; zeros without one.
+    pub log: Identity,
     /// BLAKE3 of everything behind the header.
     pub checksum: [u8; 32],
     /// Where each section lies, in bytes.
@@ -96,6 +101,7 @@ impl Header {
             put(at, &number.to_le_bytes());
         }
         put(96, &self.key);
+        put(LOG_AT, &self.log);
         put(128, &self.checksum);
         for (number, section) in self.sections.iter().enumerate() {
             put(SECTIONS_AT + 16 * number, &section.start.to_le_bytes());
@@ -136,6 +142,7 @@ impl Header {
             domains: number(80),
             made_secs: number(88),
             key: part(bytes, 96),
+            log: part(bytes, LOG_AT),
             texts: number(112),
             policies: number(120),
             checksum: part(bytes, 128),

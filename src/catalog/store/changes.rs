@@ -1,6 +1,11 @@
 //! Changes of the current catalog: checked, written to the change log, then visible to every look-up.
 
-use std::{io, path::Path, sync::Arc};
+use std::{
+    collections::HashSet,
+    io,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use async_trait::async_trait;
 
@@ -9,16 +14,13 @@ use crate::{
     catalog::{
         Catalog,
         change::{Accepted, Change, Changes, Condition, Entry, Position, Refused, Unavailable},
-        change_log::ChangeLog,
+        change_log::{ChangeLog, Identity, Logged},
         limits::Excess,
         snapshot::file::{self, FileError},
     },
     config,
     runtime::clock,
 };
-
-/// Changes to a log beyond those that still count, before it is written again.
-const SUPERSEDED: usize = 10_000;
 
 /// Changes that were checked against a catalog. Nothing has changed yet.
 pub struct Prepared {
@@ -84,9 +86,9 @@ impl CatalogStore {
         if turn.log.is_some() {
             return Ok(());
         }
-        let (log, entries) = ChangeLog::open(dir)?;
+        let (log, logged) = ChangeLog::open(dir)?;
         let mut next = Catalog::clone(&self.load());
-        next.make_again(&entries, &config);
+        next.make_again(&logged, &config);
         turn.log = Some(log);
         self.current.store(Arc::new(next));
         Ok(())
@@ -99,10 +101,10 @@ impl CatalogStore {
     pub fn peek_log(&self) -> io::Result<()> {
         let config = self.config.load();
         let Some(dir) = &config.state_dir else { return Ok(()) };
-        let entries = ChangeLog::peek(dir)?;
+        let logged = ChangeLog::peek(dir)?;
         let _turn = self.turn();
         let mut next = Catalog::clone(&self.load());
-        next.make_again(&entries, &config);
+        next.make_again(&logged, &config);
         self.current.store(Arc::new(next));
         Ok(())
     }
@@ -207,21 +209,13 @@ impl CatalogStore {
             None => {}
         }
         let snapshot = file::adopt(path, dir)?;
-        let revision = snapshot.header().position.revision;
         let catalog = Catalog::open(snapshot, &config)
             .map_err(|source| FileError::Bad { file: path.display().to_string(), source })?;
         let mut turn = self.turn();
         if !keep_changes && let Some(log) = &mut turn.log {
-            log.replace(&[])?;
+            log.replace(&[], 0)?;
         }
         self.publish_in(&mut turn, now, catalog);
-        if let Some(log) = &mut turn.log {
-            let mut changes = log.read()?;
-            changes.retain(|entry| entry.revision > revision);
-            if changes.len() < log.len() {
-                log.replace(&changes)?;
-            }
-        }
         drop(turn);
         self.limits_have_changed();
         Ok(self.position())
@@ -234,7 +228,7 @@ impl CatalogStore {
                 .as_mut()
                 .ok_or_else(|| io::Error::other("the edge starts, stops or is upgraded; try again"))?;
             log.append(entries)?;
-            if log.len() > 2 * next.overlay.len() + SUPERSEDED {
+            if log.is_long() {
                 rewrite(log);
             }
         }
@@ -259,25 +253,35 @@ impl CatalogStore {
 
 /// Leaves changes out of the log that later ones replace.
 fn rewrite(log: &mut ChangeLog) {
-    let rewritten = log.read().and_then(|changes| log.replace(&last_of_each(changes)));
+    let rewritten =
+        log.read().and_then(|Logged { entries, revision, .. }| log.replace(&last_of_each(entries), revision));
     if let Err(error) = rewritten {
         tracing::warn!(%error, "the change log cannot be written again without them: it grows");
     }
 }
 
-/// The last change of each link and domain, in their order.
+/// The last change of each link before the next change of a domain, and all changes of domains: what a link may be
+/// depends on the domains as they were.
 fn last_of_each(changes: Vec<Entry>) -> Vec<Entry> {
-    let mut seen = std::collections::HashSet::new();
-    let mut kept: Vec<_> = changes.into_iter().rev().filter(|entry| seen.insert(entry.operation.subject())).collect();
+    let mut seen = HashSet::new();
+    let is_last = |entry: &Entry| match entry.operation.link() {
+        Some(link) => seen.insert(link),
+        None => {
+            seen.clear();
+            true
+        }
+    };
+    let mut kept: Vec<_> = changes.into_iter().rev().filter(is_last).collect();
     kept.reverse();
     kept
 }
 
 impl Catalog {
-    /// Makes changes of the log again, those that the catalog does not contain.
-    pub(in crate::catalog) fn make_again(&mut self, changes: &[Entry], config: &config::Catalog) {
-        for Entry { revision, operation } in changes {
-            if *revision <= self.position().revision {
+    /// Makes changes of the log again, those that the catalog does not contain, and goes on from its number.
+    pub(in crate::catalog) fn make_again(&mut self, logged: &Logged, config: &config::Catalog) {
+        let contained = self.contained(logged.identity, config).max(self.applied);
+        for Entry { revision, operation } in &logged.entries {
+            if *revision <= contained {
                 continue;
             }
             if let Err(reason) = self.change(operation, &Condition::Always, *revision, config)
@@ -287,30 +291,41 @@ impl Catalog {
             }
             self.set_revision(*revision);
         }
+        self.set_revision(self.position().revision.max(logged.revision));
+        self.applied = logged.revision;
+    }
+
+    /// The last change of this log that the snapshot contains. In a fleet all have the numbers of the bucket.
+    pub(in crate::catalog) fn contained(&self, log: Identity, config: &config::Catalog) -> u64 {
+        let header = self.base.header();
+        if config.fleet.is_some() || header.log == log { header.position.revision } else { 0 }
     }
 }
 
 /// Changes of an edge alone.
 pub struct LocalChanges {
     store: Arc<CatalogStore>,
+    /// One group of changes at a time: a large one would never be done if small ones overtook it.
+    turn: Arc<Mutex<()>>,
 }
 
 impl LocalChanges {
     pub fn new(store: Arc<CatalogStore>) -> Self {
-        Self { store }
+        Self { store, turn: Arc::default() }
     }
 }
 
 #[async_trait]
 impl Changes for LocalChanges {
     async fn change(&self, changes: Vec<Change>) -> Result<Vec<Result<Accepted, Refused>>, Unavailable> {
-        let store = Arc::clone(&self.store);
+        let (store, turn) = (Arc::clone(&self.store), Arc::clone(&self.turn));
         if store.config.load().state_dir.is_none() {
             return Err(Unavailable::Off(
                 "`catalog.state_dir` is not set: the edge has no folder for changes; set it",
             ));
         }
         let made = tokio::task::spawn_blocking(move || {
+            let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
             loop {
                 if let Some(outcomes) = store.commit(store.prepare(&changes))? {
                     return Ok(outcomes);

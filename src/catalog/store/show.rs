@@ -41,40 +41,40 @@ impl Catalog {
         let Some((number, _)) = host.as_ref().and_then(|host| self.domains.of_host(host.as_str())) else {
             return Ok((Vec::new(), None));
         };
-        let after = self.read_cursor(page.after)?;
-        let from = after.as_ref().map_or(0, |(hash, _)| *hash);
-        let is_next = |hash: u64, key: &[u8]| after.as_ref().is_none_or(|(h, k)| (hash, key) > (*h, k));
+        let from = self.read_cursor(page.after)?;
         let base = self.base.places(self.base.links_from(number, from)).filter_map(|place| self.base_link(place));
-        let base = base.filter(|link| self.is_current(link)).map(|link| (self.base.hash(link.record().key), link));
-        let base = base.filter(|(hash, link)| is_next(*hash, link.record().key)).take(page.limit + 1);
-        let changed = self.overlay.iter().filter(|(domain, ..)| *domain == number);
-        let changed = changed.filter_map(|(_, _, slot)| Link::at(self, slot.link.as_ref()?, 0));
-        let changed = changed.map(|link| (self.base.hash(link.record().key), link));
-        let mut links: Vec<_> =
-            base.chain(changed.filter(|(hash, link)| is_next(*hash, link.record().key))).collect();
-        links.sort_unstable_by_key(|(hash, link)| (*hash, link.record().key));
-        let next = (links.len() > page.limit).then(|| links.get(page.limit.checked_sub(1)?)).flatten();
-        let next = next.map(|(_, link)| self.cursor(link.record().key));
+        let base = base.map(|link| (self.base.hash(link.record().key), link));
+        let base = base.filter(|(hash, link)| *hash >= from && self.is_current(link)).take(page.limit + 1);
+        let changed = self.overlay.of_domain(number, from);
+        let changed = changed.filter_map(|(hash, _, slot)| Some((hash, Link::at(self, slot.link.as_ref()?, 0)?)));
+        let mut links: Vec<_> = base.chain(changed.take(page.limit + 1)).collect();
+        links.sort_unstable_by_key(|(hash, _)| *hash);
+        let next = links.get(page.limit).map(|(hash, _)| self.cursor(*hash));
         links.truncate(page.limit);
         Ok((links.iter().map(|(_, link)| show(link)).collect(), next))
     }
 
-    fn cursor(&self, key: &[u8]) -> String {
-        let order = self.base.header().key;
-        URL_SAFE_NO_PAD.encode([&blake3::hash(&order).as_bytes()[..4], key].concat())
+    /// The cursor of the page that begins with this hash. It says nothing of the slashtag, which may be another
+    /// workspace's: the key of the hash is secret.
+    fn cursor(&self, from: u64) -> String {
+        URL_SAFE_NO_PAD.encode([&self.order()[..], &from.to_le_bytes()].concat())
     }
 
-    /// Hash and slashtag behind which a page begins.
-    fn read_cursor(&self, cursor: &str) -> Result<Option<(u64, Vec<u8>)>, BadCursor> {
+    /// The hash with which a page begins.
+    fn read_cursor(&self, cursor: &str) -> Result<u64, BadCursor> {
         if cursor.is_empty() {
-            return Ok(None);
+            return Ok(0);
         }
         let bytes = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| BadCursor)?;
-        let (order, key) = bytes.split_at_checked(4).ok_or(BadCursor)?;
-        if *order != blake3::hash(&self.base.header().key).as_bytes()[..4] {
-            return Err(BadCursor);
-        }
-        Ok(Some((self.base.hash(key), key.to_owned())))
+        let (order, from) = bytes.split_at_checked(4).ok_or(BadCursor)?;
+        let from = <[u8; 8]>::try_from(from).map_err(|_| BadCursor)?;
+        if *order == self.order() { Ok(u64::from_le_bytes(from)) } else { Err(BadCursor) }
+    }
+
+    /// Which order it is: snapshots with other keys have another one.
+    fn order(&self) -> [u8; 4] {
+        let hash = blake3::hash(&self.base.header().key);
+        hash.as_bytes().first_chunk().copied().unwrap_or_default()
     }
 }
 
