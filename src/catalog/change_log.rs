@@ -25,6 +25,8 @@ pub struct ChangeLog {
     /// Length of what is whole.
     bytes: u64,
     entries: usize,
+    /// Number of changes when it was last replaced.
+    kept: usize,
     /// A write has failed, and what it left could not be removed.
     is_broken: bool,
     /// Keeps other processes away from the folder.
@@ -53,7 +55,7 @@ impl ChangeLog {
             file.set_len(bytes)?;
             file.sync_all()?;
         }
-        Ok((Self { path, file, bytes, entries: entries.len(), is_broken: false, _lock: lock }, entries))
+        Ok((Self { path, file, bytes, entries: entries.len(), kept: 0, is_broken: false, _lock: lock }, entries))
     }
 
     /// The changes in the log of a state folder, which another process may have open.
@@ -72,6 +74,11 @@ impl ChangeLog {
     /// Number of changes in the log.
     pub fn len(&self) -> usize {
         self.entries
+    }
+
+    /// Number of changes that were left when it was last replaced.
+    pub fn kept(&self) -> usize {
+        self.kept
     }
 
     /// All changes of the log.
@@ -105,19 +112,24 @@ impl ChangeLog {
     /// Replaces the whole log.
     ///
     /// # Errors
-    /// When it cannot be written. The log is as before then.
+    /// When it cannot be written. The log is as before then, or takes no changes any more.
     pub fn replace(&mut self, entries: &[Entry]) -> io::Result<()> {
         let temporary = self.path.with_extension("tmp");
         let text = render(entries)?;
         let mut file = File::create(&temporary)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
+        // Open before the rename: what is appended later must not go to a file without a name.
+        let file = File::options().read(true).append(true).open(&temporary)?;
         fs::rename(&temporary, &self.path)?;
+        (self.file, self.bytes) = (file, text.len() as u64);
+        (self.entries, self.kept) = (entries.len(), entries.len());
+        // Until the folder is synced, it is unknown which of the two files a crash leaves.
+        self.is_broken = true;
         if let Some(dir) = self.path.parent() {
             File::open(dir)?.sync_all()?;
         }
-        self.file = File::options().read(true).append(true).open(&self.path)?;
-        (self.bytes, self.entries, self.is_broken) = (text.len() as u64, entries.len(), false);
+        self.is_broken = false;
         Ok(())
     }
 }
