@@ -2,6 +2,7 @@
 
 mod access;
 mod described;
+mod log;
 mod requests;
 mod upgrades;
 mod visible;

@@ -38,6 +38,11 @@ impl Operation {
         matches!(self, Self::PutLink { link } if link.contains("\"maxClicks\""))
     }
 
+    /// Whether it changes a domain.
+    pub(super) fn is_of_domain(&self) -> bool {
+        matches!(self, Self::PutDomain { .. } | Self::DeleteDomain { .. })
+    }
+
     /// What it is about: two operations with the same subject replace one another. Links are compared as they are
     /// written, so that two ways to write one slashtag may count as two.
     pub(super) fn subject(&self) -> String {

@@ -234,7 +234,7 @@ impl CatalogStore {
                 .as_mut()
                 .ok_or_else(|| io::Error::other("the edge starts, stops or is upgraded; try again"))?;
             log.append(entries)?;
-            if log.len() > 2 * next.overlay.len() + SUPERSEDED {
+            if log.len() > 2 * next.overlay.len().max(log.kept()) + SUPERSEDED {
                 rewrite(log);
             }
         }
@@ -265,10 +265,19 @@ fn rewrite(log: &mut ChangeLog) {
     }
 }
 
-/// The last change of each link and domain, in their order.
+/// The last change of each link, in their order. Changes of domains stay where they are, and so do those of links
+/// before them: how a slashtag is compared, and what a domain may become, depends on what there is at that moment.
 fn last_of_each(changes: Vec<Entry>) -> Vec<Entry> {
     let mut seen = std::collections::HashSet::new();
-    let mut kept: Vec<_> = changes.into_iter().rev().filter(|entry| seen.insert(entry.operation.subject())).collect();
+    let mut kept = Vec::new();
+    for entry in changes.into_iter().rev() {
+        if entry.operation.is_of_domain() {
+            seen.clear();
+        } else if !seen.insert(entry.operation.subject()) {
+            continue;
+        }
+        kept.push(entry);
+    }
     kept.reverse();
     kept
 }
