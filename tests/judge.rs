@@ -4,6 +4,7 @@
 //! `tests/README.md` describes what each case does and how to run the long forms.
 
 mod backlog;
+mod changes;
 mod clocks;
 mod disks;
 mod kills;

@@ -2,11 +2,15 @@
 
 mod access;
 mod described;
+mod log;
 mod requests;
+mod upgrades;
+mod visible;
 
 use std::{
     fs,
     io::{Read, Write},
+    net::SocketAddr,
     os::unix::fs::PermissionsExt,
     process::Command,
 };
@@ -16,7 +20,7 @@ use serde_json::{Value, json};
 use crate::common::{Answer, Builder, Edge, connect, exchange, link};
 
 /// Lines of the configuration with which an edge takes changes.
-const STATE: &str = "state_dir = \"state\"";
+pub const STATE: &str = "state_dir = \"state\"";
 
 /// The tokens that every edge of these tests has.
 pub struct Tokens {
@@ -54,7 +58,19 @@ fn token(arguments: &[&str]) -> (String, String) {
 }
 
 /// A request to the API, on a connection of its own.
-fn ask(edge: &Edge, token: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+pub fn ask(edge: &Edge, token: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    ask_at(edge.admin, token, method, path, headers, body).expect("an answer")
+}
+
+/// The same by address. `None` if no answer comes: the edge may be stopped.
+pub fn ask_at(
+    admin: SocketAddr,
+    token: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Option<Answer> {
     let mut text = format!("{method} {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n");
     if !token.is_empty() {
         text += &format!("Authorization: Bearer {token}\r\n");
@@ -66,7 +82,7 @@ fn ask(edge: &Edge, token: &str, method: &str, path: &str, headers: &[(&str, &st
         text += &format!("Content-Length: {}\r\n", body.len());
     }
     text += &format!("\r\n{body}");
-    exchange(connect(None, edge.admin).unwrap(), text.as_bytes()).expect("an answer")
+    exchange(connect(None, admin).ok()?, text.as_bytes())
 }
 
 /// Puts a link.

@@ -148,7 +148,7 @@ impl ChangeLog {
     /// Replaces the whole log. It goes on from `revision`, or from its last entry.
     ///
     /// # Errors
-    /// When it cannot be written. The log is as before then.
+    /// When it cannot be written. The log is as before then, or takes no changes any more.
     pub fn replace(&mut self, entries: &[Entry], revision: u64) -> io::Result<()> {
         let temporary = self.path.with_extension("tmp");
         let head = Head { revision, ..self.head };
@@ -156,13 +156,17 @@ impl ChangeLog {
         let mut file = File::create(&temporary)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
+        // Before the rename: what follows it must not leave this process with a file that has no name.
+        let file = File::options().read(true).append(true).open(&temporary)?;
         fs::rename(&temporary, &self.path)?;
+        (self.file, self.bytes, self.entries) = (file, text.len() as u64, entries.len());
+        (self.head, self.rewrite_at) = (head, SUPERSEDED.max(2 * entries.len()));
+        // Until it is known that the name is on disk.
+        self.is_broken = true;
         if let Some(dir) = self.path.parent() {
             File::open(dir)?.sync_all()?;
         }
-        self.file = File::options().read(true).append(true).open(&self.path)?;
-        (self.bytes, self.entries, self.is_broken) = (text.len() as u64, entries.len(), false);
-        (self.head, self.rewrite_at) = (head, SUPERSEDED.max(2 * entries.len()));
+        self.is_broken = false;
         Ok(())
     }
 }

@@ -95,6 +95,7 @@ impl<M: From<Batch>> Worker<M> {
 
     /// Makes an event of a click. Returns the visit that the click belongs to, if any.
     fn take(&mut self, click: &RawClick<'_>, position: RingPosition) -> Option<Visit> {
+        fail_point("click_read");
         let facts = click.facts();
         let tally = self.shared.counts;
         let feeds = self.routing.router.feeds(text(facts.texts.workspace));

@@ -1,7 +1,8 @@
 //! Failpoints: named places at which a test kills the process, as a loss of power would, or lets a thread panic.
 //!
 //! `CLICKEDGE_DIE_AT=journal_written:3` sends `SIGKILL` to this process when it passes that place for the third time,
-//! `CLICKEDGE_PANIC_AT=enriched:3` panics there. Only builds with debug assertions do this: in a release [`fail_point`]
+//! `CLICKEDGE_PANIC_AT=enriched:3` panics there, and `CLICKEDGE_HOLD_AT=click_read:FILE` holds each thread there for as
+//! long as the file exists. Only builds with debug assertions do this: in a release [`fail_point`]
 //! is empty. (`enrich/leak.rs` holds what a test leaks on purpose.)
 
 /// The places, in the order in which a click passes them.
@@ -22,7 +23,10 @@ pub const FAIL_POINTS: [&str; 11] = [
 /// Places of a successor, in the order in which it takes over.
 pub const HANDOVER_POINTS: [&str; 3] = ["sockets_taken", "accepting", "released"];
 
-/// Dies or panics here, if the environment names this place and this pass.
+/// Places at which a test holds threads.
+pub const HOLD_POINTS: [&str; 1] = ["click_read"];
+
+/// Dies, panics or waits here, if the environment names this place and this pass.
 #[inline]
 pub fn fail_point(name: &'static str) {
     #[cfg(debug_assertions)]
@@ -33,9 +37,14 @@ pub fn fail_point(name: &'static str) {
 
 #[cfg(debug_assertions)]
 mod armed {
-    use std::sync::{
-        LazyLock,
-        atomic::{AtomicU64, Ordering},
+    use std::{
+        path::PathBuf,
+        sync::{
+            LazyLock,
+            atomic::{AtomicU64, Ordering},
+        },
+        thread,
+        time::Duration,
     };
 
     use rustix::process::{Signal, getpid, kill_process};
@@ -47,6 +56,12 @@ mod armed {
 
     static DEATH: LazyLock<Option<Trap>> = LazyLock::new(|| Trap::of("CLICKEDGE_DIE_AT"));
     static PANIC: LazyLock<Option<Trap>> = LazyLock::new(|| Trap::of("CLICKEDGE_PANIC_AT"));
+
+    /// Name of a place, and the file that holds threads there.
+    static HOLD: LazyLock<Option<(String, PathBuf)>> = LazyLock::new(|| {
+        let text = std::env::var("CLICKEDGE_HOLD_AT").ok()?;
+        text.split_once(':').map(|(name, file)| (name.to_owned(), file.into()))
+    });
 
     impl Trap {
         fn of(variable: &str) -> Option<Self> {
@@ -61,8 +76,13 @@ mod armed {
     }
 
     pub fn fail_point(name: &str) {
-        let is_known = super::FAIL_POINTS.contains(&name) || super::HANDOVER_POINTS.contains(&name);
-        debug_assert!(is_known, "{name} is not in the list");
+        let lists: [&[&str]; 3] = [&super::FAIL_POINTS, &super::HANDOVER_POINTS, &super::HOLD_POINTS];
+        debug_assert!(lists.iter().any(|list| list.contains(&name)), "{name} is not in the list");
+        if let Some((_, file)) = HOLD.as_ref().filter(|(held, _)| held == name) {
+            while file.exists() {
+                thread::sleep(Duration::from_millis(5));
+            }
+        }
         if Trap::springs(DEATH.as_ref(), name) {
             let _ = kill_process(getpid(), Signal::KILL);
         }

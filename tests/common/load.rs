@@ -250,9 +250,14 @@ impl Client {
 
     /// Like [`Client::click`], with more headers, each with its line end.
     pub fn send(&mut self, nonce: &str, more: &str, headers: &str) -> io::Result<u16> {
-        let request = format!(
-            "GET /spring?n={nonce}{more} HTTP/1.1\r\nHost: go.brand.com\r\nUser-Agent: {CHROME}\r\nAccept: */*\r\n{headers}\r\n"
-        );
+        self.get("go.brand.com", &format!("/spring?n={nonce}{more}"), headers)
+    }
+
+    /// Requests a target of a host, and returns the status when the head of the answer was read to its end. An answer
+    /// with a body leaves a connection that is of no more use.
+    pub fn get(&mut self, host: &str, target: &str, headers: &str) -> io::Result<u16> {
+        let request =
+            format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {CHROME}\r\nAccept: */*\r\n{headers}\r\n");
         self.stream.write_all(request.as_bytes())?;
         self.read.clear();
         let mut buffer = [0; 4096];
@@ -268,5 +273,12 @@ impl Client {
         }
         let status = self.read.get(9..12).and_then(|status| str::from_utf8(status).ok()?.parse().ok());
         status.ok_or_else(|| ErrorKind::InvalidData.into())
+    }
+
+    /// Where the last answer leads to.
+    pub fn location(&self) -> Option<&str> {
+        let head = str::from_utf8(&self.read).ok()?;
+        let mut headers = head.lines().filter_map(|line| line.split_once(": "));
+        headers.find(|(name, _)| name.eq_ignore_ascii_case("location")).map(|(_, value)| value)
     }
 }

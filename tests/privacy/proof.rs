@@ -28,14 +28,16 @@ use crate::common::{
     s3::{Fault, S3},
     tls,
 };
+use crate::links_api::{STATE, with_tokens};
 
 /// Room of the spool's disk.
 const KIB: usize = 64 << 10;
 
 /// An edge that has a reason to speak everywhere: both kinds of listeners and sinks, an upstream that is not there, a
-/// log of everything, and files of any kind where they are searched.
-fn builder(s3: &S3, tracer: Option<&Tracer>, tls: SocketAddr, upstream: SocketAddr) -> Builder {
-    let builder = Edge::builder();
+/// log of everything, changes of links, and files of any kind where they are searched. Returns the token for changes,
+/// too.
+fn builder(s3: &S3, tracer: Option<&Tracer>, tls: SocketAddr, upstream: SocketAddr) -> (Builder, String) {
+    let (builder, tokens) = with_tokens(Edge::builder().catalog(STATE));
     let (certificate, _) = tls::certificate(builder.dir(), "edge", &["go.brand.com"]);
     let geoip = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/demo/geoip.mmdb");
     let links = ["off", "over"].map(|slashtag| link("go.brand.com", slashtag, "https://www.example.com/"));
@@ -43,7 +45,7 @@ fn builder(s3: &S3, tracer: Option<&Tracer>, tls: SocketAddr, upstream: SocketAd
     off["status"] = "disabled".into();
     over["status"] = "expired".into();
     let through = through(&builder, tracer);
-    builder
+    let builder = builder
         .link(off)
         .link(over)
         .feed("local", &["*"])
@@ -56,7 +58,8 @@ fn builder(s3: &S3, tracer: Option<&Tracer>, tls: SocketAddr, upstream: SocketAd
         // Few visitors: the whole table is searched after each stop.
         .section(&format!("[enrich]\nworkers = 2\nsession_visitors = 2000\ngeoip_file = '{}'", geoip.display()))
         .section("[redirect]\nkeepalive_secs = 1\n[shutdown]\ndrain_secs = 1")
-        .through(&through)
+        .through(&through);
+    (builder, tokens.all)
 }
 
 /// Files for a moment go where they are searched, and the kernel is listened to.
@@ -93,7 +96,7 @@ fn finds_of_a_run() -> Vec<Find> {
     let s3 = S3::start();
     s3.set(Fault::Unavailable);
     let (address, upstream) = (free_address(), free_address());
-    let builder = builder(&s3, tracer.as_ref(), address, upstream);
+    let (builder, token) = builder(&s3, tracer.as_ref(), address, upstream);
     let disk = SmallDisk::mount(&builder.dir().join("spool"), KIB)
         .inspect_err(|why| eprintln!("skipped: full rings, as no small disk can be mounted here: {why}"))
         .ok();
@@ -108,7 +111,7 @@ fn finds_of_a_run() -> Vec<Find> {
     reload(&edge);
     settle(&edge, &["local"]);
     assert_eq!(edge.metric("clickedge_clicks_dropped_total{reason=\"worker_failed\"}"), 1);
-    ask(&edge, &mut cast, &mut evidence);
+    ask(&edge, &token, &mut cast, &mut evidence);
     evidence.add_folder("while the store is down", edge.dir());
 
     s3.set(Fault::Forbidden("clicks".into()));
@@ -119,7 +122,7 @@ fn finds_of_a_run() -> Vec<Find> {
         overflow(&edge, &mut cast, &mut evidence, disk);
     }
     settle(&edge, &["local"]);
-    ask(&edge, &mut cast, &mut evidence);
+    ask(&edge, &token, &mut cast, &mut evidence);
 
     // A stop, with a client that has said half of what it wants.
     let mut half = connect(Some(cast.client("open at the stop")), edge.address).unwrap();
@@ -153,7 +156,7 @@ fn finds_of_a_run() -> Vec<Find> {
     visits.all();
     handshakes::all(&mut visits, address);
     settle(&edge, &["local", "bucket"]);
-    ask(&edge, &mut cast, &mut evidence);
+    ask(&edge, &token, &mut cast, &mut evidence);
     look_into_the_spool(edge.dir(), &mut evidence);
     settle(&edge, &["local", "bucket"]);
     let stopped = edge.stop();
@@ -201,13 +204,43 @@ fn reload(edge: &Edge) {
 }
 
 /// Everything that the admin listener answers, to any client.
-fn ask(edge: &Edge, cast: &mut Cast, evidence: &mut Evidence) {
+fn ask(edge: &Edge, token: &str, cast: &mut Cast, evidence: &mut Evidence) {
     let mut visits = Visits::new("admin", edge, cast, evidence);
     for line in ["GET /metrics", "GET /readyz", "GET /livez", "GET /nothing", "POST /metrics", "HEAD /metrics", "NO"]
     {
         let (from, claimed) = (visits.client(line), visits.cast.v4(line, "claimed"));
         let request = format!("{line} HTTP/1.1\r\nHost: admin\r\nX-Forwarded-For: {claimed}\r\n\r\n");
         visits.say(line, from, edge.admin, request.as_bytes());
+    }
+    change(&mut visits, token);
+}
+
+/// Changes of links, and attempts at them.
+fn change(visits: &mut Visits<'_>, token: &str) {
+    let new = link("go.brand.com", "new", "https://www.example.com/new").to_string();
+    let batch = format!("{new}\n{{\n");
+    let path = "/v1/links/go.brand.com/new";
+    for (line, token, body, status) in [
+        (format!("PUT {path}"), "unknown", &*new, 401),
+        (format!("PUT {path}"), token, "{", 400),
+        (format!("PUT {path}"), token, &new, 201),
+        (format!("GET {path}"), token, "", 200),
+        (format!("DELETE {path}"), token, "", 204),
+        (format!("DELETE {path}"), token, "", 404),
+        ("POST /v1/links:batch".into(), token, &batch, 200),
+        (format!("DELETE {path}"), token, "", 204),
+        ("GET /v1/links?domain=go.brand.com".into(), token, "", 200),
+        ("GET /v1/links?domain=go.brand.com&after=x".into(), token, "", 400),
+    ] {
+        let (from, claimed) = (visits.client(&line), visits.cast.v4(&line, "claimed"));
+        let request = format!(
+            "{line} HTTP/1.1\r\nHost: admin\r\nAuthorization: Bearer {token}\r\nX-Forwarded-For: {claimed}\r\n\
+             Forwarded: for={claimed}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        );
+        let answer = visits.say(&line, from, visits.edge.admin, request.as_bytes());
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{line}: {answer}");
+        visits.reported();
     }
 }
 
