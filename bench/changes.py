@@ -62,11 +62,13 @@ class Changes:
     """Sends batches at fixed times until it is stopped."""
 
     def __init__(self, edge):
-        self.edge, self.made, self.failures, self.last, self.slowest = edge, 0, [], [], 0.0
+        self.edge, self.made, self.failures, self.slowest = edge, 0, [], 0.0
+        # Where links of the batch lead to that is prepared, and of the one that was accepted last.
+        self.next, self.expected = {}, {}
         self.choice, self.number, self.is_stopped = random.Random(1), 0, False
 
     def batch(self):
-        lines, self.last = [], []
+        lines, self.next = [], {}
         for place in range(RATE // BATCHES):
             self.number += 1
             if place % 10 == 8:
@@ -76,7 +78,7 @@ class Changes:
             else:
                 slashtag, to = f"tag-{self.choice.randrange(LINKS)}", f"https://www.example.com/{self.number}"
                 lines.append(link(slashtag, to))
-                self.last.append((slashtag, to))
+                self.next[slashtag] = to
         return "".join(json.dumps(line) + "\n" for line in lines)
 
     def run(self):
@@ -92,7 +94,7 @@ class Changes:
             if accepted != RATE // BATCHES:
                 self.failures.append(f"a batch was answered with {status}: {body[:500]}")
                 return
-            self.expected = dict(self.last)
+            self.expected = self.next
             batch, due = self.batch(), due + 1 / BATCHES
 
     def during(self, work):
@@ -127,13 +129,12 @@ def measure(edge, folder, rounds, seconds):
     for number in range(2 * rounds):
         # Without and with, with and without: what drifts meets both.
         changing, rate = number % 4 in (1, 2), 0
-        work = lambda: load(edge.port, folder, seconds)
         if changing:
-            (requests, p50, p99, most), rate = changes.during(work)
+            (requests, p50, p99, most), rate = changes.during(lambda: load(edge.port, folder, seconds))
             if rate < 0.99 * RATE:
                 raise SystemExit(f"FAILED: {rate:.0f} changes a second")
         else:
-            requests, p50, p99, most = work()
+            requests, p50, p99, most = load(edge.port, folder, seconds)
         p99s[changing].append(p99)
         name = "while links change" if changing else "no changes"
         print(f"{name:<26} {p50:6} {p99:6} {most:7} {requests / seconds:12.0f} {rate:10.0f}", flush=True)
