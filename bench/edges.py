@@ -129,16 +129,17 @@ class Edge:
         return float(found[1]) if found else None
 
     def position(self):
-        """Generation, number of the last change, and hash of the catalog; `None` while the edge does not answer."""
+        """Generation and number of the last change of the fleet's catalog; `None` while the edge does not answer."""
         text = self.get("/metrics")[1].decode()
-        revision = re.search(r"^clickedge_catalog_revision (\d+)$", text, re.M)
-        info = re.search(r"^clickedge_catalog_info\{(.*)\} 1$", text, re.M)
-        if not info:
-            a = re.search(r"^clickedge_fleet_revision (\d+)$", text, re.M)
-            b = re.search(r"^clickedge_fleet_generation (\d+)$", text, re.M)
-            return (int(b[1]), int(a[1]), "unknown") if a and b else None
-        labels = dict(re.findall(r'(\w+)="([^"]*)"', info[1]))
-        return int(labels["generation"]), int(revision[1]), labels["hash"]
+        found = [re.search(rf"^clickedge_fleet_{name} (\d+)$", text, re.M) for name in ("generation", "revision")]
+        return tuple(int(each[1]) for each in found) if all(found) else None
+
+    def hash_on_disk(self):
+        """The hash of the catalog that the folder of a stopped edge has: its snapshot, and its log of changes."""
+        state, made = f"{self.folder}/state", f"{self.folder}/made.snapshot"
+        command = [self.binary, "catalog", "build", f"{state}/base.snapshot", "--changes", state, "-o", made]
+        shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        return re.search(r"hash ([0-9a-f]{64})", shown)[1]
 
     def links(self, host="go.brand.com"):
         """All links of a domain, by slashtag: destination and version."""
