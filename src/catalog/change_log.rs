@@ -6,7 +6,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, BufRead, BufReader, Write},
+    io::{self, BufRead, BufReader, Seek, Write},
     path::{Path, PathBuf},
 };
 
@@ -27,7 +27,7 @@ pub type Identity = [u8; 16];
 /// The first line of a log.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 struct Head {
-    log: u128,
+    log: Identity,
     /// The highest number of a change that the log had once: numbers are never given twice.
     revision: u64,
 }
@@ -77,7 +77,7 @@ impl ChangeLog {
         if file.metadata()?.len() == 0 {
             let mut log = [0; 16];
             getrandom::fill(&mut log).map_err(io::Error::other)?;
-            let head = Head { log: u128::from_le_bytes(log), revision: 0 };
+            let head = Head { log, revision: 0 };
             file.write_all(line(&head)?.as_bytes())?;
             file.sync_all()?;
             File::open(state_dir)?.sync_all()?;
@@ -181,7 +181,7 @@ struct Read {
 
 fn logged(head: Head, entries: Vec<Entry>) -> Logged {
     let revision = entries.last().map_or(0, |entry| entry.revision).max(head.revision);
-    Logged { identity: head.log.to_le_bytes(), revision, entries }
+    Logged { identity: head.log, revision, entries }
 }
 
 fn read(file: &File, path: &Path) -> io::Result<Read> {
@@ -192,6 +192,8 @@ fn read(file: &File, path: &Path) -> io::Result<Read> {
         );
         io::Error::new(io::ErrorKind::InvalidData, reason)
     };
+    let mut start = file;
+    start.rewind()?;
     let (mut input, mut line, mut number) = (BufReader::new(file), Vec::new(), 0);
     let mut read = Read { head: Head::default(), entries: Vec::new(), bytes: 0 };
     loop {
