@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{
-    address::{Address, written},
+    address::{self, Address},
     problem::{Kind, Problem},
 };
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
         change::{Condition, Operation},
         entity::lenient,
     },
-    link::key::{self, Host},
+    link::key::Host,
 };
 
 /// A change as it is asked for, before it is checked against the catalog.
@@ -175,12 +175,7 @@ fn host(name: &str, field: &str) -> Result<String, Problem> {
 }
 
 fn normal(slashtag: &str) -> Result<String, Problem> {
-    let normal = key::slashtag(slashtag.as_bytes())
-        .map_err(|error| Problem::invalid("slashtag", format!("`slashtag`: {error}")))?;
-    match std::str::from_utf8(&normal) {
-        Ok(normal) => Ok(written(normal)),
-        Err(_) => Err(Problem::invalid("slashtag", "`slashtag` is not UTF-8 once it is percent-decoded")),
-    }
+    address::normal(slashtag).map_err(|reason| Problem::invalid("slashtag", format!("`slashtag`: {reason}")))
 }
 
 fn unreadable(field: &str, error: &serde_json::Error) -> Problem {
