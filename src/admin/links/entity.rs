@@ -24,6 +24,8 @@ pub struct Planned {
     pub workspace: Option<String>,
     /// Other hosts that the body takes for its domain; those of a wildcard by what follows it.
     pub hosts: Vec<String>,
+    /// The wildcards among them, see [`wildcards`].
+    pub wildcards: Vec<String>,
 }
 
 impl Planned {
@@ -34,7 +36,7 @@ impl Planned {
             Some(slashtag) => Operation::DeleteLink { domain, slashtag },
             None => Operation::DeleteDomain { domain },
         };
-        Self { address, operation, condition, workspace: None, hosts: Vec::new() }
+        Self { address, operation, condition, workspace: None, hosts: Vec::new(), wildcards: Vec::new() }
     }
 
     /// Makes a link or domain what a body says. It may name itself otherwise than the path, if that is the same: in
@@ -104,6 +106,7 @@ impl Planned {
             condition,
             workspace: workspace.map(|workspace| workspace.id),
             hosts: Vec::new(),
+            wildcards: Vec::new(),
         })
     }
 
@@ -130,15 +133,15 @@ impl Planned {
             Some(value) => id(value),
             None => None,
         };
-        let aliases =
-            given(&domain, "aliases").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
-        let hosts = aliases.map(|alias| alias.trim().trim_start_matches("*.").to_owned()).collect();
+        let hosts = aliases(&domain).map(|alias| alias.trim_start_matches("*.").to_owned()).collect();
+        let wildcards = wildcards(&domain);
         Ok(Self {
             address: Address { host, slashtag: None },
             operation: Operation::PutDomain { domain: Value::Object(domain).to_string() },
             condition,
             workspace,
             hosts,
+            wildcards,
         })
     }
 }
@@ -157,6 +160,18 @@ pub fn object(body: &[u8]) -> Result<Map<String, Value>, Problem> {
 /// The value of a field that is there and not null.
 pub fn given<'o>(object: &'o Map<String, Value>, field: &str) -> Option<&'o Value> {
     object.get(field).filter(|value| !value.is_null())
+}
+
+/// The wildcards of a domain, each as the host that follows `*.`, in normal form. One that is invalid is left out: the
+/// catalog rejects it.
+pub fn wildcards(domain: &Map<String, Value>) -> Vec<String> {
+    let hosts = aliases(domain).filter_map(|alias| Host::parse(alias.strip_prefix("*.")?.trim().as_bytes()).ok());
+    hosts.map(|host| host.as_str().to_owned()).collect()
+}
+
+fn aliases(domain: &Map<String, Value>) -> impl Iterator<Item = &str> {
+    let aliases = given(domain, "aliases").and_then(Value::as_array).into_iter().flatten();
+    aliases.filter_map(Value::as_str).map(str::trim)
 }
 
 fn of_kind(object: &Map<String, Value>, wanted: &str) -> Result<(), Problem> {

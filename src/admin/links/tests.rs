@@ -298,6 +298,55 @@ async fn a_change_that_is_overtaken_is_checked_again() {
 }
 
 #[tokio::test]
+#[tokio::test]
+async fn a_token_with_workspaces_names_only_wildcards_below_its_domain() {
+    let world = World::new();
+    let with = |alias: &str| json!({"workspace": "w-1", "aliases": ["b.example", alias]}).to_string();
+    let own = "/v1/domains/go.own.example";
+    for (path, alias) in [
+        (own, "*.com"),
+        (own, "*.example"),
+        (own, "*.own.example"),
+        (own, "*.xgo.own.example"),
+        (own, " *.other.example"),
+        ("/v1/domains/com", "*.com"),
+        ("/v1/domains/com", "*.brand.com"),
+    ] {
+        let response = world.ask(&world.one, "PUT", path, &with(alias)).await;
+        assert_eq!(problem(&response), (403, "outside-scope".into(), Some("aliases".into())), "{path} {alias}");
+        assert!(body(&response)["detail"].as_str().unwrap().contains(alias.trim()));
+    }
+    let line = json!({"kind": "domain", "fullName": "go.own.example", "workspace": "w-1", "aliases": ["*.com"]});
+    let batch = world.ask(&world.one, "POST", "/v1/links:batch", &line.to_string()).await;
+    assert_eq!(body(&batch)["status"], 403);
+    assert_eq!(world.catalog.revision(), 0);
+    assert_eq!(world.status(&world.one, "PUT", own, &with("*.go.own.example")).await, 201);
+    assert_eq!(world.status(&world.one, "PUT", own, &with("*.a.GO.own.example")).await, 200);
+    // What a token of all workspaces has given stays.
+    assert_eq!(world.status(&world.all, "PUT", own, &with("*.own.example")).await, 200);
+    let kept = json!({"workspace": "w-1", "case": "insensitive", "aliases": ["*.OWN.example"]}).to_string();
+    assert_eq!(world.status(&world.one, "PUT", own, &kept).await, 200);
+    assert_eq!(world.status(&world.one, "PUT", own, &with("*.com")).await, 403);
+}
+
+#[tokio::test]
+async fn a_link_on_a_host_of_an_own_wildcard_is_put_like_any_other() {
+    let world = World::new();
+    let domain = json!({"workspace": {"id": "w-1"}, "aliases": ["*.brand.com"]}).to_string();
+    assert_eq!(world.status(&world.all, "PUT", "/v1/domains/brand.com", &domain).await, 201);
+    world.put("brand.com", "a", "w-1");
+    let path = "/v1/links/login.brand.com/a";
+    assert_eq!(world.status(&world.one, "GET", path, "").await, 404, "a wildcard leads to no link");
+    assert_eq!(world.status(&world.one, "DELETE", path, "").await, 404);
+    let created = world.ask(&world.one, "PUT", path, &link("w-1").to_string()).await;
+    assert_eq!(created.status().as_u16(), 201);
+    let mut other = link("w-1");
+    other["httpStatus"] = 301.into();
+    let headers = [("if-match", etag(&created))];
+    let changed = world.ask_with(&world.one, "PUT", path, &headers, &other.to_string()).await;
+    assert_eq!(changed.status().as_u16(), 200);
+}
+
 async fn a_batch_answers_each_line_in_order() {
     let world = World::new();
     world.put("go.brand.com", "other", "w-2");
