@@ -155,8 +155,8 @@ impl CatalogStore {
     pub(super) fn read_at(&self, now: Instant, config: &config::Catalog) -> Result<(Catalog, Report), LoadError> {
         let (catalog, report) = source::load_file(config)?;
         let file = || config.file.display().to_string();
-        let (old, new) = (self.load().base.header().position.generation, catalog.position().generation);
-        if new < old {
+        let old = self.load().base.header().position.generation;
+        if let Some(new) = report.generation.filter(|new| *new < old) {
             return Err(LoadError::Older { file: file(), new, old });
         }
         self.check_size(now, catalog.base_len(), config).map_err(|excess| {
