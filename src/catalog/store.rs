@@ -77,9 +77,9 @@ pub enum LoadError {
 impl Classified for LoadError {
     fn class(&self) -> Class {
         match self {
-            Self::Read { source, .. } | Self::Snapshot(FileError::Io { source, .. }) => Class::of_read(source),
-            Self::Snapshot(FileError::Bad { .. })
-            | Self::TooManyBadLines { .. }
+            Self::Read { source, .. } => Class::of_read(source),
+            Self::Snapshot(error) => error.class(),
+            Self::TooManyBadLines { .. }
             | Self::Truncated { .. }
             | Self::Shrunk { .. }
             | Self::Older { .. }
