@@ -15,7 +15,7 @@ use rustix::fs::{FlockOperation, flock};
 use super::change::Entry;
 
 /// Name of the log in the state folder.
-const NAME: &str = "changes.log";
+pub const NAME: &str = "changes.log";
 
 /// An open change log.
 #[derive(Debug)]

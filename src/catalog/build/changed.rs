@@ -6,7 +6,7 @@ use super::{BuildError, Origin, Plan, Rejected, Step, Watch, Watched, input};
 use crate::catalog::{
     Catalog,
     change::{Condition, Entry, Refused},
-    change_log::ChangeLog,
+    change_log::{self, ChangeLog},
     compile::Compiler,
     snapshot::{
         file::NewFile,
@@ -15,6 +15,14 @@ use crate::catalog::{
     sorter::Sorter,
     source::Links,
 };
+
+/// Checks that an edge keeps its changes in a folder.
+pub(super) fn check(state_dir: &Path) -> Result<(), BuildError> {
+    fs::metadata(state_dir.join(change_log::NAME)).map(drop).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => BuildError::NoStateFolder { dir: state_dir.display().to_string() },
+        _ => BuildError::read(state_dir, error),
+    })
+}
 
 impl Plan<'_> {
     /// Makes the changes behind `revision` again. Returns the file with them, and the revision of the last one.
@@ -28,8 +36,7 @@ impl Plan<'_> {
         watch: &dyn Watch,
     ) -> Result<(NewFile, Header, u64), BuildError> {
         let failed = |error| BuildError::write(output, error);
-        let changes = fs::metadata(state_dir).and_then(|_| ChangeLog::peek(state_dir));
-        let mut changes = changes.map_err(|error| BuildError::read(state_dir, error))?;
+        let mut changes = ChangeLog::peek(state_dir).map_err(|error| BuildError::read(state_dir, error))?;
         changes.retain(|entry| entry.revision > revision);
         let Some(last) = changes.last().map(|entry| entry.revision) else { return Ok((built, header, revision)) };
         let snapshot = built.map(header).map_err(failed)?;
