@@ -15,6 +15,7 @@ use std::{
     process::Command,
 };
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
 use crate::common::{Answer, Builder, Edge, connect, exchange, link};
@@ -160,14 +161,16 @@ fn changes_survive_a_kill_and_a_stop() {
 }
 
 #[test]
-fn links_are_addressed_as_redirects_match_them() {
+fn links_are_addressed_as_the_catalog_file_writes_them() {
     let (edge, tokens) = edge();
     for (path, address) in [
         ("go.brand.com/summer/sale", "/summer/sale"),
         ("GO.brand.com/caf%C3%A9", "/caf%C3%A9"),
         ("go.brand.com/a%20b/", "/a%20b"),
         ("go.brand.com/100%25", "/100%25"),
-        ("go.brand.com/%2525", "/%2525"),
+        ("go.brand.com/%2525", "/%25"),
+        ("go.brand.com/%252525", "/%2525"),
+        ("go.brand.com/summer%252Fsale", "/summer/sale"),
         ("go.brand.com/", "/"),
     ] {
         assert_eq!(read(&edge, &tokens.all, path).status, 404, "{path}");
@@ -180,6 +183,36 @@ fn links_are_addressed_as_redirects_match_them() {
         let again = put(&edge, &tokens.all, path, &shown);
         assert_eq!((again.status, again.header("etag")), (200, answer.header("etag")), "{path}: {again:?}");
         assert_eq!(delete(&edge, &tokens.all, path).status, 204, "{path}");
+    }
+}
+
+#[test]
+fn a_listed_slashtag_that_is_encoded_leads_to_that_very_link() {
+    let slashtags =
+        ["a%2Fb", "a%252Fb", "a b", "a%20c", "caf\u{e9}", "caf%C3%A8", "50%", "100%25", "summer/sale", "/x/"];
+    let links = slashtags.map(|slashtag| link("go.brand.com", slashtag, "https://e.example/"));
+    let (builder, tokens) = with_tokens(Edge::builder().catalog(STATE));
+    let edge = links.into_iter().fold(builder, Builder::link).start();
+    let listed = || {
+        let page = json(&ask(&edge, &tokens.one, "GET", "/v1/links?domain=go.brand.com", &[], ""));
+        page["links"].as_array().unwrap().clone()
+    };
+    let mut left = listed();
+    assert_eq!(left.len(), slashtags.len() + 1, "spring as well: {left:?}");
+    for slashtag in slashtags {
+        let link = left.iter().position(|link| link["slashtag"] == slashtag).expect("it is as the file writes it");
+        let path = format!("go.brand.com/{}", utf8_percent_encode(slashtag, NON_ALPHANUMERIC));
+        let shown = read(&edge, &tokens.one, &path);
+        assert_eq!((shown.status, json(&shown)), (200, left[link].clone()), "{path}");
+        let again = put(&edge, &tokens.one, &path, &left[link]);
+        assert_eq!((again.status, again.header("etag")), (200, shown.header("etag")), "{path}: it is the same");
+        assert_eq!(delete(&edge, &tokens.one, &path).status, 204, "{path}");
+        left.remove(link);
+        let mut now = listed();
+        let order = |link: &Value| link["slashtag"].as_str().unwrap().to_owned();
+        now.sort_by_key(order);
+        left.sort_by_key(order);
+        assert_eq!(now, left, "{path}: that link and no other");
     }
 }
 

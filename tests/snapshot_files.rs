@@ -191,6 +191,9 @@ fn a_build_that_fails_leaves_the_former_snapshot_and_no_other_file() {
     files.run(&["build", "none.ndjson", "-o", "out.snapshot"]).fails(NO_INPUT, "none.ndjson");
     files.run(&["build", "good.ndjson", "-o", "none/out.snapshot"]).fails(IO, "none/out.snapshot");
     files.run(&["build", "good.ndjson", "-o", "out.snapshot", "--changes", "none"]).fails(NO_INPUT, "none");
+    let empty = tempfile::tempdir().unwrap();
+    let state = empty.path().display().to_string();
+    files.run(&["build", "good.ndjson", "-o", "out.snapshot", "--changes", &state]).fails(NO_INPUT, "changes.log");
     assert_eq!(files.run(&["stat", "out.snapshot", "--json"]).json()["hash"], before["hash"]);
     assert_eq!(files.names(), names);
 }

@@ -57,7 +57,10 @@ use crate::{
 /// The description of the API.
 pub const OPENAPI: &str = include_str!("../../conf/openapi.json");
 
-/// Most batches at a time: each may have 64 MiB in memory.
+/// Most batches whose bodies are read, or were read and are not answered yet: each may have 64 MiB in memory.
+const BODIES: usize = 16;
+
+/// Most batches that are made at a time.
 const BATCHES: usize = 4;
 
 /// The number of a change.
@@ -101,6 +104,7 @@ pub struct LinksApi {
     changes: Arc<dyn Changes>,
     tokens: Arc<TokenStore>,
     metrics: ApiMetrics,
+    bodies: Semaphore,
     batches: Semaphore,
 }
 
@@ -132,7 +136,8 @@ type Answer = Result<Response<Vec<u8>>, Problem>;
 
 impl LinksApi {
     pub fn new(view: Arc<dyn View>, changes: Arc<dyn Changes>, tokens: Arc<TokenStore>, metrics: ApiMetrics) -> Self {
-        Self { view, changes, tokens, metrics, batches: Semaphore::new(BATCHES) }
+        let (bodies, batches) = (Semaphore::new(BODIES), Semaphore::new(BATCHES));
+        Self { view, changes, tokens, metrics, bodies, batches }
     }
 
     /// Answers a request of one of the routes, see [`is_of_api`].
@@ -252,8 +257,13 @@ impl LinksApi {
 
     async fn batch(&self, grant: &Grant, request: &Request, body: &mut dyn Body) -> Answer {
         body::require_type(&request.head.headers, NDJSON)?;
-        let _permit = self.batches.acquire().await.map_err(|_| Problem::new(Kind::Unavailable, "the edge stops"))?;
+        let _body = self.bodies.try_acquire().map_err(|_| {
+            let detail = format!("{BODIES} batches are being read; nothing has changed, try again later");
+            Problem::new(Kind::Unavailable, detail)
+        })?;
         let body = body.read(MAX_BATCH).await?;
+        // Only now: one that comes slowly keeps no other from being made.
+        let _permit = self.batches.acquire().await.map_err(|_| Problem::new(Kind::Unavailable, "the edge stops"))?;
         // Other requests do not wait for the parser.
         let batch = tokio::task::spawn_blocking(move || Batch::read(&body)).await;
         let batch =

@@ -16,7 +16,7 @@ use std::{
 use super::{
     Catalog, Report, Warning,
     change::Position,
-    change_log::Identity,
+    change_log::{self, Identity},
     compile::Compiler,
     loops,
     record::Flags,
@@ -113,6 +113,12 @@ pub enum BuildError {
         #[source]
         source: io::Error,
     },
+    #[error(
+        "{dir} is no state folder of an edge: {} is missing; name the folder that `catalog.state_dir` of the edge \
+         names",
+        change_log::NAME
+    )]
+    NoStateFolder { dir: String },
     #[error(transparent)]
     Snapshot(#[from] FileError),
     #[error(
@@ -128,6 +134,7 @@ impl Classified for BuildError {
     fn class(&self) -> Class {
         match self {
             Self::Read { source, .. } => Class::of_read(source),
+            Self::NoStateFolder { .. } => Class::NoInput,
             Self::Write { .. } => Class::Io,
             Self::Snapshot(error) => error.class(),
             Self::TooManyBadLines { .. } | Self::Truncated { .. } => Class::Data,
@@ -153,6 +160,8 @@ impl Plan<'_> {
     /// See [`BuildError`].
     pub fn build(&self, output: &Path, generation: u64, watch: &dyn Watch) -> Result<Built, BuildError> {
         let failed = |error| BuildError::write(output, error);
+        // Before a long build.
+        self.changes.map_or(Ok(()), changed::check)?;
         let inputs = input::open(self)?;
         let logged = self.logged()?;
         // The numbers of one log mean nothing to another.

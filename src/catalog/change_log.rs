@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::change::Entry;
 
 /// Name of the log in the state folder.
-const NAME: &str = "changes.log";
+pub const NAME: &str = "changes.log";
 
 /// Entries below which a log is not written again.
 const SUPERSEDED: usize = 10_000;

@@ -44,6 +44,8 @@ pub struct Report {
     pub unfinished: Option<u64>,
     /// What is right by itself, and probably not what was meant.
     pub warnings: Vec<Warning>,
+    /// The generation of a snapshot. Other files have none.
+    pub generation: Option<u64>,
 }
 
 /// A catalog that loads, and answers less than its owner expects.

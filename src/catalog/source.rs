@@ -43,16 +43,17 @@ pub const MAX_LINE: usize = items::MAX_ITEM;
 pub fn load_file(config: &config::Catalog) -> Result<(Catalog, Report), LoadError> {
     let name = config.source().display().to_string();
     if config.fleet.is_some() && !config.source().exists() {
-        // The bucket has it.
+        // The bucket has it. All that comes from there is newer.
         let (catalog, report) =
             Compiler::new(config).finish().map_err(|source| LoadError::Read { file: name, source })?;
-        return Ok((catalog, report));
+        return Ok((catalog, Report { generation: Some(0), ..report }));
     }
     if let Some(snapshot) = open_snapshot(config)? {
-        let lines = snapshot.header().links + snapshot.header().domains;
+        let header = snapshot.header();
+        let (lines, generation) = (header.links + header.domains, Some(header.position.generation));
         let catalog =
             Catalog::open(snapshot, config).map_err(|source| FileError::Bad { file: name.clone(), source })?;
-        return Ok((catalog, Report { lines, ..Report::default() }));
+        return Ok((catalog, Report { lines, generation, ..Report::default() }));
     }
     let (catalog, report) = read_file(config).map_err(|source| LoadError::Read { file: name.clone(), source })?;
     let unfinished = report.unfinished.is_some();

@@ -77,9 +77,9 @@ pub enum LoadError {
 impl Classified for LoadError {
     fn class(&self) -> Class {
         match self {
-            Self::Read { source, .. } | Self::Snapshot(FileError::Io { source, .. }) => Class::of_read(source),
-            Self::Snapshot(FileError::Bad { .. })
-            | Self::TooManyBadLines { .. }
+            Self::Read { source, .. } => Class::of_read(source),
+            Self::Snapshot(error) => error.class(),
+            Self::TooManyBadLines { .. }
             | Self::Truncated { .. }
             | Self::Shrunk { .. }
             | Self::Older { .. }
@@ -163,11 +163,11 @@ impl CatalogStore {
     pub(super) fn read_at(&self, now: Instant, config: &config::Catalog) -> Result<(Catalog, Report), LoadError> {
         let (catalog, report) = source::load_file(config)?;
         let file = || config.file.display().to_string();
-        let (old, new) = (self.load().base.header().position.generation, catalog.position().generation);
         if self.accept.load(Ordering::Relaxed) {
             return Ok((catalog, report));
         }
-        if new < old {
+        let old = self.load().base.header().position.generation;
+        if let Some(new) = report.generation.filter(|new| *new < old) {
             return Err(LoadError::Older { file: file(), new, old });
         }
         let new = self.with_changes(catalog.clone(), config).links();

@@ -1,9 +1,9 @@
-use std::{collections::HashMap, fs, time::Duration};
+use std::{collections::HashMap, fs, path::Path, time::Duration};
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::*;
+use super::{compile::Compiler, snapshot::file::NewFile, *};
 use crate::{
     link::{Case, Forward, key::Host},
     runtime::{Class, Classified, clock},
@@ -224,7 +224,59 @@ fn a_file_that_has_more_than_doubled_is_rejected() {
     reload(&store).unwrap();
 }
 
-/// Loads these bytes as a file, with the default limits.
+/// A snapshot file of these links, as it is built.
+fn build(file: &Path, generation: u64, links: &[Value]) {
+    let config = config::Catalog::default();
+    let text = links.iter().fold(String::new(), |text, link| text + &link.to_string() + "\n");
+    let mut compiler = Compiler::new(&config);
+    source::Links::new(&mut compiler).add_all(text.as_bytes(), 1, |_| ()).unwrap();
+    let mut file = NewFile::create(file).unwrap();
+    let (header, ..) = compiler.write(file.sections().unwrap(), snapshot::header::SIZE as u64).unwrap();
+    file.finish(header, Position { generation, ..Position::default() }, 1).unwrap();
+}
+
+#[test]
+fn snapshots_are_compared_by_generation_and_catalog_files_have_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("links");
+    let leads_to =
+        |store: &CatalogStore| found(&store.load(), "go.brand.com", "/a").unwrap().destination().to_owned();
+    build(&file, 5, &[line("a", "https://five.example/")]);
+    let (store, _) = open(&config::Catalog { file: file.clone(), ..config::Catalog::default() });
+    for older in [4, 0] {
+        build(&file, older, &[line("a", "https://older.example/")]);
+        let error = reload(&store).unwrap_err();
+        assert!(matches!(error, LoadError::Older { new, old: 5, .. } if new == older), "{error}");
+    }
+    assert_eq!(leads_to(&store), "https://five.example/");
+    fs::write(&file, line("a", "https://file.example/").to_string()).unwrap();
+    reload(&store).unwrap();
+    assert_eq!(leads_to(&store), "https://file.example/");
+    build(&file, 1, &[line("a", "https://one.example/")]);
+    reload(&store).unwrap();
+    assert_eq!((leads_to(&store).as_str(), store.position().generation), ("https://one.example/", 1));
+}
+
+#[test]
+fn a_full_disk_is_reported_with_the_file_that_cannot_be_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, state_dir) = (dir.path().join("links.snapshot"), dir.path().join("state"));
+    build(&file, 5, &[line("a", "https://a.example/")]);
+    fs::create_dir(&state_dir).unwrap();
+    std::os::unix::fs::symlink("/dev/full", state_dir.join("incoming.tmp")).unwrap();
+    let config = config::Catalog { file, state_dir: Some(state_dir.clone()), ..config::Catalog::default() };
+    let error = source::load_file(&config).err().unwrap();
+    let text = error.to_string();
+    assert!(text.contains("cannot write") && text.contains("state/incoming.tmp"), "{text}");
+    assert!(text.contains("free space") && !text.contains("links.snapshot"), "{text}");
+    assert_eq!(error.class(), Class::Io);
+    assert!(source::load_file(&config).is_ok(), "what was left is gone");
+    fs::remove_dir_all(&state_dir).unwrap();
+    fs::write(&state_dir, "").unwrap();
+    let text = source::load_file(&config).err().unwrap().to_string();
+    assert!(text.contains("cannot write") && !text.contains("links.snapshot"), "{text}");
+}
+
 fn load_bytes(bytes: &[u8]) -> Result<(Catalog, Report), LoadError> {
     let dir = tempfile::tempdir().unwrap();
     let config = config::Catalog { file: dir.path().join("links.ndjson"), ..config::Catalog::default() };

@@ -36,9 +36,9 @@ impl Store for CatalogStore {
             InstallError::File(FileError::Bad { .. }) | InstallError::Older { .. } => {
                 StoreError::Rejected(error.to_string())
             }
-            InstallError::File(FileError::Io { .. }) | InstallError::NoFolder | InstallError::Log(_) => {
-                StoreError::Disk(error.to_string())
-            }
+            InstallError::File(FileError::Io { .. } | FileError::Write { .. })
+            | InstallError::NoFolder
+            | InstallError::Log(_) => StoreError::Disk(error.to_string()),
         })
     }
 }
@@ -47,7 +47,7 @@ impl Store for CatalogStore {
 fn place(path: &Path, at: Position) -> Result<(), StoreError> {
     let failed = |error: FileError| match error {
         FileError::Bad { .. } => StoreError::Rejected(error.to_string()),
-        FileError::Io { .. } => StoreError::Disk(error.to_string()),
+        FileError::Io { .. } | FileError::Write { .. } => StoreError::Disk(error.to_string()),
     };
     let found = file::header(path).map_err(failed)?.position.hash;
     if found != at.hash {

@@ -77,6 +77,41 @@ fn a_token_takes_no_host_out_of_the_wildcard_of_another_workspace() {
 }
 
 #[test]
+fn a_token_takes_no_hosts_by_a_wildcard_beyond_its_domain() {
+    let (edge, tokens) = edge();
+    let domain = |alias: &str| {
+        let domain = json!({"workspace": {"id": "w-1"}, "aliases": [alias], "notFound": "https://evil.example/"});
+        ask(&edge, &tokens.one, "PUT", "/v1/domains/own.example", &[], &domain.to_string())
+    };
+    assert_eq!(problem(&domain("*.com")), (403, "outside-scope".into()));
+    assert_eq!(edge.get("any.com", "/x").header("location"), None);
+    assert_eq!(domain("*.own.example").status, 201);
+    assert_eq!(edge.get("any.own.example", "/x").header("location"), Some("https://evil.example/"));
+}
+
+#[test]
+fn a_link_on_a_host_of_a_wildcard_makes_that_host_a_domain_of_its_own() {
+    let domain = json!({"kind": "domain", "fullName": "brand.example", "aliases": ["*.brand.example"],
+        "workspace": {"id": "w-1"}});
+    let (builder, tokens) = with_tokens(Edge::builder().catalog(STATE).link(domain));
+    let edge = builder.link(link("brand.example", "a", "https://e.example/a")).start();
+    let leads_to = |host: &str| edge.get(host, "/a").header("location").map(str::to_owned);
+    let path = "login.brand.example/a";
+    assert_eq!(leads_to("login.brand.example").as_deref(), Some("https://e.example/a"));
+    assert_eq!(problem(&read(&edge, &tokens.one, path)).0, 404);
+    assert_eq!(problem(&delete(&edge, &tokens.one, path)).0, 404);
+    let created = put(&edge, &tokens.one, path, &body("https://e.example/own"));
+    assert_eq!(created.status, 201, "{created:?}");
+    let etag = created.header("etag").unwrap();
+    let text = body("https://e.example/changed").to_string();
+    let changed = ask(&edge, &tokens.all, "PUT", &format!("/v1/links/{path}"), &[("If-Match", etag)], &text);
+    assert_eq!(changed.status, 200, "{changed:?}");
+    assert_eq!(leads_to("login.brand.example").as_deref(), Some("https://e.example/changed"));
+    assert_eq!(leads_to("other.brand.example").as_deref(), Some("https://e.example/a"));
+    assert_eq!(read(&edge, &tokens.one, "brand.example/a").status, 200);
+}
+
+#[test]
 fn web_pages_are_kept_out() {
     let (edge, tokens) = edge();
     let path = "/v1/links/go.brand.com/spring";

@@ -87,6 +87,40 @@ fn a_client_that_expects_continue_gets_it_and_connections_are_kept() {
 }
 
 #[test]
+fn slow_batches_keep_no_others_waiting() {
+    let (edge, tokens) = edge();
+    let slow = || {
+        let mut stream = connect(None, edge.admin).unwrap();
+        write!(
+            stream,
+            "POST /v1/links:batch HTTP/1.1\r\nHost: admin\r\nAuthorization: Bearer {}\r\nContent-Length: 9\r\n\r\n",
+            tokens.one
+        )
+        .unwrap();
+        stream
+    };
+    let batch = || ask(&edge, &tokens.all, "POST", "/v1/links:batch", &[], "{}");
+    let mut waiting: Vec<_> = (0..8).map(|_| slow()).collect();
+    assert_eq!(batch().status, 200);
+    waiting.extend((0..8).map(|_| slow()));
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let full = loop {
+        let answer = batch();
+        if answer.status != 200 {
+            break answer;
+        }
+        assert!(Instant::now() < deadline, "none of 16 bodies is being read");
+    };
+    assert_eq!(problem(&full), (503, "unavailable".into()));
+    assert_eq!(full.header("retry-after"), Some("1"));
+    for mut stream in waiting {
+        stream.write_all(b"\n\n\n\n\n\n\n\n\n").unwrap();
+        assert!(head(&mut stream).starts_with("HTTP/1.1 200 "));
+    }
+    assert_eq!(batch().status, 200);
+}
+
+#[test]
 fn other_methods_and_types_are_rejected_with_what_is_right() {
     let (edge, tokens) = edge();
     let patch = ask(&edge, &tokens.all, "PATCH", "/v1/links/go.brand.com/spring", &[], "{}");

@@ -307,7 +307,7 @@ fn a_store_that_was_restarted_between_two_objects_gets_the_second_one() {
 fn several_uploads_are_under_way_at_a_time() {
     let s3 = S3::start();
     let edge = edge_of_small_objects(&s3, "uploads = 3\nread_timeout_secs = 1").start();
-    assert_eq!(limit(&edge), 1, "it begins with one");
+    edge.wait_until("it begins with one", |edge| limit(edge) == 1);
     let mut clicks = click_much(&edge, "a");
     edge.wait_until("the limit has grown", |edge| limit(edge) == 3);
     s3.set(Fault::Silent);

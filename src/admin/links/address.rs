@@ -88,24 +88,23 @@ pub struct Address {
 }
 
 impl Address {
-    /// The link of a route.
+    /// The link of a route. Its path, percent-decoded once, is the slashtag as in the catalog file, which is
+    /// percent-encoded itself: a listed slashtag that a client encodes leads to that very link.
     pub fn link(domain: &str, path: &str) -> Result<Self, Problem> {
-        let normal =
-            key::slashtag(path.as_bytes()).map_err(|error| bad(format!("the slashtag is invalid: {error}")))?;
-        let normal =
-            std::str::from_utf8(&normal).map_err(|_| bad("the slashtag is not UTF-8: percent-encode UTF-8"))?;
-        Ok(Self { host: host(domain)?, slashtag: Some(written(normal)) })
+        let path = path.strip_prefix('/').unwrap_or(path);
+        let slashtag = percent_decode_str(path).decode_utf8();
+        let slashtag = slashtag.map_err(|_| bad("the slashtag is not UTF-8: percent-encode UTF-8"))?;
+        let slashtag = normal(&slashtag).map_err(|reason| bad(format!("the slashtag is invalid: {reason}")))?;
+        Ok(Self { host: host(domain)?, slashtag: Some(slashtag) })
     }
 
     /// The link that a body names, by its domain and its slashtag as in the catalog file.
     pub fn named(domain: &str, slashtag: &str) -> Result<Self, Problem> {
         let host = Host::parse(domain.trim().as_bytes())
             .map_err(|error| Problem::invalid("domain", format!("`domain`: {error}")))?;
-        let normal = key::slashtag(slashtag.as_bytes())
-            .map_err(|error| Problem::invalid("slashtag", format!("`slashtag`: {error}")))?;
-        let normal = std::str::from_utf8(&normal)
-            .map_err(|_| Problem::invalid("slashtag", "`slashtag` is not UTF-8 once it is percent-decoded"))?;
-        Ok(Self { host: host.as_str().to_owned(), slashtag: Some(written(normal)) })
+        let slashtag =
+            normal(slashtag).map_err(|reason| Problem::invalid("slashtag", format!("`slashtag`: {reason}")))?;
+        Ok(Self { host: host.as_str().to_owned(), slashtag: Some(slashtag) })
     }
 
     /// The domain of a route.
@@ -126,8 +125,17 @@ impl std::fmt::Display for Address {
     }
 }
 
+/// A slashtag of a catalog file as one writes it there in normal form.
+pub fn normal(slashtag: &str) -> Result<String, String> {
+    let normal = key::slashtag(slashtag.as_bytes()).map_err(|error| error.to_string())?;
+    match std::str::from_utf8(&normal) {
+        Ok(normal) => Ok(written(normal)),
+        Err(_) => Err("it is not UTF-8 once it is percent-decoded".into()),
+    }
+}
+
 /// A slashtag in normal form as a catalog file writes it: reading it there gives the same normal form.
-pub fn written(normal: &str) -> String {
+fn written(normal: &str) -> String {
     // Reading decodes it, and takes a slash from each end.
     let mut text = normal.replace('%', "%25");
     if text.starts_with('/') {
@@ -151,6 +159,7 @@ fn bad(detail: impl Into<String>) -> Problem {
 
 #[cfg(test)]
 mod tests {
+    use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
     use proptest::prelude::*;
 
     use super::*;
@@ -190,18 +199,38 @@ mod tests {
             ("b%C3%BCcher.example", "/caf%C3%A9", "xn--bcher-kva.example/caf\u{e9}"),
             ("go.brand.com", "/a%2Fb%20c", "go.brand.com/a/b c"),
             ("go.brand.com", "/100%25", "go.brand.com/100%25"),
-            ("go.brand.com", "//a//", "go.brand.com///a//"),
+            ("go.brand.com", "/50%25", "go.brand.com/50%25"),
+            ("go.brand.com", "/a%252Fb", "go.brand.com/a/b"),
+            ("go.brand.com", "/a%25252Fb", "go.brand.com/a%252Fb"),
+            ("go.brand.com", "/%2Fa%2F/", "go.brand.com/a//"),
+            ("go.brand.com", "///a//", "go.brand.com///a//"),
         ];
         for (domain, path, expected) in cases {
             assert_eq!(Address::link(domain, path).unwrap().to_string(), expected, "{domain}{path}");
         }
-        for (domain, path) in [("a b", "/x"), ("go.brand.com", "/%00"), ("go.brand.com", "/%ff"), ("%ff", "/x")] {
+        for (domain, path) in [
+            ("a b", "/x"),
+            ("go.brand.com", "/%00"),
+            ("go.brand.com", "/%2500"),
+            ("go.brand.com", "/%ff"),
+            ("go.brand.com", "/%25ff"),
+            ("%ff", "/x"),
+        ] {
             assert_eq!(Address::link(domain, path).unwrap_err().kind, Kind::BadRequest, "{domain}{path}");
         }
         assert_eq!(Address::domain("GO.brand.com").unwrap().to_string(), "go.brand.com");
     }
 
     proptest! {
+        #[test]
+        fn a_slashtag_of_the_file_that_is_encoded_into_a_path_names_the_same_link(
+            slashtag in "[/%a2F5fé é]{0,12}|\\PC{0,20}"
+        ) {
+            let path = format!("/{}", utf8_percent_encode(&slashtag, NON_ALPHANUMERIC));
+            let of_path = Address::link("go.brand.com", &path).ok();
+            prop_assert_eq!(of_path, Address::named("go.brand.com", &slashtag).ok(), "{}", path);
+        }
+
         #[test]
         fn a_written_slashtag_is_read_back(path in "[/%a2fé é]{0,12}|\\PC{0,20}") {
             if let Ok(normal) = key::slashtag(path.as_bytes())

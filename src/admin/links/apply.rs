@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use super::{
     View,
-    entity::Planned,
+    entity::{self, Planned},
     metrics::{ApiMetrics, Outcome},
     problem::{Kind, Problem},
 };
@@ -186,11 +186,20 @@ impl Applier<'_> {
         // A new link or domain, or an alias, would take its host out of a wildcard.
         let host = before.is_none().then_some(&planned.address.host);
         let mut hosts = host.into_iter().chain(&planned.hosts);
-        match hosts.find(|host| self.view.owner(host).is_some_and(|id| !id.is_empty() && !scope.has(&id))) {
-            Some(host) => {
-                let detail =
-                    format!("{host} is of a workspace that token {name:?} has no access to; use another host");
-                outside("domain", detail)
+        if let Some(host) =
+            hosts.find(|host| self.view.owner(host).is_some_and(|id| !id.is_empty() && !scope.has(&id)))
+        {
+            let detail = format!("{host} is of a workspace that token {name:?} has no access to; use another host");
+            return outside("domain", detail);
+        }
+        match foreign_wildcard(planned, before) {
+            Some(rest) => {
+                let detail = format!(
+                    "`*.{rest}` has hosts beyond the domain: token {name:?} can name wildcards below the domain's own \
+                     host only, which has a dot, as `*.go.brand.com` is below `go.brand.com`; name hosts one by one, \
+                     or use a token of all workspaces"
+                );
+                outside("aliases", detail)
             }
             None => Ok(()),
         }
@@ -211,6 +220,21 @@ impl Applier<'_> {
         self.metrics.changed(outcome);
         tracing::info!(target: AUDIT, who, op, what, revision, result, problem, "change of the catalog");
     }
+}
+
+/// A wildcard that a domain takes for hosts that are not its own, by what follows `*.`. What it has already it keeps.
+fn foreign_wildcard<'p>(planned: &'p Planned, before: Option<&Shown>) -> Option<&'p String> {
+    if planned.wildcards.is_empty() {
+        return None;
+    }
+    let host = &planned.address.host;
+    let is_below = |rest: &str| {
+        let above = rest.strip_suffix(host.as_str());
+        host.contains('.') && above.is_some_and(|above| above.is_empty() || above.ends_with('.'))
+    };
+    let former = before.and_then(|shown| entity::object(shown.json.as_bytes()).ok());
+    let former = former.map(|domain| entity::wildcards(&domain)).unwrap_or_default();
+    planned.wildcards.iter().find(|rest| !is_below(rest) && !former.contains(rest))
 }
 
 fn not_found(what: &'static str) -> Problem {

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{
-    address::{Address, written},
+    address::{self, Address},
     problem::{Kind, Problem},
 };
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
         change::{Condition, Operation},
         entity::lenient,
     },
-    link::key::{self, Host},
+    link::key::Host,
 };
 
 /// A change as it is asked for, before it is checked against the catalog.
@@ -24,6 +24,8 @@ pub struct Planned {
     pub workspace: Option<String>,
     /// Other hosts that the body takes for its domain; those of a wildcard by what follows it.
     pub hosts: Vec<String>,
+    /// The wildcards among them, see [`wildcards`].
+    pub wildcards: Vec<String>,
 }
 
 impl Planned {
@@ -34,7 +36,7 @@ impl Planned {
             Some(slashtag) => Operation::DeleteLink { domain, slashtag },
             None => Operation::DeleteDomain { domain },
         };
-        Self { address, operation, condition, workspace: None, hosts: Vec::new() }
+        Self { address, operation, condition, workspace: None, hosts: Vec::new(), wildcards: Vec::new() }
     }
 
     /// Makes a link or domain what a body says. It may name itself otherwise than the path, if that is the same: in
@@ -104,6 +106,7 @@ impl Planned {
             condition,
             workspace: workspace.map(|workspace| workspace.id),
             hosts: Vec::new(),
+            wildcards: Vec::new(),
         })
     }
 
@@ -130,15 +133,15 @@ impl Planned {
             Some(value) => id(value),
             None => None,
         };
-        let aliases =
-            given(&domain, "aliases").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
-        let hosts = aliases.map(|alias| alias.trim().trim_start_matches("*.").to_owned()).collect();
+        let hosts = aliases(&domain).map(|alias| alias.trim_start_matches("*.").to_owned()).collect();
+        let wildcards = wildcards(&domain);
         Ok(Self {
             address: Address { host, slashtag: None },
             operation: Operation::PutDomain { domain: Value::Object(domain).to_string() },
             condition,
             workspace,
             hosts,
+            wildcards,
         })
     }
 }
@@ -159,6 +162,18 @@ pub fn given<'o>(object: &'o Map<String, Value>, field: &str) -> Option<&'o Valu
     object.get(field).filter(|value| !value.is_null())
 }
 
+/// The wildcards of a domain, each as the host that follows `*.`, in normal form. One that is invalid is left out: the
+/// catalog rejects it.
+pub fn wildcards(domain: &Map<String, Value>) -> Vec<String> {
+    let hosts = aliases(domain).filter_map(|alias| Host::parse(alias.strip_prefix("*.")?.trim().as_bytes()).ok());
+    hosts.map(|host| host.as_str().to_owned()).collect()
+}
+
+fn aliases(domain: &Map<String, Value>) -> impl Iterator<Item = &str> {
+    let aliases = given(domain, "aliases").and_then(Value::as_array).into_iter().flatten();
+    aliases.filter_map(Value::as_str).map(str::trim)
+}
+
 fn of_kind(object: &Map<String, Value>, wanted: &str) -> Result<(), Problem> {
     match given(object, "kind") {
         None => Ok(()),
@@ -175,12 +190,7 @@ fn host(name: &str, field: &str) -> Result<String, Problem> {
 }
 
 fn normal(slashtag: &str) -> Result<String, Problem> {
-    let normal = key::slashtag(slashtag.as_bytes())
-        .map_err(|error| Problem::invalid("slashtag", format!("`slashtag`: {error}")))?;
-    match std::str::from_utf8(&normal) {
-        Ok(normal) => Ok(written(normal)),
-        Err(_) => Err(Problem::invalid("slashtag", "`slashtag` is not UTF-8 once it is percent-decoded")),
-    }
+    address::normal(slashtag).map_err(|reason| Problem::invalid("slashtag", format!("`slashtag`: {reason}")))
 }
 
 fn unreadable(field: &str, error: &serde_json::Error) -> Problem {

@@ -70,7 +70,7 @@ impl Kind {
             Self::OutsideScope => (
                 StatusCode::FORBIDDEN,
                 "urn:clickedge:problem:outside-scope",
-                "the token has no access to the workspace",
+                "the change is outside the scope of the token",
             ),
             Self::NotFound => (StatusCode::NOT_FOUND, "urn:clickedge:problem:not-found", "not found"),
             Self::MethodNotAllowed => (

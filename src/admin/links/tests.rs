@@ -3,14 +3,18 @@
 mod fake;
 mod openapi;
 
-use std::sync::Arc;
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Waker},
+};
 
 use http::{Response, header};
 use serde_json::{Value, json};
 
 use super::*;
 use crate::{catalog::tokens, telemetry::metrics::Registry};
-use fake::{Bytes, FakeCatalog};
+use fake::{Bytes, FakeCatalog, Silent};
 
 /// An API with its tokens.
 struct World {
@@ -54,6 +58,17 @@ impl World {
         headers: &[(&str, &str)],
         body: &str,
     ) -> Response<Vec<u8>> {
+        self.send(token, method, path, headers, Bytes(body.as_bytes().to_vec())).await
+    }
+
+    async fn send(
+        &self,
+        token: &str,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        mut body: impl Body,
+    ) -> Response<Vec<u8>> {
         let mut request = request::Builder::new().method(method).uri(path);
         if !token.is_empty() {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
@@ -62,7 +77,7 @@ impl World {
             request = request.header(*name, *value);
         }
         let (head, ()) = request.body(()).unwrap().into_parts();
-        self.api.answer(&Request { head }, &mut Bytes(body.as_bytes().to_vec())).await
+        self.api.answer(&Request { head }, &mut body).await
     }
 
     async fn status(&self, token: &str, method: &str, path: &str, body: &str) -> u16 {
@@ -284,6 +299,55 @@ async fn a_host_of_another_workspace_cannot_be_taken() {
 }
 
 #[tokio::test]
+async fn a_token_with_workspaces_names_only_wildcards_below_its_domain() {
+    let world = World::new();
+    let with = |alias: &str| json!({"workspace": "w-1", "aliases": ["b.example", alias]}).to_string();
+    let own = "/v1/domains/go.own.example";
+    for (path, alias) in [
+        (own, "*.com"),
+        (own, "*.example"),
+        (own, "*.own.example"),
+        (own, "*.xgo.own.example"),
+        (own, " *.other.example"),
+        ("/v1/domains/com", "*.com"),
+        ("/v1/domains/com", "*.brand.com"),
+    ] {
+        let response = world.ask(&world.one, "PUT", path, &with(alias)).await;
+        assert_eq!(problem(&response), (403, "outside-scope".into(), Some("aliases".into())), "{path} {alias}");
+        assert!(body(&response)["detail"].as_str().unwrap().contains(alias.trim()));
+    }
+    let line = json!({"kind": "domain", "fullName": "go.own.example", "workspace": "w-1", "aliases": ["*.com"]});
+    let batch = world.ask(&world.one, "POST", "/v1/links:batch", &line.to_string()).await;
+    assert_eq!(body(&batch)["status"], 403);
+    assert_eq!(world.catalog.revision(), 0);
+    assert_eq!(world.status(&world.one, "PUT", own, &with("*.go.own.example")).await, 201);
+    assert_eq!(world.status(&world.one, "PUT", own, &with("*.a.GO.own.example")).await, 200);
+    // What a token of all workspaces has given stays.
+    assert_eq!(world.status(&world.all, "PUT", own, &with("*.own.example")).await, 200);
+    let kept = json!({"workspace": "w-1", "case": "insensitive", "aliases": ["*.OWN.example"]}).to_string();
+    assert_eq!(world.status(&world.one, "PUT", own, &kept).await, 200);
+    assert_eq!(world.status(&world.one, "PUT", own, &with("*.com")).await, 403);
+}
+
+#[tokio::test]
+async fn a_link_on_a_host_of_an_own_wildcard_is_put_like_any_other() {
+    let world = World::new();
+    let domain = json!({"workspace": {"id": "w-1"}, "aliases": ["*.brand.com"]}).to_string();
+    assert_eq!(world.status(&world.all, "PUT", "/v1/domains/brand.com", &domain).await, 201);
+    world.put("brand.com", "a", "w-1");
+    let path = "/v1/links/login.brand.com/a";
+    assert_eq!(world.status(&world.one, "GET", path, "").await, 404, "a wildcard leads to no link");
+    assert_eq!(world.status(&world.one, "DELETE", path, "").await, 404);
+    let created = world.ask(&world.one, "PUT", path, &link("w-1").to_string()).await;
+    assert_eq!(created.status().as_u16(), 201);
+    let mut other = link("w-1");
+    other["httpStatus"] = 301.into();
+    let headers = [("if-match", etag(&created))];
+    let changed = world.ask_with(&world.one, "PUT", path, &headers, &other.to_string()).await;
+    assert_eq!(changed.status().as_u16(), 200);
+}
+
+#[tokio::test]
 async fn a_change_that_is_overtaken_is_checked_again() {
     let world = World::new();
     let path = "/v1/links/go.brand.com/a";
@@ -335,6 +399,28 @@ async fn a_batch_answers_each_line_in_order() {
     assert_eq!(world.catalog.groups().last(), Some(&6), "all that can be made are one group");
     let empty = world.ask(&world.all, "POST", "/v1/links:batch", "\n\n").await;
     assert_eq!(results(&empty), []);
+}
+
+#[tokio::test]
+async fn batches_that_come_slowly_keep_no_others_waiting() {
+    let world = World::new();
+    let batch = || world.ask(&world.all, "POST", "/v1/links:batch", "{}");
+    let slow = || Box::pin(world.send(&world.one, "POST", "/v1/links:batch", &[], Silent));
+    let mut waiting: Vec<_> = (1..BODIES).map(|_| slow()).collect();
+    assert!(waiting.iter_mut().all(is_pending));
+    assert_eq!(batch().await.status().as_u16(), 200);
+    waiting.push(slow());
+    assert!(waiting.iter_mut().all(is_pending));
+    let response = batch().await;
+    assert_eq!(problem(&response).1, "unavailable");
+    assert!(response.headers().contains_key(header::RETRY_AFTER));
+    waiting.pop();
+    assert_eq!(batch().await.status().as_u16(), 200);
+}
+
+/// Goes on with a request as far as it gets, and returns whether it waits.
+fn is_pending(request: &mut Pin<Box<impl Future>>) -> bool {
+    request.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending()
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use super::{BuildError, Origin, Plan, Rejected, Step, Watch, Watched, input};
 use crate::catalog::{
     Catalog,
     change::{Condition, Entry, Refused},
-    change_log::{ChangeLog, Logged},
+    change_log::{self, ChangeLog, Logged},
     compile::Compiler,
     snapshot::{
         file::NewFile,
@@ -16,11 +16,19 @@ use crate::catalog::{
     source::Links,
 };
 
+/// Checks that an edge keeps its changes in a folder.
+pub(super) fn check(state_dir: &Path) -> Result<(), BuildError> {
+    fs::metadata(state_dir.join(change_log::NAME)).map(drop).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => BuildError::NoStateFolder { dir: state_dir.display().to_string() },
+        _ => BuildError::read(state_dir, error),
+    })
+}
+
 impl Plan<'_> {
     /// Reads the changes of an edge.
     pub(super) fn logged(&self) -> Result<Option<Logged>, BuildError> {
         let Some(state_dir) = self.changes else { return Ok(None) };
-        let logged = fs::metadata(state_dir).and_then(|_| ChangeLog::peek(state_dir));
+        let logged = ChangeLog::peek(state_dir);
         Ok(Some(logged.map_err(|error| BuildError::read(state_dir, error))?))
     }
 

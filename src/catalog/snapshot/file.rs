@@ -27,8 +27,14 @@ const CHUNK: usize = 1 << 20;
 /// Why a snapshot file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    #[error("cannot read or write the snapshot {file}: {source}")]
+    #[error("cannot read the snapshot {file}: {source}")]
     Io {
+        file: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error("cannot write {file}: {source}; free space in its folder, or let this user write there")]
+    Write {
         file: String,
         #[source]
         source: io::Error,
@@ -45,6 +51,7 @@ impl Classified for FileError {
     fn class(&self) -> Class {
         match self {
             Self::Io { source, .. } => Class::of_read(source),
+            Self::Write { .. } => Class::Io,
             Self::Bad { .. } => Class::Data,
         }
     }
@@ -53,6 +60,10 @@ impl Classified for FileError {
 impl FileError {
     fn io(file: &Path) -> impl FnOnce(io::Error) -> Self + use<'_> {
         |source| Self::Io { file: file.display().to_string(), source }
+    }
+
+    fn write(file: &Path) -> impl FnOnce(io::Error) -> Self + use<'_> {
+        |source| Self::Write { file: file.display().to_string(), source }
     }
 
     fn bad(file: &Path) -> impl FnOnce(BadSnapshot) -> Self + use<'_> {
@@ -98,7 +109,7 @@ fn header_of(file: &mut File, path: &Path) -> Result<Header, FileError> {
 pub fn verify(path: &Path, read: impl Fn(u64)) -> Result<Header, FileError> {
     let mut file = File::open(path).map_err(FileError::io(path))?;
     let header = header_of(&mut file, path)?;
-    copy(&mut file, Counter(read), &header, path)?;
+    copy(&mut file, Counter(read), &header, [path, path])?;
     Ok(header)
 }
 
@@ -123,7 +134,7 @@ pub fn read(path: &Path) -> Result<Snapshot, FileError> {
     let mut file = File::open(path).map_err(FileError::io(path))?;
     let header = header_of(&mut file, path)?;
     let mut bytes = header.to_bytes().to_vec();
-    copy(&mut file, &mut bytes, &header, path)?;
+    copy(&mut file, &mut bytes, &header, [path, path])?;
     Snapshot::open(bytes.into(), header).map_err(FileError::bad(path))
 }
 
@@ -150,32 +161,38 @@ pub fn adopt(path: &Path, state_dir: &Path) -> Result<Snapshot, FileError> {
     if header(&copy).is_ok_and(|old| old == new) {
         return map(&copy);
     }
-    fs::create_dir_all(state_dir).map_err(FileError::io(state_dir))?;
+    fs::create_dir_all(state_dir).map_err(FileError::write(state_dir))?;
     let mut from = File::open(path).map_err(FileError::io(path))?;
     let header = header_of(&mut from, path)?;
-    let to = File::create(&incoming).map_err(FileError::io(&incoming))?;
-    let copied = write_copy(&mut from, &to, &header, path);
+    let to = File::create(&incoming).map_err(FileError::write(&incoming))?;
+    let copied = write_copy(&mut from, &to, &header, [path, &incoming]);
     if let Err(error) = copied {
         _ = fs::remove_file(&incoming);
         return Err(error);
     }
-    fs::rename(&incoming, &copy).and_then(|()| sync_dir(state_dir)).map_err(FileError::io(&copy))?;
+    fs::rename(&incoming, &copy).and_then(|()| sync_dir(state_dir)).map_err(FileError::write(&copy))?;
     map(&copy)
 }
 
-fn write_copy(from: &mut File, to: &File, header: &Header, path: &Path) -> Result<(), FileError> {
+fn write_copy(from: &mut File, to: &File, header: &Header, paths: [&Path; 2]) -> Result<(), FileError> {
     let mut output = BufWriter::with_capacity(CHUNK, to);
-    output.write_all(&header.to_bytes()).map_err(FileError::io(path))?;
-    copy(from, &mut output, header, path)?;
-    output.flush().and_then(|()| to.sync_all()).map_err(FileError::io(path))
+    output.write_all(&header.to_bytes()).map_err(FileError::write(paths[1]))?;
+    copy(from, &mut output, header, paths)?;
+    output.flush().and_then(|()| to.sync_all()).map_err(FileError::write(paths[1]))
 }
 
-/// Copies everything behind the header, which was read, and compares the checksum.
-fn copy(from: &mut File, mut to: impl Write, header: &Header, path: &Path) -> Result<(), FileError> {
+/// Copies everything behind the header, which was read, and compares the checksum. `paths` are those of both files, for
+/// an error.
+fn copy(from: &mut File, mut to: impl Write, header: &Header, paths: [&Path; 2]) -> Result<(), FileError> {
     let length = header.file_bytes() - header::SIZE as u64;
-    let checksum = hash(from.take(length), |chunk| to.write_all(chunk)).map_err(FileError::io(path))?;
+    let mut is_written = true;
+    let copied = hash(from.take(length), |chunk| to.write_all(chunk).inspect_err(|_| is_written = false));
+    let checksum = match copied {
+        Err(error) if !is_written => return Err(FileError::write(paths[1])(error)),
+        copied => copied.map_err(FileError::io(paths[0]))?,
+    };
     if checksum != header.checksum {
-        return Err(FileError::bad(path)(BadSnapshot::Checksum));
+        return Err(FileError::bad(paths[0])(BadSnapshot::Checksum));
     }
     Ok(())
 }
@@ -274,9 +291,9 @@ impl Drop for NewFile {
 pub fn renumber(path: &Path, generation: u64, revision: u64) -> Result<Header, FileError> {
     let mut header = header(path)?;
     header.position = Position { generation, revision, ..header.position };
-    let file = File::options().write(true).open(path).map_err(FileError::io(path))?;
+    let file = File::options().write(true).open(path).map_err(FileError::write(path))?;
     let written = file.write_all_at(&header.to_bytes(), 0).and_then(|()| file.sync_all());
-    written.map_err(FileError::io(path))?;
+    written.map_err(FileError::write(path))?;
     Ok(header)
 }
 

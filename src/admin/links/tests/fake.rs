@@ -169,6 +169,16 @@ impl Changes for FakeCatalog {
     }
 }
 
+/// A body that never comes.
+pub struct Silent;
+
+#[async_trait]
+impl Body for Silent {
+    async fn read(&mut self, _limit: usize) -> Result<Vec<u8>, Problem> {
+        std::future::pending().await
+    }
+}
+
 /// A body in memory.
 pub struct Bytes(pub Vec<u8>);
 
