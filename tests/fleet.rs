@@ -292,6 +292,40 @@ fn a_snapshot_does_not_discard_changes_by_accident() {
 }
 
 #[test]
+fn a_snapshot_of_long_ago_keeps_all_changes_since() {
+    let place = Place::new();
+    place.publish(&[SPRING], Options::default()).unwrap();
+    let a = Node::start(&place, &json!({}));
+    wait_until_equal(&place, &[&a]);
+    a.put(&place, "first", "https://a.example/").unwrap();
+    let (at, links) = (a.model.position(), [SPRING, ("first", "https://a.example/")]);
+    let change = |n: usize| {
+        let (slashtag, to) = (format!("{}", n % 2), format!("https://{n}.example/"));
+        wait_until("the change is made", || a.put(&place, &slashtag, &to).is_ok());
+    };
+    (0..150).for_each(change);
+    let error = place.publish_at(&[SPRING], Options::default(), at).unwrap_err();
+    assert!(matches!(error, PublishError::Changes { changes: 151 }), "another state with this number: {error}");
+    let fold = Options { fold: true, ..Options::default() };
+    let error = place.publish_at(&[SPRING], fold, at).unwrap_err();
+    assert!(matches!(error, PublishError::Busy), "a fold replaces nothing: {error}");
+
+    // Changes go on while it is published.
+    let head = std::thread::scope(|scope| {
+        let writer = scope.spawn(|| (150..220).for_each(change));
+        let head = place.publish_at(&links, fold, at).unwrap();
+        writer.join().unwrap();
+        head
+    });
+    assert_eq!((head.position.generation, head.snapshot.position.revision), (2, 1));
+    assert!(head.recent[0].from > 1 && head.position.revision >= 151, "{head:?}");
+    assert_eq!(place.head().1.position.revision, 221, "no change is lost");
+    let b = Node::start(&place, &json!({}));
+    wait_until_equal(&place, &[&a, &b]);
+    assert_eq!(b.model.destination("1").as_deref(), Some("https://219.example/"));
+}
+
+#[test]
 fn a_large_snapshot_is_uploaded_in_parts() {
     let mut place = Place::new();
     place.padding = 11 << 20;
