@@ -222,6 +222,7 @@ impl Replica {
             let reason = format!("the snapshot {} leads to {got}, and the head says {wanted}", snapshot.key);
             return Err(SyncError::Halted(Halt::Rejected(reason)));
         }
+        self.metrics.at(installed);
         self.metrics.snapshots_installed.inc();
         tracing::info!(
             generation = installed.generation,
