@@ -205,6 +205,27 @@ fn a_head_that_goes_back_is_reported_and_not_followed() {
 }
 
 #[test]
+fn a_malformed_head_halts_edges_until_it_is_restored() {
+    let place = Place::new();
+    place.publish(&[SPRING], Options::default()).unwrap();
+    let mut a = Node::start(&place, &json!({}));
+    wait_until_equal(&place, &[&a]);
+    a.put(&place, "new", "https://a.example/").unwrap();
+    place.s3.set(Fault::Canned(vec![Canned::new(200, &[("etag", "\"1\"")], "{\"kind\":\"head\"").to("GET")]));
+    wait_until("it is reported", || a.is_halted("malformed"));
+    a.restart(&place, &json!({}));
+    wait_until("it is reported after a restart as well", || a.is_halted("malformed"));
+    let error = a.put(&place, "newer", "https://a.example/").unwrap_err().to_string();
+    assert_eq!(error.matches("nothing has changed").count(), 1, "{error}");
+    assert!(error.contains("head.json") && error.contains("restore its former version"), "{error}");
+    assert_eq!(a.model.destination("new").as_deref(), Some("https://a.example/"), "what the edge has stays");
+    place.s3.set(Fault::Healthy);
+    wait_until("it is over", || !a.is_halted("malformed"));
+    a.put(&place, "newer", "https://a.example/").unwrap();
+    assert_eq!(place.head().1.position.revision, 2, "no change is lost");
+}
+
+#[test]
 fn a_head_is_replaced_by_the_first_of_two_writers_only() {
     let place = Place::new();
     let head = place.publish(&[SPRING], Options::default()).unwrap();

@@ -133,8 +133,8 @@ impl Replica {
             }
             Err(error) => {
                 self.metrics.failed.inc();
-                if let SyncError::Halted(halt) = error {
-                    self.metrics.halt(Some(halt));
+                if let Some(reason) = error.reason() {
+                    self.metrics.halt(Some(reason));
                 }
             }
         }
@@ -397,7 +397,7 @@ impl Replica {
         }
         if let Report { state: canary::State::Failed, generation, before, after, .. } = observed.report {
             let halt = Halt::CanaryFailed { generation, before: before.unwrap_or_default(), after };
-            self.metrics.halt(Some(&halt));
+            self.metrics.halt(Some(halt.reason()));
         }
         Ok(())
     }
