@@ -264,6 +264,9 @@ impl Pace {
             SyncError::Halted(halt) => {
                 tracing::info!(reason = halt.reason(), error = %halt, "roll-out halted; the former catalog stays active");
             }
+            other if let Some(reason) = other.reason() => {
+                tracing::error!(reason, error = %other, "cannot follow the fleet; the current catalog stays active");
+            }
             other => tracing::warn!(error = %other, "cannot follow the fleet; the current catalog stays active"),
         }
     }

@@ -205,6 +205,27 @@ fn a_head_that_goes_back_is_reported_and_not_followed() {
 }
 
 #[test]
+fn a_malformed_head_halts_edges_until_it_is_restored() {
+    let place = Place::new();
+    place.publish(&[SPRING], Options::default()).unwrap();
+    let mut a = Node::start(&place, &json!({}));
+    wait_until_equal(&place, &[&a]);
+    a.put(&place, "new", "https://a.example/").unwrap();
+    place.s3.set(Fault::Canned(vec![Canned::new(200, &[("etag", "\"1\"")], "{\"kind\":\"head\"").to("GET")]));
+    wait_until("it is reported", || a.is_halted("malformed"));
+    a.restart(&place, &json!({}));
+    wait_until("it is reported after a restart as well", || a.is_halted("malformed"));
+    let error = a.put(&place, "newer", "https://a.example/").unwrap_err().to_string();
+    assert_eq!(error.matches("nothing has changed").count(), 1, "{error}");
+    assert!(error.contains("head.json") && error.contains("restore its former version"), "{error}");
+    assert_eq!(a.model.destination("new").as_deref(), Some("https://a.example/"), "what the edge has stays");
+    place.s3.set(Fault::Healthy);
+    wait_until("it is over", || !a.is_halted("malformed"));
+    a.put(&place, "newer", "https://a.example/").unwrap();
+    assert_eq!(place.head().1.position.revision, 2, "no change is lost");
+}
+
+#[test]
 fn a_head_is_replaced_by_the_first_of_two_writers_only() {
     let place = Place::new();
     let head = place.publish(&[SPRING], Options::default()).unwrap();
@@ -289,6 +310,40 @@ fn a_snapshot_does_not_discard_changes_by_accident() {
     wait_until_equal(&place, &[&a, &b]);
     assert_eq!(b.model.destination("newer").as_deref(), Some("https://a.example/"));
     assert_eq!(a.put(&place, "newest", "https://a.example/").unwrap().revision, 3);
+}
+
+#[test]
+fn a_snapshot_of_long_ago_keeps_all_changes_since() {
+    let place = Place::new();
+    place.publish(&[SPRING], Options::default()).unwrap();
+    let a = Node::start(&place, &json!({}));
+    wait_until_equal(&place, &[&a]);
+    a.put(&place, "first", "https://a.example/").unwrap();
+    let (at, links) = (a.model.position(), [SPRING, ("first", "https://a.example/")]);
+    let change = |n: usize| {
+        let (slashtag, to) = (format!("{}", n % 2), format!("https://{n}.example/"));
+        wait_until("the change is made", || a.put(&place, &slashtag, &to).is_ok());
+    };
+    (0..150).for_each(change);
+    let error = place.publish_at(&[SPRING], Options::default(), at).unwrap_err();
+    assert!(matches!(error, PublishError::Changes { changes: 151 }), "another state with this number: {error}");
+    let fold = Options { fold: true, ..Options::default() };
+    let error = place.publish_at(&[SPRING], fold, at).unwrap_err();
+    assert!(matches!(error, PublishError::Busy), "a fold replaces nothing: {error}");
+
+    // Changes go on while it is published.
+    let head = std::thread::scope(|scope| {
+        let writer = scope.spawn(|| (150..220).for_each(change));
+        let head = place.publish_at(&links, fold, at).unwrap();
+        writer.join().unwrap();
+        head
+    });
+    assert_eq!((head.position.generation, head.snapshot.position.revision), (2, 1));
+    assert!(head.recent[0].from > 1 && head.position.revision >= 151, "{head:?}");
+    assert_eq!(place.head().1.position.revision, 221, "no change is lost");
+    let b = Node::start(&place, &json!({}));
+    wait_until_equal(&place, &[&a, &b]);
+    assert_eq!(b.model.destination("1").as_deref(), Some("https://219.example/"));
 }
 
 #[test]

@@ -336,7 +336,7 @@ fn an_edge_without_a_folder_for_changes_takes_none() {
     let (builder, tokens) = with_tokens(Edge::builder());
     let edge = builder.start();
     let answer = put(&edge, &tokens.all, "go.brand.com/a", &body("https://e.example/"));
-    assert_eq!(problem(&answer), (503, "unavailable".into()));
-    assert!(answer.body.contains("catalog.state_dir") && answer.header("retry-after").is_some(), "{answer:?}");
+    assert_eq!(problem(&answer), (403, "no-changes".into()));
+    assert!(answer.body.contains("catalog.state_dir") && answer.header("retry-after").is_none(), "{answer:?}");
     assert_eq!(read(&edge, &tokens.all, "go.brand.com/spring").status, 200, "links can be read");
 }

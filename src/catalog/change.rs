@@ -123,16 +123,22 @@ pub enum Refused {
     Conflict { reason: String },
 }
 
-/// Why no change can be made at the moment. Nothing has changed; trying again later is right.
+/// Why a change is not answered with what became of it.
 #[derive(Debug, thiserror::Error)]
 pub enum Unavailable {
-    /// The change log cannot be written.
-    #[error("the change log cannot be written: {0}")]
+    /// The change log cannot be written. Nothing has changed.
+    #[error("the change log cannot be written: {0}; nothing has changed, try again later")]
     Log(#[from] io::Error),
-    /// The bucket of the fleet cannot be reached, or others write to it all the time.
-    #[error("the bucket of the catalog does not take the change: {0}")]
+    /// The bucket of the fleet cannot be reached, or others write to it all the time. Nothing has changed.
+    #[error("the bucket of the catalog does not take the change: {0}; nothing has changed, try again later")]
     Bucket(String),
-    /// The edge is not configured to take changes.
+    /// The bucket of the fleet may have the change or not.
+    #[error("{0}; whether the change was made is not known: repeat the request, or read what it was to change")]
+    Unknown(String),
+    /// The bucket of the fleet has the change, and this edge does not yet.
+    #[error("the bucket has the change, and this edge takes it later: {0}")]
+    Ahead(String),
+    /// The edge is not configured to take changes. Nothing has changed, and nothing will.
     #[error("{0}")]
     Off(&'static str),
 }
@@ -144,7 +150,7 @@ pub trait Changes: Send + Sync {
     /// look-up sees them.
     ///
     /// # Errors
-    /// When none of them can be made now.
+    /// When none of them can be made now, or what became of them is not known: see [`Unavailable`].
     async fn change(&self, changes: Vec<Change>) -> Result<Vec<Result<Accepted, Refused>>, Unavailable>;
 }
 

@@ -53,11 +53,22 @@ pub enum Halt {
     Diverged(String),
 }
 
-impl Halt {
-    /// All labels of the metric.
-    pub const REASONS: [&str; 7] =
-        ["went_back", "canary", "canary_failed", "shrunk", "grown", "rejected", "diverged"];
+impl SyncError {
+    /// Label of the metric; `None` for what may pass by itself.
+    pub fn reason(&self) -> Option<&'static str> {
+        match self {
+            Self::Halted(halt) => Some(halt.reason()),
+            Self::Malformed(_) | Self::Bucket(BucketError::Malformed(_)) => Some("malformed"),
+            _ => None,
+        }
+    }
+}
 
+/// All labels of the metric.
+pub const REASONS: [&str; 8] =
+    ["went_back", "canary", "canary_failed", "shrunk", "grown", "rejected", "diverged", "malformed"];
+
+impl Halt {
     /// Label of the metric.
     pub fn reason(&self) -> &'static str {
         match self {

@@ -90,13 +90,13 @@ impl Head {
         head
     }
 
-    /// The head of the next generation: another snapshot of a state that this head has passed, and the deltas since.
-    /// `None` where a delta crosses the snapshot's revision, or the deltas do not reach back to it.
+    /// The head of the next generation: another snapshot of a state that this head has passed, and the deltas since, or
+    /// the last of them. `None` where a delta crosses the snapshot's revision.
     pub fn folded(&self, snapshot: SnapshotRef) -> Option<Self> {
         let since = snapshot.position.revision;
         let recent: Vec<_> = self.recent.iter().filter(|delta| delta.to > since).cloned().collect();
         let fits = match recent.first() {
-            Some(first) => first.from == since,
+            Some(first) => first.from >= since,
             None => self.position.revision == since,
         };
         fits.then(|| {
@@ -211,7 +211,9 @@ mod tests {
         let whole = head.folded(snapshot(4, 210)).unwrap();
         assert_eq!(whole, Head::of(snapshot(4, 210)));
         assert_eq!(head.folded(snapshot(4, 201)), None, "within a delta");
-        assert_eq!(head.folded(snapshot(4, 20)), None, "further back than the head knows");
+        let far = head.folded(snapshot(4, 20)).unwrap();
+        assert_eq!((&far.recent, far.position), (&head.recent, position(4, 210)), "further back than the head knows");
+        assert_eq!(Head::parse(&far.to_bytes()).unwrap(), far);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Key of the head, which a snapshot alone does not replace once it is malformed.
+/// Key of the head, which nothing replaces once it is malformed.
 pub(super) const HEAD: &str = "head.json";
 
 /// An object of the bucket that is not what it should be.
@@ -33,7 +33,8 @@ impl Malformed {
 
     fn remedy(&self) -> &'static str {
         if self.key == HEAD {
-            "remove it, and publish a snapshot with a `--generation` above that of the edges"
+            "restore its former version, with which no change is lost; if the bucket has none, the manual says under \
+             `malformed` how to make a new one of what an edge has"
         } else {
             "publish a snapshot with `clickedge catalog publish`"
         }

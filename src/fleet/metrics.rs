@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus::{IntCounter, IntGauge};
 
-use super::error::Halt;
+use super::error::REASONS;
 use crate::{catalog::change::Position, runtime::clock, telemetry::metrics::Registry};
 
 /// How far this edge follows the catalog of its fleet. All at zero where no fleet is configured.
@@ -20,7 +20,7 @@ pub struct FleetMetrics {
     pub announced: IntCounter,
     pub deltas_applied: IntCounter,
     pub snapshots_installed: IntCounter,
-    halted: [IntGauge; Halt::REASONS.len()],
+    halted: [IntGauge; REASONS.len()],
 }
 
 impl FleetMetrics {
@@ -51,7 +51,7 @@ impl FleetMetrics {
             deltas_applied: registry.counter("fleet_deltas_applied_total", "Deltas that this edge has applied."),
             snapshots_installed: registry
                 .counter("fleet_snapshots_installed_total", "Snapshots of the bucket that this edge has installed."),
-            halted: Halt::REASONS.map(|reason| halted.with_label_values(&[reason])),
+            halted: REASONS.map(|reason| halted.with_label_values(&[reason])),
         }
     }
 
@@ -67,9 +67,8 @@ impl FleetMetrics {
     }
 
     /// The roll-out is halted for this reason, or for none.
-    pub(super) fn halt(&self, halt: Option<&Halt>) {
-        let now = halt.map(Halt::reason);
-        for (gauge, reason) in self.halted.iter().zip(Halt::REASONS) {
+    pub(super) fn halt(&self, now: Option<&'static str>) {
+        for (gauge, reason) in self.halted.iter().zip(REASONS) {
             gauge.set(i64::from(now == Some(reason)));
         }
     }

@@ -13,7 +13,7 @@ use std::{
 use super::{
     bucket::{Bucket, BucketError, Looked, upload::Parts},
     head::{Head, SnapshotRef},
-    replica::blocking,
+    replica::{blocking, chain_broken},
 };
 use crate::{
     catalog::change::Position,
@@ -43,6 +43,8 @@ pub struct Options {
     pub accept: bool,
     /// It replaces all changes that were made since the last snapshot.
     pub discard_changes: bool,
+    /// It was made of what the bucket has, and replaces nothing else.
+    pub fold: bool,
     /// How large files are cut.
     pub parts: Parts,
 }
@@ -55,8 +57,8 @@ pub enum PublishError {
     #[error("cannot read {file}: {error}")]
     Read { file: String, error: io::Error },
     #[error(
-        "{changes} changes were made since the last snapshot, and this one does not contain them; publish one that was \
-         folded, or discard them with `--discard-changes`"
+        "{changes} changes were made since the last snapshot, and this one does not contain them; publish one that \
+         does, such as with `--fold`; only if they may be lost, use `--discard-changes`"
     )]
     Changes { changes: u64 },
     #[error("generation {0} is not above {1}, which the bucket has; choose a higher one, or leave the option out")]
@@ -88,17 +90,17 @@ pub async fn publish(
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<Arc<Head>, PublishError> {
     let unreadable = |error| PublishError::Read { file: snapshot.file.display().to_string(), error };
-    let mut current = look(bucket).await?;
+    let (mut current, mut proven) = (look(bucket).await?, None);
     let next = generation_of(&current).saturating_add(1);
     let generation = options.generation.unwrap_or_else(|| next.max(snapshot.position.generation));
-    check(bucket, &current, snapshot, generation, options).await?;
+    check(bucket, &current, snapshot, generation, options, &mut proven).await?;
     let file = snapshot.file.to_owned();
     let hashed = blocking(move || hash(&file)).await.unwrap_or_else(|error| Err(io::Error::other(error)));
     let (bytes, blake3) = hashed.map_err(unreadable)?;
     let key = format!("snapshots/{generation}-{}.snapshot", &blake3[..16]);
     bucket.upload(&key, snapshot.file, options.parts, progress).await?;
     for _ in 0..TRIES {
-        let fold = check(bucket, &current, snapshot, generation, options).await?;
+        let fold = check(bucket, &current, snapshot, generation, options, &mut proven).await?;
         let revision = match &current {
             Some((_, head)) if !fold => head.position.revision,
             _ => snapshot.position.revision,
@@ -147,14 +149,21 @@ async fn check(
     snapshot: Snapshot<'_>,
     generation: u64,
     options: Options,
+    proven: &mut Option<String>,
 ) -> Result<bool, PublishError> {
     let Some((_, head)) = current else { return Ok(false) };
     if generation <= head.position.generation {
-        return Err(PublishError::Generation(generation, head.position.generation));
+        return Err(match options.generation {
+            Some(_) => PublishError::Generation(generation, head.position.generation),
+            None => PublishError::Busy,
+        });
     }
     let changes = head.position.revision - head.snapshot.position.revision;
-    if !options.discard_changes && is_passed(bucket, head, snapshot.position).await? {
+    if !options.discard_changes && is_passed(bucket, head, snapshot.position, proven).await? {
         return Ok(true);
+    }
+    if options.fold {
+        return Err(PublishError::Busy);
     }
     if changes > 0 && !options.discard_changes {
         return Err(PublishError::Changes { changes });
@@ -162,15 +171,50 @@ async fn check(
     Ok(false)
 }
 
-/// Whether the head has passed this state, and names the deltas since.
-async fn is_passed(bucket: &Bucket, head: &Head, position: Position) -> Result<bool, BucketError> {
-    if position.revision == head.position.revision {
-        return Ok(position.hash == head.position.hash);
+/// Whether the head has passed this state since its snapshot, which the chain of deltas shows, however long it is.
+/// `proven` is the last delta of a head that has: those that follow it have, too, so that each is read once only.
+async fn is_passed(
+    bucket: &Bucket,
+    head: &Head,
+    position: Position,
+    proven: &mut Option<String>,
+) -> Result<bool, BucketError> {
+    let (revision, hash) = (position.revision, position.hash);
+    for end in [head.position, head.snapshot.position] {
+        if revision == end.revision {
+            return Ok(hash == end.hash);
+        }
     }
-    match head.recent.iter().find(|delta| delta.from == position.revision) {
-        Some(delta) => Ok(bucket.delta(&delta.key).await?.from.hash == position.hash),
-        None => Ok(false),
+    if revision < head.snapshot.position.revision {
+        return Ok(false);
     }
+    let is_passed = match proven.as_deref() {
+        Some(key) if head.names(key) => true,
+        known => follows(bucket, head, position, known).await?,
+    };
+    if is_passed {
+        proven.clone_from(&head.last);
+    }
+    Ok(is_passed)
+}
+
+/// Walks back the deltas from those that the head names to the one that follows this state, or to the one that is known
+/// to come after it.
+async fn follows(bucket: &Bucket, head: &Head, position: Position, known: Option<&str>) -> Result<bool, BucketError> {
+    let Some(first) = head.recent.iter().find(|delta| delta.from >= position.revision) else { return Ok(false) };
+    let mut delta = bucket.delta(&first.key).await?;
+    while delta.from.revision > position.revision {
+        let Some(key) = delta.previous else { return Ok(false) };
+        if known == Some(key.as_str()) {
+            return Ok(true);
+        }
+        let before = bucket.delta(&key).await?;
+        if before.to != delta.from {
+            return Err(chain_broken(&key, before.to, delta.from.revision).into());
+        }
+        delta = before;
+    }
+    Ok(delta.from == position.into())
 }
 
 /// Length and BLAKE3 of a file.

@@ -133,8 +133,8 @@ impl Replica {
             }
             Err(error) => {
                 self.metrics.failed.inc();
-                if let SyncError::Halted(halt) = error {
-                    self.metrics.halt(Some(halt));
+                if let Some(reason) = error.reason() {
+                    self.metrics.halt(Some(reason));
                 }
             }
         }
@@ -222,6 +222,7 @@ impl Replica {
             let reason = format!("the snapshot {} leads to {got}, and the head says {wanted}", snapshot.key);
             return Err(SyncError::Halted(Halt::Rejected(reason)));
         }
+        self.metrics.at(installed);
         self.metrics.snapshots_installed.inc();
         tracing::info!(
             generation = installed.generation,
@@ -265,7 +266,7 @@ impl Replica {
             };
             let before = self.bucket.delta(&key).await?;
             if before.to.revision != from {
-                return Err(chain_broken(&key, before.to, from));
+                return Err(chain_broken(&key, before.to, from).into());
             }
             todo.push_front(DeltaRef { key, from: before.from.revision, to: before.to.revision });
         }
@@ -277,7 +278,7 @@ impl Replica {
         let mut at: Option<Mark> = None;
         for (key, delta) in &deltas {
             match at {
-                Some(at) if at != delta.from => return Err(chain_broken(key, at, delta.from.revision)),
+                Some(at) if at != delta.from => return Err(chain_broken(key, at, delta.from.revision).into()),
                 None if delta.from.revision == here.revision && delta.from.hash != here.hash => {
                     let reason = format!("the delta {key} follows another state than {}", show(here));
                     return Err(SyncError::Halted(Halt::Diverged(reason)));
@@ -396,7 +397,7 @@ impl Replica {
         }
         if let Report { state: canary::State::Failed, generation, before, after, .. } = observed.report {
             let halt = Halt::CanaryFailed { generation, before: before.unwrap_or_default(), after };
-            self.metrics.halt(Some(&halt));
+            self.metrics.halt(Some(halt.reason()));
         }
         Ok(())
     }
@@ -453,9 +454,9 @@ pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
     spawn_blocking(work).await.map_err(|failure| SyncError::Internal(failure.to_string()))
 }
 
-fn chain_broken(key: &str, at: Mark, from: u64) -> SyncError {
+pub(super) fn chain_broken(key: &str, at: Mark, from: u64) -> Malformed {
     let reason = format!("the chain of deltas is broken: change {} is followed by those after {from}", at.revision);
-    Malformed::new(key, reason).into()
+    Malformed::new(key, reason)
 }
 
 fn show(position: Position) -> String {

@@ -39,10 +39,11 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Times that a delta is sent.
 const TRIES: u32 = 3;
 
-const UNKNOWN: &str = "whether the change was made is not known yet: repeat the request, which is safe";
-
 pub type Outcomes = Vec<Result<Accepted, Refused>>;
 type Answer = Result<Outcomes, Unavailable>;
+
+/// Why changes were not made, or are not known to be: for each request that waits.
+type Failure = (fn(String) -> Unavailable, String);
 
 /// Changes that wait for the bucket.
 pub struct Request {
@@ -59,7 +60,7 @@ pub struct FleetChanges(pub(super) Option<mpsc::Sender<Request>>);
 impl Changes for FleetChanges {
     async fn change(&self, changes: Vec<Change>) -> Answer {
         let Some(requests) = &self.0 else {
-            return Err(Unavailable::Off("this edge takes no changes: `catalog.fleet.write` is false"));
+            return Err(Unavailable::Off("the edge takes no changes: set `catalog.fleet.write` to true"));
         };
         let (answer, answered) = oneshot::channel();
         let request = Request { changes, answer, since: Instant::now() };
@@ -71,8 +72,8 @@ impl Changes for FleetChanges {
         })?;
         match tokio::time::timeout(LONGEST * 2, answered).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(Unavailable::Bucket(format!("the edge is stopping; {UNKNOWN}"))),
-            Err(_) => Err(Unavailable::Bucket(format!("it does not answer; {UNKNOWN}"))),
+            Ok(Err(_)) => Err(Unavailable::Unknown("the edge is stopping".into())),
+            Err(_) => Err(Unavailable::Unknown("the bucket does not answer".into())),
         }
     }
 }
@@ -98,9 +99,7 @@ pub async fn serve(replica: &mut Replica, first: Request, requests: &mut mpsc::R
         group.into_iter().partition(|request| !request.answer.is_closed() && request.since.elapsed() < LONGEST);
     for request in late {
         // The client may have gone.
-        _ = request
-            .answer
-            .send(Err(Unavailable::Bucket("it did not take the change in time; nothing has changed".into())));
+        _ = request.answer.send(Err(Unavailable::Bucket("it did not take the change in time".into())));
     }
     if group.is_empty() {
         return None;
@@ -117,9 +116,9 @@ pub async fn serve(replica: &mut Replica, first: Request, requests: &mut mpsc::R
             }
             written
         }
-        Err(reason) => {
+        Err((kind, reason)) => {
             for request in group {
-                _ = request.answer.send(Err(Unavailable::Bucket(reason.clone())));
+                _ = request.answer.send(Err(kind(reason.clone())));
             }
             None
         }
@@ -131,11 +130,11 @@ async fn commit(
     replica: &mut Replica,
     changes: Vec<Change>,
     deadline: Instant,
-) -> Result<(Outcomes, Option<Written>), String> {
+) -> Result<(Outcomes, Option<Written>), Failure> {
     let changes: Arc<[Change]> = changes.into();
     loop {
         if Instant::now() >= deadline {
-            return Err("other edges changed it all the time; nothing has changed".into());
+            return Err((Unavailable::Bucket, "other edges changed it all the time".into()));
         }
         let Some(known) = replica.current() else {
             replica.sync().await.map_err(unchanged)?;
@@ -175,7 +174,7 @@ async fn commit(
         }
         if let Err(error) = applied {
             // The replica tries again at its next look.
-            return Err(format!("the bucket has the change, and this edge cannot take it yet: {error}"));
+            return Err((Unavailable::Ahead, error.to_string()));
         }
         return Ok((prepared.outcomes, Some(Written { position, delta: bytes })));
     }
@@ -195,8 +194,8 @@ async fn put_delta(replica: &Replica, key: &str, bytes: &[u8]) -> Result<(), Buc
     }
 }
 
-fn unchanged(error: impl Into<SyncError>) -> String {
-    format!("{}; nothing has changed", error.into())
+fn unchanged(error: impl Into<SyncError>) -> Failure {
+    (Unavailable::Bucket, error.into().to_string())
 }
 
 /// A move of the head to a delta that is stored.
@@ -208,7 +207,7 @@ struct Move<'m> {
 
 impl Move<'_> {
     /// Moves the head. Returns `None` if another edge was faster.
-    async fn make(&self, replica: &Replica, deadline: Instant) -> Result<Option<Known>, String> {
+    async fn make(&self, replica: &Replica, deadline: Instant) -> Result<Option<Known>, Failure> {
         let head = Arc::new(self.from.head.with(self.key, self.delta));
         let mut certain = true;
         loop {
@@ -232,8 +231,8 @@ impl Move<'_> {
         replica: &Replica,
         deadline: Instant,
         wanted: &Arc<Head>,
-    ) -> Result<Option<Option<Known>>, String> {
-        let mut reason = String::new();
+    ) -> Result<Option<Option<Known>>, Failure> {
+        let mut reason = "the bucket did not answer in time".to_owned();
         while Instant::now() < deadline {
             match replica.bucket.head(None).await {
                 Ok(Looked::Found { etag, .. }) if etag == self.from.etag => return Ok(None),
@@ -250,6 +249,6 @@ impl Move<'_> {
             }
             sleep(PAUSE).await;
         }
-        Err(format!("{reason}; {UNKNOWN}"))
+        Err((Unavailable::Unknown, reason))
     }
 }

@@ -33,7 +33,7 @@ fn writer(place: &Place, ways: &[FleetChanges], name: usize) -> BTreeMap<String,
             let way = &ways[tries.next().unwrap() % ways.len()];
             match place.runtime.block_on(way.change(vec![change.clone()])) {
                 Ok(outcomes) => outcomes[0].is_ok(),
-                Err(Unavailable::Bucket(_)) => {
+                Err(Unavailable::Bucket(_) | Unavailable::Unknown(_) | Unavailable::Ahead(_)) => {
                     thread::sleep(Duration::from_millis(20));
                     false
                 }

@@ -172,7 +172,8 @@ fn a_published_snapshot_replaces_the_catalog_of_all_edges() {
     for edge in &edges {
         leads_to(edge, "summer", "https://s.example/2");
         assert_eq!(edge.get(HOST, "/new").status, 404);
-        assert_eq!(edge.metric("clickedge_fleet_generation"), 2);
+        // The edge counts the snapshot after it answers with it.
+        edge.wait_until("it is counted", |edge| edge.metric("clickedge_fleet_generation") == 2);
     }
     writer.put(&place, "newer", "https://n.example/2");
     for edge in &edges {

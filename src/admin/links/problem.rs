@@ -18,6 +18,8 @@ pub enum Kind {
     Unauthorized,
     /// The edge has no tokens.
     Off,
+    /// The edge is not configured to take changes.
+    NoChanges,
     /// The request comes from a web page.
     WebPage,
     ReadOnly,
@@ -35,10 +37,11 @@ pub enum Kind {
 
 impl Kind {
     #[cfg(test)]
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::BadRequest,
         Self::Unauthorized,
         Self::Off,
+        Self::NoChanges,
         Self::WebPage,
         Self::ReadOnly,
         Self::OutsideScope,
@@ -63,6 +66,9 @@ impl Kind {
                 (StatusCode::UNAUTHORIZED, "urn:clickedge:problem:unauthorized", "the token is missing or unknown")
             }
             Self::Off => (StatusCode::FORBIDDEN, "urn:clickedge:problem:off", "the edge has no tokens"),
+            Self::NoChanges => {
+                (StatusCode::FORBIDDEN, "urn:clickedge:problem:no-changes", "the edge takes no changes")
+            }
             Self::WebPage => {
                 (StatusCode::FORBIDDEN, "urn:clickedge:problem:web-page", "requests of web pages are blocked")
             }
@@ -103,7 +109,7 @@ impl Kind {
             Self::Unavailable => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "urn:clickedge:problem:unavailable",
-                "no change can be made at the moment",
+                "the change cannot be made or answered at the moment",
             ),
         }
     }
@@ -199,7 +205,8 @@ impl From<Refused> for Problem {
 
 impl From<Unavailable> for Problem {
     fn from(unavailable: Unavailable) -> Self {
-        Self::new(Kind::Unavailable, format!("{unavailable}; nothing has changed, try again later"))
+        let kind = if matches!(unavailable, Unavailable::Off(_)) { Kind::NoChanges } else { Kind::Unavailable };
+        Self::new(kind, unavailable.to_string())
     }
 }
 
@@ -241,10 +248,30 @@ mod tests {
         assert_eq!((json["status"].as_u64(), json["etag"].as_str()), (Some(412), Some("\"1\"")));
         let response = Problem::from(Unavailable::Bucket("timeout".into())).response();
         assert_eq!((response.status().as_u16(), &response.headers()[header::RETRY_AFTER]), (503, &RETRY_AFTER));
+        let off = Problem::from(Unavailable::Off("set `catalog.state_dir`")).response();
+        assert_eq!(
+            (off.status().as_u16(), off.headers().get(header::RETRY_AFTER)),
+            (403, None),
+            "later is no better"
+        );
         let response = Problem::new(Kind::Unauthorized, "").with_header("Bearer").response();
         assert_eq!(response.headers()[header::WWW_AUTHENTICATE], "Bearer");
         let response = Problem::new(Kind::MethodNotAllowed, "").with_header("GET").response();
         assert_eq!(response.headers()[header::ALLOW], "GET");
+    }
+
+    #[test]
+    fn an_answer_says_what_is_known_of_the_change() {
+        for (unavailable, is_unchanged, is_unknown) in [
+            (Unavailable::Bucket("timeout".into()), true, false),
+            (Unavailable::Unknown("timeout".into()), false, true),
+            (Unavailable::Ahead("the disk is full".into()), false, false),
+            (Unavailable::Log(std::io::ErrorKind::StorageFull.into()), true, false),
+        ] {
+            let detail = Problem::from(unavailable).detail;
+            assert_eq!(detail.matches("nothing has changed").count(), usize::from(is_unchanged), "{detail}");
+            assert_eq!(detail.contains("not known"), is_unknown, "{detail}");
+        }
     }
 
     #[test]

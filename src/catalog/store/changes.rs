@@ -321,7 +321,7 @@ impl Changes for LocalChanges {
         let (store, turn) = (Arc::clone(&self.store), Arc::clone(&self.turn));
         if store.config.load().state_dir.is_none() {
             return Err(Unavailable::Off(
-                "`catalog.state_dir` is not set: the edge has no folder for changes; set it",
+                "the edge takes no changes, as it has no folder for them: set `catalog.state_dir`",
             ));
         }
         let made = tokio::task::spawn_blocking(move || {

@@ -137,6 +137,7 @@ impl Publish {
             generation: self.generation,
             accept: self.accept,
             discard_changes: self.discard_changes,
+            fold: self.fold,
             ..Options::default()
         };
         let (bytes, last) = (header.file_bytes(), Mutex::new(Instant::now()));
