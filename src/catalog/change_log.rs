@@ -1,8 +1,8 @@
 //! The change log: changes that were accepted, on disk before they are answered.
 //!
 //! The first line names the log ([`Head`]); then follows one line a change. Each is the CRC-32C of the JSON in eight
-//! hexadecimal digits, a space, the JSON. A line that was cut by a crash is the last one and has no line feed; it was not
-//! answered, and is removed when the log is opened.
+//! hexadecimal digits, a space, the JSON. A line that was cut by a crash is the last one and has no line feed; it was
+//! not answered, and is removed when the log is opened.
 
 use std::{
     fs::{self, File},

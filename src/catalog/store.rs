@@ -145,7 +145,8 @@ impl CatalogStore {
         self.read_at(clock::monotonic(), config)
     }
 
-    /// Takes catalogs of any size and generation from now on, or no longer: an operator has said that the file is right.
+    /// Takes catalogs of any size and generation from now on, or no longer: an operator has said that the file is
+    /// right.
     pub fn set_accept(&self, accept: bool) {
         self.accept.store(accept, Ordering::Relaxed);
     }

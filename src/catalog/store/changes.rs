@@ -264,12 +264,12 @@ fn rewrite(log: &mut ChangeLog) {
 /// depends on the domains as they were.
 fn last_of_each(changes: Vec<Entry>) -> Vec<Entry> {
     let mut seen = HashSet::new();
-    let is_last = |entry: &Entry| match entry.operation.link() {
-        Some(link) => seen.insert(link),
-        None => {
+    let is_last = |entry: &Entry| {
+        let link = entry.operation.link();
+        if link.is_none() {
             seen.clear();
-            true
         }
+        link.is_none_or(|link| seen.insert(link))
     };
     let mut kept: Vec<_> = changes.into_iter().rev().filter(is_last).collect();
     kept.reverse();
