@@ -67,6 +67,14 @@
 //! - X25519 comes from AWS-LC, and everything else of TLS from ring: a third of a handshake for one more C library.
 //! - Edges of a fleet share certificates through a folder, with a lock that ends by itself. A certificate for each edge
 //!   would need an address for each, because behind one address a certificate authority may ask any of them.
+//! - The catalog writes to disk, as no other noun does: the private copy of a snapshot and the change log are a part of
+//!   its state, and a change is current only once it is logged.
+//! - A link is found by a table of offsets, and not by a perfect hash: that executes less and waits longer, for three
+//!   cache misses behind each other.
+//! - `fleet` stands between `deliver`, whose client of buckets it uses, and `pipeline`. It needs no `JetStream`: the
+//!   bucket has everything, and a message that is lost costs the time to the next look.
+//! - Revisions are numbers of one change log, and a snapshot names the log: the same number of another edge means
+//!   another change. In a fleet the bucket numbers changes for all.
 //! - Bots have no session: a prefetch would otherwise start the visit that the person's own click then only joins.
 //! - A process that hands over ends its workers and its spool first, and its connections last: what it still answers is
 //!   captured in its rings, which its successor reads while they are written. A successor has rings of its own from the
