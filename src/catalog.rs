@@ -208,7 +208,8 @@ impl Catalog {
         {
             return Link::at(self, link.as_ref()?, 0);
         }
-        Link::at(self, &self.base, self.base.find(domain, slashtag)?)
+        let (place, record) = self.base.find_record(domain, slashtag)?;
+        Link::of(self, &self.base, place, record)
     }
 
     /// The value of `Strict-Transport-Security` for answers of this host over TLS. The host is asked for only if a

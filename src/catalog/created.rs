@@ -51,12 +51,17 @@ impl<'a> Created<'a> {
     }
 
     pub fn read(kind: u8, reader: &mut Reader<'a>) -> Option<Self> {
-        let number = |bytes: &[u8]| bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte));
         Some(match kind {
             0 => Self::Absent,
             1 => Self::Text(reader.text()?),
-            2 => Self::Seconds(number(reader.take(5)?)),
-            _ => Self::Millis(number(reader.take(6)?)),
+            2 => {
+                let [a, b, c, d, e] = reader.array()?;
+                Self::Seconds(u64::from_le_bytes([a, b, c, d, e, 0, 0, 0]))
+            }
+            _ => {
+                let [a, b, c, d, e, f] = reader.array()?;
+                Self::Millis(u64::from_le_bytes([a, b, c, d, e, f, 0, 0]))
+            }
         })
     }
 

@@ -26,7 +26,10 @@ pub struct Link<'a> {
 
 impl<'a> Link<'a> {
     pub(super) fn at(catalog: &'a Catalog, snapshot: &'a Snapshot, place: u64) -> Option<Self> {
-        let record = snapshot.record(place)?;
+        Self::of(catalog, snapshot, place, snapshot.record(place)?)
+    }
+
+    pub(super) fn of(catalog: &'a Catalog, snapshot: &'a Snapshot, place: u64, record: Record<'a>) -> Option<Self> {
         let profile = snapshot.profile(record.profile)?;
         let domain = catalog.domains.all.get(profile.domain as usize)?;
         Some(Self { catalog, snapshot, place, record, profile, domain })

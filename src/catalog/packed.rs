@@ -10,10 +10,27 @@ impl<'a> Reader<'a> {
         Some(taken)
     }
 
+    pub fn byte(&mut self) -> Option<u8> {
+        let (byte, rest) = self.0.split_first()?;
+        self.0 = rest;
+        Some(*byte)
+    }
+
+    pub fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (array, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(*array)
+    }
+
     pub fn varint(&mut self) -> Option<u64> {
-        let mut number = 0;
-        for shift in (0..35).step_by(7) {
-            let byte = self.take(1)?[0];
+        // Nearly all are lengths of short texts.
+        let first = self.byte()?;
+        if first < 0x80 { Some(u64::from(first)) } else { self.rest_of_varint(u64::from(first & 0x7f)) }
+    }
+
+    fn rest_of_varint(&mut self, mut number: u64) -> Option<u64> {
+        for shift in [7, 14, 21, 28] {
+            let byte = self.byte()?;
             number |= u64::from(byte & 0x7f) << shift;
             if byte < 0x80 {
                 return Some(number);

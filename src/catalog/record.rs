@@ -187,8 +187,8 @@ impl<'a> Record<'a> {
     /// Of what follows the key.
     pub fn of(key: &'a [u8], rest: &'a [u8]) -> Option<Self> {
         let mut reader = Reader(rest);
-        let profile = u32::from_le_bytes(*reader.take(4)?.first_chunk()?);
-        let flags = Flags(reader.take(1)?[0]);
+        let profile = u32::from_le_bytes(reader.array()?);
+        let flags = Flags(reader.byte()?);
         let policy = if flags.has(Flags::HAS_POLICY) { reader.varint()? as u32 } else { 0 };
         let slashtag = if flags.has(Flags::IS_WRITTEN_OTHERWISE) { reader.text()? } else { key };
         let id = reader.text()?;

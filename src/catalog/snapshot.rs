@@ -171,17 +171,22 @@ impl Snapshot {
 
     /// Where the link of a domain and a slashtag in normal form begins.
     pub(super) fn find(&self, domain: u32, slashtag: &[u8]) -> Option<u64> {
+        self.find_record(domain, slashtag).map(|(place, _)| place)
+    }
+
+    /// The link of a domain and a slashtag in normal form, and where it begins.
+    pub(super) fn find_record(&self, domain: u32, slashtag: &[u8]) -> Option<(u64, Record<'_>)> {
         // One without links has no bucket, and at its place there is one of the next domain.
         let &(first, buckets) = self.buckets.get(domain as usize).filter(|(_, buckets)| *buckets > 0)?;
-        let bucket = first + bucket(hash(&self.header.key, slashtag), buckets);
-        let Range { mut start, end } = self.bucket(bucket)?;
-        while start < end {
-            let rest = self.records().get(start as usize..)?;
-            let (key, length) = extent(rest)?;
+        let Range { start, end } = self.bucket(first + bucket(hash(&self.header.key, slashtag), buckets))?;
+        let records = self.records().get(start as usize..end as usize)?;
+        let mut reader = Reader(records);
+        while !reader.0.is_empty() {
+            let place = records.len() - reader.0.len();
+            let (key, rest) = (reader.text()?, reader.text()?);
             if key == slashtag {
-                return Some(start);
+                return Some((start + place as u64, Record::of(key, rest)?));
             }
-            start += length as u64;
         }
         None
     }
@@ -205,9 +210,9 @@ impl Snapshot {
     fn bucket(&self, number: u64) -> Option<Range<u64>> {
         let at = usize::try_from(number).ok()?.checked_mul(PLACE)?;
         let places: &[u8; 2 * PLACE] = self.section(header::BUCKETS).get(at..)?.first_chunk()?;
-        let place =
-            |at: usize| places[at..at + PLACE].iter().rev().fold(0, |place, byte| place << 8 | u64::from(*byte));
-        Some(place(0)..place(PLACE))
+        let [a, b, c, d, e, f, g, h, i, j] = *places;
+        let place = |[a, b, c, d, e]: [u8; PLACE]| u64::from_le_bytes([a, b, c, d, e, 0, 0, 0]);
+        Some(place([a, b, c, d, e])..place([f, g, h, i, j]))
     }
 
     fn records(&self) -> &[u8] {
