@@ -6,8 +6,8 @@
 //! ```
 //! The bucket is the truth. [`head`] is the one object that changes: it says what the catalog is now, and how to get
 //! there. A [`delta`] carries the hash of the state that it follows, so that it applies to nothing else. A change that
-//! the API of an edge takes is in the bucket before it is anywhere else ([`writer`]); that edge then applies it with
-//! the same code as all others ([`replica`]). What comes over [`nats`] only saves the wait for the next look.
+//! the API of an edge takes is in the bucket before it is anywhere else (`writer`); that edge then applies it with
+//! the same code as all others (`replica`). What comes over [`nats`] only saves the wait for the next look.
 //!
 //! One thread does all of it, so that following and writing do not meet. Whatever fails, each edge keeps the catalog
 //! that it has, which is on its own disk.

@@ -1,7 +1,7 @@
 //! External merge sort: orders more records than fit into memory.
 //!
 //! Records lie behind each other in one arena, and an index of their keys is sorted. When both hold the budget, they
-//! are written as a sorted run to a file without a name ([`runs`]); at the end all runs are merged. Fewer records than
+//! are written as a sorted run to a file without a name (`runs`); at the end all runs are merged. Fewer records than
 //! the budget never touch the disk.
 
 mod runs;
