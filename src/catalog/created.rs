@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::packed::{Reader, text};
+use super::packed::{Reader, text, unpacked};
 
 /// `createdAt` as written.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -54,14 +54,8 @@ impl<'a> Created<'a> {
         Some(match kind {
             0 => Self::Absent,
             1 => Self::Text(reader.text()?),
-            2 => {
-                let [a, b, c, d, e] = reader.array()?;
-                Self::Seconds(u64::from_le_bytes([a, b, c, d, e, 0, 0, 0]))
-            }
-            _ => {
-                let [a, b, c, d, e, f] = reader.array()?;
-                Self::Millis(u64::from_le_bytes([a, b, c, d, e, f, 0, 0]))
-            }
+            2 => Self::Seconds(unpacked(reader.array::<5>()?)),
+            _ => Self::Millis(unpacked(reader.array::<6>()?)),
         })
     }
 

@@ -45,6 +45,13 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// A number in less than eight bytes, the low ones first.
+pub fn unpacked<const N: usize>(bytes: [u8; N]) -> u64 {
+    let mut all = [0; 8];
+    all[..N].copy_from_slice(&bytes);
+    u64::from_le_bytes(all)
+}
+
 /// Writes a number, seven bits a byte, the low ones first.
 pub fn varint(into: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {

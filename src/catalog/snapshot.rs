@@ -32,7 +32,7 @@ use siphasher::sip::SipHasher13;
 
 use super::{
     domain::Domains,
-    packed::Reader,
+    packed::{Reader, unpacked},
     policy,
     record::{self, Hashed, Profile, Record},
     state_hash::ItemHash,
@@ -209,10 +209,8 @@ impl Snapshot {
 
     fn bucket(&self, number: u64) -> Option<Range<u64>> {
         let at = usize::try_from(number).ok()?.checked_mul(PLACE)?;
-        let places: &[u8; 2 * PLACE] = self.section(header::BUCKETS).get(at..)?.first_chunk()?;
-        let [a, b, c, d, e, f, g, h, i, j] = *places;
-        let place = |[a, b, c, d, e]: [u8; PLACE]| u64::from_le_bytes([a, b, c, d, e, 0, 0, 0]);
-        Some(place([a, b, c, d, e])..place([f, g, h, i, j]))
+        let mut places = Reader(self.section(header::BUCKETS).get(at..)?);
+        Some(unpacked(places.array::<PLACE>()?)..unpacked(places.array::<PLACE>()?))
     }
 
     fn records(&self) -> &[u8] {
