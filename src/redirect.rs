@@ -565,7 +565,7 @@ fn facts<'a>(
             link_id: link.id(),
             slashtag: link.slashtag(),
             created_at,
-            workspace: link.workspace().as_bytes(),
+            workspace: link.workspace_bytes(),
             host: link.host().as_bytes(),
             creator_json: link.creator_json(),
             domain_json: link.domain_json().as_bytes(),

@@ -83,30 +83,27 @@ impl<'a> Created<'a> {
         *room = *b"0000-00-00T00:00:00.000Z";
         let (year, month, day) = date(seconds / 86_400);
         let rest = seconds % 86_400;
-        for (place, number) in [
-            (0..4, year),
-            (5..7, month),
-            (8..10, day),
-            (11..13, rest / 3_600),
-            (14..16, rest / 60 % 60),
-            (17..19, rest % 60),
-            (20..23, millis.unwrap_or_default()),
-        ] {
-            digits(&mut room[place], number);
-        }
-        if millis.is_some() {
-            return room;
-        }
-        room[19] = b'Z';
-        &room[..20]
+        two_digits(room, 0, year / 100);
+        two_digits(room, 2, year % 100);
+        two_digits(room, 5, month);
+        two_digits(room, 8, day);
+        two_digits(room, 11, rest / 3_600);
+        two_digits(room, 14, rest / 60 % 60);
+        two_digits(room, 17, rest % 60);
+        let Some(millis) = millis else {
+            room[19] = b'Z';
+            return &room[..20];
+        };
+        two_digits(room, 20, millis / 10);
+        room[22] = b'0' + (millis % 10) as u8;
+        room
     }
 }
 
-fn digits(place: &mut [u8], mut number: u64) {
-    for digit in place.iter_mut().rev() {
-        *digit = b'0' + (number % 10) as u8;
-        number /= 10;
-    }
+#[inline]
+fn two_digits(room: &mut [u8; 24], at: usize, number: u64) {
+    room[at] = b'0' + (number / 10 % 10) as u8;
+    room[at + 1] = b'0' + (number % 10) as u8;
 }
 
 /// Year, month and day of a day since the Unix epoch. Counts in eras of 400 years that begin in March, so that the leap

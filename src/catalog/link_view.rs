@@ -138,6 +138,11 @@ impl<'a> Link<'a> {
         self.snapshot.text(self.profile.workspace)
     }
 
+    /// The bytes of [`workspace`](Self::workspace).
+    pub fn workspace_bytes(&self) -> &'a [u8] {
+        self.snapshot.text_bytes(self.profile.workspace)
+    }
+
     /// The branded host.
     pub fn host(&self) -> &'a str {
         &self.domain.host

@@ -33,12 +33,20 @@ pub struct Additions<'a> {
 }
 
 impl Additions<'_> {
+    /// Whether nothing is added.
+    pub fn is_empty(&self) -> bool {
+        !self.has_query() && self.path.is_empty() && self.click_id.is_none()
+    }
+
+    fn has_query(&self) -> bool {
+        !self.query.is_empty() && self.forward != Forward::Off
+    }
+
     /// Where a click goes. `destination` is the one in `whole`. One that is not of http or https is sent as it is: its
     /// parts mean what its application makes of them, so that anything added could be taken for its host.
     pub fn location(&self, destination: &str, whole: impl FnOnce() -> Bytes) -> Bytes {
-        let is_web = || destination.starts_with("https://") || destination.starts_with("http://");
-        let has_query = !self.query.is_empty() && self.forward != Forward::Off;
-        if !has_query && self.path.is_empty() && self.click_id.is_none() || !is_web() {
+        let is_web = destination.starts_with("https://") || destination.starts_with("http://");
+        if self.is_empty() || !is_web {
             return whole();
         }
         let mut base = Cow::Borrowed(destination);
@@ -48,8 +56,11 @@ impl Additions<'_> {
             // Never invalid: everything appended is ASCII.
             base = String::from_utf8(appended).unwrap_or_default().into();
         }
-        let merged =
-            if has_query || self.click_id.is_some() { self.merge(&base) } else { base.into_owned().into_bytes() };
+        let merged = if self.has_query() || self.click_id.is_some() {
+            self.merge(&base)
+        } else {
+            base.into_owned().into_bytes()
+        };
         if merged.len() <= MAX_LOCATION { merged.into() } else { whole() }
     }
 
