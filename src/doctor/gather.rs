@@ -192,7 +192,11 @@ impl Root {
         // What stands first overrides a drop-in of the same name.
         for folder in UNITS {
             let folder = format!("{folder}/{UNIT}.d");
-            for name in self.names(&folder).into_iter().filter(|name| name.ends_with(".conf")) {
+            for name in self
+                .names(&folder)
+                .into_iter()
+                .filter(|name| Path::new(name).extension().is_some_and(|extension| extension == "conf"))
+            {
                 if drop_ins.iter().all(|(known, _)| *known != name) {
                     drop_ins.extend(self.text(format!("{folder}/{name}")).map(|text| (name, text)));
                 }
