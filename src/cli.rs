@@ -6,6 +6,7 @@
 mod access;
 mod catalog;
 mod check;
+mod doctor;
 mod exit;
 mod feed;
 mod generate;
@@ -64,6 +65,12 @@ pub enum Command {
     /// and remedy, and exits with the code of the first error: 78 for the configuration, 65 for the content of a file
     /// that it names, 66 for a file that cannot be read. Opens no socket and not the spool.
     Check(check::Check),
+    /// Compare this machine with a configuration, and print what to change, and why.
+    ///
+    /// A line a check: `ok`, `warning`, or `problem` for what keeps the edge from starting, loses clicks, or lets
+    /// addresses reach a disk. With a problem, exits with its class, as `check` does. Reads limits of the running edge,
+    /// else of its unit, else of this shell, and syncs a small file in the folder of the spool. Run it as root.
+    Doctor(doctor::Doctor),
     /// Prepare a catalog: turn the export of another service into one, make the hash of a password or a token.
     Catalog(catalog::Catalog),
     /// Print what the edge answers to a request, and why.
@@ -99,6 +106,7 @@ pub fn dispatch(cli: Cli) -> ExitCode {
         Command::Reload(reload) => upgrade::reload(&reload),
         Command::Drain(running) => upgrade::drain(&running),
         Command::Check(check) => check::run(&check),
+        Command::Doctor(doctor) => doctor::run(&doctor),
         Command::Catalog(catalog) => catalog::run(&catalog),
         Command::Lookup(lookup) => lookup::run(&lookup),
         Command::Generate(generate) => generate::run(&generate),

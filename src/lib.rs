@@ -22,6 +22,7 @@
 //! | [`catalog`], [`config`], [`files`], [`telemetry`], [`tls`], [`runtime`] | what every stage stands on |
 //! | [`pipeline`] | wires the stages: start, preflight, reload, drain, gauges |
 //! | [`verify`] | proves from outside that a feed is complete |
+//! | [`doctor`] | compares a machine with a configuration |
 //! | [`server`], [`admin`], [`cli`] | the process around it |
 //! | [`manual`] | the manual, whose examples compile |
 //!
@@ -92,6 +93,7 @@ pub mod cli;
 pub mod click;
 pub mod config;
 pub mod deliver;
+pub mod doctor;
 pub mod enrich;
 pub mod event;
 pub mod files;

@@ -17,6 +17,7 @@
 //! | [`statistics`] | counts, and how to query them |
 //! | [`quality`] | verdicts, bots, blocking, block lists |
 //! | [`operations`] | installation, signals, exit codes, metrics, alerts, the spool |
+//! | [`tuning`] | kernel, threads, sizes and memory by clicks a second; `clickedge doctor` |
 //! | [`guarantees`] | what is lost, and when |
 //! | [`privacy`] | where client addresses are, sessions, the evidence |
 //! | [`embedding`] | the redirect stage inside another Pingora proxy |
@@ -68,6 +69,11 @@ pub mod quality {
 #[allow(clippy::doc_markdown, reason = "the help of metrics is text for Prometheus, without backticks")]
 pub mod operations {
     #![doc = include_str!("manual/operations.md")]
+}
+
+#[allow(clippy::doc_markdown, reason = "settings of the kernel are not code in tables")]
+pub mod tuning {
+    #![doc = include_str!("manual/tuning.md")]
 }
 
 pub mod guarantees {

@@ -5,7 +5,7 @@ mod admin_listener;
 pub mod control;
 pub mod handover;
 mod live;
-mod open_files;
+pub mod open_files;
 mod proxy;
 pub mod shutdown;
 mod signals;

@@ -107,11 +107,12 @@ const ROOMS: &[(&str, &[&str])] = &[
             "tls",
         ],
     ),
+    ("doctor", &["catalog", "config", "files", "listener", "runtime", "server", "spool"]),
     (
         "cli",
         &[
-            "capture", "catalog", "click", "config", "deliver", "event", "files", "fleet", "link", "listener",
-            "object", "pipeline", "quality", "runtime", "server", "session", "spool", "tls", "verify",
+            "capture", "catalog", "click", "config", "deliver", "doctor", "event", "files", "fleet", "link",
+            "listener", "object", "pipeline", "quality", "runtime", "server", "session", "spool", "tls", "verify",
         ],
     ),
     ("manual", &[]),

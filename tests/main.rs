@@ -15,6 +15,7 @@ mod conformance;
 mod contract;
 mod counts;
 mod demo_geoip;
+mod doctor;
 mod event;
 mod feed_commands;
 mod feeds;

@@ -49,7 +49,7 @@ pub use listeners::{Listeners, PreparedListeners, Settled, bind};
 use metrics::{Ended, FrontMetrics};
 pub use named::Named;
 use request::{HeadLimits, Malformed, Request};
-pub use socket::Inherited;
+pub use socket::{BACKLOG, Inherited};
 
 use crate::{click::ClientAddr, config, tls::acme::challenge::Challenges};
 

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, env, fs, path::Path};
 use crate::{
     admin::links::ApiMetrics,
     config::diagnostics,
+    doctor::sizing,
     event::{BotClass, BotReason, Invalid, JSON_SCHEMA, Reason, Verdict},
     link::rule,
     listener::front::metrics::FrontMetrics,
@@ -61,6 +62,9 @@ fn generated_tables_are_current() {
         ("rules.md", "slugs", slugs()),
         ("operations.md", "exit-codes", exit_codes()),
         ("operations.md", "metrics", metrics()),
+        ("tuning.md", "figures", table(&["what", "figure", "measured by"], sizing::figures())),
+        ("tuning.md", "settings", table(&sizing::SETTINGS, sizing::settings())),
+        ("tuning.md", "outages", table(&sizing::OUTAGES, sizing::outages())),
     ];
     let marked: usize = chapters().iter().map(|(_, text)| text.matches("<!-- generated: ").count()).sum();
     assert_eq!(marked, tables.len(), "tables that are marked as generated");

@@ -112,6 +112,13 @@ pub fn ask(rings: &Path, request: &Request, mut report: impl FnMut(&str)) -> Res
     Err(ControlError::Ended)
 }
 
+/// The process whose rings are in this folder, if one runs and this user may ask.
+pub fn process(rings: &Path) -> Option<u32> {
+    let stream = UnixStream::connect(rings.join(NAME)).ok()?;
+    // The process that has called `listen`.
+    u32::try_from(socket_peercred(&stream).ok()?.pid.as_raw_nonzero().get()).ok()
+}
+
 /// Answers operators, on a thread of its own.
 ///
 /// # Errors
@@ -145,7 +152,10 @@ fn answer(stream: &UnixStream, running: &Running) -> io::Result<()> {
     }
     stream.set_read_timeout(Some(REQUEST))?;
     let mut line = String::new();
-    BufReader::new(stream).read_line(&mut line)?;
+    if BufReader::new(stream).read_line(&mut line)? == 0 {
+        // Only asked who listens.
+        return Ok(());
+    }
     let mut reply = stream;
     let request = match serde_json::from_str(&line) {
         Ok(request) => request,

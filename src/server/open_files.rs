@@ -9,7 +9,7 @@ use crate::config::Config;
 const RESERVED: usize = 256;
 
 /// As many as the edge asks for, however high the hard limit is.
-const MOST: u64 = 1 << 20;
+pub const MOST: u64 = 1 << 20;
 
 /// A request to the upstream has a connection, and leaves one open for the next.
 pub const FILES_OF_A_REQUEST: usize = 2;
@@ -17,6 +17,7 @@ pub const FILES_OF_A_REQUEST: usize = 2;
 /// What may be open at a time.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Shares {
+    /// Connections of clients.
     pub connections: usize,
     /// Requests to the upstream.
     pub requests: usize,
@@ -59,7 +60,7 @@ pub fn share(config: &Config) -> Shares {
 
 impl Shares {
     /// What is left of so many open files, with 0 for as many connections as there can be.
-    fn of(files: usize, connections: usize, requests: usize) -> Self {
+    pub fn of(files: usize, connections: usize, requests: usize) -> Self {
         let free = files - RESERVED.min(files / 2);
         let requests = requests.min((free / 2 / FILES_OF_A_REQUEST).max(1));
         let left = free.saturating_sub(requests * FILES_OF_A_REQUEST).max(1);

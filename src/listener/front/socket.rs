@@ -15,8 +15,8 @@ use crate::{
     tls::{CertificateStore, ServerConfigs, Tickets},
 };
 
-/// Connections that wait to be accepted.
-const BACKLOG: i32 = 4_096;
+/// Connections that wait to be accepted, for each socket, unless `net.core.somaxconn` is less.
+pub const BACKLOG: i32 = 4_096;
 
 /// What holds for the connections of a socket.
 pub struct Settings {
