@@ -313,6 +313,21 @@ fn a_cursor_of_another_catalog_is_refused() {
     assert!(file::header(&files.path().join("none")).is_err());
 }
 
+#[test]
+fn a_domain_whose_last_link_is_deleted_is_known_after_the_log_is_written_again() {
+    let edge = Edge::start("");
+    edge.put(&link("new.example", "a", "https://x.example/")).unwrap();
+    edge.change(&[delete("new.example", "a")]).0.remove(0).unwrap();
+    let busy =
+        (0..10_010).map(|n| put(&link("busy.example", &format!("{}", n % 2), &format!("https://{n}.example/"))));
+    edge.change(&busy.collect::<Vec<_>>());
+    let log = ChangeLog::peek(edge.dir.path()).unwrap();
+    assert!(log.entries.len() < 10, "it was written again: {} entries", log.entries.len());
+    let edge = edge.restart("");
+    assert!(edge.store.show_domain("new.example").is_some());
+    assert_eq!((edge.store.load().links(), edge.store.load().domains()), (2, 2));
+}
+
 type Model = BTreeMap<(String, String), Value>;
 
 fn operations() -> impl Strategy<Value = Vec<(u8, u8, u8, u8)>> {

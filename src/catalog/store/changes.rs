@@ -13,7 +13,7 @@ use super::{CatalogStore, Turn};
 use crate::{
     catalog::{
         Catalog,
-        change::{Accepted, Change, Changes, Condition, Entry, Position, Refused, Unavailable},
+        change::{Accepted, Change, Changes, Condition, Entry, Operation, Position, Refused, Unavailable},
         change_log::{ChangeLog, Identity, Logged},
         limits::Excess,
         snapshot::file::{self, FileError},
@@ -261,17 +261,20 @@ fn rewrite(log: &mut ChangeLog) {
 }
 
 /// The last change of each link before the next change of a domain, and all changes of domains: what a link may be
-/// depends on the domains as they were.
+/// depends on the domains as they were. A link that is put also makes its domain known, if nothing else does: one such
+/// change of each domain stays, although a later one has deleted the link.
 fn last_of_each(changes: Vec<Entry>) -> Vec<Entry> {
-    let mut seen = HashSet::new();
-    let is_last = |entry: &Entry| {
-        let link = entry.operation.link();
-        if link.is_none() {
+    let (mut seen, mut known) = (HashSet::new(), HashSet::new());
+    let is_needed = |entry: &Entry| {
+        let Some((domain, slashtag)) = entry.operation.link() else {
             seen.clear();
-        }
-        link.is_none_or(|link| seen.insert(link))
+            known.clear();
+            return true;
+        };
+        let makes_known = matches!(entry.operation, Operation::PutLink { .. }) && known.insert(domain.clone());
+        seen.insert((domain, slashtag)) || makes_known
     };
-    let mut kept: Vec<_> = changes.into_iter().rev().filter(is_last).collect();
+    let mut kept: Vec<_> = changes.into_iter().rev().filter(is_needed).collect();
     kept.reverse();
     kept
 }
