@@ -314,6 +314,53 @@ fn a_cursor_of_another_catalog_is_refused() {
 }
 
 #[test]
+fn domains_are_copied_once_for_a_group_of_changes() {
+    let edge = Edge::start(&lines(&[link("go.brand.com", "spring", "https://x.example/")]));
+    let mut next = Catalog::clone(&edge.store.load());
+    let mut revision = 0;
+    let mut make = |change: Change, next: &mut Catalog| {
+        revision += 1;
+        next.change(&change.operation, &change.condition, revision, &edge.config).map(drop)
+    };
+    make(put(&link("new.example", "a", "https://x.example/")), &mut next).unwrap();
+    let domains = Arc::as_ptr(&next.domains);
+    for n in 0..20 {
+        make(put(&link(&format!("d{n}.example"), "a", "https://x.example/")), &mut next).unwrap();
+        let named =
+            |aliases: Value| json!({"kind": "domain", "fullName": format!("e{n}.example"), "aliases": aliases});
+        make(put_domain(&named(json!([format!("f{n}.example"), format!("*.e{n}.example")]))), &mut next).unwrap();
+        make(put_domain(&named(json!([]))), &mut next).unwrap();
+        make(change(Operation::DeleteDomain { domain: format!("e{n}.example") }), &mut next).unwrap();
+        make(put(&link("bad.example", "a", "javascript:1")), &mut next).unwrap_err();
+    }
+    assert_eq!((Arc::as_ptr(&next.domains), next.domains()), (domains, 22));
+    assert!(next.hosts().all(|host| !host.starts_with('e') && !host.starts_with('f')), "names are forgotten");
+}
+
+#[test]
+fn a_link_that_is_not_put_leaves_its_domain_as_it_was() {
+    let edge = Edge::start(&lines(&[link("go.brand.com", "spring", "https://x.example/")]));
+    let mut named = link("go.brand.com", "spring", "https://y.example/");
+    (named["domain"]["id"], named["forwardPath"]) = (json!("d-1"), json!("append"));
+    let refused = [
+        put(&link("new.example", "a", "javascript:1")),
+        Change { condition: Condition::Present, ..put(&link("new.example", "a", "https://x.example/")) },
+        Change { condition: Condition::Absent, ..put(&named) },
+    ];
+    let mut next = Catalog::clone(&edge.store.load());
+    for change in refused {
+        next.change(&change.operation, &change.condition, 1, &edge.config).map(drop).unwrap_err();
+    }
+    let domain = next.domains.of_host("go.brand.com").unwrap().1;
+    assert_eq!((next.domains(), domain.path_depth, domain.id()), (1, 0, None));
+    assert!(next.domains.named("new.example").is_none() && next.domains.all.len() == 1);
+    let made = next.change(&put(&named).operation, &Condition::Always, 1, &edge.config).unwrap();
+    assert!(made.operation.is_some());
+    let domain = next.domains.of_host("go.brand.com").unwrap().1;
+    assert_eq!((domain.path_depth, domain.id().as_deref()), (1, Some("d-1")));
+}
+
+#[test]
 fn a_domain_whose_last_link_is_deleted_is_known_after_the_log_is_written_again() {
     let edge = Edge::start("");
     edge.put(&link("new.example", "a", "https://x.example/")).unwrap();
