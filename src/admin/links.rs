@@ -75,13 +75,13 @@ pub trait View: Send + Sync {
     /// A link, by domain and slashtag.
     fn show_link(&self, domain: &str, slashtag: &str) -> Option<Shown>;
 
-    /// A domain.
+    /// A domain, by its host or an alias.
     fn show_domain(&self, domain: &str) -> Option<Shown>;
 
     /// Id of the workspace of the domain that a host leads to, by a wildcard, too. Empty if it has none.
     fn owner(&self, host: &str) -> Option<String>;
 
-    /// A page of the links of a domain, and the cursor of the next one.
+    /// A page of the links of a domain, by its host or an alias, and the cursor of the next one.
     ///
     /// # Errors
     /// When the cursor is of an earlier catalog, or none.

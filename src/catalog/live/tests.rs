@@ -361,6 +361,23 @@ fn a_link_that_is_not_put_leaves_its_domain_as_it_was() {
 }
 
 #[test]
+fn a_domain_is_named_by_an_alias_as_well() {
+    let domain = json!({"kind": "domain", "fullName": "go.brand.com", "aliases": ["b.example", "*.brand.com"]});
+    let edge = Edge::start(&lines(&[domain, link("go.brand.com", "spring", "https://x.example/")]));
+    assert_eq!(edge.store.show_domain("b.example"), edge.store.show_domain("go.brand.com"));
+    assert!(edge.store.show_domain("b.example").is_some() && edge.store.show_domain("x.brand.com").is_none());
+    assert_eq!(edge.list("b.example", 9).len(), 1);
+    let own = put_domain(&json!({"kind": "domain", "fullName": "b.example"}));
+    let refused = edge.change(&[own]).0.remove(0).unwrap_err();
+    let Refused::Invalid { field: Some(field), reason } = refused else { panic!("{refused:?}") };
+    assert!(field == "fullName" && reason.contains("an alias of the domain \"go.brand.com\""), "{reason}");
+    edge.change(&[delete("b.example", "spring")]).0.remove(0).unwrap();
+    let (outcomes, entries, _) = edge.change(&[change(Operation::DeleteDomain { domain: "b.example".into() })]);
+    assert!(outcomes[0].is_ok());
+    assert_eq!(entries[0].operation, Operation::DeleteDomain { domain: "go.brand.com".into() }, "by its own name");
+}
+
+#[test]
 fn a_domain_whose_last_link_is_deleted_is_known_after_the_log_is_written_again() {
     let edge = Edge::start("");
     edge.put(&link("new.example", "a", "https://x.example/")).unwrap();
