@@ -1,9 +1,11 @@
 //! The current catalog, and how it is replaced.
 
 mod changes;
+mod local;
 mod show;
 
-pub use changes::{ApplyError, InstallError, LocalChanges, Prepared};
+pub use changes::{ApplyError, InstallError, Prepared};
+pub use local::LocalChanges;
 
 use std::{
     collections::BTreeSet,

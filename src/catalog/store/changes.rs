@@ -1,19 +1,12 @@
 //! Changes of the current catalog: checked, written to the change log, then visible to every look-up.
 
-use std::{
-    collections::HashSet,
-    io,
-    path::Path,
-    sync::{Arc, Mutex, PoisonError},
-};
-
-use async_trait::async_trait;
+use std::{collections::HashSet, io, path::Path, sync::Arc};
 
 use super::{CatalogStore, Turn};
 use crate::{
     catalog::{
         Catalog,
-        change::{Accepted, Change, Changes, Condition, Entry, Operation, Position, Refused, Unavailable},
+        change::{Accepted, Change, Condition, Entry, Operation, Position, Refused},
         change_log::{ChangeLog, Identity, Logged},
         limits::Excess,
         snapshot::file::{self, FileError},
@@ -302,39 +295,5 @@ impl Catalog {
     pub(in crate::catalog) fn contained(&self, log: Identity, config: &config::Catalog) -> u64 {
         let header = self.base.header();
         if config.fleet.is_some() || header.log == log { header.position.revision } else { 0 }
-    }
-}
-
-/// Changes of an edge alone.
-pub struct LocalChanges {
-    store: Arc<CatalogStore>,
-    /// One group of changes at a time: a large one would never be done if small ones overtook it.
-    turn: Arc<Mutex<()>>,
-}
-
-impl LocalChanges {
-    pub fn new(store: Arc<CatalogStore>) -> Self {
-        Self { store, turn: Arc::default() }
-    }
-}
-
-#[async_trait]
-impl Changes for LocalChanges {
-    async fn change(&self, changes: Vec<Change>) -> Result<Vec<Result<Accepted, Refused>>, Unavailable> {
-        let (store, turn) = (Arc::clone(&self.store), Arc::clone(&self.turn));
-        if store.config.load().state_dir.is_none() {
-            return Err(Unavailable::Off(
-                "the edge takes no changes, as it has no folder for them: set `catalog.state_dir`",
-            ));
-        }
-        let made = tokio::task::spawn_blocking(move || {
-            let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
-            loop {
-                if let Some(outcomes) = store.commit(store.prepare(&changes))? {
-                    return Ok(outcomes);
-                }
-            }
-        });
-        made.await.map_err(|error| Unavailable::Log(io::Error::other(error)))?.map_err(Unavailable::Log)
     }
 }
