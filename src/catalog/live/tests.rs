@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use crate::{
     catalog::{
-        ApplyError, Catalog, CatalogStore, InstallError, Lookup,
+        ApplyError, Catalog, CatalogStore, InstallError, LoadError, Lookup,
         change::{BadCursor, Change, Condition, Entry, Operation, Page, Position, Refused, Shown},
         change_log::{ChangeLog, Identity},
         compile::Compiler,
@@ -390,6 +390,31 @@ fn a_domain_whose_last_link_is_deleted_is_known_after_the_log_is_written_again()
     let edge = edge.restart("");
     assert!(edge.store.show_domain("new.example").is_some());
     assert_eq!((edge.store.load().links(), edge.store.load().domains()), (2, 2));
+}
+
+#[test]
+fn a_reload_that_cannot_read_the_log_is_rejected_and_the_former_catalog_stays() {
+    let dir = Arc::new(tempfile::tempdir().unwrap());
+    let mut edge = Edge::start_in(Arc::clone(&dir), "");
+    edge.config.file = dir.path().join("links.ndjson");
+    edge.store.configure(&edge.config);
+    std::fs::write(&edge.config.file, lines(&[link("a.example", "file", "https://x.example/")])).unwrap();
+    edge.put(&link("a.example", "own", "https://x.example/")).unwrap();
+    let (catalog, _) = edge.store.read().unwrap();
+    let path = dir.path().join("changes.log");
+    let mut bytes = std::fs::read(&path).unwrap();
+    *bytes.last_mut().unwrap() = b' ';
+    bytes.extend_from_slice(b"\n");
+    std::fs::write(&path, bytes).unwrap();
+    for accept in [false, true] {
+        edge.store.set_accept(accept);
+        let error = edge.store.read().err().unwrap();
+        let text = error.to_string();
+        assert!(matches!(error, LoadError::Changes { .. }), "{text}");
+        assert!(text.contains("catalog.state_dir") && text.contains("line 2") && text.contains("restart"), "{text}");
+    }
+    edge.store.publish(catalog);
+    assert!(edge.destination("a.example", "/own").is_some() && edge.destination("a.example", "/file").is_none());
 }
 
 type Model = BTreeMap<(String, String), Value>;

@@ -58,7 +58,7 @@ pub enum InstallError {
     Shrunk { new: u64, largest: usize },
     #[error("the snapshot has {new} links, and the current one {current}: it may be a mistake")]
     Grown { new: u64, current: usize },
-    #[error("the change log cannot be written: {0}")]
+    #[error("the change log cannot be used: {0}")]
     Log(#[from] io::Error),
 }
 
@@ -208,7 +208,7 @@ impl CatalogStore {
         if !keep_changes && let Some(log) = &mut turn.log {
             log.replace(&[], 0)?;
         }
-        self.publish_in(&mut turn, now, catalog);
+        self.publish_in(&mut turn, now, catalog)?;
         drop(turn);
         self.limits_have_changed();
         Ok(self.position())
