@@ -1,6 +1,7 @@
 //! The current catalog, and how it is replaced.
 
 mod changes;
+mod health;
 mod local;
 mod show;
 
@@ -17,13 +18,13 @@ use std::{
     time::Instant,
 };
 
-use arc_swap::{ArcSwap, Guard};
+use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 
 use super::{
     Catalog, Lookup, Report,
     change_log::{ChangeLog, Logged},
     limits::{Excess, History},
-    snapshot::file::FileError,
+    snapshot::file::{FileError, FileId},
     source,
 };
 use crate::{
@@ -112,6 +113,8 @@ pub struct CatalogStore {
     accept: AtomicBool,
     /// Gets each catalog that may have other links with a limit of clicks.
     pub(super) on_limits: OnceLock<OnLimits>,
+    /// The private copy that is damaged.
+    damaged: ArcSwapOption<FileId>,
 }
 
 type OnLimits = Box<dyn Fn(&Catalog) + Send + Sync>;
@@ -135,6 +138,7 @@ impl CatalogStore {
             turn: Mutex::default(),
             accept: AtomicBool::new(false),
             on_limits: OnceLock::new(),
+            damaged: ArcSwapOption::empty(),
         }
     }
 
@@ -176,7 +180,7 @@ impl CatalogStore {
     }
 
     pub(super) fn read_at(&self, now: Instant, config: &config::Catalog) -> Result<(Catalog, Report), LoadError> {
-        let (catalog, report) = source::load_file(config)?;
+        let (catalog, report) = source::load_file_unless(config, self.damaged_file())?;
         let file = || config.file.display().to_string();
         let changed = self.with_changes(catalog.clone(), config);
         let new = changed.map_err(|source| LoadError::Changes { file: file(), source })?.links();

@@ -1,6 +1,11 @@
 //! The real binary in a fleet: from the first start without a catalog to one without the bucket.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    sync::Arc,
+};
 
 use clickedge::{
     catalog::{
@@ -286,4 +291,36 @@ fn the_catalog_of_a_fleet_can_be_fetched_to_work_with_it() {
     again.publish(again.read().unwrap().0);
     again.open_log().unwrap();
     assert_eq!(again.position(), position, "it is on disk");
+}
+
+/// Flips a bit of a file where it has this text.
+fn damage(file: &Path, text: &str) {
+    let mut bytes = fs::read(file).unwrap();
+    let at = bytes.windows(text.len()).position(|part| part == text.as_bytes()).unwrap();
+    bytes[at] ^= 1;
+    fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::write(file, bytes).unwrap();
+}
+
+#[test]
+fn a_damaged_copy_is_taken_from_the_bucket_again() {
+    let place = Place::new();
+    publish(&place, &[link(HOST, "summer", "https://s.example/1")], &[]).json();
+    let edge = edge(&place, "").start();
+    let writer = Writer::start(&place, &json!({}));
+    writer.put(&place, "new", "https://n.example/");
+    has_hash_of(&edge, &writer);
+    assert_eq!(edge.metric("clickedge_catalog_damaged"), 0);
+    let stopped = edge.terminate();
+    damage(&stopped.dir().join("state/base.snapshot"), "s.example/1");
+    place.s3.set(Fault::Unavailable);
+    let edge = stopped.restart();
+    edge.wait_until("it is found", |edge| edge.metric("clickedge_catalog_damaged") == 1);
+    assert_eq!(location(&edge, "summer").as_deref(), Some("https://r.example/1"), "most of it is right");
+    assert!(edge.log().contains("the private copy of the snapshot is damaged"), "{}", edge.log());
+    place.s3.set(Fault::Healthy);
+    leads_to(&edge, "summer", "https://s.example/1");
+    edge.wait_until("it is whole", |edge| edge.metric("clickedge_catalog_damaged") == 0);
+    assert_eq!(location(&edge, "new").as_deref(), Some("https://n.example/"), "changes stay");
+    has_hash_of(&edge, &writer);
 }

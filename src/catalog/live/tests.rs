@@ -417,6 +417,29 @@ fn a_reload_that_cannot_read_the_log_is_rejected_and_the_former_catalog_stays() 
     assert!(edge.destination("a.example", "/own").is_some() && edge.destination("a.example", "/file").is_none());
 }
 
+#[test]
+fn a_snapshot_whose_domains_are_invalid_does_not_become_the_private_copy() {
+    let files = tempfile::tempdir().unwrap();
+    let edge = Edge::start("");
+    let good = snapshot(&files, &lines(&[link("a.example", "1", "https://x.example/")]), 1, 0);
+    edge.store.install(&good, false).unwrap();
+    let domain = json!({"kind": "domain", "fullName": "a.example", "httpStatus": 307});
+    let later = snapshot(&files, &lines(&[domain, link("a.example", "2", "https://x.example/")]), 2, 0);
+    let mut bytes = std::fs::read(&later).unwrap();
+    let at = bytes.windows(3).rposition(|part| part == b"307").unwrap();
+    bytes[at..at + 3].copy_from_slice(b"999");
+    let mut header = header::Header::read(&bytes).unwrap();
+    header.checksum = *blake3::hash(&bytes[header::SIZE..]).as_bytes();
+    bytes[..header::SIZE].copy_from_slice(&header.to_bytes());
+    std::fs::write(&later, bytes).unwrap();
+    assert!(file::verify(&later, |_| ()).is_ok(), "only this version rejects it");
+    let error = edge.store.install(&later, false).unwrap_err().to_string();
+    assert!(error.contains("a.example") && error.contains("httpStatus"), "{error}");
+    assert_eq!(file::header(&edge.dir.path().join(file::PRIVATE)).unwrap(), file::header(&good).unwrap());
+    assert_eq!(std::fs::read_dir(edge.dir.path()).unwrap().count(), 3, "log, lock and the former copy");
+    assert!(edge.destination("a.example", "/1").is_some());
+}
+
 type Model = BTreeMap<(String, String), Value>;
 
 fn operations() -> impl Strategy<Value = Vec<(u8, u8, u8, u8)>> {

@@ -201,9 +201,7 @@ impl CatalogStore {
             Some(Excess::Grown { current }) => return Err(InstallError::Grown { new, current }),
             None => {}
         }
-        let snapshot = file::adopt(path, dir)?;
-        let catalog = Catalog::open(snapshot, &config)
-            .map_err(|source| FileError::Bad { file: path.display().to_string(), source })?;
+        let catalog = file::adopt(path, dir, self.damaged_file(), |snapshot| Catalog::open(snapshot, &config))?;
         let mut turn = self.turn();
         if !keep_changes && let Some(log) = &mut turn.log {
             log.replace(&[], 0)?;
