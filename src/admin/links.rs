@@ -20,6 +20,7 @@
 mod address;
 mod apply;
 pub mod batch;
+mod bodies;
 mod body;
 mod condition;
 mod entity;
@@ -40,6 +41,7 @@ pub use address::is_of_api;
 use address::{Address, Route};
 use apply::Applier;
 use batch::Batch;
+use bodies::Bodies;
 use body::{Body, MAX_BATCH, MAX_ITEM, SessionBody};
 use entity::Planned;
 pub use metrics::ApiMetrics;
@@ -56,9 +58,6 @@ use crate::{
 
 /// The description of the API.
 pub const OPENAPI: &str = include_str!("../../conf/openapi.json");
-
-/// Most batches whose bodies are read, or were read and are not answered yet: each may have 64 MiB in memory.
-const BODIES: usize = 16;
 
 /// Most batches that are made at a time.
 const BATCHES: usize = 4;
@@ -104,7 +103,7 @@ pub struct LinksApi {
     changes: Arc<dyn Changes>,
     tokens: Arc<TokenStore>,
     metrics: ApiMetrics,
-    bodies: Semaphore,
+    bodies: Bodies,
     batches: Semaphore,
 }
 
@@ -136,7 +135,7 @@ type Answer = Result<Response<Vec<u8>>, Problem>;
 
 impl LinksApi {
     pub fn new(view: Arc<dyn View>, changes: Arc<dyn Changes>, tokens: Arc<TokenStore>, metrics: ApiMetrics) -> Self {
-        let (bodies, batches) = (Semaphore::new(BODIES), Semaphore::new(BATCHES));
+        let (bodies, batches) = (Bodies::default(), Semaphore::new(BATCHES));
         Self { view, changes, tokens, metrics, bodies, batches }
     }
 
@@ -257,10 +256,7 @@ impl LinksApi {
 
     async fn batch(&self, grant: &Grant, request: &Request, body: &mut dyn Body) -> Answer {
         body::require_type(&request.head.headers, NDJSON)?;
-        let _body = self.bodies.try_acquire().map_err(|_| {
-            let detail = format!("{BODIES} batches are being read; nothing has changed, try again later");
-            Problem::new(Kind::Unavailable, detail)
-        })?;
+        let _room = self.bodies.admit(&grant.name)?;
         let body = body.read(MAX_BATCH).await?;
         // Only now: one that comes slowly keeps no other from being made.
         let _permit = self.batches.acquire().await.map_err(|_| Problem::new(Kind::Unavailable, "the edge stops"))?;
