@@ -5,6 +5,7 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::Path,
     sync::Arc,
+    time::{Duration, SystemTime},
 };
 
 use clickedge::{
@@ -323,4 +324,89 @@ fn a_damaged_copy_is_taken_from_the_bucket_again() {
     edge.wait_until("it is whole", |edge| edge.metric("clickedge_catalog_damaged") == 0);
     assert_eq!(location(&edge, "new").as_deref(), Some("https://n.example/"), "changes stay");
     has_hash_of(&edge, &writer);
+}
+
+#[test]
+fn a_fold_removes_what_no_edge_needs_after_a_day() {
+    let place = Place::new();
+    publish(&place, &[link(HOST, "summer", "https://s.example/1")], &[]).json();
+    let writer = Writer::start(&place, &json!({}));
+    let work = place.dir.path().to_str().unwrap();
+    let fold = |n: u32| {
+        writer.put(&place, "summer", &format!("https://s.example/{n}"));
+        let folded = publish_with(&place, &["--fold", "--work-dir", work]);
+        assert_eq!(folded.code, 0, "{folded:?}");
+        wait_until("the writer has it", || writer.store.position().generation == place.head().1.position.generation);
+        folded
+    };
+    let objects = || place.s3.objects("clicks");
+    let of = |part: &str| objects().iter().filter(|key| key.contains(part)).count();
+    (2..=3).for_each(|n| _ = fold(n));
+    assert_eq!((of("/snapshots/"), of("/deltas/")), (3, 2), "nothing is a day old");
+    let two_days_ago = SystemTime::now() - Duration::from_secs(2 * 86_400);
+    for key in objects() {
+        let file = fs::File::options().write(true).open(place.s3.bucket("clicks").join(key)).unwrap();
+        file.set_modified(two_days_ago).unwrap();
+    }
+    let folded = fold(4);
+    assert!(folded.stderr.contains("removed 4 objects"), "{folded:?}");
+    assert_eq!((of("/snapshots/"), of("/snapshots/3-"), of("/snapshots/4-")), (2, 1, 1), "{:?}", objects());
+    assert_eq!((of("/deltas/"), of("/deltas/3/")), (1, 1), "{:?}", objects());
+    let edge = edge(&place, "").start();
+    has_hash_of(&edge, &writer);
+    place.s3.set(Fault::Unlisted(false));
+    let folded = fold(5);
+    assert!(folded.stderr.contains("grant s3:ListBucket and s3:DeleteObject"), "{folded:?}");
+}
+
+#[test]
+fn a_new_head_can_be_made_of_what_an_edge_has() {
+    let place = Place::new();
+    publish(&place, &[link(HOST, "summer", "https://s.example/1")], &[]).json();
+    let edge = edge(&place, "").start();
+    let writer = Writer::start(&place, &json!({}));
+    writer.put(&place, "new", "https://n.example/");
+    has_hash_of(&edge, &writer);
+    place.s3.write("clicks", "links/head.json", b"{}\n");
+    edge.wait_until("it is reported", |edge| edge.metric("clickedge_fleet_halted{reason=\"malformed\"}") == 1);
+    let (state, copy) = (edge.dir().join("state"), place.dir.path().join("copy"));
+    let copied = std::process::Command::new("cp").arg("-r").args([&state, &copy]).status().unwrap();
+    assert!(copied.success());
+    let base = copy.join("base.snapshot").display().to_string();
+    let whole = place.dir.path().join("whole.snapshot").display().to_string();
+    let built = clickedge(&["catalog", "build", &base, "--changes", copy.to_str().unwrap(), "-o", &whole]);
+    assert_eq!(built.code, 0, "{built:?}");
+    place.s3.remove("clicks", "links/head.json");
+    let published = publish_with(&place, &[&whole, "--generation", "8"]);
+    assert_eq!(published.code, 0, "{published:?}");
+    edge.wait_until("it has the new head", |edge| edge.metric("clickedge_fleet_generation") == 8);
+    assert_eq!(location(&edge, "new").as_deref(), Some("https://n.example/"), "no change is lost");
+    edge.wait_until("it is over", |edge| edge.metric("clickedge_fleet_halted{reason=\"malformed\"}") == 0);
+    wait_until("the writer has it", || writer.store.position().generation == 8);
+    writer.put(&place, "newer", "https://n.example/2");
+    leads_to(&edge, "newer", "https://n.example/2");
+    has_hash_of(&edge, &writer);
+}
+
+#[test]
+fn a_snapshot_that_discards_changes_is_held_back_for_its_size_until_it_is_accepted() {
+    let place = Place::new();
+    let links: Vec<_> = (0..10).map(|n| link(HOST, &format!("l{n}"), "https://s.example/")).collect();
+    publish(&place, &links, &[]).json();
+    let edge = edge(&place, "").start();
+    let writer = Writer::start(&place, &json!({}));
+    for n in 0..40 {
+        writer.put(&place, &format!("new{n}"), "https://n.example/");
+    }
+    has_hash_of(&edge, &writer);
+    publish(&place, &links, &["--discard-changes"]).json();
+    edge.wait_until("it is held back", |edge| edge.metric("clickedge_fleet_halted{reason=\"shrunk\"}") == 1);
+    edge.wait_until("the remedy is logged", |edge| edge.log().contains("publish it again with `--accept`"));
+    assert!(location(&edge, "new0").is_some());
+    publish(&place, &links, &["--accept"]).json();
+    edge.wait_until("it is taken", |edge| location(edge, "new0").is_none());
+    edge.wait_until("it is over", |edge| edge.metric("clickedge_fleet_halted{reason=\"shrunk\"}") == 0);
+    wait_until("the writer has it", || writer.store.position().generation == 3);
+    writer.put(&place, "again", "https://n.example/");
+    leads_to(&edge, "again", "https://n.example/");
 }
