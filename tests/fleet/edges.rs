@@ -25,7 +25,7 @@ use crate::{
     common::{
         Builder, Edge,
         cli::{Outcome, clickedge},
-        link,
+        free_address, link,
         nats::Nats,
         s3::Fault,
     },
@@ -409,4 +409,27 @@ fn a_snapshot_that_discards_changes_is_held_back_for_its_size_until_it_is_accept
     wait_until("the writer has it", || writer.store.position().generation == 3);
     writer.put(&place, "again", "https://n.example/");
     leads_to(&edge, "again", "https://n.example/");
+}
+
+#[test]
+fn check_probes_the_bucket_and_the_servers_of_the_fleet() {
+    let place = Place::new();
+    let nats = format!("[catalog.fleet.nats]\nservers = [\"nats://{}\"]", free_address());
+    publish(&place, &[link(HOST, "summer", "https://s.example/1")], &[]).json();
+    let edge = edge(&place, "").start();
+    let config = edge.dir().join("clickedge.toml").display().to_string();
+    let probe = || clickedge(&["check", "--probe", &config]);
+    let found = probe();
+    assert_eq!(found.code, 0, "{found:?}");
+    assert!(found.stdout.contains("catalog.fleet.bucket: s3://clicks/links: generation 1, change 0"), "{found:?}");
+    place.s3.remove("clicks", "links/head.json");
+    let empty = probe();
+    assert!(empty.code == 0 && empty.stdout.contains("has no catalog yet"), "{empty:?}");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, format!("{text}\n{nats}\n")).unwrap();
+    place.s3.set(Fault::Forbidden("head.json".into()));
+    let failed = probe();
+    assert_eq!(failed.code, 78, "{failed:?}");
+    assert!(failed.stderr.contains("catalog.fleet.bucket") && failed.stderr.contains("AccessDenied"), "{failed:?}");
+    assert!(failed.stderr.contains("catalog.fleet.nats: clickedge.catalog on nats://127"), "{failed:?}");
 }
