@@ -1,8 +1,8 @@
 //! Removes what no edge needs any more.
 //!
-//! An edge of another generation than the head takes the snapshot of the head, however far it is behind, and then deltas
-//! after that: what lies before is only needed by one that reads it at this moment, or when a former head is restored.
-//! So the snapshot before the current one and its deltas stay, and everything for a day.
+//! An edge of another generation than the head takes the snapshot of the head, however far it is behind, and then the
+//! deltas after that: what lies before is only needed by one that reads it at this moment, or when a former head is
+//! restored. So the snapshot before the current one and its deltas stay, and everything for a day.
 
 use aws_sdk_s3::primitives::DateTime;
 use tokio::task::JoinSet;
