@@ -24,6 +24,7 @@ mod local;
 pub mod malformed;
 pub mod metrics;
 pub mod nats;
+pub mod probe;
 pub mod publish;
 mod replica;
 pub mod store;

@@ -68,7 +68,7 @@ pub enum StartError {
     Spool(#[from] SpoolError),
     #[error("client_address.header is not a header name")]
     Header(#[from] http::header::InvalidHeaderName),
-    #[error("the changes of links cannot be read: {0}")]
+    #[error("catalog.state_dir cannot be used: {0}")]
     Changes(io::Error),
     #[error("cannot start a stage: {0}")]
     Io(#[from] io::Error),
@@ -85,7 +85,11 @@ impl Classified for StartError {
             Self::Sessions(error) => error.class(),
             Self::Spool(error) => error.class(),
             Self::Header(_) => Class::Config,
-            Self::Changes(error) => Class::of_read(error),
+            Self::Changes(error) => match error.kind() {
+                io::ErrorKind::InvalidData => Class::Data,
+                io::ErrorKind::ResourceBusy => Class::Unavailable,
+                _ => Class::of_io(error),
+            },
             Self::Io(error) => Class::of_io(error),
         }
     }

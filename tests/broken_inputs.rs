@@ -268,6 +268,14 @@ fn what_only_a_start_finds_has_a_code_as_well() {
     assert_eq!(code, UNAVAILABLE, "{text}");
     assert!(text.contains("in use by another process"), "{text}");
     assert_eq!(edge.get("go.brand.com", "/spring").status, 302, "the first process goes on");
+
+    let mut setup = Setup::new();
+    setup.section_of("catalog", "file = 'links.ndjson'\nstate_dir = 'links.ndjson/state'");
+    setup.finish();
+    let (code, text) = setup.run(&["serve", "--config", "x.toml"]);
+    assert_ne!(code, 0, "{text}");
+    let expected = ["catalog.state_dir cannot be used", "links.ndjson/state", "let this user write there"];
+    assert!(expected.iter().all(|part| text.contains(part)), "{text}");
 }
 
 impl Setup {

@@ -363,3 +363,31 @@ fn a_domain_without_links_has_none_of_another_domain() {
         files.run(&["lookup", "out.snapshot", &format!("{host}/spring")]).fails(DATA, "has no link");
     }
 }
+
+#[test]
+fn a_build_writes_over_nothing_that_it_reads() {
+    let files = Files::new();
+    let text = ndjson(&numbered(0..3));
+    files.write("in.ndjson", &text);
+    files.build(&["in.ndjson", "-o", "old.snapshot"]);
+    let old = fs::read(files.path("old.snapshot")).unwrap();
+    std::os::unix::fs::symlink(files.path("in.ndjson"), files.path("link.ndjson")).unwrap();
+    let state = files.path("state");
+    fs::create_dir(&state).unwrap();
+    fs::write(state.join("changes.log"), "").unwrap();
+    let (state, log) = (state.display().to_string(), state.join("changes.log").display().to_string());
+    let cases: [&[&str]; 6] = [
+        &["in.ndjson", "-o", "in.ndjson"],
+        &["link.ndjson", "-o", "in.ndjson"],
+        &["old.snapshot", "in.ndjson", "-o", "old.snapshot"],
+        &["in.ndjson", "-o", "new.snapshot", "--rejects", "link.ndjson"],
+        &["in.ndjson", "-o", &log, "--changes", &state],
+        &["in.ndjson", "-o", "new.snapshot", "--rejects", "new.snapshot"],
+    ];
+    for arguments in cases {
+        files.run(&[&["build"], arguments].concat()).fails(64, "name another file");
+    }
+    assert_eq!(fs::read_to_string(files.path("in.ndjson")).unwrap(), text);
+    assert!(fs::read(files.path("old.snapshot")).unwrap() == old && !files.path("new.snapshot").exists());
+    files.build(&["in.ndjson", "-o", "old.snapshot", "--rejects", "rejects.ndjson"]);
+}

@@ -20,6 +20,7 @@
 mod address;
 mod apply;
 pub mod batch;
+mod bodies;
 mod body;
 mod condition;
 mod entity;
@@ -40,6 +41,7 @@ pub use address::is_of_api;
 use address::{Address, Route};
 use apply::Applier;
 use batch::Batch;
+use bodies::Bodies;
 use body::{Body, MAX_BATCH, MAX_ITEM, SessionBody};
 use entity::Planned;
 pub use metrics::ApiMetrics;
@@ -57,9 +59,6 @@ use crate::{
 /// The description of the API.
 pub const OPENAPI: &str = include_str!("../../conf/openapi.json");
 
-/// Most batches whose bodies are read, or were read and are not answered yet: each may have 64 MiB in memory.
-const BODIES: usize = 16;
-
 /// Most batches that are made at a time.
 const BATCHES: usize = 4;
 
@@ -75,13 +74,13 @@ pub trait View: Send + Sync {
     /// A link, by domain and slashtag.
     fn show_link(&self, domain: &str, slashtag: &str) -> Option<Shown>;
 
-    /// A domain.
+    /// A domain, by its host or an alias.
     fn show_domain(&self, domain: &str) -> Option<Shown>;
 
     /// Id of the workspace of the domain that a host leads to, by a wildcard, too. Empty if it has none.
     fn owner(&self, host: &str) -> Option<String>;
 
-    /// A page of the links of a domain, and the cursor of the next one.
+    /// A page of the links of a domain, by its host or an alias, and the cursor of the next one.
     ///
     /// # Errors
     /// When the cursor is of an earlier catalog, or none.
@@ -104,7 +103,7 @@ pub struct LinksApi {
     changes: Arc<dyn Changes>,
     tokens: Arc<TokenStore>,
     metrics: ApiMetrics,
-    bodies: Semaphore,
+    bodies: Bodies,
     batches: Semaphore,
 }
 
@@ -136,7 +135,7 @@ type Answer = Result<Response<Vec<u8>>, Problem>;
 
 impl LinksApi {
     pub fn new(view: Arc<dyn View>, changes: Arc<dyn Changes>, tokens: Arc<TokenStore>, metrics: ApiMetrics) -> Self {
-        let (bodies, batches) = (Semaphore::new(BODIES), Semaphore::new(BATCHES));
+        let (bodies, batches) = (Bodies::default(), Semaphore::new(BATCHES));
         Self { view, changes, tokens, metrics, bodies, batches }
     }
 
@@ -257,10 +256,7 @@ impl LinksApi {
 
     async fn batch(&self, grant: &Grant, request: &Request, body: &mut dyn Body) -> Answer {
         body::require_type(&request.head.headers, NDJSON)?;
-        let _body = self.bodies.try_acquire().map_err(|_| {
-            let detail = format!("{BODIES} batches are being read; nothing has changed, try again later");
-            Problem::new(Kind::Unavailable, detail)
-        })?;
+        let _room = self.bodies.admit(&grant.name)?;
         let body = body.read(MAX_BATCH).await?;
         // Only now: one that comes slowly keeps no other from being made.
         let _permit = self.batches.acquire().await.map_err(|_| Problem::new(Kind::Unavailable, "the edge stops"))?;

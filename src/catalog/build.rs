@@ -35,6 +35,9 @@ pub use input::open_snapshot;
 use input::{Input, Watched};
 use origin::Origin;
 
+/// Name of the file with changes in the state folder of an edge.
+pub const CHANGES: &str = change_log::NAME;
+
 /// Of what a snapshot is built, and how.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan<'p> {

@@ -66,28 +66,23 @@ impl ChangeLog {
     /// When it cannot be read or written, another process has it open, or it holds a damaged line that is not the last
     /// one.
     pub fn open(state_dir: &Path) -> io::Result<(Self, Logged)> {
-        fs::create_dir_all(state_dir)?;
-        let lock = File::create(state_dir.join("lock"))?;
+        fs::create_dir_all(state_dir).map_err(unusable(state_dir))?;
+        let lock = state_dir.join("lock");
+        let lock = File::create(&lock).map_err(unusable(&lock))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
             let reason = format!("another process uses {}: give each edge a folder of its own", state_dir.display());
             io::Error::new(io::ErrorKind::ResourceBusy, reason)
         })?;
         let path = state_dir.join(NAME);
-        let mut file = File::options().read(true).append(true).create(true).open(&path)?;
+        let file = File::options().read(true).append(true).create(true).open(&path).map_err(unusable(&path))?;
         if file.metadata()?.len() == 0 {
-            let mut log = [0; 16];
-            getrandom::fill(&mut log).map_err(io::Error::other)?;
-            let head = Head { log, revision: 0 };
-            file.write_all(line(&head)?.as_bytes())?;
-            file.sync_all()?;
-            File::open(state_dir)?.sync_all()?;
+            begin(&file, state_dir).map_err(unusable(&path))?;
         }
         let Read { head, entries, bytes } = read(&file, &path)?;
         let length = file.metadata()?.len();
         if length > bytes {
             tracing::warn!(file = %path.display(), bytes = length - bytes, "the end of the change log was cut by a crash");
-            file.set_len(bytes)?;
-            file.sync_all()?;
+            file.set_len(bytes).and_then(|()| file.sync_all()).map_err(unusable(&path))?;
         }
         let (count, rewrite_at) = (entries.len(), SUPERSEDED.max(2 * entries.len()));
         let log = Self { path, file, bytes, entries: count, head, rewrite_at, is_broken: false, _lock: lock };
@@ -103,7 +98,7 @@ impl ChangeLog {
         match File::open(&path) {
             Ok(file) => read(&file, &path).map(|Read { head, entries, .. }| logged(head, entries)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Logged::default()),
-            Err(error) => Err(error),
+            Err(error) => Err(unusable(&path)(error)),
         }
     }
 
@@ -117,7 +112,8 @@ impl ChangeLog {
     /// # Errors
     /// When it cannot be read.
     pub fn read(&self) -> io::Result<Logged> {
-        read(&File::open(&self.path)?, &self.path).map(|Read { head, entries, .. }| logged(head, entries))
+        let file = File::open(&self.path).map_err(unusable(&self.path))?;
+        read(&file, &self.path).map(|Read { head, entries, .. }| logged(head, entries))
     }
 
     /// Whether the log has grown so far that it is worth writing again.
@@ -169,6 +165,29 @@ impl ChangeLog {
         self.is_broken = false;
         Ok(())
     }
+}
+
+/// The error of a file or folder, with its name and the remedy.
+fn unusable(path: &Path) -> impl Fn(io::Error) -> io::Error + use<'_> {
+    |error| {
+        let reason =
+            format!("{}: {error}; correct the path, free space there, or let this user write there", path.display());
+        io::Error::new(error.kind(), reason)
+    }
+}
+
+/// Begins a log with an identity of its own.
+fn begin(mut file: &File, state_dir: &Path) -> io::Result<()> {
+    let mut log = [0; 16];
+    getrandom::fill(&mut log).map_err(io::Error::other)?;
+    let head = Head { log, revision: 0 };
+    let written = file.write_all(line(&head)?.as_bytes()).and_then(|()| file.sync_all());
+    if written.is_err() {
+        // Half a head would be taken for damage at the next start.
+        _ = file.set_len(0);
+    }
+    written?;
+    File::open(state_dir)?.sync_all()
 }
 
 /// A log as it was read.

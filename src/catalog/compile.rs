@@ -203,16 +203,20 @@ impl<'a> Compiler<'a> {
         Self { domains, is_part: true, ..Self::new(config) }
     }
 
-    /// Lays a single link out: it is at the beginning of the result. The domains with it.
-    pub(super) fn only(mut self, link: &LinkEntity) -> Result<(Snapshot, Arc<Domains>), String> {
-        self.try_add(0, link).map_err(|failure| match failure {
+    /// Lays a single link out: it is at the beginning of the result. The domains with it, which may have changed
+    /// although the link is bad.
+    pub(super) fn only(mut self, link: &LinkEntity) -> (Result<Snapshot, String>, Arc<Domains>) {
+        let added = self.try_add(0, link).map_err(|failure| match failure {
             Failure::Invalid(reason) => reason,
             Failure::Io(error) => error.to_string(),
-        })?;
-        let mut bytes = Vec::new();
-        let (header, domains, _) = self.write(&mut bytes, 0).map_err(|error| error.to_string())?;
-        let snapshot = Snapshot::open(bytes.into(), header).map_err(|error| error.to_string())?;
-        Ok((snapshot, domains))
+        });
+        let domains = Arc::clone(&self.domains);
+        let lay_out = |()| {
+            let mut bytes = Vec::new();
+            let (header, ..) = self.write(&mut bytes, 0).map_err(|error| error.to_string())?;
+            Snapshot::open(bytes.into(), header).map_err(|error| error.to_string())
+        };
+        (added.and_then(lay_out), domains)
     }
 
     /// Reports each line that is left out, and not only the first ones.

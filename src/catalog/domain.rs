@@ -121,6 +121,21 @@ pub struct ForLinks {
     pub workspace: Option<Workspace>,
 }
 
+/// A domain that was read, and is not in its place yet.
+pub(super) struct Described {
+    /// That of the domain that it replaces.
+    pub number: Option<u32>,
+    pub domain: Domain,
+    aliases: Vec<Alias>,
+}
+
+/// The domain that a link names, as it was before.
+pub(super) struct Mark {
+    /// The number of the next new domain.
+    number: u32,
+    known: Option<(u32, Arc<Domain>)>,
+}
+
 /// The domains of a catalog, and how hosts lead to them.
 #[derive(Clone, Default)]
 pub struct Domains {
@@ -231,26 +246,81 @@ impl Domains {
         Ok(number)
     }
 
-    /// Replaces the domain of a line, or adds it.
-    pub(super) fn put(&mut self, line: &str, config: &config::Catalog) -> Result<u32, String> {
+    /// The domain of a line, which replaces the one of its name, or is new.
+    pub(super) fn describe(&self, line: &str, config: &config::Catalog) -> Result<Described, String> {
         let name = serde_json::from_str::<DomainEntity>(line).ok().and_then(|entity| entity.full_name);
         let host = name.as_ref().and_then(Value::as_str).and_then(|name| parse(name).ok());
-        let known = host.and_then(|host| self.of_host(host.as_str()).map(|(number, _)| number));
-        let Some(number) = known else { return self.add(line, config) };
-        let (mut domain, aliases) = self.read(line, config, Some(number))?;
-        domain.path_depth = self.all[number as usize].path_depth;
-        self.forget(number);
-        self.has_hsts |= domain.hsts.is_some();
-        self.by_host.insert(domain.host.clone(), number);
-        self.all[number as usize] = Arc::new(domain);
+        let number = host.and_then(|host| self.of_host(host.as_str()).map(|(number, _)| number));
+        let (mut domain, aliases) = self.read(line, config, number)?;
+        match number {
+            Some(number) => domain.path_depth = self.all[number as usize].path_depth,
+            None => {
+                if let Some(number) = self.named(&domain.host) {
+                    let (host, of) = (&domain.host, &self.all[number as usize].host);
+                    let remedy = "name the domain, or remove the alias from it before";
+                    return Err(format!("`fullName` is {host:?}, an alias of the domain {of:?}; {remedy}"));
+                }
+            }
+        }
+        Ok(Described { number, domain, aliases })
+    }
+
+    /// Replaces a domain, or adds it.
+    pub(super) fn place(&mut self, Described { number, domain, aliases }: Described) {
+        let number = match number {
+            Some(number) => {
+                self.forget(number);
+                self.has_hsts |= domain.hsts.is_some();
+                self.by_host.insert(domain.host.clone(), number);
+                self.all[number as usize] = Arc::new(domain);
+                number
+            }
+            None => self.push(domain),
+        };
         self.lead(aliases, number);
-        Ok(number)
     }
 
     /// Lets no host lead to a domain any more.
     pub(super) fn forget(&mut self, number: u32) {
-        self.by_host.retain(|_, to| *to != number);
-        self.by_suffix.retain(|_, to| *to != number);
+        let domain = Arc::clone(&self.all[number as usize]);
+        let line = domain.line.as_deref().and_then(|line| serde_json::from_str::<DomainEntity>(line).ok());
+        let aliases = line.and_then(|entity| entity.aliases).unwrap_or_default();
+        let aliases = texts(&aliases).unwrap_or_default().into_iter().filter_map(|name| Alias::parse(name).ok());
+        for alias in aliases.chain([Alias::Host(domain.host.clone())]) {
+            let (map, name) = match alias {
+                Alias::Host(name) => (&mut self.by_host, name),
+                Alias::Suffix(name) => (&mut self.by_suffix, name),
+            };
+            if map.get(&name) == Some(&number) {
+                map.remove(&name);
+            }
+        }
+    }
+
+    /// What a link may change of the domain that it names.
+    pub(super) fn mark(&self, name: &str) -> Mark {
+        let number = parse(name).ok().and_then(|host| self.named(host.as_str()));
+        Mark {
+            number: self.all.len() as u32,
+            known: number.map(|number| (number, Arc::clone(&self.all[number as usize]))),
+        }
+    }
+
+    /// Whether nothing has changed since the mark.
+    pub(super) fn is_at(&self, mark: &Mark) -> bool {
+        let is_same = |(number, domain): &(u32, Arc<Domain>)| Arc::ptr_eq(&self.all[*number as usize], domain);
+        self.all.len() as u32 == mark.number && mark.known.as_ref().is_none_or(is_same)
+    }
+
+    /// Takes back what a link has changed since the mark.
+    pub(super) fn restore(&mut self, mark: Mark) {
+        while self.all.len() as u32 > mark.number {
+            self.forget(self.all.len() as u32 - 1);
+            self.all.pop();
+        }
+        if let Some((number, domain)) = mark.known {
+            self.all[number as usize] = domain;
+        }
     }
 
     /// A domain to change.
@@ -341,10 +411,7 @@ impl Domains {
         }
         let mut aliases = Vec::new();
         for name in names {
-            let alias = match name.strip_prefix("*.") {
-                Some(rest) => Alias::Suffix(format!(".{}", parse(rest)?.as_str()).into()),
-                None => Alias::Host(parse(name)?.as_str().into()),
-            };
+            let alias = Alias::parse(name)?;
             let taken = match &alias {
                 Alias::Host(alias) => self.by_host.get(alias),
                 Alias::Suffix(suffix) => self.by_suffix.get(suffix),
@@ -363,6 +430,15 @@ impl Domains {
 enum Alias {
     Host(Box<str>),
     Suffix(Box<str>),
+}
+
+impl Alias {
+    fn parse(name: &str) -> Result<Self, String> {
+        Ok(match name.strip_prefix("*.") {
+            Some(rest) => Self::Suffix(format!(".{}", parse(rest)?.as_str()).into()),
+            None => Self::Host(parse(name)?.as_str().into()),
+        })
+    }
 }
 
 fn parse(name: &str) -> Result<Host, String> {

@@ -1,13 +1,12 @@
 //! Makes single changes to a catalog: the next value from the current one. Nothing here is written anywhere; see
 //! [`super::store`].
 
-use std::sync::Arc;
+use std::{mem, sync::Arc};
 
 use super::{
     Catalog, Domain, Link,
     change::{Accepted, Condition, Operation, Refused},
     compile::Compiler,
-    domain::Domains,
     entity::LinkEntity,
     json,
     overlay::Slot,
@@ -56,24 +55,36 @@ impl Catalog {
     ) -> Result<Made, Refused> {
         let entity: LinkEntity = serde_json::from_str(text)
             .map_err(|error| invalid(&explain::reason::<LinkEntity>(text.as_bytes(), &error)))?;
-        let compiler = Compiler::part(config, Arc::clone(&self.domains));
-        let (part, domains) = compiler.only(&entity).map_err(|reason| invalid(&reason))?;
-        let part = Arc::new(part);
-        // What is there is looked for among the domains as they were: a new domain has no links.
+        let mark = self.domains.mark(&entity.domain.full_name);
+        let made = self.put_entity(&entity, condition, revision, config);
+        let is_made = matches!(&made, Ok(Made { operation: Some(_), .. }));
+        if !is_made && !self.domains.is_at(&mark) {
+            Arc::make_mut(&mut self.domains).restore(mark);
+        }
+        made
+    }
+
+    /// Leaves the domain as the link has it, also if the link is not put.
+    fn put_entity(
+        &mut self,
+        entity: &LinkEntity,
+        condition: &Condition,
+        revision: u64,
+        config: &config::Catalog,
+    ) -> Result<Made, Refused> {
+        // No one else has them then, unless this is the first change of a group: all domains are copied once.
+        let (part, domains) = Compiler::part(config, mem::take(&mut self.domains)).only(entity);
+        self.domains = domains;
+        let part = Arc::new(part.map_err(|reason| invalid(&reason))?);
         let (domain, key) = {
             let record = part.record(0).ok_or_else(|| invalid("the link cannot be laid out"))?;
             let profile = part.profile(record.profile).ok_or_else(|| invalid("the link cannot be laid out"))?;
             (profile.domain, record.key.to_owned())
         };
-        let old = self.link(domain, &key).map(|link| (link.hash(), link.host().to_owned()));
-        let hash_before = old.as_ref().map(|(hash, _)| *hash);
+        let hash_before = self.link(domain, &key).map(|link| link.hash());
         holds(condition, hash_before)?;
-        let mut next = self.clone();
-        next.domains = domains;
-        let place = (&key[..], next.base.hash(&key));
-        next.overlay.set(domain, place, Slot { revision, link: Some(Arc::clone(&part)) });
         let (hash, link) = {
-            let link = Link::at(&next, &part, 0).ok_or_else(|| invalid("the link cannot be laid out"))?;
+            let link = Link::at(self, &part, 0).ok_or_else(|| invalid("the link cannot be laid out"))?;
             (link.hash(), json::of(&link).to_string())
         };
         if hash_before == Some(hash) {
@@ -81,9 +92,10 @@ impl Catalog {
             let accepted = Accepted { revision, etag: Some(hash.etag()), created: false, unchanged: true };
             return Ok(Made { accepted, operation: None });
         }
-        next.replace(hash_before, Some(hash));
-        next.links += u64::from(hash_before.is_none());
-        *self = next;
+        let place = (&key[..], self.base.hash(&key));
+        self.overlay.set(domain, place, Slot { revision, link: Some(part) });
+        self.replace(hash_before, Some(hash));
+        self.links += u64::from(hash_before.is_none());
         let created = hash_before.is_none();
         let accepted = Accepted { revision, etag: Some(hash.etag()), created, unchanged: false };
         Ok(Made { accepted, operation: Some(Operation::PutLink { link }) })
@@ -119,13 +131,12 @@ impl Catalog {
         revision: u64,
         config: &config::Catalog,
     ) -> Result<Made, Refused> {
-        let mut domains = Domains::clone(&self.domains);
-        let number = domains.put(text, config).map_err(|reason| invalid(&reason))?;
-        let old = self.domains.all.get(number as usize);
-        let hash_before = old.map(|domain| hash_of(domain));
+        let described = self.domains.describe(text, config).map_err(|reason| invalid(&reason))?;
+        let new = &described.domain;
+        let old = described.number.map(|number| (number, &self.domains.all[number as usize]));
+        let hash_before = old.map(|(_, domain)| hash_of(domain));
         holds(condition, hash_before)?;
-        let new = Arc::clone(&domains.all[number as usize]);
-        if let Some(old) = old {
+        if let Some((number, old)) = old {
             let changed = match () {
                 () if old.case != new.case => Some("case"),
                 () if old.for_links.workspace != new.for_links.workspace => Some("workspace"),
@@ -139,25 +150,29 @@ impl Catalog {
                 return Err(Refused::Conflict { reason });
             }
         }
-        let hash = hash_of(&new);
+        let hash = hash_of(new);
         let etag = Some(hash.etag());
         if hash_before == Some(hash) {
             let accepted = Accepted { revision: self.position.revision, etag, created: false, unchanged: true };
             return Ok(Made { accepted, operation: None });
         }
-        self.replace(old.and_then(|old| old.hash()), new.hash());
-        self.domains = Arc::new(domains);
+        let (old, new) = (old.and_then(|(_, old)| old.hash()), new.hash());
+        self.replace(old, new);
         let accepted = Accepted { revision, etag, created: hash_before.is_none(), unchanged: false };
-        let domain = new.line.as_deref().unwrap_or_default().to_owned();
+        let domain = described.domain.line.as_deref().unwrap_or_default().to_owned();
+        Arc::make_mut(&mut self.domains).place(described);
         Ok(Made { accepted, operation: Some(Operation::PutDomain { domain }) })
     }
 
     fn delete_domain(&mut self, name: &str, condition: &Condition, revision: u64) -> Result<Made, Refused> {
         let host = host(name)?;
-        let Some((number, domain)) = self.domains.of_host(host.as_str()) else {
+        // By an alias as well.
+        let Some(number) = self.domains.named(host.as_str()) else {
             holds(condition, None)?;
             return Err(Refused::NotFound { what: "domain" });
         };
+        let domain = &self.domains.all[number as usize];
+        let host = domain.host().to_owned();
         holds(condition, Some(hash_of(domain)))?;
         if self.has_links(number) {
             return Err(Refused::Conflict { reason: "the domain has links; delete them before".into() });
@@ -166,8 +181,7 @@ impl Catalog {
         self.replace(hash, None);
         Arc::make_mut(&mut self.domains).forget(number);
         let accepted = Accepted { revision, etag: None, created: false, unchanged: false };
-        let domain = host.as_str().to_owned();
-        Ok(Made { accepted, operation: Some(Operation::DeleteDomain { domain }) })
+        Ok(Made { accepted, operation: Some(Operation::DeleteDomain { domain: host }) })
     }
 
     fn replace(&mut self, old: Option<ItemHash>, new: Option<ItemHash>) {

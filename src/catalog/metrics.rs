@@ -13,6 +13,7 @@ pub struct CatalogMetrics {
     loaded: IntGauge,
     revision: IntGauge,
     changed: IntGauge,
+    damaged: IntGauge,
     /// Its labels are those of the current catalog.
     info: IntGaugeVec,
 }
@@ -26,6 +27,10 @@ impl CatalogMetrics {
             bytes: registry.gauge("catalog_bytes", "Memory of the current catalog."),
             loaded: registry.gauge("catalog_loaded_timestamp_seconds", "When the current catalog was loaded."),
             revision: registry.gauge("catalog_revision", "Number of the last change of a link or domain."),
+            damaged: registry.gauge(
+                "catalog_damaged",
+                "1 while the private copy of the snapshot in catalog.state_dir is damaged, and some links may be wrong.",
+            ),
             changed: registry.gauge("catalog_changed_links", "Links that were changed since the snapshot or file."),
             info: registry.gauges_of(
                 "catalog_info",
@@ -45,6 +50,7 @@ impl CatalogMetrics {
         self.loaded.set(store.loaded_at_secs() as i64);
         let Position { generation, revision, hash } = catalog.position();
         self.revision.set(revision as i64);
+        self.damaged.set(store.is_damaged().into());
         self.changed.set(catalog.changed() as i64);
         self.info.reset();
         self.info.with_label_values(&[&generation.to_string(), &hash.to_string()]).set(1);

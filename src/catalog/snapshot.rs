@@ -89,6 +89,8 @@ pub enum BadSnapshot {
     Length { expected: u64, found: u64 },
     #[error("its checksum is wrong: it is damaged; copy or build it again")]
     Checksum,
+    #[error("it is another snapshot than the current one")]
+    Another,
     #[error("the domain {host:?} in it is invalid: {reason}; build it again with this version")]
     Domain { host: String, reason: String },
 }

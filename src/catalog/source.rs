@@ -24,10 +24,7 @@ use super::{
     Catalog, LoadError, Report, Warning,
     compile::Compiler,
     entity::LinkEntity,
-    snapshot::{
-        Snapshot,
-        file::{self, FileError},
-    },
+    snapshot::file::{self, FileError, FileId},
 };
 use crate::config;
 use items::{Content, Item, Items};
@@ -41,6 +38,14 @@ pub const MAX_LINE: usize = items::MAX_ITEM;
 /// # Errors
 /// When it cannot be read, when more lines are bad than `max_bad_ratio` allows, or when it is truncated.
 pub fn load_file(config: &config::Catalog) -> Result<(Catalog, Report), LoadError> {
+    load_file_unless(config, None)
+}
+
+/// Like [`load_file`], and copies a snapshot again if this private copy of it is damaged.
+pub(super) fn load_file_unless(
+    config: &config::Catalog,
+    damaged: Option<FileId>,
+) -> Result<(Catalog, Report), LoadError> {
     let name = config.source().display().to_string();
     if config.fleet.is_some() && !config.source().exists() {
         // The bucket has it. All that comes from there is newer.
@@ -48,11 +53,9 @@ pub fn load_file(config: &config::Catalog) -> Result<(Catalog, Report), LoadErro
             Compiler::new(config).finish().map_err(|source| LoadError::Read { file: name, source })?;
         return Ok((catalog, Report { generation: Some(0), ..report }));
     }
-    if let Some(snapshot) = open_snapshot(config)? {
-        let header = snapshot.header();
+    if let Some(catalog) = open_snapshot(config, damaged)? {
+        let header = catalog.base.header();
         let (lines, generation) = (header.links + header.domains, Some(header.position.generation));
-        let catalog =
-            Catalog::open(snapshot, config).map_err(|source| FileError::Bad { file: name.clone(), source })?;
         return Ok((catalog, Report { lines, generation, ..Report::default() }));
     }
     let (catalog, report) = read_file(config).map_err(|source| LoadError::Read { file: name.clone(), source })?;
@@ -70,18 +73,20 @@ pub fn load_file(config: &config::Catalog) -> Result<(Catalog, Report), LoadErro
 }
 
 /// The configured file, if it is a snapshot: mapped from a private copy in the state folder, or else in memory.
-fn open_snapshot(config: &config::Catalog) -> Result<Option<Snapshot>, LoadError> {
+fn open_snapshot(config: &config::Catalog, damaged: Option<FileId>) -> Result<Option<Catalog>, LoadError> {
     let path = config.source();
     let read = |source| LoadError::Read { file: path.display().to_string(), source };
     let mut opened = File::open(&path).map_err(read)?;
     if !opened.metadata().map_err(read)?.is_file() || !file::is_snapshot(&mut opened).map_err(read)? {
         return Ok(None);
     }
-    let snapshot = match &config.state_dir {
-        Some(dir) => file::adopt(&path, dir)?,
-        None => file::read(&path)?,
+    let open = |snapshot| Catalog::open(snapshot, config);
+    let bad = |source| FileError::Bad { file: path.display().to_string(), source };
+    let catalog = match &config.state_dir {
+        Some(dir) => file::adopt(&path, dir, damaged, open)?,
+        None => open(file::read(&path)?).map_err(bad)?,
     };
-    Ok(Some(snapshot))
+    Ok(Some(catalog))
 }
 
 fn read_file(config: &config::Catalog) -> io::Result<(Catalog, Report)> {

@@ -1,12 +1,16 @@
 //! The current catalog, and how it is replaced.
 
 mod changes;
+mod health;
+mod local;
 mod show;
 
-pub use changes::{ApplyError, InstallError, LocalChanges, Prepared};
+pub use changes::{ApplyError, InstallError, Prepared};
+pub use local::LocalChanges;
 
 use std::{
     collections::BTreeSet,
+    io,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -14,13 +18,13 @@ use std::{
     time::Instant,
 };
 
-use arc_swap::{ArcSwap, Guard};
+use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 
 use super::{
     Catalog, Lookup, Report,
     change_log::{ChangeLog, Logged},
     limits::{Excess, History},
-    snapshot::file::FileError,
+    snapshot::file::{FileError, FileId},
     source,
 };
 use crate::{
@@ -37,7 +41,7 @@ pub enum LoadError {
     Read {
         file: String,
         #[source]
-        source: std::io::Error,
+        source: io::Error,
     },
     /// Too many lines are bad: a half-written or foreign file.
     #[error(
@@ -72,12 +76,22 @@ pub enum LoadError {
          catalog.max_growth_ratio = {allowed} allows; if the file is right, take it with `clickedge reload --accept`, or raise the ratio"
     )]
     Grown { file: String, current: usize, new: usize, allowed: f64 },
+    /// The changes of the API cannot be made again on the file.
+    #[error(
+        "the catalog {file} is rejected: the change log in catalog.state_dir cannot be read, so that the changes of the API \
+         would be lost: {source}; restart the edge when the log can be read"
+    )]
+    Changes {
+        file: String,
+        #[source]
+        source: io::Error,
+    },
 }
 
 impl Classified for LoadError {
     fn class(&self) -> Class {
         match self {
-            Self::Read { source, .. } => Class::of_read(source),
+            Self::Read { source, .. } | Self::Changes { source, .. } => Class::of_read(source),
             Self::Snapshot(error) => error.class(),
             Self::TooManyBadLines { .. }
             | Self::Truncated { .. }
@@ -99,6 +113,8 @@ pub struct CatalogStore {
     accept: AtomicBool,
     /// Gets each catalog that may have other links with a limit of clicks.
     pub(super) on_limits: OnceLock<OnLimits>,
+    /// The private copy that is damaged.
+    damaged: ArcSwapOption<FileId>,
 }
 
 type OnLimits = Box<dyn Fn(&Catalog) + Send + Sync>;
@@ -122,6 +138,7 @@ impl CatalogStore {
             turn: Mutex::default(),
             accept: AtomicBool::new(false),
             on_limits: OnceLock::new(),
+            damaged: ArcSwapOption::empty(),
         }
     }
 
@@ -156,14 +173,17 @@ impl CatalogStore {
         self.config.store(Arc::new(config.clone()));
     }
 
-    /// Makes this the current catalog. Changes that it does not contain are made to it.
+    /// Makes this the current catalog. Changes that it does not contain are made to it. If they cannot be read any
+    /// more, the former one stays.
     pub fn publish(&self, new: Catalog) {
         self.publish_at(clock::monotonic(), new);
     }
 
     pub(super) fn read_at(&self, now: Instant, config: &config::Catalog) -> Result<(Catalog, Report), LoadError> {
-        let (catalog, report) = source::load_file(config)?;
+        let (catalog, report) = source::load_file_unless(config, self.damaged_file())?;
         let file = || config.file.display().to_string();
+        let changed = self.with_changes(catalog.clone(), config);
+        let new = changed.map_err(|source| LoadError::Changes { file: file(), source })?.links();
         if self.accept.load(Ordering::Relaxed) {
             return Ok((catalog, report));
         }
@@ -171,7 +191,6 @@ impl CatalogStore {
         if let Some(new) = report.generation.filter(|new| *new < old) {
             return Err(LoadError::Older { file: file(), new, old });
         }
-        let new = self.with_changes(catalog.clone(), config).links();
         self.check_size(now, new, config).map_err(|excess| {
             let (shrink, growth) = (config.max_shrink_ratio, config.max_growth_ratio);
             let file = file();
@@ -183,12 +202,12 @@ impl CatalogStore {
         Ok((catalog, report))
     }
 
-    /// What a catalog becomes with the changes of the log, if it can be read.
-    fn with_changes(&self, mut catalog: Catalog, config: &config::Catalog) -> Catalog {
-        if let Some(Ok(logged)) = self.turn().log.as_ref().map(ChangeLog::read) {
+    /// What a catalog becomes with the changes of the log, once that is open.
+    fn with_changes(&self, mut catalog: Catalog, config: &config::Catalog) -> io::Result<Catalog> {
+        if let Some(logged) = self.turn().log.as_ref().map(ChangeLog::read).transpose()? {
             catalog.make_again(&logged, config);
         }
-        catalog
+        Ok(catalog)
     }
 
     /// Checks the number of links of another catalog.
@@ -197,29 +216,28 @@ impl CatalogStore {
     }
 
     pub(super) fn publish_at(&self, now: Instant, new: Catalog) {
-        self.publish_in(&mut self.turn(), now, new);
+        if let Err(error) = self.publish_in(&mut self.turn(), now, new) {
+            let remedy = "restart the edge when the change log in catalog.state_dir can be read";
+            tracing::error!(%error, remedy, "the change log cannot be read; the former catalog stays active");
+        }
     }
 
-    pub(super) fn publish_in(&self, turn: &mut Turn, now: Instant, mut new: Catalog) {
-        match turn.log.as_ref().map_or_else(|| Ok(Logged::default()), ChangeLog::read) {
-            Ok(mut logged) => {
-                let config = self.config.load();
-                let contained = new.contained(logged.identity, &config);
-                new.make_again(&logged, &config);
-                logged.entries.retain(|entry| entry.revision > contained);
-                if let Some(log) = turn.log.as_mut().filter(|log| logged.entries.len() < log.len())
-                    && let Err(error) = log.replace(&logged.entries, logged.revision.max(contained))
-                {
-                    tracing::warn!(%error, "the change log keeps changes that the snapshot contains");
-                }
-            }
-            Err(error) => {
-                tracing::error!(%error, "the change log cannot be read: its changes are not in the catalog");
-            }
+    /// Fails when the change log cannot be read. Nothing has changed then.
+    pub(super) fn publish_in(&self, turn: &mut Turn, now: Instant, mut new: Catalog) -> io::Result<()> {
+        let mut logged = turn.log.as_ref().map_or_else(|| Ok(Logged::default()), ChangeLog::read)?;
+        let config = self.config.load();
+        let contained = new.contained(logged.identity, &config);
+        new.make_again(&logged, &config);
+        logged.entries.retain(|entry| entry.revision > contained);
+        if let Some(log) = turn.log.as_mut().filter(|log| logged.entries.len() < log.len())
+            && let Err(error) = log.replace(&logged.entries, logged.revision.max(contained))
+        {
+            tracing::warn!(%error, "the change log keeps changes that the snapshot contains");
         }
         turn.history.add(now, self.load().links());
         self.current.store(Arc::new(new));
         self.loaded_at_secs.store(clock::unix_secs(), Ordering::Relaxed);
+        Ok(())
     }
 
     /// The names of the slashtag of a raw path: as the catalog writes it, if it has the link, and in normal form.

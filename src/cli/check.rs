@@ -16,8 +16,9 @@ use super::{
     output::{print, print_error, report},
 };
 use crate::{
-    config::{Config, Diagnostic, diagnostics::inspect},
+    config::{self, Config, Diagnostic, diagnostics::inspect},
     deliver::probe::{Probe, probe},
+    fleet,
     pipeline::{OperatorFiles, preflight::examine_file},
     runtime::{Class, Classified},
 };
@@ -32,7 +33,7 @@ pub struct Check {
     #[arg(long)]
     pub without_files: bool,
     /// Ask each sink as well whether deliveries would succeed: a `HEAD` of the bucket or webhook, a temporary file in
-    /// the folder, a connection to the servers of a stream.
+    /// the folder, a connection to the servers of a stream. Likewise the bucket and the servers of `catalog.fleet`.
     #[arg(long, conflicts_with = "without_files")]
     pub probe: bool,
     /// With `--probe`: also store an object of sample events below `_test/` in each bucket, the way deliveries do. It
@@ -57,6 +58,9 @@ pub(super) fn run(check: &Check) -> ExitCode {
                 }
                 if check.probe {
                     first = first.or(probe_sinks(file, &config, check.probe_put));
+                    let fleet = config.catalog.fleet.as_ref();
+                    let of_fleet = fleet.and_then(|fleet| probe_fleet(file, fleet));
+                    first = first.or(of_fleet);
                 }
             }
             Err(error) => {
@@ -87,6 +91,29 @@ fn probe_sinks(file: &Path, config: &Config, dry_put: bool) -> Option<Class> {
             Ok(note) => _ = print(&format!("{name}: feed {feed}: {sink}: {note}\n")),
             Err(error) => {
                 print_error(&format!("error: {name}: feed {feed}: {sink}: {error}"));
+                first.get_or_insert(error.class());
+            }
+        }
+    }
+    first
+}
+
+/// Prints what the bucket and NATS of the catalog answer. The class of the first failure.
+fn probe_fleet(file: &Path, config: &config::Fleet) -> Option<Class> {
+    let probes = match fleet::probe::probe(config) {
+        Ok(probes) => probes,
+        Err(error) => {
+            print_error(&format!("error: cannot probe the fleet: {error}"));
+            return Some(Class::Io);
+        }
+    };
+    let mut first = None;
+    for fleet::probe::Probe { key, place, outcome } in probes {
+        let name = file.display();
+        match outcome {
+            Ok(note) => _ = print(&format!("{name}: {key}: {place}: {note}\n")),
+            Err(error) => {
+                print_error(&format!("error: {name}: {key}: {place}: {error}"));
                 first.get_or_insert(error.class());
             }
         }

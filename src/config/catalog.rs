@@ -26,8 +26,8 @@ pub struct Catalog {
     /// start and again on SIGHUP.
     pub file: PathBuf,
     /// Folder for what this edge keeps of the catalog: a private copy of a snapshot, which is mapped into memory, and
-    /// the log of changes that were made by the API. One edge uses it alone. Without it snapshots are read into
-    /// memory, and no changes can be made.
+    /// the log of changes that were made by the API. One edge uses it alone, and nothing else writes there. Without it
+    /// snapshots are read into memory, and no changes can be made.
     pub state_dir: Option<PathBuf>,
     /// Share of lines that may be bad, 0 to 1. Bad lines are reported and skipped; with more of them the whole file is
     /// rejected.

@@ -4,6 +4,7 @@
 //! the first). Deltas and snapshots are never replaced: their keys are new each time.
 
 mod download;
+mod former;
 pub mod upload;
 
 use std::{sync::Arc, time::Duration};

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     delta::Delta,
-    malformed::{HEAD, Malformed, key_problem},
+    malformed::{DELTAS, HEAD, Malformed, SNAPSHOTS, key_problem},
 };
 use crate::catalog::change::Position;
 
@@ -135,7 +135,7 @@ impl Head {
 
     fn check(&self) -> Result<(), String> {
         let Self { position, snapshot, last, recent, .. } = self;
-        key_problem(&snapshot.key, "snapshots/").map_or(Ok(()), |problem| Err(format!("snapshot.key {problem}")))?;
+        key_problem(&snapshot.key, SNAPSHOTS).map_or(Ok(()), |problem| Err(format!("snapshot.key {problem}")))?;
         if blake3::Hash::from_hex(&snapshot.blake3).is_err() {
             return Err(format!("snapshot.blake3 is {:?}, not 64 hexadecimal digits", snapshot.blake3));
         }
@@ -158,7 +158,7 @@ impl Head {
         }
         let mut since = None;
         for (i, delta) in recent.iter().enumerate() {
-            if let Some(problem) = key_problem(&delta.key, "deltas/") {
+            if let Some(problem) = key_problem(&delta.key, DELTAS) {
                 return Err(format!("recent[{i}].key {problem}"));
             }
             if delta.from >= delta.to || since.is_some_and(|since| since != delta.from) {

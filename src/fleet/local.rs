@@ -30,16 +30,29 @@ impl Store for CatalogStore {
 
     fn install(&self, file: &Path, at: Position, accept: bool) -> Result<(), StoreError> {
         place(file, at)?;
-        Self::replace(self, file, accept).map(drop).map_err(|error| match error {
-            InstallError::Shrunk { .. } => StoreError::Shrunk(error.to_string()),
-            InstallError::Grown { .. } => StoreError::Grown(error.to_string()),
-            InstallError::File(FileError::Bad { .. }) | InstallError::Older { .. } => {
-                StoreError::Rejected(error.to_string())
-            }
-            InstallError::File(FileError::Io { .. } | FileError::Write { .. })
-            | InstallError::NoFolder
-            | InstallError::Log(_) => StoreError::Disk(error.to_string()),
-        })
+        Self::replace(self, file, accept).map(drop).map_err(failed)
+    }
+
+    fn is_damaged(&self) -> bool {
+        Self::is_damaged(self)
+    }
+
+    fn repair(&self, file: &Path, at: Position) -> Result<(), StoreError> {
+        place(file, at)?;
+        Self::repair(self, file).map_err(failed)
+    }
+}
+
+fn failed(error: InstallError) -> StoreError {
+    match error {
+        InstallError::Shrunk { .. } => StoreError::Shrunk(error.to_string()),
+        InstallError::Grown { .. } => StoreError::Grown(error.to_string()),
+        InstallError::File(FileError::Bad { .. }) | InstallError::Older { .. } => {
+            StoreError::Rejected(error.to_string())
+        }
+        InstallError::File(FileError::Io { .. } | FileError::Write { .. })
+        | InstallError::NoFolder
+        | InstallError::Log(_) => StoreError::Disk(error.to_string()),
     }
 }
 

@@ -5,6 +5,12 @@ use std::fmt;
 /// Key of the head, which nothing replaces once it is malformed.
 pub(super) const HEAD: &str = "head.json";
 
+/// Folder of the snapshots.
+pub(super) const SNAPSHOTS: &str = "snapshots/";
+
+/// Folder of the deltas.
+pub(super) const DELTAS: &str = "deltas/";
+
 /// An object of the bucket that is not what it should be.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("the object {key} is rejected: {}{reason}; {}", Line(*line), self.remedy())]

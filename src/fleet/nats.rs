@@ -81,7 +81,7 @@ impl Announcer {
     /// # Errors
     /// When the configuration cannot be used: a file or an address.
     pub async fn start(config: &config::FleetNats) -> Result<(Self, mpsc::Receiver<Option<Announcement>>), String> {
-        let client = connect(config).await?;
+        let client = connect(config, true).await?;
         let (pass, announced) = mpsc::channel(WAITING);
         let (listening, subject) = (client.clone(), config.subject.clone());
         tokio::spawn(async move {
@@ -103,11 +103,19 @@ impl Announcer {
     }
 }
 
+/// Connects once.
+pub(super) async fn probe(config: &config::FleetNats) -> Result<String, String> {
+    let client = connect(config, false).await?;
+    client.flush().await.map_err(|error| format!("the server does not answer: {error}"))?;
+    Ok("the server answers; no message was sent".into())
+}
+
 async fn next(messages: &mut async_nats::Subscriber) -> Option<Bytes> {
     std::future::poll_fn(|cx| Pin::new(&mut *messages).poll_next(cx)).await.map(|message| message.payload)
 }
 
-async fn connect(config: &config::FleetNats) -> Result<Client, String> {
+/// With `is_kept`, the first connection may be made later, and is made again.
+async fn connect(config: &config::FleetNats, is_kept: bool) -> Result<Client, String> {
     let mut options = ConnectOptions::new()
         .name("clickedge catalog")
         .connection_timeout(Duration::from_secs(config.connect_timeout_secs))
@@ -115,7 +123,6 @@ async fn connect(config: &config::FleetNats) -> Result<Client, String> {
         .subscription_capacity(WAITING)
         // What this edge announces, it has.
         .no_echo()
-        .retry_on_initial_connect()
         .reconnect_delay_callback(|attempts| {
             let ceiling = Duration::from_millis(100 << attempts.min(6)).min(LONGEST);
             ceiling.mul_f64(0.5 + fastrand::f64() / 2.0)
@@ -131,6 +138,9 @@ async fn connect(config: &config::FleetNats) -> Result<Client, String> {
             }
             std::future::ready(())
         });
+    if is_kept {
+        options = options.retry_on_initial_connect();
+    }
     if let Some(file) = &config.credentials_file {
         let failed = |error| {
             format!("cannot use the credentials in {}: {error}; correct `catalog.fleet.nats`", file.display())

@@ -18,7 +18,7 @@ use super::{
     canary::{self, Report, Requests, Window},
     delta::{Delta, Mark},
     error::{Halt, SyncError},
-    head::{DeltaRef, Head},
+    head::{DeltaRef, Head, SnapshotRef},
     malformed::Malformed,
     metrics::FleetMetrics,
     store::{Store, StoreError},
@@ -44,6 +44,9 @@ const FETCHED: &str = "fetched-";
 /// Time after which a snapshot that was rejected is read again.
 const REJECTED_AGAIN: Duration = Duration::from_secs(600);
 
+/// Time after which a snapshot whose copy is damaged is read again, if that has failed.
+const REPAIRED_AGAIN: Duration = Duration::from_secs(60);
+
 /// Follows the head of a bucket.
 pub struct Replica {
     pub bucket: Arc<Bucket>,
@@ -55,6 +58,8 @@ pub struct Replica {
     known: Option<Known>,
     /// Key of a snapshot that this edge does not take, why, and since when.
     halted: Option<(String, Halt, Instant)>,
+    /// When a damaged copy may be taken again.
+    repair_from: Instant,
     requests: Box<dyn Fn() -> Requests + Send>,
     window: Window,
     observed: Option<Observed>,
@@ -95,6 +100,7 @@ impl Replica {
             config: config.clone(),
             known: None,
             halted: None,
+            repair_from: Instant::now(),
             requests,
             window: Window::new(Duration::from_secs(config.hold_until_canary_secs)),
             observed: None,
@@ -166,6 +172,15 @@ impl Replica {
     async fn follow(&mut self) -> Result<(), SyncError> {
         let Some(Known { head, .. }) = self.known.clone() else { return Ok(()) };
         let (here, since) = (self.store.position(), head.snapshot.position);
+        // A snapshot of another generation replaces it anyway.
+        if here.generation == since.generation
+            && self.store.is_damaged()
+            && Instant::now() >= self.repair_from
+            && let Err(error) = self.repair(&head).await
+        {
+            self.repair_from = Instant::now() + REPAIRED_AGAIN;
+            tracing::error!(%error, "the damaged snapshot cannot be taken again; it stays in use, changes are followed");
+        }
         if here == head.position {
             return Ok(());
         }
@@ -201,21 +216,8 @@ impl Replica {
 
     async fn snapshot(&mut self, head: &Head) -> Result<(), SyncError> {
         let snapshot = &head.snapshot;
-        let digits: String = snapshot.position.hash.to_string().chars().take(16).collect();
-        let file = self.dir.join(format!("{FETCHED}{}-{digits}", snapshot.position.generation));
-        let fetched = self.bucket.download(snapshot, &file).await;
-        let installed = match fetched {
-            Ok(()) => {
-                let (store, file) = (Arc::clone(&self.store), file.clone());
-                let (at, accept) = (snapshot.position, snapshot.accept);
-                blocking(move || store.install(&file, at, accept)).await?.map_err(SyncError::from)
-            }
-            Err(BucketError::Malformed(error)) => Err(SyncError::Halted(Halt::Rejected(error.to_string()))),
-            Err(error) => Err(error.into()),
-        };
-        // It may be renamed by now. What stays is replaced by the next.
-        _ = std::fs::remove_file(&file);
-        installed?;
+        let (at, accept) = (snapshot.position, snapshot.accept);
+        self.fetch(snapshot, move |store, file| store.install(file, at, accept)).await?;
         let installed = self.store.position();
         if installed != snapshot.position {
             let (got, wanted) = (show(installed), show(snapshot.position));
@@ -234,6 +236,35 @@ impl Replica {
             self.begin_to_observe(installed);
         }
         Ok(())
+    }
+
+    /// Takes the snapshot again, whose copy on the disk of this edge is damaged.
+    async fn repair(&self, head: &Head) -> Result<(), SyncError> {
+        let at = head.snapshot.position;
+        self.fetch(&head.snapshot, move |store, file| store.repair(file, at)).await?;
+        tracing::info!(generation = at.generation, "the snapshot was taken again from the bucket");
+        Ok(())
+    }
+
+    /// Reads a snapshot into a file, and passes it on.
+    async fn fetch(
+        &self,
+        snapshot: &SnapshotRef,
+        take: impl FnOnce(&dyn Store, &Path) -> Result<(), StoreError> + Send + 'static,
+    ) -> Result<(), SyncError> {
+        let digits: String = snapshot.position.hash.to_string().chars().take(16).collect();
+        let file = self.dir.join(format!("{FETCHED}{}-{digits}", snapshot.position.generation));
+        let taken = match self.bucket.download(snapshot, &file).await {
+            Ok(()) => {
+                let (store, file) = (Arc::clone(&self.store), file.clone());
+                blocking(move || take(&*store, &file)).await.and_then(|taken| taken.map_err(SyncError::from))
+            }
+            Err(BucketError::Malformed(error)) => Err(SyncError::Halted(Halt::Rejected(error.to_string()))),
+            Err(error) => Err(error.into()),
+        };
+        // What stays is replaced by the next.
+        _ = std::fs::remove_file(&file);
+        taken
     }
 
     /// Applies the deltas up to the head.

@@ -25,6 +25,19 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// Nothing has changed.
     fn install(&self, file: &Path, at: Position, accept: bool) -> Result<(), StoreError>;
+
+    /// Whether the copy of the snapshot on the disk of this edge is damaged.
+    fn is_damaged(&self) -> bool {
+        false
+    }
+
+    /// Takes the current snapshot again, with the changes since. The file is as for [`install`](Self::install).
+    ///
+    /// # Errors
+    /// Nothing has changed.
+    fn repair(&self, file: &Path, at: Position) -> Result<(), StoreError> {
+        self.install(file, at, true)
+    }
 }
 
 /// Changes that were checked and not made.

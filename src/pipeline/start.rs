@@ -181,6 +181,7 @@ impl Intake {
     fn start_with(self, recovered: RecoveredSpool) -> Result<Pipeline, StartError> {
         let Self { parts, capture, inlets, redirector, reloader, visitors } = self;
         parts.files.catalog.open_log().map_err(StartError::Changes)?;
+        parts.files.catalog.verify_in_background(&parts.panics)?;
         let Parts { config, files, metrics, counts, unknown, panics } = parts;
         metrics.open_accounts();
         let outbox = recovered.outbox();

@@ -1,6 +1,12 @@
 //! The real binary in a fleet: from the first start without a catalog to one without the bucket.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use clickedge::{
     catalog::{
@@ -19,7 +25,7 @@ use crate::{
     common::{
         Builder, Edge,
         cli::{Outcome, clickedge},
-        link,
+        free_address, link,
         nats::Nats,
         s3::Fault,
     },
@@ -286,4 +292,144 @@ fn the_catalog_of_a_fleet_can_be_fetched_to_work_with_it() {
     again.publish(again.read().unwrap().0);
     again.open_log().unwrap();
     assert_eq!(again.position(), position, "it is on disk");
+}
+
+/// Flips a bit of a file where it has this text.
+fn damage(file: &Path, text: &str) {
+    let mut bytes = fs::read(file).unwrap();
+    let at = bytes.windows(text.len()).position(|part| part == text.as_bytes()).unwrap();
+    bytes[at] ^= 1;
+    fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::write(file, bytes).unwrap();
+}
+
+#[test]
+fn a_damaged_copy_is_taken_from_the_bucket_again() {
+    let place = Place::new();
+    publish(&place, &[link(HOST, "summer", "https://s.example/1")], &[]).json();
+    let edge = edge(&place, "").start();
+    let writer = Writer::start(&place, &json!({}));
+    writer.put(&place, "new", "https://n.example/");
+    has_hash_of(&edge, &writer);
+    assert_eq!(edge.metric("clickedge_catalog_damaged"), 0);
+    let stopped = edge.terminate();
+    damage(&stopped.dir().join("state/base.snapshot"), "s.example/1");
+    place.s3.set(Fault::Unavailable);
+    let edge = stopped.restart();
+    edge.wait_until("it is found", |edge| edge.metric("clickedge_catalog_damaged") == 1);
+    assert_eq!(location(&edge, "summer").as_deref(), Some("https://r.example/1"), "most of it is right");
+    assert!(edge.log().contains("the private copy of the snapshot is damaged"), "{}", edge.log());
+    place.s3.set(Fault::Healthy);
+    leads_to(&edge, "summer", "https://s.example/1");
+    edge.wait_until("it is whole", |edge| edge.metric("clickedge_catalog_damaged") == 0);
+    assert_eq!(location(&edge, "new").as_deref(), Some("https://n.example/"), "changes stay");
+    has_hash_of(&edge, &writer);
+}
+
+#[test]
+fn a_fold_removes_what_no_edge_needs_after_a_day() {
+    let place = Place::new();
+    publish(&place, &[link(HOST, "summer", "https://s.example/1")], &[]).json();
+    let writer = Writer::start(&place, &json!({}));
+    let work = place.dir.path().to_str().unwrap();
+    let fold = |n: u32| {
+        writer.put(&place, "summer", &format!("https://s.example/{n}"));
+        let folded = publish_with(&place, &["--fold", "--work-dir", work]);
+        assert_eq!(folded.code, 0, "{folded:?}");
+        wait_until("the writer has it", || writer.store.position().generation == place.head().1.position.generation);
+        folded
+    };
+    let objects = || place.s3.objects("clicks");
+    let of = |part: &str| objects().iter().filter(|key| key.contains(part)).count();
+    (2..=3).for_each(|n| _ = fold(n));
+    assert_eq!((of("/snapshots/"), of("/deltas/")), (3, 2), "nothing is a day old");
+    let two_days_ago = SystemTime::now() - Duration::from_secs(2 * 86_400);
+    for key in objects() {
+        let file = fs::File::options().write(true).open(place.s3.bucket("clicks").join(key)).unwrap();
+        file.set_modified(two_days_ago).unwrap();
+    }
+    let folded = fold(4);
+    assert!(folded.stderr.contains("removed 4 objects"), "{folded:?}");
+    assert_eq!((of("/snapshots/"), of("/snapshots/3-"), of("/snapshots/4-")), (2, 1, 1), "{:?}", objects());
+    assert_eq!((of("/deltas/"), of("/deltas/3/")), (1, 1), "{:?}", objects());
+    let edge = edge(&place, "").start();
+    has_hash_of(&edge, &writer);
+    place.s3.set(Fault::Unlisted(false));
+    let folded = fold(5);
+    assert!(folded.stderr.contains("grant s3:ListBucket and s3:DeleteObject"), "{folded:?}");
+}
+
+#[test]
+fn a_new_head_can_be_made_of_what_an_edge_has() {
+    let place = Place::new();
+    publish(&place, &[link(HOST, "summer", "https://s.example/1")], &[]).json();
+    let edge = edge(&place, "").start();
+    let writer = Writer::start(&place, &json!({}));
+    writer.put(&place, "new", "https://n.example/");
+    has_hash_of(&edge, &writer);
+    place.s3.write("clicks", "links/head.json", b"{}\n");
+    edge.wait_until("it is reported", |edge| edge.metric("clickedge_fleet_halted{reason=\"malformed\"}") == 1);
+    let (state, copy) = (edge.dir().join("state"), place.dir.path().join("copy"));
+    let copied = std::process::Command::new("cp").arg("-r").args([&state, &copy]).status().unwrap();
+    assert!(copied.success());
+    let base = copy.join("base.snapshot").display().to_string();
+    let whole = place.dir.path().join("whole.snapshot").display().to_string();
+    let built = clickedge(&["catalog", "build", &base, "--changes", copy.to_str().unwrap(), "-o", &whole]);
+    assert_eq!(built.code, 0, "{built:?}");
+    place.s3.remove("clicks", "links/head.json");
+    let published = publish_with(&place, &[&whole, "--generation", "8"]);
+    assert_eq!(published.code, 0, "{published:?}");
+    edge.wait_until("it has the new head", |edge| edge.metric("clickedge_fleet_generation") == 8);
+    assert_eq!(location(&edge, "new").as_deref(), Some("https://n.example/"), "no change is lost");
+    edge.wait_until("it is over", |edge| edge.metric("clickedge_fleet_halted{reason=\"malformed\"}") == 0);
+    wait_until("the writer has it", || writer.store.position().generation == 8);
+    writer.put(&place, "newer", "https://n.example/2");
+    leads_to(&edge, "newer", "https://n.example/2");
+    has_hash_of(&edge, &writer);
+}
+
+#[test]
+fn a_snapshot_that_discards_changes_is_held_back_for_its_size_until_it_is_accepted() {
+    let place = Place::new();
+    let links: Vec<_> = (0..10).map(|n| link(HOST, &format!("l{n}"), "https://s.example/")).collect();
+    publish(&place, &links, &[]).json();
+    let edge = edge(&place, "").start();
+    let writer = Writer::start(&place, &json!({}));
+    for n in 0..40 {
+        writer.put(&place, &format!("new{n}"), "https://n.example/");
+    }
+    has_hash_of(&edge, &writer);
+    publish(&place, &links, &["--discard-changes"]).json();
+    edge.wait_until("it is held back", |edge| edge.metric("clickedge_fleet_halted{reason=\"shrunk\"}") == 1);
+    edge.wait_until("the remedy is logged", |edge| edge.log().contains("publish it again with `--accept`"));
+    assert!(location(&edge, "new0").is_some());
+    publish(&place, &links, &["--accept"]).json();
+    edge.wait_until("it is taken", |edge| location(edge, "new0").is_none());
+    edge.wait_until("it is over", |edge| edge.metric("clickedge_fleet_halted{reason=\"shrunk\"}") == 0);
+    wait_until("the writer has it", || writer.store.position().generation == 3);
+    writer.put(&place, "again", "https://n.example/");
+    leads_to(&edge, "again", "https://n.example/");
+}
+
+#[test]
+fn check_probes_the_bucket_and_the_servers_of_the_fleet() {
+    let place = Place::new();
+    let nats = format!("[catalog.fleet.nats]\nservers = [\"nats://{}\"]", free_address());
+    publish(&place, &[link(HOST, "summer", "https://s.example/1")], &[]).json();
+    let edge = edge(&place, "").start();
+    let config = edge.dir().join("clickedge.toml").display().to_string();
+    let probe = || clickedge(&["check", "--probe", &config]);
+    let found = probe();
+    assert_eq!(found.code, 0, "{found:?}");
+    assert!(found.stdout.contains("catalog.fleet.bucket: s3://clicks/links: generation 1, change 0"), "{found:?}");
+    place.s3.remove("clicks", "links/head.json");
+    let empty = probe();
+    assert!(empty.code == 0 && empty.stdout.contains("has no catalog yet"), "{empty:?}");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, format!("{text}\n{nats}\n")).unwrap();
+    place.s3.set(Fault::Forbidden("head.json".into()));
+    let failed = probe();
+    assert_eq!(failed.code, 78, "{failed:?}");
+    assert!(failed.stderr.contains("catalog.fleet.bucket") && failed.stderr.contains("AccessDenied"), "{failed:?}");
+    assert!(failed.stderr.contains("catalog.fleet.nats: clickedge.catalog on nats://127"), "{failed:?}");
 }

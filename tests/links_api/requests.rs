@@ -168,3 +168,30 @@ fn answers_on_a_kept_connection_do_not_wait_for_acknowledgements() {
     times.sort();
     assert!(times[50] < Duration::from_millis(30), "{times:?}");
 }
+
+#[test]
+fn an_alias_names_its_domain() {
+    let domain = json!({"kind": "domain", "fullName": "own.example", "aliases": ["b.example"],
+        "workspace": {"id": "w-1"}});
+    let (builder, tokens) = with_tokens(Edge::builder().catalog(STATE).link(domain));
+    let edge = builder.start();
+    let domain = |token: &str, method: &str, name: &str, body: &str| {
+        ask(&edge, token, method, &format!("/v1/domains/{name}"), &[], body)
+    };
+    let unowned = json!({"id": "l-1", "destination": "https://e.example/a"});
+    let answer = put(&edge, &tokens.one, "b.example/a", &unowned);
+    assert_eq!(answer.status, 201, "its domain has the workspace: {answer:?}");
+    assert_eq!(read(&edge, &tokens.one, "own.example/a").header("etag"), answer.header("etag"));
+    let [by_alias, by_name] = ["b.example", "own.example"].map(|name| domain(&tokens.one, "GET", name, ""));
+    assert_eq!((by_alias.status, &by_alias.body), (200, &by_name.body));
+    let list = ask(&edge, &tokens.one, "GET", "/v1/links?domain=b.example", &[], "");
+    assert_eq!(json(&list)["links"].as_array().unwrap().len(), 1, "{list:?}");
+    let again = domain(&tokens.one, "PUT", "b.example", &by_alias.body);
+    assert_eq!((again.status, again.header("etag")), (200, by_name.header("etag")), "what was read: {again:?}");
+    let unnamed = domain(&tokens.one, "PUT", "b.example", r#"{"workspace":{"id":"w-1"}}"#);
+    assert_eq!(problem(&unnamed), (422, "invalid".into()));
+    assert!(unnamed.body.contains("own.example"), "{unnamed:?}");
+    assert_eq!(delete(&edge, &tokens.one, "b.example/a").status, 204);
+    assert_eq!(domain(&tokens.one, "DELETE", "b.example", "").status, 204);
+    assert_eq!(domain(&tokens.one, "GET", "own.example", "").status, 404);
+}

@@ -17,6 +17,7 @@ use crate::{
         change::{Accepted, Change, Changes, Condition, Operation, Refused, Shown, Unavailable},
         tokens::{Grant, Scope},
     },
+    link::key::Host,
     telemetry::logs::AUDIT,
 };
 
@@ -192,17 +193,22 @@ impl Applier<'_> {
             let detail = format!("{host} is of a workspace that token {name:?} has no access to; use another host");
             return outside("domain", detail);
         }
-        match foreign_wildcard(planned, before) {
-            Some(rest) => {
-                let detail = format!(
-                    "`*.{rest}` has hosts beyond the domain: token {name:?} can name wildcards below the domain's own \
-                     host only, which has a dot, as `*.go.brand.com` is below `go.brand.com`; name hosts one by one, \
-                     or use a token of all workspaces"
-                );
-                outside("aliases", detail)
-            }
-            None => Ok(()),
+        if let Some(rest) = foreign_wildcard(planned, before) {
+            let detail = format!(
+                "`*.{rest}` has hosts beyond the domain: token {name:?} can name wildcards below the domain's own host \
+                 only, which has a dot, as `*.go.brand.com` is below `go.brand.com`; name hosts one by one, or use a \
+                 token of all workspaces"
+            );
+            return outside("aliases", detail);
         }
+        if let Some((field, host)) = public_suffix(planned, before, of_link && domain.is_some()) {
+            let detail = format!(
+                "{host} is a public suffix, below which others register names: token {name:?} cannot take it; use a \
+                 token of all workspaces"
+            );
+            return outside(field, detail);
+        }
+        Ok(())
     }
 
     /// Logs and counts what became of a change; `None` if none could be made.
@@ -235,6 +241,28 @@ fn foreign_wildcard<'p>(planned: &'p Planned, before: Option<&Shown>) -> Option<
     let former = before.and_then(|shown| entity::object(shown.json.as_bytes()).ok());
     let former = former.map(|domain| entity::wildcards(&domain)).unwrap_or_default();
     planned.wildcards.iter().find(|rest| !is_below(rest) && !former.contains(rest))
+}
+
+/// A host that a change takes and that no one owns, such as `co.uk`, and the field that names it. What the domain has
+/// already it keeps.
+fn public_suffix<'p>(
+    planned: &'p Planned,
+    before: Option<&Shown>,
+    is_known: bool,
+) -> Option<(&'static str, &'p String)> {
+    let host = &planned.address.host;
+    if before.is_none() && !is_known && is_public_suffix(host) {
+        return Some(("domain", host));
+    }
+    let former = before.map(entity::hosts_of).unwrap_or_default();
+    let mut new = planned.hosts.iter().filter(|host| !former.contains(host));
+    new.find(|host| is_public_suffix(host)).map(|host| ("aliases", host))
+}
+
+/// Whether all of a host is a public suffix. One label alone is one, listed or not.
+fn is_public_suffix(host: &str) -> bool {
+    let Ok(host) = Host::parse(host.as_bytes()) else { return false };
+    psl::suffix(host.as_str().as_bytes()).is_some_and(|suffix| suffix.as_bytes().len() == host.as_str().len())
 }
 
 fn not_found(what: &'static str) -> Problem {

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     catalog::{
-        change::{Condition, Operation},
+        change::{Condition, Operation, Shown},
         entity::lenient,
     },
     link::key::Host,
@@ -133,7 +133,7 @@ impl Planned {
             Some(value) => id(value),
             None => None,
         };
-        let hosts = aliases(&domain).map(|alias| alias.trim_start_matches("*.").to_owned()).collect();
+        let hosts = hosts(&domain);
         let wildcards = wildcards(&domain);
         Ok(Self {
             address: Address { host, slashtag: None },
@@ -167,6 +167,16 @@ pub fn given<'o>(object: &'o Map<String, Value>, field: &str) -> Option<&'o Valu
 pub fn wildcards(domain: &Map<String, Value>) -> Vec<String> {
     let hosts = aliases(domain).filter_map(|alias| Host::parse(alias.strip_prefix("*.")?.trim().as_bytes()).ok());
     hosts.map(|host| host.as_str().to_owned()).collect()
+}
+
+/// The other hosts of a domain, those of a wildcard by what follows it.
+fn hosts(domain: &Map<String, Value>) -> Vec<String> {
+    aliases(domain).map(|alias| alias.trim_start_matches("*.").to_owned()).collect()
+}
+
+/// The other hosts of a domain that the catalog has.
+pub fn hosts_of(shown: &Shown) -> Vec<String> {
+    object(shown.json.as_bytes()).map(|domain| hosts(&domain)).unwrap_or_default()
 }
 
 fn aliases(domain: &Map<String, Value>) -> impl Iterator<Item = &str> {

@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use crate::{
     catalog::{
-        ApplyError, Catalog, CatalogStore, InstallError, Lookup,
+        ApplyError, Catalog, CatalogStore, InstallError, LoadError, Lookup,
         change::{BadCursor, Change, Condition, Entry, Operation, Page, Position, Refused, Shown},
         change_log::{ChangeLog, Identity},
         compile::Compiler,
@@ -311,6 +311,133 @@ fn a_cursor_of_another_catalog_is_refused() {
     }
     assert_eq!(edge.store.list("b.example", Page { after: "", limit: 1 }), Ok((Vec::new(), None)));
     assert!(file::header(&files.path().join("none")).is_err());
+}
+
+#[test]
+fn domains_are_copied_once_for_a_group_of_changes() {
+    let edge = Edge::start(&lines(&[link("go.brand.com", "spring", "https://x.example/")]));
+    let mut next = Catalog::clone(&edge.store.load());
+    let mut revision = 0;
+    let mut make = |change: Change, next: &mut Catalog| {
+        revision += 1;
+        next.change(&change.operation, &change.condition, revision, &edge.config).map(drop)
+    };
+    make(put(&link("new.example", "a", "https://x.example/")), &mut next).unwrap();
+    let domains = Arc::as_ptr(&next.domains);
+    for n in 0..20 {
+        make(put(&link(&format!("d{n}.example"), "a", "https://x.example/")), &mut next).unwrap();
+        let named =
+            |aliases: Value| json!({"kind": "domain", "fullName": format!("e{n}.example"), "aliases": aliases});
+        make(put_domain(&named(json!([format!("f{n}.example"), format!("*.e{n}.example")]))), &mut next).unwrap();
+        make(put_domain(&named(json!([]))), &mut next).unwrap();
+        make(change(Operation::DeleteDomain { domain: format!("e{n}.example") }), &mut next).unwrap();
+        make(put(&link("bad.example", "a", "javascript:1")), &mut next).unwrap_err();
+    }
+    assert_eq!((Arc::as_ptr(&next.domains), next.domains()), (domains, 22));
+    assert!(next.hosts().all(|host| !host.starts_with('e') && !host.starts_with('f')), "names are forgotten");
+}
+
+#[test]
+fn a_link_that_is_not_put_leaves_its_domain_as_it_was() {
+    let edge = Edge::start(&lines(&[link("go.brand.com", "spring", "https://x.example/")]));
+    let mut named = link("go.brand.com", "spring", "https://y.example/");
+    (named["domain"]["id"], named["forwardPath"]) = (json!("d-1"), json!("append"));
+    let refused = [
+        put(&link("new.example", "a", "javascript:1")),
+        Change { condition: Condition::Present, ..put(&link("new.example", "a", "https://x.example/")) },
+        Change { condition: Condition::Absent, ..put(&named) },
+    ];
+    let mut next = Catalog::clone(&edge.store.load());
+    for change in refused {
+        next.change(&change.operation, &change.condition, 1, &edge.config).map(drop).unwrap_err();
+    }
+    let domain = next.domains.of_host("go.brand.com").unwrap().1;
+    assert_eq!((next.domains(), domain.path_depth, domain.id()), (1, 0, None));
+    assert!(next.domains.named("new.example").is_none() && next.domains.all.len() == 1);
+    let made = next.change(&put(&named).operation, &Condition::Always, 1, &edge.config).unwrap();
+    assert!(made.operation.is_some());
+    let domain = next.domains.of_host("go.brand.com").unwrap().1;
+    assert_eq!((domain.path_depth, domain.id().as_deref()), (1, Some("d-1")));
+}
+
+#[test]
+fn a_domain_is_named_by_an_alias_as_well() {
+    let domain = json!({"kind": "domain", "fullName": "go.brand.com", "aliases": ["b.example", "*.brand.com"]});
+    let edge = Edge::start(&lines(&[domain, link("go.brand.com", "spring", "https://x.example/")]));
+    assert_eq!(edge.store.show_domain("b.example"), edge.store.show_domain("go.brand.com"));
+    assert!(edge.store.show_domain("b.example").is_some() && edge.store.show_domain("x.brand.com").is_none());
+    assert_eq!(edge.list("b.example", 9).len(), 1);
+    let own = put_domain(&json!({"kind": "domain", "fullName": "b.example"}));
+    let refused = edge.change(&[own]).0.remove(0).unwrap_err();
+    let Refused::Invalid { field: Some(field), reason } = refused else { panic!("{refused:?}") };
+    assert!(field == "fullName" && reason.contains("an alias of the domain \"go.brand.com\""), "{reason}");
+    edge.change(&[delete("b.example", "spring")]).0.remove(0).unwrap();
+    let (outcomes, entries, _) = edge.change(&[change(Operation::DeleteDomain { domain: "b.example".into() })]);
+    assert!(outcomes[0].is_ok());
+    assert_eq!(entries[0].operation, Operation::DeleteDomain { domain: "go.brand.com".into() }, "by its own name");
+}
+
+#[test]
+fn a_domain_whose_last_link_is_deleted_is_known_after_the_log_is_written_again() {
+    let edge = Edge::start("");
+    edge.put(&link("new.example", "a", "https://x.example/")).unwrap();
+    edge.change(&[delete("new.example", "a")]).0.remove(0).unwrap();
+    let busy =
+        (0..10_010).map(|n| put(&link("busy.example", &format!("{}", n % 2), &format!("https://{n}.example/"))));
+    edge.change(&busy.collect::<Vec<_>>());
+    let log = ChangeLog::peek(edge.dir.path()).unwrap();
+    assert!(log.entries.len() < 10, "it was written again: {} entries", log.entries.len());
+    let edge = edge.restart("");
+    assert!(edge.store.show_domain("new.example").is_some());
+    assert_eq!((edge.store.load().links(), edge.store.load().domains()), (2, 2));
+}
+
+#[test]
+fn a_reload_that_cannot_read_the_log_is_rejected_and_the_former_catalog_stays() {
+    let dir = Arc::new(tempfile::tempdir().unwrap());
+    let mut edge = Edge::start_in(Arc::clone(&dir), "");
+    edge.config.file = dir.path().join("links.ndjson");
+    edge.store.configure(&edge.config);
+    std::fs::write(&edge.config.file, lines(&[link("a.example", "file", "https://x.example/")])).unwrap();
+    edge.put(&link("a.example", "own", "https://x.example/")).unwrap();
+    let (catalog, _) = edge.store.read().unwrap();
+    let path = dir.path().join("changes.log");
+    let mut bytes = std::fs::read(&path).unwrap();
+    *bytes.last_mut().unwrap() = b' ';
+    bytes.extend_from_slice(b"\n");
+    std::fs::write(&path, bytes).unwrap();
+    for accept in [false, true] {
+        edge.store.set_accept(accept);
+        let error = edge.store.read().err().unwrap();
+        let text = error.to_string();
+        assert!(matches!(error, LoadError::Changes { .. }), "{text}");
+        assert!(text.contains("catalog.state_dir") && text.contains("line 2") && text.contains("restart"), "{text}");
+    }
+    edge.store.publish(catalog);
+    assert!(edge.destination("a.example", "/own").is_some() && edge.destination("a.example", "/file").is_none());
+}
+
+#[test]
+fn a_snapshot_whose_domains_are_invalid_does_not_become_the_private_copy() {
+    let files = tempfile::tempdir().unwrap();
+    let edge = Edge::start("");
+    let good = snapshot(&files, &lines(&[link("a.example", "1", "https://x.example/")]), 1, 0);
+    edge.store.install(&good, false).unwrap();
+    let domain = json!({"kind": "domain", "fullName": "a.example", "httpStatus": 307});
+    let later = snapshot(&files, &lines(&[domain, link("a.example", "2", "https://x.example/")]), 2, 0);
+    let mut bytes = std::fs::read(&later).unwrap();
+    let at = bytes.windows(3).rposition(|part| part == b"307").unwrap();
+    bytes[at..at + 3].copy_from_slice(b"999");
+    let mut header = header::Header::read(&bytes).unwrap();
+    header.checksum = *blake3::hash(&bytes[header::SIZE..]).as_bytes();
+    bytes[..header::SIZE].copy_from_slice(&header.to_bytes());
+    std::fs::write(&later, bytes).unwrap();
+    assert!(file::verify(&later, |_| ()).is_ok(), "only this version rejects it");
+    let error = edge.store.install(&later, false).unwrap_err().to_string();
+    assert!(error.contains("a.example") && error.contains("httpStatus"), "{error}");
+    assert_eq!(file::header(&edge.dir.path().join(file::PRIVATE)).unwrap(), file::header(&good).unwrap());
+    assert_eq!(std::fs::read_dir(edge.dir.path()).unwrap().count(), 3, "log, lock and the former copy");
+    assert!(edge.destination("a.example", "/1").is_some());
 }
 
 type Model = BTreeMap<(String, String), Value>;

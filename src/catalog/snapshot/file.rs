@@ -3,9 +3,11 @@
 use std::{
     fs::{self, File},
     io::{self, BufWriter, Read, Seek, Write},
-    os::unix::fs::FileExt,
+    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
+    thread,
+    time::Instant,
 };
 
 use super::{
@@ -24,6 +26,9 @@ pub const PRIVATE: &str = config::catalog::PRIVATE_SNAPSHOT;
 /// Bytes that are copied and hashed at once.
 const CHUNK: usize = 1 << 20;
 
+/// Permissions of the private copy: a process that has it mapped ends when another one cuts it.
+const READ_ONLY: u32 = 0o400;
+
 /// Why a snapshot file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
@@ -33,7 +38,10 @@ pub enum FileError {
         #[source]
         source: io::Error,
     },
-    #[error("cannot write {file}: {source}; free space in its folder, or let this user write there")]
+    #[error(
+        "cannot write {file}: {source}; free space in its folder, which is `catalog.state_dir` of an edge, or let this \
+         user write there"
+    )]
     Write {
         file: String,
         #[source]
@@ -149,29 +157,98 @@ pub fn map(path: &Path) -> Result<Snapshot, FileError> {
     Snapshot::open(bytes, header).map_err(FileError::bad(path))
 }
 
+/// Which file it is, and when it was written: another one at its place is another file.
+pub type FileId = (u64, u64, i64, i64);
+
+/// Which file is at a path, if there is one.
+pub fn id(path: &Path) -> Option<FileId> {
+    fs::metadata(path).ok().map(|found| id_of(&found))
+}
+
+fn id_of(found: &fs::Metadata) -> FileId {
+    (found.dev(), found.ino(), found.mtime(), found.mtime_nsec())
+}
+
 /// Makes this snapshot the private copy of a state folder: copies it there with its checksum, unless it is there
-/// already, and maps it. The former copy stays in memory as long as it is in use.
+/// already, maps it, and opens it. The copy is replaced once the new one is open. The former one stays in memory as
+/// long as it is in use. One that is `damaged` is not taken for what its header says.
 ///
 /// # Errors
-/// When it is no snapshot of this version, truncated or damaged, or the folder cannot be written. The former copy is
-/// there then.
-pub fn adopt(path: &Path, state_dir: &Path) -> Result<Snapshot, FileError> {
+/// When it is no snapshot of this version, truncated or damaged, cannot be opened, or the folder cannot be written. The
+/// former copy is there then.
+pub fn adopt<T>(
+    path: &Path,
+    state_dir: &Path,
+    damaged: Option<FileId>,
+    open: impl FnOnce(Snapshot) -> Result<T, BadSnapshot>,
+) -> Result<T, FileError> {
     let (incoming, copy) = (state_dir.join("incoming.tmp"), state_dir.join(PRIVATE));
     let new = header(path)?;
-    if header(&copy).is_ok_and(|old| old == new) {
-        return map(&copy);
+    // A damaged copy cannot be made again of itself.
+    let may_be_kept = path == copy || damaged.is_none() || id(&copy) != damaged;
+    if may_be_kept && header(&copy).is_ok_and(|old| old == new) {
+        // One of an earlier version may have other permissions. Without these it is as good.
+        _ = fs::set_permissions(&copy, fs::Permissions::from_mode(READ_ONLY));
+        return open(map(&copy)?).map_err(FileError::bad(path));
     }
     fs::create_dir_all(state_dir).map_err(FileError::write(state_dir))?;
     let mut from = File::open(path).map_err(FileError::io(path))?;
     let header = header_of(&mut from, path)?;
-    let to = File::create(&incoming).map_err(FileError::write(&incoming))?;
-    let copied = write_copy(&mut from, &to, &header, [path, &incoming]);
-    if let Err(error) = copied {
+    // It would be read-only as well.
+    _ = fs::remove_file(&incoming);
+    let to = File::options().write(true).create_new(true).mode(READ_ONLY).open(&incoming);
+    let to = to.map_err(FileError::write(&incoming))?;
+    let opened = write_copy(&mut from, &to, &header, [path, &incoming])
+        .and_then(|()| map(&incoming))
+        .and_then(|snapshot| open(snapshot).map_err(FileError::bad(path)));
+    let renamed = opened.and_then(|opened| {
+        fs::rename(&incoming, &copy).map_err(FileError::write(&copy))?;
+        Ok(opened)
+    });
+    if renamed.is_err() {
         _ = fs::remove_file(&incoming);
-        return Err(error);
     }
-    fs::rename(&incoming, &copy).and_then(|()| sync_dir(state_dir)).map_err(FileError::write(&copy))?;
-    map(&copy)
+    let opened = renamed?;
+    sync_dir(state_dir).map_err(FileError::write(&copy))?;
+    Ok(opened)
+}
+
+/// Reads the private copy of a state folder from disk, slowly, and compares its checksum. The file is read and not its
+/// map: a page that the disk cannot give back would end the process. `go_on` says whether the result is still wanted.
+/// Returns which file is damaged, and how; `None` for one that is sound, or is not the one with this header.
+pub fn inspect(state_dir: &Path, expected: &Header, go_on: impl Fn() -> bool) -> Option<(FileId, FileError)> {
+    let path = state_dir.join(PRIVATE);
+    let mut file = File::open(&path).ok()?;
+    let id = id_of(&file.metadata().ok()?);
+    let checked = header_of(&mut file, &path).and_then(|header| {
+        // Another one was copied since, with its checksum.
+        if header != *expected || !go_on() {
+            return Ok(());
+        }
+        copy(&mut file, Slowly { last: Instant::now(), go_on: &go_on }, &header, [&path, &path])
+    });
+    checked.err().filter(|_| go_on()).map(|error| (id, error))
+}
+
+/// Takes what is read, and lets as much time pass as that took, so that the disk has time for others.
+struct Slowly<'g> {
+    last: Instant,
+    go_on: &'g dyn Fn() -> bool,
+}
+
+impl Write for Slowly<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if !(self.go_on)() {
+            return Err(io::Error::other("no longer wanted"));
+        }
+        thread::sleep(self.last.elapsed());
+        self.last = Instant::now();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn write_copy(from: &mut File, to: &File, header: &Header, paths: [&Path; 2]) -> Result<(), FileError> {

@@ -1,19 +1,12 @@
 //! Changes of the current catalog: checked, written to the change log, then visible to every look-up.
 
-use std::{
-    collections::HashSet,
-    io,
-    path::Path,
-    sync::{Arc, Mutex, PoisonError},
-};
-
-use async_trait::async_trait;
+use std::{collections::HashSet, io, path::Path, sync::Arc};
 
 use super::{CatalogStore, Turn};
 use crate::{
     catalog::{
         Catalog,
-        change::{Accepted, Change, Changes, Condition, Entry, Position, Refused, Unavailable},
+        change::{Accepted, Change, Condition, Entry, Operation, Position, Refused},
         change_log::{ChangeLog, Identity, Logged},
         limits::Excess,
         snapshot::file::{self, FileError},
@@ -65,7 +58,7 @@ pub enum InstallError {
     Shrunk { new: u64, largest: usize },
     #[error("the snapshot has {new} links, and the current one {current}: it may be a mistake")]
     Grown { new: u64, current: usize },
-    #[error("the change log cannot be written: {0}")]
+    #[error("the change log cannot be used: {0}")]
     Log(#[from] io::Error),
 }
 
@@ -208,14 +201,12 @@ impl CatalogStore {
             Some(Excess::Grown { current }) => return Err(InstallError::Grown { new, current }),
             None => {}
         }
-        let snapshot = file::adopt(path, dir)?;
-        let catalog = Catalog::open(snapshot, &config)
-            .map_err(|source| FileError::Bad { file: path.display().to_string(), source })?;
+        let catalog = file::adopt(path, dir, self.damaged_file(), |snapshot| Catalog::open(snapshot, &config))?;
         let mut turn = self.turn();
         if !keep_changes && let Some(log) = &mut turn.log {
             log.replace(&[], 0)?;
         }
-        self.publish_in(&mut turn, now, catalog);
+        self.publish_in(&mut turn, now, catalog)?;
         drop(turn);
         self.limits_have_changed();
         Ok(self.position())
@@ -261,17 +252,20 @@ fn rewrite(log: &mut ChangeLog) {
 }
 
 /// The last change of each link before the next change of a domain, and all changes of domains: what a link may be
-/// depends on the domains as they were.
+/// depends on the domains as they were. A link that is put also makes its domain known, if nothing else does: one such
+/// change of each domain stays, although a later one has deleted the link.
 fn last_of_each(changes: Vec<Entry>) -> Vec<Entry> {
-    let mut seen = HashSet::new();
-    let is_last = |entry: &Entry| {
-        let link = entry.operation.link();
-        if link.is_none() {
+    let (mut seen, mut known) = (HashSet::new(), HashSet::new());
+    let is_needed = |entry: &Entry| {
+        let Some((domain, slashtag)) = entry.operation.link() else {
             seen.clear();
-        }
-        link.is_none_or(|link| seen.insert(link))
+            known.clear();
+            return true;
+        };
+        let makes_known = matches!(entry.operation, Operation::PutLink { .. }) && known.insert(domain.clone());
+        seen.insert((domain, slashtag)) || makes_known
     };
-    let mut kept: Vec<_> = changes.into_iter().rev().filter(is_last).collect();
+    let mut kept: Vec<_> = changes.into_iter().rev().filter(is_needed).collect();
     kept.reverse();
     kept
 }
@@ -299,39 +293,5 @@ impl Catalog {
     pub(in crate::catalog) fn contained(&self, log: Identity, config: &config::Catalog) -> u64 {
         let header = self.base.header();
         if config.fleet.is_some() || header.log == log { header.position.revision } else { 0 }
-    }
-}
-
-/// Changes of an edge alone.
-pub struct LocalChanges {
-    store: Arc<CatalogStore>,
-    /// One group of changes at a time: a large one would never be done if small ones overtook it.
-    turn: Arc<Mutex<()>>,
-}
-
-impl LocalChanges {
-    pub fn new(store: Arc<CatalogStore>) -> Self {
-        Self { store, turn: Arc::default() }
-    }
-}
-
-#[async_trait]
-impl Changes for LocalChanges {
-    async fn change(&self, changes: Vec<Change>) -> Result<Vec<Result<Accepted, Refused>>, Unavailable> {
-        let (store, turn) = (Arc::clone(&self.store), Arc::clone(&self.turn));
-        if store.config.load().state_dir.is_none() {
-            return Err(Unavailable::Off(
-                "the edge takes no changes, as it has no folder for them: set `catalog.state_dir`",
-            ));
-        }
-        let made = tokio::task::spawn_blocking(move || {
-            let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
-            loop {
-                if let Some(outcomes) = store.commit(store.prepare(&changes))? {
-                    return Ok(outcomes);
-                }
-            }
-        });
-        made.await.map_err(|error| Unavailable::Log(io::Error::other(error)))?.map_err(Unavailable::Log)
     }
 }

@@ -18,15 +18,16 @@ impl CatalogStore {
         self.load().exact(domain, slashtag).map(|link| show(&link))
     }
 
-    /// A domain, by its host.
+    /// A domain, by its host or an alias.
     pub fn show_domain(&self, domain: &str) -> Option<Shown> {
         let host = Host::parse(domain.as_bytes()).ok()?;
         let catalog = self.load();
-        catalog.domains.of_host(host.as_str()).map(|(_, domain)| show_domain(domain))
+        let number = catalog.domains.named(host.as_str())?;
+        Some(show_domain(&catalog.domains.all[number as usize]))
     }
 
-    /// The links of a domain, page by page, and the cursor of the next page if there is one. A change between two pages
-    /// may or may not be seen; other links are neither left out nor shown twice.
+    /// The links of a domain, by its host or an alias, page by page, and the cursor of the next page if there is one. A
+    /// change between two pages may or may not be seen; other links are neither left out nor shown twice.
     ///
     /// # Errors
     /// When the cursor is of another snapshot, or none.
@@ -38,7 +39,7 @@ impl CatalogStore {
 impl Catalog {
     fn list(&self, domain: &str, page: Page<'_>) -> Result<(Vec<Shown>, Option<String>), BadCursor> {
         let host = Host::parse(domain.as_bytes()).ok();
-        let Some((number, _)) = host.as_ref().and_then(|host| self.domains.of_host(host.as_str())) else {
+        let Some(number) = host.as_ref().and_then(|host| self.domains.named(host.as_str())) else {
             return Ok((Vec::new(), None));
         };
         let from = self.read_cursor(page.after)?;

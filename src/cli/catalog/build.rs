@@ -2,8 +2,9 @@
 
 use std::{
     cell::{Cell, RefCell},
-    fs::File,
+    fs::{self, File},
     io::{self, BufWriter, Write},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -17,8 +18,9 @@ use super::{
     stat::Facts,
 };
 use crate::{
-    catalog::build::{Built, Plan, Rejected, Step, Watch},
+    catalog::build::{Built, CHANGES, Plan, Rejected, Step, Watch},
     cli::output::{count, failed, json, print, print_error},
+    config::catalog::PRIVATE_SNAPSHOT,
     runtime::{Class, clock},
 };
 
@@ -71,6 +73,7 @@ struct Output<'b> {
 }
 
 pub(super) fn run(build: &Build) -> Outcome {
+    build.check_paths()?;
     let config = super::catalog_config(build.config.as_deref())?;
     let folder = build.output.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let plan = Plan {
@@ -98,6 +101,41 @@ pub(super) fn run(build: &Build) -> Outcome {
         print(&format!("{}: {summary}, {}\n", build.output.display(), rejected(bad)))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+impl Build {
+    /// Checks that nothing is written over that is read, or written as well.
+    fn check_paths(&self) -> Result<(), ExitCode> {
+        let usage = |mistake: String| Err(failed(Class::Usage, &mistake));
+        let of_state = self.changes.iter().flat_map(|dir| [dir.join(CHANGES), dir.join(PRIVATE_SNAPSHOT)]);
+        let read: Vec<_> = self.inputs.iter().chain(&self.config).cloned().chain(of_state).collect();
+        let written = [("the output", Some(&self.output)), ("the file of --rejects", self.rejects.as_ref())];
+        for (what, path) in written {
+            if let Some(path) = path.filter(|path| read.iter().any(|read| is_same_file(read, path))) {
+                return usage(format!("{what}, {}, is read by this command; name another file", path.display()));
+            }
+        }
+        match &self.rejects {
+            Some(rejects) if is_same_file(rejects, &self.output) => {
+                usage(format!("--rejects names the output, {}; name another file", rejects.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Whether two paths lead to one file, which may not be there yet. Devices and pipes are not files in this sense.
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let id = |path: &Path| fs::metadata(path).ok().map(|found| (found.is_file(), found.dev(), found.ino()));
+    let place = |path: &Path| {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Some((fs::canonicalize(folder).ok()?, path.file_name()?.to_owned()))
+    };
+    match (id(one), id(other)) {
+        (Some(one), Some(other)) => one.0 && one == other,
+        (None, None) => place(one).is_some_and(|one| Some(one) == place(other)),
+        _ => false,
+    }
 }
 
 fn rejected(bad: u64) -> String {

@@ -16,15 +16,16 @@ use crate::{
     catalog::{build::Plan, change::Position, snapshot::file},
     cli::{
         access::{self, Access},
-        output::{failed, json, print, print_error},
+        output::{count, failed, json, print, print_error},
     },
     config::{self, catalog::PRIVATE_SNAPSHOT},
     fleet::{
         bucket::Bucket,
         fetch::fetch,
+        head::Head,
         publish::{self, Options, Snapshot},
     },
-    runtime::{Class, Classified},
+    runtime::{Class, Classified, clock},
 };
 
 /// Time between two lines about the progress.
@@ -43,7 +44,8 @@ pub struct Publish {
     /// Publish to the bucket of `catalog.fleet` in this configuration.
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Publish what the bucket has as a new snapshot: the current one, and all changes since.
+    /// Publish what the bucket has as a new snapshot: the current one, and all changes since. Removes deltas and
+    /// snapshots from before the last two snapshots that are older than a day.
     #[arg(long, conflicts_with_all = ["discard_changes", "accept"])]
     pub fold: bool,
     /// Folder with room for the catalog twice, in which it is folded. The system's temporary folder if it is not given.
@@ -107,6 +109,18 @@ fn fold(runtime: &Runtime, bucket: &config::S3, catalog: &config::Catalog, dir: 
     Ok(folded)
 }
 
+/// Removes what the fold has made superfluous. What stays is removed with the next.
+fn remove_former(runtime: &Runtime, bucket: &Bucket, head: &Head) {
+    match runtime.block_on(bucket.remove_former(head, clock::unix_secs())) {
+        Ok(0) => {}
+        Ok(removed) => print_error(&format!("removed {} of former generations", count(removed, "object"))),
+        Err(error) => print_error(&format!(
+            "warning: deltas and snapshots of former generations stay in the bucket: {error}; grant s3:ListBucket and \
+             s3:DeleteObject on the prefix"
+        )),
+    }
+}
+
 /// A folder that is removed at the end.
 struct Work(PathBuf);
 
@@ -149,11 +163,12 @@ impl Publish {
                 print_error(&format!("{done} of {bytes} bytes"));
             }
         };
-        let published = runtime.block_on(async {
-            let bucket = Bucket::new(bucket).await;
-            publish::publish(&bucket, snapshot, options, &progress).await
-        });
+        let bucket = runtime.block_on(Bucket::new(bucket));
+        let published = runtime.block_on(publish::publish(&bucket, snapshot, options, &progress));
         let head = published.map_err(|error| failed(error.class(), &error))?;
+        if self.fold {
+            remove_former(runtime, &bucket, &head);
+        }
         let text = if self.json {
             json(&*head)
         } else {
