@@ -48,7 +48,10 @@ pub use metrics::FleetMetrics;
 pub use store::{Preparation, Store, StoreError};
 pub use writer::FleetChanges;
 
-use crate::{config, runtime::PanicWatch};
+use crate::{
+    config,
+    runtime::{PanicWatch, priority},
+};
 use bucket::Bucket;
 use error::SyncError;
 use nats::{Announcement, Announcer};
@@ -99,6 +102,7 @@ impl Fleet {
         parts.metrics.current();
         thread::Builder::new().name("fleet".into()).spawn(move || {
             let _guard = guard;
+            priority::lower(priority::LOW);
             runtime.block_on(async {
                 tokio::select! {
                     () = wanted.notified() => {}

@@ -10,6 +10,7 @@ pub mod filesystem;
 pub mod hour;
 pub mod mapped_file;
 pub mod panic_watch;
+pub mod priority;
 pub mod retry;
 pub mod systemd;
 pub mod words;

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use crate::{
     admin::Admin,
     listener::{ListenError, front::Inherited, probe},
+    runtime::priority,
 };
 
 /// How long what was asked may be answered once a successor answers.
@@ -73,6 +74,7 @@ impl AdminListener {
         let (listener, closed) = (self.descriptor()?, self.closed.subscribe());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let serve = move || {
+            priority::lower(priority::LOW);
             if let Err(error) = runtime.block_on(accept(listener, Arc::new(admin), closed)) {
                 tracing::error!(%error, "cannot accept connections of operators");
             }

@@ -15,7 +15,7 @@ use signal_hook::{
 };
 
 use super::{Running, shutdown::Stop};
-use crate::pipeline::Reloader;
+use crate::{pipeline::Reloader, runtime::priority};
 
 /// Takes the signals over from the system, which would end the process. They are kept until [`watch`].
 pub fn register() -> io::Result<Signals> {
@@ -45,7 +45,10 @@ impl Reloads {
     /// Runs reloads one after the other on a thread of their own, so that a stop never waits for one. In between, that
     /// thread looks at watched files.
     pub fn serve(self, reloader: Reloader) -> io::Result<()> {
-        thread::Builder::new().name("reload".into()).spawn(move || run_reloads(&self.0, &reloader))?;
+        thread::Builder::new().name("reload".into()).spawn(move || {
+            priority::lower(priority::LOW);
+            run_reloads(&self.0, &reloader);
+        })?;
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! Changes of the current catalog: checked, written to the change log, then visible to every look-up.
 
-use std::{collections::HashSet, io, path::Path, sync::Arc};
+use std::{collections::HashSet, io, path::Path, sync::Arc, thread};
 
 use super::{CatalogStore, Turn};
 use crate::{
@@ -114,6 +114,8 @@ impl CatalogStore {
         let from = next.position();
         let mut entries = Vec::new();
         let outcomes = changes.iter().map(|Change { operation, condition }| {
+            // A redirect that waits for this core goes first.
+            thread::yield_now();
             let revision = next.position().revision + 1;
             let made = next.change(operation, condition, revision, &config)?;
             entries.extend(made.operation.map(|operation| Entry { revision, operation }));
@@ -149,6 +151,7 @@ impl CatalogStore {
         let ours = next.position().revision;
         let new = &entries[entries.partition_point(|entry| entry.revision <= ours)..];
         for Entry { revision, operation } in new {
+            thread::yield_now();
             let ours = next.position().revision;
             if *revision != ours + 1 {
                 return Err(ApplyError::Gap { ours, first: *revision });

@@ -22,11 +22,8 @@ use crate::{
         },
     },
     config,
-    runtime::{PanicWatch, clock},
+    runtime::{PanicWatch, clock, priority},
 };
-
-/// Lowest priority of a thread.
-const NICE: i32 = 19;
 
 impl CatalogStore {
     /// Reads the private copy in a thread of its own, and reports and replaces it if it is damaged.
@@ -37,8 +34,7 @@ impl CatalogStore {
         let (store, guard) = (Arc::downgrade(self), panics.guard());
         thread::Builder::new().name("catalog-verify".into()).spawn(move || {
             let _guard = guard;
-            // Of this thread alone. Without it the disk still has its pauses.
-            _ = rustix::process::setpriority_process(None, NICE);
+            priority::lower(priority::LOWEST);
             verify(&store);
         })?;
         Ok(())
