@@ -54,6 +54,7 @@ image: package-tools $(packed) ## Make an OCI image
 	@conf/packages/image.sh $(PACKED)
 
 dist: package-tools tools ## Make all that is published, reproducibly: tarball, packages, image, SBOM, checksums
+	@command -v cargo-cyclonedx >/dev/null || $(CARGO) install --quiet --locked cargo-cyclonedx@0.5.9
 	@conf/packages/dist.sh
 
 bench: tools ## Measure CPU per redirect next to nginx, see bench/README.md
@@ -68,18 +69,13 @@ words: ## Check the wording of code and documents
 # zlib-ng is built with cmake and a C compiler, ISA-L with a C compiler, nasm and autotools. As root on Debian this
 # installs them; other users get the command. A tool is `command:package`.
 TOOLS = cc:build-essential cmake:cmake nasm:nasm autoreconf:autoconf automake:automake libtoolize:libtool
-PACKAGE_TOOLS = dpkg-deb:dpkg-dev dpkg-shlibdeps:dpkg-dev objcopy:binutils lintian:lintian python3:python3 xz:xz-utils
-# Those that cargo installs, `command:crate@version`.
-CARGO_TOOLS = cargo-deb:cargo-deb@3.8.0 cargo-cyclonedx:cargo-cyclonedx@0.5.9
-
+PACKAGE_TOOLS = dpkg-shlibdeps:dpkg-dev objcopy:binutils lintian:lintian python3:python3 xz:xz-utils
 tools: ## Install the build tools of zlib-ng and ISA-L, or print how
 	@$(call install,$(TOOLS),build)
 
 package-tools: ## Install the tools that make packages, or print how
 	@$(call install,$(PACKAGE_TOOLS),make packages)
-	@for tool in $(CARGO_TOOLS); do \
-	  command -v "$${tool%%:*}" >/dev/null || $(CARGO) install --quiet --locked "$${tool#*:}"; \
-	done
+	@command -v cargo-deb >/dev/null || $(CARGO) install --quiet --locked cargo-deb@3.8.0
 
 define install
 missing=; \

@@ -11,6 +11,7 @@ fi
 export SOURCE_DATE_EPOCH
 # Of files that are made: open to read, whatever the umask of the shell.
 umask 022
+export LC_ALL=C
 
 # A deterministic archive of a folder, in the folder's parent: `pack FOLDER OUT.tar.gz`.
 pack() {

@@ -17,14 +17,19 @@ if [ $# -gt 0 ]; then
 else
   # A target folder of its own: no file of another build is reused.
   export CLICKEDGE_ROOT=$PWD CLICKEDGE_CARGO=${CARGO_HOME:-$HOME/.cargo}
-  export CFLAGS="-ffile-prefix-map=$CLICKEDGE_ROOT=/clickedge -ffile-prefix-map=$CLICKEDGE_CARGO=/cargo"
+  # The compiler does not pass its option on to the assembler.
+  CFLAGS=
+  for map in "$CLICKEDGE_ROOT=/clickedge" "$CLICKEDGE_CARGO=/cargo"; do
+    CFLAGS+=" -ffile-prefix-map=$map -Wa,--debug-prefix-map=$map"
+  done
+  export CFLAGS
   export CXXFLAGS=$CFLAGS RUSTC_WRAPPER=$PWD/conf/packages/rustc.sh CARGO_TARGET_DIR=$PWD/target/reproducible
   make --no-print-directory release
   unset CFLAGS CXXFLAGS RUSTC_WRAPPER CARGO_TARGET_DIR
   binary=$PWD/target/reproducible/release/clickedge
 fi
 
-conf/packages/deb.sh "$binary"
+lintian --allow-root --fail-on error,warning --tag-display-limit 0 "$(conf/packages/deb.sh "$binary")"
 conf/packages/image.sh "$binary"
 
 name=clickedge-$version-$(uname -m)-linux
