@@ -46,6 +46,10 @@ Build-Ids: $id
 Description: debug symbols for clickedge
 CONTROL
 find $root -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
-dpkg-deb --build --root-owner-group -Zxz "$root" "target/dist/clickedge-dbgsym_$version-${revision}_$architecture.deb" >/dev/null
+compression=-Zxz
+case " $* " in *' --fast '*) compression='-Zgzip -z1' ;; esac
+# shellcheck disable=SC2086
+dpkg-deb --build --root-owner-group $compression "$root" \
+  "target/dist/clickedge-dbgsym_$version-${revision}_$architecture.deb" >/dev/null
 
 echo "$deb"
