@@ -36,8 +36,8 @@ name=clickedge-$version-$(uname -m)-linux
 root=target/package/$name
 mkdir -p "$root"/{bin,conf,man/man1,completions,systemd}
 install -m 0755 target/package/bin/clickedge "$root/bin/"
-install -m 0644 target/package/etc/* "$root/conf/"
-install -m 0644 conf/*.json conf/clickedge.toml conf/kubernetes/clickedge.yaml "$root/conf/"
+install -m 0644 target/package/etc/links.ndjson conf/*.json "$root/conf/"
+cp -r target/package/examples/. "$root/conf/"
 install -m 0644 target/package/man/* "$root/man/man1/"
 install -m 0644 target/package/completions/* "$root/completions/"
 install -m 0644 systemd/* "$root/systemd/"

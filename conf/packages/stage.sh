@@ -8,7 +8,7 @@ binary=$(realpath "$1")
 cd "$(dirname "$0")/../.."
 out=target/package
 rm -rf "$out"
-mkdir -p $out/{bin,debug,man,completions,etc}
+mkdir -p $out/{bin,debug,man,completions,etc,examples}
 
 objcopy --only-keep-debug "$binary" $out/debug/clickedge.debug
 strip --strip-unneeded --remove-section=.comment --remove-section=.note -o $out/bin/clickedge "$binary"
@@ -23,4 +23,9 @@ for profile in edge demo kubernetes; do
   "$binary" generate config --profile $profile > $out/etc/$profile.toml
 done
 "$binary" generate links > $out/etc/links.ndjson
+# What surrounds an edge: manifests of pods, dashboards, alerts.
+cp conf/clickedge.toml $out/etc/*.toml $out/examples/
+for folder in kubernetes grafana prometheus; do
+  if [ -d conf/$folder ]; then cp -r conf/$folder $out/examples/; fi
+done
 conf/packages/licences.py | gzip -9n > $out/THIRD-PARTY.gz
