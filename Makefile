@@ -7,10 +7,10 @@ BINARY = $(or $(CARGO_TARGET_DIR),target)/debug/clickedge
 RELEASE = $(or $(CARGO_TARGET_DIR),target)/release/clickedge
 
 .DEFAULT_GOAL := help
-.PHONY: help run test gate judge fuzz release bench manual words tools
+.PHONY: help run test gate judge fuzz release deb image dist bench manual words tools package-tools
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: tools ## Build, and start the demo on 127.0.0.1:8080
 	@$(CARGO) build $(DEV)
@@ -41,6 +41,22 @@ release: tools ## Build the binary for production, with link-time optimisation
 	@$(CARGO) build --locked --release
 	@! grep -aqE 'CLICKEDGE_(LEAK|LOG_ALL|DIE_AT|PANIC_AT)' $(RELEASE) || { echo "$(RELEASE) holds what is for tests only"; exit 1; }
 
+# A binary that exists is packed as it is: make deb PACKED=target/debug/clickedge
+PACKED ?= $(RELEASE)
+packed = $(if $(filter $(RELEASE),$(PACKED)),release)
+
+LINTIAN = lintian --allow-root --fail-on error,warning --tag-display-limit 0
+
+deb: package-tools $(packed) ## Make the Debian package, and check it with lintian
+	@deb=$$(conf/packages/deb.sh $(PACKED)) && $(LINTIAN) "$$deb" && echo "$$deb"
+
+image: package-tools $(packed) ## Make an OCI image
+	@conf/packages/image.sh $(PACKED)
+
+dist: package-tools tools ## Make all that is published, reproducibly: tarball, packages, image, SBOM, checksums
+	@command -v cargo-cyclonedx >/dev/null || $(CARGO) install --quiet --locked cargo-cyclonedx@0.5.9
+	@conf/packages/dist.sh
+
 bench: tools ## Measure CPU per redirect next to nginx, see bench/README.md
 	@bench/redirect.sh
 
@@ -53,19 +69,27 @@ words: ## Check the wording of code and documents
 # zlib-ng is built with cmake and a C compiler, ISA-L with a C compiler, nasm and autotools. As root on Debian this
 # installs them; other users get the command. A tool is `command:package`.
 TOOLS = cc:build-essential cmake:cmake nasm:nasm autoreconf:autoconf automake:automake libtoolize:libtool
-
+PACKAGE_TOOLS = dpkg-shlibdeps:dpkg-dev objcopy:binutils lintian:lintian python3:python3 xz:xz-utils
 tools: ## Install the build tools of zlib-ng and ISA-L, or print how
-	@missing=; \
-	for tool in $(TOOLS); do \
-	  command -v "$${tool%%:*}" >/dev/null || missing="$$missing $${tool#*:}"; \
-	done; \
-	if [ -n "$$missing" ]; then \
-	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    echo "installing$$missing"; \
-	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null; \
-	  else \
-	    echo "clickedge needs$$missing to build. Run this, then try again:"; \
-	    echo "  sudo apt-get install -y$$missing"; \
-	    exit 1; \
-	  fi; \
-	fi
+	@$(call install,$(TOOLS),build)
+
+package-tools: ## Install the tools that make packages, or print how
+	@$(call install,$(PACKAGE_TOOLS),make packages)
+	@command -v cargo-deb >/dev/null || $(CARGO) install --quiet --locked cargo-deb@3.8.0
+
+define install
+missing=; \
+for tool in $(1); do \
+  command -v "$${tool%%:*}" >/dev/null || missing="$$missing $${tool#*:}"; \
+done; \
+if [ -n "$$missing" ]; then \
+  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+    echo "installing$$missing"; \
+    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null; \
+  else \
+    echo "clickedge needs$$missing to $(2). Run this, then try again:"; \
+    echo "  sudo apt-get install -y$$missing"; \
+    exit 1; \
+  fi; \
+fi
+endef

@@ -78,7 +78,7 @@ pub enum Command {
     /// Reads the configuration and the files that it names, and decides with the code of the edge, for any visitor and
     /// time. Asks no edge: nothing is counted, and no click is made. Visitors are new, and no address enumerates links.
     Lookup(lookup::Lookup),
-    /// Print the default configuration, schemas, shell completions or man pages.
+    /// Print a configuration, a first catalog, schemas, shell completions or man pages.
     Generate(generate::Generate),
     /// Try, grant or retry a feed, or verify one that was delivered.
     Feed(feed::Feed),

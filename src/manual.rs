@@ -6,6 +6,7 @@
 //!
 //! | chapter | content |
 //! |---|---|
+//! | [`installation`] | Debian package, container image, Kubernetes, tarball, sources; to the first event in a bucket |
 //! | [`configuration`] | the configuration file by topic: HTTPS, load balancers, feeds, folders |
 //! | [`catalog`] | format of links, matching, answers, reload |
 //! | [`snapshots`] | catalogs of any size: build, examine, compare |
@@ -16,12 +17,17 @@
 //! | [`feeds`] | objects, formats, delivery, manifests, verification, rollups |
 //! | [`statistics`] | counts, and how to query them |
 //! | [`quality`] | verdicts, bots, blocking, block lists |
-//! | [`operations`] | installation, signals, exit codes, metrics, alerts, the spool |
+//! | [`operations`] | the service, signals, exit codes, metrics, alerts, the spool |
 //! | [`tuning`] | kernel, threads, sizes and memory by clicks a second; `clickedge doctor` |
 //! | [`guarantees`] | what is lost, and when |
 //! | [`privacy`] | where client addresses are, sessions, the evidence |
 //! | [`embedding`] | the redirect stage inside another Pingora proxy |
 //! | [`troubleshooting`] | symptoms, causes, remedies |
+
+#[allow(clippy::doc_markdown, reason = "names of products are not code")]
+pub mod installation {
+    #![doc = include_str!("manual/installation.md")]
+}
 
 pub mod configuration {
     #![doc = include_str!("manual/configuration.md")]

@@ -19,7 +19,8 @@ pub enum CaptureError {
     /// Client addresses would reach the disk.
     #[error(
         "{dir} is not on a tmpfs; clicks hold client addresses, which stay in memory: set capture.dir to a folder below \
-         /run or /dev/shm"
+         /run or /dev/shm, or mount a tmpfs there (in a container: `docker run --tmpfs`, or an emptyDir with \
+         `medium: Memory`)"
     )]
     NotMemory { dir: String },
     #[error(

@@ -6,7 +6,7 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Args, CommandFactory, Subcommand};
+use clap::{Args, CommandFactory, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use clap_mangen::Man;
 
@@ -32,8 +32,14 @@ pub struct Generate {
 /// What `generate` can print.
 #[derive(Debug, Subcommand)]
 pub enum What {
-    /// Print the default configuration: every key, with its meaning.
-    Config,
+    /// Print the default configuration: every key, with its meaning; or a short one for a purpose.
+    Config {
+        /// Purpose of a short configuration.
+        #[arg(long)]
+        profile: Option<Profile>,
+    },
+    /// Print a first catalog: a domain and three links, to be replaced by your own.
+    Links,
     /// Print the JSON schema of click events.
     Schema,
     /// Print the JSON schema of the manifests that prove a feed complete.
@@ -53,9 +59,34 @@ pub enum What {
     },
 }
 
+/// A configuration for a purpose, which has the keys that differ from the defaults and those that are changed first.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Profile {
+    /// An edge that systemd runs: port 80, a folder as the feed, HTTPS and a bucket commented out.
+    Edge,
+    /// A trial without privileges, in the folder of the file: port 8080 of this machine, events within seconds.
+    Demo,
+    /// An edge in a container: rings below a mounted tmpfs, probes from outside.
+    Kubernetes,
+}
+
+impl Profile {
+    fn toml(self) -> &'static str {
+        match self {
+            Self::Edge => include_str!("../../conf/profiles/edge.toml"),
+            Self::Demo => include_str!("../../conf/profiles/demo.toml"),
+            Self::Kubernetes => include_str!("../../conf/profiles/kubernetes.toml"),
+        }
+    }
+}
+
+const FIRST_LINKS: &str = include_str!("../../conf/profiles/links.ndjson");
+
 pub(super) fn run(generate: &Generate) -> ExitCode {
     let printed = match &generate.what {
-        What::Config => print(&default_toml()),
+        What::Config { profile: None } => print(&default_toml()),
+        What::Config { profile: Some(profile) } => print(profile.toml()),
+        What::Links => print(FIRST_LINKS),
         What::Schema => print(event::JSON_SCHEMA),
         What::ManifestSchema => print(manifest::JSON_SCHEMA),
         What::RollupSchema => print(rollup::JSON_SCHEMA),

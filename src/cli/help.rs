@@ -9,7 +9,10 @@ pub(super) const WIDTH: usize = 100;
 
 const EXAMPLES: &str = "\
 Examples:
-  clickedge generate config > clickedge.toml    create a configuration with every key explained
+  clickedge generate config --profile demo > clickedge.toml
+                                                create a short configuration; without the profile,
+                                                one with every key explained
+  clickedge generate links > links.ndjson       create a first catalog
   clickedge check clickedge.toml                validate it
   clickedge catalog import --from dub dub.json -o links.ndjson
                                                 turn another service's export into a catalog

@@ -120,7 +120,7 @@ fn rings(config: &Config, findings: &mut Findings) {
             error.class(),
             "capture.dir",
             format!("is rejected: {error}"),
-            "name a private folder below /run or /dev/shm",
+            "name a private folder on a tmpfs, such as one below /run or /dev/shm",
         );
         return;
     }
