@@ -15,10 +15,16 @@
 //! | `POST /v1/reload` | takes up the configuration and all files again, see [`reload`] |
 //!
 //! Every `GET` route also answers `HEAD`. Other methods get 405, other paths 404 with a list of the routes.
+//!
+//! The table of routes is `ROUTES`; [`router`] says what a line of it means.
 
+mod access;
 pub mod feeds;
 pub mod links;
+pub mod problem;
 pub mod reload;
+pub mod router;
+mod send;
 pub mod stats;
 
 use std::sync::{
@@ -27,16 +33,47 @@ use std::sync::{
 };
 
 use async_trait::async_trait;
-use http::{Method, Response, header};
-use pingora::{apps::http_app::ServeHttp, protocols::http::ServerSession};
+use http::{Method, header};
+use pingora::{
+    apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream},
+    protocols::http::ServerSession,
+    server::ShutdownWatch,
+};
 
 use crate::{
     config::{self, admin::Degraded},
     pipeline::{Gauges, Pipeline, Reloader},
 };
-use feeds::{Feeds, retried_feed};
+use access::Access;
+use feeds::Feeds;
 use links::{ApiMetrics, LinksApi};
-use stats::{ROOT, Stats};
+use problem::{Kind, Problem};
+use router::{Call, Needs, Reply, Route};
+use stats::Stats;
+
+/// Every route. The first one that has the path answers.
+const ROUTES: &[Route] = &[
+    Route::get("/livez", Needs::Nothing, |_, _| Box::pin(async { Ok(Reply::new(200, TEXT, "alive\n")) })),
+    Route::get("/readyz", Needs::Nothing, |admin, _| Box::pin(async { Ok(admin.readiness()) })),
+    Route::get("/metrics", Needs::Read, |admin, _| {
+        Box::pin(async { Ok(Reply::new(200, prometheus::TEXT_FORMAT, admin.gauges.text())) })
+    }),
+    Route::get("/v1/stats/*", Needs::Read, |admin, call| {
+        Box::pin(async move { Ok(admin.stats.reply(call.path(), call.query()).await) })
+    }),
+    Route::post("/v1/feeds/{feed}/retry", Needs::Order, |admin, call| {
+        Box::pin(async move { Ok(admin.feeds.retry(&call.param)) })
+    }),
+    Route::post("/v1/reload", Needs::Order, |admin, _| {
+        Box::pin(async { Ok(reload::reload(admin.reloader.clone()).await) })
+    }),
+    Route::any("/v1/links*", Needs::Grant, links::answer),
+    Route::any("/v1/domains/*", Needs::Grant, links::answer),
+    Route::any("/v1/openapi.json", Needs::Nothing, links::answer),
+];
+
+/// For how many seconds a connection may stay idle between two requests.
+const KEEPALIVE: u64 = 60;
 
 /// Whether the edge accepts clicks. Cheap to clone.
 #[derive(Clone, Default)]
@@ -77,6 +114,7 @@ impl Readiness {
 
 /// The admin application.
 pub struct Admin {
+    access: Access,
     gauges: Gauges,
     readiness: Readiness,
     not_ready_when: Vec<Degraded>,
@@ -85,9 +123,6 @@ pub struct Admin {
     reloader: Reloader,
     links: LinksApi,
 }
-
-/// Status, content type and body.
-type Reply = (u16, &'static str, String);
 
 const JSON: &str = "application/json";
 
@@ -98,86 +133,63 @@ impl Admin {
         let stats = Stats::new(pipeline.counts(), pipeline.catalog(), pipeline.unknown_slashtags());
         let (feeds, not_ready_when) = (Feeds::new(pipeline.retries()), config.not_ready_when.clone());
         let metrics = ApiMetrics::new(&pipeline.registry());
-        let links = LinksApi::new(pipeline.catalog(), pipeline.changes(), pipeline.tokens(), metrics);
+        let links = LinksApi::new(pipeline.catalog(), pipeline.changes(), metrics);
+        let access = Access::new(pipeline.tokens());
         let (gauges, reloader) = (pipeline.gauges(), pipeline.reloader());
-        Self { gauges, readiness, not_ready_when, stats, feeds, reloader, links }
+        Self { access, gauges, readiness, not_ready_when, stats, feeds, reloader, links }
     }
 
     fn readiness(&self) -> Reply {
         match self.readiness.phase() {
-            Phase::Starting => return (503, TEXT, "starting\n".into()),
-            Phase::Draining => return (503, TEXT, "draining\n".into()),
+            Phase::Starting => return Reply::new(503, TEXT, "starting\n"),
+            Phase::Draining => return Reply::new(503, TEXT, "draining\n"),
             Phase::Ready => {}
         }
         let degraded = self.gauges.degraded();
         if degraded.is_empty() {
-            return (200, TEXT, "ready\n".into());
+            return Reply::new(200, TEXT, "ready\n");
         }
         let status = if degraded.iter().any(|state| self.not_ready_when.contains(state)) { 503 } else { 200 };
         let names = degraded.into_iter().map(Degraded::name).collect::<Vec<_>>().join(", ");
-        (status, TEXT, format!("degraded: {names}\n"))
+        Reply::new(status, TEXT, format!("degraded: {names}\n"))
     }
 
-    async fn answer(&self, method: &Method, path: &str, query: &str, has_origin: bool) -> Reply {
-        if is_order(path) {
-            return match *method {
-                Method::POST if has_origin => (403, TEXT, "requests of web pages are blocked\n".into()),
-                Method::POST => match retried_feed(path) {
-                    Some(feed) => self.feeds.retry(feed),
-                    None => reload::reload(self.reloader.clone()).await,
-                },
-                _ => (405, TEXT, "POST only\n".into()),
-            };
-        }
-        if !matches!(*method, Method::GET | Method::HEAD) {
-            return (405, TEXT, "GET and HEAD only\n".into());
-        }
-        match path {
-            "/livez" => (200, TEXT, "alive\n".into()),
-            "/readyz" => self.readiness(),
-            "/metrics" => (200, prometheus::TEXT_FORMAT, self.gauges.text()),
-            path if path.starts_with(ROOT) => match self.stats.answer(path, query).await {
-                Ok(json) => (200, JSON, json),
-                Err(error) => (error.status(), TEXT, format!("{error}\n")),
-            },
-            _ => (
-                404,
-                TEXT,
-                format!(
-                    "routes: /livez /readyz /metrics {ROOT} /v1/feeds/{{feed}}/retry {} /v1/links /v1/domains\n",
-                    reload::ROUTE
-                ),
-            ),
-        }
+    /// Answers a request whose head is read.
+    async fn answer(&self, session: &mut ServerSession) -> Reply {
+        let head = session.req_header().as_owned_parts();
+        let answer = match router::route(ROUTES, head.method.as_str(), head.uri.path()) {
+            Ok((route, param)) => {
+                let (param, grant) = (param.to_owned(), self.access.grant(&head.headers));
+                if matches!(route.needs, Needs::Order | Needs::Grant) && head.headers.contains_key(header::ORIGIN) {
+                    Err(Problem::new(Kind::WebPage, "send the request from a program, without `Origin`"))
+                } else {
+                    (route.handler)(self, Call { head, param, grant, session }).await
+                }
+            }
+            Err(problem) => Err(problem),
+        };
+        answer.unwrap_or_else(|problem| problem.response().into())
     }
 }
 
 #[async_trait]
-impl ServeHttp for Admin {
-    async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
-        if links::is_of_api(session.req_header().uri.path()) {
-            return self.links.respond(session).await;
+impl HttpServerApp for Admin {
+    async fn process_new_http(
+        self: &Arc<Self>,
+        mut session: ServerSession,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        if !session.read_request().await.ok()? {
+            return None;
         }
-        let request = session.req_header();
-        let (status, kind, body) = {
-            let (path, query) = (request.uri.path(), request.uri.query().unwrap_or_default());
-            let has_origin = request.headers.contains_key(header::ORIGIN);
-            self.answer(&request.method, path, query, has_origin).await
-        };
-        let head = request.method == Method::HEAD;
-        let mut response = Response::builder()
-            .status(status)
-            .header(header::CONTENT_TYPE, kind)
-            .header(header::CONTENT_LENGTH, body.len());
-        if status == 405 {
-            let allowed = if is_order(request.uri.path()) { "POST" } else { "GET, HEAD" };
-            response = response.header(header::ALLOW, allowed);
-        }
-        response.body(if head { Vec::new() } else { body.into_bytes() }).unwrap_or_default()
+        session.set_keepalive((!*shutdown.borrow()).then_some(KEEPALIVE));
+        let is_head = session.req_header().method == Method::HEAD;
+        let reply = self.answer(&mut session).await;
+        links::discard(&mut session).await;
+        // A client that hangs up does not get its answer, and that is all.
+        send::send(&mut session, reply, is_head, shutdown).await.ok()?;
+        let settings = HttpPersistentSettings::for_session(&session);
+        let stream = session.finish().await.ok()??;
+        Some(ReusedHttpStream::from_reusable_stream(stream, settings))
     }
-}
-
-/// Whether a route changes something.
-fn is_order(path: &str) -> bool {
-    path == reload::ROUTE || retried_feed(path).is_some()
 }
