@@ -1,5 +1,4 @@
-//! The admin listener, for operators and their monitoring. Only links and domains are protected by tokens: keep it off
-//! the open internet.
+//! The admin listener, for operators and their monitoring. [`access`] says who may ask for what.
 //!
 //! | route | answer |
 //! |---|---|
@@ -18,7 +17,8 @@
 //!
 //! The table of routes is `ROUTES`; [`router`] says what a line of it means.
 
-mod access;
+pub mod access;
+pub mod connection;
 pub mod feeds;
 pub mod links;
 pub mod problem;
@@ -32,19 +32,20 @@ use std::sync::{
     atomic::{AtomicU8, Ordering},
 };
 
-use async_trait::async_trait;
-use http::{Method, header};
+use http::{Method, Version, request};
 use pingora::{
-    apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream},
-    protocols::http::ServerSession,
+    ErrorType::InvalidHTTPHeader,
+    protocols::{Stream, http::ServerSession},
     server::ShutdownWatch,
 };
 
 use crate::{
+    catalog::tokens::Grant,
     config::{self, admin::Degraded},
     pipeline::{Gauges, Pipeline, Reloader},
+    telemetry::logs::AUDIT,
 };
-use access::Access;
+use access::{Access, Via, admit};
 use feeds::Feeds;
 use links::{ApiMetrics, LinksApi};
 use problem::{Kind, Problem};
@@ -71,9 +72,6 @@ const ROUTES: &[Route] = &[
     Route::any("/v1/domains/*", Needs::Grant, links::answer),
     Route::any("/v1/openapi.json", Needs::Nothing, links::answer),
 ];
-
-/// For how many seconds a connection may stay idle between two requests.
-const KEEPALIVE: u64 = 60;
 
 /// Whether the edge accepts clicks. Cheap to clone.
 #[derive(Clone, Default)]
@@ -134,7 +132,7 @@ impl Admin {
         let (feeds, not_ready_when) = (Feeds::new(pipeline.retries()), config.not_ready_when.clone());
         let metrics = ApiMetrics::new(&pipeline.registry());
         let links = LinksApi::new(pipeline.catalog(), pipeline.changes(), metrics);
-        let access = Access::new(pipeline.tokens());
+        let access = Access::new(&config.hosts, pipeline.tokens());
         let (gauges, reloader) = (pipeline.gauges(), pipeline.reloader());
         Self { access, gauges, readiness, not_ready_when, stats, feeds, reloader, links }
     }
@@ -154,42 +152,55 @@ impl Admin {
         Reply::new(status, TEXT, format!("degraded: {names}\n"))
     }
 
-    /// Answers a request whose head is read.
-    async fn answer(&self, session: &mut ServerSession) -> Reply {
-        let head = session.req_header().as_owned_parts();
-        let answer = match router::route(ROUTES, head.method.as_str(), head.uri.path()) {
-            Ok((route, param)) => {
-                let (param, grant) = (param.to_owned(), self.access.grant(&head.headers));
-                if matches!(route.needs, Needs::Order | Needs::Grant) && head.headers.contains_key(header::ORIGIN) {
-                    Err(Problem::new(Kind::WebPage, "send the request from a program, without `Origin`"))
-                } else {
-                    (route.handler)(self, Call { head, param, grant, session }).await
+    /// Answers the next request of a connection, which is returned if it can take another one.
+    pub async fn respond(&self, mut session: ServerSession, via: Via, shutdown: &ShutdownWatch) -> Option<Stream> {
+        let is_head = match session.read_request().await {
+            Ok(true) => session.req_header().method == Method::HEAD,
+            Ok(false) => return None,
+            Err(error) => {
+                // Its text may have parts of the request.
+                if *error.etype() == InvalidHTTPHeader {
+                    let detail = "the head of the request is malformed, or its parts contradict each other";
+                    let answer = Problem::new(Kind::BadRequest, detail).response().into();
+                    session.set_keepalive(None);
+                    _ = send::send(&mut session, answer, false, shutdown).await;
                 }
+                return None;
+            }
+        };
+        let is_kept = session.req_header().version == Version::HTTP_11 && !*shutdown.borrow();
+        session.set_keepalive(is_kept.then_some(connection::IDLE.as_secs()));
+        let reply = self.answer(&mut session, via).await;
+        links::discard(&mut session).await;
+        // A client that hangs up does not get its answer, and that is all.
+        send::send(&mut session, reply, is_head, shutdown).await.ok()?;
+        Some(session.finish().await.ok()??.into_parts().0)
+    }
+
+    async fn answer(&self, session: &mut ServerSession, via: Via) -> Reply {
+        let head = session.req_header().as_owned_parts();
+        let answer = match self.admitted(&head, via) {
+            Ok((route, param, grant)) => {
+                let call = Call { param: param.to_owned(), head: head.clone(), grant, session };
+                (route.handler)(self, call).await
             }
             Err(problem) => Err(problem),
         };
         answer.unwrap_or_else(|problem| problem.response().into())
     }
-}
 
-#[async_trait]
-impl HttpServerApp for Admin {
-    async fn process_new_http(
-        self: &Arc<Self>,
-        mut session: ServerSession,
-        shutdown: &ShutdownWatch,
-    ) -> Option<ReusedHttpStream> {
-        if !session.read_request().await.ok()? {
-            return None;
+    /// The route of a request that may use it, the part of its path that varies, and who asks.
+    fn admitted<'p>(&self, head: &'p request::Parts, via: Via) -> Result<Admitted<'p>, Problem> {
+        self.access.check(head, via)?;
+        let (route, param) = router::route(ROUTES, head.method.as_str(), head.uri.path())?;
+        let grant = self.access.grant(&head.headers, via);
+        admit(route.needs, &grant)?;
+        if route.needs == Needs::Order {
+            let who = grant.as_ref().map_or("anyone", |grant| &*grant.name);
+            tracing::info!(target: AUDIT, who, op = head.uri.path(), "order to the edge");
         }
-        session.set_keepalive((!*shutdown.borrow()).then_some(KEEPALIVE));
-        let is_head = session.req_header().method == Method::HEAD;
-        let reply = self.answer(&mut session).await;
-        links::discard(&mut session).await;
-        // A client that hangs up does not get its answer, and that is all.
-        send::send(&mut session, reply, is_head, shutdown).await.ok()?;
-        let settings = HttpPersistentSettings::for_session(&session);
-        let stream = session.finish().await.ok()??;
-        Some(ReusedHttpStream::from_reusable_stream(stream, settings))
+        Ok((route, param, grant))
     }
 }
+
+type Admitted<'p> = (&'static Route, &'p str, Result<Arc<Grant>, Problem>);

@@ -6,6 +6,7 @@
 mod access;
 mod catalog;
 mod check;
+pub mod edge;
 mod exit;
 mod feed;
 mod generate;

@@ -110,8 +110,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "capture", "catalog", "click", "config", "deliver", "event", "files", "fleet", "link", "listener",
-            "object", "pipeline", "quality", "runtime", "server", "session", "spool", "tls", "verify",
+            "admin", "capture", "catalog", "click", "config", "deliver", "event", "files", "fleet", "link",
+            "listener", "object", "pipeline", "quality", "runtime", "server", "session", "spool", "tls", "verify",
         ],
     ),
     ("manual", &[]),

@@ -51,7 +51,7 @@ use crate::{
     catalog::{
         CatalogStore,
         change::{Accepted, BadCursor, Changes, Page, Shown},
-        tokens::Grant,
+        tokens::{Grant, Right},
     },
     link::key::Host,
 };
@@ -200,7 +200,7 @@ impl LinksApi {
     /// What the token of a request may do.
     fn admit(request: &Request) -> Result<&Grant, Problem> {
         let grant = request.grant.as_deref().map_err(Clone::clone)?;
-        if !grant.writes && !matches!(request.head.method, Method::GET | Method::HEAD) {
+        if grant.right < Right::Write && !matches!(request.head.method, Method::GET | Method::HEAD) {
             let detail = format!("token {:?} only reads: its line ends in `read`; use another token", grant.name);
             return Err(Problem::new(Kind::ReadOnly, detail));
         }

@@ -1,8 +1,8 @@
 //! The table of routes: which methods and which path lead to which handler, and the right that a client needs.
 //!
-//! A route is one line of `ROUTES` in [`super`]: `Route::get("/v1/status", Needs::Read, |admin, call| ...)`. Its handler
-//! gets the [`Call`] and makes a [`Reply`], a whole one or a stream. What no handler has to know happens around it:
-//! rejecting malformed and foreign requests, rights, 404 and 405, `HEAD`, and the headers that all answers have.
+//! A route is one line of `ROUTES` in [`super`]: `Route::get("/v1/status", Needs::Read, |admin, call| ...)`. Its
+//! handler gets the [`Call`] and makes a [`Reply`], a whole one or a stream. What no handler has to know happens around
+//! it: rejecting malformed and foreign requests, rights, 404 and 405, `HEAD`, and the headers that all answers have.
 
 use std::{pin::Pin, sync::Arc};
 
@@ -63,7 +63,7 @@ impl Call<'_> {
         self.head.uri.path()
     }
 
-    /// Empty if there is none.
+    /// Empty without one.
     pub fn query(&self) -> &str {
         self.head.uri.query().unwrap_or_default()
     }

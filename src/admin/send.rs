@@ -11,7 +11,10 @@ use pingora::{
 };
 use tokio::{sync::mpsc, time::timeout};
 
-use super::router::{Body, Reply};
+use super::{
+    problem::Problem,
+    router::{Body, Reply},
+};
 
 /// How long a client may take to accept a part of a stream.
 const STALL: Duration = Duration::from_secs(10);
@@ -63,6 +66,21 @@ pub async fn send(
     }
 }
 
+/// The whole answer to what is no request, after which the connection closes.
+pub fn closing(problem: &Problem) -> Vec<u8> {
+    let (mut head, body) = problem.response().into_parts();
+    head.headers.extend(COMMON);
+    head.headers.insert(header::CONTENT_LENGTH, body.len().into());
+    head.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    let mut answer = format!("HTTP/1.1 {}\r\n", head.status).into_bytes();
+    for (name, value) in &head.headers {
+        answer.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+    }
+    answer.extend(b"\r\n");
+    answer.extend(body);
+    answer
+}
+
 async fn write_head(session: &mut ServerSession, head: Response<()>) -> pingora::Result<()> {
     session.write_response_header(Box::new(head.into_parts().0.into())).await
 }
@@ -85,5 +103,80 @@ async fn stream(
         if is_last {
             return Ok(());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
+        sync::watch,
+    };
+
+    use super::*;
+    use crate::admin::{access::Via, connection::Connection};
+
+    /// A client and the session of its request.
+    async fn requested(head: &str) -> (DuplexStream, ServerSession) {
+        let (mut client, io) = duplex(64 * 1024);
+        client.write_all(head.as_bytes()).await.unwrap();
+        let mut session = ServerSession::new_http1(Box::new(Connection::new(Box::new(io), Via::Tcp)));
+        assert!(session.read_request().await.unwrap());
+        (client, session)
+    }
+
+    /// What comes until it ends like this.
+    async fn until(client: &mut DuplexStream, end: &str) -> String {
+        let mut text = Vec::new();
+        while !text.ends_with(end.as_bytes()) {
+            text.push(client.read_u8().await.unwrap());
+        }
+        String::from_utf8(text).unwrap()
+    }
+
+    #[tokio::test]
+    async fn each_part_of_a_stream_is_sent_as_it_comes_and_a_stop_ends_it() {
+        let (mut client, mut session) = requested("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+        let (stop, stopped) = watch::channel(false);
+        let (parts, body) = mpsc::channel(1);
+        let sent =
+            tokio::spawn(async move { send(&mut session, Reply::stream("text/plain", body), false, &stopped).await });
+        let head = until(&mut client, "\r\n\r\n").await.to_lowercase();
+        assert!(
+            head.contains("transfer-encoding: chunked\r\n") && head.contains("x-frame-options: deny\r\n"),
+            "{head}"
+        );
+        for part in ["one", "two"] {
+            parts.send(Bytes::from(part)).await.unwrap();
+            assert_eq!(until(&mut client, &format!("{part}\r\n")).await, format!("3\r\n{part}\r\n"));
+        }
+        stop.send_replace(true);
+        assert_eq!(until(&mut client, "0\r\n\r\n").await, "0\r\n\r\n");
+        assert!(sent.await.unwrap().is_ok() && parts.is_closed());
+    }
+
+    #[tokio::test]
+    async fn a_client_that_hangs_up_ends_a_stream() {
+        let (mut client, mut session) = requested("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+        let (_stop, stopped) = watch::channel(false);
+        let (parts, body) = mpsc::channel::<Bytes>(1);
+        let sent =
+            tokio::spawn(async move { send(&mut session, Reply::stream("text/plain", body), false, &stopped).await });
+        until(&mut client, "\r\n\r\n").await;
+        drop(client);
+        parts.closed().await;
+        assert!(sent.await.unwrap().is_err());
+    }
+
+    #[tokio::test]
+    async fn the_body_of_an_answer_to_head_is_counted_and_not_sent() {
+        let (mut client, mut session) = requested("HEAD / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+        let (_stop, stopped) = watch::channel(false);
+        send(&mut session, Reply::new(200, "text/plain", "four"), true, &stopped).await.unwrap();
+        drop(session);
+        let mut text = String::new();
+        client.read_to_string(&mut text).await.unwrap();
+        let text = text.to_lowercase();
+        assert!(text.contains("content-length: 4\r\n") && text.ends_with("\r\n\r\n"), "{text}");
     }
 }

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    admin::access::Access,
+    admin::access::{Access, Via},
     catalog::tokens::{self, TokenStore},
     telemetry::metrics::Registry,
 };
@@ -34,13 +34,17 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let made = |name: &str, workspaces: &[&str], writes| {
+        let made = |name: &str, workspaces: &[&str], right| {
             let token = tokens::generate().unwrap().to_string();
             let workspaces: Vec<_> = workspaces.iter().map(|&id| id.to_owned()).collect();
-            let line = tokens::line_of(&token, name, &workspaces, writes).unwrap();
+            let line = tokens::line_of(&token, name, &workspaces, right).unwrap();
             (token, line)
         };
-        let (all, one, reads) = (made("all", &[], true), made("one", &["w-1"], true), made("reads", &["w-1"], false));
+        let (all, one, reads) = (
+            made("all", &[], Right::Write),
+            made("one", &["w-1"], Right::Write),
+            made("reads", &["w-1"], Right::Read),
+        );
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("tokens");
         std::fs::write(&file, [all.1, one.1, reads.1].join("\n")).unwrap();
@@ -82,7 +86,7 @@ impl World {
             request = request.header(*name, *value);
         }
         let (head, ()) = request.body(()).unwrap().into_parts();
-        let grant = Access::new(Arc::clone(&self.tokens)).grant(&head.headers);
+        let grant = Access::new(&[], Arc::clone(&self.tokens)).grant(&head.headers, Via::Tcp);
         self.api.answer(&Request { head, grant }, &mut body).await
     }
 
