@@ -1,5 +1,5 @@
-//! Who gets an answer from the admin listener: hosts, web pages, tokens, TLS, and the Unix socket with the commands that
-//! use it.
+//! Who gets an answer from the admin listener: hosts, web pages, tokens, TLS, and the Unix socket with the commands
+//! that use it.
 
 use std::{
     fs,
