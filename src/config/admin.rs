@@ -105,13 +105,12 @@ impl Section for Admin {
                     "name a shorter path, such as `/run/clickedge/admin.sock`",
                 );
             }
-            Some(_) => {}
             None if self.socket(&all.capture.dir).is_none() => findings.warning(
                 "admin.socket",
                 "is `admin.sock` in `capture.dir`, which is too long for a Unix socket, so it is missing",
                 "name a shorter path, such as `/run/clickedge/admin.sock`",
             ),
-            None => {}
+            _ => {}
         }
         if self.address.ip().is_loopback() {
             return;
