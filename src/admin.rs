@@ -1,5 +1,4 @@
-//! The admin listener, for operators and their monitoring. Only links and domains are protected by tokens: keep it off
-//! the open internet.
+//! The admin listener, for operators and their monitoring. [`access`] says who may ask for what.
 //!
 //! | route | answer |
 //! |---|---|
@@ -15,10 +14,17 @@
 //! | `POST /v1/reload` | takes up the configuration and all files again, see [`reload`] |
 //!
 //! Every `GET` route also answers `HEAD`. Other methods get 405, other paths 404 with a list of the routes.
+//!
+//! The table of routes is `ROUTES`; [`router`] says what a line of it means.
 
+pub mod access;
+pub mod connection;
 pub mod feeds;
 pub mod links;
+pub mod problem;
 pub mod reload;
+pub mod router;
+mod send;
 pub mod stats;
 
 use std::sync::{
@@ -26,17 +32,46 @@ use std::sync::{
     atomic::{AtomicU8, Ordering},
 };
 
-use async_trait::async_trait;
-use http::{Method, Response, header};
-use pingora::{apps::http_app::ServeHttp, protocols::http::ServerSession};
+use http::{Method, Version, request};
+use pingora::{
+    ErrorType::InvalidHTTPHeader,
+    protocols::{Stream, http::ServerSession},
+    server::ShutdownWatch,
+};
 
 use crate::{
+    catalog::tokens::Grant,
     config::{self, admin::Degraded},
     pipeline::{Gauges, Pipeline, Reloader},
+    telemetry::logs::AUDIT,
 };
-use feeds::{Feeds, retried_feed};
+use access::{Access, Via, admit};
+use feeds::Feeds;
 use links::{ApiMetrics, LinksApi};
-use stats::{ROOT, Stats};
+use problem::{Kind, Problem};
+use router::{Call, Needs, Reply, Route};
+use stats::Stats;
+
+/// Every route. The first one that has the path answers.
+const ROUTES: &[Route] = &[
+    Route::get("/livez", Needs::Nothing, |_, _| Box::pin(async { Ok(Reply::new(200, TEXT, "alive\n")) })),
+    Route::get("/readyz", Needs::Nothing, |admin, _| Box::pin(async { Ok(admin.readiness()) })),
+    Route::get("/metrics", Needs::Read, |admin, _| {
+        Box::pin(async { Ok(Reply::new(200, prometheus::TEXT_FORMAT, admin.gauges.text())) })
+    }),
+    Route::get("/v1/stats/*", Needs::Read, |admin, call| {
+        Box::pin(async move { Ok(admin.stats.reply(call.path(), call.query()).await) })
+    }),
+    Route::post("/v1/feeds/{feed}/retry", Needs::Order, |admin, call| {
+        Box::pin(async move { Ok(admin.feeds.retry(&call.param)) })
+    }),
+    Route::post("/v1/reload", Needs::Order, |admin, _| {
+        Box::pin(async { Ok(reload::reload(admin.reloader.clone()).await) })
+    }),
+    Route::any("/v1/links*", Needs::Grant, links::answer),
+    Route::any("/v1/domains/*", Needs::Grant, links::answer),
+    Route::any("/v1/openapi.json", Needs::Nothing, links::answer),
+];
 
 /// Whether the edge accepts clicks. Cheap to clone.
 #[derive(Clone, Default)]
@@ -77,6 +112,7 @@ impl Readiness {
 
 /// The admin application.
 pub struct Admin {
+    access: Access,
     gauges: Gauges,
     readiness: Readiness,
     not_ready_when: Vec<Degraded>,
@@ -85,9 +121,6 @@ pub struct Admin {
     reloader: Reloader,
     links: LinksApi,
 }
-
-/// Status, content type and body.
-type Reply = (u16, &'static str, String);
 
 const JSON: &str = "application/json";
 
@@ -98,86 +131,76 @@ impl Admin {
         let stats = Stats::new(pipeline.counts(), pipeline.catalog(), pipeline.unknown_slashtags());
         let (feeds, not_ready_when) = (Feeds::new(pipeline.retries()), config.not_ready_when.clone());
         let metrics = ApiMetrics::new(&pipeline.registry());
-        let links = LinksApi::new(pipeline.catalog(), pipeline.changes(), pipeline.tokens(), metrics);
+        let links = LinksApi::new(pipeline.catalog(), pipeline.changes(), metrics);
+        let access = Access::new(&config.hosts, pipeline.tokens());
         let (gauges, reloader) = (pipeline.gauges(), pipeline.reloader());
-        Self { gauges, readiness, not_ready_when, stats, feeds, reloader, links }
+        Self { access, gauges, readiness, not_ready_when, stats, feeds, reloader, links }
     }
 
     fn readiness(&self) -> Reply {
         match self.readiness.phase() {
-            Phase::Starting => return (503, TEXT, "starting\n".into()),
-            Phase::Draining => return (503, TEXT, "draining\n".into()),
+            Phase::Starting => return Reply::new(503, TEXT, "starting\n"),
+            Phase::Draining => return Reply::new(503, TEXT, "draining\n"),
             Phase::Ready => {}
         }
         let degraded = self.gauges.degraded();
         if degraded.is_empty() {
-            return (200, TEXT, "ready\n".into());
+            return Reply::new(200, TEXT, "ready\n");
         }
         let status = if degraded.iter().any(|state| self.not_ready_when.contains(state)) { 503 } else { 200 };
         let names = degraded.into_iter().map(Degraded::name).collect::<Vec<_>>().join(", ");
-        (status, TEXT, format!("degraded: {names}\n"))
+        Reply::new(status, TEXT, format!("degraded: {names}\n"))
     }
 
-    async fn answer(&self, method: &Method, path: &str, query: &str, has_origin: bool) -> Reply {
-        if is_order(path) {
-            return match *method {
-                Method::POST if has_origin => (403, TEXT, "requests of web pages are blocked\n".into()),
-                Method::POST => match retried_feed(path) {
-                    Some(feed) => self.feeds.retry(feed),
-                    None => reload::reload(self.reloader.clone()).await,
-                },
-                _ => (405, TEXT, "POST only\n".into()),
-            };
-        }
-        if !matches!(*method, Method::GET | Method::HEAD) {
-            return (405, TEXT, "GET and HEAD only\n".into());
-        }
-        match path {
-            "/livez" => (200, TEXT, "alive\n".into()),
-            "/readyz" => self.readiness(),
-            "/metrics" => (200, prometheus::TEXT_FORMAT, self.gauges.text()),
-            path if path.starts_with(ROOT) => match self.stats.answer(path, query).await {
-                Ok(json) => (200, JSON, json),
-                Err(error) => (error.status(), TEXT, format!("{error}\n")),
-            },
-            _ => (
-                404,
-                TEXT,
-                format!(
-                    "routes: /livez /readyz /metrics {ROOT} /v1/feeds/{{feed}}/retry {} /v1/links /v1/domains\n",
-                    reload::ROUTE
-                ),
-            ),
-        }
-    }
-}
-
-#[async_trait]
-impl ServeHttp for Admin {
-    async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
-        if links::is_of_api(session.req_header().uri.path()) {
-            return self.links.respond(session).await;
-        }
-        let request = session.req_header();
-        let (status, kind, body) = {
-            let (path, query) = (request.uri.path(), request.uri.query().unwrap_or_default());
-            let has_origin = request.headers.contains_key(header::ORIGIN);
-            self.answer(&request.method, path, query, has_origin).await
+    /// Answers the next request of a connection, which is returned if it can take another one.
+    pub async fn respond(&self, mut session: ServerSession, via: Via, shutdown: &ShutdownWatch) -> Option<Stream> {
+        let is_head = match session.read_request().await {
+            Ok(true) => session.req_header().method == Method::HEAD,
+            Ok(false) => return None,
+            Err(error) => {
+                // Its text may have parts of the request.
+                if *error.etype() == InvalidHTTPHeader {
+                    let detail = "the head of the request is malformed, or its parts contradict each other";
+                    let answer = Problem::new(Kind::BadRequest, detail).response().into();
+                    session.set_keepalive(None);
+                    _ = send::send(&mut session, answer, false, shutdown).await;
+                }
+                return None;
+            }
         };
-        let head = request.method == Method::HEAD;
-        let mut response = Response::builder()
-            .status(status)
-            .header(header::CONTENT_TYPE, kind)
-            .header(header::CONTENT_LENGTH, body.len());
-        if status == 405 {
-            let allowed = if is_order(request.uri.path()) { "POST" } else { "GET, HEAD" };
-            response = response.header(header::ALLOW, allowed);
+        let is_kept = session.req_header().version == Version::HTTP_11 && !*shutdown.borrow();
+        session.set_keepalive(is_kept.then_some(connection::IDLE.as_secs()));
+        let reply = self.answer(&mut session, via).await;
+        links::discard(&mut session).await;
+        // A client that hangs up does not get its answer, and that is all.
+        send::send(&mut session, reply, is_head, shutdown).await.ok()?;
+        Some(session.finish().await.ok()??.into_parts().0)
+    }
+
+    async fn answer(&self, session: &mut ServerSession, via: Via) -> Reply {
+        let head = session.req_header().as_owned_parts();
+        let answer = match self.admitted(&head, via) {
+            Ok((route, param, grant)) => {
+                let call = Call { param: param.to_owned(), head: head.clone(), grant, session };
+                (route.handler)(self, call).await
+            }
+            Err(problem) => Err(problem),
+        };
+        answer.unwrap_or_else(|problem| problem.response().into())
+    }
+
+    /// The route of a request that may use it, the part of its path that varies, and who asks.
+    fn admitted<'p>(&self, head: &'p request::Parts, via: Via) -> Result<Admitted<'p>, Problem> {
+        self.access.check(head, via)?;
+        let (route, param) = router::route(ROUTES, head.method.as_str(), head.uri.path())?;
+        let grant = self.access.grant(&head.headers, via);
+        admit(route.needs, &grant)?;
+        if route.needs == Needs::Order {
+            let who = grant.as_ref().map_or("anyone", |grant| &*grant.name);
+            tracing::info!(target: AUDIT, who, op = head.uri.path(), "order to the edge");
         }
-        response.body(if head { Vec::new() } else { body.into_bytes() }).unwrap_or_default()
+        Ok((route, param, grant))
     }
 }
 
-/// Whether a route changes something.
-fn is_order(path: &str) -> bool {
-    path == reload::ROUTE || retried_feed(path).is_some()
-}
+type Admitted<'p> = (&'static Route, &'p str, Result<Arc<Grant>, Problem>);

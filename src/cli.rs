@@ -7,6 +7,7 @@ mod access;
 mod catalog;
 mod check;
 mod doctor;
+pub mod edge;
 mod exit;
 mod feed;
 mod generate;

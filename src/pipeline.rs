@@ -44,7 +44,7 @@ use crate::{
     spool::{Spool, SpoolError},
     stats::{StatsHandle, unknown::UnknownSlashtags},
     telemetry::metrics::Registry,
-    tls::TicketsError,
+    tls::{CertificateStore, TicketsError},
     visitor::TablesError,
 };
 
@@ -154,9 +154,14 @@ impl Pipeline {
         Arc::clone(&self.catalog)
     }
 
-    /// The tokens of the API that changes links.
+    /// The tokens of the admin listener.
     pub fn tokens(&self) -> Arc<TokenStore> {
         Arc::clone(&self.tokens)
+    }
+
+    /// The certificate of the admin listener.
+    pub fn admin_certificate(&self) -> Arc<CertificateStore> {
+        Arc::clone(self.reloader.files().load().admin_certificate())
     }
 
     /// What takes changes of the catalog: this edge alone, or through the bucket of its fleet.

@@ -2,6 +2,7 @@
 //! [`shutdown`] how the process ends, [`handover`] how another one takes over, `control` what an operator can ask for.
 
 mod admin_listener;
+mod admin_socket;
 pub mod control;
 pub mod handover;
 mod live;
@@ -13,7 +14,7 @@ mod signals;
 use std::{
     io,
     net::SocketAddr,
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::net::UnixListener},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
@@ -44,7 +45,7 @@ use crate::{
     redirect::Redirector,
     runtime::clock,
     telemetry::{logs, metrics::Registry},
-    tls::{Acme, CertificateStore, Tickets},
+    tls::{self, Acme, CertificateStore, Tickets},
 };
 
 /// Answers clicks until a signal or an operator asks for a stop, or another process has taken over.
@@ -349,6 +350,9 @@ impl Started {
         if let Some(pipeline) = running.take_pipeline() {
             report(pipeline.drain(Duration::from_secs(timeout)));
             control::close(&config.capture.dir);
+            if let Some(socket) = config.admin.socket(&config.capture.dir) {
+                admin_socket::close(&socket);
+            }
         }
         if never_opened.load(Ordering::Acquire) {
             bail!("the listeners did not open within {} s", OPENING.as_secs());
@@ -394,7 +398,8 @@ impl Complete {
     fn with(self, pipeline: Pipeline) -> anyhow::Result<()> {
         let Self { running, config, reloads } = self;
         reloads.serve(pipeline.reloader())?;
-        running.admin.serve(Admin::new(&pipeline, running.readiness.clone(), &config.admin))?;
+        let admin = Admin::new(&pipeline, running.readiness.clone(), &config.admin);
+        running.admin.serve(admin, admin_tls(&config, &pipeline)?, admin_socket(&config))?;
         *running.pipeline() = Some(pipeline);
         if let Err(error) = control::listen(&config.capture.dir, running) {
             let dir = config.capture.dir.display();
@@ -402,6 +407,25 @@ impl Complete {
         }
         Ok(())
     }
+}
+
+/// The settings of TLS on the admin listener, if it has any.
+fn admin_tls(config: &Config, pipeline: &Pipeline) -> anyhow::Result<Option<Arc<rustls::ServerConfig>>> {
+    if config.admin.tls.is_none() {
+        return Ok(None);
+    }
+    let settings = tls::admin_config(&pipeline.admin_certificate(), &config.tls.key_exchange);
+    Ok(Some(Arc::new(settings.context("cannot set up TLS on `admin.address`")?)))
+}
+
+/// The Unix socket of the admin listener. The edge works without it.
+fn admin_socket(config: &Config) -> Option<UnixListener> {
+    let path = config.admin.socket(&config.capture.dir)?;
+    let failed = |error: &io::Error| {
+        let (socket, remedy) = (path.display(), "name another path in `admin.socket`, whose folder exists");
+        tracing::warn!(%error, %socket, remedy, "no admin socket: commands need `--admin` and a token");
+    };
+    admin_socket::listen(&path).inspect_err(failed).ok()
 }
 
 /// Takes over from a predecessor: its connections, then its spool and its rings. An error ends this process, and the

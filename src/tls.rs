@@ -19,6 +19,7 @@ pub use certificates::{CertificateError, CertificateWarning, Certificates, Inspe
 use rustls::{
     CipherSuite, ServerConfig,
     crypto::{CryptoProvider, ring as provider},
+    server::ResolvesServerCert,
 };
 pub use store::CertificateStore;
 pub use tickets::{Tickets, TicketsError, known_secret_of_this_machine, secret_of_this_machine};
@@ -54,6 +55,23 @@ impl ServerConfigs {
         let first = offered.iter().find(|offered| known.iter().any(|known| known.suite() == **offered));
         if first.is_some_and(|suite| is_chacha(*suite)) { &self.chacha } else { &self.aes }
     }
+}
+
+/// The settings of the admin listener: HTTP/1.1 only. Sessions are resumed while the process runs.
+///
+/// # Errors
+/// When the library rejects them.
+pub fn admin_config(
+    certificate: &Arc<CertificateStore>,
+    key_exchange: &[config::KeyExchange],
+) -> Result<ServerConfig, rustls::Error> {
+    let mut config = ServerConfig::builder_with_provider(Arc::new(provider(key_exchange)))
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::clone(certificate) as Arc<dyn ResolvesServerCert>);
+    config.ignore_client_order = true;
+    config.alpn_protocols = vec![config::Alpn::Http11.name().to_vec()];
+    Ok(config)
 }
 
 fn is_chacha(suite: CipherSuite) -> bool {

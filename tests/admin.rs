@@ -18,7 +18,7 @@ use crate::common::{Answer, Edge, TIMEOUT, clicks::noise, disk::SmallDisk, link}
 fn admin(edge: &Edge, method: &str, path: &str) -> Answer {
     let mut stream = TcpStream::connect(edge.admin).unwrap();
     stream.set_read_timeout(Some(TIMEOUT)).unwrap();
-    write!(stream, "{method} {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n").unwrap();
+    write!(stream, "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
     Answer::parse(&text).unwrap()
@@ -147,7 +147,7 @@ fn a_stopping_edge_is_not_ready() {
     // From here on the address answers 503, or does not answer.
     let answer = TcpStream::connect(edge.admin).ok().and_then(|mut stream| {
         stream.set_read_timeout(Some(TIMEOUT)).unwrap();
-        write!(stream, "GET /readyz HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n").ok()?;
+        write!(stream, "GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
         let mut text = String::new();
         stream.read_to_string(&mut text).ok()?;
         Answer::parse(&text)

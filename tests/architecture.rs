@@ -111,7 +111,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "capture", "catalog", "click", "config", "deliver", "doctor", "event", "files", "fleet", "link",
+            "admin", "capture", "catalog", "click", "config", "deliver", "doctor", "event", "files", "fleet", "link",
             "listener", "object", "pipeline", "quality", "runtime", "server", "session", "spool", "tls", "verify",
         ],
     ),

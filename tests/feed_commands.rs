@@ -355,7 +355,7 @@ fn a_test_of_a_feed_in_the_older_shape_can_be_read_as_that_shape() {
 fn admin(edge: &Edge, method: &str, path: &str, more: &str) -> Answer {
     let mut stream = TcpStream::connect(edge.admin).unwrap();
     stream.set_read_timeout(Some(TIMEOUT)).unwrap();
-    write!(stream, "{method} {path} HTTP/1.1\r\nHost: admin\r\n{more}Connection: close\r\n\r\n").unwrap();
+    write!(stream, "{method} {path} HTTP/1.1\r\nHost: localhost\r\n{more}Connection: close\r\n\r\n").unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
     Answer::parse(&text).unwrap()

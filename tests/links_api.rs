@@ -25,7 +25,7 @@ pub const STATE: &str = "state_dir = \"state\"";
 
 /// The tokens that every edge of these tests has.
 pub struct Tokens {
-    /// Sees all workspaces.
+    /// Sees all workspaces, and orders the edge.
     pub all: String,
     /// Sees `w-1`.
     one: String,
@@ -41,7 +41,7 @@ fn edge() -> (Edge, Tokens) {
 
 /// Adds tokens to an edge.
 pub fn with_tokens(builder: Builder) -> (Builder, Tokens) {
-    let (all, first) = token(&["all"]);
+    let (all, first) = token(&["all", "--admin"]);
     let (one, second) = token(&["one", "--workspace", "w-1"]);
     let (reads, third) = token(&["reads", "--workspace", "w-1", "--read-only"]);
     fs::write(builder.dir().join("tokens"), [first, second, third].join("\n")).unwrap();
@@ -49,7 +49,7 @@ pub fn with_tokens(builder: Builder) -> (Builder, Tokens) {
 }
 
 /// A new token, and its line.
-fn token(arguments: &[&str]) -> (String, String) {
+pub fn token(arguments: &[&str]) -> (String, String) {
     let output =
         Command::new(env!("CARGO_BIN_EXE_clickedge")).args(["catalog", "token"]).args(arguments).output().unwrap();
     assert!(output.status.success(), "{output:?}");
@@ -72,7 +72,7 @@ pub fn ask_at(
     headers: &[(&str, &str)],
     body: &str,
 ) -> Option<Answer> {
-    let mut text = format!("{method} {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n");
+    let mut text = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
     if !token.is_empty() {
         text += &format!("Authorization: Bearer {token}\r\n");
     }

@@ -6,6 +6,7 @@ mod common;
 
 mod acme;
 mod admin;
+mod admin_access;
 mod architecture;
 mod broken_inputs;
 mod catalog_files;

@@ -362,7 +362,7 @@ fn load_with_reloads_takes_no_more_memory_descriptors_or_threads_as_it_goes_on()
 
 /// `POST /v1/reload` on the admin listener.
 fn reload(edge: &Edge) -> Answer {
-    let request = b"POST /v1/reload HTTP/1.1\r\nHost: admin\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+    let request = b"POST /v1/reload HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
     exchange(connect(None, edge.admin).unwrap(), request).expect("an answer from the admin listener")
 }
 

@@ -6,7 +6,7 @@
 
 use percent_encoding::percent_decode_str;
 
-use super::{JSON, Reply, TEXT};
+use super::{JSON, TEXT, router::Reply};
 use crate::pipeline::FeedRetries;
 
 /// The routes of feeds.
@@ -22,29 +22,8 @@ impl Feeds {
     pub(super) fn retry(&self, feed: &str) -> Reply {
         let feed = percent_decode_str(feed).decode_utf8_lossy();
         match self.retries.retry(&feed) {
-            Ok(retried) => (202, JSON, serde_json::to_string(&retried).unwrap_or_default() + "\n"),
-            Err(unknown) => (404, TEXT, format!("{unknown}\n")),
-        }
-    }
-}
-
-/// The feed in a path of this route.
-pub(super) fn retried_feed(path: &str) -> Option<&str> {
-    let feed = path.strip_prefix("/v1/feeds/")?.strip_suffix("/retry")?;
-    (!feed.is_empty() && !feed.contains('/')).then_some(feed)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_path_names_one_feed() {
-        assert_eq!(retried_feed("/v1/feeds/brand/retry"), Some("brand"));
-        for path in
-            ["/v1/feeds//retry", "/v1/feeds/retry", "/v1/feeds/a/b/retry", "/v1/feeds/a", "/v1/feeds/a/retry/"]
-        {
-            assert_eq!(retried_feed(path), None, "{path}");
+            Ok(retried) => Reply::new(202, JSON, serde_json::to_string(&retried).unwrap_or_default() + "\n"),
+            Err(unknown) => Reply::new(404, TEXT, format!("{unknown}\n")),
         }
     }
 }

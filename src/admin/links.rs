@@ -26,7 +26,6 @@ mod condition;
 mod entity;
 mod list;
 mod metrics;
-pub mod problem;
 
 #[cfg(test)]
 mod tests;
@@ -37,7 +36,6 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, hea
 use pingora::protocols::http::ServerSession;
 use tokio::sync::Semaphore;
 
-pub use address::is_of_api;
 use address::{Address, Route};
 use apply::Applier;
 use batch::Batch;
@@ -45,13 +43,17 @@ use bodies::Bodies;
 use body::{Body, MAX_BATCH, MAX_ITEM, SessionBody};
 use entity::Planned;
 pub use metrics::ApiMetrics;
-use problem::{Kind, Problem};
 
+use super::{
+    Admin,
+    problem::{self, Kind, Problem},
+    router::{Answering, Call},
+};
 use crate::{
     catalog::{
         CatalogStore,
         change::{Accepted, BadCursor, Changes, Page, Shown},
-        tokens::{Grant, TokenStore},
+        tokens::{Grant, Right},
     },
     link::key::Host,
 };
@@ -101,7 +103,6 @@ impl dyn View + '_ {
 pub struct LinksApi {
     view: Arc<dyn View>,
     changes: Arc<dyn Changes>,
-    tokens: Arc<TokenStore>,
     metrics: ApiMetrics,
     bodies: Bodies,
     batches: Semaphore,
@@ -129,23 +130,29 @@ impl View for CatalogStore {
 /// A request without its body.
 struct Request {
     head: request::Parts,
+    grant: Result<Arc<Grant>, Problem>,
 }
 
 type Answer = Result<Response<Vec<u8>>, Problem>;
 
-impl LinksApi {
-    pub fn new(view: Arc<dyn View>, changes: Arc<dyn Changes>, tokens: Arc<TokenStore>, metrics: ApiMetrics) -> Self {
-        let (bodies, batches) = (Bodies::default(), Semaphore::new(BATCHES));
-        Self { view, changes, tokens, metrics, bodies, batches }
-    }
+/// Answers a request of one of the routes.
+pub(super) fn answer<'c>(admin: &'c Admin, call: Call<'c>) -> Answering<'c> {
+    Box::pin(async move {
+        let Call { head, grant, session, .. } = call;
+        let request = Request { head, grant };
+        Ok(admin.links.answer(&request, &mut SessionBody(session)).await.into())
+    })
+}
 
-    /// Answers a request of one of the routes, see [`is_of_api`].
-    pub async fn respond(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
-        let request = Request { head: session.req_header().as_owned_parts() };
-        let mut body = SessionBody(session);
-        let response = self.answer(&request, &mut body).await;
-        body.discard().await;
-        response
+/// Drops what was not read of a request's body.
+pub(super) async fn discard(session: &mut ServerSession) {
+    SessionBody(session).discard().await;
+}
+
+impl LinksApi {
+    pub fn new(view: Arc<dyn View>, changes: Arc<dyn Changes>, metrics: ApiMetrics) -> Self {
+        let (bodies, batches) = (Bodies::default(), Semaphore::new(BATCHES));
+        Self { view, changes, metrics, bodies, batches }
     }
 
     async fn answer(&self, request: &Request, body: &mut dyn Body) -> Response<Vec<u8>> {
@@ -177,41 +184,22 @@ impl LinksApi {
         if route == Route::OpenApi {
             return Ok(json(StatusCode::OK, OPENAPI.into()));
         }
-        let grant = self.admit(request)?;
+        let grant = Self::admit(request)?;
         match (route, method) {
             (Route::List, _) => {
                 list::page(&*self.view, &grant.scope, request.query()).map(|page| json(StatusCode::OK, page))
             }
-            (Route::Batch, _) => self.batch(&grant, request, body).await,
-            (Route::Link(domain, path), _) => self.item(&grant, Address::link(domain, path)?, request, body).await,
-            (Route::Domain(domain), _) => self.item(&grant, Address::domain(domain)?, request, body).await,
+            (Route::Batch, _) => self.batch(grant, request, body).await,
+            (Route::Link(domain, path), _) => self.item(grant, Address::link(domain, path)?, request, body).await,
+            (Route::Domain(domain), _) => self.item(grant, Address::domain(domain)?, request, body).await,
             (Route::OpenApi, _) => Err(unknown_route()),
         }
     }
 
     /// What the token of a request may do.
-    fn admit(&self, request: &Request) -> Result<Arc<Grant>, Problem> {
-        let headers = &request.head.headers;
-        if headers.contains_key(header::ORIGIN) {
-            return Err(Problem::new(Kind::WebPage, "send the request from a program, without `Origin`"));
-        }
-        let tokens = self.tokens.load();
-        let Some(tokens) = &*tokens else {
-            let detail = "set `admin.tokens_file` to a file with the line that `clickedge catalog token NAME` prints, \
-                          and reload";
-            return Err(Problem::new(Kind::Off, detail));
-        };
-        let Some(token) = bearer(headers) else {
-            let problem = Problem::new(Kind::Unauthorized, "send `Authorization: Bearer` with a token");
-            return Err(problem.with_header("Bearer realm=\"clickedge\""));
-        };
-        let grant = tokens.find(token).ok_or_else(|| {
-            let detail =
-                "the token is unknown: it may have been removed; make one with `clickedge catalog token NAME`";
-            let challenge = "Bearer realm=\"clickedge\", error=\"invalid_token\"";
-            Problem::new(Kind::Unauthorized, detail).with_header(challenge)
-        })?;
-        if !grant.writes && !matches!(request.head.method, Method::GET | Method::HEAD) {
+    fn admit(request: &Request) -> Result<&Grant, Problem> {
+        let grant = request.grant.as_deref().map_err(Clone::clone)?;
+        if grant.right < Right::Write && !matches!(request.head.method, Method::GET | Method::HEAD) {
             let detail = format!("token {:?} only reads: its line ends in `read`; use another token", grant.name);
             return Err(Problem::new(Kind::ReadOnly, detail));
         }
@@ -332,14 +320,6 @@ fn insert(response: &mut Response<Vec<u8>>, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         response.headers_mut().insert(name, value);
     }
-}
-
-/// The token of a request: RFC 6750, 2.1. The scheme's name has no case.
-fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
-    let mut values = headers.get_all(header::AUTHORIZATION).iter();
-    let value = values.next().filter(|_| values.next().is_none())?.as_bytes();
-    let (scheme, token) = value.split_at_checked("Bearer ".len())?;
-    (scheme.eq_ignore_ascii_case(b"Bearer ") && !token.is_empty()).then(|| token.trim_ascii())
 }
 
 fn unknown_route() -> Problem {

@@ -7,11 +7,8 @@
 
 use serde::Serialize;
 
-use super::{JSON, Reply, TEXT};
+use super::{JSON, TEXT, router::Reply};
 use crate::pipeline::{Notice, Reloaded, Reloader};
-
-/// The route.
-pub const ROUTE: &str = "/v1/reload";
 
 const PROBLEM: &str = "application/problem+json";
 
@@ -35,7 +32,7 @@ pub(super) async fn reload(reloader: Reloader) -> Reply {
     let reloaded = tokio::task::spawn_blocking(move || reloader.reload()).await;
     let json = |text: serde_json::Result<String>| text.unwrap_or_default() + "\n";
     match reloaded {
-        Ok(Ok(reloaded)) => (200, JSON, json(serde_json::to_string(&Done { result: "ok", reloaded }))),
+        Ok(Ok(reloaded)) => Reply::new(200, JSON, json(serde_json::to_string(&Done { result: "ok", reloaded }))),
         Ok(Err(error)) => {
             let problem = Problem {
                 title: "reload failed",
@@ -43,8 +40,8 @@ pub(super) async fn reload(reloader: Reloader) -> Reply {
                 detail: "the previous version of everything stays active",
                 errors: error.notices(),
             };
-            (422, PROBLEM, json(serde_json::to_string(&problem)))
+            Reply::new(422, PROBLEM, json(serde_json::to_string(&problem)))
         }
-        Err(failure) => (500, TEXT, format!("{failure}\n")),
+        Err(failure) => Reply::new(500, TEXT, format!("{failure}\n")),
     }
 }

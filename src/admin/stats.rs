@@ -34,6 +34,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::Semaphore;
 
+use super::{JSON, TEXT, router::Reply};
 use crate::{
     catalog::CatalogStore,
     link::key::Host,
@@ -126,6 +127,14 @@ enum Subject {
 impl Stats {
     pub fn new(live: Option<StatsHandle>, catalog: Arc<CatalogStore>, unknown: Arc<UnknownSlashtags>) -> Self {
         Self { live, catalog, unknown, running: Arc::new(Semaphore::new(QUERIES)) }
+    }
+
+    /// The answer to a request, whatever comes of it.
+    pub(super) async fn reply(&self, path: &str, query: &str) -> Reply {
+        match self.answer(path, query).await {
+            Ok(json) => Reply::new(200, JSON, json),
+            Err(error) => Reply::new(error.status(), TEXT, format!("{error}\n")),
+        }
     }
 
     /// Answers on a thread of its own. `path` begins with [`ROOT`].

@@ -1,11 +1,15 @@
-//! Tokens of the API that changes links: an operator file with a line for each.
+//! Tokens of the admin listener: an operator file with a line for each.
 //!
 //! ```text
-//! # name   SHA-256 of the token   workspaces, or * for all   rights
+//! # name   SHA-256 of the token   workspaces, or * for all   right
 //! deploy   9f86d081...            *
-//! shop     60303ae2...            w-1,w-2
+//! shop     60303ae2...            w-1,w-2                    write
 //! report   fd61a03a...            w-1                        read
+//! monitor  2c26b46b...            *                          read
+//! oncall   fcde2b2e...            *                          admin
 //! ```
+//! The right is `write` where the line has none ([`Right`]).
+//!
 //! The file has hashes only, so that a reader of it cannot change links. A token has 256 random bits ([`generate`]): no
 //! slow hash is needed. A token is compared with every line, in constant time: how long that takes depends on the
 //! number of lines, and not on which one it is, if any.
@@ -32,8 +36,8 @@ const PREFIX: &str = "clickedge_";
 const DIGEST: usize = 32;
 
 /// What an operator does about a line that is rejected.
-const REMEDY: &str = "write `NAME SHA256 WORKSPACE,...` or `NAME SHA256 *`, with `read` behind it for a token that \
-                      changes nothing; `clickedge catalog token` prints such a line";
+const REMEDY: &str = "write `NAME SHA256 WORKSPACE,...` or `NAME SHA256 *`, with `read`, `write` or, after `*`, `admin` \
+                      behind it; `clickedge catalog token` prints such a line";
 
 /// The current tokens; `None` if the configuration names no file.
 pub type TokenStore = Reloadable<Option<Tokens>>;
@@ -50,8 +54,33 @@ pub struct Grant {
     /// Name of the token, for the log.
     pub name: Box<str>,
     pub scope: Scope,
-    /// Whether it may change links.
-    pub writes: bool,
+    pub right: Right,
+}
+
+/// What a token may do with what is in its scope. Each right includes those before it.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Right {
+    /// Read links and domains; with a scope of all workspaces also the state of the edge: metrics, counts, status.
+    Read,
+    /// Change links and domains.
+    #[default]
+    Write,
+    /// Order the edge: retry a feed, reload. Only with a scope of all workspaces.
+    Admin,
+}
+
+impl Right {
+    /// All of them, in their order.
+    pub const ALL: [Self; 3] = [Self::Read, Self::Write, Self::Admin];
+
+    /// Its name in the file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Admin => "admin",
+        }
+    }
 }
 
 /// Links and domains of which workspaces a token sees.
@@ -140,14 +169,15 @@ pub fn generate() -> Result<Zeroizing<String>, getrandom::Error> {
 ///
 /// # Errors
 /// When the name or a workspace cannot stand in it. The text names the value and the remedy.
-pub fn line_of(token: &str, name: &str, workspaces: &[String], writes: bool) -> Result<String, String> {
+pub fn line_of(token: &str, name: &str, workspaces: &[String], right: Right) -> Result<String, String> {
     let hash = Sha256::digest(token).iter().fold(String::new(), |mut hash, byte| {
         // Writing to a text cannot fail.
         _ = write!(hash, "{byte:02x}");
         hash
     });
     let scope = if workspaces.is_empty() { "*".to_owned() } else { workspaces.join(",") };
-    let written = format!("{name} {hash} {scope}{}", if writes { "" } else { " read" });
+    let right = if right == Right::default() { String::new() } else { format!(" {}", right.name()) };
+    let written = format!("{name} {hash} {scope}{right}");
     if !is_name(name) {
         return Err(bad_name(name));
     }
@@ -175,13 +205,18 @@ fn line(entry: &str) -> Result<([u8; DIGEST], Grant), String> {
             None => Scope::Only(ids.split(',').map(Into::into).collect()),
         },
     };
-    let writes = match words.next() {
-        None => true,
-        Some("read") => false,
-        Some(_) => return Err("the fourth word is not `read`".into()),
+    let right = match words.next() {
+        None => Right::default(),
+        Some(word) => {
+            let right = Right::ALL.into_iter().find(|right| right.name() == word);
+            right.ok_or("the fourth word is not `read`, `write` or `admin`")?
+        }
     };
+    if right == Right::Admin && scope != Scope::All {
+        return Err("the right `admin` is for all workspaces, `*`, and the line has others".into());
+    }
     match words.next() {
-        None => Ok((digest, Grant { name: name.into(), scope, writes })),
+        None => Ok((digest, Grant { name: name.into(), scope, right })),
         Some(_) => Err("the line has more than four words".into()),
     }
 }
@@ -233,25 +268,29 @@ mod tests {
         Tokens::parse(Path::new("/etc/tokens"), text).map_err(|error| error.to_string())
     }
 
-    fn made(name: &str, workspaces: &[&str], writes: bool) -> (String, String) {
+    fn made(name: &str, workspaces: &[&str], right: Right) -> (String, String) {
         let token = generate().unwrap();
         let workspaces: Vec<_> = workspaces.iter().map(|&id| id.to_owned()).collect();
-        (token.to_string(), line_of(&token, name, &workspaces, writes).unwrap())
+        (token.to_string(), line_of(&token, name, &workspaces, right).unwrap())
     }
 
     #[test]
     fn a_token_has_the_rights_of_its_line() {
-        let ((deploy, first), (shop, second), (report, third)) =
-            (made("deploy", &[], true), made("shop", &["w-1", "w-2"], true), made("report", &["w-1"], false));
-        let tokens = parse(&format!("# tokens\n{first}\n\n{second} # the shop\r\n  {third}\n")).unwrap();
-        assert_eq!(tokens.len(), 3);
+        let ((deploy, first), (shop, second)) =
+            (made("deploy", &[], Right::Write), made("shop", &["w-1", "w-2"], Right::Write));
+        let ((report, third), (oncall, fourth)) =
+            (made("report", &["w-1"], Right::Read), made("oncall", &[], Right::Admin));
+        let text = format!("# tokens\n{first}\n\n{second} write # the shop\r\n  {third}\n{fourth}");
+        let tokens = parse(&text).unwrap();
+        assert_eq!(tokens.len(), 4);
         let deploy = tokens.find(deploy.as_bytes()).unwrap();
-        assert_eq!((&*deploy.name, &deploy.scope, deploy.writes), ("deploy", &Scope::All, true));
+        assert_eq!((&*deploy.name, &deploy.scope, deploy.right), ("deploy", &Scope::All, Right::Write));
         assert!(deploy.scope.has("w-9") && deploy.scope.has(""));
         let shop = tokens.find(shop.as_bytes()).unwrap();
-        assert!(shop.writes && shop.scope.has("w-1") && shop.scope.has("w-2"));
+        assert!(shop.right == Right::Write && shop.scope.has("w-1") && shop.scope.has("w-2"));
         assert!(!shop.scope.has("w-3") && !shop.scope.has(""));
-        assert!(!tokens.find(report.as_bytes()).unwrap().writes);
+        assert_eq!(tokens.find(report.as_bytes()).unwrap().right, Right::Read);
+        assert_eq!(tokens.find(oncall.as_bytes()).unwrap().right, Right::Admin);
         for unknown in ["", "clickedge_", &report[..report.len() - 1], &first] {
             assert!(tokens.find(unknown.as_bytes()).is_none(), "{unknown}");
         }
@@ -273,7 +312,7 @@ mod tests {
 
     #[test]
     fn a_wrong_line_is_rejected_with_its_number_and_quotes_no_token() {
-        let (token, good) = made("deploy", &[], true);
+        let (token, good) = made("deploy", &[], Right::Write);
         let hash = good.split(' ').nth(1).unwrap();
         let wrong = [
             ("deploy", "less than a name"),
@@ -284,7 +323,8 @@ mod tests {
             (&format!("de/ploy {hash} *"), "has other characters"),
             (&format!("deploy {hash} w-1,"), "the workspace"),
             (&format!("deploy {hash} w-1,*"), "the workspace"),
-            (&format!("deploy {hash} * write"), "not `read`"),
+            (&format!("deploy {hash} * writes"), "not `read`, `write` or `admin`"),
+            (&format!("deploy {hash} w-1 admin"), "for all workspaces"),
             (&format!("deploy {hash} * read more"), "more than four"),
             (&format!("deploy {hash} *\ndeploy {} *", "0".repeat(64)), "the name \"deploy\""),
             (&format!("deploy {hash} *\nother {hash} *"), "the same token"),
@@ -299,7 +339,8 @@ mod tests {
 
     #[test]
     fn names_and_workspaces_that_no_line_can_have_are_rejected() {
-        let line = |name: &str, id: &str| line_of("t", name, &[id.to_owned()], true);
+        let line = |name: &str, id: &str| line_of("t", name, &[id.to_owned()], Right::Write);
+        assert!(line_of("t", "oncall", &["w-1".to_owned()], Right::Admin).is_err());
         assert!(line("deploy", "w-1").is_ok());
         for (name, id) in [("", "w"), ("a b", "w"), ("#", "w"), ("deploy", ""), ("deploy", "a,b"), ("deploy", "a b")]
         {

@@ -68,7 +68,7 @@ pub enum What {
     /// Reads a password, one line, from standard input: arguments are visible to other users of the machine. Prints
     /// its hash, argon2id with 16 MiB and three passes, and a new salt each time.
     HashPassword,
-    /// Make a token for the API that changes links, and the line of the tokens file for it.
+    /// Make a token for the admin listener, and the line of the tokens file for it.
     ///
     /// Prints the token, for the program that uses it, and the line, for the file that `admin.tokens_file` names. The
     /// file gets a hash only: the token cannot be printed again. Reload the edges to use it.

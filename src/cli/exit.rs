@@ -2,6 +2,7 @@
 
 use std::{error::Error, io, process::ExitCode};
 
+use super::edge::EdgeError;
 use crate::{
     capture::CaptureError,
     catalog::{build::BuildError, snapshot::file::FileError},
@@ -30,7 +31,7 @@ pub fn class_of(error: &(dyn Error + 'static)) -> Option<Class> {
         error;
         ConfigError, Rejection, PreflightError, StartError, CaptureError, SpoolError, SessionError, QualityError,
         ListenError, CertificateError, DatabaseError, ListError, SecretError, TicketsError,
-        ControlError, BuildError, FileError,
+        ControlError, BuildError, FileError, EdgeError,
     );
     class.or_else(|| error.downcast_ref::<io::Error>().map(Class::of_io))
 }

@@ -57,8 +57,8 @@ pub enum What {
     Test(test::Test),
     /// Retry a feed of the running edge now, without waiting for its next attempt.
     ///
-    /// Asks the edge through its admin listener (`admin.address`). A feed that is parked resumes when an upload
-    /// succeeds; the log shows its result.
+    /// Asks the edge through its Unix socket (`admin.socket`), else through its admin listener (`admin.address`). A
+    /// feed that is parked resumes when an upload succeeds; the log shows its result.
     ///
     /// Exits with 64 when the edge has no such feed, and with 69 when it does not answer.
     Retry(retry::Retry),

@@ -111,7 +111,10 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("feeds.sink.nats.stream", r#""CLICKS""#),
     ("feeds.sink.nats.credentials_file", r#""/etc/clickedge/nats.creds""#),
     ("feeds.sink.nats.ca_file", r#""/etc/clickedge/nats-ca.pem""#),
+    ("admin.socket", r#""/run/clickedge/admin.sock""#),
     ("admin.tokens_file", r#""/etc/clickedge/tokens""#),
+    ("admin.tls.certificate_file", r#""/etc/clickedge/admin.pem""#),
+    ("admin.tls.key_file", r#""/etc/clickedge/admin.key""#),
 ];
 
 /// The default configuration as a commented file: the content of `conf/clickedge.toml`.

@@ -47,6 +47,7 @@ pub struct OperatorFiles {
     /// The tokens of the API that changes links.
     pub(super) tokens: Arc<TokenStore>,
     certificates: Vec<Arc<CertificateStore>>,
+    admin_certificate: Arc<CertificateStore>,
     /// The folders of certificates, each once.
     folders: Vec<Arc<Folder>>,
     tickets: Arc<Tickets>,
@@ -97,6 +98,7 @@ impl OperatorFiles {
             secret: Arc::default(),
             tokens: Arc::default(),
             certificates: config.listeners.iter().map(|of| Arc::new(CertificateStore::new(of.tls.len()))).collect(),
+            admin_certificate: Arc::new(CertificateStore::new(usize::from(config.admin.tls.is_some()))),
             folders: Vec::new(),
             tickets: Arc::default(),
             webhook_secrets: config.feeds.iter().map(|_| Arc::default()).collect(),
@@ -128,6 +130,7 @@ impl OperatorFiles {
             secret: Arc::clone(&self.secret),
             tokens: Arc::clone(&self.tokens),
             certificates: config.listeners.iter().map(certificates).collect(),
+            admin_certificate: Arc::clone(&self.admin_certificate),
             folders: Vec::new(),
             tickets: Arc::clone(&self.tickets),
             webhook_secrets: config.feeds.iter().map(webhook_secrets).collect(),
@@ -147,6 +150,7 @@ impl OperatorFiles {
         self.add_secret(&config.enrich);
         self.add_tokens(&config.admin);
         self.add_certificates(&config.listeners);
+        self.add_admin_certificate(&config.admin);
         self.add_certificate_folders(&config.listeners, known);
         self.add_ticket_secret(&config.tls);
         self.add_credentials(&config.feeds);
@@ -197,6 +201,7 @@ impl OperatorFiles {
         for (store, listener) in self.certificates.iter().zip(&new.listeners) {
             store.resize(listener.tls.len(), listener.certificates_dir.is_some());
         }
+        self.admin_certificate.resize(usize::from(new.admin.tls.is_some()), false);
     }
 
     /// The configuration that names the files.

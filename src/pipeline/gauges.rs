@@ -140,7 +140,7 @@ impl Gauges {
         metrics.catalog.update(&files.catalog);
         metrics.fleet.update();
         metrics.databases.update(&files.geo, &files.sources);
-        metrics.certificates.update(files.certificates(), clock::now());
+        metrics.certificates.update(&files.all_certificates(), clock::now());
         metrics.session.update(sessions);
         metrics.spool.update(journal_bytes.load(Ordering::Relaxed), outbox.bytes());
         metrics.stats.update();

@@ -91,7 +91,6 @@ pub(super) fn inspect(config: &Config, loaded: Loaded) -> Findings {
     spool(config, &mut findings);
     sinks(config, &mut findings);
     acme(config, &mut findings);
-    admin(config, &mut findings);
     findings
 }
 
@@ -242,16 +241,6 @@ fn workspaces(config: &Config, files: &OperatorFiles, findings: &mut Findings) {
                 );
             }
         }
-    }
-}
-
-fn admin(config: &Config, findings: &mut Findings) {
-    if config.admin.address.ip().is_unspecified() {
-        findings.warning(
-            "admin.address",
-            format!("is {}, which is reachable from every network", config.admin.address),
-            "listen on a loopback address, or on that of a management network",
-        );
     }
 }
 

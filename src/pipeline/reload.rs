@@ -40,6 +40,8 @@ pub use report::{NeedsRestart, Notice, ReloadError, Reloaded};
 
 /// Keys that the operator files take up, and this module.
 const OF_FILES: &[&str] = &[
+    "admin.tls.certificate_file",
+    "admin.tls.key_file",
     "admin.tokens_file",
     "catalog.domains",
     "catalog.file",

@@ -2,7 +2,7 @@
 //!
 //! Levels are a contract: ERROR means that data was lost or that an operator must act, WARN that something unexpected
 //! was handled, INFO reports starts, stops and reloads. Nothing is logged per click. Lines of the target [`AUDIT`],
-//! one for each change of a link, are written whatever the level is.
+//! one for each change of a link and each order of an operator, are written whatever the level is.
 //!
 //! Libraries log through the same lines, with two limits that no setting lifts, because below WARN they print request
 //! headers and peer addresses: only WARN and above is logged, and what looks like an address or a request is removed

@@ -47,7 +47,7 @@ pub fn connect(source: Option<IpAddr>, to: SocketAddr) -> std::io::Result<TcpStr
 }
 
 /// Sends bytes and reads the answer until the connection closes.
-pub fn exchange(mut stream: TcpStream, bytes: &[u8]) -> Option<Answer> {
+pub fn exchange(mut stream: impl Read + Write, bytes: &[u8]) -> Option<Answer> {
     // The other side may reject the request and close before it has read everything.
     let _ = stream.write_all(bytes);
     let mut text = Vec::new();

@@ -27,7 +27,7 @@ use super::{finish_with, kills::death, setting, two_feeds};
 use crate::common::{
     Answer, Builder, Edge,
     clicks::parameter,
-    connect, events_of, exchange,
+    events_of,
     judge::{Bucket, objects},
     link,
     load::{Click, Client, Ledger},
@@ -251,8 +251,7 @@ fn reload(board: &Board, file: File, path: &Path, number: u64) {
     let filed = board.watched.last().unwrap();
     filed.asked.store(number, SeqCst);
     file.write(path, number);
-    let request = b"POST /v1/reload HTTP/1.1\r\nHost: admin\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
-    let answer = connect(None, board.admin).ok().and_then(|stream| exchange(stream, request));
+    let answer = ask_at(board.admin, &board.token, "POST", "/v1/reload", &[], "");
     if answer.is_some_and(|answer| answer.status == 200) {
         filed.accepted.store(number, SeqCst);
         board.reloads.fetch_add(1, SeqCst);

@@ -18,7 +18,7 @@ fn tokens_are_read_again_at_a_reload() {
     let edge = builder.start();
     let file = edge.dir().join("tokens");
     let status = |token: &str| read(&edge, token, "go.brand.com/spring").status;
-    let reload = || ask(&edge, "", "POST", "/v1/reload", &[], "").status;
+    let reload = || edge.local("POST", "/v1/reload").status;
     assert_eq!((status(&tokens.all), status("clickedge_x"), status("")), (200, 401, 401));
     let (new, line) = token(&["new"]);
     fs::write(&file, &line).unwrap();

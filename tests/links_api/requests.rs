@@ -23,7 +23,7 @@ fn a_body_that_is_too_large_is_rejected_before_it_is_sent() {
         let mut stream = connect(None, edge.admin).unwrap();
         write!(
             stream,
-            "{method} {path} HTTP/1.1\r\nHost: admin\r\nAuthorization: Bearer {}\r\nExpect: 100-continue\r\n\
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\nExpect: 100-continue\r\n\
              Content-Length: {bytes}\r\n\r\n",
             tokens.all
         )
@@ -38,7 +38,7 @@ fn a_body_in_chunks_is_read_and_bounded() {
     let (edge, tokens) = edge();
     let chunked = |chunk: &str, count: usize| {
         let mut request = format!(
-            "PUT /v1/links/go.brand.com/c HTTP/1.1\r\nHost: admin\r\nConnection: close\r\nAuthorization: Bearer {}\r\n\
+            "PUT /v1/links/go.brand.com/c HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer {}\r\n\
              Transfer-Encoding: chunked\r\n\r\n",
             tokens.all
         );
@@ -59,7 +59,7 @@ fn a_client_that_expects_continue_gets_it_and_connections_are_kept() {
         let link = body(&format!("https://e.example/{number}")).to_string();
         write!(
             stream,
-            "PUT /v1/links/go.brand.com/kept HTTP/1.1\r\nHost: admin\r\nAuthorization: Bearer {}\r\n\
+            "PUT /v1/links/go.brand.com/kept HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\
              Expect: 100-continue\r\nContent-Length: {}\r\n\r\n",
             tokens.all,
             link.len()
@@ -76,13 +76,13 @@ fn a_client_that_expects_continue_gets_it_and_connections_are_kept() {
     }
     write!(
         stream,
-        "DELETE /v1/links/go.brand.com/kept HTTP/1.1\r\nHost: admin\r\nAuthorization: Bearer {}\r\n\r\n",
+        "DELETE /v1/links/go.brand.com/kept HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\r\n",
         tokens.all
     )
     .unwrap();
     let answer = head(&mut stream);
     assert!(answer.starts_with("HTTP/1.1 204 ") && !answer.to_lowercase().contains("content-length"), "{answer}");
-    write!(stream, "GET /livez HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n").unwrap();
+    write!(stream, "GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
     assert!(head(&mut stream).starts_with("HTTP/1.1 200 "));
 }
 
@@ -93,7 +93,7 @@ fn slow_batches_keep_no_others_waiting() {
         let mut stream = connect(None, edge.admin).unwrap();
         write!(
             stream,
-            "POST /v1/links:batch HTTP/1.1\r\nHost: admin\r\nAuthorization: Bearer {}\r\nContent-Length: 9\r\n\r\n",
+            "POST /v1/links:batch HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\nContent-Length: 9\r\n\r\n",
             tokens.one
         )
         .unwrap();
@@ -152,7 +152,7 @@ fn answers_on_a_kept_connection_do_not_wait_for_acknowledgements() {
     let mut stream = connect(None, edge.admin).unwrap();
     stream.set_nodelay(true).unwrap();
     let request = format!(
-        "GET /v1/links/go.brand.com/spring HTTP/1.1\r\nHost: admin\r\nAuthorization: Bearer {}\r\n\r\n",
+        "GET /v1/links/go.brand.com/spring HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\r\n",
         tokens.all
     );
     let mut times: Vec<Duration> = (0..101)

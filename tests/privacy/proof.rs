@@ -209,7 +209,7 @@ fn ask(edge: &Edge, token: &str, cast: &mut Cast, evidence: &mut Evidence) {
     for line in ["GET /metrics", "GET /readyz", "GET /livez", "GET /nothing", "POST /metrics", "HEAD /metrics", "NO"]
     {
         let (from, claimed) = (visits.client(line), visits.cast.v4(line, "claimed"));
-        let request = format!("{line} HTTP/1.1\r\nHost: admin\r\nX-Forwarded-For: {claimed}\r\n\r\n");
+        let request = format!("{line} HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: {claimed}\r\n\r\n");
         visits.say(line, from, edge.admin, request.as_bytes());
     }
     change(&mut visits, token);
@@ -234,7 +234,7 @@ fn change(visits: &mut Visits<'_>, token: &str) {
     ] {
         let (from, claimed) = (visits.client(&line), visits.cast.v4(&line, "claimed"));
         let request = format!(
-            "{line} HTTP/1.1\r\nHost: admin\r\nAuthorization: Bearer {token}\r\nX-Forwarded-For: {claimed}\r\n\
+            "{line} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\nX-Forwarded-For: {claimed}\r\n\
              Forwarded: for={claimed}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
             body.len()
         );

@@ -18,7 +18,7 @@ use crate::{
 
 /// `POST /v1/reload`, with these lines in its header.
 fn post(edge: &Edge, lines: &str) -> Answer {
-    let request = format!("POST /v1/reload HTTP/1.1\r\nHost: admin\r\n{lines}Connection: close\r\n\r\n");
+    let request = format!("POST /v1/reload HTTP/1.1\r\nHost: localhost\r\n{lines}Connection: close\r\n\r\n");
     exchange(connect(None, edge.admin).unwrap(), request.as_bytes()).unwrap()
 }
 

@@ -1,4 +1,5 @@
-//! The files of TLS listeners: configured pairs, folders of certificates, the secret of tickets.
+//! The files of listeners with TLS, the admin listener among them: configured pairs, folders of certificates, the
+//! secret of tickets.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -22,6 +23,16 @@ impl OperatorFiles {
         &self.certificates
     }
 
+    /// The certificate of the admin listener.
+    pub fn admin_certificate(&self) -> &Arc<CertificateStore> {
+        &self.admin_certificate
+    }
+
+    /// The certificates of all listeners, and of the admin listener.
+    pub(in crate::pipeline) fn all_certificates(&self) -> Vec<Arc<CertificateStore>> {
+        self.certificates.iter().chain([&self.admin_certificate]).map(Arc::clone).collect()
+    }
+
     /// The tickets of all listeners with TLS.
     pub fn tickets(&self) -> &Arc<Tickets> {
         &self.tickets
@@ -42,7 +53,7 @@ impl OperatorFiles {
 
     /// Makes what was published part by part the current values.
     pub fn commit(&self) {
-        for store in &self.certificates {
+        for store in self.all_certificates() {
             store.commit();
         }
     }
@@ -52,23 +63,32 @@ impl OperatorFiles {
         for (i, listener) in listeners.iter().enumerate() {
             for (j, pair) in listener.tls.iter().cloned().enumerate() {
                 let store = Arc::clone(&self.certificates[i]);
-                let key = |name| format!("listeners[{i}].tls[{j}].{name}");
-                self.registry.add(FileResource {
-                    name: CERTIFICATES,
-                    files: vec![
-                        (key("certificate_file"), pair.certificate_file.clone()),
-                        (key("key_file"), pair.key_file.clone()),
-                    ],
-                    load: Box::new(move || pair::read(&pair, clock::now())),
-                    describe: |pair: &Pair| {
-                        let warnings = pair.inspected.warnings.iter();
-                        Description::of(pair.inspected.names.join(", "))
-                            .warn(warnings.map(|warning| Warning::of_file(warning.to_string())))
-                    },
-                    publish: Box::new(move |pair| store.publish(j, Arc::new(pair))),
-                });
+                self.add_pair(&format!("listeners[{i}].tls[{j}]"), pair, store, j);
             }
         }
+    }
+
+    pub(super) fn add_admin_certificate(&mut self, config: &config::Admin) {
+        if let Some(pair) = config.tls.clone() {
+            self.add_pair("admin.tls", pair, Arc::clone(&self.admin_certificate), 0);
+        }
+    }
+
+    fn add_pair(&mut self, key: &str, pair: config::Certificate, store: Arc<CertificateStore>, place: usize) {
+        self.registry.add(FileResource {
+            name: CERTIFICATES,
+            files: vec![
+                (format!("{key}.certificate_file"), pair.certificate_file.clone()),
+                (format!("{key}.key_file"), pair.key_file.clone()),
+            ],
+            load: Box::new(move || pair::read(&pair, clock::now())),
+            describe: |pair: &Pair| {
+                let warnings = pair.inspected.warnings.iter();
+                Description::of(pair.inspected.names.join(", "))
+                    .warn(warnings.map(|warning| Warning::of_file(warning.to_string())))
+            },
+            publish: Box::new(move |pair| store.publish(place, Arc::new(pair))),
+        });
     }
 
     /// Folders of certificates. One that several listeners name is read once; one that is known, only as far as it has

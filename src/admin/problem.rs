@@ -20,7 +20,9 @@ pub enum Kind {
     Off,
     /// The edge is not configured to take changes.
     NoChanges,
-    /// The request comes from a web page.
+    /// The request names another host.
+    Misdirected,
+    /// The request comes from the web page of another site.
     WebPage,
     ReadOnly,
     OutsideScope,
@@ -37,11 +39,12 @@ pub enum Kind {
 
 impl Kind {
     #[cfg(test)]
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::BadRequest,
         Self::Unauthorized,
         Self::Off,
         Self::NoChanges,
+        Self::Misdirected,
         Self::WebPage,
         Self::ReadOnly,
         Self::OutsideScope,
@@ -69,14 +72,21 @@ impl Kind {
             Self::NoChanges => {
                 (StatusCode::FORBIDDEN, "urn:clickedge:problem:no-changes", "the edge takes no changes")
             }
-            Self::WebPage => {
-                (StatusCode::FORBIDDEN, "urn:clickedge:problem:web-page", "requests of web pages are blocked")
-            }
+            Self::Misdirected => (
+                StatusCode::MISDIRECTED_REQUEST,
+                "urn:clickedge:problem:misdirected",
+                "the listener does not answer for this host",
+            ),
+            Self::WebPage => (
+                StatusCode::FORBIDDEN,
+                "urn:clickedge:problem:web-page",
+                "requests of pages of other sites are blocked",
+            ),
             Self::ReadOnly => (StatusCode::FORBIDDEN, "urn:clickedge:problem:read-only", "the token changes nothing"),
             Self::OutsideScope => (
                 StatusCode::FORBIDDEN,
                 "urn:clickedge:problem:outside-scope",
-                "the change is outside the scope of the token",
+                "the request is outside the scope of the token",
             ),
             Self::NotFound => (StatusCode::NOT_FOUND, "urn:clickedge:problem:not-found", "not found"),
             Self::MethodNotAllowed => (
