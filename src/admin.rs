@@ -29,18 +29,23 @@ use std::sync::{
 use async_trait::async_trait;
 use http::{Method, Response, header};
 use pingora::{apps::http_app::ServeHttp, protocols::http::ServerSession};
+use prometheus::IntGauge;
 
 use crate::{
     config::{self, admin::Degraded},
     pipeline::{Gauges, Pipeline, Reloader},
+    telemetry::metrics::Registry,
 };
 use feeds::{Feeds, retried_feed};
 use links::{ApiMetrics, LinksApi};
 use stats::{ROOT, Stats};
 
 /// Whether the edge accepts clicks. Cheap to clone.
-#[derive(Clone, Default)]
-pub struct Readiness(Arc<AtomicU8>);
+#[derive(Clone)]
+pub struct Readiness {
+    phase: Arc<AtomicU8>,
+    ready: IntGauge,
+}
 
 /// What [`Readiness`] says.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -52,6 +57,12 @@ enum Phase {
 }
 
 impl Readiness {
+    /// Not ready yet.
+    pub fn new(registry: &Registry) -> Self {
+        let help = "1 while the edge accepts clicks; 0 while it starts, stops or leaves them to another process.";
+        Self { phase: Arc::default(), ready: registry.gauge("ready", help) }
+    }
+
     /// Clicks are accepted.
     pub fn set_ready(&self) {
         self.set(Phase::Ready);
@@ -63,11 +74,12 @@ impl Readiness {
     }
 
     fn set(&self, phase: Phase) {
-        self.0.store(phase as u8, Ordering::Release);
+        self.phase.store(phase as u8, Ordering::Release);
+        self.ready.set((phase == Phase::Ready).into());
     }
 
     fn phase(&self) -> Phase {
-        match self.0.load(Ordering::Acquire) {
+        match self.phase.load(Ordering::Acquire) {
             phase if phase == Phase::Ready as u8 => Phase::Ready,
             phase if phase == Phase::Draining as u8 => Phase::Draining,
             _ => Phase::Starting,

@@ -284,7 +284,7 @@ fn start(file: &Path, predecessor: Option<&Predecessor>) -> anyhow::Result<Start
         admin: admin_listener,
         capture: stages.capture(),
         pipeline: Mutex::default(),
-        readiness: Readiness::default(),
+        readiness: Readiness::new(&stages.registry()),
         stop,
         failed: AtomicBool::new(false),
     });
@@ -452,6 +452,7 @@ fn build(
     let metrics = front::metrics::FrontMetrics::new(&stages.registry());
     let redirector = stages.redirector();
     let proxy =
+    metrics.set_limit(shares.connections);
         EdgeProxy::new(redirector.clone(), config, shares.requests, Arc::clone(&admission), Arc::clone(&metrics));
     let proxy_settings = proxy.settings();
     let mut proxy = http_proxy(&server.configuration, proxy);
@@ -464,6 +465,7 @@ fn build(
     let challenges = Arc::clone(acme.challenges());
     let front = front::LiveFront::new(config, redirector.clone(), proxy, Arc::clone(&admission), challenges, metrics);
     let front = Arc::new(front);
+    let front_metrics = Arc::clone(&metrics);
     stages.reloader().add(live::LiveServer {
         listeners: Arc::clone(&listeners),
         front: Arc::clone(&front),
@@ -471,6 +473,7 @@ fn build(
         admission,
         redirector,
         tickets: Arc::clone(tickets),
+        metrics: front_metrics,
         acme: Arc::clone(acme),
         rings: config.capture.dir.clone(),
     });

@@ -1,11 +1,15 @@
 //! Gauges: the metrics of all stages, and what is measured when they are read.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use arc_swap::ArcSwap;
+use prometheus::{IntGaugeVec, proto::MetricFamily};
 
 use super::{
     account::{Account, FeedAccounts},
@@ -19,11 +23,15 @@ use crate::{
     enrich::metrics::EnrichMetrics,
     fleet::FleetMetrics,
     redirect::metrics::RedirectMetrics,
-    runtime::clock,
+    runtime::{clock, filesystem},
     session::{Sessions, metrics::SessionMetrics},
-    spool::{Outbox, metrics::SpoolMetrics},
+    spool::{
+        Outbox,
+        change::Limits,
+        metrics::{SpoolMetrics, SpoolUse},
+    },
     stats::metrics::StatsMetrics,
-    telemetry::{drops::Drops, metrics::Registry},
+    telemetry::{drops::Drops, metrics::Registry, process::ProcessMetrics},
     tls::metrics::CertificateMetrics,
     visitor::metrics::DatabaseMetrics,
 };
@@ -47,6 +55,8 @@ pub(super) struct Metrics {
 }
 
 impl Metrics {
+    pub process: ProcessMetrics,
+    degraded: IntGaugeVec,
     /// All metrics at zero.
     pub fn new() -> Self {
         let registry = Registry::new();
@@ -68,6 +78,12 @@ impl Metrics {
             dropped,
             registry,
         }
+            process: ProcessMetrics::new(&registry),
+            degraded: registry.gauges(
+                "degraded",
+                "1 while clicks are answered and may be lost if this state lasts, by state, as in admin.not_ready_when.",
+                "state",
+            ),
     }
 
     /// The metrics of a feed's delivery.
@@ -98,28 +114,30 @@ impl Metrics {
 
 /// The metrics of a running pipeline. Cheap to clone.
 #[derive(Clone)]
-pub struct Gauges(Arc<Measured>);
+pub struct Gauges(Arc<Inner>);
 
-/// Metrics, and the parts that are measured when metrics are read.
-struct Measured {
+struct Inner {
     metrics: Metrics,
-    files: Arc<ArcSwap<OperatorFiles>>,
-    sessions: Arc<Sessions>,
-    capture: Capture,
-    outbox: Arc<Outbox>,
-    journal_bytes: Arc<AtomicU64>,
+    measured: Measured,
+    /// Held while the metrics are read: some gauges are replaced as a whole.
+    reading: Mutex<()>,
+}
+
+/// The parts that are measured when metrics are read.
+pub(super) struct Measured {
+    pub files: Arc<ArcSwap<OperatorFiles>>,
+    pub sessions: Arc<Sessions>,
+    pub capture: Capture,
+    pub outbox: Arc<Outbox>,
+    pub journal_bytes: Arc<AtomicU64>,
+    pub limits: Arc<Limits>,
+    /// The folder of the spool.
+    pub spool: PathBuf,
 }
 
 impl Gauges {
-    pub(super) fn new(
-        metrics: Metrics,
-        files: Arc<ArcSwap<OperatorFiles>>,
-        sessions: Arc<Sessions>,
-        capture: Capture,
-        outbox: Arc<Outbox>,
-        journal_bytes: Arc<AtomicU64>,
-    ) -> Self {
-        Self(Arc::new(Measured { metrics, files, sessions, capture, outbox, journal_bytes }))
+    pub(super) fn new(metrics: Metrics, measured: Measured) -> Self {
+        Self(Arc::new(Inner { metrics, measured, reading: Mutex::default() }))
     }
 
     /// The metrics of all stages.
@@ -134,7 +152,21 @@ impl Gauges {
 
     /// All metrics in the Prometheus text format.
     pub fn text(&self) -> String {
-        let Measured { metrics, files, sessions, capture, outbox, journal_bytes } = &*self.0;
+        let _reading = self.measure();
+        self.0.metrics.registry.text()
+    }
+
+    /// All metrics.
+    pub fn families(&self) -> Vec<MetricFamily> {
+        let _reading = self.measure();
+        self.0.metrics.registry.families()
+    }
+
+    /// Sets all gauges. They stay as they are until what is returned is dropped.
+    fn measure(&self) -> MutexGuard<'_, ()> {
+        let reading = self.0.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        let Inner { metrics, measured, .. } = &*self.0;
+        let Measured { files, sessions, capture, .. } = measured;
         let files = files.load();
         metrics.capture.update(capture);
         metrics.catalog.update(&files.catalog);
@@ -142,7 +174,7 @@ impl Gauges {
         metrics.databases.update(&files.geo, &files.sources);
         metrics.certificates.update(files.certificates(), clock::now());
         metrics.session.update(sessions);
-        metrics.spool.update(journal_bytes.load(Ordering::Relaxed), outbox.bytes());
+        metrics.spool.update(measured.spool_use());
         metrics.stats.update();
         metrics.accounts.update();
         metrics.registry.text()
@@ -150,15 +182,32 @@ impl Gauges {
 
     /// What is wrong, although clicks are answered.
     pub fn degraded(&self) -> Vec<Degraded> {
-        let Measured { metrics, capture, .. } = &*self.0;
-        let states =
-            [(Degraded::SpoolStalled, metrics.spool.is_stalled()), (Degraded::RingsFull, capture.is_nearly_full())];
-        states.into_iter().filter_map(|(state, is)| is.then_some(state)).collect()
+        self.states().into_iter().filter_map(|(state, is)| is.then_some(state)).collect()
+    }
+
+    fn states(&self) -> [(Degraded, bool); 2] {
+        let Inner { metrics, measured, .. } = &*self.0;
+        [
+            (Degraded::SpoolStalled, metrics.spool.is_stalled()),
+            (Degraded::RingsFull, measured.capture.is_nearly_full()),
+        ]
     }
 
     /// The account of now.
     pub fn account(&self) -> Account {
-        self.0.metrics.account(self.0.capture.recovered())
+        self.0.metrics.account(self.0.measured.capture.recovered())
+    }
+}
+
+impl Measured {
+    fn spool_use(&self) -> SpoolUse {
+        SpoolUse {
+            journal: self.journal_bytes.load(Ordering::Relaxed),
+            journal_limit: self.limits.journal_max_bytes(),
+            outbox: self.outbox.bytes(),
+            outbox_limit: self.limits.max_bytes(),
+            disk: filesystem::free_and_capacity_bytes(&self.spool).ok(),
+        }
     }
 }
 
@@ -168,7 +217,9 @@ pub(crate) fn exposition(more: impl FnOnce(&Registry)) -> String {
     let metrics = Metrics::new();
     metrics.feed("brand");
     metrics.spool.unclaim("brand");
-    metrics.spool.update(0, 0);
+    metrics.spool.update(SpoolUse::default());
+    metrics.certificates.expires("go.brand.com", 0);
+    metrics.degraded.with_label_values(&["spool_stalled"]);
     metrics.open_accounts();
     metrics.accounts.update();
     super::reload::ReloadMetrics::new(&["catalog"], &metrics.registry);
