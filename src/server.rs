@@ -6,6 +6,7 @@ pub mod control;
 pub mod handover;
 mod live;
 mod open_files;
+pub mod otlp;
 mod proxy;
 pub mod shutdown;
 mod signals;
@@ -395,6 +396,7 @@ impl Complete {
         let Self { running, config, reloads } = self;
         reloads.serve(pipeline.reloader())?;
         running.admin.serve(Admin::new(&pipeline, running.readiness.clone(), &config.admin))?;
+        otlp::start(&config, &pipeline, running.stop.subscribe())?;
         *running.pipeline() = Some(pipeline);
         if let Err(error) = control::listen(&config.capture.dir, running) {
             let dir = config.capture.dir.display();
@@ -450,9 +452,9 @@ fn build(
     let admission =
         Arc::new(front::Admission::new(front::quota(&config.limits, shares.connections), clock::monotonic()));
     let metrics = front::metrics::FrontMetrics::new(&stages.registry());
+    metrics.set_limit(shares.connections);
     let redirector = stages.redirector();
     let proxy =
-    metrics.set_limit(shares.connections);
         EdgeProxy::new(redirector.clone(), config, shares.requests, Arc::clone(&admission), Arc::clone(&metrics));
     let proxy_settings = proxy.settings();
     let mut proxy = http_proxy(&server.configuration, proxy);
@@ -463,17 +465,17 @@ fn build(
     let admin_listener = AdminListener::bind(config.admin.address, inherited)?;
     let listeners = front::bind(config, certificates, tickets, inherited)?;
     let challenges = Arc::clone(acme.challenges());
+    let front_metrics = Arc::clone(&metrics);
     let front = front::LiveFront::new(config, redirector.clone(), proxy, Arc::clone(&admission), challenges, metrics);
     let front = Arc::new(front);
-    let front_metrics = Arc::clone(&metrics);
     stages.reloader().add(live::LiveServer {
         listeners: Arc::clone(&listeners),
         front: Arc::clone(&front),
         proxy: proxy_settings,
         admission,
+        metrics: front_metrics,
         redirector,
         tickets: Arc::clone(tickets),
-        metrics: front_metrics,
         acme: Arc::clone(acme),
         rings: config.capture.dir.clone(),
     });

@@ -11,6 +11,7 @@ use crate::{
     pipeline,
     redirect::click_limits::ClickLimitMetrics,
     runtime::Class,
+    server::otlp::OtlpMetrics,
     tls::Acme,
 };
 
@@ -284,6 +285,7 @@ fn exposition() -> String {
         Acme::new(registry, || None);
         ApiMetrics::new(registry);
         Readiness::new(registry);
+        OtlpMetrics::new(registry);
     })
 }
 
@@ -317,6 +319,6 @@ fn labels(exposition: &str, name: &str) -> String {
         return String::new();
     };
     let labels = sample.split('"').step_by(2).filter_map(|part| part.strip_suffix('='));
+    let labels = labels.filter(|label| label.trim_start_matches(',') != "le");
     labels.map(|label| format!("`{}`", label.trim_start_matches(','))).collect::<Vec<_>>().join(", ")
 }
-    let labels = labels.filter(|label| label.trim_start_matches(',') != "le");

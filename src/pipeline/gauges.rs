@@ -9,6 +9,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use http::HeaderMap;
 use prometheus::{IntGaugeVec, proto::MetricFamily};
 
 use super::{
@@ -21,6 +22,7 @@ use crate::{
     config::admin::Degraded,
     deliver::metrics::{DeliverMetrics, FeedMetrics},
     enrich::metrics::EnrichMetrics,
+    files::Reloadable,
     fleet::FleetMetrics,
     redirect::metrics::RedirectMetrics,
     runtime::{clock, filesystem},
@@ -52,11 +54,11 @@ pub(super) struct Metrics {
     pub databases: DatabaseMetrics,
     pub certificates: CertificateMetrics,
     pub accounts: FeedAccounts,
+    pub process: ProcessMetrics,
+    degraded: IntGaugeVec,
 }
 
 impl Metrics {
-    pub process: ProcessMetrics,
-    degraded: IntGaugeVec,
     /// All metrics at zero.
     pub fn new() -> Self {
         let registry = Registry::new();
@@ -75,15 +77,15 @@ impl Metrics {
             databases: DatabaseMetrics::new(&registry),
             certificates: CertificateMetrics::new(&registry),
             accounts: FeedAccounts::new(&registry),
-            dropped,
-            registry,
-        }
             process: ProcessMetrics::new(&registry),
             degraded: registry.gauges(
                 "degraded",
                 "1 while clicks are answered and may be lost if this state lasts, by state, as in admin.not_ready_when.",
                 "state",
             ),
+            dropped,
+            registry,
+        }
     }
 
     /// The metrics of a feed's delivery.
@@ -177,7 +179,16 @@ impl Gauges {
         metrics.spool.update(measured.spool_use());
         metrics.stats.update();
         metrics.accounts.update();
-        metrics.registry.text()
+        metrics.process.update();
+        for (state, is) in self.states() {
+            metrics.degraded.with_label_values(&[state.name()]).set(is.into());
+        }
+        reading
+    }
+
+    /// The HTTP headers with which metrics are exported: one store, whatever is reloaded.
+    pub(super) fn otlp_headers(&self) -> Arc<Reloadable<HeaderMap>> {
+        Arc::clone(self.0.measured.files.load().otlp_headers())
     }
 
     /// What is wrong, although clicks are answered.
