@@ -16,7 +16,9 @@
 //! | [`feeds`] | objects, formats, delivery, manifests, verification, rollups |
 //! | [`statistics`] | counts, and how to query them |
 //! | [`quality`] | verdicts, bots, blocking, block lists |
-//! | [`operations`] | installation, signals, exit codes, metrics, alerts, the spool |
+//! | [`operations`] | installation, signals, exit codes, metrics, the spool |
+//! | [`monitoring`] | Prometheus, alerts, dashboard, OpenTelemetry |
+//! | [`runbook`] | what to do about each alert |
 //! | [`guarantees`] | what is lost, and when |
 //! | [`privacy`] | where client addresses are, sessions, the evidence |
 //! | [`embedding`] | the redirect stage inside another Pingora proxy |
@@ -68,6 +70,16 @@ pub mod quality {
 #[allow(clippy::doc_markdown, reason = "the help of metrics is text for Prometheus, without backticks")]
 pub mod operations {
     #![doc = include_str!("manual/operations.md")]
+}
+
+#[allow(clippy::doc_markdown, reason = "names of products are not code")]
+pub mod monitoring {
+    #![doc = include_str!("manual/monitoring.md")]
+}
+
+#[allow(clippy::doc_markdown, reason = "names of alerts are headings")]
+pub mod runbook {
+    #![doc = include_str!("manual/runbook.md")]
 }
 
 pub mod guarantees {

@@ -35,6 +35,7 @@ mod live;
 mod loaders;
 mod lookup;
 mod lookup_agrees;
+mod monitoring;
 mod nats;
 mod never_down;
 mod outbox;
