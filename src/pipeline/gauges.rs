@@ -225,9 +225,12 @@ impl Measured {
 /// All metrics, with a value for each label: what the manual lists.
 #[cfg(test)]
 pub(crate) fn exposition(more: impl FnOnce(&Registry)) -> String {
+    use crate::catalog::{Catalog, CatalogStore};
+
     let metrics = Metrics::new();
     metrics.feed("brand");
     metrics.spool.unclaim("brand");
+    metrics.catalog.update(&CatalogStore::of(Catalog::empty(), &crate::config::Catalog::default()));
     metrics.spool.update(SpoolUse::default());
     metrics.certificates.expires("go.brand.com", 0);
     metrics.degraded.with_label_values(&["spool_stalled"]);
