@@ -1,5 +1,5 @@
-//! What operators are alerted by: metrics that Prometheus accepts, alerts that are tested, a dashboard whose panels have
-//! data, and a runbook that speaks of each alert with the same words.
+//! What operators are alerted by: metrics that Prometheus accepts, alerts that are tested, a dashboard whose panels
+//! have data, and a runbook that speaks of each alert with the same words.
 
 mod otlp;
 mod receiver;
@@ -186,9 +186,9 @@ fn each_panel_of_the_dashboard_is_a_valid_query_in_a_place_of_its_own() {
     assert_eq!(ids.len(), panels.len(), "ids are unique");
     let mut taken = BTreeSet::new();
     for panel in panels {
-        let [x, y, w, h] = ["x", "y", "w", "h"].map(|key| panel["gridPos"][key].as_u64().unwrap());
-        assert!(x + w <= 24, "{panel}");
-        for place in (x..x + w).flat_map(|x| (y..y + h).map(move |y| (x, y))) {
+        let [left, top, width, height] = ["x", "y", "w", "h"].map(|key| panel["gridPos"][key].as_u64().unwrap());
+        assert!(left + width <= 24, "{panel}");
+        for place in (left..left + width).flat_map(|column| (top..top + height).map(move |row| (column, row))) {
             assert!(taken.insert(place), "two panels in one place: {}", panel["title"]);
         }
         if panel["type"] != "row" {

@@ -158,7 +158,7 @@ mod tests {
             ("telemetry.otlp.endpoint", "not grpc:", |c| otlp(c).endpoint = "grpc://127.0.0.1:4317/".into()),
             ("telemetry.otlp.endpoint", "has no path", |c| otlp(c).endpoint = "http://127.0.0.1:4318".into()),
             ("telemetry.otlp.endpoint", "contains a user name", |c| {
-                otlp(c).endpoint = "http://a:b@c/v1/metrics".into()
+                otlp(c).endpoint = "http://a:b@c/v1/metrics".into();
             }),
             ("telemetry.otlp.interval_secs", "is 0", |c| otlp(c).interval_secs = 0),
             ("telemetry.otlp.timeout_secs", "is 61", |c| otlp(c).timeout_secs = 61),

@@ -134,8 +134,8 @@ mod tests {
 
     #[test]
     fn the_name_of_a_program_does_not_move_the_fields() {
-        let fields: String = (3..=52).map(|field| format!(" {field}")).collect();
-        assert_eq!(started_ticks(&format!("1 (a) b) c){fields}")), Some(22));
+        let fields: Vec<_> = (3..=52).map(|field| field.to_string()).collect();
+        assert_eq!(started_ticks(&format!("1 (a) b) c) {}", fields.join(" "))), Some(22));
         assert_eq!(started_ticks("1 (short) S"), None);
     }
 }

@@ -1,4 +1,4 @@
-//! A collector inside the test process: takes requests over HTTP/1.1, one a connection, and answers what it is asked to.
+//! A collector inside the test process: takes requests over HTTP/1.1, one a connection, and answers as it is asked.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
