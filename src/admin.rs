@@ -38,12 +38,13 @@ use pingora::{
     protocols::{Stream, http::ServerSession},
     server::ShutdownWatch,
 };
+use prometheus::IntGauge;
 
 use crate::{
     catalog::tokens::Grant,
     config::{self, admin::Degraded},
     pipeline::{Gauges, Pipeline, Reloader},
-    telemetry::logs::AUDIT,
+    telemetry::{logs::AUDIT, metrics::Registry},
 };
 use access::{Access, Via, admit};
 use feeds::Feeds;
@@ -74,8 +75,11 @@ const ROUTES: &[Route] = &[
 ];
 
 /// Whether the edge accepts clicks. Cheap to clone.
-#[derive(Clone, Default)]
-pub struct Readiness(Arc<AtomicU8>);
+#[derive(Clone)]
+pub struct Readiness {
+    phase: Arc<AtomicU8>,
+    ready: IntGauge,
+}
 
 /// What [`Readiness`] says.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -87,6 +91,12 @@ enum Phase {
 }
 
 impl Readiness {
+    /// Not ready yet.
+    pub fn new(registry: &Registry) -> Self {
+        let help = "1 while the edge accepts clicks; 0 while it starts, stops or leaves them to another process.";
+        Self { phase: Arc::default(), ready: registry.gauge("ready", help) }
+    }
+
     /// Clicks are accepted.
     pub fn set_ready(&self) {
         self.set(Phase::Ready);
@@ -98,11 +108,12 @@ impl Readiness {
     }
 
     fn set(&self, phase: Phase) {
-        self.0.store(phase as u8, Ordering::Release);
+        self.phase.store(phase as u8, Ordering::Release);
+        self.ready.set((phase == Phase::Ready).into());
     }
 
     fn phase(&self) -> Phase {
-        match self.0.load(Ordering::Acquire) {
+        match self.phase.load(Ordering::Acquire) {
             phase if phase == Phase::Ready as u8 => Phase::Ready,
             phase if phase == Phase::Draining as u8 => Phase::Draining,
             _ => Phase::Starting,

@@ -62,7 +62,7 @@ pub use secret::{Secret, SecretError};
 pub use shutdown::Shutdown;
 pub use spool::Spool;
 pub use stats::Stats;
-pub use telemetry::{LogFormat, LogLevel, Telemetry};
+pub use telemetry::{LogFormat, LogLevel, Otlp, Telemetry};
 pub use tls::{KeyExchange, Tls};
 pub use upstream::Upstream;
 
@@ -102,7 +102,7 @@ pub struct Config {
     pub feeds: Vec<Feed>,
     /// The listener for operators: metrics, health, readiness, counts. Do not expose it to the internet.
     pub admin: Admin,
-    /// Logs.
+    /// Logs, and the export of metrics.
     pub telemetry: Telemetry,
     /// When the configuration is taken up again: on SIGHUP and `POST /v1/reload`, and when it changes.
     pub reload: Reload,

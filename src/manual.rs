@@ -17,8 +17,10 @@
 //! | [`feeds`] | objects, formats, delivery, manifests, verification, rollups |
 //! | [`statistics`] | counts, and how to query them |
 //! | [`quality`] | verdicts, bots, blocking, block lists |
-//! | [`operations`] | the service, signals, exit codes, metrics, alerts, the spool |
+//! | [`operations`] | the service, signals, exit codes, metrics, the spool |
 //! | [`tuning`] | kernel, threads, sizes and memory by clicks a second; `clickedge doctor` |
+//! | [`monitoring`] | Prometheus, alerts, dashboard, OpenTelemetry |
+//! | [`runbook`] | what to do about each alert |
 //! | [`guarantees`] | what is lost, and when |
 //! | [`privacy`] | where client addresses are, sessions, the evidence |
 //! | [`embedding`] | the redirect stage inside another Pingora proxy |
@@ -80,6 +82,16 @@ pub mod operations {
 #[allow(clippy::doc_markdown, reason = "settings of the kernel are not code in tables")]
 pub mod tuning {
     #![doc = include_str!("manual/tuning.md")]
+}
+
+#[allow(clippy::doc_markdown, reason = "names of products are not code")]
+pub mod monitoring {
+    #![doc = include_str!("manual/monitoring.md")]
+}
+
+#[allow(clippy::doc_markdown, reason = "names of alerts are headings")]
+pub mod runbook {
+    #![doc = include_str!("manual/runbook.md")]
 }
 
 pub mod guarantees {

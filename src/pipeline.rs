@@ -20,6 +20,8 @@ mod start;
 
 use std::{io, sync::Arc};
 
+use http::HeaderMap;
+
 pub use crate::deliver::FeedRetries;
 pub use account::Account;
 pub use files::OperatorFiles;
@@ -36,6 +38,7 @@ use crate::{
     catalog::{CatalogStore, LocalChanges, change::Changes, tokens::TokenStore},
     deliver::Deliver,
     enrich::Enrich,
+    files::Reloadable,
     fleet::Fleet,
     quality::QualityError,
     redirect::Redirector,
@@ -127,6 +130,11 @@ impl Pipeline {
     /// Where parts around the pipeline register metrics of their own.
     pub fn registry(&self) -> Registry {
         self.gauges.registry()
+    }
+
+    /// The HTTP headers with which metrics are exported.
+    pub fn otlp_headers(&self) -> Arc<Reloadable<HeaderMap>> {
+        self.gauges.otlp_headers()
     }
 
     /// Retries the deliveries of feeds on demand.

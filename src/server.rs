@@ -7,6 +7,7 @@ pub mod control;
 pub mod handover;
 mod live;
 pub mod open_files;
+pub mod otlp;
 mod proxy;
 pub mod shutdown;
 mod signals;
@@ -285,7 +286,7 @@ fn start(file: &Path, predecessor: Option<&Predecessor>) -> anyhow::Result<Start
         admin: admin_listener,
         capture: stages.capture(),
         pipeline: Mutex::default(),
-        readiness: Readiness::default(),
+        readiness: Readiness::new(&stages.registry()),
         stop,
         failed: AtomicBool::new(false),
     });
@@ -400,6 +401,7 @@ impl Complete {
         reloads.serve(pipeline.reloader())?;
         let admin = Admin::new(&pipeline, running.readiness.clone(), &config.admin);
         running.admin.serve(admin, admin_tls(&config, &pipeline)?, admin_socket(&config))?;
+        otlp::start(&config, &pipeline, running.stop.subscribe())?;
         *running.pipeline() = Some(pipeline);
         if let Err(error) = control::listen(&config.capture.dir, running) {
             let dir = config.capture.dir.display();
@@ -474,6 +476,7 @@ fn build(
     let admission =
         Arc::new(front::Admission::new(front::quota(&config.limits, shares.connections), clock::monotonic()));
     let metrics = front::metrics::FrontMetrics::new(&stages.registry());
+    metrics.set_limit(shares.connections);
     let redirector = stages.redirector();
     let proxy =
         EdgeProxy::new(redirector.clone(), config, shares.requests, Arc::clone(&admission), Arc::clone(&metrics));
@@ -486,6 +489,7 @@ fn build(
     let admin_listener = AdminListener::bind(config.admin.address, inherited)?;
     let listeners = front::bind(config, certificates, tickets, inherited)?;
     let challenges = Arc::clone(acme.challenges());
+    let front_metrics = Arc::clone(&metrics);
     let front = front::LiveFront::new(config, redirector.clone(), proxy, Arc::clone(&admission), challenges, metrics);
     let front = Arc::new(front);
     stages.reloader().add(live::LiveServer {
@@ -493,6 +497,7 @@ fn build(
         front: Arc::clone(&front),
         proxy: proxy_settings,
         admission,
+        metrics: front_metrics,
         redirector,
         tickets: Arc::clone(tickets),
         acme: Arc::clone(acme),

@@ -127,6 +127,11 @@ impl Sessions {
         self.visits.table.used()
     }
 
+    /// Visitors that the table is made for.
+    pub fn visitors_limit(&self) -> u64 {
+        self.visits.table.limit()
+    }
+
     /// Visits of an earlier process that had not ended at the start.
     pub fn restored(&self) -> u64 {
         self.restored

@@ -1,8 +1,11 @@
 //! What operators see of a running edge: [`logs`] and [`metrics`]. Next to the flow; imports no stage.
 //!
-//! Each stage owns its metrics, in a `metrics` module of its own. Here are the registry that they share, and
-//! [`drops`], the losses that several stages count into the same series.
+//! Each stage owns its metrics, in a `metrics` module of its own. Here are the registry that they share, [`process`],
+//! the metrics of the process as a whole, and [`drops`], the losses that several stages count into the same series.
+//! [`otlp`] writes all of them as OpenTelemetry collectors read them.
 
 pub mod drops;
 pub mod logs;
 pub mod metrics;
+pub mod otlp;
+pub mod process;

@@ -99,6 +99,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "catalog",
             "click",
             "config",
+            "files",
             "listener",
             "pipeline",
             "redirect",

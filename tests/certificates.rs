@@ -341,7 +341,7 @@ fn a_session_is_resumed_after_ten_thousand_others() {
         }
     });
     assert_eq!(shake(address, &config), HandshakeKind::Resumed);
-    let handshakes = |kind| edge.metric(&format!("clickedge_tls_handshakes_total{{kind=\"{kind}\"}}"));
+    let handshakes = |kind| edge.metric(&format!("clickedge_tls_handshakes_total{{result=\"{kind}\"}}"));
     assert_eq!((handshakes("full"), handshakes("resumed")), (10_001, 1));
 }
 

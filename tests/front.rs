@@ -586,5 +586,5 @@ fn a_session_is_resumed_after_others_after_a_restart_and_at_another_edge_with_th
     shake(address, &config);
     let edge = edge.kill().restart();
     assert_eq!(shake(address, &config), HandshakeKind::Resumed, "after a restart");
-    assert_eq!(edge.metric("clickedge_tls_handshakes_total{kind=\"resumed\"}"), 1);
+    assert_eq!(edge.metric("clickedge_tls_handshakes_total{result=\"resumed\"}"), 1);
 }

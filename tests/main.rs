@@ -37,6 +37,7 @@ mod live;
 mod loaders;
 mod lookup;
 mod lookup_agrees;
+mod monitoring;
 mod nats;
 mod never_down;
 mod outbox;

@@ -106,6 +106,7 @@ impl FeedTask {
                 uploads.spawn(upload.run(Arc::clone(&sink), Arc::clone(&self.metrics)));
             }
             self.metrics.oldest.set(queue.oldest().unwrap_or_default() as i64);
+            self.metrics.uploading.set(queue.under_way() as i64);
             self.metrics.upload_limit.set(pace.limit() as i64);
             self.metrics.set_aside.set(queue.companions().set_aside() as i64);
             let events = pace.resume().filter(|_| queue.ready());
@@ -141,6 +142,7 @@ impl FeedTask {
         }
         self.metrics.set_aside.set(queue.companions().set_aside() as i64);
         self.metrics.oldest.set(queue.oldest().unwrap_or_default() as i64);
+        self.metrics.uploading.set(0);
         None
     }
 
@@ -186,7 +188,7 @@ impl FeedTask {
     }
 
     fn ended(&self, ended: Ended, queue: &mut Queue, pace: &mut Pace) {
-        let Ended { upload: Upload { place, round, object }, result } = ended;
+        let Ended { upload: Upload { place, round, object }, took, result } = ended;
         let error = match result {
             Ok(stored) => {
                 fail_point("put_acknowledged");
@@ -195,7 +197,7 @@ impl FeedTask {
                     queue.companions_mut().retry_now();
                 }
                 self.metrics.parked.set(pace.is_parked().into());
-                self.acknowledged(&object, stored);
+                self.acknowledged(&object, stored, took);
                 return queue.remove(place);
             }
             Err(SinkError::Missing(_)) => {
@@ -236,14 +238,14 @@ impl FeedTask {
 
     /// Records what came of a manifest or rollup. Its failure is no failure of the feed.
     fn companion_ended(&self, ended: Ended, queue: &mut Queue) {
-        let Ended { upload: Upload { place, object, .. }, result } = ended;
+        let Ended { upload: Upload { place, object, .. }, took, result } = ended;
         let error = match result {
             Ok(stored) => {
                 fail_point("put_acknowledged");
                 if queue.companions_mut().succeeded() {
                     tracing::info!(feed = self.name, key = object.key, "sink accepts what was set aside");
                 }
-                return self.acknowledged(&object, stored);
+                return self.acknowledged(&object, stored, took);
             }
             Err(SinkError::Missing(_)) => {
                 queue.companions_mut().succeeded();
@@ -313,8 +315,9 @@ impl FeedTask {
         }
     }
 
-    fn acknowledged(&self, object: &Object, stored: Stored) {
+    fn acknowledged(&self, object: &Object, stored: Stored, took: Duration) {
         let events = events(object);
+        self.metrics.acknowledged(object, took);
         self.metrics.upload(match stored {
             Stored::Now => UploadResult::Stored,
             Stored::Before => UploadResult::Present,

@@ -74,7 +74,8 @@ impl Lane {
     /// Keeps the objects of a feed without a configuration, until there is another order.
     async fn rest(&mut self, number: u64, queue: &mut Queue) -> Option<NumberedOrder> {
         let metrics = &self.metrics;
-        for gauge in [&metrics.parked, &metrics.oldest, &metrics.upload_limit, &metrics.set_aside] {
+        let FeedMetrics { parked, oldest, uploading, upload_limit, set_aside, .. } = &**metrics;
+        for gauge in [parked, oldest, uploading, upload_limit, set_aside] {
             gauge.set(0);
         }
         // What an earlier process left is counted at its first upload. It may be dropped before that.

@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 
 use super::{
     dir::DirSink,
-    metrics::FeedMetrics,
+    metrics::{ClockSkew, FeedMetrics},
     nats::NatsSink,
     s3::S3Sink,
     sink::Sink,
@@ -50,16 +50,17 @@ impl FeedSink {
 
     /// Opens the configured sink.
     pub async fn open(&self) -> Arc<dyn Sink> {
-        open(&self.name, &self.sink, Arc::clone(&self.secrets)).await
+        open(&self.name, &self.sink, Arc::clone(&self.secrets), self.metrics.clock_skew.clone()).await
     }
 }
 
-/// Opens the configured sink of a feed. `secrets` are those of its webhook.
-pub async fn open(feed: &str, config: &config::Sink, secrets: Arc<SecretStore>) -> Arc<dyn Sink> {
+/// Opens the configured sink of a feed. `secrets` are those of its webhook; `clock` notes what answers say of the
+/// clock.
+pub async fn open(feed: &str, config: &config::Sink, secrets: Arc<SecretStore>, clock: ClockSkew) -> Arc<dyn Sink> {
     match config {
         config::Sink::Dir(config) => Arc::new(DirSink::new(&config.path)),
-        config::Sink::S3(config) => Arc::new(S3Sink::new(feed, config).await),
-        config::Sink::Webhook(config) => Arc::new(WebhookSink::new(feed, config, secrets)),
+        config::Sink::S3(config) => Arc::new(S3Sink::new(feed, config, clock).await),
+        config::Sink::Webhook(config) => Arc::new(WebhookSink::new(feed, config, secrets, clock)),
         config::Sink::Nats(config) => Arc::new(NatsSink::new(feed, config)),
     }
 }

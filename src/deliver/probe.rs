@@ -22,6 +22,7 @@ pub use error::ProbeError;
 use super::{
     dir,
     error::{Details, SinkError},
+    metrics::ClockSkew,
     nats,
     s3::S3Sink,
     sample::Sample,
@@ -103,7 +104,7 @@ async fn probe_sink(feed: &Feed, pop: &str, dry_put: bool) -> Result<String, Pro
                     Details::new("cannot write a sample into the folder for temporary files").with_source(error),
                 )
             })?;
-            let sink = S3Sink::new(&feed.name, &with_short_timeouts(config)).await;
+            let sink = S3Sink::new(&feed.name, &with_short_timeouts(config), ClockSkew::default()).await;
             sink.probe(sample.as_ref().map(|sample| &sample.object)).await
         }
         Sink::Webhook(config) => {

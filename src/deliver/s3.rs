@@ -56,6 +56,7 @@ use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
 
 use super::{
     error::{Details, SinkError},
+    metrics::ClockSkew,
     sink::{Sink, Stored},
 };
 use crate::{
@@ -88,13 +89,14 @@ pub struct S3Sink {
     config: config::S3,
     /// Set when it is known whether objects can be compared: they were, or the warning about it was logged.
     compared: AtomicBool,
+    clock: ClockSkew,
 }
 
 impl S3Sink {
     /// Sends nothing: credentials are loaded with the first upload.
-    pub async fn new(feed: &str, config: &config::S3) -> Self {
+    pub async fn new(feed: &str, config: &config::S3, clock: ClockSkew) -> Self {
         let client = ArcSwap::from_pointee(client(config).await);
-        Self { feed: feed.to_owned(), client, config: config.clone(), compared: AtomicBool::new(false) }
+        Self { feed: feed.to_owned(), client, config: config.clone(), compared: AtomicBool::new(false), clock }
     }
 
     fn key(&self, key: &str) -> String {
@@ -151,7 +153,7 @@ impl S3Sink {
 
     /// Sends an upload, signed with the SHA-256 of its body.
     async fn send(&self, put: PutObjectFluentBuilder, sha256: &str) -> Result<(), SinkError> {
-        let check = AnswerCheck::of_upload();
+        let check = AnswerCheck::of_upload().with_clock(self.clock.clone());
         let put = put.customize().interceptor(Sign(sha256.to_owned())).interceptor(check.clone());
         match put.send().await {
             Ok(_) => check.result(),

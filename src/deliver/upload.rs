@@ -1,6 +1,6 @@
 //! One attempt to deliver one object.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     error::{Details, SinkError},
@@ -8,7 +8,10 @@ use super::{
     queue::Place,
     sink::{Sink, Stored},
 };
-use crate::object::{Object, reader::summarize};
+use crate::{
+    object::{Object, reader::summarize},
+    runtime::clock,
+};
 
 /// An attempt.
 pub struct Upload {
@@ -21,17 +24,21 @@ pub struct Upload {
 /// The outcome of an attempt.
 pub struct Ended {
     pub upload: Upload,
+    /// Time that the sink took.
+    pub took: Duration,
     pub result: Result<Stored, SinkError>,
 }
 
 impl Upload {
     /// Summarizes the object if it has no summary yet, and sends it.
     pub async fn run(mut self, sink: Arc<dyn Sink>, metrics: Arc<FeedMetrics>) -> Ended {
-        let result = match ensure_summary(&mut self.object, &metrics).await {
+        let prepared = ensure_summary(&mut self.object, &metrics).await;
+        let began = clock::monotonic();
+        let result = match prepared {
             Ok(()) => sink.put(&self.object).await,
             Err(error) => Err(error),
         };
-        Ended { upload: self, result }
+        Ended { upload: self, took: began.elapsed(), result }
     }
 }
 

@@ -34,6 +34,7 @@ use hyper_util::{
 use super::{
     batch::{Batches, Limits},
     error::{Details, SinkError},
+    metrics::ClockSkew,
     progress::Progress,
     sink::{Sink, Stored},
 };
@@ -67,17 +68,19 @@ pub struct WebhookSink {
     /// Made with the first request, and again after failures without an answer, as `ca_file` may have changed.
     client: ArcSwapOption<HttpClient>,
     progress: Progress,
+    clock: ClockSkew,
 }
 
 impl WebhookSink {
     /// Sends nothing.
-    pub fn new(feed: &str, config: &config::Webhook, secrets: Arc<SecretStore>) -> Self {
+    pub fn new(feed: &str, config: &config::Webhook, secrets: Arc<SecretStore>, clock: ClockSkew) -> Self {
         Self {
             feed: feed.to_owned(),
             config: config.clone(),
             secrets,
             client: ArcSwapOption::empty(),
             progress: Progress::default(),
+            clock,
         }
     }
 
@@ -142,6 +145,7 @@ impl WebhookSink {
         let answer = self.answer(request.map_err(of_request)?).await?;
         fail_point("put_sent");
         let (head, body) = answer.into_parts();
+        self.clock.note(head.headers.get(header::DATE).and_then(|date| date.to_str().ok()));
         // Read for the sake of the connection alone: the status is what counts.
         let _ = tokio::time::timeout(ANSWER_BODY, Limited::new(body, LONGEST_ANSWER).collect()).await;
         classify::of_answer(head.status, &head.headers, clock::now())

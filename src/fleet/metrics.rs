@@ -11,6 +11,7 @@ use crate::{catalog::change::Position, runtime::clock, telemetry::metrics::Regis
 pub struct FleetMetrics {
     pub generation: IntGauge,
     pub revision: IntGauge,
+    head_revision: IntGauge,
     lag: IntGauge,
     /// When the edge was last known to have everything, in seconds since the Unix epoch; 0 without a fleet.
     current_at_secs: AtomicU64,
@@ -39,6 +40,10 @@ impl FleetMetrics {
         Self {
             generation: registry.gauge("fleet_generation", "Generation of the catalog that this edge has."),
             revision: registry.gauge("fleet_revision", "Number of the last change that this edge has."),
+            head_revision: registry.gauge(
+                "fleet_head_revision",
+                "Number of the last change of the fleet that this edge knows of, whether it has it or not.",
+            ),
             lag: registry.gauge(
                 "fleet_lag_seconds",
                 "Seconds since this edge last had all that the bucket has; 0 without a fleet.",
@@ -59,6 +64,13 @@ impl FleetMetrics {
     pub(super) fn at(&self, position: Position) {
         self.generation.set(i64::try_from(position.generation).unwrap_or(i64::MAX));
         self.revision.set(i64::try_from(position.revision).unwrap_or(i64::MAX));
+    }
+
+    /// The fleet has this state.
+    pub(super) fn head_at(&self, position: Position) {
+        let revision = i64::try_from(position.revision).unwrap_or(i64::MAX);
+        // A message may announce less than the head that is known already.
+        self.head_revision.set(revision.max(self.head_revision.get()));
     }
 
     /// The edge begins to follow, or has all that the bucket has.

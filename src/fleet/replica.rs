@@ -114,6 +114,7 @@ impl Replica {
 
     /// This edge has moved the head itself.
     pub fn moved(&mut self, known: Known) {
+        self.metrics.head_at(known.head.position);
         self.known = Some(known);
     }
 
@@ -162,6 +163,7 @@ impl Replica {
                         return Err(SyncError::Halted(Halt::WentBack { head: head.position, here }));
                     }
                 }
+                self.metrics.head_at(head.position);
                 self.known = Some(Known { etag, head });
                 Ok(true)
             }
@@ -350,6 +352,7 @@ impl Replica {
         let Some(delta) = delta.filter(follows) else { return false };
         let applied = self.apply_entries(delta.entries, to).await.is_ok();
         if applied {
+            self.metrics.head_at(to);
             self.metrics.announced.inc();
             self.metrics.deltas_applied.inc();
             self.metrics.current();

@@ -103,6 +103,9 @@ pub trait Lane: Send + Sync + 'static {
 
     /// Appends the answer to a client that makes too many requests.
     fn too_many(&self, is_head: bool, out: &mut Vec<u8>);
+
+    /// Logs what went wrong since the last report.
+    fn report(&self);
 }
 
 /// Limits of a connection.
@@ -251,7 +254,7 @@ impl<L, P> Shared<L, P> {
     }
 }
 
-impl<L: Send + Sync, P: Send + Sync> Connections for LiveFront<L, P> {
+impl<L: Lane, P: Send + Sync> Connections for LiveFront<L, P> {
     fn begin_stop(&self, idle: Duration) {
         let front = self.current.load();
         _ = front.idle_until.set(tokio::time::Instant::now() + idle);
@@ -265,7 +268,9 @@ impl<L: Send + Sync, P: Send + Sync> Connections for LiveFront<L, P> {
     }
 
     fn report(&self) {
-        self.current.load().metrics.report();
+        let front = self.current.load();
+        front.metrics.report();
+        front.lane.report();
     }
 }
 

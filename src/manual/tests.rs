@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, env, fs, path::Path};
 
 use crate::{
-    admin::links::ApiMetrics,
+    admin::{Readiness, links::ApiMetrics},
     config::diagnostics,
     doctor::sizing,
     event::{BotClass, BotReason, Invalid, JSON_SCHEMA, Reason, Verdict},
@@ -12,6 +12,7 @@ use crate::{
     pipeline,
     redirect::click_limits::ClickLimitMetrics,
     runtime::Class,
+    server::otlp::OtlpMetrics,
     tls::Acme,
 };
 
@@ -131,7 +132,10 @@ fn every_metric_that_is_named_exists() {
             if let Some(metric) = word.strip_prefix("clickedge_")
                 && !metric.is_empty()
             {
-                assert!(exposition.contains(&format!("# TYPE {word} ")), "{name}: there is no metric {word}");
+                let parts = ["_bucket", "_count", "_sum"].iter().filter_map(|part| word.strip_suffix(part));
+                let has = |kind: &str, name: &str| exposition.contains(&format!("# TYPE {name} {kind}"));
+                let exists = has("", word) || parts.into_iter().any(|family| has("histogram", family));
+                assert!(exists, "{name}: there is no metric {word}");
             }
         }
     }
@@ -284,6 +288,8 @@ fn exposition() -> String {
         ClickLimitMetrics::new(registry);
         Acme::new(registry, || None);
         ApiMetrics::new(registry);
+        Readiness::new(registry);
+        OtlpMetrics::new(registry);
     })
 }
 
@@ -292,12 +298,12 @@ fn metrics() -> String {
     let mut rows = Vec::new();
     let mut help = "";
     for line in exposition.lines() {
-        if let Some(rest) = line.strip_prefix("# HELP clickedge_") {
+        if let Some(rest) = line.strip_prefix("# HELP ") {
             help = rest.split_once(' ').map_or("", |(_, help)| help);
-        } else if let Some(rest) = line.strip_prefix("# TYPE clickedge_") {
+        } else if let Some(rest) = line.strip_prefix("# TYPE ") {
             let (name, kind) = rest.split_once(' ').unwrap();
             rows.push(vec![
-                format!("`clickedge_{name}`"),
+                format!("`{name}`"),
                 kind.to_owned(),
                 labels(&exposition, name),
                 help.replace('|', "\\|"),
@@ -309,10 +315,14 @@ fn metrics() -> String {
 
 /// Names of the labels of the first sample, without the bounds of a histogram.
 fn labels(exposition: &str, name: &str) -> String {
-    let start = format!("clickedge_{name}{{");
-    let Some(sample) = exposition.lines().find_map(|line| line.strip_prefix(&start)) else {
+    // The samples of a histogram have names of their own.
+    let starts = [format!("{name}{{"), format!("{name}_bucket{{")];
+    let start = starts.iter().find(|start| exposition.lines().any(|line| line.starts_with(start.as_str())));
+    let Some(start) = start else { return String::new() };
+    let Some(sample) = exposition.lines().find_map(|line| line.strip_prefix(start.as_str())) else {
         return String::new();
     };
     let labels = sample.split('"').step_by(2).filter_map(|part| part.strip_suffix('='));
+    let labels = labels.filter(|label| label.trim_start_matches(',') != "le");
     labels.map(|label| format!("`{}`", label.trim_start_matches(','))).collect::<Vec<_>>().join(", ")
 }

@@ -61,6 +61,7 @@ impl FeedAccounts {
     pub fn update(&self) {
         for feed in self.feeds().values() {
             feed.pending.set(feed.pending() as i64);
+            feed.metrics.update();
         }
     }
 

@@ -4,6 +4,7 @@
 //! for each of its names, and the exit code is the class of the first error in its order.
 
 mod certificates;
+mod headers;
 mod receivers;
 mod tokens;
 
@@ -14,11 +15,13 @@ use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
+use http::HeaderMap;
+
 use crate::{
     catalog::{Catalog, CatalogStore, Report, tokens::TokenStore},
     config::{self, Config, Secret, SecretError, Sink},
     deliver::webhook::signature::SecretStore,
-    files::{Description, FileResource, Registry, ResourceError, Warning, mmdb},
+    files::{Description, FileResource, Registry, Reloadable, ResourceError, Warning, mmdb},
     quality::{
         self, QualityError,
         blocklist::{Domains, Urls},
@@ -51,6 +54,8 @@ pub struct OperatorFiles {
     /// The folders of certificates, each once.
     folders: Vec<Arc<Folder>>,
     tickets: Arc<Tickets>,
+    /// HTTP headers of the export of metrics.
+    otlp_headers: Arc<Reloadable<HeaderMap>>,
     /// The secrets of each feed; empty where the sink is no webhook.
     pub(super) webhook_secrets: Vec<Arc<SecretStore>>,
     pub(super) registry: Registry,
@@ -101,6 +106,7 @@ impl OperatorFiles {
             admin_certificate: Arc::new(CertificateStore::new(usize::from(config.admin.tls.is_some()))),
             folders: Vec::new(),
             tickets: Arc::default(),
+            otlp_headers: Arc::default(),
             webhook_secrets: config.feeds.iter().map(|_| Arc::default()).collect(),
             registry: Registry::default(),
             config: config.clone(),
@@ -133,6 +139,7 @@ impl OperatorFiles {
             admin_certificate: Arc::clone(&self.admin_certificate),
             folders: Vec::new(),
             tickets: Arc::clone(&self.tickets),
+            otlp_headers: Arc::clone(&self.otlp_headers),
             webhook_secrets: config.feeds.iter().map(webhook_secrets).collect(),
             registry: Registry::default(),
             config: config.clone(),
@@ -153,6 +160,7 @@ impl OperatorFiles {
         self.add_admin_certificate(&config.admin);
         self.add_certificate_folders(&config.listeners, known);
         self.add_ticket_secret(&config.tls);
+        self.add_otlp_headers(&config.telemetry);
         self.add_credentials(&config.feeds);
         self.add_receivers(&config.feeds);
         self
@@ -192,6 +200,11 @@ impl OperatorFiles {
         }
         if gone(|c| vec![&c.quality.blocked_urls_file]) {
             self.quality.destinations.urls.publish(Urls::default());
+        }
+        let has_headers =
+            |config: &Config| config.telemetry.otlp.as_ref().is_some_and(|otlp| otlp.headers_file.is_some());
+        if has_headers(old) && !has_headers(new) {
+            self.otlp_headers.publish(HeaderMap::new());
         }
         if gone(|c| vec![&c.admin.tokens_file]) {
             self.tokens.publish(None);

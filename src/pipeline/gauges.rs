@@ -1,11 +1,16 @@
 //! Gauges: the metrics of all stages, and what is measured when they are read.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use arc_swap::ArcSwap;
+use http::HeaderMap;
+use prometheus::{IntGaugeVec, proto::MetricFamily};
 
 use super::{
     account::{Account, FeedAccounts},
@@ -17,13 +22,18 @@ use crate::{
     config::admin::Degraded,
     deliver::metrics::{DeliverMetrics, FeedMetrics},
     enrich::metrics::EnrichMetrics,
+    files::Reloadable,
     fleet::FleetMetrics,
     redirect::metrics::RedirectMetrics,
-    runtime::clock,
+    runtime::{clock, filesystem},
     session::{Sessions, metrics::SessionMetrics},
-    spool::{Outbox, metrics::SpoolMetrics},
+    spool::{
+        Outbox,
+        change::Limits,
+        metrics::{SpoolMetrics, SpoolUse},
+    },
     stats::metrics::StatsMetrics,
-    telemetry::{drops::Drops, metrics::Registry},
+    telemetry::{drops::Drops, metrics::Registry, process::ProcessMetrics},
     tls::metrics::CertificateMetrics,
     visitor::metrics::DatabaseMetrics,
 };
@@ -44,6 +54,8 @@ pub(super) struct Metrics {
     pub databases: DatabaseMetrics,
     pub certificates: CertificateMetrics,
     pub accounts: FeedAccounts,
+    pub process: ProcessMetrics,
+    degraded: IntGaugeVec,
 }
 
 impl Metrics {
@@ -65,6 +77,12 @@ impl Metrics {
             databases: DatabaseMetrics::new(&registry),
             certificates: CertificateMetrics::new(&registry),
             accounts: FeedAccounts::new(&registry),
+            process: ProcessMetrics::new(&registry),
+            degraded: registry.gauges(
+                "degraded",
+                "1 while clicks are answered and may be lost if this state lasts, by state, as in admin.not_ready_when.",
+                "state",
+            ),
             dropped,
             registry,
         }
@@ -98,28 +116,30 @@ impl Metrics {
 
 /// The metrics of a running pipeline. Cheap to clone.
 #[derive(Clone)]
-pub struct Gauges(Arc<Measured>);
+pub struct Gauges(Arc<Inner>);
 
-/// Metrics, and the parts that are measured when metrics are read.
-struct Measured {
+struct Inner {
     metrics: Metrics,
-    files: Arc<ArcSwap<OperatorFiles>>,
-    sessions: Arc<Sessions>,
-    capture: Capture,
-    outbox: Arc<Outbox>,
-    journal_bytes: Arc<AtomicU64>,
+    measured: Measured,
+    /// Held while the metrics are read: some gauges are replaced as a whole.
+    reading: Mutex<()>,
+}
+
+/// The parts that are measured when metrics are read.
+pub(super) struct Measured {
+    pub files: Arc<ArcSwap<OperatorFiles>>,
+    pub sessions: Arc<Sessions>,
+    pub capture: Capture,
+    pub outbox: Arc<Outbox>,
+    pub journal_bytes: Arc<AtomicU64>,
+    pub limits: Arc<Limits>,
+    /// The folder of the spool.
+    pub spool: PathBuf,
 }
 
 impl Gauges {
-    pub(super) fn new(
-        metrics: Metrics,
-        files: Arc<ArcSwap<OperatorFiles>>,
-        sessions: Arc<Sessions>,
-        capture: Capture,
-        outbox: Arc<Outbox>,
-        journal_bytes: Arc<AtomicU64>,
-    ) -> Self {
-        Self(Arc::new(Measured { metrics, files, sessions, capture, outbox, journal_bytes }))
+    pub(super) fn new(metrics: Metrics, measured: Measured) -> Self {
+        Self(Arc::new(Inner { metrics, measured, reading: Mutex::default() }))
     }
 
     /// The metrics of all stages.
@@ -134,7 +154,21 @@ impl Gauges {
 
     /// All metrics in the Prometheus text format.
     pub fn text(&self) -> String {
-        let Measured { metrics, files, sessions, capture, outbox, journal_bytes } = &*self.0;
+        let _reading = self.measure();
+        self.0.metrics.registry.text()
+    }
+
+    /// All metrics.
+    pub fn families(&self) -> Vec<MetricFamily> {
+        let _reading = self.measure();
+        self.0.metrics.registry.families()
+    }
+
+    /// Sets all gauges. They stay as they are until what is returned is dropped.
+    fn measure(&self) -> MutexGuard<'_, ()> {
+        let reading = self.0.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        let Inner { metrics, measured, .. } = &*self.0;
+        let Measured { files, sessions, capture, .. } = measured;
         let files = files.load();
         metrics.capture.update(capture);
         metrics.catalog.update(&files.catalog);
@@ -142,33 +176,64 @@ impl Gauges {
         metrics.databases.update(&files.geo, &files.sources);
         metrics.certificates.update(&files.all_certificates(), clock::now());
         metrics.session.update(sessions);
-        metrics.spool.update(journal_bytes.load(Ordering::Relaxed), outbox.bytes());
+        metrics.spool.update(measured.spool_use());
         metrics.stats.update();
         metrics.accounts.update();
-        metrics.registry.text()
+        metrics.process.update();
+        for (state, is) in self.states() {
+            metrics.degraded.with_label_values(&[state.name()]).set(is.into());
+        }
+        reading
+    }
+
+    /// The HTTP headers with which metrics are exported: one store, whatever is reloaded.
+    pub(super) fn otlp_headers(&self) -> Arc<Reloadable<HeaderMap>> {
+        Arc::clone(self.0.measured.files.load().otlp_headers())
     }
 
     /// What is wrong, although clicks are answered.
     pub fn degraded(&self) -> Vec<Degraded> {
-        let Measured { metrics, capture, .. } = &*self.0;
-        let states =
-            [(Degraded::SpoolStalled, metrics.spool.is_stalled()), (Degraded::RingsFull, capture.is_nearly_full())];
-        states.into_iter().filter_map(|(state, is)| is.then_some(state)).collect()
+        self.states().into_iter().filter_map(|(state, is)| is.then_some(state)).collect()
+    }
+
+    fn states(&self) -> [(Degraded, bool); 2] {
+        let Inner { metrics, measured, .. } = &*self.0;
+        [
+            (Degraded::SpoolStalled, metrics.spool.is_stalled()),
+            (Degraded::RingsFull, measured.capture.is_nearly_full()),
+        ]
     }
 
     /// The account of now.
     pub fn account(&self) -> Account {
-        self.0.metrics.account(self.0.capture.recovered())
+        self.0.metrics.account(self.0.measured.capture.recovered())
+    }
+}
+
+impl Measured {
+    fn spool_use(&self) -> SpoolUse {
+        SpoolUse {
+            journal: self.journal_bytes.load(Ordering::Relaxed),
+            journal_limit: self.limits.journal_max_bytes(),
+            outbox: self.outbox.bytes(),
+            outbox_limit: self.limits.max_bytes(),
+            disk: filesystem::free_and_capacity_bytes(&self.spool).ok(),
+        }
     }
 }
 
 /// All metrics, with a value for each label: what the manual lists.
 #[cfg(test)]
 pub(crate) fn exposition(more: impl FnOnce(&Registry)) -> String {
+    use crate::catalog::{Catalog, CatalogStore};
+
     let metrics = Metrics::new();
     metrics.feed("brand");
     metrics.spool.unclaim("brand");
-    metrics.spool.update(0, 0);
+    metrics.catalog.update(&CatalogStore::of(Catalog::empty(), &crate::config::Catalog::default()));
+    metrics.spool.update(SpoolUse::default());
+    metrics.certificates.expires("go.brand.com", 0);
+    metrics.degraded.with_label_values(&["spool_stalled"]);
     metrics.open_accounts();
     metrics.accounts.update();
     super::reload::ReloadMetrics::new(&["catalog"], &metrics.registry);

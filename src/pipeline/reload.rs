@@ -63,6 +63,7 @@ const OF_FILES: &[&str] = &[
     "enrich.ai_assistants_file",
     "quality",
     "reload",
+    "telemetry.otlp.headers_file",
     "tls.watch_secs",
 ];
 

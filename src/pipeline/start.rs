@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     OperatorFiles, Pipeline, StartError,
-    gauges::{Gauges, Metrics},
+    gauges::{Gauges, Measured, Metrics},
     live::{self, LiveFeeds, Stages},
     preflight,
     reload::{Apply, LivePart, PartError, Reloader},
@@ -203,7 +203,16 @@ impl Intake {
         let enrich = Enrich::start(shared, inlets, &inputs, &panics)?;
         let (catalog, tokens) = (Arc::clone(&files.catalog), Arc::clone(&files.tokens));
         let secrets = files.webhook_secrets.clone();
-        let gauges = Gauges::new(metrics, reloader.files(), sessions, capture.clone(), outbox, spool.journal_bytes());
+        let measured = Measured {
+            files: reloader.files(),
+            sessions,
+            capture: capture.clone(),
+            outbox,
+            journal_bytes: spool.journal_bytes(),
+            limits: Arc::clone(&limits),
+            spool: config.spool.dir.clone(),
+        };
+        let gauges = Gauges::new(metrics, measured);
         let policies = Arc::clone(&visitors.policies);
         let stages =
             Stages { gauges: gauges.clone(), lanes: deliver.lanes(), routing, policies, limits, inputs: &inputs };

@@ -72,6 +72,10 @@ impl Lane for Redirector {
         self.respond(if is_head { answer.without_body() } else { answer }, false, None, out);
     }
 
+    fn report(&self) {
+        self.metrics.report();
+    }
+
     fn rejected(&self) {
         self.metrics.request(Outcome::BadRequest);
     }

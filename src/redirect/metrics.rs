@@ -1,6 +1,9 @@
 //! Metrics of the redirect: answers by outcome, their duration, and what became of each click.
 
-use std::time::Duration;
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use prometheus::{Histogram, IntCounter};
 
@@ -100,6 +103,8 @@ pub struct RedirectMetrics {
     answered: IntCounter,
     captured: IntCounter,
     dropped: Drops,
+    /// Dropped clicks that were logged already, by reason.
+    reported: Mutex<[u64; DropReason::ALL.len()]>,
 }
 
 impl RedirectMetrics {
@@ -123,6 +128,20 @@ impl RedirectMetrics {
             answered: registry.counter("clicks_answered_total", "Clicks that were answered with a redirect."),
             captured: registry.counter("clicks_captured_total", "Answered clicks written to a ring."),
             dropped,
+            reported: Mutex::default(),
+        }
+    }
+
+    /// Logs the clicks that were dropped since the last report, one line a reason.
+    pub fn report(&self) {
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        for (reason, reported) in DropReason::ALL.into_iter().zip(reported.iter_mut()) {
+            let total = self.dropped.of(reason);
+            let clicks = total - std::mem::replace(reported, total);
+            // What no feed takes is dropped because it is configured so.
+            if clicks > 0 && reason != DropReason::NoFeed {
+                tracing::error!(reason = reason.label(), clicks, "clicks dropped");
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use crate::{
     config::{Config, Listener},
     listener::{
         ListenError,
-        front::{self, Admission, Lane, Listeners, LiveFront},
+        front::{self, Admission, Lane, Listeners, LiveFront, metrics::FrontMetrics},
     },
     pipeline::{Apply, LivePart, OperatorFiles, PartError},
     redirect::{Redirector, TrustedProxies},
@@ -24,6 +24,7 @@ pub struct LiveServer<L, P> {
     pub front: Arc<LiveFront<L, P>>,
     pub proxy: Arc<ArcSwap<proxy::Settings>>,
     pub admission: Arc<Admission>,
+    pub metrics: Arc<FrontMetrics>,
     pub redirector: Redirector,
     pub tickets: Arc<Tickets>,
     pub acme: Arc<Acme>,
@@ -73,6 +74,7 @@ impl<L: Lane, P: Send + Sync> LivePart for LiveServer<L, P> {
             self.redirector.configure(&new.redirect, trusted, files.quality());
             self.proxy.store(Arc::new(proxy::Settings::new(new, shares.requests)));
             self.admission.set_quota(front::quota(&new.limits, shares.connections));
+            self.metrics.set_limit(shares.connections);
             self.front.apply(new);
             self.listeners.publish(listeners).wait_blocking();
             if let Err(error) = self.acme.apply(new, files.certificates()) {

@@ -194,6 +194,11 @@ impl<M: Memory> VisitTable<M> {
         self.used.load(Ordering::Relaxed)
     }
 
+    /// Visitors that there are buckets for.
+    pub fn limit(&self) -> u64 {
+        self.buckets * VISITORS
+    }
+
     /// Visitors that were evicted during a visit.
     pub fn evicted(&self) -> u64 {
         self.evicted.load(Ordering::Relaxed)

@@ -34,11 +34,26 @@ pub struct SpoolMetrics {
     /// What becomes of the tallies in the journal.
     pub stats: Arc<StatsMetrics>,
     journal_bytes: IntGauge,
+    journal_limit: IntGauge,
     outbox_bytes: IntGauge,
+    outbox_limit: IntGauge,
+    disk_free: IntGauge,
+    disk_capacity: IntGauge,
     stalled: IntGauge,
     unclaimed: IntGaugeVec,
     feeds: FeedSeries,
     by_name: Mutex<BTreeMap<String, Arc<BacklogMetrics>>>,
+}
+
+/// What a running spool uses, and what it may use, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SpoolUse {
+    pub journal: u64,
+    pub journal_limit: u64,
+    pub outbox: u64,
+    pub outbox_limit: u64,
+    /// Free bytes of its disk, and all; `None` if they cannot be seen.
+    pub disk: Option<(u64, u64)>,
 }
 
 /// The series of all feeds.
@@ -89,7 +104,14 @@ impl SpoolMetrics {
             disk_full: registry.gauge("spool_disk_full", "1 while the spool waits because its disk is full."),
             stats,
             journal_bytes: registry.gauge("journal_bytes", "Bytes of the journal."),
+            journal_limit: registry
+                .gauge("journal_limit_bytes", "Most bytes of the journal: spool.journal_max_bytes."),
             outbox_bytes: registry.gauge("spool_bytes", "Bytes of finished objects in the outbox."),
+            outbox_limit: registry
+                .gauge("spool_limit_bytes", "Most bytes of finished objects in the outbox: spool.max_bytes."),
+            disk_free: registry
+                .gauge("spool_disk_free_bytes", "Bytes that can still be written to the disk of the spool."),
+            disk_capacity: registry.gauge("spool_disk_capacity_bytes", "Bytes of the disk of the spool."),
             stalled: registry.gauge("spool_stalled", "Spool threads that retry a failed write; 0 is healthy."),
             unclaimed: registry.gauges(
                 "outbox_unclaimed_objects",
@@ -121,7 +143,11 @@ impl SpoolMetrics {
     /// The metrics of one feed, made at first use.
     pub fn feed(&self, name: &str) -> Arc<BacklogMetrics> {
         let mut by_name = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
-        by_name.entry(name.to_owned()).or_insert_with(|| Arc::new(self.feeds.of(name))).clone()
+        let made = || {
+            self.unclaimed.with_label_values(&[name]).set(0);
+            Arc::new(self.feeds.of(name))
+        };
+        by_name.entry(name.to_owned()).or_insert_with(made).clone()
     }
 
     /// Takes note that a feed is not configured: the objects that wait for it are unclaimed.
@@ -148,9 +174,15 @@ impl SpoolMetrics {
     }
 
     /// Sets the gauges.
-    pub fn update(&self, journal_bytes: u64, outbox_bytes: u64) {
-        self.journal_bytes.set(journal_bytes as i64);
-        self.outbox_bytes.set(outbox_bytes as i64);
+    pub fn update(&self, spool: SpoolUse) {
+        self.journal_bytes.set(spool.journal as i64);
+        self.journal_limit.set(spool.journal_limit as i64);
+        self.outbox_bytes.set(spool.outbox as i64);
+        self.outbox_limit.set(spool.outbox_limit as i64);
+        if let Some((free, capacity)) = spool.disk {
+            self.disk_free.set(free as i64);
+            self.disk_capacity.set(capacity as i64);
+        }
         for (name, feed) in self.feeds() {
             if feed.unclaimed.load(Ordering::Relaxed) {
                 self.unclaimed.with_label_values(&[&name]).set(feed.objects.get());

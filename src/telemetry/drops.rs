@@ -82,6 +82,11 @@ impl Drops {
         self.0[reason as usize].inc_by(count);
     }
 
+    /// Losses for this reason.
+    pub fn of(&self, reason: DropReason) -> u64 {
+        self.0[reason as usize].get()
+    }
+
     /// Losses for any reason.
     pub fn total(&self) -> u64 {
         self.0.iter().map(IntCounter::get).sum()

@@ -16,6 +16,8 @@ pub enum Tool {
     Spark,
     /// Schemathesis, which tests an API by its description.
     Schemathesis,
+    /// The definition of the OpenTelemetry protocol.
+    OpenTelemetry,
     /// Packages of node.
     Node,
 }
@@ -36,12 +38,14 @@ pub fn get(tool: Tool) -> Option<&'static Installed> {
     static SPARK: Once =
         LazyLock::new(|| needs("java", "-version").and_then(|()| install("spark", "requirements-spark.txt", pip)));
     static SCHEMATHESIS: Once = LazyLock::new(|| install("schemathesis", "requirements-schemathesis.txt", pip));
+    static OPEN_TELEMETRY: Once = LazyLock::new(|| install("opentelemetry", "requirements-opentelemetry.txt", pip));
     static NODE: Once =
         LazyLock::new(|| needs("node", "--version").and_then(|()| install("node", "package.json", npm)));
     let tool = match tool {
         Tool::Python => &PYTHON,
         Tool::Spark => &SPARK,
         Tool::Schemathesis => &SCHEMATHESIS,
+        Tool::OpenTelemetry => &OPEN_TELEMETRY,
         Tool::Node => &NODE,
     };
     tool.as_ref().inspect_err(|reason| eprintln!("skipped: {reason}")).ok()

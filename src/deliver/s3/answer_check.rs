@@ -18,6 +18,7 @@ use super::headers::SHA256;
 use crate::deliver::{
     answer::Answer,
     error::{Details, SinkError},
+    metrics::ClockSkew,
 };
 
 /// Headers that stores send with every answer, or with every answer about an object.
@@ -38,6 +39,7 @@ pub struct AnswerCheck {
     /// What is missing in the answer, if it is not a store's.
     missing: fn(&HttpResponse) -> Option<&'static str>,
     found: Arc<Mutex<Option<Details>>>,
+    clock: ClockSkew,
 }
 
 impl AnswerCheck {
@@ -68,7 +70,13 @@ impl AnswerCheck {
     }
 
     fn new(missing: fn(&HttpResponse) -> Option<&'static str>) -> Self {
-        Self { missing, found: Arc::default() }
+        Self { missing, found: Arc::default(), clock: ClockSkew::default() }
+    }
+
+    /// Notes the date of the answer, too, whatever it says.
+    #[must_use]
+    pub fn with_clock(self, clock: ClockSkew) -> Self {
+        Self { clock, ..self }
     }
 
     /// Fails if the answer was a success and not a store's.
@@ -96,6 +104,7 @@ impl Intercept for AnswerCheck {
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let answer = context.response();
+        self.clock.note(header(answer, "date"));
         if answer.status().is_success()
             && let Some(missing) = (self.missing)(answer)
         {

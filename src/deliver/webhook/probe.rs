@@ -14,6 +14,7 @@ use crate::{
     config,
     deliver::{
         error::{Details, SinkError},
+        metrics::ClockSkew,
         probe::error::ProbeError,
     },
     runtime::clock,
@@ -22,7 +23,7 @@ use crate::{
 /// Probes the endpoint with the secrets that its files hold now. Sends a `HEAD`, whose answer only shows that a server
 /// is there; with `dry_put` instead a signed request of the type `test` without events, which must be acknowledged.
 pub async fn probe(feed: &str, config: &config::Webhook, dry_put: bool) -> Result<String, ProbeError> {
-    let sink = WebhookSink::new(feed, config, read_secrets(config)?);
+    let sink = WebhookSink::new(feed, config, read_secrets(config)?, ClockSkew::default());
     if dry_put {
         let body = format!("{{\"type\":\"test\",\"timestamp\":\"{:.3}\",\"data\":[]}}", clock::now());
         sink.post(body.into()).await.map_err(|error| error.with_context("POST of a test request"))?;

@@ -78,7 +78,7 @@ pub struct FrontThread<L, P> {
     /// Keeps them open.
     _listeners: Arc<Listeners>,
     /// The first thread logs for all.
-    reports: Option<Arc<FrontMetrics>>,
+    reports: bool,
 }
 
 impl<L, P> FrontThread<L, P> {
@@ -89,7 +89,7 @@ impl<L, P> FrontThread<L, P> {
             front: Arc::clone(front),
             sockets,
             _listeners: Arc::clone(listeners),
-            reports: (number == 0).then(|| Arc::clone(&front.current.load().metrics)),
+            reports: number == 0,
         };
         listeners.take_threads().into_iter().enumerate().map(thread).collect()
     }
@@ -98,7 +98,7 @@ impl<L, P> FrontThread<L, P> {
 #[async_trait]
 impl<L: Lane, P: HttpServerApp + Send + Sync + 'static> Service for FrontThread<L, P> {
     async fn start_service(&mut self, _: Option<ListenFds>, shutdown: ShutdownWatch, _: usize) {
-        let reports = self.reports.take().map(|metrics| tokio::spawn(report(metrics, shutdown.clone())));
+        let reports = self.reports.then(|| tokio::spawn(report(Arc::clone(&self.front), shutdown.clone())));
         let serve = {
             let front = Arc::clone(&self.front);
             move |tcp, address, settings| serve(&front, tcp, address, settings)
@@ -239,10 +239,10 @@ impl Drop for CloseOnDrop {
 }
 
 /// Logs what went wrong, one line a kind and minute, until the server stops.
-async fn report(metrics: Arc<FrontMetrics>, shutdown: ShutdownWatch) {
+async fn report<L: Lane, P: Send + Sync>(front: Arc<LiveFront<L, P>>, shutdown: ShutdownWatch) {
     let mut stopped = std::pin::pin!(stopped(shutdown));
     while tokio::time::timeout(REPORTS, &mut stopped).await.is_err() {
-        metrics.report();
+        front.report();
         logs::report_suppressed();
     }
 }

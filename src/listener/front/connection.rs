@@ -156,8 +156,10 @@ impl<'f, L: Lane, P: HttpServerApp + Send + Sync + 'static> Connection<'f, L, P>
             Some(configs) => {
                 // In a box: the future is large, and the connection outlives it.
                 let accepted = Box::pin(TlsStream::accept(tcp, configs, &front.challenges));
-                let accepted = before(&mut deadline, accepted).await.ok_or(Ended::HandshakeTimeout)?;
-                let tls = accepted.map_err(|error| Ended::of_handshake(&error))?;
+                let ended = |ended| front.metrics.handshake_ended(ended);
+                let accepted = before(&mut deadline, accepted).await;
+                let accepted = accepted.ok_or_else(|| ended(Ended::HandshakeTimeout))?;
+                let tls = accepted.map_err(|error| ended(Ended::of_handshake(&error)))?;
                 front.metrics.handshake(tls.connection());
                 Transport::Tls(Box::new(tls))
             }

@@ -143,6 +143,33 @@ impl Limited {
     }
 }
 
+/// What came of a TLS handshake.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Handshake {
+    Full,
+    /// With a ticket: without a signature.
+    Resumed,
+    /// The client and this edge have nothing in common, or the client broke the protocol.
+    Failed,
+    TimedOut,
+    /// The client hung up.
+    Closed,
+}
+
+impl Handshake {
+    const ALL: [Self; 5] = [Self::Full, Self::Resumed, Self::Failed, Self::TimedOut, Self::Closed];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Resumed => "resumed",
+            Self::Failed => "failed",
+            Self::TimedOut => "timed_out",
+            Self::Closed => "closed",
+        }
+    }
+}
+
 /// An open connection: counted as ended when dropped, by a panic as well.
 pub struct Open {
     metrics: Arc<FrontMetrics>,
@@ -163,8 +190,8 @@ pub struct FrontMetrics {
     limited: [IntCounter; Limited::ALL.len()],
     accept_failed: IntCounter,
     open: IntGauge,
-    full: IntCounter,
-    resumed: IntCounter,
+    limit: IntGauge,
+    handshakes: [IntCounter; Handshake::ALL.len()],
     reported: Mutex<Reported>,
 }
 
@@ -172,7 +199,7 @@ impl FrontMetrics {
     pub fn new(registry: &Registry) -> Arc<Self> {
         let ended = registry.counters("connections_ended_total", "Connections that ended, by reason.", &["reason"]);
         let limited = registry.counters("requests_limited_total", "Requests beyond a limit, by limit.", &["limit"]);
-        let handshakes = registry.counters("tls_handshakes_total", "TLS handshakes that succeeded.", &["kind"]);
+        let handshakes = registry.counters("tls_handshakes_total", "TLS handshakes by result.", &["result"]);
         Arc::new(Self {
             accepted: registry.counter("connections_accepted_total", "Connections accepted."),
             ended: Ended::ALL.map(|reason| ended.with_label_values(&[reason.label()])),
@@ -182,8 +209,11 @@ impl FrontMetrics {
                 "Connections that could not be accepted, mostly because there were no more file descriptors.",
             ),
             open: registry.gauge("connections_open", "Connections that are open."),
-            full: handshakes.with_label_values(&["full"]),
-            resumed: handshakes.with_label_values(&["resumed"]),
+            limit: registry.gauge(
+                "connections_limit",
+                "Connections that may be open: limits.connections, or fewer if there are too few file descriptors.",
+            ),
+            handshakes: Handshake::ALL.map(|result| handshakes.with_label_values(&[result.label()])),
             reported: Mutex::default(),
         })
     }
@@ -200,6 +230,11 @@ impl FrontMetrics {
         usize::try_from(self.open.get()).unwrap_or_default()
     }
 
+    /// So many connections may be open from now on.
+    pub fn set_limit(&self, connections: usize) {
+        self.limit.set(i64::try_from(connections).unwrap_or(i64::MAX));
+    }
+
     pub fn accept_failed(&self) {
         self.accept_failed.inc();
     }
@@ -209,11 +244,26 @@ impl FrontMetrics {
         self.limited[limit as usize].inc();
     }
 
+    /// Counts a handshake that succeeded.
     pub fn handshake(&self, connection: &rustls::ServerConnection) {
-        match connection.handshake_kind() {
-            Some(rustls::HandshakeKind::Resumed) => self.resumed.inc(),
-            _ => self.full.inc(),
-        }
+        self.count(match connection.handshake_kind() {
+            Some(rustls::HandshakeKind::Resumed) => Handshake::Resumed,
+            _ => Handshake::Full,
+        });
+    }
+
+    /// Counts a handshake with which a connection ended, and returns why.
+    pub fn handshake_ended(&self, ended: Ended) -> Ended {
+        self.count(match ended {
+            Ended::HandshakeTimeout => Handshake::TimedOut,
+            Ended::HandshakeFailed => Handshake::Failed,
+            _ => Handshake::Closed,
+        });
+        ended
+    }
+
+    fn count(&self, result: Handshake) {
+        self.handshakes[result as usize].inc();
     }
 
     /// Logs what went wrong since the last report, one line a kind.
