@@ -16,6 +16,7 @@
 //! | [`feeds`] | objects, formats, delivery, manifests, verification, rollups |
 //! | [`statistics`] | counts, and how to query them |
 //! | [`quality`] | verdicts, bots, blocking, block lists |
+//! | [`status`] | the status page, `clickedge top`, and events as they are made |
 //! | [`operations`] | installation, signals, exit codes, metrics, alerts, the spool |
 //! | [`guarantees`] | what is lost, and when |
 //! | [`privacy`] | where client addresses are, sessions, the evidence |
@@ -63,6 +64,10 @@ pub mod statistics {
 
 pub mod quality {
     #![doc = include_str!("manual/quality.md")]
+}
+
+pub mod status {
+    #![doc = include_str!("manual/status.md")]
 }
 
 #[allow(clippy::doc_markdown, reason = "the help of metrics is text for Prometheus, without backticks")]

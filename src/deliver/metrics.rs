@@ -1,9 +1,13 @@
 //! Metrics of the delivery, feed by feed.
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
+use super::report::FeedReport;
 use crate::{spool::metrics::BacklogMetrics, telemetry::metrics::Registry};
 
 /// What came of one upload.
@@ -42,6 +46,7 @@ pub struct DeliverMetrics {
     retries_requested: IntCounterVec,
     oldest: IntGaugeVec,
     upload_limit: IntGaugeVec,
+    reports: Mutex<BTreeMap<String, Arc<FeedReport>>>,
 }
 
 /// The metrics of one feed.
@@ -60,6 +65,8 @@ pub struct FeedMetrics {
     pub upload_limit: IntGauge,
     /// What waits for the feed in the spool.
     pub backlog: Arc<BacklogMetrics>,
+    /// What the last uploads came to.
+    pub report: Arc<FeedReport>,
     uploads: [IntCounter; UploadResult::ALL.len()],
 }
 
@@ -89,6 +96,7 @@ impl DeliverMetrics {
                 "feed_upload_limit",
                 "Uploads that may run at a time; fewer while the sink asks to slow down.",
             ),
+            reports: Mutex::default(),
         }
     }
 
@@ -104,8 +112,15 @@ impl DeliverMetrics {
             oldest: self.oldest.with_label_values(label),
             upload_limit: self.upload_limit.with_label_values(label),
             backlog,
+            report: self.report(name),
             uploads: UploadResult::ALL.map(|result| self.uploads.with_label_values(&[name, result.label()])),
         }
+    }
+
+    /// The report of a feed, made at first use.
+    fn report(&self, name: &str) -> Arc<FeedReport> {
+        let mut reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(reports.entry(name.to_owned()).or_default())
     }
 }
 

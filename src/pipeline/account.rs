@@ -38,6 +38,13 @@ pub(super) struct FeedAccounts {
     feeds: Mutex<BTreeMap<String, FeedAccount>>,
 }
 
+/// The events of one feed, at a moment.
+pub(super) struct EventAccount {
+    pub pending: u64,
+    pub routed: u64,
+    pub metrics: Arc<FeedMetrics>,
+}
+
 struct FeedAccount {
     routed: IntCounter,
     metrics: Arc<FeedMetrics>,
@@ -62,6 +69,17 @@ impl FeedAccounts {
         for feed in self.feeds().values() {
             feed.pending.set(feed.pending() as i64);
         }
+    }
+
+    /// The feeds, by name.
+    pub fn all(&self) -> Vec<(String, EventAccount)> {
+        let feeds = self.feeds();
+        let account = |feed: &FeedAccount| EventAccount {
+            pending: feed.pending(),
+            routed: feed.routed.get(),
+            metrics: Arc::clone(&feed.metrics),
+        };
+        feeds.iter().map(|(name, feed)| (name.clone(), account(feed))).collect()
     }
 
     pub fn delivered(&self) -> u64 {

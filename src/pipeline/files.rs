@@ -6,6 +6,7 @@
 mod certificates;
 mod receivers;
 mod tokens;
+mod visitors;
 
 pub(super) use certificates::CERTIFICATES;
 

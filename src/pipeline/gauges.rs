@@ -18,7 +18,7 @@ use crate::{
     deliver::metrics::{DeliverMetrics, FeedMetrics},
     enrich::metrics::EnrichMetrics,
     fleet::FleetMetrics,
-    redirect::metrics::RedirectMetrics,
+    redirect::metrics::{RedirectMetrics, RequestTotals},
     runtime::clock,
     session::{Sessions, metrics::SessionMetrics},
     spool::{Outbox, metrics::SpoolMetrics},
@@ -154,6 +154,21 @@ impl Gauges {
         let states =
             [(Degraded::SpoolStalled, metrics.spool.is_stalled()), (Degraded::RingsFull, capture.is_nearly_full())];
         states.into_iter().filter_map(|(state, is)| is.then_some(state)).collect()
+    }
+
+    /// The files of the running configuration, and the rings.
+    pub(super) fn measured(&self) -> (Arc<OperatorFiles>, &Capture) {
+        (self.0.files.load_full(), &self.0.capture)
+    }
+
+    /// Requests so far.
+    pub fn requests(&self) -> RequestTotals {
+        self.0.metrics.redirect.totals()
+    }
+
+    /// Name of the edge.
+    pub fn pop(&self) -> String {
+        self.0.files.load().config().edge.pop.clone()
     }
 
     /// The account of now.
