@@ -2,6 +2,7 @@
 //!
 //! | route | answer |
 //! |---|---|
+//! | `GET /`, `GET /v1/status` | how the edge is, as a page and as JSON, see [`status`] |
 //! | `GET /livez` | 200 while the process answers at all |
 //! | `GET /readyz` | 200 while the edge accepts clicks, with `degraded` and reasons while clicks may be lost if that lasts; 503 with `starting` before, with `draining` once it stops, and for the reasons of `admin.not_ready_when` |
 //! | `GET /metrics` | all metrics in the Prometheus text format |
@@ -10,6 +11,7 @@
 //! | `GET /v1/stats/workspaces/{workspace}` | counts of a workspace |
 //! | `GET /v1/stats/unknown`, `GET /v1/stats/unknown/{domain}` | unknown slashtags that were requested |
 //! | `/v1/links...`, `/v1/domains/...` | links and domains are read and changed by programs with a token, see [`links`] |
+//! | `GET /v1/tap` | events as they are made, see [`tap`] |
 //! | `POST /v1/feeds/{feed}/retry` | retries a feed now, see [`feeds`] |
 //! | `POST /v1/reload` | takes up the configuration and all files again, see [`reload`] |
 //!
@@ -26,6 +28,8 @@ pub mod reload;
 pub mod router;
 mod send;
 pub mod stats;
+pub mod status;
+pub mod tap;
 
 use std::sync::{
     Arc,
@@ -52,19 +56,34 @@ use links::{ApiMetrics, LinksApi};
 use problem::{Kind, Problem};
 use router::{Call, Needs, Reply, Route};
 use stats::Stats;
+use status::Status;
+use tap::Taps;
 
 /// Every route. The first one that has the path answers.
 const ROUTES: &[Route] = &[
+    Route::get("/", Needs::Read, |admin, call| {
+        Box::pin(async move { Ok(admin.status.page_reply(call.query()).await) })
+    }),
+    Route::get("/status.css", Needs::Nothing, |_, _| {
+        Box::pin(async { Ok(status::asset("text/css", status::STYLE)) })
+    }),
+    Route::get("/status.js", Needs::Nothing, |_, _| {
+        Box::pin(async { Ok(status::asset("text/javascript", status::SCRIPT)) })
+    }),
+    Route::get("/v1/status", Needs::Read, |admin, _| {
+        Box::pin(async { Ok(Reply::new(200, JSON, admin.status.json().await)) })
+    }),
     Route::get("/livez", Needs::Nothing, |_, _| Box::pin(async { Ok(Reply::new(200, TEXT, "alive\n")) })),
     Route::get("/readyz", Needs::Nothing, |admin, _| Box::pin(async { Ok(admin.readiness()) })),
     Route::get("/metrics", Needs::Read, |admin, _| {
         Box::pin(async { Ok(Reply::new(200, prometheus::TEXT_FORMAT, admin.gauges.text())) })
     }),
+    Route::get("/v1/tap", Needs::Read, |admin, call| Box::pin(async move { admin.taps.watch(call.query()) })),
     Route::get("/v1/stats/*", Needs::Read, |admin, call| {
         Box::pin(async move { Ok(admin.stats.reply(call.path(), call.query()).await) })
     }),
     Route::post("/v1/feeds/{feed}/retry", Needs::Order, |admin, call| {
-        Box::pin(async move { Ok(admin.feeds.retry(&call.param)) })
+        Box::pin(async move { Ok(admin.feeds.retry(&call)) })
     }),
     Route::post("/v1/reload", Needs::Order, |admin, _| {
         Box::pin(async { Ok(reload::reload(admin.reloader.clone()).await) })
@@ -128,6 +147,8 @@ pub struct Admin {
     readiness: Readiness,
     not_ready_when: Vec<Degraded>,
     stats: Stats,
+    status: Status,
+    taps: Taps,
     feeds: Feeds,
     reloader: Reloader,
     links: LinksApi,
@@ -144,8 +165,10 @@ impl Admin {
         let metrics = ApiMetrics::new(&pipeline.registry());
         let links = LinksApi::new(pipeline.catalog(), pipeline.changes(), metrics);
         let access = Access::new(&config.hosts, pipeline.tokens());
+        let status = Status::new(pipeline, readiness.clone(), &not_ready_when);
+        let taps = Taps::new(pipeline.tap(), pipeline.live_feeds());
         let (gauges, reloader) = (pipeline.gauges(), pipeline.reloader());
-        Self { access, gauges, readiness, not_ready_when, stats, feeds, reloader, links }
+        Self { access, gauges, readiness, not_ready_when, stats, status, taps, feeds, reloader, links }
     }
 
     fn readiness(&self) -> Reply {

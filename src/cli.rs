@@ -16,6 +16,8 @@ mod lookup;
 mod output;
 mod serve;
 mod spool;
+mod tap;
+mod top;
 mod upgrade;
 
 use std::process::ExitCode;
@@ -83,6 +85,16 @@ pub enum Command {
     Generate(generate::Generate),
     /// Try, grant or retry a feed, or verify one that was delivered.
     Feed(feed::Feed),
+    /// Show the status of the running edge in this terminal.
+    ///
+    /// State, traffic, the account, feeds with the last error of their stores, the catalog and the last reload: what
+    /// the status page of the admin listener shows.
+    Top(top::Top),
+    /// Print events of the running edge as they are made.
+    ///
+    /// One JSON value a line. Never slows the edge: events that come too fast for this reader are left out, and
+    /// standard error says how many. Events have no client address in them.
+    Tap(tap::Tap),
     /// Examine the spool: list what is pending, print it, or send it again.
     Spool(spool::Spool),
 }
@@ -112,6 +124,8 @@ pub fn dispatch(cli: Cli) -> ExitCode {
         Command::Lookup(lookup) => lookup::run(&lookup),
         Command::Generate(generate) => generate::run(&generate),
         Command::Feed(feed) => feed::run(&feed),
+        Command::Top(top) => top::run(&top),
+        Command::Tap(tap) => tap::run(&tap),
         Command::Spool(spool) => spool::run(&spool),
     }
 }

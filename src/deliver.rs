@@ -31,6 +31,7 @@ pub mod probe;
 pub mod progress;
 pub mod queue;
 pub mod remedy;
+pub mod report;
 pub mod retries;
 pub mod s3;
 pub mod sample;

@@ -17,6 +17,7 @@
 //! | `batch`, [`frame`] | events on their way to the journal, in its format |
 //! | `fragments` | JSON that the catalog has rendered, checked once and cached |
 //! | [`route`] | which feeds take events |
+//! | [`tap`] | events for those who watch |
 
 mod batch;
 pub mod encoder;
@@ -26,6 +27,7 @@ pub mod frame;
 mod leak;
 pub mod metrics;
 pub mod route;
+pub mod tap;
 mod worker;
 
 use std::{
@@ -44,6 +46,7 @@ use prometheus::IntCounter;
 pub use batch::Batch;
 use metrics::EnrichMetrics;
 pub use route::Router;
+use tap::Tap;
 use worker::Worker;
 
 use crate::{
@@ -77,6 +80,8 @@ pub struct Shared {
     pub quality: Arc<quality::State>,
     /// Whether clicks are counted.
     pub counts: bool,
+    /// Where events are shown to those who watch.
+    pub tap: Arc<Tap>,
 }
 
 /// Where events go, and what they reveal.

@@ -17,6 +17,7 @@
 //! | [`feeds`] | objects, formats, delivery, manifests, verification, rollups |
 //! | [`statistics`] | counts, and how to query them |
 //! | [`quality`] | verdicts, bots, blocking, block lists |
+//! | [`status`] | the status page, `clickedge top`, and events as they are made |
 //! | [`operations`] | the service, signals, exit codes, metrics, the spool |
 //! | [`tuning`] | kernel, threads, sizes and memory by clicks a second; `clickedge doctor` |
 //! | [`monitoring`] | Prometheus, alerts, dashboard, OpenTelemetry |
@@ -72,6 +73,10 @@ pub mod statistics {
 
 pub mod quality {
     #![doc = include_str!("manual/quality.md")]
+}
+
+pub mod status {
+    #![doc = include_str!("manual/status.md")]
 }
 
 #[allow(clippy::doc_markdown, reason = "the help of metrics is text for Prometheus, without backticks")]

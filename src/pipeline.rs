@@ -17,12 +17,13 @@ pub mod lookup;
 pub mod preflight;
 mod reload;
 mod start;
+pub mod status;
 
 use std::{io, sync::Arc};
 
 use http::HeaderMap;
 
-pub use crate::deliver::FeedRetries;
+pub use crate::{deliver::FeedRetries, enrich::tap};
 pub use account::Account;
 pub use files::OperatorFiles;
 pub use gauges::Gauges;
@@ -30,8 +31,13 @@ pub use gauges::Gauges;
 pub(crate) use gauges::exposition;
 pub use live::LiveFeeds;
 pub use preflight::PreflightError;
-pub use reload::{Apply, LivePart, NeedsRestart, Notice, PartError, ReloadError, Reloaded, Reloader};
+pub use reload::{
+    Apply, LastReload, LivePart, MOST_NOTICES, NeedsRestart, Notice, PartError, ReloadError, Reloaded, Reloader,
+};
 pub use start::Intake;
+
+use lookup::LiveLookup;
+use tap::Tap;
 
 use crate::{
     capture::{Capture, CaptureError},
@@ -104,6 +110,8 @@ pub struct Pipeline {
     gauges: Gauges,
     reloader: Reloader,
     live: LiveFeeds,
+    lookup: LiveLookup,
+    tap: Arc<Tap>,
     catalog: Arc<CatalogStore>,
     tokens: Arc<TokenStore>,
     fleet: Option<Fleet>,
@@ -155,6 +163,16 @@ impl Pipeline {
     /// Changes the feeds while the pipeline runs.
     pub fn live_feeds(&self) -> LiveFeeds {
         self.live.clone()
+    }
+
+    /// Shows events to those who watch.
+    pub fn tap(&self) -> Arc<Tap> {
+        Arc::clone(&self.tap)
+    }
+
+    /// Answers requests without clicks.
+    pub fn lookup(&self) -> LiveLookup {
+        self.lookup.clone()
     }
 
     /// The catalog.

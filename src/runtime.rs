@@ -13,9 +13,11 @@ pub mod panic_watch;
 pub mod priority;
 pub mod retry;
 pub mod systemd;
+pub mod unix_time;
 pub mod words;
 
 pub use class::{Class, Classified};
 pub use hour::Hour;
 pub use panic_watch::PanicWatch;
+pub use unix_time::UnixTime;
 pub use words::Words;

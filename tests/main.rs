@@ -54,6 +54,7 @@ mod shapes;
 mod snapshot_files;
 mod sources;
 mod spool;
+mod status;
 mod stop;
 mod tls;
 mod upgrade;

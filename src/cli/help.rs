@@ -21,6 +21,8 @@ Examples:
   clickedge upgrade --config clickedge.toml     replace the running process, failing no request
   clickedge feed verify s3://bucket/prefix      prove that a feed is complete and without duplicates
   clickedge feed test brand                     deliver sample events, and read them back
+  clickedge top                                 the status of the running edge, live
+  clickedge tap --sample 100                    one event of a hundred, as they are made
   clickedge spool ls                            list what is pending on this edge, with its age
 
 Signals of `serve`:

@@ -1,7 +1,5 @@
 //! `clickedge lookup`: what the edge would answer, and why, without asking it.
 
-mod request;
-
 use std::{collections::BTreeMap, fmt::Write, net::IpAddr, path::PathBuf, process::ExitCode};
 
 use clap::Args;
@@ -14,7 +12,7 @@ use super::{
 };
 use crate::{
     config,
-    pipeline::lookup::{Answered, Followed, Lookup as Edge, Request, Taken},
+    pipeline::lookup::{Answered, Followed, Lookup as Edge, Request, Taken, request::request},
     runtime::{Class, clock},
 };
 
@@ -65,7 +63,7 @@ struct Output<'a> {
 }
 
 pub(super) fn run(lookup: &Lookup) -> ExitCode {
-    let request = match request::request(&lookup.url, &lookup.method, &lookup.headers) {
+    let request = match request(&lookup.url, &lookup.method, &lookup.headers) {
         Ok(request) => request,
         Err(message) => return failed(Class::Usage, &message),
     };

@@ -84,6 +84,7 @@ impl FeedTask {
         let stop = deadline(&mut stopping);
         tokio::pin!(stop);
         self.metrics.parked.set(0);
+        self.metrics.report.set_failing(false);
         while open || !queue.is_settled() {
             // First: an object that came after an order is not for this sink.
             if let Ok(order) = orders.try_recv() {
@@ -197,6 +198,7 @@ impl FeedTask {
                     queue.companions_mut().retry_now();
                 }
                 self.metrics.parked.set(pace.is_parked().into());
+                self.metrics.report.set_failing(pace.is_failing());
                 self.acknowledged(&object, stored, took);
                 return queue.remove(place);
             }
@@ -220,6 +222,7 @@ impl FeedTask {
         let was_parked = pace.is_parked();
         let failures = pace.failed(round, error, Instant::now());
         self.metrics.parked.set(pace.is_parked().into());
+        self.metrics.report.failed(object, error);
         if let Some(result) = error.label() {
             self.metrics.upload(result);
         }
@@ -257,6 +260,7 @@ impl FeedTask {
             }
             Err(error) => error,
         };
+        self.metrics.report.set_aside(&object, &error);
         if let Some(result) = error.label() {
             self.metrics.upload(result);
         }
@@ -289,7 +293,7 @@ impl FeedTask {
     fn missing(&self, object: &Object) {
         let events = events(object);
         self.metrics.backlog.remove_object(object.bytes);
-        self.metrics.backlog.drop_events(DropReason::Removed, events);
+        self.metrics.backlog.drop_finished(DropReason::Removed, events);
         self.outbox.forget(object);
         tracing::error!(
             feed = self.name,
@@ -303,7 +307,7 @@ impl FeedTask {
     fn damaged(&self, object: &Object, error: &SinkError) {
         let (events, key, error) = (events(object), &object.key, error.chain());
         self.metrics.backlog.remove_object(object.bytes);
-        self.metrics.backlog.drop_events(DropReason::Damaged, events);
+        self.metrics.backlog.drop_finished(DropReason::Damaged, events);
         match self.outbox.quarantine(&self.name, object) {
             Ok(aside) => {
                 let aside = aside.display();
@@ -325,6 +329,7 @@ impl FeedTask {
         self.metrics.delivered.inc_by(events);
         self.metrics.delivered_bytes.inc_by(object.bytes);
         self.metrics.backlog.remove_object(object.bytes);
+        self.metrics.report.delivered(object, events);
         tracing::debug!(feed = self.name, key = object.key, events, "object delivered");
         match self.outbox.remove(object) {
             Ok(()) => fail_point("deleted"),

@@ -114,7 +114,7 @@ impl Lanes {
         for object in &waiting {
             backlog.add_object(object.bytes);
             // Objects without a summary are counted when their upload has made one.
-            backlog.recovered.inc_by(object.summary.as_ref().map_or(0, |summary| summary.events));
+            backlog.recover_finished(object.summary.as_ref().map_or(0, |summary| summary.events));
         }
         if let Some(open) = self.open().as_mut() {
             self.add(open, Box::new(feed), waiting);

@@ -1,9 +1,14 @@
 //! Metrics of the delivery, feed by feed.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
+use super::report::FeedReport;
 use crate::{
     click::EventId,
     object::{Object, ObjectKind},
@@ -75,6 +80,7 @@ pub struct DeliverMetrics {
     lag: HistogramVec,
     upload_duration: HistogramVec,
     size: Histogram,
+    reports: Mutex<BTreeMap<String, Arc<FeedReport>>>,
 }
 
 /// The metrics of one feed.
@@ -101,6 +107,8 @@ pub struct FeedMetrics {
     lag: Histogram,
     upload_duration: Histogram,
     size: Histogram,
+    /// What the last uploads came to.
+    pub report: Arc<FeedReport>,
     uploads: [IntCounter; UploadResult::ALL.len()],
 }
 
@@ -163,6 +171,7 @@ impl DeliverMetrics {
                 "feed_upload_limit",
                 "Uploads that may run at a time; fewer while the sink asks to slow down.",
             ),
+            reports: Mutex::default(),
         }
     }
 
@@ -184,8 +193,15 @@ impl DeliverMetrics {
             lag: self.lag.with_label_values(label),
             upload_duration: self.upload_duration.with_label_values(label),
             size: self.size.clone(),
+            report: self.report(name),
             uploads: UploadResult::ALL.map(|result| self.uploads.with_label_values(&[name, result.label()])),
         }
+    }
+
+    /// The report of a feed, made at first use.
+    fn report(&self, name: &str) -> Arc<FeedReport> {
+        let mut reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(reports.entry(name.to_owned()).or_default())
     }
 }
 

@@ -53,7 +53,7 @@ pub async fn ensure_summary(object: &mut Object, metrics: &FeedMetrics) -> Resul
             Err(SinkError::damaged("the object holds no event"))
         }
         Ok(Ok(summary)) => {
-            metrics.backlog.recovered.inc_by(summary.events);
+            metrics.backlog.recover_finished(summary.events);
             object.summary = Some(summary);
             Ok(())
         }

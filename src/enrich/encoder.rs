@@ -276,6 +276,7 @@ mod tests {
             stats: Arc::new(StatsMetrics::new(&registry)),
             quality: Arc::new(quality::State::new(&config::Quality::default()).unwrap()),
             counts: true,
+            tap: Arc::default(),
         })
     }
 

@@ -132,6 +132,9 @@ impl<M: From<Batch>> Worker<M> {
             for &feed in feeds {
                 self.routing.routed[usize::from(feed)].inc();
             }
+            if self.shared.tap.is_on() && !feeds.is_empty() {
+                self.shared.tap.offer(&self.batch.frames[event..], &facts.texts, feeds);
+            }
             let origin = Origin { ring_position: position, micros: facts.micros, id: facts.id };
             self.batch.end(begun, event, &origin, feeds);
             let metrics = &self.shared.metrics;

@@ -87,10 +87,19 @@ impl FleetMetrics {
 
     /// Sets the gauges that change with time.
     pub fn update(&self) {
-        let lag = match self.current_at_secs.load(Ordering::Relaxed) {
-            0 => 0,
-            at => clock::unix_secs().saturating_sub(at),
-        };
-        self.lag.set(i64::try_from(lag).unwrap_or(i64::MAX));
+        self.lag.set(i64::try_from(self.lag_secs().unwrap_or(0)).unwrap_or(i64::MAX));
+    }
+
+    /// Seconds since this edge last had all that the bucket has. `None` without a fleet.
+    pub fn lag_secs(&self) -> Option<u64> {
+        match self.current_at_secs.load(Ordering::Relaxed) {
+            0 => None,
+            at => Some(clock::unix_secs().saturating_sub(at)),
+        }
+    }
+
+    /// Why this edge keeps its catalog and does not take the fleet's, if it does.
+    pub fn halted(&self) -> Option<&'static str> {
+        self.halted.iter().zip(REASONS).find(|(gauge, _)| gauge.get() != 0).map(|(_, reason)| reason)
     }
 }

@@ -17,7 +17,7 @@
 //! scripts runs any, and no page loads anything from elsewhere but what is written in a template.
 
 pub mod card;
-mod escape;
+pub mod escape;
 pub mod files;
 pub mod form;
 mod invalid;

@@ -38,6 +38,13 @@ pub(super) struct FeedAccounts {
     feeds: Mutex<BTreeMap<String, FeedAccount>>,
 }
 
+/// The events of one feed, at a moment.
+pub(super) struct EventAccount {
+    pub pending: u64,
+    pub routed: u64,
+    pub metrics: Arc<FeedMetrics>,
+}
+
 struct FeedAccount {
     routed: IntCounter,
     metrics: Arc<FeedMetrics>,
@@ -63,6 +70,17 @@ impl FeedAccounts {
             feed.pending.set(feed.pending() as i64);
             feed.metrics.update();
         }
+    }
+
+    /// The feeds, by name.
+    pub fn all(&self) -> Vec<(String, EventAccount)> {
+        let feeds = self.feeds();
+        let account = |feed: &FeedAccount| EventAccount {
+            pending: feed.pending(),
+            routed: feed.routed.get(),
+            metrics: Arc::clone(&feed.metrics),
+        };
+        feeds.iter().map(|(name, feed)| (name.clone(), account(feed))).collect()
     }
 
     pub fn delivered(&self) -> u64 {

@@ -7,6 +7,7 @@ mod certificates;
 mod headers;
 mod receivers;
 mod tokens;
+mod visitors;
 
 pub(super) use certificates::CERTIFICATES;
 

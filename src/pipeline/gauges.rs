@@ -24,7 +24,7 @@ use crate::{
     enrich::metrics::EnrichMetrics,
     files::Reloadable,
     fleet::FleetMetrics,
-    redirect::metrics::RedirectMetrics,
+    redirect::metrics::{RedirectMetrics, RequestTotals},
     runtime::{clock, filesystem},
     session::{Sessions, metrics::SessionMetrics},
     spool::{
@@ -202,6 +202,21 @@ impl Gauges {
             (Degraded::SpoolStalled, metrics.spool.is_stalled()),
             (Degraded::RingsFull, measured.capture.is_nearly_full()),
         ]
+    }
+
+    /// The files of the running configuration, and the rings.
+    pub(super) fn measured(&self) -> (Arc<OperatorFiles>, &Capture) {
+        (self.0.measured.files.load_full(), &self.0.measured.capture)
+    }
+
+    /// Requests so far.
+    pub fn requests(&self) -> RequestTotals {
+        self.0.metrics.redirect.totals()
+    }
+
+    /// Name of the edge.
+    pub fn pop(&self) -> String {
+        self.0.measured.files.load().config().edge.pop.clone()
     }
 
     /// The account of now.

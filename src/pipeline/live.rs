@@ -141,6 +141,16 @@ impl LiveFeeds {
         self.current().secrets_of(feed)
     }
 
+    /// The number of a configured feed in events on their way.
+    ///
+    /// # Errors
+    /// The names of all configured feeds, if it is not one of them.
+    pub fn number(&self, feed: &str) -> Result<u16, Vec<String>> {
+        let current = self.current();
+        let number = current.numbers.get(feed).copied().filter(|_| current.feeds.contains_key(feed));
+        number.ok_or_else(|| current.feeds.keys().cloned().collect())
+    }
+
     /// Prepares a change to the feeds, the privacy and the spool's limits of a configuration. Changes nothing.
     ///
     /// # Errors

@@ -3,15 +3,26 @@
 //! The catalog, the databases and the lists are read as the edge reads them, and the request goes through the edge's
 //! own parser and redirect. Nothing is captured or counted, and no file is changed. What only a running edge knows is
 //! missing: who has clicked before, and which address enumerates links.
+//!
+//! [`LiveLookup`] does the same inside a running edge, with the catalog and the lists that it has in memory.
 
-use std::{convert::Infallible, net::IpAddr, sync::Arc};
+pub mod request;
 
-use super::{OperatorFiles, StartError, gauges::Metrics, preflight::of_files, start};
+use std::{
+    convert::Infallible,
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
+
+use arc_swap::ArcSwap;
+
+use super::{OperatorFiles, StartError, gauges::Metrics, preflight::of_files};
 use crate::{
     config::{Config, Secret},
     listener::front::request::HeadLimits,
     redirect::{
         self, Redirector, TrustedProxies,
+        asker::Visitors,
         click_limits::{ClickLimits, UsedClicks},
         explain::Steps,
         password::Passwords,
@@ -23,6 +34,9 @@ use crate::{
 };
 
 pub use crate::redirect::explain::{Followed, Taken};
+
+/// An address of documentation, which no client has: where the detectors note something, it concerns no visitor.
+pub const NO_CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
 /// An edge that answers and does nothing else.
 pub struct Lookup {
@@ -88,7 +102,16 @@ impl Lookup {
             unread.push("the secret of variants cannot be read; the edge may choose another variant".into());
             Arc::new(Secret::placeholder())
         });
-        let sticky = StickyKey::new(&secret);
+        let visitors = Arc::new(files.visitors(config, StickyKey::new(&secret)));
+        Ok((Self::new(config, &files, visitors, used)?, unread))
+    }
+
+    fn new(
+        config: &Config,
+        files: &OperatorFiles,
+        visitors: Arc<Visitors>,
+        used: UsedClicks,
+    ) -> Result<Self, StartError> {
         let metrics = Metrics::new();
         let redirector = Redirector::new(
             &config.redirect,
@@ -98,7 +121,7 @@ impl Lookup {
                 catalog: Arc::clone(&files.catalog),
                 capture: None,
                 metrics: Arc::clone(&metrics.redirect),
-                visitors: Arc::new(start::visitors(config, &files, sticky)),
+                visitors,
                 limits: Arc::new(ClickLimits::looked_at(used)),
                 unknown: Arc::new(UnknownSlashtags::new(clock::unix_secs())),
                 passwords: Passwords::start(1, 1)?,
@@ -109,7 +132,7 @@ impl Lookup {
             bytes: config.limits.header_bytes,
             fields: config.limits.header_fields,
         };
-        Ok((Self { redirector, limits, has_upstream: config.upstream.is_some() }, unread))
+        Ok(Self { redirector, limits, has_upstream: config.upstream.is_some() })
     }
 
     /// What a request would get.
@@ -127,6 +150,36 @@ impl Lookup {
             Ok::<(), Infallible>(())
         });
         Answered { status, headers, body, is_passed_on, followed: steps.followed, steps: steps.taken }
+    }
+}
+
+/// Answers requests as the running edge does, without a click and without a trace. Cheap to clone.
+#[derive(Clone)]
+pub struct LiveLookup {
+    files: Arc<ArcSwap<OperatorFiles>>,
+    visitors: Arc<Visitors>,
+}
+
+impl LiveLookup {
+    pub(super) fn new(files: Arc<ArcSwap<OperatorFiles>>, visitors: Arc<Visitors>) -> Self {
+        Self { files, visitors }
+    }
+
+    /// What a browser would get that follows this URL now, from an address that is no client's ([`NO_CLIENT`]). Reads
+    /// files: not for a thread that runs asynchronous tasks.
+    ///
+    /// # Errors
+    /// A text for people: no client can send the URL, or the counts of clicks cannot be read.
+    pub fn look_up(&self, url: &str) -> Result<Answered, String> {
+        let raw = request::request(url, "GET", &[])?;
+        let files = self.files.load_full();
+        let config = files.config();
+        let used = UsedClicks::read(&config.capture.dir, &config.spool.dir)
+            .map_err(|error| format!("the counts of links with maxClicks cannot be read: {error}"))?;
+        let lookup = Lookup::new(config, &files, Arc::clone(&self.visitors), used);
+        let lookup = lookup.map_err(|error| error.to_string())?;
+        let at = clock::unix_micros();
+        Ok(lookup.answer(&Request { head: &raw.bytes, tls: raw.tls, peer: NO_CLIENT, at }))
     }
 }
 

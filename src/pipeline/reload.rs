@@ -36,7 +36,7 @@ use crate::{
 };
 use metrics::CONFIG;
 pub(super) use metrics::ReloadMetrics;
-pub use report::{NeedsRestart, Notice, ReloadError, Reloaded};
+pub use report::{LastReload, MOST_NOTICES, NeedsRestart, Notice, ReloadError, Reloaded};
 
 /// Keys that the operator files take up, and this module.
 const OF_FILES: &[&str] = &[
@@ -109,6 +109,7 @@ struct Shared {
     /// Whether another process takes over, which has read everything already.
     held: AtomicBool,
     metrics: ReloadMetrics,
+    last: Mutex<Option<LastReload>>,
 }
 
 struct Turn {
@@ -134,7 +135,13 @@ impl Reloader {
         };
         let metrics = ReloadMetrics::new(&names(&files), registry);
         let files = Arc::new(ArcSwap::from(files));
-        Self(Arc::new(Shared { files, turn: Mutex::new(turn), held: AtomicBool::new(false), metrics }))
+        Self(Arc::new(Shared {
+            files,
+            turn: Mutex::new(turn),
+            held: AtomicBool::new(false),
+            metrics,
+            last: Mutex::default(),
+        }))
     }
 
     /// Adds a part that takes up changes of the configuration.
@@ -222,8 +229,14 @@ impl Reloader {
             }
         }
         self.0.metrics.finished(&results);
+        *self.0.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(LastReload::new(&reloaded));
         systemd::ready();
         reloaded
+    }
+
+    /// What came of the last reload. `None` before the first.
+    pub fn last(&self) -> Option<LastReload> {
+        self.0.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// `results` are those of each resource that has one.

@@ -9,6 +9,7 @@ use super::{
     OperatorFiles, Pipeline, StartError,
     gauges::{Gauges, Measured, Metrics},
     live::{self, LiveFeeds, Stages},
+    lookup::LiveLookup,
     preflight,
     reload::{Apply, LivePart, PartError, Reloader},
 };
@@ -35,8 +36,7 @@ use crate::{
         unknown::UnknownSlashtags,
     },
     telemetry::metrics::Registry,
-    tls,
-    visitor::{self, privacy::Policies},
+    tls, visitor,
 };
 
 impl Pipeline {
@@ -115,7 +115,7 @@ impl Intake {
 
     fn new(parts: Parts, capture: Capture, inlets: Vec<Inlet>) -> Result<Self, StartError> {
         parts.files.catalog.peek_log().map_err(StartError::Changes)?;
-        let visitors = Arc::new(visitors(&parts.config, &parts.files, sticky_key(&parts)?));
+        let visitors = Arc::new(parts.files.visitors(&parts.config, sticky_key(&parts)?));
         let config = &parts.config;
         let limits = Arc::new(ClickLimits::open(
             (&config.capture.dir, &config.spool.dir),
@@ -199,7 +199,7 @@ impl Intake {
         let (spool, inputs) = recovered.start(move |position| acks.ack(position), deliver.lanes(), &panics)?;
         let inputs = Arc::new(inputs);
         let shared = shared(&config, &files, &sessions, &metrics);
-        let routing = Arc::clone(&shared.routing);
+        let (routing, tap) = (Arc::clone(&shared.routing), Arc::clone(&shared.tap));
         let enrich = Enrich::start(shared, inlets, &inputs, &panics)?;
         let (catalog, tokens) = (Arc::clone(&files.catalog), Arc::clone(&files.tokens));
         let secrets = files.webhook_secrets.clone();
@@ -214,6 +214,7 @@ impl Intake {
         };
         let gauges = Gauges::new(metrics, measured);
         let policies = Arc::clone(&visitors.policies);
+        let lookup = LiveLookup::new(reloader.files(), visitors);
         let stages =
             Stages { gauges: gauges.clone(), lanes: deliver.lanes(), routing, policies, limits, inputs: &inputs };
         let live = LiveFeeds::new(&config, feeds, &secrets, stages);
@@ -224,6 +225,8 @@ impl Intake {
             gauges,
             reloader,
             live,
+            lookup,
+            tap,
             catalog,
             tokens,
             fleet,
@@ -314,14 +317,6 @@ fn sticky_key(parts: &Parts) -> Result<StickyKey, StartError> {
     })
 }
 
-/// What the redirect knows of visitors.
-pub(super) fn visitors(config: &Config, files: &OperatorFiles, sticky: StickyKey) -> Visitors {
-    let sticky = Arc::new(sticky);
-    files.secret.connect_sticky(&sticky);
-    let policies = Arc::new(Reloadable::new(Policies::new(&config.enrich)));
-    Visitors::new(&files.geo, &files.sources, &files.crawlers, &policies, &sticky)
-}
-
 fn shared(config: &Config, files: &OperatorFiles, sessions: &Arc<Sessions>, metrics: &Metrics) -> Shared {
     Shared {
         geo: Arc::clone(&files.geo),
@@ -334,5 +329,6 @@ fn shared(config: &Config, files: &OperatorFiles, sessions: &Arc<Sessions>, metr
         stats: Arc::clone(&metrics.stats),
         quality: Arc::clone(&files.quality),
         counts: config.stats.enabled,
+        tap: Arc::default(),
     }
 }

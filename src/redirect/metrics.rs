@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use prometheus::{Histogram, IntCounter};
+use prometheus::{Histogram, IntCounter, core::Metric};
 
 use super::untracked::Untracked;
 use crate::{
@@ -94,6 +94,17 @@ impl Outcome {
     }
 }
 
+/// Requests so far, for a look at how the edge is.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct RequestTotals {
+    pub requests: u64,
+    pub clicks: u64,
+    pub not_found: u64,
+    pub blocked: u64,
+    /// Answered requests that took at most as long as each bound of [`duration_bounds`]; all of them at the end.
+    pub durations: Vec<u64>,
+}
+
 /// Metrics of the redirect. Updating one is a relaxed atomic addition.
 pub struct RedirectMetrics {
     requests: [IntCounter; Outcome::ALL.len()],
@@ -114,14 +125,12 @@ impl RedirectMetrics {
         let blocked = registry.counters("blocked_total", "Blocked requests, by reason.", &["reason"]);
         let help = "Requests that were redirected without being clicks, by reason.";
         let untracked = registry.counters("clicks_untracked_total", help, &["reason"]);
-        // From 10 us to 1.3 s, doubling.
-        let buckets = (0..18).map(|n| 1e-5 * f64::from(1 << n)).collect();
         Self {
             requests: Outcome::ALL.map(|outcome| requests.with_label_values(&[outcome.label()])),
             duration: registry.histogram(
                 "request_duration_seconds",
                 "Time from the request header to the end of the response, in seconds.",
-                buckets,
+                duration_bounds().collect(),
             ),
             blocked: Reason::ALL.map(|reason| blocked.with_label_values(&[reason.slug()])),
             untracked: Untracked::ALL.map(|reason| untracked.with_label_values(&[reason.label()])),
@@ -187,10 +196,30 @@ impl RedirectMetrics {
         (unknown + count(&known), unknown)
     }
 
+    /// Requests so far.
+    pub fn totals(&self) -> RequestTotals {
+        let count = |outcome: Outcome| self.requests[outcome as usize].get();
+        let histogram = self.duration.metric();
+        let histogram = histogram.get_histogram();
+        let buckets = histogram.get_bucket().iter().map(|bucket| bucket.cumulative_count());
+        RequestTotals {
+            requests: self.requests.iter().map(IntCounter::get).sum(),
+            clicks: self.answered.get(),
+            not_found: count(Outcome::NotFound),
+            blocked: count(Outcome::Blocked),
+            durations: buckets.chain([histogram.get_sample_count()]).collect(),
+        }
+    }
+
     /// Clicks answered so far.
     pub fn clicks_answered(&self) -> u64 {
         self.answered.get()
     }
+}
+
+/// Upper bounds of the durations that are distinguished, in seconds: from 10 us to 1.3 s, doubling.
+pub fn duration_bounds() -> impl Iterator<Item = f64> {
+    (0..18).map(|n| 1e-5 * f64::from(1 << n))
 }
 
 #[cfg(test)]

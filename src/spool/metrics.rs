@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -81,6 +81,10 @@ pub struct BacklogMetrics {
     bytes: IntGauge,
     /// Whether the feed is not configured.
     unclaimed: AtomicBool,
+    /// Events among the recovered ones that were found in the outbox.
+    found: AtomicU64,
+    /// Events among the dropped ones whose object was finished.
+    lost: AtomicU64,
 }
 
 impl SpoolMetrics {
@@ -184,7 +188,7 @@ impl SpoolMetrics {
             self.disk_capacity.set(capacity as i64);
         }
         for (name, feed) in self.feeds() {
-            if feed.unclaimed.load(Ordering::Relaxed) {
+            if feed.is_unclaimed() {
                 self.unclaimed.with_label_values(&[&name]).set(feed.objects.get());
             }
         }
@@ -217,6 +221,8 @@ impl FeedSeries {
             objects: self.objects.with_label_values(label),
             bytes: self.bytes.with_label_values(label),
             unclaimed: AtomicBool::new(false),
+            found: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
         }
     }
 }
@@ -225,6 +231,30 @@ impl BacklogMetrics {
     /// Counts `events` that will not be delivered.
     pub fn drop_events(&self, reason: DropReason, events: u64) {
         self.dropped.add(reason, events);
+    }
+
+    /// Counts `events` of a finished object that will not be delivered.
+    pub fn drop_finished(&self, reason: DropReason, events: u64) {
+        self.lost.fetch_add(events, Ordering::Relaxed);
+        self.drop_events(reason, events);
+    }
+
+    /// Counts `events` that an earlier run left in the outbox.
+    pub fn recover_finished(&self, events: u64) {
+        self.found.fetch_add(events, Ordering::Relaxed);
+        self.recovered.inc_by(events);
+    }
+
+    /// Events in finished objects that wait, of which `delivered` were delivered. Those of an object that an earlier
+    /// run left and that has no record are known once its upload begins.
+    pub fn waiting_events(&self, delivered: u64) -> u64 {
+        let finished = self.spooled.get() + self.found.load(Ordering::Relaxed);
+        finished.saturating_sub(delivered + self.lost.load(Ordering::Relaxed))
+    }
+
+    /// Whether the feed is not configured.
+    pub fn is_unclaimed(&self) -> bool {
+        self.unclaimed.load(Ordering::Relaxed)
     }
 
     /// Adds a finished object that waits for delivery.

@@ -46,7 +46,7 @@ pub(super) fn report(
         let (objects, backlog) = (objects_of(disk, spool, &feed)?, metrics.feed(&feed));
         for object in &objects {
             backlog.add_object(object.bytes);
-            backlog.recovered.inc_by(outbox.recall(&feed, &object.key));
+            backlog.recover_finished(outbox.recall(&feed, &object.key));
         }
         metrics.unclaim(&feed);
         let objects = objects.len();
@@ -104,7 +104,7 @@ fn drop_objects(
     for object in &objects {
         let events = outbox.events_in(feed, &object.key);
         disk.remove(&object.path)?;
-        metrics.drop_events(DropReason::Removed, events);
+        metrics.drop_finished(DropReason::Removed, events);
         metrics.remove_object(object.bytes);
         disk.tidy(object.path.parent(), &spool.join("outbox"));
         outbox.forget(object);

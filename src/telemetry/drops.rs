@@ -87,6 +87,11 @@ impl Drops {
         self.0[reason as usize].get()
     }
 
+    /// Losses by the label of their reason, zeros included.
+    pub fn by_reason(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        DropReason::ALL.into_iter().zip(&self.0).map(|(reason, counter)| (reason.label(), counter.get()))
+    }
+
     /// Losses for any reason.
     pub fn total(&self) -> u64 {
         self.0.iter().map(IntCounter::get).sum()

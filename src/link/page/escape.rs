@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 /// Appends text that is safe in an element and in a quoted attribute. A carriage return is kept as a reference, because
 /// the parser makes a line feed of it; NUL cannot be written in HTML.
-pub(super) fn push(out: &mut String, text: &str) {
+pub fn push(out: &mut String, text: &str) {
     let mut rest = text;
     while let Some(at) = rest.find(['&', '<', '>', '"', '\'', '\r', '\0']) {
         out.push_str(&rest[..at]);
@@ -23,7 +23,7 @@ pub(super) fn push(out: &mut String, text: &str) {
 }
 
 /// Text that people read: at most `most` bytes of it, without what changes the direction of the text around it.
-pub(super) fn readable(text: &str, most: usize) -> Cow<'_, str> {
+pub fn readable(text: &str, most: usize) -> Cow<'_, str> {
     let is_shown = |c: char| {
         !c.is_control()
             && !matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

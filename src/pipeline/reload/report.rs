@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::{
     config::{ConfigError, Diagnostic},
     pipeline::preflight::Rejection,
-    runtime::{Class, Classified},
+    runtime::{Class, Classified, UnixTime},
 };
 
 /// What can be done about a key that a running process cannot take up.
@@ -14,6 +14,9 @@ const REMEDY: &str = "run `clickedge upgrade`, which fails no request, or restar
 /// The same for the folders of rings and spool, where clicks wait.
 const REMEDY_OF_FOLDERS: &str =
     "run `clickedge drain` with the former folder in the configuration, then start with the new one";
+
+/// Most notices of the last reload that are kept.
+pub const MOST_NOTICES: usize = 20;
 
 /// What a reload has changed.
 #[derive(Debug, Default, Serialize)]
@@ -35,7 +38,7 @@ pub struct NeedsRestart {
 }
 
 /// Something wrong, at its place. Never the value of a secret.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Notice {
     pub file: String,
     /// Counted from 1; absent for a file as a whole.
@@ -44,6 +47,21 @@ pub struct Notice {
     pub message: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub remedy: String,
+}
+
+/// What came of the last reload, for an operator who looks.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LastReload {
+    pub at: UnixTime,
+    /// Whether nothing has changed, because something was wrong.
+    pub rejected: bool,
+    /// What was wrong, or the warnings: the first [`MOST_NOTICES`].
+    pub notices: Vec<Notice>,
+    /// How many more there were.
+    pub more: usize,
+    /// Keys whose values wait for an upgrade or a restart.
+    pub restart_keys: Vec<String>,
 }
 
 /// Why a reload has changed nothing.
@@ -64,6 +82,21 @@ impl NeedsRestart {
     pub(super) fn new(key: String) -> Self {
         let is_folder = matches!(key.as_str(), "capture.dir" | "spool.dir");
         Self { key, remedy: if is_folder { REMEDY_OF_FOLDERS } else { REMEDY } }
+    }
+}
+
+impl LastReload {
+    pub(super) fn new(result: &Result<Reloaded, ReloadError>) -> Self {
+        let (mut notices, restart_keys) = match result {
+            Ok(reloaded) => {
+                let keys = reloaded.needs_restart.iter().map(|of| of.key.clone()).collect();
+                (reloaded.warnings.clone(), keys)
+            }
+            Err(error) => (error.notices(), Vec::new()),
+        };
+        let more = notices.len().saturating_sub(MOST_NOTICES);
+        notices.truncate(MOST_NOTICES);
+        Self { at: UnixTime::now(), rejected: result.is_err(), notices, more, restart_keys }
     }
 }
 

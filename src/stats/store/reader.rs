@@ -67,6 +67,8 @@ pub enum Scope<'a> {
     /// A domain, for all workspaces together.
     Domain(&'a str),
     Workspace(&'a str),
+    /// All workspaces, one row each.
+    Workspaces,
     /// All subjects of a kind in a scope, one row each.
     All(SubjectKind, &'a str),
     /// All links on the domains of a workspace, one row each.
@@ -332,6 +334,7 @@ impl<'a> Query<'a> {
         match of {
             Scope::Link { domain, names: [one, other] } => [domain, one, other].into_iter().for_each(&mut param),
             Scope::Domain(name) | Scope::Workspace(name) | Scope::All(_, name) | Scope::LinksOf(name) => param(name),
+            Scope::Workspaces => {}
         }
         // Finds each existing hour with one seek, and the rows of the subject in it with another.
         let times = |table, time, from, until| {
@@ -367,6 +370,7 @@ fn source(of: Scope<'_>, table: &str, time: &str) -> String {
         // Without this, the planner uses the primary key, and reads all domains.
         Scope::Domain(_) => subjects(&format!("INDEXED BY {table}_domain"), "t.kind = 2 AND t.name = ?3"),
         Scope::Workspace(_) => subjects("", "t.kind = 3 AND t.scope = ?3 AND t.name = ''"),
+        Scope::Workspaces => subjects("", "t.kind = 3"),
         Scope::All(kind, _) => subjects("", &format!("t.kind = {} AND t.scope = ?3", kind as u8)),
         Scope::LinksOf(_) => format!(
             "{table}_at CROSS JOIN {table} AS w ON w.{time} = at AND w.kind = 2 AND w.scope = ?3
