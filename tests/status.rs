@@ -86,16 +86,14 @@ fn a_parked_feed_is_shown_with_the_words_of_its_store_and_what_waits() {
     click(&edge, "a", 5);
     edge.wait_until("the feed is parked", |edge| status(edge)["feeds"][0]["state"] == "parked");
     wait_until_delivered(&edge, "fine", 5);
+    edge.wait_until("all is packed", |edge| status(edge)["account"]["events"]["inOutbox"] == 5);
     let now = status(&edge);
     let feed = &now["feeds"][0];
-    assert_eq!((&feed["waitingObjects"], &feed["pending"]), (&json!(1), &json!(5)), "{feed}");
+    assert!(feed["waitingObjects"].as_u64().unwrap() > 0 && feed["pending"] == 5, "{feed}");
     let error = &feed["lastError"];
     assert_eq!((&error["status"], &error["code"]), (&json!(403), &json!("AccessDenied")), "{feed}");
     assert!(error["remedy"].as_str().unwrap().contains("s3:PutObject"), "{error}");
-    assert_eq!(
-        (&now["account"]["events"]["inOutbox"], &now["account"]["events"]["delivered"]),
-        (&json!(5), &json!(5))
-    );
+    assert_eq!(now["account"]["events"]["delivered"], 5);
     let page = page(&edge);
     assert!(page.contains(">parked</td>") && page.contains("code AccessDenied"), "{page}");
 

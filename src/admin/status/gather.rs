@@ -47,7 +47,7 @@ pub struct Report {
     /// Absent before the first reload.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_reload: Option<LastReload>,
-    pub top_links: Arc<Counted>,
+    pub top_links: Counted,
 }
 
 /// State of the process.

@@ -1,6 +1,6 @@
 //! The page and the JSON of reports that are made up, with names that attack the page.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use html5gum::{Token, Tokenizer};
 use serde_json::json;
@@ -118,7 +118,7 @@ fn report() -> Report {
             more: 2,
             restart_keys: vec![EVIL.into()],
         }),
-        top_links: Arc::new(Counted {
+        top_links: Counted {
             hours: 24,
             workspaces: vec![Workspace {
                 id: EVIL.into(),
@@ -126,7 +126,7 @@ fn report() -> Report {
                 links: vec![Link { domain: EVIL.into(), slashtag: EVIL.into(), clicks: 9, humans: 8 }],
             }],
             missing: None,
-        }),
+        },
     }
 }
 

@@ -38,11 +38,11 @@ const LIMIT: Duration = Duration::from_millis(500);
 pub struct TopLinks {
     counts: Option<StatsHandle>,
     catalog: Arc<CatalogStore>,
-    kept: Arc<Mutex<Option<(Instant, Arc<Counted>)>>>,
+    kept: Arc<Mutex<Option<(Instant, Counted)>>>,
 }
 
 /// What the counts say.
-#[derive(Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Counted {
     /// Hours that are counted, the current one included.
     pub hours: u64,
@@ -54,7 +54,7 @@ pub struct Counted {
 }
 
 /// A workspace.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Workspace {
     pub id: String,
     pub clicks: u64,
@@ -62,7 +62,7 @@ pub struct Workspace {
 }
 
 /// A link with its clicks.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Link {
     pub domain: String,
     pub slashtag: String,
@@ -76,15 +76,15 @@ impl TopLinks {
     }
 
     /// The answer of now, or of some seconds ago. It may read the disk: not for a thread that runs asynchronous tasks.
-    pub fn get(&self) -> Arc<Counted> {
+    pub fn get(&self) -> Counted {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((at, counted)) = &*kept
             && at.elapsed() < KEPT
         {
-            return Arc::clone(counted);
+            return counted.clone();
         }
-        let counted = Arc::new(self.count());
-        *kept = Some((clock::monotonic(), Arc::clone(&counted)));
+        let counted = self.count();
+        *kept = Some((clock::monotonic(), counted.clone()));
         counted
     }
 
