@@ -157,6 +157,7 @@ fn enricher(dir: &Path) -> Enricher {
         sessions: Arc::new(sessions),
         geo: geo(&geoip),
         counts: true,
+        tap: Arc::default(),
         sources: Arc::default(),
         crawlers: Arc::default(),
         routing: Arc::new(Reloadable::new(Routing::nowhere(&config))),

@@ -277,6 +277,7 @@ fn shared(dir: &Path) -> Shared {
         pop: "bench".into(),
         quality: Arc::new(quality::State::new(&config::Quality::default()).unwrap()),
         counts: true,
+        tap: Arc::default(),
         metrics: Arc::new(EnrichMetrics::new(&registry, Drops::of_clicks(&registry))),
         stats: Arc::new(StatsMetrics::new(&registry)),
     }

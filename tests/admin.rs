@@ -76,7 +76,7 @@ fn the_process_reports_that_it_is_alive_and_ready() {
 #[test]
 fn another_path_is_not_found_and_another_method_not_allowed() {
     let edge = Edge::builder().start();
-    for path in ["/", "/metrics/", "/spring", "/livez/..", "/LIVEZ"] {
+    for path in ["/index.html", "/metrics/", "/spring", "/livez/..", "/LIVEZ"] {
         assert_eq!(admin(&edge, "GET", path).status, 404, "{path}");
     }
     for method in ["POST", "PUT", "DELETE", "OPTIONS"] {

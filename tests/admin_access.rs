@@ -83,7 +83,7 @@ fn no_route_answers_under_a_foreign_name_or_to_the_page_of_another_site() {
         assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
         assert_eq!(answer.header("cache-control"), Some("no-store"));
     }
-    let page = format!("Host: localhost:9180\r\nOrigin: http://localhost:9180\r\nSec-Fetch-Site: same-origin\r\n");
+    let page = "Host: localhost:9180\r\nOrigin: http://localhost:9180\r\nSec-Fetch-Site: same-origin\r\n".to_string();
     assert_eq!(send(&edge, "POST /v1/feeds/all/retry", &page).status, 202, "its own page");
 }
 
@@ -128,7 +128,7 @@ fn what_is_malformed_is_answered_as_such() {
     }
     for head in [
         &b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1"[..],
-        &[b'x'; 70_000],
+        &vec![b'x'; 70_000],
         &[b"GET / HTTP/1.1\r\n", &b"a: b\r\n".repeat(200)[..]].concat(),
     ] {
         let answer = exchange(connect(None, edge.admin).unwrap(), head).expect("an answer");

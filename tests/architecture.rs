@@ -90,7 +90,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("verify", &["config", "deliver", "object", "runtime"]),
-    ("admin", &["catalog", "config", "link", "object", "pipeline", "runtime", "stats", "telemetry"]),
+    ("admin", &["catalog", "config", "files", "link", "object", "pipeline", "runtime", "stats", "telemetry"]),
     (
         "server",
         &[

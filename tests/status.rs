@@ -1,5 +1,5 @@
-//! The status of an edge: its page in a real browser, the same as JSON, and the events that an operator watches. Without
-//! `chromium` the tests of the page print `skipped:` and pass.
+//! The status of an edge: its page in a real browser, the same as JSON, and the events that an operator watches.
+//! Without `chromium` the tests of the page print `skipped:` and pass.
 //!
 //! `UPDATE_MANUAL=1` writes the picture in `src/manual/pages/`.
 

@@ -11,8 +11,34 @@ use std::{
     time::Duration,
 };
 
-use super::{answer::Answer, metrics::UploadResult};
+use super::answer::Answer;
 use crate::runtime::{Class, Classified};
+
+/// What came of one upload.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum UploadResult {
+    /// Acknowledged by the sink.
+    Stored,
+    /// An object with this key was there already: an earlier upload whose answer was lost.
+    Present,
+    /// Failed in a way that may pass.
+    Retried,
+    /// Rejected in a way that an operator must fix: access, bucket, credentials.
+    Refused,
+}
+
+impl UploadResult {
+    pub(super) const ALL: [Self; 4] = [Self::Stored, Self::Present, Self::Retried, Self::Refused];
+
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::Stored => "stored",
+            Self::Present => "present",
+            Self::Retried => "retried",
+            Self::Refused => "refused",
+        }
+    }
+}
 
 /// Why an object was not stored, by what has to happen next.
 #[derive(Debug)]

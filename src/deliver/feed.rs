@@ -18,8 +18,8 @@ use tokio::{
 };
 
 use super::{
-    error::SinkError,
-    metrics::{FeedMetrics, UploadResult},
+    error::{SinkError, UploadResult},
+    metrics::FeedMetrics,
     order::{NumberedOrder, Orders},
     pace::Pace,
     queue::Queue,

@@ -8,7 +8,7 @@ use std::{
 
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
-use super::report::FeedReport;
+use super::{error::UploadResult, report::FeedReport};
 use crate::{
     click::EventId,
     object::{Object, ObjectKind},
@@ -37,32 +37,6 @@ const SIZE: [f64; 11] = [
     268_435_456.0,
     1_073_741_824.0,
 ];
-
-/// What came of one upload.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum UploadResult {
-    /// Acknowledged by the sink.
-    Stored,
-    /// An object with this key was there already: an earlier upload whose answer was lost.
-    Present,
-    /// Failed in a way that may pass.
-    Retried,
-    /// Rejected in a way that an operator must fix: access, bucket, credentials.
-    Refused,
-}
-
-impl UploadResult {
-    const ALL: [Self; 4] = [Self::Stored, Self::Present, Self::Retried, Self::Refused];
-
-    fn label(self) -> &'static str {
-        match self {
-            Self::Stored => "stored",
-            Self::Present => "present",
-            Self::Retried => "retried",
-            Self::Refused => "refused",
-        }
-    }
-}
 
 /// The series of all feeds.
 pub struct DeliverMetrics {

@@ -154,31 +154,27 @@ impl Root {
     }
 
     fn limits(&self, edge: Option<u32>, unit: Option<&Unit>) -> Limits {
-        match (edge, unit) {
-            (None, Some(unit)) => {
-                let limit = |key, default| unit.value(key).map_or(default, parse::limit_of_unit);
-                Limits {
-                    subject: Subject::Unit,
-                    open_files: limit("LimitNOFILE", Limit::At(DEFAULT_FILES)),
-                    locked_memory: limit("LimitMEMLOCK", Limit::At(DEFAULT_LOCKED)),
-                    core: limit("LimitCORE", Limit::Unknown),
-                }
-            }
-            _ => {
-                let process = edge.map_or("self".to_owned(), |pid| pid.to_string());
-                let limits = self.text(format!("proc/{process}/limits")).unwrap_or_default();
-                let status = self.text(format!("proc/{process}/status")).unwrap_or_default();
-                let locks_all = parse::field(&status, "CapEff:").is_some_and(parse::may_lock_memory);
-                let [core, _] = parse::limits(&limits, "Max core file size");
-                let [_, open_files] = parse::limits(&limits, "Max open files");
-                let [locked, _] = parse::limits(&limits, "Max locked memory");
-                Limits {
-                    subject: edge.map_or(Subject::Shell, Subject::Edge),
-                    open_files,
-                    locked_memory: if locks_all { Limit::Unlimited } else { locked },
-                    core,
-                }
-            }
+        if let (None, Some(unit)) = (edge, unit) {
+            let limit = |key, default| unit.value(key).map_or(default, parse::limit_of_unit);
+            return Limits {
+                subject: Subject::Unit,
+                open_files: limit("LimitNOFILE", Limit::At(DEFAULT_FILES)),
+                locked_memory: limit("LimitMEMLOCK", Limit::At(DEFAULT_LOCKED)),
+                core: limit("LimitCORE", Limit::Unknown),
+            };
+        }
+        let process = edge.map_or("self".to_owned(), |pid| pid.to_string());
+        let limits = self.text(format!("proc/{process}/limits")).unwrap_or_default();
+        let status = self.text(format!("proc/{process}/status")).unwrap_or_default();
+        let locks_all = parse::field(&status, "CapEff:").is_some_and(parse::may_lock_memory);
+        let [core, _] = parse::limits(&limits, "Max core file size");
+        let [_, open_files] = parse::limits(&limits, "Max open files");
+        let [locked, _] = parse::limits(&limits, "Max locked memory");
+        Limits {
+            subject: edge.map_or(Subject::Shell, Subject::Edge),
+            open_files,
+            locked_memory: if locks_all { Limit::Unlimited } else { locked },
+            core,
         }
     }
 

@@ -254,7 +254,7 @@ mod tests {
             tap.offer(format!("{n}").as_bytes(), &texts(), &[]);
         }
         assert_eq!(lines(&mut receiver).len(), WAITING);
-        tap.offer(&[b'9'; LONGEST + 1], &texts(), &[]);
+        tap.offer(&vec![b'9'; LONGEST + 1], &texts(), &[]);
         tap.offer(b"last", &texts(), &[]);
         assert_eq!(lines(&mut receiver), ["{\"dropped\":51}", "last"]);
     }

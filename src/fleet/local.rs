@@ -43,6 +43,7 @@ impl Store for CatalogStore {
     }
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "it is what `map_err` calls")]
 fn failed(error: InstallError) -> StoreError {
     match error {
         InstallError::Shrunk { .. } => StoreError::Shrunk(error.to_string()),

@@ -1,5 +1,5 @@
-//! What a running edge holds at a moment, for people who look: the account, the feeds, the catalog, the certificates and
-//! the databases. The status page and `/v1/status` show it.
+//! What a running edge holds at a moment, for people who look: the account, the feeds, the catalog, the certificates
+//! and the databases. The status page and `/v1/status` show it.
 //!
 //! Everything is read from the counters of the stages, without a lock that a redirect takes. Counters move while they
 //! are read: sums may differ by what is on its way.

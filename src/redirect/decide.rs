@@ -172,9 +172,10 @@ pub fn look_up<'a>(catalog: &'a Catalog, head: &Head<'a>, trace: &mut impl Trace
         preview(link, head)
     } else if is_read(head.method) || matches!(link.status(), 307 | 308) {
         let additions = Additions { query: head.query, forward: link.forward(), ..Additions::default() };
-        let location = match additions.is_empty() {
-            true => link.destination_bytes(),
-            false => additions.location(link.destination(), || link.destination_bytes()),
+        let location = if additions.is_empty() {
+            link.destination_bytes()
+        } else {
+            additions.location(link.destination(), || link.destination_bytes())
         };
         Decision::Click(Target { link, location, rule: "", variant: "", page: None, max_clicks: None })
     } else {

@@ -201,7 +201,7 @@ impl RedirectMetrics {
         let count = |outcome: Outcome| self.requests[outcome as usize].get();
         let histogram = self.duration.metric();
         let histogram = histogram.get_histogram();
-        let buckets = histogram.get_bucket().iter().map(|bucket| bucket.cumulative_count());
+        let buckets = histogram.get_bucket().iter().map(prometheus::proto::Bucket::cumulative_count);
         RequestTotals {
             requests: self.requests.iter().map(IntCounter::get).sum(),
             clicks: self.answered.get(),

@@ -27,7 +27,7 @@ use crate::{
         cli::{Outcome, clickedge},
         free_address, link,
         nats::Nats,
-        s3::Fault,
+        s3::{Canned, Fault},
     },
     links_api,
 };
@@ -339,13 +339,18 @@ fn a_fold_removes_what_no_edge_needs_after_a_day() {
         wait_until("the writer has it", || writer.store.position().generation == place.head().1.position.generation);
         folded
     };
-    let objects = || place.s3.objects("clicks");
+    let objects = || {
+        let bucket = place.s3.bucket("clicks");
+        let folders = ["links/snapshots", "links/deltas/1", "links/deltas/2", "links/deltas/3", "links/deltas/4"];
+        let files = folders.iter().filter_map(|folder| fs::read_dir(bucket.join(folder)).ok()).flatten();
+        files.map(|file| file.unwrap().path().display().to_string()).collect::<Vec<_>>()
+    };
     let of = |part: &str| objects().iter().filter(|key| key.contains(part)).count();
     (2..=3).for_each(|n| _ = fold(n));
     assert_eq!((of("/snapshots/"), of("/deltas/")), (3, 2), "nothing is a day old");
     let two_days_ago = SystemTime::now() - Duration::from_secs(2 * 86_400);
     for key in objects() {
-        let file = fs::File::options().write(true).open(place.s3.bucket("clicks").join(key)).unwrap();
+        let file = fs::File::options().write(true).open(key).unwrap();
         file.set_modified(two_days_ago).unwrap();
     }
     let folded = fold(4);
@@ -367,7 +372,7 @@ fn a_new_head_can_be_made_of_what_an_edge_has() {
     let writer = Writer::start(&place, &json!({}));
     writer.put(&place, "new", "https://n.example/");
     has_hash_of(&edge, &writer);
-    place.s3.write("clicks", "links/head.json", b"{}\n");
+    place.s3.set(Fault::Canned(vec![Canned::new(200, &[("etag", "\"1\"")], "{}").to("GET")]));
     edge.wait_until("it is reported", |edge| edge.metric("clickedge_fleet_halted{reason=\"malformed\"}") == 1);
     let (state, copy) = (edge.dir().join("state"), place.dir.path().join("copy"));
     let copied = std::process::Command::new("cp").arg("-r").args([&state, &copy]).status().unwrap();
@@ -377,6 +382,7 @@ fn a_new_head_can_be_made_of_what_an_edge_has() {
     let built = clickedge(&["catalog", "build", &base, "--changes", copy.to_str().unwrap(), "-o", &whole]);
     assert_eq!(built.code, 0, "{built:?}");
     place.s3.remove("clicks", "links/head.json");
+    place.s3.set(Fault::Healthy);
     let published = publish_with(&place, &[&whole, "--generation", "8"]);
     assert_eq!(published.code, 0, "{published:?}");
     edge.wait_until("it has the new head", |edge| edge.metric("clickedge_fleet_generation") == 8);

@@ -109,7 +109,7 @@ fn report() -> Report {
                 expired: 1,
                 first: vec![CertificateExpiry { names: vec![EVIL.into()], expires_at: TIME, days_left: -3 }],
             },
-            databases: vec![DatabaseFacts { name: "geoip", built_at: TIME, age_days: 40 }],
+            databases: vec![DatabaseFacts { name: "geoip", built_at: TIME, age_days: 61 }],
         },
         last_reload: Some(LastReload {
             at: TIME,
@@ -168,7 +168,7 @@ fn the_page_shows_what_is_wrong_in_the_words_of_the_store() {
         "The last reload was rejected at 2026-11-18",
         ":7</code>",
         "1 h 1 min",
-        "40 days old",
+        "61 days old",
         "grown",
     ] {
         assert!(page.contains(part), "no {part:?} in {page}");

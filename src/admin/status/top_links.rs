@@ -1,6 +1,7 @@
 //! The links with the most clicks of the last day, for each of the largest workspaces, from the counts.
 //!
-//! The page asks every other second, and the answer changes slowly: it is kept for a while, and one query runs at a time.
+//! The page asks every other second, and the answer changes slowly: it is kept for a while, and one query runs at a
+//! time.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},

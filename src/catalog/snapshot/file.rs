@@ -251,7 +251,12 @@ impl Write for Slowly<'_> {
     }
 }
 
-fn write_copy(from: &mut File, to: &File, header: &Header, paths: [&Path; 2]) -> Result<(), FileError> {
+pub(in crate::catalog) fn write_copy(
+    from: &mut File,
+    to: &File,
+    header: &Header,
+    paths: [&Path; 2],
+) -> Result<(), FileError> {
     let mut output = BufWriter::with_capacity(CHUNK, to);
     output.write_all(&header.to_bytes()).map_err(FileError::write(paths[1]))?;
     copy(from, &mut output, header, paths)?;

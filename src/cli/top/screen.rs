@@ -248,9 +248,9 @@ fn grouped(n: u64) -> String {
 fn duration(secs: u64) -> String {
     match secs {
         0 => "-".into(),
-        ..60 => format!("{secs} s"),
-        ..3_600 => format!("{} min", secs / 60),
-        ..86_400 => format!("{} h", secs / 3_600),
+        1..60 => format!("{secs} s"),
+        60..3_600 => format!("{} min", secs / 60),
+        3_600..86_400 => format!("{} h", secs / 3_600),
         _ => format!("{} d", secs / 86_400),
     }
 }

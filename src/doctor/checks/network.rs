@@ -92,7 +92,7 @@ pub(super) fn interface_queues(case: &Case) -> Option<Finding> {
             let (name, queues) = (&interface.name, interface.queues);
             // As the kernel writes masks: words of 32 bits, the highest first.
             let full = vec!["ffffffff"; processors / 32];
-            let rest = (processors % 32 > 0).then(|| format!("{:x}", (1_u64 << (processors % 32)) - 1));
+            let rest = (!processors.is_multiple_of(32)).then(|| format!("{:x}", (1_u64 << (processors % 32)) - 1));
             let mask = rest.iter().map(String::as_str).chain(full).collect::<Vec<_>>().join(",");
             Finding::warning(
                 CHECK,
@@ -126,7 +126,7 @@ mod tests {
             }),
             ("connection-tracking", Ok, "off", |_| ()),
             ("connection-tracking", Ok, "180000 are planned", |case| {
-                case.facts.network.conntrack_max = Some(180_000)
+                case.facts.network.conntrack_max = Some(180_000);
             }),
             ("connection-tracking", Warning, "nf_conntrack_max=262144", |case| {
                 case.facts.network.conntrack_max = Some(179_999);

@@ -26,7 +26,7 @@ fn timed(dir: &Path) -> io::Result<Syncs> {
     let mut file = File::options().write(true).create_new(true).mode(0o600).open(&path)?;
     // Without a name, nothing is left behind whatever happens.
     fs::remove_file(&path)?;
-    let (block, start, mut micros) = ([0x5a; BYTES], Instant::now(), Vec::with_capacity(MOST));
+    let (block, start, mut micros) = (vec![0x5a; BYTES], Instant::now(), Vec::with_capacity(MOST));
     while micros.len() < MOST && start.elapsed() < LONGEST {
         file.write_all(&block)?;
         let before = Instant::now();

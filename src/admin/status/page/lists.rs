@@ -10,10 +10,13 @@ use super::{
     account::losses,
     html::{E, bytes, duration, number},
 };
-use crate::pipeline::{
-    LastReload,
-    lookup::Answered,
-    status::{CatalogFacts, CertificateFacts, DatabaseFacts, FeedFacts, FeedState, MOST_NAMES},
+use crate::{
+    files::mmdb::OLD_DAYS,
+    pipeline::{
+        LastReload,
+        lookup::Answered,
+        status::{CatalogFacts, CertificateFacts, DatabaseFacts, FeedFacts, FeedState, MOST_NAMES},
+    },
 };
 
 /// Most feeds on the page, those in trouble first. `/v1/status` has all.
@@ -21,9 +24,6 @@ const MOST_FEEDS: usize = 200;
 
 /// Days before its expiry from which on a certificate needs attention.
 const SOON: i64 = 14;
-
-/// Days after which a database is old.
-const OLD: u64 = 30;
 
 pub fn feeds(out: &mut String, feeds: &[FeedFacts]) -> fmt::Result {
     out.write_str("<section aria-labelledby=\"feeds\">\n<h2 id=\"feeds\">Feeds</h2>\n")?;
@@ -200,7 +200,7 @@ pub fn databases(out: &mut String, databases: &[DatabaseFacts]) -> fmt::Result {
     }
     out.write_str("<dl class=\"facts\">\n")?;
     for DatabaseFacts { name, built_at, age_days } in databases {
-        let class = if *age_days > OLD { "warn" } else { "good" };
+        let class = if *age_days > OLD_DAYS { "warn" } else { "good" };
         writeln!(
             out,
             "<div><dt>{name}</dt><dd class=\"{class}\" title=\"built {built_at}\">{} days old</dd></div>",

@@ -10,6 +10,9 @@ use super::{
 /// Size of a graph, in units of its drawing.
 const SIZE: (f64, f64) = (240.0, 48.0);
 
+/// A number of a window.
+type Of<N> = fn(&Window) -> N;
+
 pub fn section(out: &mut String, traffic: &Traffic) -> fmt::Result {
     let Traffic { now, hour, series } = traffic;
     out.write_str(
@@ -18,7 +21,7 @@ pub fn section(out: &mut String, traffic: &Traffic) -> fmt::Result {
         <th scope=\"col\">over time</th></tr></thead>\n<tbody>\n",
     )?;
     let rate = |count: u64, of: &Window| if of.secs > 0.0 { count as f64 / of.secs } else { 0.0 };
-    let counted: [(&str, fn(&Window) -> u64); 3] = [
+    let counted: [(&str, Of<u64>); 3] = [
         ("Clicks", |window| window.clicks),
         ("Unknown links (404)", |window| window.not_found),
         ("Blocked", |window| window.blocked),
@@ -34,7 +37,7 @@ pub fn section(out: &mut String, traffic: &Traffic) -> fmt::Result {
         graph(out, &format!("{name} per second"), &points)?;
         out.write_str("</td></tr>\n")?;
     }
-    let times: [(&str, fn(&Window) -> Option<f64>); 2] = [
+    let times: [(&str, Of<Option<f64>>); 2] = [
         ("Half answered within (p50)", |window| window.p50_millis),
         ("99 % within (p99)", |window| window.p99_millis),
     ];
