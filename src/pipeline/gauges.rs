@@ -135,6 +135,8 @@ pub(super) struct Measured {
     pub limits: Arc<Limits>,
     /// The folder of the spool.
     pub spool: PathBuf,
+    /// Name of the edge.
+    pub pop: String,
 }
 
 impl Gauges {
@@ -216,7 +218,7 @@ impl Gauges {
 
     /// Name of the edge.
     pub fn pop(&self) -> String {
-        self.0.measured.files.load().config().edge.pop.clone()
+        self.0.measured.pop.clone()
     }
 
     /// The account of now.

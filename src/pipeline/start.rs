@@ -211,6 +211,7 @@ impl Intake {
             journal_bytes: spool.journal_bytes(),
             limits: Arc::clone(&limits),
             spool: config.spool.dir.clone(),
+            pop: config.edge.pop.clone(),
         };
         let gauges = Gauges::new(metrics, measured);
         let policies = Arc::clone(&visitors.policies);

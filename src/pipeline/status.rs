@@ -313,7 +313,7 @@ impl CertificateFacts {
         // Listeners may share a folder.
         let mut seen = HashSet::new();
         let (mut all, mut expired) = (Vec::new(), 0);
-        for store in files.certificates() {
+        for store in files.all_certificates() {
             store.each(|pair| {
                 if seen.insert(Arc::as_ptr(pair)) {
                     expired += usize::from(pair.inspected.not_after < now);

@@ -2,6 +2,7 @@
 // are escaped in one place then, on the server. Nothing is fetched while the page is hidden.
 'use strict';
 const EVERY = 2000;
+const LONGEST = 5000;
 const live = document.getElementById('live');
 const connection = document.getElementById('connection');
 let timer = 0;
@@ -9,19 +10,22 @@ let lost = null;
 
 async function refresh() {
   try {
-    const answer = await fetch('/', { headers: { Accept: 'text/html' }, cache: 'no-store', redirect: 'error' });
+    const answer = await fetch('/', { headers: { Accept: 'text/html' }, cache: 'no-store', redirect: 'error',
+      signal: AbortSignal.timeout(LONGEST) });
     if (!answer.ok) throw new Error('the edge answers ' + answer.status);
     const page = new DOMParser().parseFromString(await answer.text(), 'text/html');
     const fresh = page.getElementById('live');
     if (!fresh) throw new Error('the answer is another page');
-    if (!isUsed()) replace(fresh, page.title);
+    const used = isUsed();
+    if (!used) replace(fresh, page.title);
     lost = null;
-    connection.textContent = 'live';
+    connection.textContent = used ? 'paused while text is selected' : 'live';
     connection.className = 'quiet';
   } catch (error) {
     lost = lost || new Date();
     connection.textContent = 'No answer since ' + lost.toLocaleTimeString() + ': ' + error.message;
     connection.className = 'bad';
+    document.title = 'no answer';
   }
   schedule();
 }

@@ -91,14 +91,18 @@ fn row(out: &mut String, feed: &FeedFacts) -> fmt::Result {
         writeln!(out, "<p>{} manifests or rollups are set aside, and are retried.</p>", number(feed.set_aside))?;
     }
     if let Some(error) = &feed.last_error {
-        write!(out, "<p>Last error, {}: <q>{}</q>", error.at, E(&error.message))?;
+        let what = if feed.is_in_trouble() { "Last error" } else { "Earlier error, over since" };
+        write!(out, "<p>{what}, {}: <q>{}</q>", error.at, E(&error.message))?;
         let known = [error.status.map(|status| status.to_string()), error.code.clone(), error.request_id.clone()];
         for (name, value) in ["status", "code", "request"].iter().zip(known) {
             if let Some(value) = value {
                 write!(out, " <span class=\"quiet\">{name} {}</span>", E(&value))?;
             }
         }
-        write!(out, "</p><p>What to do: {}.</p>", E(&error.remedy))?;
+        out.write_str("</p>")?;
+        if feed.is_in_trouble() {
+            write!(out, "<p>What to do: {}.</p>", E(&error.remedy))?;
+        }
     }
     out.write_str("</td></tr>\n")
 }
