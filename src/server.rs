@@ -119,6 +119,7 @@ impl Running {
     fn hand_over(&self) {
         self.admin.close();
         self.listeners.close().wait_blocking();
+        self.admin.wait();
         self.request(Stop::HandedOver);
     }
 
@@ -327,7 +328,7 @@ impl Started {
         let complete = Complete { running: Arc::clone(&running), config: config.clone(), reloads };
         let taking_over = match stages {
             Stages::All(pipeline) => {
-                complete.with(pipeline)?;
+                complete.with(pipeline, false)?;
                 None
             }
             Stages::Intake(intake) => {
@@ -396,11 +397,11 @@ struct Complete {
 }
 
 impl Complete {
-    fn with(self, pipeline: Pipeline) -> anyhow::Result<()> {
+    fn with(self, pipeline: Pipeline, succeeds: bool) -> anyhow::Result<()> {
         let Self { running, config, reloads } = self;
         reloads.serve(pipeline.reloader())?;
         let admin = Admin::new(&pipeline, running.readiness.clone(), &config.admin);
-        running.admin.serve(admin, admin_tls(&config, &pipeline)?, admin_socket(&config))?;
+        running.admin.serve(admin, admin_tls(&config, &pipeline)?, admin_socket(&config, succeeds))?;
         otlp::start(&config, &pipeline, running.stop.subscribe())?;
         *running.pipeline() = Some(pipeline);
         if let Err(error) = control::listen(&config.capture.dir, running) {
@@ -421,13 +422,14 @@ fn admin_tls(config: &Config, pipeline: &Pipeline) -> anyhow::Result<Option<Arc<
 }
 
 /// The Unix socket of the admin listener. The edge works without it.
-fn admin_socket(config: &Config) -> Option<UnixListener> {
+fn admin_socket(config: &Config, succeeds: bool) -> Option<UnixListener> {
     let path = config.admin.socket(&config.capture.dir)?;
     let failed = |error: &io::Error| {
-        let (socket, remedy) = (path.display(), "name another path in `admin.socket`, whose folder exists");
+        let remedy = "name another path in `admin.socket`, of this edge alone, whose folder exists";
+        let socket = path.display();
         tracing::warn!(%error, %socket, remedy, "no admin socket: commands need `--admin` and a token");
     };
-    admin_socket::listen(&path).inspect_err(failed).ok()
+    admin_socket::listen(&path, succeeds).inspect_err(failed).ok()
 }
 
 /// Takes over from a predecessor: its connections, then its spool and its rings. An error ends this process, and the
@@ -440,7 +442,7 @@ fn take_over(predecessor: Option<Predecessor>, intake: Intake, complete: Complet
         predecessor.accepting();
         let pipeline = intake.start().inspect_err(|error| tracing::error!(%error, "cannot take over"))?;
         running.readiness.set_ready();
-        complete.with(pipeline)?;
+        complete.with(pipeline, true)?;
         crate::runtime::systemd::ready();
         predecessor.serving();
         *running.predecessor.lock().unwrap_or_else(PoisonError::into_inner) = Some(predecessor);

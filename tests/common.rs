@@ -557,7 +557,11 @@ impl Stopped {
 
     /// Starts it again, in the same folders, with these variables in its environment.
     pub fn restart_with(self, env: &[(&str, &str)]) -> Edge {
-        Edge::start(self.folders, self.address, self.admin, env).ok().expect("its ports are still free")
+        let started = Edge::start(self.folders, self.address, self.admin, env);
+        started.unwrap_or_else(|folders| {
+            let log = fs::read_to_string(folders.work.path().join("log")).unwrap_or_default();
+            panic!("its ports, or its folders, are in use\n{log}")
+        })
     }
 
     /// Starts it again and does not wait: it may die before it is ready.

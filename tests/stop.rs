@@ -224,14 +224,14 @@ fn a_click_that_was_captured_before_a_kill_is_delivered_by_the_next_process() {
     assert_eq!(doomed.wait().unwrap().signal(), Some(9));
     assert_eq!(
         stopped.rings().read_dir().unwrap().count(),
-        9,
-        "lock, sessions, secret of tickets, click limits, control, and rings from two threads to two workers"
+        10,
+        "lock, sessions, secret of tickets, click limits, control, admin, and rings from two threads to two workers"
     );
 
     let edge = stopped.restart();
     assert_eq!(edge.metric("clickedge_clicks_recovered_total"), 1);
     wait_until_delivered(&edge, "all", 1);
-    edge.wait_until("the old rings are gone", |edge| edge.rings().read_dir().unwrap().count() == 9);
+    edge.wait_until("the old rings are gone", |edge| edge.rings().read_dir().unwrap().count() == 10);
     let stopped = edge.stop();
     let events = stopped.events("all");
     assert_eq!((events.len(), parameter(&events[0], "utm_term")), (1, Some("last")));

@@ -66,9 +66,15 @@ impl Connection {
 
     /// Answers its requests, until either side wants no more.
     pub async fn serve(mut self, admin: Arc<Admin>, shutdown: ShutdownWatch) {
-        let (via, mut idle) = (self.via, HEAD);
+        let (via, mut idle, mut stops) = (self.via, HEAD, shutdown.clone());
         loop {
-            match self.read_head(idle).await {
+            // Not before the first request: what was accepted is answered.
+            let is_idle = idle == IDLE && self.ahead.is_empty();
+            let head = tokio::select! {
+                head = self.read_head(idle) => head,
+                _ = stops.wait_for(|stops| *stops), if is_idle => return,
+            };
+            match head {
                 Ok(true) => {}
                 Ok(false) => return,
                 Err(problem) => return self.reject(&problem).await,

@@ -1,6 +1,7 @@
 //! `clickedge tap`: events of a running edge as they are made.
 
 use std::{
+    borrow::Cow,
     io::{self, Write},
     num::NonZeroU32,
     ops::ControlFlow,
@@ -125,14 +126,39 @@ impl<W: Write> Printer<W> {
             return Ok(());
         }
         self.left = self.left.map(|left| left.saturating_sub(1));
-        self.out.write_all(line)?;
+        self.out.write_all(&printable(line))?;
         self.out.flush()
+    }
+}
+
+/// The same JSON without characters that a terminal obeys, or that turn the direction of texts: visitors choose them.
+fn printable(line: &[u8]) -> Cow<'_, [u8]> {
+    let obeyed = |char: char| matches!(char, '\u{7f}'..='\u{9f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+    match std::str::from_utf8(line) {
+        Ok(text) if !text.contains(obeyed) => Cow::Borrowed(line),
+        text => {
+            let text = text.map_or_else(|_| String::from_utf8_lossy(line), Cow::Borrowed);
+            let escaped = text.chars().map(|char| match char {
+                char if obeyed(char) => format!("\\u{:04x}", u32::from(char)),
+                char => char.into(),
+            });
+            Cow::Owned(escaped.collect::<String>().into_bytes())
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_visitor_commands_no_terminal() {
+        let line = "{\"value\":\"\u{9b}31m\u{202e}é\"}\n";
+        let printed = printable(line.as_bytes());
+        assert_eq!(printed, b"{\"value\":\"\\u009b31m\\u202e\xc3\xa9\"}\n".as_slice());
+        let parse = |json: &[u8]| serde_json::from_slice::<serde_json::Value>(json).unwrap();
+        assert_eq!(parse(&printed), parse(line.as_bytes()));
+    }
 
     #[test]
     fn lines_are_printed_whole_wherever_the_parts_end() {

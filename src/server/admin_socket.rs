@@ -7,7 +7,7 @@ use std::{
     fs, io,
     os::unix::{
         fs::{FileTypeExt, PermissionsExt},
-        net::UnixListener,
+        net::{UnixListener, UnixStream},
     },
     path::Path,
 };
@@ -15,8 +15,12 @@ use std::{
 /// Makes the socket.
 ///
 /// # Errors
-/// When its folder is missing or not writable, or something else has its name.
-pub fn listen(path: &Path) -> io::Result<UnixListener> {
+/// When its folder is missing or not writable, something else has its name, or another process answers at it that this
+/// one does not succeed.
+pub fn listen(path: &Path, succeeds: bool) -> io::Result<UnixListener> {
+    if !succeeds && UnixStream::connect(path).is_ok() {
+        return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process answers at it"));
+    }
     if fs::symlink_metadata(path).is_ok_and(|found| !found.file_type().is_socket()) {
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, "something else than a socket has its name"));
     }
@@ -40,17 +44,16 @@ pub fn close(path: &Path) {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::net::UnixStream;
-
     use super::*;
 
     #[test]
     fn a_socket_is_private_replaces_another_and_is_removed() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("admin.sock");
-        let first = listen(&path).unwrap();
+        let first = listen(&path, false).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        let second = listen(&path).unwrap();
+        assert_eq!(listen(&path, false).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        let second = listen(&path, true).unwrap();
         drop(first);
         second.set_nonblocking(false).unwrap();
         let _client = UnixStream::connect(&path).unwrap();
@@ -65,9 +68,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("admin.sock");
         fs::write(&path, "kept").unwrap();
-        assert_eq!(listen(&path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(listen(&path, false).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         close(&path);
         assert_eq!(fs::read_to_string(&path).unwrap(), "kept");
-        assert!(listen(&dir.path().join("missing/admin.sock")).is_err());
+        assert!(listen(&dir.path().join("missing/admin.sock"), false).is_err());
     }
 }

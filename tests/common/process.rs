@@ -45,8 +45,12 @@ impl Drop for Process {
     }
 }
 
-/// Whether a process that is not our child has ended. A zombie is still listed.
+/// Whether a process that is not our child has ended. A zombie is still listed, and while threads of it end, its files
+/// are still open.
 pub fn has_ended(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_none_or(|(_, state)| state.starts_with('Z'))
+    stat.rsplit_once(") ").is_none_or(|(_, rest)| {
+        let fields: Vec<_> = rest.split(' ').collect();
+        fields[0] == "Z" && matches!(fields.get(17), None | Some(&("0" | "1")))
+    })
 }

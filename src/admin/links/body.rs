@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use http::{HeaderMap, header};
 use pingora::protocols::http::ServerSession;
 use tokio::time::timeout;
@@ -60,7 +61,7 @@ impl SessionBody<'_> {
             self.0.set_keepalive(keepalive);
         }
         let mut body = Vec::new();
-        while let Some(chunk) = self.0.read_request_body().await.map_err(broken)? {
+        while let Some(chunk) = self.read_chunk().await.map_err(broken)? {
             if body.len() + chunk.len() > limit {
                 return Err(too_large(limit));
             }
@@ -83,13 +84,25 @@ impl SessionBody<'_> {
     /// Whether that was all.
     async fn discard_some(&mut self) -> bool {
         let mut discarded = 0;
-        while let Ok(Some(chunk)) = self.0.read_request_body().await {
-            discarded += chunk.len();
+        loop {
+            match self.read_chunk().await {
+                Ok(Some(chunk)) => discarded += chunk.len(),
+                Ok(None) => return self.0.is_body_done(),
+                Err(_) => return false,
+            }
             if discarded > DISCARDED {
                 return false;
             }
         }
-        self.0.is_body_done()
+    }
+
+    /// A part of the body. After one that is malformed the connection ends: what follows it is no request.
+    async fn read_chunk(&mut self) -> pingora::Result<Option<Bytes>> {
+        let chunk = self.0.read_request_body().await;
+        if chunk.is_err() {
+            self.0.set_keepalive(None);
+        }
+        chunk
     }
 
     fn expects_continue(&self) -> bool {
