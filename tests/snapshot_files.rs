@@ -288,6 +288,19 @@ fn changes_of_an_edge_become_part_of_its_next_snapshot() {
     // An edge that takes it has nothing left to make again.
     store.install(&files.path("next.snapshot"), false).unwrap();
     assert_eq!(store.position().revision, 4);
+    // What has no change left in the log is in that snapshot only.
+    let lacks = files.run(&["build", "in.ndjson", "-o", "again.snapshot", "--changes", &state]);
+    lacks.fails(DATA, "the inputs lack changes of the API, up to number 4");
+    files.build(&["in.ndjson", "-o", "plain.snapshot", "--generation", "4000000000"]);
+    let state_file = state_dir.join("base.snapshot").display().to_string();
+    let before = files.run(&["stat", &state_file, "--json"]).json()["generation"].clone();
+    let plain = config::Catalog { file: files.path("plain.snapshot"), ..config.clone() };
+    let text = store.read_with(&plain).err().unwrap().to_string();
+    assert!(text.contains("lacks changes of the API, up to number 4") && text.contains("--accept"), "{text}");
+    assert_eq!(files.run(&["stat", &state_file, "--json"]).json()["generation"], before, "the private copy stays");
+    store.set_accept(true);
+    assert!(store.read_with(&plain).is_ok(), "an operator can go without them");
+    store.set_accept(false);
     let again = files.build(&["next.snapshot", "-o", "again.snapshot", "--changes", &state]);
     assert_eq!((again["revision"].as_u64(), &again["hash"]), (Some(4), &json!(store.position().hash.to_string())));
 }

@@ -104,6 +104,12 @@ pub struct Built {
 /// Why nothing was built. The output is as before.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
+    /// The inputs lack changes that a former snapshot has taken from the change log.
+    #[error(
+        "the inputs lack changes of the API, up to number {folded}, that are no longer in the change log, because a \
+         snapshot contained them: give {snapshot} as another input"
+    )]
+    Lacks { folded: u64, snapshot: String },
     #[error("cannot read {file}: {source}")]
     Read {
         file: String,
@@ -140,7 +146,7 @@ impl Classified for BuildError {
             Self::NoStateFolder { .. } => Class::NoInput,
             Self::Write { .. } => Class::Io,
             Self::Snapshot(error) => error.class(),
-            Self::TooManyBadLines { .. } | Self::Truncated { .. } => Class::Data,
+            Self::TooManyBadLines { .. } | Self::Truncated { .. } | Self::Lacks { .. } => Class::Data,
         }
     }
 }
@@ -168,9 +174,14 @@ impl Plan<'_> {
         let inputs = input::open(self)?;
         let logged = self.logged()?;
         // The numbers of one log mean nothing to another.
-        let of_log = logged.as_ref().map(|logged| logged.identity);
+        // Those of a fleet are numbered by its bucket.
+        let of_log = logged.as_ref().filter(|logged| !logged.fleet).map(|logged| logged.identity);
         let contained = inputs.iter().filter(|input| of_log.is_none_or(|log| input.log() == log));
         let mut revision = contained.map(Input::revision).max().unwrap_or_default();
+        if let Some(logged) = logged.as_ref().filter(|logged| revision < logged.folded) {
+            let snapshot = self.changes.unwrap_or(Path::new("")).join(config::catalog::PRIVATE_SNAPSHOT);
+            return Err(BuildError::Lacks { folded: logged.folded, snapshot: snapshot.display().to_string() });
+        }
         let log = of_log.or_else(|| inputs.iter().map(Input::log).find(|log| *log != Identity::default()));
         let mut file = NewFile::create(output).map_err(failed)?;
         let (mut header, report) = self.compile(&inputs, &mut file, output, watch)?;

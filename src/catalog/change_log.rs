@@ -30,6 +30,12 @@ struct Head {
     log: Identity,
     /// The highest number of a change that the log had once: numbers are never given twice.
     revision: u64,
+    /// Changes up to this one were removed from the log, because the snapshot of that time contained them.
+    #[serde(default)]
+    folded: u64,
+    /// Whether the changes are those of a fleet, whose bucket numbers them.
+    #[serde(default)]
+    fleet: bool,
 }
 
 /// What a log holds.
@@ -39,6 +45,10 @@ pub struct Logged {
     pub identity: Identity,
     /// The number of the last change, also of one that is no longer in the log.
     pub revision: u64,
+    /// Changes up to this one are no longer in the log, because a snapshot contained them.
+    pub folded: u64,
+    /// Whether the changes are those of a fleet.
+    pub fleet: bool,
     pub entries: Vec<Entry>,
 }
 
@@ -60,12 +70,12 @@ pub struct ChangeLog {
 }
 
 impl ChangeLog {
-    /// Opens the log of a state folder, or begins one.
+    /// Opens the log of a state folder, or begins one, for the changes of one edge or of a fleet.
     ///
     /// # Errors
-    /// When it cannot be read or written, another process has it open, or it holds a damaged line that is not the last
-    /// one.
-    pub fn open(state_dir: &Path) -> io::Result<(Self, Logged)> {
+    /// When it cannot be read or written, another process has it open, it holds a damaged line that is not the last
+    /// one, or changes of one edge that a fleet would lose.
+    pub fn open(state_dir: &Path, fleet: bool) -> io::Result<(Self, Logged)> {
         fs::create_dir_all(state_dir).map_err(unusable(state_dir))?;
         let lock = state_dir.join("lock");
         let lock = File::create(&lock).map_err(unusable(&lock))?;
@@ -75,17 +85,21 @@ impl ChangeLog {
         })?;
         let path = state_dir.join(NAME);
         let file = File::options().read(true).append(true).create(true).open(&path).map_err(unusable(&path))?;
-        if file.metadata()?.len() == 0 {
-            begin(&file, state_dir).map_err(unusable(&path))?;
-        }
-        let Read { head, entries, bytes } = read(&file, &path)?;
+        let Read { mut head, entries, mut bytes } = read(&file, &path)?;
         let length = file.metadata()?.len();
         if length > bytes {
             tracing::warn!(file = %path.display(), bytes = length - bytes, "the end of the change log was cut by a crash");
             file.set_len(bytes).and_then(|()| file.sync_all()).map_err(unusable(&path))?;
         }
+        if bytes == 0 {
+            (head, bytes) = begin(&file, state_dir, fleet).map_err(unusable(&path))?;
+        }
         let (count, rewrite_at) = (entries.len(), SUPERSEDED.max(2 * entries.len()));
-        let log = Self { path, file, bytes, entries: count, head, rewrite_at, is_broken: false, _lock: lock };
+        let mut log = Self { path, file, bytes, entries: count, head, rewrite_at, is_broken: false, _lock: lock };
+        if head.fleet != fleet {
+            log.give_to(fleet, &entries)?;
+        }
+        let head = log.head;
         Ok((log, logged(head, entries)))
     }
 
@@ -141,6 +155,29 @@ impl ChangeLog {
         Ok(())
     }
 
+    /// Makes it the log of a fleet, or of one edge.
+    fn give_to(&mut self, fleet: bool, entries: &[Entry]) -> io::Result<()> {
+        if fleet && !entries.is_empty() {
+            let (count, file) = (entries.len(), self.path.display());
+            let reason = format!(
+                "{file} has {count} changes of this edge alone, which its fleet would lose: build a snapshot with them \
+                 (`clickedge catalog build --changes`), publish it, and then move the file away"
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+        }
+        self.head.fleet = fleet;
+        self.replace(entries, self.head.revision)
+    }
+
+    /// Removes changes that a snapshot contains: those up to `folded`. It goes on from `revision`.
+    ///
+    /// # Errors
+    /// See [`replace`](Self::replace).
+    pub fn fold(&mut self, entries: &[Entry], revision: u64, folded: u64) -> io::Result<()> {
+        self.head.folded = folded;
+        self.replace(entries, revision)
+    }
+
     /// Replaces the whole log. It goes on from `revision`, or from its last entry.
     ///
     /// # Errors
@@ -177,17 +214,19 @@ fn unusable(path: &Path) -> impl Fn(io::Error) -> io::Error + use<'_> {
 }
 
 /// Begins a log with an identity of its own.
-fn begin(mut file: &File, state_dir: &Path) -> io::Result<()> {
+fn begin(mut file: &File, state_dir: &Path, fleet: bool) -> io::Result<(Head, u64)> {
     let mut log = [0; 16];
     getrandom::fill(&mut log).map_err(io::Error::other)?;
-    let head = Head { log, revision: 0 };
-    let written = file.write_all(line(&head)?.as_bytes()).and_then(|()| file.sync_all());
+    let head = Head { log, fleet, ..Head::default() };
+    let text = line(&head)?;
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
     if written.is_err() {
         // Half a head would be taken for damage at the next start.
         _ = file.set_len(0);
     }
     written?;
-    File::open(state_dir)?.sync_all()
+    File::open(state_dir)?.sync_all()?;
+    Ok((head, text.len() as u64))
 }
 
 /// A log as it was read.
@@ -200,7 +239,7 @@ struct Read {
 
 fn logged(head: Head, entries: Vec<Entry>) -> Logged {
     let revision = entries.last().map_or(0, |entry| entry.revision).max(head.revision);
-    Logged { identity: head.log, revision, entries }
+    Logged { identity: head.log, revision, folded: head.folded, fleet: head.fleet, entries }
 }
 
 fn read(file: &File, path: &Path) -> io::Result<Read> {
@@ -261,7 +300,7 @@ mod tests {
     #[test]
     fn changes_are_read_again_and_a_cut_line_is_removed() {
         let dir = tempfile::tempdir().unwrap();
-        let (mut log, logged) = ChangeLog::open(dir.path()).unwrap();
+        let (mut log, logged) = ChangeLog::open(dir.path(), false).unwrap();
         assert_eq!((logged.entries, logged.revision), (Vec::new(), 0));
         log.append(&[entry(1), entry(2)]).unwrap();
         log.append(&[entry(3)]).unwrap();
@@ -270,7 +309,7 @@ mod tests {
         let whole = fs::read(&path).unwrap();
         for cut in 1..20 {
             fs::write(&path, &whole[..whole.len() - cut]).unwrap();
-            let (mut log, again) = ChangeLog::open(dir.path()).unwrap();
+            let (mut log, again) = ChangeLog::open(dir.path(), false).unwrap();
             assert_eq!((again.entries, again.identity), (vec![entry(1), entry(2)], logged.identity), "{cut}");
             log.append(&[entry(9)]).unwrap();
             assert_eq!(log.read().unwrap().entries, [entry(1), entry(2), entry(9)]);
@@ -278,9 +317,42 @@ mod tests {
     }
 
     #[test]
+    fn a_log_whose_first_line_was_cut_begins_again() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(ChangeLog::open(dir.path(), false).unwrap());
+        let path = dir.path().join(NAME);
+        let whole = fs::read(&path).unwrap();
+        for cut in [&whole[..20], &[0; 90], b""] {
+            fs::write(&path, cut).unwrap();
+            let (mut log, _) = ChangeLog::open(dir.path(), false).unwrap();
+            log.append(&[entry(1)]).unwrap();
+            drop(log);
+            assert_eq!(ChangeLog::open(dir.path(), false).unwrap().1.entries, [entry(1)]);
+        }
+    }
+
+    #[test]
+    fn changes_of_one_edge_are_not_taken_for_those_of_a_fleet() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut log, _) = ChangeLog::open(dir.path(), false).unwrap();
+        log.append(&[entry(1)]).unwrap();
+        drop(log);
+        let error = ChangeLog::open(dir.path(), true).unwrap_err().to_string();
+        assert!(error.contains("1 changes of this edge alone") && error.contains("--changes"), "{error}");
+        let (mut log, logged) = ChangeLog::open(dir.path(), false).unwrap();
+        assert_eq!((logged.entries, logged.folded), (vec![entry(1)], 0));
+        log.fold(&[], 1, 1).unwrap();
+        drop(log);
+        let (log, logged) = ChangeLog::open(dir.path(), true).unwrap();
+        assert!(logged.fleet && logged.folded == 1 && logged.revision == 1);
+        drop(log);
+        assert!(ChangeLog::peek(dir.path()).unwrap().fleet, "it is on disk");
+    }
+
+    #[test]
     fn a_damaged_line_is_an_error_wherever_it_is() {
         let dir = tempfile::tempdir().unwrap();
-        let (mut log, _) = ChangeLog::open(dir.path()).unwrap();
+        let (mut log, _) = ChangeLog::open(dir.path(), false).unwrap();
         log.append(&[entry(1), entry(2)]).unwrap();
         drop(log);
         let path = dir.path().join(NAME);
@@ -289,7 +361,7 @@ mod tests {
             let mut bytes = whole.clone();
             bytes[at] ^= 1;
             fs::write(&path, bytes).unwrap();
-            let error = ChangeLog::open(dir.path()).unwrap_err().to_string();
+            let error = ChangeLog::open(dir.path(), false).unwrap_err().to_string();
             assert!(error.contains(&format!("{line} of the change log")), "{error}");
         }
     }
@@ -297,14 +369,14 @@ mod tests {
     #[test]
     fn a_log_is_replaced_whole_and_goes_on() {
         let dir = tempfile::tempdir().unwrap();
-        let (mut log, _) = ChangeLog::open(dir.path()).unwrap();
+        let (mut log, _) = ChangeLog::open(dir.path(), false).unwrap();
         log.append(&[entry(1), entry(2)]).unwrap();
         log.replace(&[entry(2)], 2).unwrap();
         log.append(&[entry(3)]).unwrap();
-        assert!(ChangeLog::open(dir.path()).is_err(), "one process has it");
+        assert!(ChangeLog::open(dir.path(), false).is_err(), "one process has it");
         assert_eq!((log.len(), ChangeLog::peek(dir.path()).unwrap().entries), (2, vec![entry(2), entry(3)]));
         log.replace(&[], 3).unwrap();
         drop(log);
-        assert_eq!(ChangeLog::open(dir.path()).unwrap().1.revision, 3, "numbers are never given twice");
+        assert_eq!(ChangeLog::open(dir.path(), false).unwrap().1.revision, 3, "numbers are never given twice");
     }
 }

@@ -173,7 +173,7 @@ impl Domains {
 
     /// Number of domains that hosts lead to.
     pub fn count(&self) -> usize {
-        self.all.iter().filter(|domain| self.by_host.contains_key(&domain.host)).count()
+        self.current().count()
     }
 
     /// The domains that hosts lead to.

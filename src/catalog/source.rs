@@ -14,6 +14,7 @@ use std::{
     borrow::Cow,
     fs::File,
     io::{self, BufRead, BufReader, Read, Seek},
+    path::Path,
     sync::LazyLock,
 };
 
@@ -38,22 +39,34 @@ pub const MAX_LINE: usize = items::MAX_ITEM;
 /// # Errors
 /// When it cannot be read, when more lines are bad than `max_bad_ratio` allows, or when it is truncated.
 pub fn load_file(config: &config::Catalog) -> Result<(Catalog, Report), LoadError> {
-    load_file_unless(config, None)
+    load_file_unless(config, None, true)
 }
 
-/// Like [`load_file`], and copies a snapshot again if this private copy of it is damaged.
+/// Like [`load_file`], and copies a snapshot again if this private copy of it is damaged. At a start, a private copy of
+/// a later generation is not given up.
 pub(super) fn load_file_unless(
     config: &config::Catalog,
     damaged: Option<FileId>,
+    is_start: bool,
 ) -> Result<(Catalog, Report), LoadError> {
     let name = config.source().display().to_string();
+    let none = || {
+        let compiled = Compiler::new(config).finish();
+        let (catalog, report) = compiled.map_err(|source| LoadError::Read { file: name.clone(), source })?;
+        Ok((catalog, Report { generation: Some(0), ..report }))
+    };
     if config.fleet.is_some() && !config.source().exists() {
         // The bucket has it. All that comes from there is newer.
-        let (catalog, report) =
-            Compiler::new(config).finish().map_err(|source| LoadError::Read { file: name, source })?;
-        return Ok((catalog, Report { generation: Some(0), ..report }));
+        return none();
     }
-    if let Some(catalog) = open_snapshot(config, damaged)? {
+    let opened = match open_snapshot(config, damaged, is_start) {
+        Err(LoadError::Snapshot(error @ FileError::Bad { .. })) if config.fleet.is_some() && is_start => {
+            tracing::error!(%error, "the private copy of the fleet's catalog is damaged; taking it from the bucket again");
+            return none();
+        }
+        opened => opened?,
+    };
+    if let Some(catalog) = opened {
         let header = catalog.base.header();
         let (lines, generation) = (header.links + header.domains, Some(header.position.generation));
         return Ok((catalog, Report { lines, generation, ..Report::default() }));
@@ -73,12 +86,24 @@ pub(super) fn load_file_unless(
 }
 
 /// The configured file, if it is a snapshot: mapped from a private copy in the state folder, or else in memory.
-fn open_snapshot(config: &config::Catalog, damaged: Option<FileId>) -> Result<Option<Catalog>, LoadError> {
-    let path = config.source();
+fn open_snapshot(
+    config: &config::Catalog,
+    damaged: Option<FileId>,
+    is_start: bool,
+) -> Result<Option<Catalog>, LoadError> {
+    let mut path = config.source();
     let read = |source| LoadError::Read { file: path.display().to_string(), source };
     let mut opened = File::open(&path).map_err(read)?;
     if !opened.metadata().map_err(read)?.is_file() || !file::is_snapshot(&mut opened).map_err(read)? {
         return Ok(None);
+    }
+    let copy = config.state_dir.as_ref().map(|dir| dir.join(file::PRIVATE)).filter(|_| is_start);
+    let generation = |path: &Path| file::header(path).ok().map(|header| header.position.generation);
+    if let Some(copy) = copy.filter(|copy| generation(copy) > generation(&path)) {
+        let remedy = "put the newer one there, or go back with `clickedge reload --accept`";
+        let file = path.display().to_string();
+        tracing::error!(file, remedy, "the snapshot is older than the private copy, which stays active");
+        path = copy.into();
     }
     let open = |snapshot| Catalog::open(snapshot, config);
     let bad = |source| FileError::Bad { file: path.display().to_string(), source };

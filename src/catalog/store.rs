@@ -11,6 +11,7 @@ pub use local::LocalChanges;
 use std::{
     collections::BTreeSet,
     io,
+    path::Path,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -22,9 +23,12 @@ use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 
 use super::{
     Catalog, Lookup, Report,
-    change_log::{ChangeLog, Logged},
+    change_log::{ChangeLog, Identity, Logged},
     limits::{Excess, History},
-    snapshot::file::{FileError, FileId},
+    snapshot::{
+        file::{self, FileError, FileId, PRIVATE},
+        header::Header,
+    },
     source,
 };
 use crate::{
@@ -76,6 +80,12 @@ pub enum LoadError {
          catalog.max_growth_ratio = {allowed} allows; if the file is right, take it with `clickedge reload --accept`, or raise the ratio"
     )]
     Grown { file: String, current: usize, new: usize, allowed: f64 },
+    /// The file lacks changes of the API that a former snapshot contained.
+    #[error(
+        "the catalog {file} is rejected: it lacks changes of the API, up to number {folded}, that the current snapshot \
+         contains; build it with {current} as another input, or go without these changes with `clickedge reload --accept`"
+    )]
+    Lacks { file: String, folded: u64, current: String },
     /// The changes of the API cannot be made again on the file.
     #[error(
         "the catalog {file} is rejected: the change log in catalog.state_dir cannot be read, so that the changes of the API \
@@ -96,6 +106,7 @@ impl Classified for LoadError {
             Self::TooManyBadLines { .. }
             | Self::Truncated { .. }
             | Self::Shrunk { .. }
+            | Self::Lacks { .. }
             | Self::Older { .. }
             | Self::Grown { .. } => Class::Data,
         }
@@ -115,6 +126,13 @@ pub struct CatalogStore {
     pub(super) on_limits: OnceLock<OnLimits>,
     /// The private copy that is damaged.
     damaged: ArcSwapOption<FileId>,
+}
+
+/// The changes that a catalog contains: those of a log up to a number.
+#[derive(Clone, Copy, Default)]
+struct Contained {
+    log: Identity,
+    revision: u64,
 }
 
 type OnLimits = Box<dyn Fn(&Catalog) + Send + Sync>;
@@ -180,26 +198,60 @@ impl CatalogStore {
     }
 
     pub(super) fn read_at(&self, now: Instant, config: &config::Catalog) -> Result<(Catalog, Report), LoadError> {
-        let (catalog, report) = source::load_file_unless(config, self.damaged_file())?;
-        let file = || config.file.display().to_string();
+        let is_accepted = self.accept.load(Ordering::Relaxed);
+        let path = config.source();
+        // Before it replaces the private copy. What is no file can be read only once.
+        let header = path.is_file().then(|| file::header(&path).ok()).flatten();
+        if let Some(header) = header.as_ref().filter(|_| !is_accepted) {
+            self.check_header(now, header, config)?;
+        }
+        let (catalog, report) = source::load_file_unless(config, self.damaged_file(), self.is_start())?;
         let changed = self.with_changes(catalog.clone(), config);
-        let new = changed.map_err(|source| LoadError::Changes { file: file(), source })?.links();
-        if self.accept.load(Ordering::Relaxed) {
+        let new = changed.map_err(|source| LoadError::Changes { file: name(config), source })?.links();
+        if is_accepted || header.is_some() {
             return Ok((catalog, report));
         }
-        let old = self.load().base.header().position.generation;
-        if let Some(new) = report.generation.filter(|new| *new < old) {
-            return Err(LoadError::Older { file: file(), new, old });
+        self.check_changes(Contained::default(), config)?;
+        self.check_links(now, new, config)?;
+        Ok((catalog, report))
+    }
+
+    /// Checks a snapshot by its header against the current catalog.
+    fn check_header(&self, now: Instant, header: &Header, config: &config::Catalog) -> Result<(), LoadError> {
+        let current = Guard::into_inner(self.load());
+        let (new, old) = (header.position.generation, current.base.header().position.generation);
+        if new < old {
+            return Err(LoadError::Older { file: name(config), new, old });
         }
+        let contained = Contained { log: header.log, revision: header.position.revision };
+        let has_all = self.check_changes(contained, config)?;
+        let changed = if has_all { 0 } else { current.links() as i64 - current.base_len() as i64 };
+        let links = usize::try_from(header.links as i64 + changed).unwrap_or_default();
+        self.check_links(now, links, config)
+    }
+
+    /// Checks that a catalog has the changes that are no longer in the log. Returns whether it has those of the log as
+    /// well.
+    fn check_changes(&self, contained: Contained, config: &config::Catalog) -> Result<bool, LoadError> {
+        let logged = self.turn().log.as_ref().map(ChangeLog::read).transpose();
+        let logged = logged.map_err(|source| LoadError::Changes { file: name(config), source })?.unwrap_or_default();
+        let is_numbered = config.fleet.is_some() || contained.log == logged.identity;
+        let revision = if is_numbered { contained.revision } else { 0 };
+        if config.fleet.is_none() && revision < logged.folded {
+            let current = config.state_dir.as_deref().unwrap_or(Path::new("")).join(PRIVATE).display().to_string();
+            return Err(LoadError::Lacks { file: name(config), folded: logged.folded, current });
+        }
+        Ok(revision >= logged.revision)
+    }
+
+    fn check_links(&self, now: Instant, new: usize, config: &config::Catalog) -> Result<(), LoadError> {
         self.check_size(now, new, config).map_err(|excess| {
-            let (shrink, growth) = (config.max_shrink_ratio, config.max_growth_ratio);
-            let file = file();
+            let (file, shrink, growth) = (name(config), config.max_shrink_ratio, config.max_growth_ratio);
             match excess {
                 Excess::Shrunk { largest } => LoadError::Shrunk { file, largest, new, allowed: shrink },
                 Excess::Grown { current } => LoadError::Grown { file, current, new, allowed: growth },
             }
-        })?;
-        Ok((catalog, report))
+        })
     }
 
     /// What a catalog becomes with the changes of the log, once that is open.
@@ -208,6 +260,11 @@ impl CatalogStore {
             catalog.make_again(&logged, config);
         }
         Ok(catalog)
+    }
+
+    /// Whether nothing was loaded yet.
+    fn is_start(&self) -> bool {
+        self.load().base.is_empty() && self.load().overlay.is_empty() && self.turn().log.is_none()
     }
 
     /// Checks the number of links of another catalog.
@@ -229,8 +286,9 @@ impl CatalogStore {
         let contained = new.contained(logged.identity, &config);
         new.make_again(&logged, &config);
         logged.entries.retain(|entry| entry.revision > contained);
-        if let Some(log) = turn.log.as_mut().filter(|log| logged.entries.len() < log.len())
-            && let Err(error) = log.replace(&logged.entries, logged.revision.max(contained))
+        let is_lacking = new.lacks(&logged, &config);
+        if let Some(log) = turn.log.as_mut().filter(|log| logged.entries.len() < log.len() || is_lacking)
+            && let Err(error) = log.fold(&logged.entries, logged.revision.max(contained), contained)
         {
             tracing::warn!(%error, "the change log keeps changes that the snapshot contains");
         }
@@ -297,4 +355,8 @@ impl CatalogStore {
     pub fn loaded_at_secs(&self) -> u64 {
         self.loaded_at_secs.load(Ordering::Relaxed)
     }
+}
+
+fn name(config: &config::Catalog) -> String {
+    config.source().display().to_string()
 }

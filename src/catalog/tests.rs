@@ -264,6 +264,7 @@ fn a_full_disk_is_reported_with_the_file_that_cannot_be_written() {
     build(&file, 5, &[line("a", "https://a.example/")]);
     let (header, full) = (snapshot::file::header(&file).unwrap(), Path::new("/dev/full"));
     let (mut from, to) = (File::open(&file).unwrap(), File::options().write(true).open(full).unwrap());
+    std::io::Seek::seek(&mut from, std::io::SeekFrom::Start(snapshot::header::SIZE as u64)).unwrap();
     let error = snapshot::file::write_copy(&mut from, &to, &header, [&file, full]).unwrap_err();
     let text = error.to_string();
     assert!(text.contains("cannot write /dev/full") && text.contains("free space"), "{text}");

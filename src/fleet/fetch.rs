@@ -15,7 +15,8 @@ use crate::{
 /// # Errors
 /// When the bucket cannot be read, or has no catalog.
 pub async fn fetch(bucket: &config::S3, catalog: &config::Catalog, dir: &Path) -> Result<Position, SyncError> {
-    let catalog = config::Catalog { state_dir: Some(dir.to_owned()), ..catalog.clone() };
+    let fleet = Some(config::Fleet::of(bucket.clone()));
+    let catalog = config::Catalog { state_dir: Some(dir.to_owned()), fleet, ..catalog.clone() };
     let store = Arc::new(CatalogStore::of(Catalog::empty(), &catalog));
     store.open_log().map_err(|error| SyncError::Disk(format!("cannot use {}: {error}", dir.display())))?;
     let metrics = Arc::new(FleetMetrics::new(&Registry::new()));

@@ -57,8 +57,8 @@ pub enum PublishError {
     #[error("cannot read {file}: {error}")]
     Read { file: String, error: io::Error },
     #[error(
-        "{changes} changes were made since the last snapshot, and this one does not contain them; publish one that \
-         does, such as with `--fold`; only if they may be lost, use `--discard-changes`"
+        "the catalog has up to {changes} changes of the API that this snapshot does not contain; publish one that does, \
+         such as with `--fold`; only if they may be lost, use `--discard-changes`"
     )]
     Changes { changes: u64 },
     #[error("generation {0} is not above {1}, which the bucket has; choose a higher one, or leave the option out")]
@@ -158,13 +158,14 @@ async fn check(
             None => PublishError::Busy,
         });
     }
-    let changes = head.position.revision - head.snapshot.position.revision;
+    let missing = head.position.revision.saturating_sub(snapshot.position.revision);
     if !options.discard_changes && is_passed(bucket, head, snapshot.position, proven).await? {
         return Ok(true);
     }
     if options.fold {
         return Err(PublishError::Busy);
     }
+    let changes = missing.max(head.position.revision - head.snapshot.position.revision);
     if changes > 0 && !options.discard_changes {
         return Err(PublishError::Changes { changes });
     }

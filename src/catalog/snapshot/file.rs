@@ -180,7 +180,7 @@ pub fn adopt<T>(
     path: &Path,
     state_dir: &Path,
     damaged: Option<FileId>,
-    open: impl FnOnce(Snapshot) -> Result<T, BadSnapshot>,
+    open: impl Fn(Snapshot) -> Result<T, BadSnapshot>,
 ) -> Result<T, FileError> {
     let (incoming, copy) = (state_dir.join("incoming.tmp"), state_dir.join(PRIVATE));
     let new = header(path)?;
@@ -189,7 +189,13 @@ pub fn adopt<T>(
     if may_be_kept && header(&copy).is_ok_and(|old| old == new) {
         // One of an earlier version may have other permissions. Without these it is as good.
         _ = fs::set_permissions(&copy, fs::Permissions::from_mode(READ_ONLY));
-        return open(map(&copy)?).map_err(FileError::bad(path));
+        let opened = map(&copy).and_then(|snapshot| open(snapshot).map_err(FileError::bad(&copy)));
+        match opened {
+            Err(FileError::Bad { .. }) if path != copy => {
+                tracing::error!(file = %copy.display(), "the private copy of the snapshot is damaged; copying it again");
+            }
+            opened => return opened,
+        }
     }
     fs::create_dir_all(state_dir).map_err(FileError::write(state_dir))?;
     let mut from = File::open(path).map_err(FileError::io(path))?;
@@ -305,6 +311,9 @@ impl NewFile {
     pub fn create(path: &Path) -> io::Result<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?.to_string_lossy();
+        if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "it is there, and is no file"));
+        }
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let temporary = path.with_file_name(format!(".{name}.{}-{number}.tmp", std::process::id()));
         let file = File::options().read(true).write(true).create(true).truncate(true).open(&temporary)?;

@@ -79,8 +79,17 @@ impl CatalogStore {
         if turn.log.is_some() {
             return Ok(());
         }
-        let (log, logged) = ChangeLog::open(dir)?;
+        let (log, logged) = ChangeLog::open(dir, config.fleet.is_some())?;
         let mut next = Catalog::clone(&self.load());
+        if next.lacks(&logged, &config) {
+            let remedy = "give the snapshot that has them to `clickedge catalog build` as an input, then reload";
+            let folded = logged.folded;
+            tracing::error!(
+                folded,
+                remedy,
+                "the catalog lacks changes of the API that an earlier snapshot contained"
+            );
+        }
         next.make_again(&logged, &config);
         turn.log = Some(log);
         self.current.store(Arc::new(next));
@@ -290,6 +299,12 @@ impl Catalog {
         }
         self.set_revision(self.position().revision.max(logged.revision));
         self.applied = logged.revision;
+    }
+
+    /// Whether it lacks changes that are no longer in the log, because a former snapshot contained them. In a fleet
+    /// that is checked when a snapshot is published.
+    pub(in crate::catalog) fn lacks(&self, logged: &Logged, config: &config::Catalog) -> bool {
+        config.fleet.is_none() && self.contained(logged.identity, config) < logged.folded
     }
 
     /// The last change of this log that the snapshot contains. In a fleet all have the numbers of the bucket.
