@@ -53,7 +53,7 @@ deb: package-tools $(packed) ## Make the Debian package, and check it with linti
 image: package-tools $(packed) ## Make an OCI image
 	@conf/packages/image.sh $(PACKED)
 
-dist: package-tools tools ## Make all that is published, reproducibly: tarball, packages, image, SBOM, checksums
+dist: package-tools tools ## Make all that is published: tarball, packages, image, SBOM, checksums
 	@command -v cargo-cyclonedx >/dev/null || $(CARGO) install --quiet --locked cargo-cyclonedx@0.5.9
 	@conf/packages/dist.sh
 
