@@ -1,6 +1,6 @@
 //! The admin listener: its socket is bound before the server starts and passed on to a successor, and a thread of its
 //! own answers until the process ends, so that `/readyz` and `/metrics` show a stop that is under way. The same thread
-//! answers at the Unix socket ([`super::admin_socket`]).
+//! answers at the Unix socket ([`mod@super::admin_socket`]).
 
 use std::{
     io,
