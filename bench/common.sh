@@ -218,7 +218,7 @@ cost() {
 
 metric() {
   exec 3<>"/dev/tcp/127.0.0.1/$ADMIN_PORT"
-  printf 'GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n' >&3
+  printf 'GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' >&3
   awk -v name="$1" '$1 == name { print $2 }' <&3
   exec 3>&-
 }
