@@ -14,6 +14,7 @@ use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::change::Entry;
+use crate::runtime::priority;
 
 /// Name of the log in the state folder.
 pub const NAME: &str = "changes.log";
@@ -279,7 +280,11 @@ fn parse<T: DeserializeOwned>(line: &[u8]) -> Option<T> {
 }
 
 fn render(entries: &[Entry]) -> io::Result<String> {
-    entries.iter().map(line).collect()
+    let lines = entries.iter().map(|entry| {
+        priority::give_way();
+        line(entry)
+    });
+    lines.collect()
 }
 
 fn line(value: &impl Serialize) -> io::Result<String> {

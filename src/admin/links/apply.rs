@@ -18,6 +18,7 @@ use crate::{
         tokens::{Grant, Scope},
     },
     link::key::Host,
+    runtime::priority,
     telemetry::logs::AUDIT,
 };
 
@@ -100,7 +101,10 @@ impl Applier<'_> {
         }
         let unanswered = || Err(Problem::new(Kind::Unavailable, "the change was not answered; try again"));
         let results: Vec<_> = results.into_iter().map(|result| result.unwrap_or_else(unanswered)).collect();
-        planned.iter().zip(&results).for_each(|(planned, result)| self.record(planned, Some(result)));
+        for (planned, result) in planned.iter().zip(&results) {
+            priority::give_way();
+            self.record(planned, Some(result));
+        }
         Ok(results)
     }
 

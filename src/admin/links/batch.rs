@@ -20,6 +20,7 @@ use super::{
     entity::{Planned, given, object},
     problem::{Kind, Problem, ProblemJson},
 };
+use crate::runtime::priority;
 
 /// Most changes of a batch.
 pub const MOST: usize = 10_000;
@@ -61,6 +62,7 @@ impl Batch {
                 let detail = format!("the batch has more than {MOST} changes; send them in several batches");
                 return Err(Problem::new(Kind::TooLarge, detail));
             }
+            priority::give_way();
             let planned = if line.len() > MAX_ITEM { Err(too_large(MAX_ITEM)) } else { plan(line) };
             let problem = planned.map(|planned| batch.planned.push(planned)).err();
             batch.lines.push((number, problem));
@@ -73,6 +75,7 @@ impl Batch {
         let mut applied = applied.into_iter();
         let mut body = Vec::new();
         for (number, problem) in self.lines {
+            priority::give_way();
             let result = match problem {
                 Some(problem) => Err(problem),
                 None => applied.next().unwrap_or_else(|| Err(Problem::new(Kind::Unavailable, "try again"))),

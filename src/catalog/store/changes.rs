@@ -1,6 +1,6 @@
 //! Changes of the current catalog: checked, written to the change log, then visible to every look-up.
 
-use std::{collections::HashSet, io, path::Path, sync::Arc, thread};
+use std::{collections::HashSet, io, path::Path, sync::Arc};
 
 use super::{CatalogStore, Turn};
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
         snapshot::file::{self, FileError},
     },
     config,
-    runtime::clock,
+    runtime::{clock, priority},
 };
 
 /// Changes that were checked against a catalog. Nothing has changed yet.
@@ -123,8 +123,7 @@ impl CatalogStore {
         let from = next.position();
         let mut entries = Vec::new();
         let outcomes = changes.iter().map(|Change { operation, condition }| {
-            // A redirect that waits for this core goes first.
-            thread::yield_now();
+            priority::give_way();
             let revision = next.position().revision + 1;
             let made = next.change(operation, condition, revision, &config)?;
             entries.extend(made.operation.map(|operation| Entry { revision, operation }));
@@ -160,7 +159,7 @@ impl CatalogStore {
         let ours = next.position().revision;
         let new = &entries[entries.partition_point(|entry| entry.revision <= ours)..];
         for Entry { revision, operation } in new {
-            thread::yield_now();
+            priority::give_way();
             let ours = next.position().revision;
             if *revision != ours + 1 {
                 return Err(ApplyError::Gap { ours, first: *revision });
