@@ -38,7 +38,7 @@ pub struct Check {
     pub probe: bool,
     /// With `--probe`: also store an object of sample events below `_test/` in each bucket, the way deliveries do. It
     /// stays there. A webhook gets a signed request without events, of the type `test`; a stream gets a message that it
-    /// must reject.
+    /// must reject. The bucket of a fleet is asked whether it honours conditional writes, unless the edge only reads it.
     #[arg(long, requires = "probe")]
     pub probe_put: bool,
 }
@@ -59,7 +59,7 @@ pub(super) fn run(check: &Check) -> ExitCode {
                 if check.probe {
                     first = first.or(probe_sinks(file, &config, check.probe_put));
                     let fleet = config.catalog.fleet.as_ref();
-                    let of_fleet = fleet.and_then(|fleet| probe_fleet(file, fleet));
+                    let of_fleet = fleet.and_then(|fleet| probe_fleet(file, fleet, check.probe_put));
                     first = first.or(of_fleet);
                 }
             }
@@ -99,8 +99,8 @@ fn probe_sinks(file: &Path, config: &Config, dry_put: bool) -> Option<Class> {
 }
 
 /// Prints what the bucket and NATS of the catalog answer. The class of the first failure.
-fn probe_fleet(file: &Path, config: &config::Fleet) -> Option<Class> {
-    let probes = match fleet::probe::probe(config) {
+fn probe_fleet(file: &Path, config: &config::Fleet, put: bool) -> Option<Class> {
+    let probes = match fleet::probe::probe(config, put) {
         Ok(probes) => probes,
         Err(error) => {
             print_error(&format!("error: cannot probe the fleet: {error}"));

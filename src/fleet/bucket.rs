@@ -59,6 +59,12 @@ pub enum BucketError {
     /// Another writer was faster: the head is no longer the one that was read.
     #[error("another edge has changed the head")]
     Conflict,
+    /// The store ignores this header.
+    #[error(
+        "the store ignores `{0}`, so that edges would overwrite each other's changes without notice; use a store with \
+         conditional writes"
+    )]
+    Unconditional(&'static str),
     /// An object that has to be there is missing.
     #[error("{0} is missing in the bucket; publish a snapshot with `clickedge catalog publish`")]
     Missing(String),
@@ -165,6 +171,26 @@ impl Bucket {
     /// Writes a small object, whatever is there.
     pub(super) async fn put_note(&self, key: &str, bytes: Vec<u8>) -> Result<(), BucketError> {
         self.put(self.put_object(key).content_type("application/json"), bytes, SMALL).await.map(drop)
+    }
+
+    /// Checks that the store honours the conditions that the head is replaced by. Stores a small object under `probe`.
+    ///
+    /// # Errors
+    /// [`BucketError::Unconditional`] when the store ignores one of them.
+    pub async fn check_conditions(&self) -> Result<(), BucketError> {
+        const KEY: &str = "probe";
+        /// No object has it.
+        const FOREIGN: &str = "\"00000000000000000000000000000000\"";
+        self.put_note(KEY, b"written by clickedge to find out whether this store honours conditions\n".to_vec()).await?;
+        let put = || self.put_object(KEY).content_type("text/plain");
+        for (header, put) in [("If-Match", put().if_match(FOREIGN)), ("If-None-Match", put().if_none_match("*"))] {
+            match self.put(put, b"this store ignores conditions\n".to_vec(), SMALL).await {
+                Err(BucketError::Conflict) => {}
+                Ok(_) => return Err(BucketError::Unconditional(header)),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     async fn get_small(&self, key: &str, seen: Option<&str>, most: usize) -> Result<Small, BucketError> {

@@ -48,6 +48,9 @@ pub enum Halt {
     /// The snapshot cannot be used.
     #[error("the snapshot is rejected: {0}")]
     Rejected(String),
+    /// The snapshot was damaged in the bucket, or on its way here.
+    #[error("the snapshot is damaged: {0}; it is read again, and if that does not help, publish it again")]
+    Damaged(String),
     /// The deltas do not lead to what the head says.
     #[error("{0}; publish another snapshot")]
     Diverged(String),
@@ -77,7 +80,7 @@ impl Halt {
             Self::CanaryFailed { .. } => "canary_failed",
             Self::Shrunk(_) => "shrunk",
             Self::Grown(_) => "grown",
-            Self::Rejected(_) => "rejected",
+            Self::Rejected(_) | Self::Damaged(_) => "rejected",
             Self::Diverged(_) => "diverged",
         }
     }

@@ -3,7 +3,7 @@
 use std::{io, time::Duration};
 
 use super::{
-    bucket::{Bucket, Looked},
+    bucket::{Bucket, BucketError, Looked},
     nats,
     publish::PublishError,
 };
@@ -46,16 +46,17 @@ impl Classified for ProbeError {
     }
 }
 
-/// Reads the head of the bucket, and connects to NATS where it is configured.
+/// Reads the head of the bucket, and connects to NATS where it is configured. With `put`, an edge that writes to the
+/// bucket also stores an object there, to find out whether the store honours conditions.
 ///
 /// # Errors
 /// When the system provides no sockets or threads.
-pub fn probe(config: &config::Fleet) -> io::Result<Vec<Probe>> {
+pub fn probe(config: &config::Fleet, put: bool) -> io::Result<Vec<Probe>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let bucket = Probe {
         key: "catalog.fleet.bucket",
         place: format!("s3://{}/{}", config.bucket.bucket, config.bucket.prefix),
-        outcome: runtime.block_on(within(of_bucket(&config.bucket))),
+        outcome: runtime.block_on(within(of_bucket(&config.bucket, put && config.write))),
     };
     let nats = config.nats.as_ref().map(|nats| Probe {
         key: "catalog.fleet.nats",
@@ -70,9 +71,10 @@ async fn within(probe: impl Future<Output = Result<String, ProbeError>>) -> Resu
     tokio::time::timeout(TIMEOUT, probe).await.unwrap_or(Err(ProbeError::Late))
 }
 
-async fn of_bucket(config: &config::S3) -> Result<String, ProbeError> {
-    let looked = Bucket::new(config).await.head(None).await;
-    Ok(match looked.map_err(|error| ProbeError::Bucket(error.into()))? {
+async fn of_bucket(config: &config::S3, put: bool) -> Result<String, ProbeError> {
+    let bucket = Bucket::new(config).await;
+    let failed = |error: BucketError| ProbeError::Bucket(error.into());
+    let found = match bucket.head(None).await.map_err(failed)? {
         Looked::Found { head, .. } => {
             let (position, links) = (head.position, head.snapshot.links);
             format!("generation {}, change {}: a snapshot of {links} links", position.generation, position.revision)
@@ -80,5 +82,10 @@ async fn of_bucket(config: &config::S3) -> Result<String, ProbeError> {
         Looked::Missing | Looked::Unchanged => {
             "it can be read, and has no catalog yet; publish one with `clickedge catalog publish`".into()
         }
-    })
+    };
+    if !put {
+        return Ok(found);
+    }
+    bucket.check_conditions().await.map_err(failed)?;
+    Ok(format!("{found}; it takes changes, and honours conditions"))
 }

@@ -72,6 +72,7 @@ impl Classified for PublishError {
         match self {
             Self::Bucket(BucketError::Store(error)) => error.class(),
             Self::Bucket(BucketError::Malformed(_) | BucketError::Missing(_)) => Class::Data,
+            Self::Bucket(BucketError::Unconditional(_)) => Class::Config,
             Self::Read { error, .. } | Self::Bucket(BucketError::Read { error, .. }) => Class::of_read(error),
             Self::Bucket(BucketError::Conflict | BucketError::Disk { .. }) | Self::Busy => Class::Unavailable,
             Self::Changes { .. } | Self::Generation(..) => Class::Usage,
@@ -94,6 +95,7 @@ pub async fn publish(
     let next = generation_of(&current).saturating_add(1);
     let generation = options.generation.unwrap_or_else(|| next.max(snapshot.position.generation));
     check(bucket, &current, snapshot, generation, options, &mut proven).await?;
+    bucket.check_conditions().await?;
     let file = snapshot.file.to_owned();
     let hashed = blocking(move || hash(&file)).await.unwrap_or_else(|error| Err(io::Error::other(error)));
     let (bytes, blake3) = hashed.map_err(unreadable)?;

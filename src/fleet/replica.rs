@@ -41,8 +41,11 @@ const MOST_WALKED: usize = 100_000;
 /// Begin of the names of files that are being read.
 const FETCHED: &str = "fetched-";
 
-/// Time after which a snapshot that was rejected is read again.
+/// Time after which a snapshot that was rejected is read again: it is large, and the same still.
 const REJECTED_AGAIN: Duration = Duration::from_secs(600);
+
+/// Time after which a snapshot is read again that was damaged on its way: it may be whole in the bucket.
+const DAMAGED_AGAIN: Duration = Duration::from_secs(30);
 
 /// Time after which a snapshot whose copy is damaged is read again, if that has failed.
 const REPAIRED_AGAIN: Duration = Duration::from_secs(60);
@@ -56,7 +59,7 @@ pub struct Replica {
     dir: PathBuf,
     config: config::Fleet,
     known: Option<Known>,
-    /// Key of a snapshot that this edge does not take, why, and since when.
+    /// Key of a snapshot that this edge does not take, why, and when it is read again.
     halted: Option<(String, Halt, Instant)>,
     /// When a damaged copy may be taken again.
     repair_from: Instant,
@@ -204,16 +207,19 @@ impl Replica {
             Err(error) => Err(error),
         };
         self.halted = match &result {
-            Err(SyncError::Halted(halt)) => Some((head.snapshot.key.clone(), halt.clone(), Instant::now())),
+            Err(SyncError::Halted(halt)) => {
+                let again = if matches!(halt, Halt::Damaged(_)) { DAMAGED_AGAIN } else { REJECTED_AGAIN };
+                Some((head.snapshot.key.clone(), halt.clone(), Instant::now() + again))
+            }
             _ => None,
         };
         result
     }
 
-    /// Why the snapshot of this head was not taken a short while ago: it is large, and the same still.
+    /// Why the snapshot of this head was not taken a short while ago.
     fn former_halt(&self, head: &Head) -> Option<Halt> {
-        let (key, halt, since) = self.halted.as_ref()?;
-        (*key == head.snapshot.key && since.elapsed() < REJECTED_AGAIN).then(|| halt.clone())
+        let (key, halt, again) = self.halted.as_ref()?;
+        (*key == head.snapshot.key && Instant::now() < *again).then(|| halt.clone())
     }
 
     async fn snapshot(&mut self, head: &Head) -> Result<(), SyncError> {
@@ -261,7 +267,7 @@ impl Replica {
                 let (store, file) = (Arc::clone(&self.store), file.clone());
                 blocking(move || take(&*store, &file)).await.and_then(|taken| taken.map_err(SyncError::from))
             }
-            Err(BucketError::Malformed(error)) => Err(SyncError::Halted(Halt::Rejected(error.to_string()))),
+            Err(BucketError::Malformed(error)) => Err(SyncError::Halted(Halt::Damaged(error.to_string()))),
             Err(error) => Err(error.into()),
         };
         // What stays is replaced by the next.

@@ -57,6 +57,8 @@ pub enum Fault {
     Unlisted(bool),
     /// Like `Silent`, for bucket and key that contain this.
     SilentFor(String),
+    /// Stores uploads whatever this header, their condition, says.
+    Careless(&'static str),
     /// 501 or 400, with this status, for an upload with a condition.
     Unconditional(u16),
     /// Something else answers in the server's place: the first of these that fits the method.

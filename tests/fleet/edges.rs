@@ -419,6 +419,28 @@ fn a_snapshot_that_discards_changes_is_held_back_for_its_size_until_it_is_accept
 }
 
 #[test]
+fn a_store_that_ignores_conditions_is_found_before_changes_are_lost() {
+    let place = Place::new();
+    publish(&place, &[link(HOST, "summer", "https://s.example/1")], &[]).json();
+    let edge = edge(&place, "").start();
+    let config = edge.dir().join("clickedge.toml").display().to_string();
+    let probe = || clickedge(&["check", "--probe", "--probe-put", &config]);
+    let good = probe();
+    assert!(good.code == 0 && good.stdout.contains("honours conditions"), "{good:?}");
+    for header in ["If-Match", "If-None-Match"] {
+        place.s3.set(Fault::Careless(header));
+        let found = probe();
+        assert_eq!(found.code, 78, "{found:?}");
+        assert!(found.stderr.contains(&format!("the store ignores `{header}`")), "{found:?}");
+        let published = publish(&place, &[link(HOST, "summer", "https://s.example/2")], &[]);
+        assert!(published.code == 78 && published.stderr.contains("conditional writes"), "{published:?}");
+    }
+    place.s3.set(Fault::Healthy);
+    let found = probe();
+    assert!(found.code == 0 && found.stdout.contains("generation 1, "), "nothing was published: {found:?}");
+}
+
+#[test]
 fn check_probes_the_bucket_and_the_servers_of_the_fleet() {
     let place = Place::new();
     let nats = format!("[catalog.fleet.nats]\nservers = [\"nats://{}\"]", free_address());

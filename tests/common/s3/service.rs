@@ -76,7 +76,7 @@ async fn serve(stream: TcpStream, state: Arc<State>) {
 
 /// An error closes the connection without an answer.
 async fn answer(state: Arc<State>, request: Request<Incoming>, connection: usize) -> io::Result<Response<Body>> {
-    let (parts, mut body) = request.into_parts();
+    let (mut parts, mut body) = request.into_parts();
     let path = percent_encoding::percent_decode_str(parts.uri.path()).decode_utf8_lossy().into_owned();
     let put = (parts.method == Method::PUT).then(|| state.note(&path, &parts.headers, connection));
     let _under_way = put.map(|_| UnderWay::begin(&state));
@@ -88,6 +88,11 @@ async fn answer(state: Arc<State>, request: Request<Incoming>, connection: usize
         }
         Fault::Deaf => return std::future::pending().await,
         _ => {}
+    }
+    if let Fault::Careless(condition) = fault
+        && put.is_some()
+    {
+        parts.headers.remove(condition);
     }
     let mut body = Body::from(body).store_all_limited(LARGEST_BODY).await.map_err(io::Error::other)?;
     if parts.method == Method::POST && parts.uri.path() == "/" {
