@@ -38,7 +38,8 @@ pub struct Check {
     pub probe: bool,
     /// With `--probe`: also store an object of sample events below `_test/` in each bucket, the way deliveries do. It
     /// stays there. A webhook gets a signed request without events, of the type `test`; a stream gets a message that it
-    /// must reject. The bucket of a fleet is asked whether it honours conditional writes, unless the edge only reads it.
+    /// must reject. The bucket of a fleet, unless the edge only reads it, gets an object that shows whether it honours
+    /// conditional writes.
     #[arg(long, requires = "probe")]
     pub probe_put: bool,
 }
