@@ -61,7 +61,8 @@ def root():
         ("usr/share/doc/clickedge/THIRD-PARTY.gz", read("target/package/THIRD-PARTY.gz"), 0o644, 0),
         # Where the volumes are mounted. A new volume gets this owner.
         ("var/lib/clickedge", None, 0o700, USER),
-        ("run/clickedge", None, 0o700, USER),
+        # A tmpfs belongs to root, and runc gives it the mode of this folder. The rings are in a private one below it.
+        ("run/clickedge", None, 0o1777, USER),
         ("tmp", None, 0o1777, 0),
     ]
     entries += [(path[1:], read(path), 0o755, 0) for path in libraries]
