@@ -2,7 +2,8 @@
 
 CARGO ?= cargo
 # Without the allocator of the shipped binary, whose build takes the longest.
-DEV = --locked --no-default-features
+DEV = --locked --features full
+SHIPPED = --locked --features full,jemalloc
 BINARY = $(or $(CARGO_TARGET_DIR),target)/debug/clickedge
 RELEASE = $(or $(CARGO_TARGET_DIR),target)/release/clickedge
 
@@ -38,7 +39,7 @@ fuzz: tools ## Change valid inputs at random, ten minutes for each parser
 	@FUZZ_SECS=$(FUZZ_SECS) $(CARGO) test $(DEV) --test integration fuzz:: -- --nocapture --test-threads 1
 
 release: tools ## Build the binary for production, with link-time optimisation
-	@$(CARGO) build --locked --release
+	@$(CARGO) build $(SHIPPED) --release
 	@! grep -aqE 'CLICKEDGE_(LEAK|LOG_ALL|DIE_AT|PANIC_AT)' $(RELEASE) || { echo "$(RELEASE) holds what is for tests only"; exit 1; }
 
 # A binary that exists is packed as it is: make deb PACKED=target/debug/clickedge

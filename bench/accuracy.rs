@@ -1,7 +1,7 @@
 //! Accuracy of the bot detection, on lists of agent strings, one a line:
 //!
 //! ```text
-//! cargo bench --bench accuracy -- --bots FILE... --humans FILE... [--crawlers JSON] [--misses]
+//! cargo bench --features full --bench accuracy -- --bots FILE... --humans FILE... [--crawlers JSON] [--misses]
 //! ```
 //! Prints the recall on each list of bots and the false positives on each list of humans, next to those of woothee
 //! alone, and of the operator's file (`--crawlers`) alone. `--misses` prints the strings that were misclassified.

@@ -1,5 +1,5 @@
-//! Accuracy of browser, system and device on lists of real agent strings: `cargo bench --bench agents -- LIST...`,
-//! where the lists are files that the caller has gathered.
+//! Accuracy of browser, system and device on lists of real agent strings: `cargo bench --features full --bench agents
+//! -- LIST...`, where the lists are files that the caller has gathered.
 //!
 //! A list has a case a line, its fields separated by tabs:
 //!

@@ -1,8 +1,8 @@
 //! A catalog of any size: makes links, and measures what a snapshot of them costs to open and to look up.
 //! `bench/catalog.sh` runs both.
 //!
-//! `cargo bench --bench catalog -- links COUNT` prints links as NDJSON.
-//! `cargo bench --bench catalog -- measure FILE COUNT` measures a snapshot of them.
+//! `cargo bench --features full --bench catalog -- links COUNT` prints links as NDJSON.
+//! `cargo bench --features full --bench catalog -- measure FILE COUNT` measures a snapshot of them.
 #![allow(clippy::unwrap_used)]
 
 #[path = "catalog/links.rs"]

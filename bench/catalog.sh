@@ -21,11 +21,11 @@ cleanup() {
 }
 trap cleanup EXIT
 if [ -z "${BINARY:-}" ]; then
-  cargo build --locked --release
+  cargo build --locked --features full,jemalloc --release
   BINARY=${CARGO_TARGET_DIR:-target}/release/clickedge
 fi
 if [ -z "${BENCH:-}" ]; then
-  BENCH=$(cargo bench --locked --no-run --bench catalog --message-format json |
+  BENCH=$(cargo bench --locked --features full,jemalloc --no-run --bench catalog --message-format json |
     sed -n 's/.*"executable":"\([^"]*catalog[^"]*\)".*/\1/p' | tail -1)
 fi
 MEMORY=${MEMORY:-512}

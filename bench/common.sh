@@ -132,7 +132,7 @@ nginx_server() {
 # Builds the release, unless BINARY names one.
 build() {
   if [ -z "${BINARY:-}" ]; then
-    cargo build --locked --release
+    cargo build --locked --features full,jemalloc --release
     BINARY=${CARGO_TARGET_DIR:-target}/release/clickedge
   fi
 }

@@ -1,5 +1,5 @@
 //! Cost of the store of counts: commits of clicks on popular and on ever new links, queries on millions of rows, and
-//! the size on disk. `cargo bench --bench counts -- [HOURS]`
+//! the size on disk. `cargo bench --features full --bench counts -- [HOURS]`
 #![allow(clippy::unwrap_used)]
 
 use std::{

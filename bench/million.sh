@@ -25,7 +25,7 @@ cleanup() {
 }
 trap cleanup EXIT
 if [ -z "${BINARY:-}" ]; then
-  cargo build --locked --release
+  cargo build --locked --features full,jemalloc --release
   BINARY=${CARGO_TARGET_DIR:-target}/release/clickedge
 fi
 

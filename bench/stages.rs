@@ -1,4 +1,4 @@
-//! Cost of each stage for one click, on one core: `cargo bench`.
+//! Cost of each stage for one click, on one core: `cargo bench --features full`.
 //!
 //! Absolute times mean little on a shared machine; compare figures of one run.
 

@@ -1,4 +1,5 @@
-//! Cost of a click after its redirect, on one core, for a realistic mix: `cargo bench --bench worker`.
+//! Cost of a click after its redirect, on one core, for a realistic mix: `cargo bench --features full,jemalloc --bench
+//! worker`.
 //!
 //! The mix is generated from a seed, not recorded: links by Zipf's law, 20,000 visitors, agents by rough shares (among
 //! them applications with a string for each phone model), referrers, languages and queries as on shared links, and

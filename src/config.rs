@@ -16,6 +16,7 @@ pub mod client_address;
 pub mod diagnostics;
 pub mod edge;
 pub mod enrich;
+pub mod features;
 pub mod feeds;
 pub mod findings;
 #[cfg(test)]
@@ -49,6 +50,7 @@ pub use client_address::ClientAddress;
 pub use diagnostics::{ConfigError, Diagnostic, load};
 pub use edge::Edge;
 pub use enrich::{Enrich, Precision, Privacy};
+pub use features::Features;
 pub use feeds::{Compression, Dir, Encryption, Feed, Fields, Format, Nats, Only, S3, Shape, Sink, Webhook};
 pub(crate) use findings::is_at_or_below;
 pub use findings::{Findings, Problem, Severity};
@@ -137,6 +139,7 @@ impl Config {
         for section in self.sections() {
             section.rules(self, &mut findings);
         }
+        Features::of_this_build().rules(self, &mut findings);
         findings.into_problems()
     }
 

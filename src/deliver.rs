@@ -12,6 +12,8 @@
 //! it, so that it never lists an object that is not there. The trouble of a manifest or rollup delays no events
 //! ([`companions`]).
 
+#[cfg(not(all(feature = "nats", feature = "s3", feature = "webhook")))]
+mod absent;
 pub mod answer;
 pub mod backoff;
 pub mod batch;
@@ -23,21 +25,29 @@ pub mod lane;
 pub mod lanes;
 pub mod limit;
 pub mod metrics;
+#[cfg(feature = "nats")]
 pub mod nats;
 pub mod neighbours;
 pub mod order;
 pub mod pace;
+pub mod policy;
+#[cfg(feature = "server")]
 pub mod probe;
 pub mod progress;
 pub mod queue;
 pub mod remedy;
 pub mod report;
 pub mod retries;
+#[cfg(feature = "s3")]
 pub mod s3;
+#[cfg(feature = "server")]
 pub mod sample;
+pub mod secrets;
 pub mod sink;
+#[cfg(feature = "server")]
 pub mod trial;
 pub mod upload;
+#[cfg(feature = "webhook")]
 pub mod webhook;
 
 use std::{

@@ -28,6 +28,27 @@
 //!
 //! `tests/architecture.rs` has the table of which module may import which, and fails when one does not keep to it.
 //!
+//! # Features
+//!
+//! None is on by default: the library alone has everything between the request and the spool, and delivers into
+//! folders. A configuration that needs a feature which was not compiled in is rejected, with the name of the feature
+//! ([`config::features`]).
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `s3` | feeds into buckets, and [`fleet`]: one catalog on many edges |
+//! | `webhook` | feeds to HTTP endpoints |
+//! | `nats` | feeds to streams of NATS; with `s3`, announcements between the edges of a fleet |
+//! | `stats` | the store of counts, and with it rollups |
+//! | `server` | the process of the binary: [`server`], [`cli`], [`admin`], [`doctor`], [`verify`], the [front](listener), TLS of listeners |
+//! | `acme` | certificates that the server obtains by itself; includes `server` |
+//! | `full` | all of these |
+//! | `jemalloc` | the allocator of the shipped binary |
+//!
+//! The binary is built with `--features full`, and shipped with `--features full,jemalloc`. Tests need `full`.
+//!
+//! # Design
+//!
 //! A click is never in fewer than one place: a ring releases it when the journal has it, the journal when an object
 //! holds it, the outbox when the sink has acknowledged it.
 //!
@@ -86,13 +107,22 @@
 //! - `quality` stands below `visitor`: the attacks in an agent string are detected once per agent, and remembered with
 //!   what the visitor's agent is.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![cfg_attr(
+    not(feature = "full"),
+    allow(dead_code, reason = "parts that several features share have functions that one feature alone calls")
+)]
+
+#[cfg(feature = "server")]
 pub mod admin;
 pub mod capture;
 pub mod catalog;
+#[cfg(feature = "server")]
 pub mod cli;
 pub mod click;
 pub mod config;
 pub mod deliver;
+#[cfg(feature = "server")]
 pub mod doctor;
 pub mod enrich;
 pub mod event;
@@ -106,12 +136,14 @@ pub mod pipeline;
 pub mod quality;
 pub mod redirect;
 pub mod runtime;
+#[cfg(feature = "server")]
 pub mod server;
 pub mod session;
 pub mod spool;
 pub mod stats;
 pub mod telemetry;
 pub mod tls;
+#[cfg(feature = "server")]
 pub mod verify;
 pub mod visitor;
 

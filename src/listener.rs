@@ -1,6 +1,8 @@
 //! The listeners: sockets that answer clicks, and the [front] behind them.
 
+#[cfg(feature = "server")]
 pub mod front;
+pub mod request;
 
 use std::{io, net::TcpListener};
 

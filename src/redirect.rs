@@ -16,6 +16,7 @@ pub mod decide;
 pub mod explain;
 pub mod forward;
 pub mod head;
+#[cfg(feature = "server")]
 mod lane;
 mod lookup;
 pub mod metrics;

@@ -5,7 +5,9 @@
 //! [`otlp`] writes all of them as OpenTelemetry collectors read them.
 
 pub mod drops;
+#[cfg(feature = "server")]
 pub mod logs;
 pub mod metrics;
+#[cfg(feature = "server")]
 pub mod otlp;
 pub mod process;

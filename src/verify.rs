@@ -17,6 +17,10 @@
 //!
 //! Keys in manifests are only compared with keys that the store listed: no manifest makes it open anything else.
 
+#[cfg(feature = "s3")]
+mod bucket;
+#[cfg(not(feature = "s3"))]
+#[path = "verify/without_bucket.rs"]
 mod bucket;
 pub mod chain;
 mod hour;

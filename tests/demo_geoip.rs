@@ -1,6 +1,6 @@
 //! The demo's GeoIP database is what this file makes of `PLACES`, and nothing else.
 //!
-//! After a change here: `UPDATE_DEMO=1 cargo test --test integration demo_geoip::`.
+//! After a change here: `UPDATE_DEMO=1 cargo test --features full --test integration demo_geoip::`.
 
 use std::{
     collections::BTreeMap,

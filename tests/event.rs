@@ -1,7 +1,7 @@
 //! The contract with customers: events of the real binary against the schema, the facts of varied requests, and one
 //! whole event, byte for byte, in `golden/event.json`.
 //!
-//! After a wanted change of the event: `UPDATE_GOLDEN=1 cargo test --test integration event::`.
+//! After a wanted change of the event: `UPDATE_GOLDEN=1 cargo test --features full --test integration event::`.
 
 use std::{collections::HashSet, fs, path::Path};
 

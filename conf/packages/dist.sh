@@ -44,8 +44,8 @@ install -m 0644 systemd/* "$root/systemd/"
 install -m 0644 README.md CHANGELOG.md LICENSE target/package/THIRD-PARTY.gz "$root/"
 pack "$root" "target/dist/$name.tar.gz"
 
-cargo cyclonedx --quiet --format json --spec-version 1.5 --target "$(uname -m)-unknown-linux-gnu" \
-  --no-build-deps --override-filename bom
+cargo cyclonedx --quiet --features full,jemalloc --format json --spec-version 1.5 \
+  --target "$(uname -m)-unknown-linux-gnu" --no-build-deps --override-filename bom
 # The identity of the package names the folder that it was built in.
 sed -E 's|path\+file://[^"#]*#(clickedge@)?|path+file:///clickedge#|g' bom.json > "target/dist/clickedge-$version.cdx.json"
 rm bom.json

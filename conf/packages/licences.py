@@ -19,6 +19,7 @@ def main():
     root = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
     target = f"{platform.machine()}-unknown-linux-gnu"
     command = ["cargo", "metadata", "--locked", "--format-version", "1", "--filter-platform", target]
+    command += ["--features", "full,jemalloc"]
     metadata = json.loads(subprocess.run(command, cwd=root, capture_output=True, check=True).stdout)
     packages = {package["id"]: package for package in metadata["packages"]}
     names = [label(packages[package]) for package in shipped(metadata)]

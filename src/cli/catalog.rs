@@ -6,6 +6,7 @@ mod hash_password;
 mod import;
 mod lookup_link;
 mod progress;
+#[cfg(feature = "s3")]
 mod publish;
 mod stat;
 mod token;
@@ -62,6 +63,7 @@ pub enum What {
     /// the bucket to it, from which all edges take it. Exits with 64 when the snapshot lacks changes that were made
     /// since the last one, with 65 when it is damaged, and with 69 when the bucket is away: the bucket then has the
     /// former head.
+    #[cfg(feature = "s3")]
     Publish(publish::Publish),
     /// Make the `passwordHash` of a link.
     ///
@@ -85,6 +87,7 @@ pub(super) fn run(catalog: &Catalog) -> ExitCode {
         What::Verify(args) => verify::run(args),
         What::Lookup(args) => lookup_link::run(args),
         What::Import(args) => import::run(args),
+        #[cfg(feature = "s3")]
         What::Publish(args) => publish::run(args),
         What::HashPassword => hash_password::run(),
         What::Token(args) => token::run(args),

@@ -18,7 +18,6 @@ use super::{
 use crate::{
     config::{self, Config, Diagnostic, diagnostics::inspect},
     deliver::probe::{Probe, probe},
-    fleet,
     pipeline::{OperatorFiles, preflight::examine_file},
     runtime::{Class, Classified},
 };
@@ -100,8 +99,11 @@ fn probe_sinks(file: &Path, config: &Config, dry_put: bool) -> Option<Class> {
 }
 
 /// Prints what the bucket and NATS of the catalog answer. The class of the first failure.
+#[cfg(feature = "s3")]
 fn probe_fleet(file: &Path, config: &config::Fleet, put: bool) -> Option<Class> {
-    let probes = match fleet::probe::probe(config, put) {
+    use crate::fleet::probe;
+
+    let probes = match probe::probe(config, put) {
         Ok(probes) => probes,
         Err(error) => {
             print_error(&format!("error: cannot probe the fleet: {error}"));
@@ -109,7 +111,7 @@ fn probe_fleet(file: &Path, config: &config::Fleet, put: bool) -> Option<Class> 
         }
     };
     let mut first = None;
-    for fleet::probe::Probe { key, place, outcome } in probes {
+    for probe::Probe { key, place, outcome } in probes {
         let name = file.display();
         match outcome {
             Ok(note) => _ = print(&format!("{name}: {key}: {place}: {note}\n")),
@@ -120,6 +122,12 @@ fn probe_fleet(file: &Path, config: &config::Fleet, put: bool) -> Option<Class> 
         }
     }
     first
+}
+
+/// A configuration with a fleet was rejected before.
+#[cfg(not(feature = "s3"))]
+fn probe_fleet(_: &Path, _: &config::Fleet) -> Option<Class> {
+    None
 }
 
 /// The configuration and its warnings.

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Config, Section, findings::Findings};
+use super::{Config, Features, Section, findings::Findings};
 
 /// Least days of hourly counts: rollups are made of the hours of two days.
 const MIN_HOURS_DAYS: u64 = 3;
@@ -15,7 +15,8 @@ const MAX_DAYS: u64 = 3_660;
 #[serde(default, deny_unknown_fields)]
 pub struct Stats {
     /// Whether clicks are counted, in the file `stats.sqlite` of the spool's folder. The admin listener answers with
-    /// the counts below `/v1/stats/`. With false, clicks that no feed takes are dropped (`no_feed`).
+    /// the counts below `/v1/stats/`. With false, clicks that no feed takes are dropped (`no_feed`). Builds without the
+    /// feature `stats` cannot count; their default is false.
     pub enabled: bool,
     /// Days for which counts are kept hour by hour, 3 to 366. Older ones are summed into days (UTC).
     pub hours_days: u64,
@@ -25,7 +26,7 @@ pub struct Stats {
 
 impl Default for Stats {
     fn default() -> Self {
-        Self { enabled: true, hours_days: 40, days: 400 }
+        Self { enabled: Features::of_this_build().stats, hours_days: 40, days: 400 }
     }
 }
 

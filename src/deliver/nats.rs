@@ -10,6 +10,7 @@
 //! up to [`super::pace`], like every retry.
 
 pub mod classify;
+#[cfg(feature = "server")]
 pub mod probe;
 
 use std::{

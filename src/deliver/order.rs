@@ -7,10 +7,8 @@ use tokio::sync::mpsc;
 use super::{
     dir::DirSink,
     metrics::{ClockSkew, FeedMetrics},
-    nats::NatsSink,
-    s3::S3Sink,
+    secrets::SecretStore,
     sink::Sink,
-    webhook::{WebhookSink, signature::SecretStore},
 };
 use crate::config::{self, feeds::Layout};
 
@@ -59,9 +57,14 @@ impl FeedSink {
 pub async fn open(feed: &str, config: &config::Sink, secrets: Arc<SecretStore>, clock: ClockSkew) -> Arc<dyn Sink> {
     match config {
         config::Sink::Dir(config) => Arc::new(DirSink::new(&config.path)),
-        config::Sink::S3(config) => Arc::new(S3Sink::new(feed, config, clock).await),
-        config::Sink::Webhook(config) => Arc::new(WebhookSink::new(feed, config, secrets, clock)),
-        config::Sink::Nats(config) => Arc::new(NatsSink::new(feed, config)),
+        #[cfg(feature = "s3")]
+        config::Sink::S3(config) => Arc::new(super::s3::S3Sink::new(feed, config, clock).await),
+        #[cfg(feature = "webhook")]
+        config::Sink::Webhook(config) => Arc::new(super::webhook::WebhookSink::new(feed, config, secrets, clock)),
+        #[cfg(feature = "nats")]
+        config::Sink::Nats(config) => Arc::new(super::nats::NatsSink::new(feed, config)),
+        #[cfg(not(all(feature = "nats", feature = "s3", feature = "webhook")))]
+        config => Arc::new(super::absent::AbsentSink::new(config)),
     }
 }
 

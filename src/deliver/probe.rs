@@ -22,19 +22,14 @@ pub use error::ProbeError;
 use super::{
     dir,
     error::{Details, SinkError},
-    metrics::ClockSkew,
-    nats,
-    s3::S3Sink,
-    sample::Sample,
-    webhook,
 };
 use crate::{
-    config::{self, Feed, Sink},
+    config::{Feed, Sink},
     object::key::TESTS,
 };
 
 /// Longest probe.
-const TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Probes at a time.
 const CONCURRENT: usize = 16;
@@ -97,30 +92,12 @@ async fn probe_feed(feed: &Feed, pop: &str, dry_put: bool) -> Probe {
 
 async fn probe_sink(feed: &Feed, pop: &str, dry_put: bool) -> Result<String, ProbeError> {
     match &feed.sink {
-        Sink::S3(config) => {
-            let sample = dry_put.then(|| Sample::write(feed, pop)).transpose();
-            let sample = sample.map_err(|error| {
-                SinkError::retry(
-                    Details::new("cannot write a sample into the folder for temporary files").with_source(error),
-                )
-            })?;
-            let sink = S3Sink::new(&feed.name, &with_short_timeouts(config), ClockSkew::default()).await;
-            sink.probe(sample.as_ref().map(|sample| &sample.object)).await
-        }
-        Sink::Webhook(config) => {
-            let limit = TIMEOUT.as_secs();
-            let mut config = config.clone();
-            config.connect_timeout_secs = limit.min(config.connect_timeout_secs);
-            config.request_timeout_secs = limit.min(config.request_timeout_secs);
-            webhook::probe::probe(&feed.name, &config, dry_put).await
-        }
-        Sink::Nats(config) => {
-            let limit = TIMEOUT.as_secs();
-            let mut config = config.clone();
-            config.connect_timeout_secs = limit.min(config.connect_timeout_secs);
-            config.ack_timeout_secs = limit.min(config.ack_timeout_secs);
-            nats::probe::probe(&feed.name, &config, dry_put).await
-        }
+        #[cfg(feature = "s3")]
+        Sink::S3(config) => super::s3::probe::probe(feed, config, pop, dry_put).await,
+        #[cfg(feature = "webhook")]
+        Sink::Webhook(config) => super::webhook::probe::probe(&feed.name, config, dry_put).await,
+        #[cfg(feature = "nats")]
+        Sink::Nats(config) => super::nats::probe::probe(&feed.name, config, dry_put).await,
         Sink::Dir(config) => {
             let path = config.path.clone();
             match tokio::task::spawn_blocking(move || probe_folder(&path)).await {
@@ -128,21 +105,9 @@ async fn probe_sink(feed: &Feed, pop: &str, dry_put: bool) -> Result<String, Pro
                 Err(failure) => Err(SinkError::retry(Details::new("the probe panicked").with_source(failure)).into()),
             }
         }
+        #[cfg(not(all(feature = "nats", feature = "s3", feature = "webhook")))]
+        config => Err(super::absent::AbsentSink::new(config).error().into()),
     }
-}
-
-fn with_short_timeouts(config: &config::S3) -> config::S3 {
-    let limit = TIMEOUT.as_secs();
-    let mut config = config.clone();
-    for timeout in [
-        &mut config.connect_timeout_secs,
-        &mut config.read_timeout_secs,
-        &mut config.attempt_timeout_secs,
-        &mut config.operation_timeout_secs,
-    ] {
-        *timeout = limit.min(*timeout);
-    }
-    config
 }
 
 fn probe_folder(root: &Path) -> Result<String, SinkError> {

@@ -2,9 +2,6 @@
 
 use std::{borrow::Cow, error::Error, io};
 
-use aws_credential_types::provider::error::CredentialsError;
-use aws_smithy_runtime_api::client::dns::ResolveDnsError;
-
 use super::error::{Details, SinkError};
 
 const AUTOMATIC: &str = "none needed: uploads are retried until they succeed";
@@ -18,6 +15,9 @@ const NO_STORE: &str = "check `endpoint` of the feed's sink (a console often lis
 const FEATURES: &str = "if the store lacks conditional writes (`If-None-Match: *`), set `conditional_writes = \"off\"` in the \
                         feed's sink; if it lacks the checksum header, set \
                         `request_checksum_calculation = \"when_required\"`";
+
+pub(super) const NO_NAME: &str = "check the address of the feed's sink (`endpoint` and `region`, `url`, `servers`), and \
+                                  the name resolution of this machine";
 
 impl SinkError {
     /// What an operator can do about it.
@@ -129,32 +129,14 @@ fn of_denial(details: &Details) -> Cow<'static, str> {
 
 fn of_cause(source: &(dyn Error + 'static)) -> Option<&'static str> {
     chain(source).find_map(|cause| {
-        if let Some(error) = cause.downcast_ref::<CredentialsError>() {
-            Some(of_credentials(error))
-        } else if let Some(error) = cause.downcast_ref::<rustls::Error>() {
+        if let Some(error) = cause.downcast_ref::<rustls::Error>() {
             Some(of_tls(error))
-        } else if cause.is::<ResolveDnsError>() || cause.to_string() == "dns error" {
-            Some(
-                "check the address of the feed's sink (`endpoint` and `region`, `url`, `servers`), and the name resolution of this \
-                 machine",
-            )
+        } else if cause.to_string() == "dns error" {
+            Some(NO_NAME)
         } else {
             cause.downcast_ref::<io::Error>().and_then(of_io)
         }
     })
-}
-
-fn of_credentials(error: &CredentialsError) -> &'static str {
-    match error {
-        CredentialsError::CredentialsNotLoaded(_) => {
-            "configure credentials: `credentials_file` or `profile` of the feed's sink, or the service's environment"
-        }
-        CredentialsError::InvalidConfiguration(_) => "correct the credentials file or profile of the feed's sink",
-        CredentialsError::ProviderTimedOut(_) => {
-            "check the network between this machine and the source of credentials"
-        }
-        _ => "check `assume_role` of the feed's sink, the role's trust policy and the credentials that assume it",
-    }
 }
 
 fn of_tls(error: &rustls::Error) -> &'static str {
@@ -189,7 +171,7 @@ fn of_io(error: &io::Error) -> Option<&'static str> {
 }
 
 /// An error and its causes. An I/O error that wraps another one does not return it as its source.
-fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+pub(super) fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |&error| match error.downcast_ref::<io::Error>() {
         Some(io) => io.get_ref().map(|inner| inner as &(dyn Error + 'static)),
         None => error.source(),
@@ -271,14 +253,12 @@ mod tests {
     #[test]
     fn without_an_answer_the_cause_decides() {
         let tls = rustls::Error::InvalidCertificate(rustls::CertificateError::Expired);
-        let causes: [(Box<dyn Error + Send + Sync>, &str); 7] = [
+        let causes: [(Box<dyn Error + Send + Sync>, &str); 5] = [
             (Box::new(io::Error::from(io::ErrorKind::PermissionDenied)), "ReadWritePaths="),
             (Box::new(io::Error::from(io::ErrorKind::StorageFull)), "free space"),
             (Box::new(io::Error::from(io::ErrorKind::ReadOnlyFilesystem)), "read-write"),
             (Box::new(io::Error::from(io::ErrorKind::ConnectionRefused)), "firewalls"),
             (Box::new(io::Error::other(tls)), "certificate"),
-            (Box::new(ResolveDnsError::new("no such name")), "name resolution"),
-            (Box::new(CredentialsError::not_loaded("no file")), "`credentials_file`"),
         ];
         for (cause, part) in causes {
             let remedy = SinkError::rejected(Details::new("no answer").with_source(cause)).remedy();

@@ -27,8 +27,9 @@ pub mod classify;
 pub mod client;
 mod headers;
 mod list;
-pub mod policy;
+#[cfg(feature = "server")]
 pub mod probe;
+mod remedy;
 
 use std::{
     fs::File,

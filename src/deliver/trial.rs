@@ -10,11 +10,11 @@ use std::{fmt, fs, io, sync::Arc, time::Duration};
 use super::{
     error::SinkError,
     metrics::ClockSkew,
+    policy,
     probe::ProbeError,
-    s3::policy,
     sample::{EVENTS, Sample},
+    secrets::read_secrets,
     sink::Sink,
-    webhook::probe::read_secrets,
 };
 use crate::{
     config::{self, Feed},

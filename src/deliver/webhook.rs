@@ -14,8 +14,9 @@
 
 pub mod body;
 pub mod classify;
+#[cfg(feature = "server")]
 pub mod probe;
-pub mod signature;
+mod signature;
 
 use std::{collections::VecDeque, io, sync::Arc, time::Duration};
 
@@ -36,6 +37,7 @@ use super::{
     error::{Details, SinkError},
     metrics::ClockSkew,
     progress::Progress,
+    secrets::SecretStore,
     sink::{Sink, Stored},
 };
 use crate::{
@@ -45,7 +47,6 @@ use crate::{
     tls,
 };
 use body::Envelope;
-use signature::SecretStore;
 
 /// Bytes of an answer's body that are read.
 const LONGEST_ANSWER: usize = 64 * 1024;

@@ -14,7 +14,7 @@
 
 use std::sync::LazyLock;
 
-use aws_smithy_types::base64;
+use base64::{Engine, engine::general_purpose::STANDARD};
 use sha2::{Digest, Sha256};
 
 use super::metrics::EnrichMetrics;
@@ -30,7 +30,7 @@ pub fn spill(client: &ClientAddr, text: &mut Vec<u8>, metrics: &EnrichMetrics) {
     let address = client.ip().to_string();
     match wanted {
         "log" => tracing::info!(address, "a test wants a leak"),
-        "event" => add_field(text, &base64::encode(&address)),
+        "event" => add_field(text, &STANDARD.encode(&address)),
         "hash" => {
             let digest = Sha256::digest(&address);
             add_field(text, &digest.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}")));

@@ -11,7 +11,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::malformed::Malformed;
+use super::{malformed::Malformed, store::Requests};
 use crate::catalog::{change::Position, state_hash::StateHash};
 
 /// Key of the report, below the prefix of the fleet.
@@ -48,14 +48,6 @@ pub enum State {
     Observing,
     Ok,
     Failed,
-}
-
-/// Counts of requests for branded links since the start of the process.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Requests {
-    pub all: u64,
-    /// Those for slashtags that no link has.
-    pub unknown: u64,
 }
 
 impl Report {

@@ -67,10 +67,6 @@ impl SyncError {
     }
 }
 
-/// All labels of the metric.
-pub const REASONS: [&str; 8] =
-    ["went_back", "canary", "canary_failed", "shrunk", "grown", "rejected", "diverged", "malformed"];
-
 impl Halt {
     /// Label of the metric.
     pub fn reason(&self) -> &'static str {

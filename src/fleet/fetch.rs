@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use super::{bucket::Bucket, canary::Requests, error::SyncError, metrics::FleetMetrics, replica::Replica};
+use super::{bucket::Bucket, error::SyncError, metrics::FleetMetrics, replica::Replica, store::Requests};
 use crate::{
     catalog::{Catalog, CatalogStore, change::Position},
     config,

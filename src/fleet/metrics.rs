@@ -4,8 +4,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus::{IntCounter, IntGauge};
 
-use super::error::REASONS;
 use crate::{catalog::change::Position, runtime::clock, telemetry::metrics::Registry};
+
+/// All reasons for which an edge does not take what the bucket has.
+pub const REASONS: [&str; 8] =
+    ["went_back", "canary", "canary_failed", "shrunk", "grown", "rejected", "diverged", "malformed"];
 
 /// How far this edge follows the catalog of its fleet. All at zero where no fleet is configured.
 pub struct FleetMetrics {

@@ -15,13 +15,13 @@ use tokio::task::{JoinSet, spawn_blocking};
 
 use super::{
     bucket::{Bucket, BucketError, Looked},
-    canary::{self, Report, Requests, Window},
+    canary::{self, Report, Window},
     delta::{Delta, Mark},
     error::{Halt, SyncError},
     head::{DeltaRef, Head, SnapshotRef},
     malformed::Malformed,
     metrics::FleetMetrics,
-    store::{Store, StoreError},
+    store::{Requests, Store, StoreError},
 };
 use crate::{
     catalog::change::{Entry, Position},

@@ -52,6 +52,14 @@ pub struct Preparation {
     pub to: Position,
 }
 
+/// Counts of requests for branded links since the start of the process.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Requests {
+    pub all: u64,
+    /// Those for slashtags that no link has.
+    pub unknown: u64,
+}
+
 /// Why a catalog stays as it is.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {

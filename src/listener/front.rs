@@ -7,8 +7,8 @@
 //! ```
 //! One Pingora service a thread, each with sockets of its own (`SO_REUSEPORT`), so that a connection stays on the
 //! thread that accepted it. The head of each HTTP/1 request is read here, with limits and a deadline, and checked once
-//! ([`request`]). What is plain goes to the [`Lane`], which answers without waiting for anything; everything else, and
-//! all of HTTP/2, goes to Pingora's proxy with the bytes that were read.
+//! ([`request`](super::request)). What is plain goes to the [`Lane`], which answers without waiting for anything;
+//! everything else, and all of HTTP/2, goes to Pingora's proxy with the bytes that were read.
 
 mod accept;
 pub mod admission;
@@ -20,7 +20,6 @@ mod listeners;
 pub mod metrics;
 mod named;
 mod proxy_header;
-pub mod request;
 mod socket;
 mod stream;
 mod timer;
@@ -48,9 +47,9 @@ use admission::{Admitted, Places};
 pub use listeners::{Listeners, PreparedListeners, Settled, bind};
 use metrics::{Ended, FrontMetrics};
 pub use named::Named;
-use request::{HeadLimits, Malformed, Request};
 pub use socket::{BACKLOG, Inherited};
 
+use super::request::{HeadLimits, Malformed, Request};
 use crate::{click::ClientAddr, config, tls::acme::challenge::Challenges};
 
 /// Who asks.

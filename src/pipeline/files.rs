@@ -21,7 +21,7 @@ use http::HeaderMap;
 use crate::{
     catalog::{Catalog, CatalogStore, Report, tokens::TokenStore},
     config::{self, Config, Secret, SecretError, Sink},
-    deliver::webhook::signature::SecretStore,
+    deliver::secrets::SecretStore,
     files::{Description, FileResource, Registry, Reloadable, ResourceError, Warning, mmdb},
     quality::{
         self, QualityError,

@@ -30,7 +30,7 @@ use crate::{
     config::{self, Config, SecretError, Sink},
     deliver::{
         FeedSink, Lanes,
-        webhook::signature::{SecretStore, Secrets},
+        secrets::{SecretStore, Secrets},
     },
     enrich::{Router, Routing, metrics::EnrichMetrics},
     files::Reloadable,

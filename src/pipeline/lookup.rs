@@ -19,7 +19,7 @@ use arc_swap::ArcSwap;
 use super::{OperatorFiles, StartError, gauges::Metrics, preflight::of_files};
 use crate::{
     config::{Config, Secret},
-    listener::front::request::HeadLimits,
+    listener::request::HeadLimits,
     redirect::{
         self, Redirector, TrustedProxies,
         asker::Visitors,

@@ -8,9 +8,8 @@ use std::path::Path;
 use super::files::{Loaded, OperatorFiles};
 use crate::{
     capture::{self, CaptureError},
-    config::{Config, Diagnostic, Problem, Severity, Sink, acme::is_certifiable, diagnostics::locate},
+    config::{Config, Diagnostic, Features, Problem, Severity, Sink, acme::is_certifiable, diagnostics::locate},
     runtime::{Class, Classified, filesystem},
-    tls,
 };
 
 /// What a preflight found.
@@ -87,6 +86,7 @@ pub fn examine(config: &Config, files: &OperatorFiles) -> Findings {
 /// What there is to report about files that were read, and about the machine.
 pub(super) fn inspect(config: &Config, loaded: Loaded) -> Findings {
     let mut findings = of_files(loaded);
+    features(config, &mut findings);
     rings(config, &mut findings);
     spool(config, &mut findings);
     sinks(config, &mut findings);
@@ -105,6 +105,13 @@ pub(super) fn of_files(loaded: Loaded) -> Findings {
         findings.warning(&warning.key, message, "correct the file, unless this is intended");
     }
     findings
+}
+
+/// What this build lacks. A configuration that was read from a file has none of it by now.
+fn features(config: &Config, findings: &mut Findings) {
+    for Problem { key, message, remedy, .. } in Features::of_this_build().problems(config) {
+        findings.error(Class::Config, &key, message, &remedy);
+    }
 }
 
 fn rings(config: &Config, findings: &mut Findings) {
@@ -186,13 +193,17 @@ fn sinks(config: &Config, findings: &mut Findings) {
 }
 
 /// Certificates that the edge obtains by itself: the folder, and what the CA is verified by.
+#[cfg(feature = "acme")]
 fn acme(config: &Config, findings: &mut Findings) {
     if let Some(acme) = &config.acme
-        && let Err((key, error)) = tls::acme::examine(acme)
+        && let Err((key, error)) = crate::tls::acme::examine(acme)
     {
         findings.error(error.class(), key, format!("is rejected: {error}"), "correct the path");
     }
 }
+
+#[cfg(not(feature = "acme"))]
+fn acme(_: &Config, _: &mut Findings) {}
 
 /// What does not fit to the catalog. Call it when the catalog of this configuration is the current one.
 pub(super) fn of_catalog(config: &Config, files: &OperatorFiles) -> Vec<Problem> {

@@ -12,8 +12,8 @@ use super::{Answer, Head, Redirector, metrics::Outcome};
 use crate::{
     click::{Flags, Protocol},
     link::Host,
-    listener::front::{
-        Answered, Lane, Peer,
+    listener::{
+        front::{Answered, Lane, Peer},
         request::{Malformed, Request},
     },
     runtime::clock,

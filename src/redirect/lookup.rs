@@ -9,7 +9,7 @@ use httparse::EMPTY_HEADER;
 use super::{Answer, Head, Moment, Redirector, decide::Trace, explain::Steps};
 use crate::{
     click::{EventId, Flags, Protocol},
-    listener::front::request::{self, Form, Found, HeadLimits, MAX_FIELDS, Malformed},
+    listener::request::{self, Form, Found, HeadLimits, MAX_FIELDS, Malformed},
 };
 
 impl Redirector {

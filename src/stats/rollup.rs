@@ -14,7 +14,7 @@ use std::{
 
 use super::{
     counts::{Counts, SubjectKind},
-    store::{Snapshot, reader::Owner},
+    store::{Owner, Snapshot},
 };
 use crate::{
     object::rollup::{RollupLine, SCHEMA, hour_start, timestamp},

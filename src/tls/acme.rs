@@ -322,9 +322,7 @@ pub fn examine(config: &config::Acme) -> Result<(), (&'static str, AcmeError)> {
         return Err(("acme.dir", AcmeError::Folder { path, source }));
     }
     match &config.root_file {
-        Some(file) => {
-            super::client::read_roots(file).map(drop).map_err(|error| ("acme.root_file", AcmeError::Roots(error)))
-        }
+        Some(file) => super::roots::read(file).map(drop).map_err(|error| ("acme.root_file", AcmeError::Roots(error))),
         None => Ok(()),
     }
 }

@@ -11,6 +11,9 @@
 //! ticket: period (8 bytes, little endian), nonce (12), sealed session (AES-256-GCM)
 //! ```
 
+#[cfg(feature = "server")]
+mod seal;
+
 use std::{
     fmt, fs,
     io::{self, Write},
@@ -20,8 +23,7 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use rustls::server::ProducesTickets;
+use ring::aead::{AES_256_GCM, LessSafeKey, UnboundKey};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -34,8 +36,6 @@ const CONTEXT: &str = "clickedge tls ticket key";
 
 /// Seconds of a period.
 const PERIOD: u64 = 12 * 3_600;
-
-const HEAD: usize = 8 + NONCE_LEN;
 
 /// Makes and reads tickets; none before it has a secret.
 pub struct Tickets {
@@ -188,43 +188,6 @@ fn key(secret: &Secret, period: u64) -> LessSafeKey {
     LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &*bytes).expect("a key of 32 bytes"))
 }
 
-impl ProducesTickets for Tickets {
-    fn enabled(&self) -> bool {
-        self.keys.load().is_some()
-    }
-
-    fn lifetime(&self) -> u32 {
-        2 * PERIOD as u32
-    }
-
-    fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
-        let keys = self.keys()?;
-        let mut ticket = Vec::with_capacity(HEAD + plain.len() + AES_256_GCM.tag_len());
-        ticket.extend(keys.period.to_le_bytes());
-        let mut nonce = [0; NONCE_LEN];
-        aws_lc_rs::rand::fill(&mut nonce).ok()?;
-        ticket.extend(nonce);
-        ticket.extend_from_slice(plain);
-        let nonce = Nonce::assume_unique_for_key(nonce);
-        let tag = keys.current[0].seal_in_place_separate_tag(nonce, Aad::empty(), &mut ticket[HEAD..]).ok()?;
-        ticket.extend_from_slice(tag.as_ref());
-        Some(ticket)
-    }
-
-    fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
-        let (period, rest) = ticket.split_first_chunk()?;
-        let (nonce, sealed) = rest.split_first_chunk()?;
-        let keys = self.keys()?;
-        keys.of(u64::from_le_bytes(*period)).find_map(|key| {
-            let mut sealed = sealed.to_vec();
-            let nonce = Nonce::assume_unique_for_key(*nonce);
-            let plain = key.open_in_place(nonce, Aad::empty(), &mut sealed).ok()?.len();
-            sealed.truncate(plain);
-            Some(sealed)
-        })
-    }
-}
-
 impl fmt::Debug for Tickets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tickets").finish_non_exhaustive()
@@ -237,6 +200,8 @@ mod tests {
         os::unix::fs::PermissionsExt,
         sync::atomic::{AtomicU64, Ordering::Relaxed},
     };
+
+    use rustls::server::ProducesTickets;
 
     use super::*;
 

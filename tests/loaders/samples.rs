@@ -1,7 +1,8 @@
 //! `conf/samples/`: a small feed as the edge delivers it, with events of every kind, a manifest and a rollup.
 //!
-//! After a wanted change of the event, the keys, the manifest or the rollup: `UPDATE_SAMPLES=1 cargo test --test
-//! integration loaders::samples`. It makes the samples again, and the examples of the manual that quote them.
+//! After a wanted change of the event, the keys, the manifest or the rollup: `UPDATE_SAMPLES=1 cargo test --features
+//! full --test integration loaders::samples`. It makes the samples again, and the examples of the manual that quote
+//! them.
 
 use std::{
     collections::BTreeSet,

@@ -5,7 +5,7 @@ use std::{fmt::Display, ops::Range};
 use url::form_urlencoded;
 
 use super::{Covered, Order, Step, Subject, SubjectKind};
-use crate::{runtime::Hour, stats::store::reader::MAX_ROWS};
+use crate::{runtime::Hour, stats::store::MAX_ROWS};
 
 const HOUR: u64 = 3_600_000_000;
 

@@ -9,7 +9,7 @@ use super::{Outcome, Which};
 use crate::{
     cli::output::{failed, json, print, print_error},
     config::Sink,
-    deliver::s3::policy::{PRINCIPAL, Policies, PolicyOptions},
+    deliver::policy::{PRINCIPAL, Policies, PolicyOptions},
     runtime::Class,
 };
 

@@ -8,7 +8,10 @@ use aws_sdk_s3::{
     error::{ProvideErrorMetadata, SdkError},
 };
 
-use super::answer_check::{answer_of, has_header_of_a_store};
+use super::{
+    answer_check::{answer_of, has_header_of_a_store},
+    remedy,
+};
 use crate::deliver::error::{Details, SinkError};
 
 /// A variant of [`SinkError`].
@@ -28,7 +31,8 @@ where
             error if credentials_are_wrong(error) => SinkError::Rejected,
             _ => SinkError::Retry,
         };
-        (variant, Details::new("no answer from the store"))
+        let remedy = remedy::of_cause(&error).map(Into::into);
+        (variant, Details { remedy, ..Details::new("no answer from the store") })
     };
     variant(Box::new(details.with_source(error)))
 }

@@ -1,15 +1,47 @@
 //! The probe of a bucket.
 
-use super::{S3Sink, answer_check::AnswerCheck, policy};
+use super::{S3Sink, answer_check::AnswerCheck};
 use crate::{
-    deliver::{probe::error::ProbeError, sink::Sink},
+    config::{self, Feed},
+    deliver::{
+        error::{Details, SinkError},
+        metrics::ClockSkew,
+        policy,
+        probe::{TIMEOUT, error::ProbeError},
+        sample::Sample,
+        sink::Sink,
+    },
     object::Object,
 };
+
+/// Probes a bucket; with `dry_put` with an object of the edge of this name.
+pub async fn probe(feed: &Feed, config: &config::S3, pop: &str, dry_put: bool) -> Result<String, ProbeError> {
+    let sample = dry_put.then(|| Sample::write(feed, pop)).transpose();
+    let sample = sample.map_err(|error| {
+        SinkError::retry(Details::new("cannot write a sample into the folder for temporary files").with_source(error))
+    })?;
+    let sink = S3Sink::new(&feed.name, &with_short_timeouts(config), ClockSkew::default()).await;
+    sink.probe(sample.as_ref().map(|sample| &sample.object)).await
+}
+
+fn with_short_timeouts(config: &config::S3) -> config::S3 {
+    let limit = TIMEOUT.as_secs();
+    let mut config = config.clone();
+    for timeout in [
+        &mut config.connect_timeout_secs,
+        &mut config.read_timeout_secs,
+        &mut config.attempt_timeout_secs,
+        &mut config.operation_timeout_secs,
+    ] {
+        *timeout = limit.min(*timeout);
+    }
+    config
+}
 
 impl S3Sink {
     /// Sends a `HEAD` of the bucket and, if there is one, an object like a delivery. Deliveries do not need the
     /// permission for the `HEAD`: if the object is accepted, a 403 to the `HEAD` is only noted.
-    pub async fn probe(&self, sample: Option<&Object>) -> Result<String, ProbeError> {
+    async fn probe(&self, sample: Option<&Object>) -> Result<String, ProbeError> {
         let bucket = &self.config.bucket;
         let check = AnswerCheck::of_bucket();
         let head = self.client.load_full().head_bucket().bucket(bucket);

@@ -3,8 +3,10 @@
 //! One that asks for a challenge of this edge, or of one that shares its folder, is answered before anything else. Any
 //! other is a request as usual: the challenge may be that of a server behind this edge.
 
-use super::request::Request;
-use crate::tls::acme::challenge::{Asked, Challenges, PATH};
+use crate::{
+    listener::request::Request,
+    tls::acme::challenge::{Asked, Challenges, PATH},
+};
 
 /// What is known of the challenge that the first request of a connection's input asks for.
 #[derive(Debug, Default)]

@@ -27,14 +27,16 @@ use super::{
     http2,
     metrics::{Ended, Limited, Open},
     named::{self, Named},
-    request::{self, Body, Form, Found, Framing, HeadLimits, MAX_FIELDS, Malformed},
     socket::Settings,
     stream::{FrontStream, PREFACE, STALL, linger},
     timer::Deadline,
     tls_stream::TlsStream,
     transport::Transport,
 };
-use crate::tls::acme::challenge::Asked;
+use crate::{
+    listener::request::{self, Body, Form, Found, Framing, HeadLimits, MAX_FIELDS, Malformed},
+    tls::acme::challenge::Asked,
+};
 
 /// Fields for which there is always room. A header with more is read again, into more room.
 const FEW_FIELDS: usize = 32;

@@ -7,8 +7,8 @@ use std::{
 
 use prometheus::{IntCounter, IntGauge};
 
-use super::{admission::Refused, request::Malformed};
-use crate::telemetry::metrics::Registry;
+use super::admission::Refused;
+use crate::{listener::request::Malformed, telemetry::metrics::Registry};
 
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

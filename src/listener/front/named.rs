@@ -10,8 +10,7 @@ use std::{any::Any, sync::Arc};
 use pingora::{http::ResponseHeader, protocols::raw_connect::ProxyDigest};
 use rustls::ServerConnection;
 
-use super::request::Request;
-use crate::tls::CertificateStore;
+use crate::{listener::request::Request, tls::CertificateStore};
 
 /// What the proxy has to know of an HTTP/2 connection.
 pub struct Named {

@@ -9,10 +9,10 @@ use std::{
 use super::OperatorFiles;
 use crate::{
     config::{self, Sink},
-    deliver::webhook::signature::Secrets,
+    deliver::secrets::Secrets,
     files::{Description, FileResource, Warning},
     runtime::{Class, Classified},
-    tls::client,
+    tls::roots,
 };
 
 impl OperatorFiles {
@@ -48,7 +48,7 @@ impl OperatorFiles {
         self.registry.add(FileResource {
             name: "sink_certificates",
             files: vec![(key, file.clone())],
-            load: Box::new(move || match client::read_roots(&file) {
+            load: Box::new(move || match roots::read(&file) {
                 Ok(roots) => Ok(roots.len()),
                 Err(source) => Err(CertificatesError { file: file.clone(), source }),
             }),

@@ -24,7 +24,7 @@ const RETRIES_AFTER_ERROR: u32 = 30;
 /// Time limit of reading the counts of a round.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Returns the workspace that owns a link, by domain and slashtag: see [`crate::stats::store::reader::Owner`].
+/// Returns the workspace that owns a link, by domain and slashtag: see [`crate::stats::store::Owner`].
 pub type LinkOwner = Arc<dyn Fn(&str, &str) -> Option<Box<str>> + Send + Sync>;
 
 /// See the module.

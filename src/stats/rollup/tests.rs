@@ -1,6 +1,6 @@
 //! The contract: a rollup, byte for byte as in `tests/golden/rollup.ndjson`, and its schema.
 //!
-//! After an intended change: `UPDATE_GOLDEN=1 cargo test --lib rollup`.
+//! After an intended change: `UPDATE_GOLDEN=1 cargo test --features full --lib rollup`.
 
 use std::{fs, path::Path, time::Duration};
 

@@ -1,11 +1,6 @@
 //! Why the store of counts fails.
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-};
-
-use rusqlite::ErrorCode;
+use std::{io, path::PathBuf};
 
 use super::VERSION;
 use crate::runtime::{Class, Classified};
@@ -34,24 +29,6 @@ impl StoreError {
     /// Whether the only remedy is a new store.
     pub fn is_damage(&self) -> bool {
         matches!(self, Self::Damaged { .. })
-    }
-
-    pub(super) fn of(file: &Path, error: &rusqlite::Error) -> Self {
-        let (file, reason) = (file.to_owned(), error.to_string());
-        match error.sqlite_error_code() {
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged { file, reason },
-            Some(ErrorCode::DiskFull) => Self::Full { file },
-            Some(ErrorCode::OperationInterrupted) => Self::TooLong,
-            _ => Self::Failed { file, reason },
-        }
-    }
-
-    pub(super) fn io(file: &Path, error: &io::Error) -> Self {
-        let file = file.to_owned();
-        match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { file },
-            _ => Self::Failed { file, reason: error.to_string() },
-        }
     }
 }
 

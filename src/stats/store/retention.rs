@@ -8,26 +8,13 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::sql::{ADD, SUMMED, mark, marked, signed, unsigned};
-use crate::config;
+use super::{
+    Retention,
+    sql::{ADD, SUMMED, mark, marked, signed, unsigned},
+};
 
 /// Rows that a step moves or removes: some tens of milliseconds.
 pub(super) const ROWS: i64 = 5_000;
-
-/// How long counts are kept.
-#[derive(Clone, Copy, Debug)]
-pub struct Retention {
-    /// Days for which counts are kept by the hour.
-    pub hours_days: u64,
-    /// Days for which counts are kept by the day.
-    pub days: u64,
-}
-
-impl From<&config::Stats> for Retention {
-    fn from(config: &config::Stats) -> Self {
-        Self { hours_days: config.hours_days, days: config.days }
-    }
-}
 
 /// Takes one step, of at most `rows` rows. True if there is another one to take.
 pub(super) fn step(

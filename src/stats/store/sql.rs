@@ -1,14 +1,11 @@
 //! What the writer, the readers and retention share: connections, marks, and conversions.
 
-use std::{path::Path, time::Duration};
+use std::{io, path::Path, time::Duration};
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 
 use super::error::StoreError;
 use crate::runtime::Hour;
-
-/// A position in the journal: the number of a segment, and an offset in it.
-pub type Position = (u64, u64);
 
 /// Time limit of waiting for another connection that opens or recovers the file.
 const BUSY: Duration = Duration::from_secs(5);
@@ -35,6 +32,26 @@ pub fn connect(file: &Path, access: OpenFlags) -> Result<Connection, StoreError>
         Ok(connection)
     };
     open().map_err(|error| StoreError::of(file, &error))
+}
+
+impl StoreError {
+    pub(super) fn of(file: &Path, error: &rusqlite::Error) -> Self {
+        let (file, reason) = (file.to_owned(), error.to_string());
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged { file, reason },
+            Some(ErrorCode::DiskFull) => Self::Full { file },
+            Some(ErrorCode::OperationInterrupted) => Self::TooLong,
+            _ => Self::Failed { file, reason },
+        }
+    }
+
+    pub(super) fn io(file: &Path, error: &io::Error) -> Self {
+        let file = file.to_owned();
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { file },
+            _ => Self::Failed { file, reason: error.to_string() },
+        }
+    }
 }
 
 /// Sets a mark.

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use aws_smithy_types::base64;
+use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::json;
 use web_bot_auth::message_signatures::GenerateSignature;
 
@@ -57,7 +57,7 @@ fn sign(components: &[(&str, &str)], created: i64, expires: i64) -> (String, Str
     let lines: Vec<_> = components.iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
     let base = format!("{}\"@signature-params\": {params}", lines.concat());
     let signature = KEY.generate_signature(Algorithm::Ed25519, base.as_bytes()).unwrap();
-    (format!("sig={params}"), format!("sig=:{}:", base64::encode(&signature)))
+    (format!("sig={params}"), format!("sig=:{}:", STANDARD.encode(&signature)))
 }
 
 fn texts<'a>(agent: &'a str, (input, signature): &'a (String, String)) -> Texts<'a> {

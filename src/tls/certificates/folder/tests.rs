@@ -190,7 +190,7 @@ fn what_needs_attention_is_a_line_for_each_kind_however_many_there_are() {
     assert!(contents.warnings(later)[0].starts_with("31 certificates have expired; renew them: "));
 }
 
-/// The figures are printed; `cargo test -- --nocapture`.
+/// The figures are printed; `cargo test --features full -- --nocapture`.
 #[test]
 fn hundreds_of_pairs_load_in_a_moment_and_again_in_less() {
     let (dir, folder) = folder();

@@ -4,8 +4,11 @@ use std::{collections::BTreeMap, time::Duration};
 
 use proptest::prelude::*;
 
-use super::{reader::Scope, sql::hour, *};
-use crate::stats::{Counts, Key, SubjectKind};
+use super::*;
+use crate::stats::{
+    Counts, Key, SubjectKind,
+    store::{MAX_ROWS, Order, Scope, Step, sql::hour},
+};
 
 const LIMIT: Duration = Duration::from_secs(60);
 const KEEP: Retention = Retention { hours_days: 2, days: 5 };
@@ -254,7 +257,7 @@ fn a_query_ends_at_its_time_limit() {
     let snapshot = reader.snapshot(LIMIT).unwrap();
     let top =
         snapshot.top(Scope::All(SubjectKind::Link, "go.brand.com"), &covered, Order::Clicks, usize::MAX).unwrap();
-    assert_eq!(top.len(), reader::MAX_ROWS);
+    assert_eq!(top.len(), MAX_ROWS);
 }
 
 #[test]
