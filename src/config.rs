@@ -8,8 +8,8 @@
 //! Relative paths are taken from the folder of the configuration file.
 //!
 //! A program that embeds the pipeline has three ways to a [`Config`]: [`load`] reads a file, [`parse`] a text, and code
-//! begins with `Config::default()`. None of them demands listeners; [`diagnostics::inspect`] adds what `clickedge serve`
-//! needs.
+//! begins with `Config::default()`. None of them demands listeners; [`diagnostics::inspect`] adds what
+//! `clickedge serve` needs.
 
 pub mod acme;
 pub mod admin;

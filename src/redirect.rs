@@ -6,8 +6,7 @@
 //! What a request gets is decided in [`decide`], without any input or output. [`Redirector::answer`] adds what an
 //! answer does on the way: the block policy and the capture of the click. Both work on neutral types, [`Head`] and
 //! [`Answer`]; an adapter ([`proxy`]) reads the one from a connection and writes the other to it. The path from the
-//! head into the ring takes no lock and makes no allocation. A program that embeds the stage can take part: with its
-//! own idea of who the [`Client`] is, and with a [`Hook`].
+//! head into the ring takes no lock and makes no allocation; a [`Hook`] of an embedding program may.
 
 pub mod answer;
 pub mod asker;
@@ -81,7 +80,6 @@ pub struct Redirector {
     limits: Arc<ClickLimits>,
     unknown: Arc<UnknownSlashtags>,
     passwords: Passwords,
-    /// That of the embedding program.
     hook: Option<Arc<Hooked>>,
     /// Read once a request.
     settings: Arc<ArcSwap<Settings>>,
@@ -120,8 +118,8 @@ impl Settings {
         quality: &Arc<quality::State>,
         former: Option<&Self>,
     ) -> Self {
-        let enumeration = |former: &Self| former.enumeration.clone().filter(|table| table.is_of(&quality.config()));
-        let enumeration = former.and_then(enumeration);
+        let table = former.and_then(|former| former.enumeration.clone());
+        let enumeration = table.filter(|table| table.is_of(&quality.config()));
         Self {
             trusted,
             answers: Answers::new(config),
@@ -336,7 +334,7 @@ impl Redirector {
             return answers.blocked(reason);
         }
         if let Some(veto) = self.hook.as_ref().and_then(|hook| hook.veto(head, &target, status)) {
-            return answers.vetoed(veto);
+            return Answers::vetoed(veto);
         }
         let untracked = request.untracked.or_else(|| {
             let networks = &settings.untracked;

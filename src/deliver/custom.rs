@@ -168,9 +168,9 @@ mod tests {
         let custom = |name: &str| config::Sink::Custom(config::Custom::new(name));
         assert_eq!(sinks.check(&custom("archive")), Ok(()));
         assert_eq!(sinks.check(&config::Sink::Dir(config::Dir { path: "x".into() })), Ok(()));
-        let unknown = UnknownSink { name: "archiv".into(), known: vec!["archive".into()] };
-        assert_eq!(sinks.check(&custom("archiv")), Err(unknown));
-        let error = sinks.open(&config::Custom::new("archiv")).put(&object()).await.unwrap_err();
-        assert!(error.parks_feed() && error.to_string().contains("\"archiv\""), "{error}");
+        let unknown = UnknownSink { name: "attic".into(), known: vec!["archive".into()] };
+        assert_eq!(sinks.check(&custom("attic")), Err(unknown));
+        let error = sinks.open(&config::Custom::new("attic")).put(&object()).await.unwrap_err();
+        assert!(error.parks_feed() && error.to_string().contains("\"attic\""), "{error}");
     }
 }

@@ -64,8 +64,8 @@ impl FeedSink {
     }
 }
 
-/// Opens the configured sink of a feed. `secrets` are those of its webhook, `custom` the sinks that it may name; `clock`
-/// notes what answers say of the clock.
+/// Opens the configured sink of a feed. `secrets` are those of its webhook, `custom` the sinks that it may name;
+/// `clock` notes what answers say of the clock.
 pub async fn open(
     feed: &str,
     config: &config::Sink,

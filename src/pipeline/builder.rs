@@ -130,10 +130,10 @@ mod tests {
 
     #[test]
     fn a_sink_that_the_program_lacks_is_named_with_those_that_it_has() {
-        let start = "`feeds[0].sink.custom.name` names the sink \"archiv\", and the program has ";
-        let error = rejection(&config("archiv"), |builder| builder.sink("archive", Arc::new(Archive)));
+        let start = "`feeds[0].sink.custom.name` names the sink \"attic\", and the program has ";
+        let error = rejection(&config("attic"), |builder| builder.sink("archive", Arc::new(Archive)));
         assert!(error.starts_with(&format!("{start}only archive; give the sink")), "{error}");
-        let error = rejection(&config("archiv"), |builder| builder);
+        let error = rejection(&config("attic"), |builder| builder);
         assert!(error.starts_with(&format!("{start}no sinks of its own; give the sink")), "{error}");
     }
 

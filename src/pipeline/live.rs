@@ -166,8 +166,8 @@ impl LiveFeeds {
     /// Prepares a change to the feeds, the privacy and the spool's limits of a configuration. Changes nothing.
     ///
     /// # Errors
-    /// When the secrets of a webhook cannot be read, a feed names a sink that the program has not given to the pipeline,
-    /// or the process has no numbers for more feeds.
+    /// When the secrets of a webhook cannot be read, a feed names a sink that the program has not given to the
+    /// pipeline, or the process has no numbers for more feeds.
     pub fn prepare(&self, config: &Config) -> Result<Prepared, LiveError> {
         let current = self.current();
         let feeds = by_name(config);

@@ -177,7 +177,7 @@ impl Answers {
     }
 
     /// In place of what a hook has vetoed.
-    pub(super) fn vetoed(&self, veto: Veto) -> Answer {
+    pub(super) fn vetoed(veto: Veto) -> Answer {
         Answer {
             content_length: HeaderValue::from(veto.body.len()),
             content_type: Some(veto.content_type),

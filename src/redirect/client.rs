@@ -1,5 +1,5 @@
-//! The client address: the peer's, unless the peer is a trusted proxy; then the one that it names. A program that embeds
-//! the redirect may know it better.
+//! The client address: the peer's, unless the peer is a trusted proxy; then the one that it names. A program that
+//! embeds the redirect may know it better.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -21,8 +21,8 @@ pub struct Client {
 assert_cannot_leak!(Client);
 
 impl Client {
-    /// A client whose own connection arrives here, through what passes its bytes on: a tunnel, or a load balancer with a
-    /// PROXY protocol of the program's own. What connection and headers show is the visitor's.
+    /// A client whose own connection arrives here, through what passes its bytes on: a tunnel, or a load balancer with
+    /// a PROXY protocol that the program reads. What connection and headers show is the visitor's.
     pub fn direct(address: IpAddr) -> Self {
         Self { address: ClientAddr::from_ip(address.to_canonical()), is_proxied: false }
     }

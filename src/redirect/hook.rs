@@ -1,8 +1,8 @@
 //! The hook of a program that embeds the redirect: it can veto what a link would lead to, and add headers to answers.
 //!
 //! What a hook cannot break, by the types that it gets:
-//! - The account: a veto comes before the click is captured or takes one of a link's clicks, and is counted under one of
-//!   the reasons that the hook has named at the start.
+//! - The account: a veto comes before the click is captured or takes one of a link's clicks, and is counted under one
+//!   of the reasons that the hook has named at the start.
 //! - The order: it is called between decision and capture, and between capture and answer. It writes nothing itself.
 //! - The answer: names and values of headers are typed, so that none can begin another header; those that frame the
 //!   answer cannot be set, nor `Location`, as the event says where the visitor was sent.
@@ -31,9 +31,9 @@ const OTHER: &str = "other";
 /// thread waiting: they may compute for microseconds, and neither block nor wait. A panic ends the connection of that
 /// request without an answer; no click is captured if it was in [`before_click`](Self::before_click).
 pub trait Hook: Send + Sync + 'static {
-    /// The reasons of this hook's vetoes, the values of the label `reason` of `clickedge_vetoed_total`: at most 32, each
-    /// 1 to 32 lower-case letters, digits and `_`. Asked for once, at the start. Vetoes with another reason are counted
-    /// as `other`.
+    /// The reasons of this hook's vetoes, the values of the label `reason` of `clickedge_vetoed_total`: at most 32,
+    /// each 1 to 32 lower-case letters, digits and `_`. Asked for once, at the start. Vetoes with another reason are
+    /// counted as `other`.
     fn reasons(&self) -> Vec<&'static str> {
         Vec::new()
     }

@@ -148,9 +148,9 @@ impl CatalogStore {
         Ok(Some(prepared.outcomes))
     }
 
-    /// Makes changes of single links and domains, in their order, those that are refused apart. When it returns, the next
-    /// look-up sees them. With `catalog.state_dir` they are durable then; without it they last until the catalog is
-    /// replaced ([`publish`](Self::publish)) or the process ends, which is right for a program that has its links
+    /// Makes changes of single links and domains, in their order, those that are refused apart. When it returns, the
+    /// next look-up sees them. With `catalog.state_dir` they are durable then; without it they last until the catalog
+    /// is replaced ([`publish`](Self::publish)) or the process ends, which is right for a program that has its links
     /// elsewhere. Waits for the disk, and for others who replace or change the catalog: call it from a thread that may
     /// wait. Changes in one call cost less than each by itself.
     ///
