@@ -1,9 +1,10 @@
 //! Every link and domain this edge knows, as one immutable value behind an atomic swap.
 //!
 //! ```text
-//! NDJSON ─► source ─► compile ─► snapshot ─┐                    ┌─► look-ups
-//! snapshot file ─► private copy, mapped ───┼─► Catalog (ArcSwap)┤
-//! changes ─► change log ─► overlay ────────┘                    └─► lists, hash, revision
+//! NDJSON ─► source ─┬► compile ─► snapshot ─┐                   ┌─► look-ups
+//! records ───────────┘                      │                   │
+//! snapshot file ─► private copy, mapped ────┼─► Catalog (ArcSwap)┤
+//! changes ─► change log ─► overlay ─────────┘                   └─► lists, hash, revision
 //! ```
 //! A [`Catalog`] is a [`Snapshot`] of links, the domains, and an [`Overlay`] of links that were changed since. It never
 //! changes: a change or a reload makes another one, and [`CatalogStore`] swaps it in. A reader takes the current one
@@ -35,6 +36,7 @@ pub mod overlay;
 mod packed;
 mod policy;
 mod record;
+pub mod records;
 pub mod snapshot;
 pub mod sorter;
 pub mod source;
@@ -57,6 +59,7 @@ use domain::Domains;
 pub use link_view::Link;
 use overlay::{Overlay, Slot};
 pub use record::State;
+pub use records::{BadRecord, CatalogBuilder, RecordsError};
 use snapshot::{BadSnapshot, Snapshot};
 pub use store::{ApplyError, CatalogStore, InstallError, LoadError, LocalChanges, Prepared};
 

@@ -6,6 +6,10 @@
 //! and caret ([`diagnostics`]). The file contains no secrets: it names the files that do.
 //!
 //! Relative paths are taken from the folder of the configuration file.
+//!
+//! A program that embeds the pipeline has three ways to a [`Config`]: [`load`] reads a file, [`parse`] a text, and code
+//! begins with `Config::default()`. None of them demands listeners; [`diagnostics::inspect`] adds what
+//! `clickedge serve` needs.
 
 pub mod acme;
 pub mod admin;
@@ -47,11 +51,11 @@ pub use capture::Capture;
 pub use catalog::{Catalog, Domain, Loops};
 pub use changes::changed_keys;
 pub use client_address::ClientAddress;
-pub use diagnostics::{ConfigError, Diagnostic, load};
+pub use diagnostics::{ConfigError, Diagnostic, load, parse};
 pub use edge::Edge;
 pub use enrich::{Enrich, Precision, Privacy};
 pub use features::Features;
-pub use feeds::{Compression, Dir, Encryption, Feed, Fields, Format, Nats, Only, S3, Shape, Sink, Webhook};
+pub use feeds::{Compression, Custom, Dir, Encryption, Feed, Fields, Format, Nats, Only, S3, Shape, Sink, Webhook};
 pub(crate) use findings::is_at_or_below;
 pub use findings::{Findings, Problem, Severity};
 pub use fleet::{Fleet, FleetNats};
@@ -74,7 +78,7 @@ pub use upstream::Upstream;
 pub struct Config {
     /// This point of presence.
     pub edge: Edge,
-    /// Sockets that answer clicks; at least one.
+    /// Sockets that answer clicks; at least one for `clickedge serve`. A program that embeds the pipeline has its own.
     pub listeners: Vec<Listener>,
     /// What is common to all TLS sockets.
     pub tls: Tls,
@@ -127,11 +131,11 @@ pub trait Section {
 impl Config {
     /// Errors and warnings about the values, in the order of the sections. Looks at values only, never at the machine.
     pub fn problems(&self) -> Vec<Problem> {
-        self.problems_without(Vec::new())
+        self.problems_for(false, Vec::new())
     }
 
-    /// [`Self::problems`] of a file in which the values of some keys could not be read.
-    fn problems_without(&self, unread: Vec<String>) -> Vec<Problem> {
+    /// [`Self::problems`] of a file in which the values of some keys could not be read, with those of `clickedge serve`.
+    fn problems_for(&self, serve: bool, unread: Vec<String>) -> Vec<Problem> {
         let mut findings = Findings::without(unread);
         for (key, path) in self.clone().paths() {
             findings.path(key, path);
@@ -140,10 +144,34 @@ impl Config {
             section.rules(self, &mut findings);
         }
         Features::of_this_build().rules(self, &mut findings);
+        if serve {
+            self.rules_of_serve(&mut findings);
+        }
         findings.into_problems()
     }
 
-    /// Makes every relative path absolute, from the folder of the configuration file.
+    /// Adds what keeps `clickedge serve` from a configuration that is right for a program which embeds the pipeline.
+    fn rules_of_serve(&self, findings: &mut Findings) {
+        if self.listeners.is_empty() {
+            findings.error(
+                "listeners",
+                "is empty, so nothing would answer clicks",
+                "add a section `[[listeners]]` with `address = \"0.0.0.0:8080\"`",
+            );
+        }
+        for (i, feed) in self.feeds.iter().enumerate() {
+            if let Sink::Custom(Custom { name, .. }) = &feed.sink {
+                findings.error(
+                    format!("feeds[{i}].sink.custom"),
+                    format!("names the sink {name:?}, which only a program that embeds the pipeline can provide"),
+                    "configure a sink of another kind, such as `sink.dir.path`",
+                );
+            }
+        }
+    }
+
+    /// Makes every relative path absolute, from this folder. [`load`] and [`parse`] have done it already; a
+    /// configuration that is made by code has relative paths from the working directory of the process otherwise.
     pub fn resolve_paths(&mut self, base: &Path) {
         for (_, path) in self.paths() {
             *path = base.join(&*path);

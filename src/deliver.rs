@@ -8,7 +8,8 @@
 //!
 //! An object's key and bytes never change, and sinks never overwrite: an upload that is repeated, because an answer was
 //! lost or the process died, never makes a second object. Sinks that take events ([`webhook`], [`nats`]) read them from
-//! the object in [`batch`]es, which never change either. A manifest is delivered after every object of its feed before
+//! the object in [`batch`]es, which never change either. A program that embeds the pipeline can have sinks of its own
+//! ([`custom`]). A manifest is delivered after every object of its feed before
 //! it, so that it never lists an object that is not there. The trouble of a manifest or rollup delays no events
 //! ([`companions`]).
 
@@ -18,6 +19,7 @@ pub mod answer;
 pub mod backoff;
 pub mod batch;
 pub mod companions;
+pub mod custom;
 pub mod dir;
 pub mod error;
 pub mod feed;
@@ -63,6 +65,7 @@ use tokio::{
     task::JoinSet,
 };
 
+pub use custom::CustomSinks;
 pub use error::SinkError;
 pub use lanes::Lanes;
 pub use order::FeedSink;

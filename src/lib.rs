@@ -147,5 +147,9 @@ pub mod tls;
 pub mod verify;
 pub mod visitor;
 
-pub use pipeline::Pipeline;
-pub use redirect::Redirector;
+pub use catalog::Catalog;
+pub use config::Config;
+pub use deliver::{Sink, SinkError, Stored};
+pub use object::Object;
+pub use pipeline::{Builder, Pipeline};
+pub use redirect::{Client, Hook, Redirector};

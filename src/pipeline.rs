@@ -3,12 +3,14 @@
 //! Stages start from the right, so that each finds the next one running, and stop from the left, so that each passes on
 //! everything that it holds: the listeners first (not here), then the workers, the spool, the delivery.
 //!
-//! [`start`](Pipeline::start) wires the stages, [`drain`](Pipeline::drain) stops them and returns the [`Account`]. A
+//! [`start`](Pipeline::start) wires the stages, with parts of the embedding program if there are any ([`Builder`]);
+//! [`drain`](Pipeline::drain) stops them and returns the [`Account`]. A
 //! successor of a process that still runs begins with its [`Intake`], and the predecessor ends with
 //! [`hand_over`](Pipeline::hand_over). [`Gauges`] render the metrics, the [`Reloader`] takes up
 //! another configuration, and [`LiveFeeds`] change the feeds.
 
 mod account;
+mod builder;
 mod drain;
 pub mod files;
 mod gauges;
@@ -25,6 +27,7 @@ use http::HeaderMap;
 
 pub use crate::{deliver::FeedRetries, enrich::tap};
 pub use account::Account;
+pub use builder::Builder;
 pub use files::OperatorFiles;
 pub use gauges::Gauges;
 #[cfg(test)]
@@ -34,7 +37,7 @@ pub use preflight::PreflightError;
 pub use reload::{
     Apply, LastReload, LivePart, MOST_NOTICES, NeedsRestart, Notice, PartError, ReloadError, Reloaded, Reloader,
 };
-pub use start::Intake;
+pub(crate) use start::Intake;
 
 use lookup::LiveLookup;
 use tap::Tap;
@@ -47,7 +50,7 @@ use crate::{
     files::Reloadable,
     fleet::Fleet,
     quality::QualityError,
-    redirect::Redirector,
+    redirect::{Redirector, hook::HookError},
     runtime::{Class, Classified, PanicWatch},
     session::SessionError,
     spool::{Spool, SpoolError},
@@ -57,10 +60,11 @@ use crate::{
     visitor::TablesError,
 };
 
-/// Why the pipeline did not start.
+/// Why the pipeline did not start. The text names keys of the configuration, and files, with what to do about them.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StartError {
-    /// The preflight found errors in files or folders.
+    /// There are errors in the configuration, or the preflight found some in files or folders.
     #[error(transparent)]
     Preflight(#[from] PreflightError),
     #[error(transparent)]
@@ -75,6 +79,9 @@ pub enum StartError {
     Sessions(#[from] SessionError),
     #[error(transparent)]
     Spool(#[from] SpoolError),
+    /// The hook cannot be used.
+    #[error(transparent)]
+    Hook(#[from] HookError),
     #[error("client_address.header is not a header name")]
     Header(#[from] http::header::InvalidHeaderName),
     #[error("catalog.state_dir cannot be used: {0}")]
@@ -93,7 +100,7 @@ impl Classified for StartError {
             Self::Sticky(error) => error.class(),
             Self::Sessions(error) => error.class(),
             Self::Spool(error) => error.class(),
-            Self::Header(_) => Class::Config,
+            Self::Header(_) | Self::Hook(_) => Class::Config,
             Self::Changes(error) => match error.kind() {
                 io::ErrorKind::InvalidData => Class::Data,
                 io::ErrorKind::ResourceBusy => Class::Unavailable,
@@ -104,7 +111,8 @@ impl Classified for StartError {
     }
 }
 
-/// Everything between the listeners and the sinks, running.
+/// Everything between the listeners and the sinks, running on threads of its own. Its methods may be called from any
+/// thread. Call [`drain`](Self::drain) before the process ends: what is not delivered by then waits for the next start.
 pub struct Pipeline {
     redirector: Redirector,
     gauges: Gauges,
@@ -150,7 +158,7 @@ impl Pipeline {
         self.deliver.lanes().retries()
     }
 
-    /// Takes up the configuration file and the operator files again.
+    /// Reads the operator files again, and the configuration file if `clickedge serve` has read one.
     pub fn reloader(&self) -> Reloader {
         self.reloader.clone()
     }
@@ -175,7 +183,7 @@ impl Pipeline {
         self.lookup.clone()
     }
 
-    /// The catalog.
+    /// The current catalog, and how it is replaced ([`CatalogStore::publish`]) or changed ([`CatalogStore::change`]).
     pub fn catalog(&self) -> Arc<CatalogStore> {
         Arc::clone(&self.catalog)
     }

@@ -6,7 +6,7 @@
 //! What a request gets is decided in [`decide`], without any input or output. [`Redirector::answer`] adds what an
 //! answer does on the way: the block policy and the capture of the click. Both work on neutral types, [`Head`] and
 //! [`Answer`]; an adapter ([`proxy`]) reads the one from a connection and writes the other to it. The path from the
-//! head into the ring takes no lock and makes no allocation.
+//! head into the ring takes no lock and makes no allocation; a [`Hook`] of an embedding program may.
 
 pub mod answer;
 pub mod asker;
@@ -16,6 +16,7 @@ pub mod decide;
 pub mod explain;
 pub mod forward;
 pub mod head;
+pub mod hook;
 #[cfg(feature = "server")]
 mod lane;
 mod lookup;
@@ -35,17 +36,19 @@ use arc_swap::{ArcSwap, Guard};
 pub use answer::{Answer, Answers};
 use asker::Visitors;
 use click_limits::{ClickLimits, LinkKey};
-pub use client::TrustedProxies;
+pub use client::{Client, TrustedProxies};
 use decide::{Circumstances, Found, LinkPage, Step, Trace, Untraced};
 pub use decide::{Decision, Target};
 pub use head::{Head, Signature};
+use hook::Hooked;
+pub use hook::{AnswerHeaders, Hook, PendingClick, Veto};
 use metrics::{Outcome, RedirectMetrics};
 use password::Passwords;
 use untracked::{Untracked, UntrackedRequests};
 
 use crate::{
     capture::{Capture, Pushed},
-    catalog::{CatalogStore, Domain, Link},
+    catalog::{Catalog, CatalogStore, Domain, Link},
     click::{ClientAddr, EventId, Facts, Flags, Protocol, Texts},
     config,
     event::Reason,
@@ -78,6 +81,7 @@ pub struct Redirector {
     limits: Arc<ClickLimits>,
     unknown: Arc<UnknownSlashtags>,
     passwords: Passwords,
+    hook: Option<Arc<Hooked>>,
     /// Read once a request.
     settings: Arc<ArcSwap<Settings>>,
 }
@@ -92,6 +96,7 @@ pub(crate) struct Parts {
     pub limits: Arc<ClickLimits>,
     pub unknown: Arc<UnknownSlashtags>,
     pub passwords: Passwords,
+    pub hook: Option<Arc<Hooked>>,
 }
 
 /// What a change of the configuration replaces.
@@ -114,8 +119,8 @@ impl Settings {
         quality: &Arc<quality::State>,
         former: Option<&Self>,
     ) -> Self {
-        let enumeration = |former: &Self| former.enumeration.clone().filter(|table| table.is_of(&quality.config()));
-        let enumeration = former.and_then(enumeration);
+        let table = former.and_then(|former| former.enumeration.clone());
+        let enumeration = table.filter(|table| table.is_of(&quality.config()));
         Self {
             trusted,
             answers: Answers::new(config),
@@ -136,10 +141,10 @@ impl Redirector {
         quality: &Arc<quality::State>,
         parts: Parts,
     ) -> Self {
-        let Parts { catalog, capture, metrics, visitors, limits, unknown, passwords } = parts;
+        let Parts { catalog, capture, metrics, visitors, limits, unknown, passwords, hook } = parts;
         visitors.configure(config);
         let settings = Arc::new(ArcSwap::from_pointee(Settings::new(config, trusted, quality, None)));
-        Self { catalog, capture, metrics, visitors, limits, unknown, passwords, settings }
+        Self { catalog, capture, metrics, visitors, limits, unknown, passwords, hook, settings }
     }
 
     /// Takes the settings of another configuration, for requests from now on. `quality` has its thresholds already.
@@ -238,7 +243,7 @@ impl Redirector {
         let catalog = self.catalog.load();
         let Step::Policy(found) = decide::look_up(&catalog, head, &mut Untraced) else { return None };
         let answer = settings.form(head, &found.link, Some(error));
-        Some(if head.flags.has(Flags::TLS) { answer.with_hsts(catalog.hsts(|| head.host().ok())) } else { answer })
+        Some(self.finish(answer, &catalog, head, Some(found.link)))
     }
 
     fn answer_to(
@@ -255,6 +260,7 @@ impl Redirector {
             Step::Decided(decision) => decision,
             Step::Policy(found) => self.apply(settings, request, &found, (&mut moment, &mut location), trace),
         };
+        let link = if self.hook.is_some() { decision.link() } else { None };
         let answer = match decision {
             Decision::Pass => return None,
             Decision::Click(target) => self.follow(settings, request, target, (&mut moment, &location), trace),
@@ -263,9 +269,18 @@ impl Redirector {
                 self.answer_without_click(settings, request, other)
             }
         };
-        let answer =
-            if head.flags.has(Flags::TLS) { answer.with_hsts(catalog.hsts(|| head.host().ok())) } else { answer };
+        let answer = self.finish(answer, &catalog, head, link);
         Some(if head.flags.has(Flags::HEAD) { answer.without_body() } else { answer })
+    }
+
+    /// Adds what depends on the connection, and what the hook adds.
+    fn finish(&self, answer: Answer, catalog: &Catalog, head: &Head<'_>, link: Option<Link<'_>>) -> Answer {
+        let mut answer =
+            if head.flags.has(Flags::TLS) { answer.with_hsts(catalog.hsts(|| head.host().ok())) } else { answer };
+        if let Some(hook) = &self.hook {
+            hook.amend(head, link.as_ref(), &mut answer);
+        }
+        answer
     }
 
     /// Decides by the policy of a link. `location` gets what was looked up of the visitor's place.
@@ -318,6 +333,9 @@ impl Redirector {
             self.metrics.blocked(reason);
             trace.step("block", || reason.slug().into());
             return answers.blocked(reason);
+        }
+        if let Some(veto) = self.hook.as_ref().and_then(|hook| hook.veto(head, &target, status)) {
+            return Answers::vetoed(veto);
         }
         let untracked = request.untracked.or_else(|| {
             let networks = &settings.untracked;
@@ -449,7 +467,7 @@ impl Settings {
     /// What the connection shows of the visitor: behind a trusted proxy, nothing.
     fn seen(&self, head: &Head<'_>, peer: Option<IpAddr>) -> (Protocol, Flags) {
         let mut flags = head.flags;
-        if !self.trusted.is_proxy(peer) {
+        if !flags.has(Flags::PROXIED) && !self.trusted.is_proxy(peer) {
             return (head.protocol, flags);
         }
         flags.set(Flags::PROXIED, true);

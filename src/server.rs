@@ -224,7 +224,7 @@ impl Stages {
 }
 
 fn start(file: &Path, predecessor: Option<&Predecessor>) -> anyhow::Result<Started> {
-    let config = config::load(file)?;
+    let (config, _) = config::diagnostics::inspect(file)?;
     logs::init(&config.telemetry);
     for problem in config.problems() {
         tracing::warn!(key = problem.key, remedy = problem.remedy, "{}", problem.message);

@@ -17,6 +17,7 @@ mod contract;
 mod counts;
 mod demo_geoip;
 mod doctor;
+mod embedding;
 mod event;
 mod feed_commands;
 mod feeds;

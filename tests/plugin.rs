@@ -107,9 +107,9 @@ fn a_foreign_proxy_answers_links_delivers_their_clicks_and_keeps_its_own_traffic
     let (dir, rings) = (tempfile::tempdir().unwrap(), tempfile::tempdir_in("/dev/shm").unwrap());
     let links = link("go.brand.com", "spring", "https://www.example.com/spring").to_string();
     fs::write(dir.path().join("links.ndjson"), links).unwrap();
-    // The listener is for `clickedge serve`; here their own proxy listens.
+    // Without a listener: their own proxy listens.
     let text = format!(
-        "[edge]\npop = \"theirs\"\n[[listeners]]\naddress = \"127.0.0.1:8080\"\n[catalog]\nfile = \"links.ndjson\"\n\
+        "[edge]\npop = \"theirs\"\n[catalog]\nfile = \"links.ndjson\"\n\
          [capture]\ndir = '{}/rings'\nring_bytes = 4194304\n\
          [spool]\ndir = \"spool\"\n[[feeds]]\nname = \"all\"\nworkspaces = [\"*\"]\nsink.dir.path = \"bucket\"\n",
         rings.path().display()

@@ -207,7 +207,7 @@ fn a_few_bad_lines_are_skipped_and_logged_by_number_and_reason() {
     let warned: Vec<_> = logged(&edge, "WARN").iter().map(Value::to_string).collect();
     assert_eq!(warned.len(), 2, "{warned:?}");
     assert!(warned[0].contains("\"line\":2,") && warned[0].contains("runs code"), "{}", warned[0]);
-    assert!(warned[1].contains("\"line\":301,") && warned[1].contains("same domain and slashtag"), "{}", warned[1]);
+    assert!(warned[1].contains("\"line\":301,") && warned[1].contains("on the same domain"), "{}", warned[1]);
 }
 
 #[test]

@@ -14,6 +14,37 @@ pub struct Change {
     pub condition: Condition,
 }
 
+impl Change {
+    /// The link is as here from now on, whether it was there or not: a JSON object in the form of the catalog file.
+    pub fn put_link(link: impl Into<String>) -> Self {
+        Self::of(Operation::PutLink { link: link.into() })
+    }
+
+    /// There is no such link any more.
+    pub fn delete_link(domain: impl Into<String>, slashtag: impl Into<String>) -> Self {
+        Self::of(Operation::DeleteLink { domain: domain.into(), slashtag: slashtag.into() })
+    }
+
+    /// The domain is as here from now on, whether it was there or not: a JSON object in the form of the catalog file.
+    pub fn put_domain(domain: impl Into<String>) -> Self {
+        Self::of(Operation::PutDomain { domain: domain.into() })
+    }
+
+    /// There is no such domain any more. Its links have to be gone before.
+    pub fn delete_domain(domain: impl Into<String>) -> Self {
+        Self::of(Operation::DeleteDomain { domain: domain.into() })
+    }
+
+    /// Only if this holds.
+    pub fn only_if(self, condition: Condition) -> Self {
+        Self { condition, ..self }
+    }
+
+    fn of(operation: Operation) -> Self {
+        Self { operation, condition: Condition::Always }
+    }
+}
+
 /// What becomes of a link or a domain. Links and domains are JSON texts in the form of the catalog file.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", tag = "op")]

@@ -31,7 +31,7 @@ use crate::{
 /// Maximum number of bad lines that are kept with their reason; further ones are only counted.
 pub const KEPT_PROBLEMS: usize = 20;
 
-/// The result of loading a file.
+/// The result of loading a file, or of adding records.
 #[derive(Debug, Default)]
 pub struct Report {
     /// Lines that were not empty.
@@ -50,6 +50,7 @@ pub struct Report {
 
 /// A catalog that loads, and answers less than its owner expects.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub enum Warning {
     /// It has no links.
     Empty,
@@ -240,7 +241,7 @@ impl<'a> Compiler<'a> {
     /// When it cannot be kept to be sorted.
     pub fn add(&mut self, number: u64, link: &LinkEntity) -> io::Result<()> {
         match self.try_add(number, link) {
-            Ok(()) => self.report.lines += 1,
+            Ok(()) => {}
             Err(Failure::Invalid(reason)) => self.reject(number, reason),
             Err(Failure::Io(error)) => return Err(error),
         }
@@ -249,10 +250,16 @@ impl<'a> Compiler<'a> {
 
     /// Adds the domain of line `number`, or reports why it is bad. Call it before any link of this domain is added.
     pub fn add_domain(&mut self, number: u64, text: &str) {
-        match Arc::make_mut(&mut self.domains).add(text, self.config) {
-            Ok(_) => self.report.lines += 1,
-            Err(reason) => self.reject(number, reason),
+        if let Err(reason) = self.try_add_domain(text) {
+            self.reject(number, reason);
         }
+    }
+
+    /// Adds a domain, or returns why it is bad.
+    pub(super) fn try_add_domain(&mut self, text: &str) -> Result<(), String> {
+        Arc::make_mut(&mut self.domains).add(text, self.config)?;
+        self.report.lines += 1;
+        Ok(())
     }
 
     /// Adds a domain of another catalog, whose links are added with it: slashtags are folded as they were there.
@@ -335,7 +342,7 @@ impl<'a> Compiler<'a> {
         };
         let header = contents.write(output, start, |line, record| {
             let reason = format!(
-                "an earlier line has the same domain and slashtag {:?}",
+                "`slashtag` is {:?}, which an earlier line has on the same domain",
                 String::from_utf8_lossy(record.slashtag)
             );
             self.reject_counted(line, None, reason);
@@ -358,7 +365,8 @@ impl<'a> Compiler<'a> {
         activity.into_iter().chain(unused.map(|host| Warning::UnusedDomain { host: host.clone() })).collect()
     }
 
-    fn try_add(&mut self, line: u64, link: &LinkEntity) -> Result<(), Failure> {
+    /// Adds the link of a line, or returns why it is bad.
+    pub(super) fn try_add(&mut self, line: u64, link: &LinkEntity) -> Result<(), Failure> {
         if link.id.is_empty() {
             return Err(Failure::Invalid("`id` is empty".into()));
         }
@@ -428,6 +436,7 @@ impl<'a> Compiler<'a> {
                 Arc::make_mut(&mut self.domains).edit(domain).path_depth = segments;
             }
         }
+        self.report.lines += 1;
         Ok(())
     }
 }
@@ -439,7 +448,7 @@ impl Report {
 }
 
 /// Why a link was not added.
-enum Failure {
+pub(super) enum Failure {
     /// It is bad.
     Invalid(String),
     Io(io::Error),

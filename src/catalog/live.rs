@@ -249,10 +249,8 @@ fn host(name: &str) -> Result<Host, Refused> {
         .map_err(|error: key::BadKey| Refused::Invalid { field: Some("domain".into()), reason: error.to_string() })
 }
 
-/// Reasons begin with the field in backticks, if one is to blame.
 fn invalid(reason: &str) -> Refused {
-    let field = reason.strip_prefix('`').and_then(|rest| rest.split_once('`')).map(|(field, _)| field.to_owned());
-    Refused::Invalid { field, reason: reason.to_owned() }
+    Refused::Invalid { field: explain::field(reason), reason: reason.to_owned() }
 }
 
 #[cfg(test)]

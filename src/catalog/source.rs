@@ -7,7 +7,7 @@
 pub mod decode;
 pub mod explain;
 pub mod items;
-mod notes;
+pub(super) mod notes;
 pub mod shape;
 
 use std::{
@@ -297,14 +297,14 @@ impl Links<'_, '_> {
 
 /// What an item describes.
 #[derive(Debug, Eq, PartialEq)]
-enum Kind {
+pub(super) enum Kind {
     Link,
     Domain,
     Other(String),
 }
 
 /// The kind of an item. Text that is not JSON is taken for a link: that reports why it is bad.
-fn kind(text: &[u8]) -> Kind {
+pub(super) fn kind(text: &[u8]) -> Kind {
     #[derive(Deserialize)]
     struct Tagged<'a> {
         #[serde(borrow, default)]

@@ -191,10 +191,16 @@ impl CatalogStore {
         self.config.store(Arc::new(config.clone()));
     }
 
-    /// Makes this the current catalog. Changes that it does not contain are made to it. If they cannot be read any
-    /// more, the former one stays.
+    /// Makes this the current catalog: every look-up from now on sees it, and those under way keep the former one. No
+    /// redirect waits, and the size is not checked. Changes of the log in `catalog.state_dir` that it does not contain
+    /// are made to it; without that folder, changes that were made since the former one are dropped with it. If the log
+    /// cannot be read any more, the former one stays, and an error is logged.
+    ///
+    /// Waits for others who replace or change the catalog, and frees the former one: call it from a thread that may
+    /// wait.
     pub fn publish(&self, new: Catalog) {
         self.publish_at(clock::monotonic(), new);
+        self.limits_have_changed();
     }
 
     pub(super) fn read_at(&self, now: Instant, config: &config::Catalog) -> Result<(Catalog, Report), LoadError> {

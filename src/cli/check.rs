@@ -126,7 +126,7 @@ fn probe_fleet(file: &Path, config: &config::Fleet, put: bool) -> Option<Class> 
 
 /// A configuration with a fleet was rejected before.
 #[cfg(not(feature = "s3"))]
-fn probe_fleet(_: &Path, _: &config::Fleet) -> Option<Class> {
+fn probe_fleet(_: &Path, _: &config::Fleet, _: bool) -> Option<Class> {
     None
 }
 

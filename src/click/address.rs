@@ -80,6 +80,8 @@ macro_rules! assert_cannot_leak {
     };
 }
 
+pub(crate) use assert_cannot_leak;
+
 assert_cannot_leak!(ClientAddr);
 assert_cannot_leak!(super::Facts<'static>);
 assert_cannot_leak!(super::RawClick<'static>);

@@ -70,25 +70,45 @@ pub struct Diagnostic {
     pub remedy: String,
 }
 
-/// Reads and checks a configuration file, and resolves its paths. Warnings do not keep it from loading.
+/// Reads and checks a configuration file, and resolves its paths from its folder. Warnings do not keep it from loading.
+/// Listeners may be missing. Reads the file, and none that it names.
+///
+/// # Errors
+/// See [`ConfigError`].
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
     from_str(&read(path)?, path)
 }
 
-/// [`load`] for a text that is in memory already; `file` is its name in messages and the base of its paths.
-pub fn from_str(text: &str, file: &Path) -> Result<Config, ConfigError> {
-    let parsed = Parsed::new(text, file)?;
-    reject_errors(parsed.findings)?;
-    // A configuration that could not be read has left an error, with which this is not reached.
-    parsed.config.ok_or_else(|| ConfigError::Invalid(Vec::new()))
+/// Checks a configuration in TOML like [`load`], and resolves its paths from a folder. A relative folder is taken from
+/// the working directory. Messages name the text `<text>`.
+///
+/// # Errors
+/// See [`ConfigError`].
+pub fn parse(text: &str, folder: &Path) -> Result<Config, ConfigError> {
+    Parsed::new(text, Path::new("<text>"), folder, User::Program)?.config().map(|(config, _)| config)
 }
 
-/// Reads and checks a configuration file like [`load`], and returns the warnings as well.
+/// [`load`] for a text that is in memory already; `file` is its name in messages and the base of its paths.
+#[doc(hidden)]
+pub fn from_str(text: &str, file: &Path) -> Result<Config, ConfigError> {
+    Parsed::new(text, file, &folder(file), User::Program)?.config().map(|(config, _)| config)
+}
+
+/// Reads and checks a configuration file as `clickedge serve` does, and returns the warnings as well.
+///
+/// # Errors
+/// See [`ConfigError`].
 pub fn inspect(path: &Path) -> Result<(Config, Vec<Diagnostic>), ConfigError> {
-    let Parsed { config, findings } = Parsed::new(&read(path)?, path)?;
-    let warnings = reject_errors(findings)?;
-    // A configuration that could not be read has left an error, with which this is not reached.
-    config.map(|config| (config, warnings)).ok_or_else(|| ConfigError::Invalid(Vec::new()))
+    Parsed::new(&read(path)?, path, &folder(path), User::Serve)?.config()
+}
+
+/// What a configuration is for.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum User {
+    /// A program that embeds the pipeline, or a command that looks at its files.
+    Program,
+    /// `clickedge serve`.
+    Serve,
 }
 
 /// Looks up the places of problems in a configuration file that was read before.
@@ -118,7 +138,8 @@ struct Parsed {
 }
 
 impl Parsed {
-    fn new(text: &str, file: &Path) -> Result<Self, ConfigError> {
+    /// `file` is the name in messages, `folder` the base of paths.
+    fn new(text: &str, file: &Path, folder: &Path, user: User) -> Result<Self, ConfigError> {
         let at = |span: Option<Range<usize>>, (message, remedy)| {
             Diagnostic::at(text, span.unwrap_or(0..0), file, Severity::Error, message, remedy)
         };
@@ -129,13 +150,20 @@ impl Parsed {
         let errors = errors.into_iter().map(|(span, error)| at(Some(span), (error.message, error.remedy)));
         let mut findings: Vec<_> = errors.collect();
         if let Some(config) = &config {
-            findings.extend(located(config.problems_without(unread), root.get_ref(), text, file));
+            findings.extend(located(config.problems_for(user == User::Serve, unread), root.get_ref(), text, file));
         }
         let config = config.filter(|_| is_whole).map(|mut config| {
-            config.resolve_paths(&folder(file));
+            config.resolve_paths(&std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()));
             config
         });
         Ok(Self { config, findings })
+    }
+
+    /// The configuration with its warnings, if there is no error.
+    fn config(self) -> Result<(Config, Vec<Diagnostic>), ConfigError> {
+        let warnings = reject_errors(self.findings)?;
+        // A configuration that could not be read has left an error, with which this is not reached.
+        self.config.map(|config| (config, warnings)).ok_or_else(|| ConfigError::Invalid(Vec::new()))
     }
 }
 

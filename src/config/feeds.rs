@@ -1,5 +1,6 @@
 //! `[[feeds]]`: which clicks go where, and how they are packed.
 
+pub mod custom;
 pub mod events;
 pub mod nats;
 mod place;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::{Config, Section, findings::Findings};
 
 pub use crate::event::Shape;
+pub use custom::Custom;
 pub use events::{Fields, Only};
 pub use nats::Nats;
 pub use s3::{Acl, AssumeRole, ChecksumCalculation, ConditionalWrites, Encryption, S3};
@@ -171,6 +173,8 @@ pub enum Sink {
     Webhook(Webhook),
     /// A stream of NATS JetStream that receives each event as a message.
     Nats(Nats),
+    /// A sink that the program around the pipeline provides. `clickedge serve` has none.
+    Custom(Custom),
 }
 
 impl Sink {
@@ -180,13 +184,14 @@ impl Sink {
             Self::Dir(_) | Self::Nats(_) => 1,
             Self::S3(s3) => s3.uploads,
             Self::Webhook(webhook) => webhook.uploads,
+            Self::Custom(custom) => custom.uploads,
         }
     }
 
     /// What the sink is, if it takes events alone, and no objects: it gets neither manifests nor rollups.
     pub fn takes_events_only(&self) -> Option<&'static str> {
         match self {
-            Self::Dir(_) | Self::S3(_) => None,
+            Self::Dir(_) | Self::S3(_) | Self::Custom(_) => None,
             Self::Webhook(_) => Some("a webhook"),
             Self::Nats(_) => Some("a stream of NATS"),
         }
@@ -246,6 +251,7 @@ impl Section for Vec<Feed> {
         for (i, feed) in self.iter_mut().enumerate() {
             match &mut feed.sink {
                 Sink::Dir(dir) => paths.push((format!("feeds[{i}].sink.dir.path"), &mut dir.path)),
+                Sink::Custom(_) => {}
                 Sink::S3(s3) => {
                     let key = format!("feeds[{i}].sink.s3.credentials_file");
                     paths.extend(s3.credentials_file.as_mut().map(|file| (key, file)));
@@ -269,6 +275,31 @@ impl Section for Vec<Feed> {
 }
 
 impl Feed {
+    /// A feed with the defaults of a configuration file. `workspaces` are ids, or `*` alone for all.
+    pub fn new<W: Into<String>>(
+        name: impl Into<String>,
+        workspaces: impl IntoIterator<Item = W>,
+        sink: Sink,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            workspaces: workspaces.into_iter().map(Into::into).collect(),
+            only: None,
+            shape: Shape::default(),
+            format: Format::default(),
+            layout: Layout::default(),
+            compression: Compression::default(),
+            max_age_secs: default_max_age_secs(),
+            max_bytes: default_max_bytes(),
+            min_bytes: default_min_bytes(),
+            hold_back_secs: default_hold_back_secs(),
+            manifest_secs: default_manifest_secs(),
+            rollups: false,
+            fields: Fields::default(),
+            sink,
+        }
+    }
+
     fn rules(&self, key: &str, findings: &mut Findings) {
         findings.name(format!("{key}.name"), &self.name, "all-clicks");
         workspaces(key, &self.workspaces, findings);
@@ -333,6 +364,7 @@ impl Feed {
             Sink::S3(bucket) => bucket.rules(&format!("{key}.sink.s3"), findings),
             Sink::Webhook(webhook) => webhook.rules(&format!("{key}.sink.webhook"), findings),
             Sink::Nats(nats) => nats.rules(&format!("{key}.sink.nats"), findings),
+            Sink::Custom(custom) => custom.rules(&format!("{key}.sink.custom"), findings),
         }
     }
 }

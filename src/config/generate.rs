@@ -114,6 +114,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("feeds.sink.nats.stream", r#""CLICKS""#),
     ("feeds.sink.nats.credentials_file", r#""/etc/clickedge/nats.creds""#),
     ("feeds.sink.nats.ca_file", r#""/etc/clickedge/nats-ca.pem""#),
+    ("feeds.sink.custom.name", r#""archive""#),
     ("admin.socket", r#""/run/clickedge/admin.sock""#),
     ("admin.tokens_file", r#""/etc/clickedge/tokens""#),
     ("admin.tls.certificate_file", r#""/etc/clickedge/admin.pem""#),
@@ -383,7 +384,7 @@ mod tests {
 
     #[test]
     fn the_file_has_no_problems_with_every_commented_key_live() {
-        for sink in ["dir", "s3", "webhook", "nats"] {
+        for sink in ["dir", "s3", "webhook", "nats", "custom"] {
             let all: Vec<String> = default_toml().lines().map(uncommented).collect();
             let all = with_one_sink(&all, sink).join("\n");
             let config: Config = toml::from_str(&all).unwrap_or_else(|error| panic!("{error}\n{all}"));

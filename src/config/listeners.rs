@@ -82,13 +82,6 @@ pub struct Certificate {
 
 impl Section for Vec<Listener> {
     fn rules(&self, all: &Config, findings: &mut Findings) {
-        if self.is_empty() {
-            findings.error(
-                "listeners",
-                "is empty, so nothing would answer clicks",
-                "add a section `[[listeners]]` with `address = \"0.0.0.0:8080\"`",
-            );
-        }
         for (i, (key, address)) in sockets(self).enumerate() {
             findings.socket(key, address, sockets(self).take(i));
         }
@@ -144,7 +137,6 @@ mod tests {
     #[test]
     fn sockets_and_certificates_are_checked() {
         each_is_an_error(&[
-            ("listeners", "is empty", |c| c.listeners.clear()),
             ("listeners[1].address", "is 0.0.0.0:80, which `listeners[0].address` already uses", |c| {
                 c.listeners[1].address = c.listeners[0].address;
             }),

@@ -201,7 +201,7 @@ mod tests {
     use super::*;
     use crate::{
         config,
-        deliver::{Deliver, metrics::DeliverMetrics},
+        deliver::{CustomSinks, Deliver, metrics::DeliverMetrics},
         object::{Maker, ObjectKind},
         runtime::PanicWatch,
         spool::{Limits, disk::RealDisk, metrics::SpoolMetrics},
@@ -239,7 +239,13 @@ mod tests {
         let metrics = Arc::new(DeliverMetrics::new(&registry).feed("f", spool.feed("f")));
         let sink = |bucket: &Path| {
             let text = format!("name = \"f\"\nworkspaces = [\"*\"]\nsink.dir.path = {bucket:?}");
-            FeedSink::new(3, &toml::from_str(&text).unwrap(), Arc::clone(&metrics), Arc::default())
+            FeedSink::new(
+                3,
+                &toml::from_str(&text).unwrap(),
+                Arc::clone(&metrics),
+                Arc::default(),
+                &CustomSinks::default(),
+            )
         };
         let [one, two] = ["one", "two"].map(|bucket| dir.join(bucket));
         let deliver = Deliver::start([sink(&one)], ("test", "k3j9x0ab"), &outbox, &PanicWatch::default()).unwrap();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::{
+    custom::CustomSinks,
     dir::DirSink,
     metrics::{ClockSkew, FeedMetrics},
     secrets::SecretStore,
@@ -20,20 +21,28 @@ pub struct FeedSink {
     pub metrics: Arc<FeedMetrics>,
     sink: config::Sink,
     secrets: Arc<SecretStore>,
+    custom: CustomSinks,
     /// Most uploads of events at a time.
     pub uploads: usize,
     pub has_manifests: bool,
 }
 
 impl FeedSink {
-    /// A feed of the configuration. `secrets` are those of its webhook.
-    pub fn new(number: u16, feed: &config::Feed, metrics: Arc<FeedMetrics>, secrets: Arc<SecretStore>) -> Self {
+    /// A feed of the configuration. `secrets` are those of its webhook, `custom` the sinks that it may name.
+    pub fn new(
+        number: u16,
+        feed: &config::Feed,
+        metrics: Arc<FeedMetrics>,
+        secrets: Arc<SecretStore>,
+        custom: &CustomSinks,
+    ) -> Self {
         Self {
             number,
             name: feed.name.clone(),
             metrics,
             sink: feed.sink.clone(),
             secrets,
+            custom: custom.clone(),
             // In a sequence, the next object only after the one before is acknowledged.
             uploads: if feed.layout == Layout::Sequence { 1 } else { feed.sink.uploads() },
             has_manifests: feed.manifest_secs > 0,
@@ -48,15 +57,23 @@ impl FeedSink {
 
     /// Opens the configured sink.
     pub async fn open(&self) -> Arc<dyn Sink> {
-        open(&self.name, &self.sink, Arc::clone(&self.secrets), self.metrics.clock_skew.clone()).await
+        let clock = self.metrics.clock_skew.clone();
+        open(&self.name, &self.sink, Arc::clone(&self.secrets), &self.custom, clock).await
     }
 }
 
-/// Opens the configured sink of a feed. `secrets` are those of its webhook; `clock` notes what answers say of the
-/// clock.
-pub async fn open(feed: &str, config: &config::Sink, secrets: Arc<SecretStore>, clock: ClockSkew) -> Arc<dyn Sink> {
+/// Opens the configured sink of a feed. `secrets` are those of its webhook, `custom` the sinks that it may name;
+/// `clock` notes what answers say of the clock.
+pub async fn open(
+    feed: &str,
+    config: &config::Sink,
+    secrets: Arc<SecretStore>,
+    custom: &CustomSinks,
+    clock: ClockSkew,
+) -> Arc<dyn Sink> {
     match config {
         config::Sink::Dir(config) => Arc::new(DirSink::new(&config.path)),
+        config::Sink::Custom(config) => custom.open(config),
         #[cfg(feature = "s3")]
         config::Sink::S3(config) => Arc::new(super::s3::S3Sink::new(feed, config, clock).await),
         #[cfg(feature = "webhook")]

@@ -78,6 +78,7 @@ pub fn place(sink: &Sink) -> String {
         Sink::S3(config) => format!("s3://{}/{}", config.bucket, config.prefix),
         Sink::Webhook(config) => config.shown_url().to_owned(),
         Sink::Nats(config) => format!("{} on {}", config.subject, config.servers.join(", ")),
+        Sink::Custom(config) => format!("the sink {:?} of the program", config.name),
     }
 }
 
@@ -98,6 +99,10 @@ async fn probe_sink(feed: &Feed, pop: &str, dry_put: bool) -> Result<String, Pro
         Sink::Webhook(config) => super::webhook::probe::probe(&feed.name, config, dry_put).await,
         #[cfg(feature = "nats")]
         Sink::Nats(config) => super::nats::probe::probe(&feed.name, config, dry_put).await,
+        Sink::Custom(config) => {
+            let reason = format!("only the program that provides the sink {:?} can reach it", config.name);
+            Err(SinkError::rejected(reason).into())
+        }
         Sink::Dir(config) => {
             let path = config.path.clone();
             match tokio::task::spawn_blocking(move || probe_folder(&path)).await {

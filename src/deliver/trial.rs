@@ -8,6 +8,7 @@
 use std::{fmt, fs, io, sync::Arc, time::Duration};
 
 use super::{
+    custom::CustomSinks,
     error::SinkError,
     metrics::ClockSkew,
     policy,
@@ -86,7 +87,10 @@ pub fn run(feed: &Feed, pop: &str) -> Result<Trial, TrialError> {
     };
     let secrets = secrets.map_err(|error| TrialError::Put(ProbeError { lacks: None, error }))?;
     let outcome = runtime.block_on(async {
-        let sink = super::order::open(&feed.name, &feed.sink, secrets, ClockSkew::default()).await;
+        let sink = {
+            let custom = CustomSinks::default();
+            super::order::open(&feed.name, &feed.sink, secrets, &custom, ClockSkew::default()).await
+        };
         trial(&*sink, &sample, |attempt, error| lacks(&feed.sink, attempt, error)).await
     });
     // A folder may hang in a system call, which cannot be interrupted.

@@ -1,9 +1,10 @@
 //! Embeds the redirect stage in a proxy of one's own: `cargo run --example embed`.
 //!
 //! Links of the demo are answered on 127.0.0.1:8081, their events are delivered to `target/demo/bucket`; every other
-//! request goes to the proxy's own upstream. Ctrl+C stops it after the last delivery.
+//! request goes to the proxy's own upstream. Arguments are another address and another configuration file. Ctrl+C stops
+//! it after the last delivery.
 
-use std::{path::Path, time::Duration};
+use std::{env, path::Path, time::Duration};
 
 use anyhow::Context;
 use async_trait::async_trait;
@@ -34,15 +35,17 @@ impl ProxyHttp for MyProxy {
 }
 
 fn main() -> anyhow::Result<()> {
-    let file = std::env::args_os().nth(1).unwrap_or_else(|| "conf/demo.toml".into());
+    let mut arguments = env::args().skip(1);
+    let address = arguments.next().unwrap_or_else(|| "127.0.0.1:8081".into());
+    let file = arguments.next().unwrap_or_else(|| "conf/demo.toml".into());
     let config = config::load(Path::new(&file))?;
     let pipeline = Pipeline::start(&config).context("the pipeline did not start")?;
     let mut server = Server::new(None)?;
     let mut service = http_proxy_service(&server.configuration, MyProxy { links: pipeline.redirector() });
-    service.add_tcp("127.0.0.1:8081");
+    service.add_tcp(&address);
     server.add_service(service);
     server.bootstrap();
-    println!("curl -i -H 'Host: go.brand.com' http://127.0.0.1:8081/spring");
+    println!("curl -i -H 'Host: go.brand.com' http://{address}/spring");
     // Not `run_forever`, which exits before the last clicks are delivered.
     server.run(RunArgs::default());
     let account = pipeline.drain(Duration::from_secs(20));

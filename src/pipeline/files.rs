@@ -60,6 +60,8 @@ pub struct OperatorFiles {
     /// The secrets of each feed; empty where the sink is no webhook.
     pub(super) webhook_secrets: Vec<Arc<SecretStore>>,
     pub(super) registry: Registry,
+    /// Whether the program provides the catalog, which then has no file.
+    has_own_catalog: bool,
     config: Config,
     /// Where the configuration was read from.
     config_file: Option<PathBuf>,
@@ -95,8 +97,15 @@ impl OperatorFiles {
     /// # Errors
     /// When what is built in does not compile, which is an internal error.
     pub fn new(config: &Config) -> Result<Self, QualityError> {
+        Self::with_catalog(config, None)
+    }
+
+    /// Like [`new`](Self::new), with a catalog of the program's own in place of the file.
+    pub(super) fn with_catalog(config: &Config, own: Option<Catalog>) -> Result<Self, QualityError> {
+        let has_own_catalog = own.is_some();
+        let catalog = own.unwrap_or_else(Catalog::empty);
         let files = Self {
-            catalog: Arc::new(CatalogStore::of(Catalog::empty(), &config.catalog)),
+            catalog: Arc::new(CatalogStore::of(catalog, &config.catalog)),
             geo: Arc::default(),
             quality: Arc::new(quality::State::new(&config.quality)?),
             sources: Arc::default(),
@@ -110,6 +119,7 @@ impl OperatorFiles {
             otlp_headers: Arc::default(),
             webhook_secrets: config.feeds.iter().map(|_| Arc::default()).collect(),
             registry: Registry::default(),
+            has_own_catalog,
             config: config.clone(),
             config_file: None,
         };
@@ -143,6 +153,7 @@ impl OperatorFiles {
             otlp_headers: Arc::clone(&self.otlp_headers),
             webhook_secrets: config.feeds.iter().map(webhook_secrets).collect(),
             registry: Registry::default(),
+            has_own_catalog: self.has_own_catalog,
             config: config.clone(),
             config_file: self.config_file.clone(),
         };
@@ -151,7 +162,9 @@ impl OperatorFiles {
 
     fn with_registry(mut self, known: &[Arc<Folder>]) -> Self {
         let config = self.config.clone();
-        self.add_catalog(&config.catalog);
+        if !self.has_own_catalog {
+            self.add_catalog(&config.catalog);
+        }
         self.add_databases(&config.enrich);
         self.add_visitor_lists(&config.enrich);
         self.add_block_lists(&config.quality);
@@ -419,7 +432,7 @@ impl OperatorFiles {
             let (sink, file) = match &feed.sink {
                 Sink::S3(s3) => ("s3", &s3.credentials_file),
                 Sink::Nats(nats) => ("nats", &nats.credentials_file),
-                Sink::Dir(_) | Sink::Webhook(_) => continue,
+                Sink::Dir(_) | Sink::Webhook(_) | Sink::Custom(_) => continue,
             };
             let Some(file) = file.clone() else { continue };
             self.registry.add(FileResource {

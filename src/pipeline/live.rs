@@ -29,7 +29,8 @@ use super::{
 use crate::{
     config::{self, Config, SecretError, Sink},
     deliver::{
-        FeedSink, Lanes,
+        CustomSinks, FeedSink, Lanes,
+        custom::UnknownSink,
         secrets::{SecretStore, Secrets},
     },
     enrich::{Router, Routing, metrics::EnrichMetrics},
@@ -57,6 +58,8 @@ struct Live {
     /// What the redirect reads of the settings of privacy.
     policies: Arc<Reloadable<Policies>>,
     limits: Arc<Limits>,
+    /// Those that the program provides.
+    sinks: CustomSinks,
     /// The workers own it: it ends with them.
     journal: Weak<Sender<Input>>,
     current: Mutex<Current>,
@@ -80,6 +83,7 @@ pub(super) struct Stages<'a> {
     pub routing: Arc<Reloadable<Routing>>,
     pub policies: Arc<Reloadable<Policies>>,
     pub limits: Arc<Limits>,
+    pub sinks: CustomSinks,
     pub inputs: &'a Arc<Sender<Input>>,
 }
 
@@ -109,12 +113,19 @@ pub enum LiveError {
     Names(usize),
     #[error("the secrets of the webhook of feed {feed:?} cannot be used: {source}")]
     Secrets { feed: String, source: SecretError },
+    #[error("feed {feed:?} names the sink {name:?}, and the program has {}", listed(known))]
+    Sink {
+        feed: String,
+        name: String,
+        /// The names of the sinks that the program has given to the pipeline.
+        known: Vec<String>,
+    },
 }
 
 impl Classified for LiveError {
     fn class(&self) -> Class {
         match self {
-            Self::Names(_) => Class::Config,
+            Self::Names(_) | Self::Sink { .. } => Class::Config,
             Self::Secrets { source, .. } => source.class(),
         }
     }
@@ -123,7 +134,7 @@ impl Classified for LiveError {
 impl LiveFeeds {
     /// `names` are those of all feeds by number, the configured ones first; `secrets` those of the configured feeds.
     pub(super) fn new(config: &Config, names: Vec<String>, secrets: &[Arc<SecretStore>], stages: Stages<'_>) -> Self {
-        let Stages { gauges, lanes, routing, policies, limits, inputs } = stages;
+        let Stages { gauges, lanes, routing, policies, limits, sinks, inputs } = stages;
         let stores = config.feeds.iter().map(|feed| feed.name.clone()).zip(secrets.iter().map(Arc::clone));
         let current = Current {
             numbers: names.iter().cloned().zip(0..).collect(),
@@ -133,7 +144,8 @@ impl LiveFeeds {
             enrich: config.enrich.clone(),
         };
         let (pop, journal) = (config.edge.pop.clone(), Arc::downgrade(inputs));
-        Self(Arc::new(Live { pop, gauges, lanes, routing, policies, limits, journal, current: Mutex::new(current) }))
+        let current = Mutex::new(current);
+        Self(Arc::new(Live { pop, gauges, lanes, routing, policies, limits, sinks, journal, current }))
     }
 
     /// The secrets of a feed's webhook, now or when it gets one: what is published there is signed with from then on.
@@ -154,7 +166,8 @@ impl LiveFeeds {
     /// Prepares a change to the feeds, the privacy and the spool's limits of a configuration. Changes nothing.
     ///
     /// # Errors
-    /// When the secrets of a webhook cannot be read, or the process has no numbers for more feeds.
+    /// When the secrets of a webhook cannot be read, a feed names a sink that the program has not given to the
+    /// pipeline, or the process has no numbers for more feeds.
     pub fn prepare(&self, config: &Config) -> Result<Prepared, LiveError> {
         let current = self.current();
         let feeds = by_name(config);
@@ -166,6 +179,11 @@ impl LiveFeeds {
         }
         let mut secrets = HashMap::new();
         for feed in feeds.values() {
+            self.0.sinks.check(&feed.sink).map_err(|UnknownSink { name, known }| LiveError::Sink {
+                feed: feed.name.clone(),
+                name,
+                known,
+            })?;
             if let Sink::Webhook(webhook) = &feed.sink {
                 let read = Secrets::read(&webhook.secret_files);
                 let read = read.map_err(|source| LiveError::Secrets { feed: feed.name.clone(), source })?;
@@ -233,7 +251,7 @@ impl LiveFeeds {
             metrics.accounts.add(name, metrics.enrich.routed(name), Arc::clone(&of_feed));
             specs.insert(number, FeedSpec::new(feed, &self.0.pop, metrics.spool.feed(name)));
             if current.feeds.get(name).is_none_or(|before| !FeedSink::is_same(before, feed)) {
-                sinks.push(FeedSink::new(number, feed, of_feed, current.secrets_of(name)));
+                sinks.push(FeedSink::new(number, feed, of_feed, current.secrets_of(name), &self.0.sinks));
             }
         }
         let removed: Vec<u16> =
@@ -327,6 +345,11 @@ impl Current {
     fn secrets_of(&mut self, feed: &str) -> Arc<SecretStore> {
         Arc::clone(self.secrets.entry(feed.to_owned()).or_default())
     }
+}
+
+/// The names of sinks, in words.
+pub(super) fn listed(names: &[String]) -> String {
+    if names.is_empty() { "no sinks of its own".into() } else { format!("only {}", names.join(", ")) }
 }
 
 /// What of the settings of enrichment changes in a running process.

@@ -125,6 +125,8 @@ impl Lookup {
                 limits: Arc::new(ClickLimits::looked_at(used)),
                 unknown: Arc::new(UnknownSlashtags::new(clock::unix_secs())),
                 passwords: Passwords::start(1, 1)?,
+                // It is for requests.
+                hook: None,
             },
         );
         let limits = HeadLimits {

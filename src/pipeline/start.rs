@@ -7,11 +7,11 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     OperatorFiles, Pipeline, StartError,
+    builder::Provided,
     gauges::{Gauges, Measured, Metrics},
     live::{self, LiveFeeds, Stages},
     lookup::LiveLookup,
-    preflight,
-    reload::{Apply, LivePart, PartError, Reloader},
+    reload::Reloader,
 };
 use crate::{
     capture::{Capture, Inlet},
@@ -25,6 +25,7 @@ use crate::{
         self, Redirector, TrustedProxies,
         asker::Visitors,
         click_limits::{ClickLimitMetrics, ClickLimits, LinkKey},
+        hook::Hooked,
         password::Passwords,
     },
     runtime::{PanicWatch, clock},
@@ -40,22 +41,28 @@ use crate::{
 };
 
 impl Pipeline {
-    /// Reads the operator files, opens the spool and the rings, and starts workers and delivery.
+    /// Starts a pipeline from its configuration alone: the short form of [`builder`](Self::builder).
     ///
     /// # Errors
     /// See [`StartError`]. No stage runs then.
     pub fn start(config: &Config) -> Result<Self, StartError> {
-        let files = OperatorFiles::new(config)?;
-        preflight::examine(config, &files).into_result()?;
-        Self::start_with(config, files)
+        Self::builder(config).start()
     }
 
     /// Like [`start`](Self::start), with operator files that were read already, with success.
     ///
     /// # Errors
     /// See [`StartError`]. No stage runs then.
-    pub fn start_with(config: &Config, files: OperatorFiles) -> Result<Self, StartError> {
-        let parts = Parts::new(config, files)?;
+    pub(crate) fn start_with(config: &Config, files: OperatorFiles) -> Result<Self, StartError> {
+        Self::start_provided(config, files, Provided::default())
+    }
+
+    pub(super) fn start_provided(
+        config: &Config,
+        files: OperatorFiles,
+        provided: Provided,
+    ) -> Result<Self, StartError> {
+        let parts = Parts::new(config, files, provided)?;
         let spool = parts.open_spool()?;
         let (capture, inlets) =
             Capture::open(&config.capture, config.listener_threads(), config.workers(), spool.ring_positions())?;
@@ -74,20 +81,6 @@ pub struct Intake {
 }
 
 /// Makes room for the limits of the links of another catalog.
-struct LimitedLinks(Arc<ClickLimits>);
-
-impl LivePart for LimitedLinks {
-    fn keys(&self) -> &[&'static str] {
-        &[]
-    }
-
-    fn prepare<'l>(&'l self, _: &'l Config, files: &'l OperatorFiles) -> Result<Apply<'l>, PartError> {
-        Ok(Box::new(|| {
-            prepare_limits(&self.0, &files.catalog.load());
-        }))
-    }
-}
-
 fn prepare_limits(limits: &ClickLimits, catalog: &Catalog) {
     limits.prepare_for(catalog.limited().map(|link| LinkKey::new(link.host(), link.id())));
 }
@@ -100,6 +93,7 @@ struct Parts {
     counts: Option<StatsHandle>,
     unknown: Arc<UnknownSlashtags>,
     panics: PanicWatch,
+    provided: Provided,
 }
 
 impl Intake {
@@ -108,7 +102,7 @@ impl Intake {
     /// # Errors
     /// See [`StartError`].
     pub fn open(config: &Config, files: OperatorFiles) -> Result<Self, StartError> {
-        let parts = Parts::new(config, files)?;
+        let parts = Parts::new(config, files, Provided::default())?;
         let (capture, inlets) = Capture::join(&config.capture, config.listener_threads(), config.workers())?;
         Self::new(parts, capture, inlets)
     }
@@ -123,6 +117,7 @@ impl Intake {
             ClickLimitMetrics::new(&parts.metrics.registry),
             &parts.panics,
         ));
+        let hook = parts.provided.hook.clone().map(|hook| Hooked::new(hook, &parts.metrics.redirect)).transpose()?;
         let redirector = Redirector::new(
             &parts.config.redirect,
             TrustedProxies::new(&parts.config.client_address)?,
@@ -135,10 +130,10 @@ impl Intake {
                 limits: Arc::clone(&limits),
                 unknown: Arc::clone(&parts.unknown),
                 passwords: passwords()?,
+                hook: hook.map(Arc::new),
             },
         );
         let reloader = Reloader::new(Arc::clone(&parts.files), &parts.metrics.registry);
-        reloader.add(LimitedLinks(Arc::clone(&limits)));
         parts.files.catalog.on_limits(move |catalog| prepare_limits(&limits, catalog));
         Ok(Self { parts, capture, inlets, redirector, reloader, visitors })
     }
@@ -182,7 +177,7 @@ impl Intake {
         let Self { parts, capture, inlets, redirector, reloader, visitors } = self;
         parts.files.catalog.open_log().map_err(StartError::Changes)?;
         parts.files.catalog.verify_in_background(&parts.panics)?;
-        let Parts { config, files, metrics, counts, unknown, panics } = parts;
+        let Parts { config, files, metrics, counts, unknown, panics, provided: Provided { sinks, .. } } = parts;
         metrics.open_accounts();
         let outbox = recovered.outbox();
         // After the rings: their folder is locked now.
@@ -191,7 +186,7 @@ impl Intake {
         files.secret.connect(&sessions);
         visitors.connect(&sessions);
         let feeds = (0..).zip(config.feeds.iter().zip(&files.webhook_secrets)).map(|(number, (feed, secrets))| {
-            FeedSink::new(number, feed, metrics.feed(&feed.name), Arc::clone(secrets))
+            FeedSink::new(number, feed, metrics.feed(&feed.name), Arc::clone(secrets), &sinks)
         });
         let names = (config.edge.pop.as_str(), recovered.identity());
         let deliver = Deliver::start(feeds, names, &outbox, &panics)?;
@@ -216,8 +211,15 @@ impl Intake {
         let gauges = Gauges::new(metrics, measured);
         let policies = Arc::clone(&visitors.policies);
         let lookup = LiveLookup::new(reloader.files(), visitors);
-        let stages =
-            Stages { gauges: gauges.clone(), lanes: deliver.lanes(), routing, policies, limits, inputs: &inputs };
+        let stages = Stages {
+            gauges: gauges.clone(),
+            lanes: deliver.lanes(),
+            routing,
+            policies,
+            limits,
+            sinks,
+            inputs: &inputs,
+        };
         let live = LiveFeeds::new(&config, feeds, &secrets, stages);
         reloader.add(live.clone());
         let fleet = start_fleet(&config, &catalog, &gauges, &panics)?;
@@ -279,7 +281,7 @@ fn passwords() -> std::io::Result<Passwords> {
 }
 
 impl Parts {
-    fn new(config: &Config, files: OperatorFiles) -> Result<Self, StartError> {
+    fn new(config: &Config, files: OperatorFiles, provided: Provided) -> Result<Self, StartError> {
         visitor::warm_up()?;
         Ok(Self {
             config: config.clone(),
@@ -288,6 +290,7 @@ impl Parts {
             counts: config.stats.enabled.then(|| StatsHandle::new(&config.spool.dir)),
             unknown: Arc::new(UnknownSlashtags::new(clock::unix_secs())),
             panics: PanicWatch::default(),
+            provided,
         })
     }
 

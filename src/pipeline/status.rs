@@ -359,6 +359,7 @@ fn kind(sink: &Sink) -> &'static str {
         Sink::S3(_) => "s3",
         Sink::Webhook(_) => "webhook",
         Sink::Nats(_) => "nats",
+        Sink::Custom(_) => "custom",
     }
 }
 

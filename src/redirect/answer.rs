@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, header};
 
-use super::metrics::Outcome;
+use super::{hook::Veto, metrics::Outcome};
 use crate::{
     config,
     event::Reason,
@@ -33,7 +33,7 @@ const BLOCKED_DESTINATION: &str = "<!DOCTYPE html>\n<html lang=\"en\"><meta char
     <h1>This link was not followed</h1>\n\
     <p>Its destination is on a block list, because it may be harmful.</p>\n</html>\n";
 
-/// Most headers of an answer, without `Date` and `Connection`, which the server adds.
+/// Most headers of an answer, without `Date` and `Connection`, which the server adds, and those of a hook.
 pub const MAX_HEADERS: usize = 9;
 
 /// What every answer shares.
@@ -43,6 +43,7 @@ pub struct Answers {
 
 /// An answer, ready to be written.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Answer {
     pub status: u16,
     /// Empty for an answer to `HEAD`, whose `Content-Length` is that of the `GET`.
@@ -58,18 +59,29 @@ pub struct Answer {
     allow: bool,
     hsts: Option<HeaderValue>,
     no_index: bool,
-    page: Option<Box<PageHeaders>>,
+    page: Option<Box<RareHeaders>>,
 }
 
-/// Headers that only pages have.
+/// Headers that few answers have.
 #[derive(Debug, Default)]
-pub struct PageHeaders {
+pub struct RareHeaders {
     /// `Content-Security-Policy`
     pub content_security_policy: Option<HeaderValue>,
     /// `Referrer-Policy`
     pub referrer_policy: Option<HeaderValue>,
     /// `Retry-After`
     pub retry_after: Option<HeaderValue>,
+    /// Those of a hook.
+    more: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// How a header is put into an answer.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub(super) enum Put {
+    /// In place of all others of its name.
+    Alone,
+    /// Next to those that were put before.
+    More,
 }
 
 impl Answers {
@@ -110,10 +122,10 @@ impl Answers {
 
     /// A page, which is never stored and never listed by search engines.
     pub fn page(&self, status: u16, outcome: Outcome, page: Page) -> Answer {
-        let headers = PageHeaders {
+        let headers = RareHeaders {
             content_security_policy: Some(page.csp),
             referrer_policy: Some(page.referrer_policy),
-            retry_after: None,
+            ..RareHeaders::default()
         };
         Answer {
             content_length: HeaderValue::from(page.body.len()),
@@ -132,7 +144,7 @@ impl Answers {
                 Some(Answer { outcome: Outcome::File, ..self.redirect(302, location.clone())? })
             }
             File::Body { content_type, body, csp } => {
-                let headers = PageHeaders { content_security_policy: csp.clone(), ..PageHeaders::default() };
+                let headers = RareHeaders { content_security_policy: csp.clone(), ..RareHeaders::default() };
                 Some(Answer {
                     content_length: HeaderValue::from(body.len()),
                     body: body.clone(),
@@ -162,6 +174,16 @@ impl Answers {
         let is_destination = reason == Reason::BlockedDestination;
         let page = if is_destination { BLOCKED_DESTINATION } else { BLOCKED };
         Answer { content_type: Some(HTML), ..plain(403, Outcome::Blocked, page) }
+    }
+
+    /// In place of what a hook has vetoed.
+    pub(super) fn vetoed(veto: Veto) -> Answer {
+        Answer {
+            content_length: HeaderValue::from(veto.body.len()),
+            content_type: Some(veto.content_type),
+            body: veto.body,
+            ..plain(veto.status, Outcome::Vetoed, "")
+        }
     }
 
     pub fn bad_request(&self) -> Answer {
@@ -228,7 +250,33 @@ impl Answer {
         Self { no_index: true, ..self }
     }
 
-    /// Calls `write` with each header, in the order in which they are written: at most [`MAX_HEADERS`].
+    /// Where a redirect leads.
+    pub(super) fn location(&self) -> Option<&HeaderValue> {
+        self.location.as_ref()
+    }
+
+    /// Puts a header of a hook into the answer.
+    pub(super) fn put(&mut self, name: HeaderName, value: HeaderValue, put: Put) {
+        let rare = self.page.get_or_insert_default();
+        match name {
+            header::CACHE_CONTROL => return self.cache_control = value,
+            header::STRICT_TRANSPORT_SECURITY => return self.hsts = Some(value),
+            header::CONTENT_TYPE if self.location.is_none() => return self.content_type = Some(value),
+            header::ALLOW => self.allow = false,
+            _ if name == ROBOTS => self.no_index = false,
+            header::CONTENT_SECURITY_POLICY => rare.content_security_policy = None,
+            header::REFERRER_POLICY => rare.referrer_policy = None,
+            header::RETRY_AFTER => rare.retry_after = None,
+            _ => {}
+        }
+        if put == Put::Alone {
+            rare.more.retain(|(other, _)| *other != name);
+        }
+        rare.more.push((name, value));
+    }
+
+    /// Calls `write` with each header, in the order in which they are written: at most [`MAX_HEADERS`], and those
+    /// of a hook, of which one name may come several times.
     pub fn each_header<E>(self, mut write: impl FnMut(HeaderName, HeaderValue) -> Result<(), E>) -> Result<(), E> {
         if let Some(location) = self.location {
             write(header::LOCATION, location)?;
@@ -250,7 +298,7 @@ impl Answer {
     }
 }
 
-impl PageHeaders {
+impl RareHeaders {
     fn each_header<E>(self, mut write: impl FnMut(HeaderName, HeaderValue) -> Result<(), E>) -> Result<(), E> {
         if let Some(policy) = self.content_security_policy {
             write(header::CONTENT_SECURITY_POLICY, policy)?;
@@ -258,7 +306,10 @@ impl PageHeaders {
         if let Some(policy) = self.referrer_policy {
             write(header::REFERRER_POLICY, policy)?;
         }
-        self.retry_after.map_or(Ok(()), |after| write(header::RETRY_AFTER, after))
+        if let Some(after) = self.retry_after {
+            write(header::RETRY_AFTER, after)?;
+        }
+        self.more.into_iter().try_for_each(|(name, value)| write(name, value))
     }
 }
 

@@ -1,11 +1,42 @@
-//! The client address: the peer's, unless the peer is a trusted proxy; then the one that it names.
+//! The client address: the peer's, unless the peer is a trusted proxy; then the one that it names. A program that
+//! embeds the redirect may know it better.
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use http::HeaderName;
 use ipnet::IpNet;
 
-use crate::{click::ClientAddr, config};
+use crate::{
+    click::{ClientAddr, address::assert_cannot_leak},
+    config,
+};
+
+/// The client of a request, where the embedding program knows it better than the connection and
+/// `client_address` do. Holds personal data: it can be neither printed nor serialised, and is wiped when dropped.
+pub struct Client {
+    address: ClientAddr,
+    pub(super) is_proxied: bool,
+}
+
+assert_cannot_leak!(Client);
+
+impl Client {
+    /// A client whose own connection arrives here, through what passes its bytes on: a tunnel, or a load balancer with
+    /// a PROXY protocol that the program reads. What connection and headers show is the visitor's.
+    pub fn direct(address: IpAddr) -> Self {
+        Self { address: ClientAddr::from_ip(address.to_canonical()), is_proxied: false }
+    }
+
+    /// A client behind a proxy that sends requests of its own, such as a CDN that names it in a header. What the
+    /// connection shows is not the visitor's, as behind `client_address.trusted_proxies`.
+    pub fn proxied(address: IpAddr) -> Self {
+        Self { is_proxied: true, ..Self::direct(address) }
+    }
+
+    pub(super) fn ip(&self) -> IpAddr {
+        self.address.ip()
+    }
+}
 
 /// The proxies that may name the client, and the header in which they do.
 pub struct TrustedProxies {

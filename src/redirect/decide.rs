@@ -47,6 +47,17 @@ pub enum Decision<'a> {
     BadRequest,
 }
 
+impl<'a> Decision<'a> {
+    /// The link that it is about.
+    pub fn link(&self) -> Option<Link<'a>> {
+        match self {
+            Self::Click(target) => Some(target.link),
+            Self::Preview(link) | Self::Password(link) => Some(*link),
+            _ => None,
+        }
+    }
+}
+
 /// Where a link leads.
 pub struct Target<'a> {
     pub link: Link<'a>,

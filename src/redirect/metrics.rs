@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use prometheus::{Histogram, IntCounter, core::Metric};
+use prometheus::{Histogram, IntCounter, IntCounterVec, core::Metric};
 
 use super::untracked::Untracked;
 use crate::{
@@ -18,6 +18,7 @@ use crate::{
 
 /// What a request is answered with.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub enum Outcome {
     Redirect,
     NotFound,
@@ -48,10 +49,12 @@ pub enum Outcome {
     Password,
     /// A file of a domain, such as `robots.txt`.
     File,
+    /// What the hook of an embedding program has answered in place of a link.
+    Vetoed,
 }
 
 impl Outcome {
-    const ALL: [Self; 17] = [
+    const ALL: [Self; 18] = [
         Self::Redirect,
         Self::NotFound,
         Self::Gone,
@@ -69,6 +72,7 @@ impl Outcome {
         Self::Preview,
         Self::Password,
         Self::File,
+        Self::Vetoed,
     ];
 
     fn label(self) -> &'static str {
@@ -90,6 +94,7 @@ impl Outcome {
             Self::Preview => "preview",
             Self::Password => "password",
             Self::File => "file",
+            Self::Vetoed => "vetoed",
         }
     }
 }
@@ -111,6 +116,7 @@ pub struct RedirectMetrics {
     duration: Histogram,
     blocked: [IntCounter; Reason::ALL.len()],
     untracked: [IntCounter; Untracked::ALL.len()],
+    vetoed: IntCounterVec,
     answered: IntCounter,
     captured: IntCounter,
     dropped: Drops,
@@ -123,6 +129,9 @@ impl RedirectMetrics {
     pub fn new(registry: &Registry, dropped: Drops) -> Self {
         let requests = registry.counters("requests_total", "Requests by outcome.", &["outcome"]);
         let blocked = registry.counters("blocked_total", "Blocked requests, by reason.", &["reason"]);
+        let help = "Requests that the hook of an embedding program has vetoed, by reason.";
+        let vetoed = registry.counters("vetoed_total", help, &["reason"]);
+        vetoed.with_label_values(&["other"]);
         let help = "Requests that were redirected without being clicks, by reason.";
         let untracked = registry.counters("clicks_untracked_total", help, &["reason"]);
         Self {
@@ -134,6 +143,7 @@ impl RedirectMetrics {
             ),
             blocked: Reason::ALL.map(|reason| blocked.with_label_values(&[reason.slug()])),
             untracked: Untracked::ALL.map(|reason| untracked.with_label_values(&[reason.label()])),
+            vetoed,
             answered: registry.counter("clicks_answered_total", "Clicks that were answered with a redirect."),
             captured: registry.counter("clicks_captured_total", "Answered clicks written to a ring."),
             dropped,
@@ -168,6 +178,11 @@ impl RedirectMetrics {
     /// Counts a blocked request.
     pub fn blocked(&self, reason: Reason) {
         self.blocked[reason as usize].inc();
+    }
+
+    /// The counter of a hook's vetoes with a reason. Call it for a bounded set of them.
+    pub(super) fn vetoed(&self, reason: &str) -> IntCounter {
+        self.vetoed.with_label_values(&[reason])
     }
 
     /// Counts a redirect that is not a click.

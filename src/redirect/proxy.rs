@@ -14,7 +14,7 @@ use pingora_proxy::Session;
 use zeroize::Zeroizing;
 
 use super::{
-    Answer, Head, Redirector, Settings,
+    Answer, Client, Head, Redirector, Settings,
     answer::MAX_HEADERS,
     metrics::Outcome,
     password::{Verdict, Who},
@@ -35,14 +35,30 @@ impl Redirector {
     /// Answers the request if it is for a branded domain, or if it is malformed. Returns whether it did; when not,
     /// the request is untouched. The click is captured before the answer is written.
     ///
+    /// The client is the peer of the connection, or the one that a proxy of `client_address.trusted_proxies` names.
+    /// Waits for nothing but the body of a form with a password, the hash of that password, and the client.
+    ///
     /// # Errors
     /// Only when the answer cannot be written because the client is gone.
     pub async fn handle(&self, session: &mut Session) -> pingora::Result<bool> {
+        self.handle_of(session, None).await
+    }
+
+    /// Like [`handle`](Self::handle), for a request whose client the program knows: `client_address` is ignored for it.
+    ///
+    /// # Errors
+    /// Only when the answer cannot be written because the client is gone.
+    pub async fn handle_from(&self, session: &mut Session, client: &Client) -> pingora::Result<bool> {
+        self.handle_of(session, Some(client)).await
+    }
+
+    async fn handle_of(&self, session: &mut Session, client: Option<&Client>) -> pingora::Result<bool> {
         let started = clock::monotonic();
-        let answer = match self.form(session).await? {
+        let answer = match self.form(session, client).await? {
             Some(answer) => Some(answer),
             // The head borrows from the session, and so must not live across an await.
-            None => self.with_head(session, |settings, head, peer| self.answer_with(settings, head, peer, started)),
+            None => self
+                .with_head(session, client, |settings, head, peer| self.answer_with(settings, head, peer, started)),
         };
         let Some(answer) = answer else {
             self.metrics.request(Outcome::Passed);
@@ -55,11 +71,12 @@ impl Redirector {
     }
 
     /// The answer to a form that is sent to a link with a password; `None` for all other requests.
-    async fn form(&self, session: &mut Session) -> pingora::Result<Option<Answer>> {
+    async fn form(&self, session: &mut Session, client: Option<&Client>) -> pingora::Result<Option<Answer>> {
         if session.req_header().method != http::Method::POST {
             return Ok(None);
         }
-        let Some(lock) = self.with_head(session, |settings, head, peer| self.lock(settings, head, peer)) else {
+        let lock = self.with_head(session, client, |settings, head, peer| self.lock(settings, head, peer));
+        let Some(lock) = lock else {
             return Ok(None);
         };
         let Ok(body) = read_form(session).await else {
@@ -78,7 +95,8 @@ impl Redirector {
                 }
             }
         };
-        let answer = self.with_head(session, |settings, head, peer| self.answer_form(settings, head, peer, result));
+        let answer =
+            self.with_head(session, client, |settings, head, peer| self.answer_form(settings, head, peer, result));
         // A reload may have taken the link away: what is left of its form is for no upstream.
         let mut answer = answer.unwrap_or_else(|| self.settings().answers.not_found());
         // What is left of a body that is too long would be read as a request.
@@ -89,13 +107,16 @@ impl Redirector {
     fn with_head<T>(
         &self,
         session: &Session,
+        client: Option<&Client>,
         read_with: impl FnOnce(&Settings, &Head<'_>, Option<IpAddr>) -> T,
     ) -> T {
-        let peer = peer(session);
+        let peer = client.map_or_else(|| peer(session), |client| Some(client.ip()));
         let mut head = read(session.req_header());
         head.flags.set(Flags::TLS, session.digest().is_some_and(|digest| digest.ssl_digest.is_some()));
         let settings = self.settings();
-        if settings.trusted.is_proxy(peer) {
+        if let Some(client) = client {
+            head.flags.set(Flags::PROXIED, client.is_proxied);
+        } else if settings.trusted.is_proxy(peer) {
             let values = session.req_header().headers.get_all(settings.trusted.header());
             head.forwarded = values.iter().map(http::HeaderValue::as_bytes).collect();
         }
@@ -149,7 +170,8 @@ impl Redirector {
         let body = answer.body.clone();
         // The server adds `Date` and `Connection`.
         let mut header = Box::new(ResponseHeader::build_no_case(answer.status, Some(MAX_HEADERS + 2))?);
-        answer.each_header(|name, value| header.insert_header(name, value))?;
+        // Appended: a hook may set one name several times.
+        answer.each_header(|name, value| header.append_header(name, value).map(drop))?;
         if body.is_empty() && session.as_downstream().is_http2() {
             // The header ends the stream, without an empty frame after it.
             session.write_response_tasks(vec![HttpTask::Header(header, true)]).await?;

@@ -39,6 +39,11 @@ where
     located::<T>(&value).unwrap_or(message)
 }
 
+/// The field that is to blame, if it is one: reasons begin with it, in backticks.
+pub fn field(reason: &str) -> Option<String> {
+    reason.strip_prefix('`').and_then(|rest| rest.split_once('`')).map(|(field, _)| field.to_owned())
+}
+
 /// Whether a text looks like UTF-16: a mark, or a 0 among its first two bytes. A tail of zeros is not: a crash leaves
 /// it in a file that was being written.
 pub fn is_utf_16(text: &[u8]) -> bool {

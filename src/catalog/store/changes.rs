@@ -147,6 +147,26 @@ impl CatalogStore {
         Ok(Some(prepared.outcomes))
     }
 
+    /// Makes changes of single links and domains, in their order, those that are refused apart. When it returns, the
+    /// next look-up sees them. With `catalog.state_dir` they are durable then; without it they last until the catalog
+    /// is replaced ([`publish`](Self::publish)) or the process ends, which is right for a program that has its links
+    /// elsewhere. Waits for the disk, and for others who replace or change the catalog: call it from a thread that may
+    /// wait. Changes in one call cost less than each by itself.
+    ///
+    /// # Errors
+    /// When the change log cannot be written, or the catalog is that of a fleet, whose bucket takes changes
+    /// (`Pipeline::changes`). Nothing has changed then.
+    pub fn change(&self, changes: &[Change]) -> io::Result<Vec<Result<Accepted, Refused>>> {
+        if self.config.load().fleet.is_some() {
+            return Err(io::Error::other("the catalog is that of a fleet: change it through `Pipeline::changes`"));
+        }
+        loop {
+            if let Some(outcomes) = self.commit(self.prepare(changes))? {
+                return Ok(outcomes);
+            }
+        }
+    }
+
     /// Takes changes that were accepted elsewhere. Those that the catalog has already are skipped; the others must
     /// follow it without a gap, and result in the state `to`.
     ///
@@ -224,15 +244,17 @@ impl CatalogStore {
     }
 
     fn take(&self, turn: &mut Turn, entries: &[Entry], next: Catalog) -> io::Result<()> {
-        if !entries.is_empty() {
-            let log = turn
-                .log
-                .as_mut()
-                .ok_or_else(|| io::Error::other("the edge starts, stops or is upgraded; try again"))?;
-            log.append(entries)?;
-            if log.is_long() {
-                rewrite(log);
+        match &mut turn.log {
+            _ if entries.is_empty() => {}
+            Some(log) => {
+                log.append(entries)?;
+                if log.is_long() {
+                    rewrite(log);
+                }
             }
+            // They live in memory.
+            None if self.config.load().state_dir.is_none() => {}
+            None => return Err(io::Error::other("the edge starts, stops or is upgraded; try again")),
         }
         self.current.store(Arc::new(next));
         if entries.iter().any(|entry| entry.operation.has_limit()) {
@@ -246,7 +268,7 @@ impl CatalogStore {
         _ = self.on_limits.set(Box::new(call));
     }
 
-    fn limits_have_changed(&self) {
+    pub(super) fn limits_have_changed(&self) {
         if let Some(call) = self.on_limits.get() {
             call(&self.load());
         }

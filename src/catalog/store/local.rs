@@ -105,7 +105,7 @@ impl Writer {
                 (request.answer, number)
             })
             .collect();
-        match self.make(&changes) {
+        match self.store.change(&changes) {
             Ok(outcomes) => {
                 let mut outcomes = outcomes.into_iter();
                 for (answer, number) in answers {
@@ -117,14 +117,6 @@ impl Writer {
                 for (answer, _) in answers {
                     _ = answer.send(Err(io::Error::new(error.kind(), error.to_string())));
                 }
-            }
-        }
-    }
-
-    fn make(&self, changes: &[Change]) -> io::Result<Outcomes> {
-        loop {
-            if let Some(outcomes) = self.store.commit(self.store.prepare(changes))? {
-                return Ok(outcomes);
             }
         }
     }

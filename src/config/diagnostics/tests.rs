@@ -7,7 +7,9 @@ const SOUND: &str = "[[listeners]]\naddress = \"127.0.0.1:8080\"\n\n[[feeds]]\nn
                      sink.dir.path = \"out\"\n";
 
 fn whole_rejection(text: &str) -> String {
-    from_str(text, Path::new("conf/x.toml")).unwrap_err().to_string()
+    let file = Path::new("conf/x.toml");
+    let read = Parsed::new(text, file, &folder(file), User::Serve).and_then(Parsed::config);
+    read.unwrap_err().to_string()
 }
 
 /// Without the findings on missing listeners and feeds.
@@ -271,6 +273,22 @@ fn paths_are_taken_from_the_folder_of_the_file() {
     assert_eq!(config.spool.dir, Path::new("/var/lib/clickedge/spool"));
     let relative = from_str(SOUND, Path::new("x.toml")).unwrap();
     assert!(relative.catalog.file.is_absolute(), "{}", relative.catalog.file.display());
+}
+
+#[test]
+fn a_text_is_read_for_a_program_that_has_its_own_listeners_and_sinks() {
+    let feed = |sink: &str| format!("[[feeds]]\nname = \"all\"\nworkspaces = [\"*\"]\n{sink}\n");
+    let own = feed("sink.custom.name = \"archive\"");
+    let config = parse(&own, Path::new("/srv/program")).unwrap();
+    assert_eq!(config.catalog.file, Path::new("/srv/program/links.ndjson"));
+    assert_eq!(config.feeds[0].sink, crate::config::Sink::Custom(crate::config::Custom::new("archive")));
+    assert!(parse(&own, Path::new("program")).unwrap().catalog.file.is_absolute());
+    let error = parse(&feed("sink.custom.name = \"My sink\""), Path::new("/srv")).unwrap_err().to_string();
+    assert!(error.starts_with("error: <text>:4:20: `feeds[0].sink.custom.name` must be 1 to 63 "), "{error}");
+    let error = whole_rejection(&format!("[[listeners]]\naddress = \"127.0.0.1:8080\"\n{own}"));
+    let expected = "error: conf/x.toml:6:13: `feeds[0].sink.custom` names the sink \"archive\", which only a program that \
+                    embeds the pipeline can provide";
+    assert!(error.starts_with(expected), "{error}");
 }
 
 #[test]

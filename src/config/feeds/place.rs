@@ -12,6 +12,7 @@ use crate::config::Findings;
 enum Place<'a> {
     Folder(&'a Path),
     Bucket { endpoint: Option<&'a str>, bucket: &'a str, prefix: &'a str },
+    Custom(&'a str),
 }
 
 impl<'a> Place<'a> {
@@ -24,6 +25,7 @@ impl<'a> Place<'a> {
                 bucket: &s3.bucket,
                 prefix: s3.prefix.trim_matches('/'),
             }),
+            Sink::Custom(custom) => Some(Self::Custom(&custom.name)),
             Sink::Webhook(_) | Sink::Nats(_) => None,
         }
     }
