@@ -62,7 +62,7 @@ impl Features {
     /// The feature that a sink needs and this build does not have.
     pub(crate) fn missing(self, sink: &Sink) -> Option<Missing> {
         let (has, what, feature) = match sink {
-            Sink::Dir(_) => return None,
+            Sink::Dir(_) | Sink::Custom(_) => return None,
             Sink::S3(_) => (self.s3, "S3 sink", "s3"),
             Sink::Webhook(_) => (self.webhook, "webhook sink", "webhook"),
             Sink::Nats(_) => (self.nats, "NATS sink", "nats"),
