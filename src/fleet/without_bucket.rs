@@ -1,4 +1,4 @@
-//! The fleet in a build without buckets: there is none. A configuration that has one is rejected before
+//! The fleet in a build without buckets: it never starts. A configuration that has one is rejected before
 //! ([`crate::config::features`]).
 
 use std::{io, time::Duration};

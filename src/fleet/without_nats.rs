@@ -1,5 +1,7 @@
-//! Announcements in a build without NATS: there are none. A configuration that asks for them is rejected before
+//! Announcements in a build without NATS: nothing is sent. A configuration that asks for them is rejected before
 //! ([`crate::config::features`]).
+
+use std::future::{Ready, ready};
 
 use tokio::sync::mpsc;
 
@@ -8,23 +10,28 @@ use crate::{catalog::change::Position, config};
 
 const ABSENT: &str = "this build has no client of NATS: build with `--features nats`";
 
+type Announced = mpsc::Receiver<Option<Announcement>>;
+
 /// No connection.
 pub enum Announcer {}
 
 impl Announcer {
     /// Never starts.
-    pub async fn start(_: &config::FleetNats) -> Result<(Self, mpsc::Receiver<Option<Announcement>>), String> {
-        std::future::ready(Err(ABSENT.into())).await
+    ///
+    /// # Errors
+    /// Always.
+    pub fn start(_: &config::FleetNats) -> Ready<Result<(Self, Announced), String>> {
+        ready(Err(ABSENT.into()))
     }
 
     /// Announces that the head has moved.
-    pub async fn announce(&self, _: Position, _: &[u8]) {
-        std::future::ready(match *self {}).await
+    pub fn announce(&self, _: Position, _: &[u8]) -> Ready<()> {
+        match *self {}
     }
 }
 
 /// Never connects.
 #[cfg(feature = "server")]
-pub(super) async fn probe(_: &config::FleetNats) -> Result<String, String> {
-    std::future::ready(Err(ABSENT.into())).await
+pub(super) fn probe(_: &config::FleetNats) -> Ready<Result<String, String>> {
+    ready(Err(ABSENT.into()))
 }

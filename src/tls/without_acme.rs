@@ -1,4 +1,4 @@
-//! ACME in a build without it: no certificate is obtained, and no challenge is open. A configuration that asks for it is
+//! ACME in a build without it: no certificate is obtained, no challenge is open. A configuration that asks for it is
 //! rejected before ([`crate::config::features`]).
 #![allow(
     clippy::unused_async,
