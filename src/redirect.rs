@@ -335,7 +335,7 @@ impl Redirector {
             return answers.blocked(reason);
         }
         if let Some(veto) = self.hook.as_ref().and_then(|hook| hook.veto(head, &target, status)) {
-            return Answers::vetoed(veto);
+            return veto.answer();
         }
         let untracked = request.untracked.or_else(|| {
             let networks = &settings.untracked;

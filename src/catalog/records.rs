@@ -222,17 +222,17 @@ mod tests {
     fn an_error_names_record_field_value_and_remedy() {
         let config = config::Catalog::default();
         let good = || serde_json::to_value(row("spring", "https://a.example/")).unwrap();
-        let changed = |field: &str, value: Value| {
+        let changed = |field: &str, value: &Value| {
             let mut link = good();
-            link[field] = value;
+            link[field] = value.clone();
             link
         };
         for (record, field, part) in [
-            (changed("destination", json!("a.example")), Some("destination"), "a.example"),
-            (changed("httpStatus", json!(200)), Some("httpStatus"), "is 200"),
-            (changed("kind", json!("route")), Some("kind"), "\"route\""),
-            (changed("rules", json!([{"when": {"country": [5]}}])), Some("rules[0].when.country[0]"), "is 5"),
-            (changed("slashtag", json!({"a": 1})), Some("slashtag"), ""),
+            (changed("destination", &json!("a.example")), Some("destination"), "a.example"),
+            (changed("httpStatus", &json!(200)), Some("httpStatus"), "is 200"),
+            (changed("kind", &json!("route")), Some("kind"), "\"route\""),
+            (changed("rules", &json!([{"when": {"country": [5]}}])), Some("rules[0].when.country[0]"), "is 5"),
+            (changed("slashtag", &json!({"a": 1})), Some("slashtag"), ""),
             (json!({"id": "1", "slashtag": "a", "domain": "go.brand.com"}), None, "destination"),
             (json!([1]), None, "expected a JSON object"),
             (json!({"kind": "domain", "fullName": "go.brand.com", "case": "none"}), None, "links came before it"),

@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, header};
 
-use super::{hook::Veto, metrics::Outcome};
+use super::metrics::Outcome;
 use crate::{
     config,
     event::Reason,
@@ -177,12 +177,12 @@ impl Answers {
     }
 
     /// In place of what a hook has vetoed.
-    pub(super) fn vetoed(veto: Veto) -> Answer {
+    pub(super) fn vetoed(status: u16, content_type: HeaderValue, body: Bytes) -> Answer {
         Answer {
-            content_length: HeaderValue::from(veto.body.len()),
-            content_type: Some(veto.content_type),
-            body: veto.body,
-            ..plain(veto.status, Outcome::Vetoed, "")
+            content_length: HeaderValue::from(body.len()),
+            content_type: Some(content_type),
+            body,
+            ..plain(status, Outcome::Vetoed, "")
         }
     }
 

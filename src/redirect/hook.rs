@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
 use prometheus::IntCounter;
 
-use super::{Answer, Head, Target, answer::Put, metrics::RedirectMetrics};
+use super::{Answer, Answers, Head, Target, answer::Put, metrics::RedirectMetrics};
 use crate::catalog::Link;
 
 /// Most reasons of a hook.
@@ -76,9 +76,9 @@ pub struct PendingClick<'a> {
 #[derive(Clone, Debug)]
 pub struct Veto {
     reason: &'static str,
-    pub(super) status: u16,
-    pub(super) content_type: HeaderValue,
-    pub(super) body: Bytes,
+    status: u16,
+    content_type: HeaderValue,
+    body: Bytes,
 }
 
 /// A status with which no veto can be answered.
@@ -109,6 +109,10 @@ impl Veto {
     /// With another body, sent whole: keep it small.
     pub fn with_body(self, content_type: HeaderValue, body: impl Into<Bytes>) -> Self {
         Self { content_type, body: body.into(), ..self }
+    }
+
+    pub(super) fn answer(self) -> Answer {
+        Answers::vetoed(self.status, self.content_type, self.body)
     }
 }
 

@@ -51,7 +51,7 @@ mod tests {
     fn names_and_limits_are_checked() {
         each_is_an_error(&[
             ("feeds[0].sink.custom.name", "is \"My Sink\"", |c| {
-                c.feeds[0].sink = Sink::Custom(Custom::new("My Sink"))
+                c.feeds[0].sink = Sink::Custom(Custom::new("My Sink"));
             }),
             ("feeds[0].sink.custom.uploads", "is 65", |c| {
                 c.feeds[0].sink = Sink::Custom(Custom { uploads: 65, ..Custom::new("archive") });
