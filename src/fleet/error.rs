@@ -59,14 +59,26 @@ impl SyncError {
         match self {
             Self::Halted(halt) => Some(halt.reason()),
             Self::Malformed(_) | Self::Bucket(BucketError::Malformed(_)) => Some("malformed"),
+            Self::NoHead => Some("no_head"),
+            Self::Bucket(BucketError::Missing(_)) => Some("missing"),
             _ => None,
         }
     }
 }
 
 /// All labels of the metric.
-pub const REASONS: [&str; 8] =
-    ["went_back", "canary", "canary_failed", "shrunk", "grown", "rejected", "diverged", "malformed"];
+pub const REASONS: [&str; 10] = [
+    "went_back",
+    "canary",
+    "canary_failed",
+    "shrunk",
+    "grown",
+    "rejected",
+    "diverged",
+    "malformed",
+    "no_head",
+    "missing",
+];
 
 impl Halt {
     /// Label of the metric.
