@@ -13,6 +13,8 @@ use rustls::{
     pki_types::{CertificateDer, pem::PemObject},
 };
 
+use crate::runtime::filesystem::read_regular;
+
 /// The configuration with the certificates of this machine, for all clients.
 static NATIVE: LazyLock<Result<ClientConfig, String>> =
     LazyLock::new(|| match builder().and_then(ConfigBuilder::with_native_roots) {
@@ -38,7 +40,7 @@ pub fn config(ca_file: Option<&Path>) -> io::Result<ClientConfig> {
 pub fn read_roots(file: &Path) -> io::Result<RootCertStore> {
     let malformed = |error: &dyn std::fmt::Display| io::Error::new(io::ErrorKind::InvalidData, error.to_string());
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&std::fs::read(file)?) {
+    for certificate in CertificateDer::pem_slice_iter(&read_regular(file)?) {
         roots.add(certificate.map_err(|error| malformed(&error))?).map_err(|error| malformed(&error))?;
     }
     if roots.is_empty() { Err(malformed(&"it has no certificate")) } else { Ok(roots) }
