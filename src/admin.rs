@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `GET /`, `GET /v1/status` | how the edge is, as a page and as JSON, see [`status`] |
 //! | `GET /livez` | 200 while the process answers at all |
-//! | `GET /readyz` | 200 while the edge accepts clicks, with `degraded` and reasons while clicks may be lost if that lasts; 503 with `starting` before, with `draining` once it stops, and for the reasons of `admin.not_ready_when` |
+//! | `GET /readyz` | 200 while the edge accepts clicks, with `degraded` and reasons while clicks may be lost if that lasts; 503 with `starting` before, and what the edge waits for, with `draining` once it stops, and for the reasons of `admin.not_ready_when` |
 //! | `GET /metrics` | all metrics in the Prometheus text format |
 //! | `GET /v1/stats/links/{domain}/{slashtag}` | counts of a link, see [`stats`] |
 //! | `GET /v1/stats/domains/{domain}` | counts of a domain |
@@ -173,7 +173,10 @@ impl Admin {
 
     fn readiness(&self) -> Reply {
         match self.readiness.phase() {
-            Phase::Starting => return Reply::new(503, TEXT, "starting\n"),
+            Phase::Starting => {
+                let reason = self.gauges.awaits_catalog().map_or_else(String::new, |reason| format!(": {reason}"));
+                return Reply::new(503, TEXT, format!("starting{reason}\n"));
+            }
             Phase::Draining => return Reply::new(503, TEXT, "draining\n"),
             Phase::Ready => {}
         }
@@ -197,23 +200,25 @@ impl Admin {
                     let detail = "the head of the request is malformed, or its parts contradict each other";
                     let answer = Problem::new(Kind::BadRequest, detail).response().into();
                     session.set_keepalive(None);
-                    _ = send::send(&mut session, answer, false, shutdown).await;
+                    _ = send::send(&mut session, answer, false, shutdown, &|| true).await;
                 }
                 return None;
             }
         };
         let is_kept = session.req_header().version == Version::HTTP_11 && !*shutdown.borrow();
         session.set_keepalive(is_kept.then_some(connection::IDLE.as_secs()));
-        let reply = self.answer(&mut session, via).await;
+        let head = session.req_header().as_owned_parts();
+        let reply = self.answer(&mut session, &head, via).await;
         links::discard(&mut session).await;
+        // A token that was removed ends what it has begun.
+        let may_go_on = || self.route(&head, via).is_ok();
         // A client that hangs up does not get its answer, and that is all.
-        send::send(&mut session, reply, is_head, shutdown).await.ok()?;
+        send::send(&mut session, reply, is_head, shutdown, &may_go_on).await.ok()?;
         Some(session.finish().await.ok()??.into_parts().0)
     }
 
-    async fn answer(&self, session: &mut ServerSession, via: Via) -> Reply {
-        let head = session.req_header().as_owned_parts();
-        let answer = match self.admitted(&head, via) {
+    async fn answer(&self, session: &mut ServerSession, head: &request::Parts, via: Via) -> Reply {
+        let answer = match self.admitted(head, via) {
             Ok((route, param, grant)) => {
                 let call = Call { param: param.to_owned(), head: head.clone(), grant, session };
                 (route.handler)(self, call).await
@@ -223,16 +228,25 @@ impl Admin {
         answer.unwrap_or_else(|problem| problem.response().into())
     }
 
-    /// The route of a request that may use it, the part of its path that varies, and who asks.
+    /// The route of a request that may use it, the part of its path that varies, and who asks. Orders are recorded.
     fn admitted<'p>(&self, head: &'p request::Parts, via: Via) -> Result<Admitted<'p>, Problem> {
+        let (route, param, grant) = self.route(head, via)?;
+        if route.needs == Needs::Order {
+            if self.readiness.phase() == Phase::Starting {
+                return Err(Problem::new(Kind::Unavailable, "the edge is starting; ask again when it is ready"));
+            }
+            let who = grant.as_ref().map_or("anyone", |grant| &*grant.name);
+            tracing::info!(target: AUDIT, who, op = head.uri.path(), "order to the edge");
+        }
+        Ok((route, param, grant))
+    }
+
+    /// The route of a request that may use it, the part of its path that varies, and who asks.
+    fn route<'p>(&self, head: &'p request::Parts, via: Via) -> Result<Admitted<'p>, Problem> {
         self.access.check(head, via)?;
         let (route, param) = router::route(ROUTES, head.method.as_str(), head.uri.path())?;
         let grant = self.access.grant(&head.headers, via);
         admit(route.needs, &grant)?;
-        if route.needs == Needs::Order {
-            let who = grant.as_ref().map_or("anyone", |grant| &*grant.name);
-            tracing::info!(target: AUDIT, who, op = head.uri.path(), "order to the edge");
-        }
         Ok((route, param, grant))
     }
 }

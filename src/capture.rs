@@ -168,10 +168,17 @@ impl Capture {
         locked(&self.shared.rings).values().map(|ring| ring.held()).sum()
     }
 
+    /// Share of the fullest ring of this process that clicks hold, from 0 to 1. A ring that is full drops clicks,
+    /// however empty the others are.
+    pub fn fullest(&self) -> f64 {
+        let rings = locked(&self.shared.rings);
+        let share = |ring: &Arc<Ring>| ring.held() as f64 / ring.capacity().max(1) as f64;
+        rings.values().filter(|ring| ring.is_own()).map(share).fold(0.0, f64::max)
+    }
+
     /// Whether a ring of this process is nine tenths full, or more.
     pub fn is_nearly_full(&self) -> bool {
-        let is_nearly_full = |ring: &Arc<Ring>| ring.is_own() && ring.held() >= ring.capacity() / 10 * 9;
-        locked(&self.shared.rings).values().any(is_nearly_full)
+        self.fullest() >= 0.9
     }
 
     /// Clicks found in rings that an earlier process has left behind, those of a predecessor that still runs included.

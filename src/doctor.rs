@@ -81,6 +81,25 @@ impl Finding {
     }
 }
 
+/// `clickedge check` accepts the configuration and its files, with so many warnings.
+pub fn accepted(warnings: usize) -> Finding {
+    match warnings {
+        0 => Finding::ok(CONFIGURATION, "`clickedge check` accepts the configuration and its files"),
+        1 => Finding::warning(CONFIGURATION, "`clickedge check` has a warning", SEE_CHECK),
+        more => Finding::warning(CONFIGURATION, format!("`clickedge check` has {more} warnings"), SEE_CHECK),
+    }
+}
+
+/// `clickedge check` rejects the configuration or a file that it names.
+pub fn rejected(class: Class) -> Finding {
+    let message = "`clickedge check` rejects the configuration or a file that it names: the edge does not start";
+    Finding::problem(CONFIGURATION, message, SEE_CHECK).of_class(class)
+}
+
+const CONFIGURATION: &str = "configuration";
+
+const SEE_CHECK: &str = "run `clickedge check`";
+
 /// What each check finds, in the order of the path of a click. Some checks have nothing to say about a machine.
 pub fn examine(facts: &Facts, config: &Config, plan: &Plan) -> Vec<Finding> {
     checks::all(facts, config, plan)

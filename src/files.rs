@@ -14,7 +14,7 @@ pub mod reloadable;
 pub mod resource;
 
 use std::{
-    fs::{self, File},
+    fs,
     io::{self, Read},
     os::unix::fs::MetadataExt,
     path::Path,
@@ -25,6 +25,8 @@ pub use mmdb::DatabaseError;
 pub use registry::Registry;
 pub use reloadable::{Cached, Reloadable};
 pub use resource::{Description, FileResource, Resource, ResourceError, Warning};
+
+use crate::runtime::filesystem::open_regular;
 
 /// What changes with a file's content: device, inode, size, and its times in nanoseconds.
 pub type Stamp = (u64, u64, u64, (i64, i64), (i64, i64));
@@ -42,7 +44,7 @@ pub fn stamp(path: &Path) -> Option<Stamp> {
 /// When it cannot be read, or, as invalid data, when it has more than `max_bytes`.
 pub fn read_bounded(file: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(file)?.take(max_bytes + 1).read_to_end(&mut bytes)?;
+    open_regular(file)?.take(max_bytes + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > max_bytes {
         return Err(io::Error::new(io::ErrorKind::InvalidData, format!("it has more than {max_bytes} bytes")));
     }

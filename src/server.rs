@@ -235,7 +235,7 @@ fn start(file: &Path, predecessor: Option<&Predecessor>) -> anyhow::Result<Start
     open_files::raise();
     let stop = StopRequest::default();
     // Before anything that takes time: an early SIGHUP would end the process.
-    let signals = signals::register().context("cannot handle signals")?;
+    let mut signals = signals::register().context("cannot handle signals")?;
 
     let mut inherited = Inherited::default();
     let sockets_stay = match predecessor {
@@ -262,14 +262,33 @@ fn start(file: &Path, predecessor: Option<&Predecessor>) -> anyhow::Result<Start
         None => Stages::All(Pipeline::start_with(&config, files)?),
     };
     let acme = Arc::new(Acme::new(&stages.registry(), Arc::clone(&catalog).new_hosts()));
-    let built = build(&config, &stages, &certificates, &tickets, &acme, &mut inherited).and_then(|built| {
+    let readiness = Readiness::new(&stages.registry());
+    let admin = AdminListener::bind(config.admin.address, &mut inherited).map_err(anyhow::Error::from);
+    let admin = admin.and_then(|admin| {
+        if let Stages::All(pipeline) = &stages {
+            // First: an edge that waits for a catalog says so.
+            serve_admin(&admin, pipeline, &readiness, &config, false)?;
+            pipeline.await_catalog(|| signals::stops(&mut signals, &stop));
+        }
+        Ok(admin)
+    });
+    let built = admin.and_then(|admin| {
+        let built = build(&config, &stages, &certificates, &tickets, &acme, &mut inherited)?;
+        Ok((admin, built))
+    });
+    let built = built.and_then(|built| {
         // Its sockets are bound: what a certificate authority asks from now on waits for an answer.
         acme.apply(&config, &certificates)?;
         Ok(built)
     });
-    let Built { server, listeners, admin_listener, connections } = match built {
+    let (admin, Built { server, listeners, connections }) = match built {
         Ok(built) => built,
         Err(error) => {
+            if predecessor.is_none()
+                && let Some(socket) = config.admin.socket(&config.capture.dir)
+            {
+                admin_socket::close(&socket);
+            }
             stages.end();
             return Err(error);
         }
@@ -284,10 +303,10 @@ fn start(file: &Path, predecessor: Option<&Predecessor>) -> anyhow::Result<Start
         catalog: Arc::clone(&catalog),
         predecessor: Mutex::default(),
         listeners,
-        admin: admin_listener,
+        admin,
         capture: stages.capture(),
         pipeline: Mutex::default(),
-        readiness: Readiness::new(&stages.registry()),
+        readiness,
         stop,
         failed: AtomicBool::new(false),
     });
@@ -400,8 +419,9 @@ impl Complete {
     fn with(self, pipeline: Pipeline, succeeds: bool) -> anyhow::Result<()> {
         let Self { running, config, reloads } = self;
         reloads.serve(pipeline.reloader())?;
-        let admin = Admin::new(&pipeline, running.readiness.clone(), &config.admin);
-        running.admin.serve(admin, admin_tls(&config, &pipeline)?, admin_socket(&config, succeeds))?;
+        if succeeds {
+            serve_admin(&running.admin, &pipeline, &running.readiness, &config, succeeds)?;
+        }
         otlp::start(&config, &pipeline, running.stop.subscribe())?;
         *running.pipeline() = Some(pipeline);
         if let Err(error) = control::listen(&config.capture.dir, running) {
@@ -410,6 +430,19 @@ impl Complete {
         }
         Ok(())
     }
+}
+
+/// Answers operators from now on.
+fn serve_admin(
+    listener: &AdminListener,
+    pipeline: &Pipeline,
+    readiness: &Readiness,
+    config: &Config,
+    succeeds: bool,
+) -> anyhow::Result<()> {
+    let admin = Admin::new(pipeline, readiness.clone(), &config.admin);
+    listener.serve(admin, admin_tls(config, pipeline)?, admin_socket(config, succeeds))?;
+    Ok(())
 }
 
 /// The settings of TLS on the admin listener, if it has any.
@@ -459,7 +492,6 @@ fn take_over(predecessor: Option<Predecessor>, intake: Intake, complete: Complet
 struct Built {
     server: Server,
     listeners: Arc<Listeners>,
-    admin_listener: AdminListener,
     connections: Arc<dyn Connections>,
 }
 
@@ -488,7 +520,6 @@ fn build(
     if config.tls.ticket_secret_file.is_none() && config.listeners.iter().any(config::Listener::has_tls) {
         tickets.use_secret_of_this_machine(&config.capture.dir)?;
     }
-    let admin_listener = AdminListener::bind(config.admin.address, inherited)?;
     let listeners = front::bind(config, certificates, tickets, inherited)?;
     let challenges = Arc::clone(acme.challenges());
     let front_metrics = Arc::clone(&metrics);
@@ -508,7 +539,7 @@ fn build(
     for thread in front::FrontThread::all(&listeners, &front) {
         server.add_service(thread);
     }
-    Ok(Built { server, listeners, admin_listener, connections: front })
+    Ok(Built { server, listeners, connections: front })
 }
 
 /// `requests` to the upstream at a time.

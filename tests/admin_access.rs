@@ -330,3 +330,75 @@ fn check_warns_of_an_address_that_others_reach_without_tokens_or_tls() {
     assert_eq!(outcome.code, 0, "{text}");
     assert!(text.contains("without a token") && text.contains("in clear text"), "{text}");
 }
+
+#[test]
+fn pipelined_requests_are_answered_in_their_order() {
+    let edge = Edge::builder().feed("all", &["*"]).start();
+    let body = "Content-Length: 5\r\n\r\nhello";
+    let requests = format!(
+        "GET /livez HTTP/1.1\r\n{OWN}\r\nGET /nothing HTTP/1.1\r\n{OWN}\r\n\
+         POST /v1/feeds/all/retry HTTP/1.1\r\n{OWN}{body}GET /readyz HTTP/1.1\r\n{OWN}Connection: close\r\n\r\n"
+    );
+    let mut stream = connect(None, edge.admin).unwrap();
+    stream.write_all(requests.as_bytes()).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let statuses: Vec<_> = text.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect();
+    assert_eq!(statuses, ["200", "404", "202", "200"], "{text}");
+    assert!(text.contains("alive\n") && text.ends_with("ready\n"), "{text}");
+}
+
+#[test]
+fn a_token_file_that_all_may_write_is_warned_of_and_one_that_all_may_read_is_not() {
+    let (builder, _) = with_tokens(Edge::builder());
+    let file = builder.dir().join("tokens");
+    let edge = builder.start();
+    for (mode, warned) in [(0o644, false), (0o666, true)] {
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        let checked = clickedge(&["check", &config(edge.dir())]);
+        assert_eq!(checked.code, 0, "{}", checked.stderr);
+        assert_eq!(checked.stdout.contains("may write it, and so make tokens"), warned, "{}", checked.stdout);
+    }
+    let edge = edge.terminate().restart();
+    assert!(edge.log().contains("may write it, and so make tokens"), "{}", edge.log());
+}
+
+#[test]
+fn a_socket_whose_path_is_too_long_is_rejected_before_it_is_bound() {
+    let edge = Edge::builder().start();
+    let file = config(edge.dir());
+    let text = fs::read_to_string(&file).unwrap();
+    // Shorter than the limit as it is written, and longer behind the folder of the configuration.
+    let socket = "x".repeat(105);
+    fs::write(&file, text.replace("[admin]\n", &format!("[admin]\nsocket = \"{socket}\"\n"))).unwrap();
+    let checked = clickedge(&["check", &file]);
+    assert_eq!(checked.code, 78, "{}", checked.stderr);
+    assert!(checked.stderr.contains("at most 107") && checked.stderr.contains("admin.socket"), "{}", checked.stderr);
+}
+
+#[test]
+fn a_named_pipe_in_the_place_of_a_file_is_rejected_at_once() {
+    let edge = Edge::builder().start();
+    let file = config(edge.dir());
+    let (links, tokens) = (edge.dir().join("links.ndjson"), edge.dir().join("pipe"));
+    fs::remove_file(&links).unwrap();
+    for pipe in [&links, &tokens] {
+        assert!(std::process::Command::new("mkfifo").arg(pipe).status().unwrap().success());
+    }
+    for (catalog, named) in [("links.ndjson", "catalog.file"), ("pipe", "catalog.file")] {
+        let text = fs::read_to_string(&file).unwrap().replace("links.ndjson", catalog);
+        fs::write(&file, text).unwrap();
+        let checked = clickedge(&["check", &file]);
+        assert_eq!(checked.code, 66, "{}", checked.stderr);
+        assert!(
+            checked.stderr.contains("it is a named pipe") && checked.stderr.contains(named),
+            "{}",
+            checked.stderr
+        );
+    }
+    let reloaded = clickedge(&["reload", "--config", &file]);
+    assert_eq!(reloaded.code, 66, "{}", reloaded.stderr);
+    assert!(reloaded.stderr.contains("it is a named pipe"), "{}", reloaded.stderr);
+    let pipe = edge.dir().join("pipe").display().to_string();
+    clickedge(&["check", &pipe]).fails(66, "it is a named pipe");
+}

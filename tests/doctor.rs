@@ -3,13 +3,14 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt,
     path::Path,
     process::{Command, Output},
 };
 
 use serde_json::Value;
 
-use crate::common::{Edge, cli::clickedge};
+use crate::common::{Edge, cli::clickedge, link};
 
 /// A folder with a configuration whose rings are in memory and whose spool is next to it.
 struct Site {
@@ -27,13 +28,15 @@ impl Site {
     fn write(&self, rings: &Path, spool: &Path) {
         let text = format!(
             "[edge]\nthreads = 1\n[capture]\ndir = {:?}\n[spool]\ndir = {:?}\n\
-             [enrich]\nworkers = 1\n\
+             [enrich]\nworkers = 1\n[catalog]\nfile = \"links.ndjson\"\n\
              [[listeners]]\naddress = \"127.0.0.1:8080\"\n\
              [[feeds]]\nname = \"all\"\nworkspaces = [\"*\"]\nsink.dir.path = \"out\"\n",
             rings.display().to_string(),
             spool.display().to_string(),
         );
         fs::write(self.folder.path().join("clickedge.toml"), text).unwrap();
+        let link = link("go.brand.com", "spring", "https://www.example.com/");
+        fs::write(self.folder.path().join("links.ndjson"), format!("{link}\n")).unwrap();
     }
 
     fn config(&self) -> String {
@@ -91,7 +94,7 @@ fn each_check_is_a_line_and_whatever_is_to_be_changed_has_a_remedy() {
         let words: Vec<_> = line.split_whitespace().take(2).collect();
         assert_eq!(words[1], finding["check"].as_str().unwrap(), "{line}");
     }
-    assert_eq!(fs::read_dir(site.folder.path()).unwrap().count(), 1, "nothing is left behind");
+    assert_eq!(fs::read_dir(site.folder.path()).unwrap().count(), 2, "nothing is left behind");
 }
 
 #[test]
@@ -154,4 +157,42 @@ fn a_configuration_that_is_rejected_is_reported_as_by_check() {
     let (doctor, check) = (clickedge(&["doctor", "--config", &site.config()]), clickedge(&["check", &site.config()]));
     assert_eq!((doctor.code, doctor.stderr.as_str()), (78, check.stderr.as_str()));
     clickedge(&["doctor", "--config", "/no/such/file.toml"]).fails(66, "/no/such/file.toml");
+}
+
+#[test]
+fn what_check_rejects_is_a_problem_of_the_same_class() {
+    let site = Site::new();
+    let (_, sound) = site.examine(":", "");
+    assert_ne!(finding(&sound, "configuration").0, "problem", "{sound:#}");
+    fs::write(site.folder.path().join("links.ndjson"), "no catalog\n").unwrap();
+    let check = clickedge(&["check", &site.config()]);
+    let (code, report) = site.examine(":", "");
+    assert_eq!((check.code, code), (65, Some(65)), "{report:#}");
+    let (level, message, remedy) = finding(&report, "configuration");
+    assert!(level == "problem" && message.contains("`clickedge check` rejects"), "{message}");
+    assert!(remedy.contains("clickedge check"), "{remedy}");
+}
+
+#[test]
+fn what_a_user_may_not_see_is_reported() {
+    let site = Site::new();
+    let memory = site.memory.path();
+    let may_enter = fs::Permissions::from_mode(0o755);
+    for dir in [memory, site.folder.path()] {
+        fs::set_permissions(dir, may_enter.clone()).unwrap();
+    }
+    fs::create_dir(memory.join("rings")).unwrap();
+    fs::set_permissions(memory.join("rings"), fs::Permissions::from_mode(0o700)).unwrap();
+    // The binary may be in a folder of root.
+    let binary = memory.join("clickedge");
+    fs::copy(env!("CARGO_BIN_EXE_clickedge"), &binary).unwrap();
+    let user = ["--reuid=65534", "--regid=65534", "--clear-groups"];
+    let mut command = Command::new("setpriv");
+    command.args(user).arg(&binary).args(["doctor", "--json", "--config"]).arg(site.config());
+    let Ok(output) = command.output() else { return eprintln!("skipped: no setpriv here") };
+    let Ok(report) = serde_json::from_slice::<Value>(&output.stdout) else {
+        return eprintln!("skipped: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    let (level, message, remedy) = finding(&report, "edge");
+    assert!(level == "warning" && message.contains("may not see") && remedy.contains("root"), "{message} {remedy}");
 }

@@ -377,6 +377,9 @@ fn a_parked_feed_retries_on_request_and_not_before() {
         edge.wait_until("it is tried", |_| s3.puts().len() > before);
     }
     assert_eq!(edge.metric(&of_feed("feed_parked", "brand")), 1, "a failure leaves it parked");
+    edge.wait_until("what came of it is logged", |edge| {
+        edge.log().contains("upload failed again in the retry that was asked for")
+    });
     s3.set(Fault::Healthy);
     edge.wait_until("it is delivered", |edge| {
         feed("retry", "brand", &config, &[]).ok();

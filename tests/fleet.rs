@@ -205,6 +205,28 @@ fn a_head_that_goes_back_is_reported_and_not_followed() {
 }
 
 #[test]
+fn a_missing_head_or_delta_halts_edges_until_it_is_back() {
+    let place = Place::new();
+    let mut a = Node::start(&place, &json!({}));
+    wait_until("an empty bucket is reported", || a.is_halted("no_head"));
+    place.publish(&[SPRING], Options::default()).unwrap();
+    wait_until_equal(&place, &[&a]);
+    wait_until("it is over", || !a.is_halted("no_head"));
+    let b = Node::start(&place, &json!({}));
+    wait_until_equal(&place, &[&b]);
+    a.stop();
+    b.put(&place, "new", "https://a.example/").unwrap();
+    let key = format!("links/{}", place.head().1.recent[0].key);
+    let delta = std::fs::read(place.s3.bucket("clicks").join(&key)).unwrap();
+    place.s3.remove("clicks", &key);
+    a.restart(&place, &json!({}));
+    wait_until("the delta is reported", || a.is_halted("missing"));
+    place.s3.write("clicks", &key, &delta);
+    wait_until_equal(&place, &[&a, &b]);
+    wait_until("it is over", || !a.is_halted("missing"));
+}
+
+#[test]
 fn a_malformed_head_halts_edges_until_it_is_restored() {
     let place = Place::new();
     place.publish(&[SPRING], Options::default()).unwrap();

@@ -244,6 +244,7 @@ fn what_is_used_stands_next_to_what_may_be_used() {
         ("clickedge_session_visitors", "clickedge_session_visitors_limit"),
         ("clickedge_feed_uploads{feed=\"brand\"}", "clickedge_feed_upload_limit{feed=\"brand\"}"),
         ("process_open_fds", "process_max_fds"),
+        ("clickedge_ring_fullest_ratio", "clickedge_ready"),
     ] {
         assert!(of(used) >= 0.0 && of(used) < of(limit), "{used} {} of {}", of(used), of(limit));
     }

@@ -15,6 +15,7 @@ use crate::common::{
     cli::clickedge,
     clicks::{click, of_feed, wait_until_delivered},
     contract::{twin, validator},
+    disk::SmallDisk,
     link,
     s3::{Fault, S3},
 };
@@ -274,3 +275,84 @@ const FAINT: &str = "(() => {
     }
     return faint;
 })()";
+
+/// The names of the problems that an edge reports.
+fn problems(edge: &Edge) -> Vec<String> {
+    let now = status(edge);
+    now["problems"].as_array().unwrap().iter().map(|problem| problem["alert"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn with_a_full_disk_clicks_are_shown_in_the_rings_and_not_in_the_journal() {
+    let builder = Edge::builder().feed("all", &["*"]).section(HASTY);
+    let disk = match SmallDisk::mount(&builder.dir().join("spool"), 4096) {
+        Ok(disk) => disk,
+        Err(error) => return eprintln!("skipped: no small disk can be mounted here: {error}"),
+    };
+    let edge = builder.start();
+    disk.fill();
+    let noise = "x".repeat(3_000);
+    edge.wait_until("the disk is full", |edge| {
+        edge.get("go.brand.com", &format!("/spring?{noise}"));
+        status(edge)["spool"]["diskFull"] == true
+    });
+    // Some events may be on the disk; those that follow are not, although workers have made them.
+    let before = edge.metric("clickedge_clicks_journaled_total");
+    for n in 0..20 {
+        edge.get("go.brand.com", &format!("/spring?{n}"));
+    }
+    edge.wait_until("all are enriched", |edge| {
+        let clicks = &status(edge)["account"]["clicks"];
+        clicks["enriched"] == clicks["answered"]
+    });
+    let now = status(&edge);
+    let (clicks, events) = (&now["account"]["clicks"], &now["account"]["events"]);
+    assert_eq!(clicks["journaled"], before, "{now}");
+    assert!(clicks["inRings"].as_i64().unwrap() >= 20, "{clicks}");
+    assert_eq!(clicks["inRings"].as_i64().unwrap() + before, clicks["answered"].as_i64().unwrap(), "{clicks}");
+    assert_eq!(events["inRings"], clicks["inRings"], "one feed takes each click: {events}");
+    assert!(problems(&edge).contains(&"ClickedgeDiskFull".to_owned()), "{now}");
+    let page = page(&edge);
+    assert!(page.contains("the disk of the spool is full") && page.contains("Free disk space"), "{page}");
+    disk.free();
+    edge.wait_until("the journal has them", |edge| {
+        let now = status(edge);
+        now["account"]["clicks"]["inRings"] == 0 && now["account"]["events"]["inRings"] == 0
+    });
+    edge.wait_until("no problem is left", |edge| problems(edge).is_empty());
+    drop(edge.stop());
+}
+
+#[test]
+fn a_rejected_catalog_and_another_mistake_after_its_repair_are_two_problems() {
+    let edge = Edge::builder().start();
+    let (links, config) = (edge.dir().join("links.ndjson"), edge.dir().join("clickedge.toml"));
+    let whole = [fs::read_to_string(&links).unwrap(), fs::read_to_string(&config).unwrap()];
+    let reload = || clickedge(&["reload", "--config", config.to_str().unwrap()]);
+    fs::write(&links, "no catalog\n").unwrap();
+    let rejected = reload();
+    assert_eq!(rejected.code, 65, "{}", rejected.stderr);
+    assert!(
+        rejected.stderr.starts_with("error: ") && !rejected.stderr.contains("error: error:"),
+        "{}",
+        rejected.stderr
+    );
+    assert_eq!(problems(&edge), ["ClickedgeCatalogRejected"]);
+    fs::write(&links, &whole[0]).unwrap();
+    fs::write(edge.dir().join("geoip.mmdb"), "no database").unwrap();
+    fs::write(&config, format!("{}\n[enrich]\ngeoip_file = \"geoip.mmdb\"\n", whole[1])).unwrap();
+    // The running edge has no database: the configuration that names it is what is wrong.
+    assert_eq!(reload().code, 65);
+    assert_eq!(problems(&edge), ["ClickedgeReloadRejected"]);
+    fs::write(&links, "no catalog\n").unwrap();
+    fs::write(&config, &whole[1]).unwrap();
+    assert_eq!(reload().code, 65);
+    assert_eq!(problems(&edge), ["ClickedgeCatalogRejected"]);
+    fs::write(&links, &whole[0]).unwrap();
+    fs::write(&config, whole[1].replace("threads = 2", "threads = 2\ntypo = 1")).unwrap();
+    edge.signal("HUP");
+    edge.wait_until("the mistake is the problem", |edge| problems(edge) == ["ClickedgeReloadRejected"]);
+    fs::write(&config, &whole[1]).unwrap();
+    assert_eq!(reload().code, 0);
+    assert!(problems(&edge).is_empty());
+}

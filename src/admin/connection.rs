@@ -6,7 +6,7 @@ use std::{
     io::{self, IoSlice},
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -55,13 +55,16 @@ impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Transport for T {}
 pub struct Connection {
     io: Box<dyn Transport>,
     via: Via,
-    /// What was read of the next request.
+    /// What was read and not passed on.
     ahead: Vec<u8>,
+    /// Bytes of the current request that were not passed on; what follows them is the next request. `None` where the
+    /// request alone says where it ends.
+    left: Option<u64>,
 }
 
 impl Connection {
     pub fn new(io: Box<dyn Transport>, via: Via) -> Self {
-        Self { io, via, ahead: Vec::new() }
+        Self { io, via, ahead: Vec::new(), left: None }
     }
 
     /// Answers its requests, until either side wants no more.
@@ -79,9 +82,14 @@ impl Connection {
                 Ok(false) => return,
                 Err(problem) => return self.reject(&problem).await,
             }
+            self.left = request_bytes(&self.ahead);
             let session = ServerSession::new_http1(Box::new(self));
             let Some(stream) = admin.respond(session, via, &shutdown).await else { return };
             let Ok(connection) = stream.into_any().downcast::<Self>() else { return };
+            if connection.left.is_some_and(|left| left > 0) {
+                // A body that no route has read.
+                return;
+            }
             (self, idle) = (*connection, IDLE);
         }
     }
@@ -140,14 +148,44 @@ fn check_head(bytes: &[u8]) -> Result<bool, Problem> {
     }
 }
 
+/// Bytes of a request whose head is whole. `None` if its body alone says where it ends.
+fn request_bytes(bytes: &[u8]) -> Option<u64> {
+    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let mut request = httparse::Request::new(&mut headers);
+    let Ok(httparse::Status::Complete(head)) = request.parse(bytes) else { return None };
+    let mut body = 0;
+    for header in &*request.headers {
+        if header.name.eq_ignore_ascii_case("transfer-encoding") {
+            return None;
+        }
+        if header.name.eq_ignore_ascii_case("content-length") {
+            body = std::str::from_utf8(header.value).ok()?.trim().parse().ok()?;
+        }
+    }
+    Some(body + head as u64)
+}
+
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.ahead.is_empty() {
-            return Pin::new(&mut *self.io).poll_read(cx, into);
+        let Self { io, ahead, left, .. } = &mut *self;
+        // At the end of the request, only that the client hangs up is seen: what it sends is its next request.
+        while ahead.is_empty() || *left == Some(0) {
+            if ahead.len() > MAX_HEAD {
+                return Poll::Pending;
+            }
+            let mut bytes = [0; 16 << 10];
+            let mut some = ReadBuf::new(&mut bytes);
+            ready!(Pin::new(&mut **io).poll_read(cx, &mut some))?;
+            if some.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            ahead.extend_from_slice(some.filled());
         }
-        let some = self.ahead.len().min(into.remaining());
-        into.put_slice(&self.ahead[..some]);
-        self.ahead.drain(..some);
+        let most = left.map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX));
+        let some = ahead.len().min(into.remaining()).min(most);
+        into.put_slice(&ahead[..some]);
+        ahead.drain(..some);
+        *left = left.map(|left| left - some as u64);
         Poll::Ready(Ok(()))
     }
 }
@@ -249,10 +287,19 @@ mod tests {
         assert_eq!(checked(many.as_bytes()), Err(Kind::BadRequest));
     }
 
+    #[test]
+    fn the_end_of_a_request_is_that_of_its_body() {
+        let bytes = |head: &str| request_bytes(format!("{head}\r\n\r\nnext").as_bytes());
+        assert_eq!(bytes("GET / HTTP/1.1\r\nHost: localhost"), Some(35));
+        assert_eq!(bytes("PUT / HTTP/1.1\r\ncontent-length: 7"), Some(43));
+        assert_eq!(bytes("PUT / HTTP/1.1\r\nTransfer-Encoding: chunked"), None);
+        assert_eq!(bytes("PUT / HTTP/1.1\r\nContent-Length: x"), None);
+    }
+
     proptest! {
         #[test]
         fn any_bytes_are_checked(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            _ = check_head(&bytes);
+            _ = (check_head(&bytes), request_bytes(&bytes));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Sends answers: whole ones, and streams for as long as the client accepts them.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, Version, header};
@@ -19,6 +19,9 @@ use super::{
 /// How long a client may take to accept a part of a stream.
 const STALL: Duration = Duration::from_secs(10);
 
+/// Time between two looks at whether a client may have the rest of a stream.
+const LOOK: Duration = Duration::from_secs(2);
+
 /// What all answers say unless a route says something else: what they show is of now, and not for other sites.
 const COMMON: [(HeaderName, HeaderValue); 5] = [
     (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
@@ -28,7 +31,7 @@ const COMMON: [(HeaderName, HeaderValue); 5] = [
     (HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin")),
 ];
 
-/// Sends an answer.
+/// Sends an answer. A stream ends, too, soon after `may_go_on` is false.
 ///
 /// # Errors
 /// When the client hangs up, or does not accept a part of a stream in time.
@@ -37,6 +40,7 @@ pub async fn send(
     reply: Reply,
     is_head: bool,
     shutdown: &ShutdownWatch,
+    may_go_on: &(dyn Fn() -> bool + Sync),
 ) -> pingora::Result<()> {
     let Reply { mut head, body } = reply;
     for (name, value) in COMMON {
@@ -61,7 +65,7 @@ pub async fn send(
                 session.set_keepalive(None);
             }
             write_head(session, head).await?;
-            stream(session, body, shutdown.clone()).await
+            stream(session, body, shutdown.clone(), may_go_on).await
         }
     }
 }
@@ -89,9 +93,19 @@ async fn stream(
     session: &mut ServerSession,
     mut body: mpsc::Receiver<Bytes>,
     mut shutdown: ShutdownWatch,
+    may_go_on: &(dyn Fn() -> bool + Sync),
 ) -> pingora::Result<()> {
+    let mut looked = Instant::now();
     loop {
+        if looked.elapsed() >= LOOK {
+            looked = Instant::now();
+            if !may_go_on() {
+                body.close();
+                return session.write_response_body(Bytes::new(), true).await;
+            }
+        }
         let part = tokio::select! {
+            () = tokio::time::sleep(LOOK.saturating_sub(looked.elapsed())) => continue,
             part = body.recv() => part,
             // Ready only when the client hangs up, or sends what it should not.
             _ = session.read_body_or_idle(true) => return pingora::Error::e_explain(ConnectionClosed, "by the client"),
@@ -139,8 +153,9 @@ mod tests {
         let (mut client, mut session) = requested("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
         let (stop, stopped) = watch::channel(false);
         let (parts, body) = mpsc::channel(1);
-        let sent =
-            tokio::spawn(async move { send(&mut session, Reply::stream("text/plain", body), false, &stopped).await });
+        let sent = tokio::spawn(async move {
+            send(&mut session, Reply::stream("text/plain", body), false, &stopped, &|| true).await
+        });
         let head = until(&mut client, "\r\n\r\n").await.to_lowercase();
         assert!(
             head.contains("transfer-encoding: chunked\r\n") && head.contains("x-frame-options: deny\r\n"),
@@ -160,8 +175,9 @@ mod tests {
         let (mut client, mut session) = requested("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
         let (_stop, stopped) = watch::channel(false);
         let (parts, body) = mpsc::channel::<Bytes>(1);
-        let sent =
-            tokio::spawn(async move { send(&mut session, Reply::stream("text/plain", body), false, &stopped).await });
+        let sent = tokio::spawn(async move {
+            send(&mut session, Reply::stream("text/plain", body), false, &stopped, &|| true).await
+        });
         until(&mut client, "\r\n\r\n").await;
         drop(client);
         parts.closed().await;
@@ -172,7 +188,7 @@ mod tests {
     async fn the_body_of_an_answer_to_head_is_counted_and_not_sent() {
         let (mut client, mut session) = requested("HEAD / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
         let (_stop, stopped) = watch::channel(false);
-        send(&mut session, Reply::new(200, "text/plain", "four"), true, &stopped).await.unwrap();
+        send(&mut session, Reply::new(200, "text/plain", "four"), true, &stopped, &|| true).await.unwrap();
         drop(session);
         let mut text = String::new();
         client.read_to_string(&mut text).await.unwrap();

@@ -13,12 +13,14 @@
 mod gather;
 mod history;
 mod page;
+mod problems;
 mod top_links;
 
 use http::header;
 
 pub use gather::{Report, State};
 pub use history::{Traffic, Window};
+pub use problems::{Problem, Severity};
 
 use super::router::Reply;
 use crate::{

@@ -1,6 +1,6 @@
 //! Metrics of the rings.
 
-use prometheus::{IntCounter, IntGauge};
+use prometheus::{Gauge, IntCounter, IntGauge};
 
 use super::Capture;
 use crate::telemetry::metrics::Registry;
@@ -11,6 +11,7 @@ pub struct CaptureMetrics {
     unread: IntGauge,
     held_bytes: IntGauge,
     capacity_bytes: IntGauge,
+    fullest: Gauge,
 }
 
 impl CaptureMetrics {
@@ -24,6 +25,10 @@ impl CaptureMetrics {
                 "Bytes of the rings that clicks hold: unread, or on their way into the journal.",
             ),
             capacity_bytes: registry.gauge("ring_capacity_bytes", "Bytes of the rings."),
+            fullest: registry.fractional_gauge(
+                "ring_fullest_ratio",
+                "Share of the fullest ring that clicks hold, 0 to 1: a full ring drops clicks, however empty others are.",
+            ),
         }
     }
 
@@ -33,5 +38,6 @@ impl CaptureMetrics {
         self.unread.set(capture.depth() as i64);
         self.held_bytes.set(capture.held_bytes() as i64);
         self.capacity_bytes.set(capture.capacity_bytes() as i64);
+        self.fullest.set(capture.fullest());
     }
 }

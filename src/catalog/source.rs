@@ -12,8 +12,7 @@ pub mod shape;
 
 use std::{
     borrow::Cow,
-    fs::File,
-    io::{self, BufRead, BufReader, Read, Seek},
+    io::{self, BufRead, BufReader, Seek},
     path::Path,
     sync::LazyLock,
 };
@@ -27,7 +26,7 @@ use super::{
     entity::LinkEntity,
     snapshot::file::{self, FileError, FileId},
 };
-use crate::config;
+use crate::{config, runtime::filesystem::open_regular};
 use items::{Content, Item, Items};
 use notes::Notes;
 
@@ -93,8 +92,8 @@ fn open_snapshot(
 ) -> Result<Option<Catalog>, LoadError> {
     let mut path = config.source();
     let read = |source| LoadError::Read { file: path.display().to_string(), source };
-    let mut opened = File::open(&path).map_err(read)?;
-    if !opened.metadata().map_err(read)?.is_file() || !file::is_snapshot(&mut opened).map_err(read)? {
+    let mut opened = open_regular(&path).map_err(read)?;
+    if !file::is_snapshot(&mut opened).map_err(read)? {
         return Ok(None);
     }
     let copy = config.state_dir.as_ref().map(|dir| dir.join(file::PRIVATE)).filter(|_| is_start);
@@ -115,18 +114,12 @@ fn open_snapshot(
 }
 
 fn read_file(config: &config::Catalog) -> io::Result<(Catalog, Report)> {
-    let file = File::open(config.source())?;
+    let file = open_regular(&config.source())?;
     let mut file = &file;
-    if file.metadata()?.is_file() {
-        return compile(config, move || {
-            file.rewind()?;
-            decode::decode(BufReader::with_capacity(1 << 20, file))
-        });
-    }
-    // A pipe can be read only once.
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)?;
-    load(&bytes, config)
+    compile(config, move || {
+        file.rewind()?;
+        decode::decode(BufReader::with_capacity(1 << 20, file))
+    })
 }
 
 /// Compiles the content of a file. Empty lines are skipped; bad lines are reported and skipped.

@@ -131,7 +131,7 @@ fn probe_fleet(_: &Path, _: &config::Fleet, _: bool) -> Option<Class> {
 }
 
 /// The configuration and its warnings.
-fn examine(file: &Path, without_files: bool) -> anyhow::Result<(Config, Vec<Diagnostic>)> {
+pub(super) fn examine(file: &Path, without_files: bool) -> anyhow::Result<(Config, Vec<Diagnostic>)> {
     let (config, mut warnings) = inspect(file)?;
     if !without_files {
         // The state folder is that of an edge that may be running.

@@ -6,7 +6,7 @@ use clap::{Args, value_parser};
 use serde::Serialize;
 
 use super::{
-    exit,
+    check, exit,
     output::{count, json, print, report},
 };
 use crate::{
@@ -48,8 +48,14 @@ pub(super) fn run(args: &Doctor) -> ExitCode {
             return exit::exit_code(&error);
         }
     };
+    // What keeps the edge from starting comes before what could be better.
+    let checked = match check::examine(&args.config, false) {
+        Ok((_, warnings)) => doctor::accepted(warnings.len()),
+        Err(error) => doctor::rejected(exit::class_along(&error)),
+    };
     let plan = Plan { clicks_per_second: args.clicks_per_second, outage_hours: args.outage_hours };
-    let findings = doctor::examine(&gather(&config), &config, &plan);
+    let mut findings = vec![checked];
+    findings.extend(doctor::examine(&gather(&config), &config, &plan));
     let text = if args.json { json(&summed(&findings)) } else { lines(&findings) };
     if let Err(code) = print(&text) {
         return code;

@@ -1,7 +1,8 @@
 //! Output of the subcommands: results on standard output, errors on standard error.
 
 use std::{
-    fmt::Display,
+    borrow::Cow,
+    fmt::{Display, Write as _},
     io::{self, Write},
     process::ExitCode,
 };
@@ -25,7 +26,10 @@ pub(super) fn report(error: &anyhow::Error) {
     } else if let Some(rejection) = error.downcast_ref::<Rejection>() {
         print_error(rejection);
     } else {
-        print_error(&format!("error: {}", one_line(error)));
+        let line = one_line(error);
+        // What a running process rejects says so itself.
+        let prefix = if line.starts_with("error: ") { "" } else { "error: " };
+        print_error(&format!("{prefix}{line}"));
     }
 }
 
@@ -44,7 +48,30 @@ fn one_line(error: &anyhow::Error) -> String {
 
 /// Writes to standard error. If that is closed, the exit code still reports the failure.
 pub(super) fn print_error(message: &dyn Display) {
-    _ = writeln!(io::stderr(), "{message}");
+    _ = writeln!(io::stderr(), "{}", shown(&message.to_string()));
+}
+
+/// A text of others for a terminal: lines and tabs stay, and all else that a terminal obeys, or that turns the
+/// direction of texts, is escaped as in JSON.
+pub(super) fn shown(text: &str) -> Cow<'_, str> {
+    let obeyed = |char: char| match char {
+        '\n' | '\t' => false,
+        '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' => true,
+        char => char.is_control(),
+    };
+    if !text.contains(obeyed) {
+        return Cow::Borrowed(text);
+    }
+    let mut escaped = String::with_capacity(text.len());
+    for char in text.chars() {
+        if obeyed(char) {
+            // Writing into a string cannot fail.
+            _ = write!(escaped, "\\u{:04x}", u32::from(char));
+        } else {
+            escaped.push(char);
+        }
+    }
+    Cow::Owned(escaped)
 }
 
 /// Writes to standard output. A reader that closed it (`| head`) is no failure.
@@ -68,4 +95,16 @@ pub(super) fn json(value: &impl Serialize) -> String {
 /// A number with its noun.
 pub(super) fn count(n: u64, noun: &str) -> String {
     format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_say_commands_no_terminal() {
+        let evil = "line 1:\u{1b}[2J\u{9b}31m\u{202e}\r\n\té";
+        assert_eq!(shown(evil), "line 1:\\u001b[2J\\u009b31m\\u202e\\u000d\n\té");
+        assert!(matches!(shown("plain\n"), Cow::Borrowed(_)));
+    }
 }

@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::{
     edge::{Edge, Reach},
     exit_code,
-    output::{print, report},
+    output::{print, report, shown},
 };
 use screen::Screen;
 
@@ -60,7 +60,7 @@ pub(super) fn run(top: &Top) -> ExitCode {
 fn watch(top: &Top) -> anyhow::Result<()> {
     let edge = top.reach.edge(&top.config)?;
     if top.json {
-        _ = print(&edge.get("/v1/status")?);
+        _ = print(&shown(&edge.get("/v1/status")?));
         return Ok(());
     }
     if top.once || !io::stdout().is_terminal() {

@@ -9,7 +9,10 @@ use std::{
 use anyhow::Context;
 use clap::Args;
 
-use super::{exit_code, output::report};
+use super::{
+    exit_code,
+    output::{report, shown},
+};
 use crate::{
     config,
     runtime::Class,
@@ -58,7 +61,7 @@ pub(super) fn run(upgrade: &Upgrade) -> ExitCode {
         let program =
             upgrade.binary.as_ref().map(std::path::absolute).transpose().context("cannot find the binary")?;
         let request = Request::Upgrade { program, timeout_secs: upgrade.timeout };
-        let pid = ask(&config.capture.dir, &request, |message| println!("{message}"))?;
+        let pid = ask(&config.capture.dir, &request, progress)?;
         let pid = pid.map_or_else(String::new, |pid| format!(" {pid}"));
         println!("ok: process{pid} answers clicks; the former one answers what it has accepted, and ends");
         Ok(ExitCode::SUCCESS)
@@ -69,7 +72,7 @@ pub(super) fn run(upgrade: &Upgrade) -> ExitCode {
 pub(super) fn reload(reload: &Reload) -> ExitCode {
     let ask = || {
         let config = config::load(&reload.running.config)?;
-        ask(&config.capture.dir, &Request::Reload { accept: reload.accept }, |message| println!("{message}"))?;
+        ask(&config.capture.dir, &Request::Reload { accept: reload.accept }, progress)?;
         println!("ok: reloaded");
         Ok(ExitCode::SUCCESS)
     };
@@ -79,14 +82,15 @@ pub(super) fn reload(reload: &Reload) -> ExitCode {
 pub(super) fn drain(running: &Running) -> ExitCode {
     let ask = || {
         let config = config::load(&running.config)?;
-        let pid = ask(&config.capture.dir, &Request::Drain, |message| println!("{message}"))?;
+        let pid = ask(&config.capture.dir, &Request::Drain, progress)?;
         let shutdown = &config.shutdown;
         println!("delivering what waits, for {} s at most", shutdown.drain_secs);
         let most = Duration::from_secs(shutdown.lame_duck_secs + shutdown.grace_secs + shutdown.drain_secs + 10);
         let until = Instant::now() + most;
         while pid.is_some_and(runs) {
             if Instant::now() > until {
-                return Err(ControlError::Failed(format!("the service runs after {} s", most.as_secs())).into());
+                let error = format!("the service runs after {} s", most.as_secs());
+                return Err(ControlError::Failed(error, Class::Unavailable).into());
             }
             std::thread::sleep(LOOK);
         }
@@ -107,6 +111,11 @@ pub(super) fn drain(running: &Running) -> ExitCode {
         Ok(super::exit::code(Class::Unavailable))
     };
     or_reported(ask())
+}
+
+/// Prints what the running process says meanwhile.
+fn progress(message: &str) {
+    println!("{}", shown(message));
 }
 
 fn or_reported(outcome: anyhow::Result<ExitCode>) -> ExitCode {

@@ -1,6 +1,7 @@
 //! `[admin]`: the listener for operators.
 
 use std::{
+    ffi::OsStr,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
@@ -35,7 +36,10 @@ impl Degraded {
 }
 
 /// Longest path of a Unix socket, in bytes.
-const MAX_SOCKET: usize = 107;
+pub const MAX_SOCKET: usize = 107;
+
+/// Longest name that the socket has before it is renamed, in bytes: a dot, and the number of the process.
+const MAX_TEMPORARY: usize = 11;
 
 /// The listener for operators.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
@@ -101,7 +105,7 @@ impl Section for Admin {
                 let length = socket.as_os_str().len();
                 findings.error(
                     "admin.socket",
-                    format!("has {length} bytes, and a Unix socket at most {MAX_SOCKET}"),
+                    format!("has {length} bytes, and the path of a Unix socket at most {MAX_SOCKET}"),
                     "name a shorter path, such as `/run/clickedge/admin.sock`",
                 );
             }
@@ -143,8 +147,10 @@ impl Section for Admin {
     }
 }
 
-fn fits(socket: &Path) -> bool {
-    socket.as_os_str().len() <= MAX_SOCKET
+/// Whether the path can be that of a Unix socket: also with the name that it has for a moment, before it is renamed.
+pub fn fits(socket: &Path) -> bool {
+    let name = socket.file_name().map_or(0, OsStr::len);
+    socket.as_os_str().len() - name + name.max(MAX_TEMPORARY) <= MAX_SOCKET
 }
 
 fn is_name(host: &str) -> bool {
@@ -181,6 +187,7 @@ mod tests {
             ("admin.hosts[0]", "is \"a.example:9180\"", |c| c.admin.hosts = vec!["a.example:9180".into()]),
             ("admin.hosts[0]", "is \"*\"", |c| c.admin.hosts = vec!["*".into()]),
             ("admin.socket", "has 108 bytes", |c| c.admin.socket = Some("x".repeat(108).into())),
+            ("admin.socket", "at most 107", |c| c.admin.socket = Some(format!("/{}/s", "x".repeat(98)).into())),
             ("admin.socket", "is empty", |c| c.admin.socket = Some("".into())),
         ]);
     }

@@ -22,7 +22,7 @@ use super::{
     Config,
     findings::{Problem, Severity},
 };
-use crate::runtime::{Class, Classified};
+use crate::runtime::{Class, Classified, filesystem::read_regular};
 
 /// Why there is no configuration. Its `Display` is for the operator and has several lines.
 #[derive(Debug, thiserror::Error)]
@@ -119,7 +119,10 @@ pub fn locate(problems: Vec<Problem>, path: &Path) -> Vec<Diagnostic> {
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {
-    let bytes = fs::read(path).map_err(|source| ConfigError::Read { file: path.to_owned(), source })?;
+    // `clickedge check /dev/stdin`, and what a shell passes as `/dev/fd/63`.
+    let is_stream = path.starts_with("/dev") || path.starts_with("/proc");
+    let bytes = if is_stream { fs::read(path) } else { read_regular(path) };
+    let bytes = bytes.map_err(|source| ConfigError::Read { file: path.to_owned(), source })?;
     String::from_utf8(bytes).map_err(|error| {
         let good = error.utf8_error().valid_up_to();
         let text = String::from_utf8_lossy(error.as_bytes());

@@ -1,7 +1,6 @@
 //! A secret that a file holds, and that the configuration names.
 
 use std::{
-    fs::File,
     io::{self, Read},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -9,7 +8,7 @@ use std::{
 
 use zeroize::Zeroizing;
 
-use crate::runtime::{Class, Classified};
+use crate::runtime::{Class, Classified, filesystem::open_regular};
 
 /// Minimum length of a secret, in bytes.
 pub const LEAST: usize = 32;
@@ -85,13 +84,18 @@ pub fn content(path: &Path) -> Result<Zeroizing<Vec<u8>>, SecretError> {
     let failed = |source| SecretError::Read { path: path.to_owned(), source };
     // Never reallocated, so that no copy stays behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(2 * MOST));
-    File::open(path).map_err(failed)?.take(MOST as u64 + 3).read_to_end(&mut bytes).map_err(failed)?;
+    open_regular(path).map_err(failed)?.take(MOST as u64 + 3).read_to_end(&mut bytes).map_err(failed)?;
     Ok(bytes)
 }
 
 /// Whether any user of this machine may read a file.
 pub fn is_open_to_all(path: &Path) -> bool {
     path.metadata().is_ok_and(|file| file.permissions().mode() & 0o004 != 0)
+}
+
+/// Whether any user of this machine may write a file.
+pub fn is_writable_by_all(path: &Path) -> bool {
+    path.metadata().is_ok_and(|file| file.permissions().mode() & 0o002 != 0)
 }
 
 #[cfg(test)]

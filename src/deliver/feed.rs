@@ -8,7 +8,10 @@ mod tests;
 
 use std::{
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -42,6 +45,8 @@ pub struct FeedTask {
     pub retry: Arc<Notify>,
     /// Most uploads of events at a time.
     pub uploads: usize,
+    /// Whether an operator wants to know what comes of a retry.
+    pub asked: AtomicBool,
 }
 
 /// Logs the failure of an upload with what is known of it.
@@ -199,6 +204,7 @@ impl FeedTask {
                 }
                 self.metrics.parked.set(pace.is_parked().into());
                 self.metrics.report.set_failing(pace.is_failing());
+                self.asked.store(false, Ordering::Relaxed);
                 self.acknowledged(&object, stored, took);
                 return queue.remove(place);
             }
@@ -235,8 +241,24 @@ impl FeedTask {
             n if n > 0 && n % 10 == 0 => {
                 log_failure!(self, object, error, failures, warn, "uploads still fail; retrying");
             }
+            _ if self.was_asked() => {
+                log_failure!(
+                    self,
+                    object,
+                    error,
+                    failures,
+                    warn,
+                    "upload failed again in the retry that was asked for"
+                );
+            }
             _ => log_failure!(self, object, error, failures, debug, "upload failed again; retrying"),
         }
+        self.asked.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether an operator has asked for the upload whose end this is: true once for each retry.
+    fn was_asked(&self) -> bool {
+        self.asked.swap(false, Ordering::Relaxed)
     }
 
     /// Records what came of a manifest or rollup. Its failure is no failure of the feed.
@@ -272,6 +294,16 @@ impl FeedTask {
             n if n == 1 || n % 10 == 0 => {
                 log_failure!(self, object, error, failures, warn, "upload of a manifest or rollup failed; retrying");
             }
+            _ if self.was_asked() => {
+                log_failure!(
+                    self,
+                    object,
+                    error,
+                    failures,
+                    warn,
+                    "upload failed again in the retry that was asked for"
+                );
+            }
             _ => log_failure!(self, object, error, failures, debug, "upload failed again; retrying"),
         }
     }
@@ -287,6 +319,7 @@ impl FeedTask {
         );
         pace.retry_now();
         queue.companions_mut().retry_now();
+        self.asked.store(true, Ordering::Relaxed);
     }
 
     /// Drops an object that was removed from the outbox. Whether its events were delivered is unknown.

@@ -7,7 +7,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Instant,
 };
@@ -67,6 +67,7 @@ impl Lane {
             stopping: self.stopping.clone(),
             retry: Arc::clone(&self.retry),
             uploads: feed.uploads,
+            asked: AtomicBool::new(false),
         };
         task.run(sink, queue, &mut self.objects, &mut self.orders).await
     }

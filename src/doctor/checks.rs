@@ -23,6 +23,7 @@ struct Case<'a> {
 type Check = fn(&Case) -> Option<Finding>;
 
 const CHECKS: &[Check] = &[
+    service::edge,
     service::unit,
     service::open_files,
     service::threads,

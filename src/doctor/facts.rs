@@ -11,6 +11,8 @@ pub struct Facts {
     pub interfaces: Vec<Interface>,
     /// Processors and memory.
     pub machine: Machine,
+    /// Whether this user may not see if an edge runs.
+    pub is_edge_hidden: bool,
     /// Limits of the service.
     pub limits: Limits,
     /// The systemd unit of the service, if there is one.

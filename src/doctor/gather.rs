@@ -40,6 +40,7 @@ pub fn gather(config: &Config) -> Facts {
         network: machine.network(),
         interfaces: machine.interfaces(),
         machine: machine.machine(edge, unit.as_ref()),
+        is_edge_hidden: control::is_hidden(&config.capture.dir),
         limits: machine.limits(edge, unit.as_ref()),
         unit,
         rings: folder(&config.capture.dir, &mounts),

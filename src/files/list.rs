@@ -5,11 +5,11 @@
 
 use std::{
     fmt::Display,
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
-use crate::runtime::{Class, Classified};
+use crate::runtime::{Class, Classified, filesystem::read_regular};
 
 /// Characters of a wrong value that are shown.
 const SHOWN: usize = 80;
@@ -56,7 +56,7 @@ impl Classified for ListError {
 /// # Errors
 /// When it cannot be read, or is not UTF-8.
 pub fn read(file: &Path) -> Result<String, ListError> {
-    let mut bytes = fs::read(file).map_err(|source| ListError::Read { file: file.to_owned(), source })?;
+    let mut bytes = read_regular(file).map_err(|source| ListError::Read { file: file.to_owned(), source })?;
     if bytes.starts_with(b"\xef\xbb\xbf") {
         bytes.drain(..3);
     }
@@ -86,6 +86,8 @@ pub fn host(text: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

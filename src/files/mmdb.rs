@@ -6,7 +6,7 @@ use std::{io, path::Path};
 
 use maxminddb::{MaxMindDbError, Reader};
 
-use crate::runtime::{Class, Classified};
+use crate::runtime::{Class, Classified, filesystem::read_regular};
 
 /// Age from which a warning is logged: `MaxMind` and DB-IP publish a database at least each month, and their licences
 /// demand the latest.
@@ -63,7 +63,8 @@ impl DatabaseKind {
     /// # Errors
     /// See [`DatabaseError`].
     pub fn open(&self, file: &Path) -> Result<Reader<Vec<u8>>, DatabaseError> {
-        let reader = Reader::open_readfile(file).map_err(|source| self.error(file, source))?;
+        let bytes = read_regular(file).map_err(|source| self.error(file, MaxMindDbError::Io(source)))?;
+        let reader = Reader::from_source(bytes).map_err(|source| self.error(file, source))?;
         let found = &reader.metadata().database_type;
         if !self.types.iter().any(|kind| found.contains(kind)) {
             let (what, file, found) = (self.what, file.display().to_string(), found.clone());
@@ -86,7 +87,7 @@ impl DatabaseKind {
 /// A warning about a database that is old. Times are in seconds since the Unix epoch.
 pub fn age_warning(what: &str, built_secs: u64, now_secs: u64) -> Option<String> {
     let days = days_too_old(built_secs, now_secs)?;
-    Some(format!("the {what} database is old ({days} days, limit {OLD_DAYS}); replace it and send SIGHUP"))
+    Some(format!("the {what} database is old ({days} days, limit {OLD_DAYS}); replace it and run `clickedge reload`"))
 }
 
 /// The age in days of a database that is too old.

@@ -62,6 +62,8 @@ impl SyncError {
         match self {
             Self::Halted(halt) => Some(halt.reason()),
             Self::Malformed(_) | Self::Bucket(BucketError::Malformed(_)) => Some("malformed"),
+            Self::NoHead => Some("no_head"),
+            Self::Bucket(BucketError::Missing(_)) => Some("missing"),
             _ => None,
         }
     }

@@ -7,8 +7,18 @@ use prometheus::{IntCounter, IntGauge};
 use crate::{catalog::change::Position, runtime::clock, telemetry::metrics::Registry};
 
 /// All reasons for which an edge does not take what the bucket has.
-pub const REASONS: [&str; 8] =
-    ["went_back", "canary", "canary_failed", "shrunk", "grown", "rejected", "diverged", "malformed"];
+pub const REASONS: [&str; 10] = [
+    "went_back",
+    "canary",
+    "canary_failed",
+    "shrunk",
+    "grown",
+    "rejected",
+    "diverged",
+    "malformed",
+    "no_head",
+    "missing",
+];
 
 /// How far this edge follows the catalog of its fleet. All at zero where no fleet is configured.
 pub struct FleetMetrics {

@@ -68,7 +68,9 @@ impl Builder<'_> {
         examine(config, catalog.is_some(), &sinks).into_result()?;
         let files = OperatorFiles::with_catalog(config, catalog)?;
         preflight::examine(config, &files).into_result()?;
-        Pipeline::start_provided(config, files, Provided { sinks, hook })
+        let pipeline = Pipeline::start_provided(config, files, Provided { sinks, hook })?;
+        pipeline.await_catalog(|| false);
+        Ok(pipeline)
     }
 }
 

@@ -27,7 +27,7 @@ use crate::{
         self, QualityError,
         blocklist::{Domains, Urls},
     },
-    runtime::{Class, Classified, clock},
+    runtime::{Class, Classified, clock, filesystem::open_regular},
     session::{Sessions, StickyKey},
     tls::{CertificateStore, Folder, Tickets},
     visitor::{
@@ -283,7 +283,8 @@ impl OperatorFiles {
         let (reads, publishes, config) = (Arc::clone(&self.catalog), Arc::clone(&self.catalog), config.clone());
         self.registry.add(FileResource {
             name: "catalog",
-            files: named("catalog.file", &config.source()),
+            // An edge of a fleet has no file of the operator.
+            files: named(if config.fleet.is_some() { "catalog.fleet" } else { "catalog.file" }, &config.source()),
             load: Box::new(move || reads.read_with(&config)),
             describe: describe_catalog,
             publish: Box::new(move |(catalog, _): (Catalog, Report)| publishes.publish(catalog)),
@@ -495,11 +496,7 @@ impl Classified for CredentialsError {
 /// Only looks whether they can be read: the secret keys in them are the client's business.
 fn read_credentials(file: &Path) -> Result<bool, CredentialsError> {
     let failed = |source| CredentialsError { file: file.to_owned(), source };
-    // Asked before it is opened: opening a pipe would wait for a writer.
-    if !file.metadata().map_err(failed)?.is_file() {
-        return Err(failed(std::io::Error::other("it is not a regular file")));
-    }
-    std::fs::File::open(file).map_err(failed)?;
+    open_regular(file).map_err(failed)?;
     Ok(config::secret::is_open_to_all(file))
 }
 

@@ -198,6 +198,17 @@ impl Gauges {
         self.states().into_iter().filter_map(|(state, is)| is.then_some(state)).collect()
     }
 
+    /// What a starting edge of a fleet waits for, if it has no catalog yet.
+    pub fn awaits_catalog(&self) -> Option<String> {
+        let Inner { metrics, measured, .. } = &*self.0;
+        let is_empty = measured.files.load().catalog().load().position().generation == 0;
+        metrics.fleet.lag_secs().filter(|_| is_empty)?;
+        Some(match metrics.fleet.halted() {
+            Some(reason) => format!("no catalog yet: that of the fleet is not taken ({reason})"),
+            None => "no catalog yet: waiting for that of the fleet".to_owned(),
+        })
+    }
+
     fn states(&self) -> [(Degraded, bool); 2] {
         let Inner { metrics, measured, .. } = &*self.0;
         [
@@ -206,9 +217,10 @@ impl Gauges {
         ]
     }
 
-    /// The files of the running configuration, and the rings.
-    pub(super) fn measured(&self) -> (Arc<OperatorFiles>, &Capture) {
-        (self.0.measured.files.load_full(), &self.0.measured.capture)
+    /// The files of the running configuration, the rings, and what the spool uses.
+    pub(super) fn measured(&self) -> (Arc<OperatorFiles>, &Capture, SpoolUse) {
+        let measured = &self.0.measured;
+        (measured.files.load_full(), &measured.capture, measured.spool_use())
     }
 
     /// Requests so far.

@@ -8,7 +8,12 @@ use std::path::Path;
 use super::files::{Loaded, OperatorFiles};
 use crate::{
     capture::{self, CaptureError},
-    config::{Config, Diagnostic, Features, Problem, Severity, Sink, acme::is_certifiable, diagnostics::locate},
+    config::{
+        Config, Diagnostic, Features, Problem, Severity, Sink,
+        acme::is_certifiable,
+        admin::{MAX_SOCKET, fits},
+        diagnostics::locate,
+    },
     runtime::{Class, Classified, filesystem},
 };
 
@@ -90,6 +95,7 @@ pub(super) fn inspect(config: &Config, loaded: Loaded) -> Findings {
     rings(config, &mut findings);
     spool(config, &mut findings);
     sinks(config, &mut findings);
+    admin_socket(config, &mut findings);
     acme(config, &mut findings);
     findings
 }
@@ -112,6 +118,18 @@ fn features(config: &Config, findings: &mut Findings) {
     for Problem { key, message, remedy, .. } in Features::of_this_build().problems(config) {
         findings.error(Class::Config, &key, message, &remedy);
     }
+}
+
+/// The path with the folder of the configuration before it, which decides.
+fn admin_socket(config: &Config, findings: &mut Findings) {
+    let Some(socket) = config.admin.socket.as_deref().filter(|socket| !fits(socket)) else { return };
+    let (path, length) = (socket.display(), socket.as_os_str().len());
+    findings.error(
+        Class::Config,
+        "admin.socket",
+        format!("is {path} with {length} bytes, and the path of a Unix socket has at most {MAX_SOCKET}"),
+        "name a shorter path, such as `/run/clickedge/admin.sock`",
+    );
 }
 
 fn rings(config: &Config, findings: &mut Findings) {

@@ -3,7 +3,10 @@
 //! A successor cannot open the spool while its predecessor has it, and answers clicks nevertheless: it starts in two
 //! steps, [`Intake::open`] and [`Intake::start`]. In between, clicks wait in its rings.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{
     OperatorFiles, Pipeline, StartError,
@@ -40,6 +43,12 @@ use crate::{
     tls, visitor,
 };
 
+/// Longest wait for a first catalog.
+const FIRST_CATALOG: Duration = Duration::from_secs(60);
+
+/// Time between two looks at whether to wait on.
+const LOOK: Duration = Duration::from_millis(100);
+
 impl Pipeline {
     /// Starts a pipeline from its configuration alone: the short form of [`builder`](Self::builder).
     ///
@@ -49,7 +58,23 @@ impl Pipeline {
         Self::builder(config).start()
     }
 
-    /// Like [`start`](Self::start), with operator files that were read already, with success.
+    /// Waits for the first catalog of an edge of a fleet, which has none of its own, for a minute at most or until
+    /// `stops` is true. Returns at once where there is a catalog.
+    pub fn await_catalog(&self, mut stops: impl FnMut() -> bool) {
+        let Some(fleet) = self.fleet.as_ref().filter(|_| self.catalog.load().position().generation == 0) else {
+            return;
+        };
+        let until = Instant::now() + FIRST_CATALOG;
+        while Instant::now() < until && !stops() {
+            if fleet.wait_until_current(LOOK) {
+                return;
+            }
+        }
+        tracing::warn!("the edge has no catalog yet: it takes the fleet's as soon as it can");
+    }
+
+    /// Like [`start`](Self::start), with operator files that were read already, with success. An edge of a fleet may
+    /// have no catalog yet, see [`await_catalog`](Self::await_catalog).
     ///
     /// # Errors
     /// See [`StartError`]. No stage runs then.
@@ -170,7 +195,9 @@ impl Intake {
     pub fn start(self) -> Result<Pipeline, StartError> {
         let spool = self.parts.open_spool()?;
         self.capture.inherit(spool.ring_positions())?;
-        self.start_with(spool)
+        let pipeline = self.start_with(spool)?;
+        pipeline.await_catalog(|| false);
+        Ok(pipeline)
     }
 
     fn start_with(self, recovered: RecoveredSpool) -> Result<Pipeline, StartError> {
@@ -244,15 +271,13 @@ impl Intake {
     }
 }
 
-/// Follows the bucket of a fleet. An edge without any catalog waits for it.
+/// Follows the bucket of a fleet.
 fn start_fleet(
     config: &Config,
     catalog: &Arc<CatalogStore>,
     gauges: &Gauges,
     panics: &PanicWatch,
 ) -> Result<Option<Fleet>, StartError> {
-    /// Longest wait for a first catalog.
-    const FIRST: Duration = Duration::from_secs(60);
     let (Some(of_fleet), Some(dir)) = (&config.catalog.fleet, &config.catalog.state_dir) else { return Ok(None) };
     let (metrics, redirect) = (gauges.metrics(), Arc::clone(&gauges.metrics().redirect));
     let requests = move || {
@@ -266,11 +291,7 @@ fn start_fleet(
         requests: Box::new(requests),
         panics: panics.clone(),
     };
-    let fleet = Fleet::start(of_fleet, parts)?;
-    if catalog.position().generation == 0 && !fleet.wait_until_current(FIRST) {
-        tracing::warn!("the edge has no catalog yet: it takes the fleet's as soon as it can");
-    }
-    Ok(Some(fleet))
+    Ok(Some(Fleet::start(of_fleet, parts)?))
 }
 
 /// A quarter of the cores may compute hashes of passwords.

@@ -6,7 +6,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
 };
 
 use jiff::Timestamp;
@@ -15,6 +15,7 @@ use serde::Serialize;
 pub use crate::{
     deliver::report::{Delivered, Failure},
     redirect::metrics::{RequestTotals, duration_bounds},
+    spool::metrics::Damage,
 };
 
 use super::{Gauges, OperatorFiles, account::EventAccount, gauges::Metrics};
@@ -23,6 +24,7 @@ use crate::{
     catalog::change::Position,
     config::{Feed, Sink},
     runtime::{UnixTime, clock},
+    spool::metrics::SpoolUse,
     telemetry::drops::Drops,
     tls::Pair,
 };
@@ -41,14 +43,15 @@ pub type Losses = BTreeMap<&'static str, u64>;
 #[serde(rename_all = "camelCase")]
 pub struct Facts {
     pub account: AccountFacts,
+    pub spool: SpoolFacts,
     pub feeds: Vec<FeedFacts>,
     pub catalog: CatalogFacts,
     pub certificates: CertificateFacts,
     pub databases: Vec<DatabaseFacts>,
 }
 
-/// Where every click and every event of this run is: `answered + recovered = enriched + inRings + dropped`, and for
-/// events `routed + recovered = inJournal + inOutbox + delivered + dropped`.
+/// Where every click and every event of this run is: `answered + recovered = journaled + inRings + dropped`, and for
+/// events `routed + recovered = inRings + inJournal + inOutbox + delivered + dropped`.
 #[derive(Clone, Debug, Serialize)]
 pub struct AccountFacts {
     pub clicks: ClickAccount,
@@ -61,8 +64,10 @@ pub struct AccountFacts {
 pub struct ClickAccount {
     pub answered: u64,
     pub recovered: u64,
+    /// Those that the rings alone hold: unread, or enriched and not in the journal.
     pub in_rings: u64,
     pub enriched: u64,
+    pub journaled: u64,
     pub dropped: Losses,
 }
 
@@ -72,12 +77,40 @@ pub struct ClickAccount {
 pub struct EventSums {
     pub routed: u64,
     pub recovered: u64,
-    /// With a worker, in the journal, or in an open object.
+    /// Made of clicks that the rings alone hold: the journal does not have them yet.
+    pub in_rings: u64,
+    /// In the journal, or in an open object.
     pub in_journal: u64,
     /// In finished objects.
     pub in_outbox: u64,
     pub delivered: u64,
     pub dropped: Losses,
+}
+
+/// The spool and its disk.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SpoolFacts {
+    pub journal_bytes: u64,
+    pub journal_limit_bytes: u64,
+    pub outbox_bytes: u64,
+    pub outbox_limit_bytes: u64,
+    /// Absent when the system does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disk: Option<DiskFacts>,
+    /// Whether it waits because its disk is full.
+    pub disk_full: bool,
+    /// Damage that was found at the start; absent when there was none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub damage: Option<Damage>,
+}
+
+/// The disk of the spool.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DiskFacts {
+    pub free_bytes: u64,
+    pub capacity_bytes: u64,
 }
 
 /// State of a feed, the worst that holds.
@@ -140,6 +173,8 @@ pub struct CatalogFacts {
     pub revision: u64,
     pub hash: String,
     pub loaded_at: UnixTime,
+    /// Whether the private copy of the snapshot is damaged, and some links may be wrong.
+    pub damaged: bool,
     /// Absent without a fleet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fleet: Option<FleetFacts>,
@@ -188,13 +223,13 @@ pub struct DatabaseFacts {
 impl Gauges {
     /// What the edge holds now.
     pub fn facts(&self) -> Facts {
-        let (files, capture) = self.measured();
-        Facts::new(self.metrics(), &files, capture)
+        let (files, capture, spool) = self.measured();
+        Facts::new(self.metrics(), &files, capture, spool)
     }
 }
 
 impl Facts {
-    fn new(metrics: &Metrics, files: &OperatorFiles, capture: &Capture) -> Self {
+    fn new(metrics: &Metrics, files: &OperatorFiles, capture: &Capture, spool: SpoolUse) -> Self {
         let mut events = EventSums::default();
         let configured = files.config().feeds.iter().map(|feed| (feed.name.as_str(), feed));
         let configured: HashMap<_, _> = configured.collect();
@@ -204,15 +239,19 @@ impl Facts {
             FeedFacts::new(name, &account, feed)
         });
         let feeds = feeds.filter(|feed| feed.state != FeedState::Removed).collect();
+        events.hold_back(metrics.spool.journaled_events.load(Ordering::Relaxed));
+        let (enriched, journaled) = (metrics.enrich.enriched.get(), metrics.spool.journaled.get());
         let clicks = ClickAccount {
-            in_rings: capture.depth(),
+            in_rings: capture.depth() + enriched.saturating_sub(journaled),
             answered: metrics.redirect.clicks_answered(),
             recovered: capture.recovered(),
-            enriched: metrics.enrich.enriched.get(),
+            enriched,
+            journaled,
             dropped: losses(&metrics.dropped),
         };
         Self {
             account: AccountFacts { clicks, events },
+            spool: SpoolFacts::new(metrics, spool),
             feeds,
             catalog: CatalogFacts::new(metrics, files),
             certificates: CertificateFacts::new(files, clock::now()),
@@ -234,6 +273,33 @@ impl EventSums {
         for (reason, count) in losses(&metrics.backlog.dropped) {
             *self.dropped.entry(reason).or_default() += count;
         }
+    }
+
+    /// Moves what the journal does not have yet to the rings. `journaled` of the events that were routed are in it.
+    fn hold_back(&mut self, journaled: u64) {
+        self.in_rings = self.routed.saturating_sub(journaled).min(self.in_journal);
+        self.in_journal -= self.in_rings;
+    }
+}
+
+impl SpoolFacts {
+    fn new(metrics: &Metrics, spool: SpoolUse) -> Self {
+        let damage = metrics.spool.damage();
+        let disk = spool.disk.map(|(free_bytes, capacity_bytes)| DiskFacts { free_bytes, capacity_bytes });
+        Self {
+            journal_bytes: spool.journal,
+            journal_limit_bytes: spool.journal_limit,
+            outbox_bytes: spool.outbox,
+            outbox_limit_bytes: spool.outbox_limit,
+            disk,
+            disk_full: metrics.spool.disk_full.get() != 0,
+            damage: (damage != Damage::default()).then_some(damage),
+        }
+    }
+
+    /// Whether less than a tenth of the disk is free.
+    pub fn is_disk_filling(&self) -> bool {
+        self.disk.is_some_and(|disk| disk.free_bytes < disk.capacity_bytes / 10)
     }
 }
 
@@ -303,6 +369,7 @@ impl CatalogFacts {
             revision,
             hash: hash.to_string(),
             loaded_at: UnixTime(store.loaded_at_secs()),
+            damaged: store.is_damaged(),
             fleet: fleet.map(|lag_secs| FleetFacts { lag_secs, halted: metrics.fleet.halted() }),
         }
     }
@@ -386,9 +453,12 @@ mod tests {
         for (_, account) in metrics.accounts.all() {
             sums.add(&account);
         }
-        let EventSums { routed, recovered, in_journal, in_outbox, delivered, dropped } = sums;
+        // A full disk: the last 15 of the routed events are not in the journal.
+        sums.hold_back(85);
+        let EventSums { routed, recovered, in_rings, in_journal, in_outbox, delivered, dropped } = sums;
         assert_eq!((routed, recovered, delivered, in_outbox), (100, 30, 50, 20 + 60 - 4 - 50));
+        assert_eq!(in_rings, 15);
         let dropped: u64 = dropped.values().sum();
-        assert_eq!(routed + recovered, in_journal + in_outbox + delivered + dropped);
+        assert_eq!(routed + recovered, in_rings + in_journal + in_outbox + delivered + dropped);
     }
 }

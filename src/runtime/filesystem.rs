@@ -1,6 +1,41 @@
-//! What kind of file system a folder is on.
+//! What kind of file system a folder is on, and what kind of file a path names.
 
-use std::{io, path::Path};
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    os::unix::fs::{FileTypeExt, OpenOptionsExt},
+    path::Path,
+};
+
+use rustix::fs::OFlags;
+
+/// Opens a file that an operator names, for reading. A named pipe would wait for a writer, and a device may have no
+/// end.
+///
+/// # Errors
+/// When it cannot be opened, or is no regular file.
+pub fn open_regular(path: &Path) -> io::Result<File> {
+    // So that opening a pipe does not wait.
+    let file = OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)?;
+    let kind = file.metadata()?.file_type();
+    let what = match kind {
+        kind if kind.is_file() => return Ok(file),
+        kind if kind.is_dir() => "a folder",
+        kind if kind.is_fifo() => "a named pipe",
+        _ => "a device",
+    };
+    Err(io::Error::new(io::ErrorKind::InvalidInput, format!("it is {what}, and must be a regular file")))
+}
+
+/// Reads a file that an operator names as a whole, see [`open_regular`].
+///
+/// # Errors
+/// When it cannot be read, or is no regular file.
+pub fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
+    let (mut file, mut bytes) = (open_regular(path)?, Vec::new());
+    io::Read::read_to_end(&mut file, &mut bytes)?;
+    Ok(bytes)
+}
 
 /// Whether a folder is in memory: on a tmpfs or a ramfs.
 ///
@@ -40,6 +75,22 @@ pub fn existing_ancestor(dir: &Path) -> &Path {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_regular_file_is_rejected_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        std::fs::write(&path, "text").unwrap();
+        assert_eq!(read_regular(&path).unwrap(), b"text");
+        let pipe = dir.path().join("pipe");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RWXU).unwrap();
+        for (path, part) in [(&*pipe, "a named pipe"), (dir.path(), "a folder"), (Path::new("/dev/zero"), "a device")]
+        {
+            let error = read_regular(path).unwrap_err().to_string();
+            assert!(error.contains(part) && error.contains("regular file"), "{error}");
+        }
+        assert_eq!(read_regular(&dir.path().join("none")).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
 
     #[test]
     fn a_tmpfs_is_in_memory_and_proc_is_not() {

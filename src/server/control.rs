@@ -64,6 +64,9 @@ pub enum Reply {
     },
     Failed {
         error: String,
+        /// Exit code of its class; absent from an older release.
+        #[serde(default)]
+        code: Option<u8>,
     },
 }
 
@@ -81,13 +84,23 @@ pub enum ControlError {
     },
     #[error("the running process ended before it answered; see its log")]
     Ended,
+    /// What it says, and of which class that is.
     #[error("{0}")]
-    Failed(String),
+    Failed(String, Class),
 }
 
 impl Classified for ControlError {
     fn class(&self) -> Class {
-        Class::Unavailable
+        match self {
+            Self::Unreachable { .. } | Self::Ended => Class::Unavailable,
+            Self::Failed(_, class) => *class,
+        }
+    }
+}
+
+impl Reply {
+    fn failed(error: &impl ToString, class: Class) -> Self {
+        Self::Failed { error: error.to_string(), code: Some(class.exit_code()) }
     }
 }
 
@@ -106,10 +119,19 @@ pub fn ask(rings: &Path, request: &Request, mut report: impl FnMut(&str)) -> Res
         match reply {
             Reply::Progress { message } => report(&message),
             Reply::Done { pid } => return Ok(pid),
-            Reply::Failed { error } => return Err(ControlError::Failed(error)),
+            Reply::Failed { error, code } => {
+                let class = Class::ALL.into_iter().find(|class| Some(class.exit_code()) == code);
+                return Err(ControlError::Failed(error, class.unwrap_or(Class::Unavailable)));
+            }
         }
     }
     Err(ControlError::Ended)
+}
+
+/// Whether this user may not see if a process runs whose rings are in this folder.
+pub fn is_hidden(rings: &Path) -> bool {
+    let connected = UnixStream::connect(rings.join(NAME));
+    connected.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
 }
 
 /// The process whose rings are in this folder, if one runs and this user may ask.
@@ -161,13 +183,13 @@ fn answer(stream: &UnixStream, running: &Running) -> io::Result<()> {
         Ok(request) => request,
         Err(error) => {
             let error = format!("this release does not know the request: {error}");
-            return write_line(&mut reply, &Reply::Failed { error });
+            return write_line(&mut reply, &Reply::failed(&error, Class::Unavailable));
         }
     };
     match request {
         Request::Reload { accept } => {
             let Some(reloader) = running.reloader() else {
-                return write_line(&mut reply, &Reply::Failed { error: "this process stops".into() });
+                return write_line(&mut reply, &Reply::failed(&"this process stops", Class::Unavailable));
             };
             let mut progress = |message: String| write_line(&mut reply, &Reply::Progress { message });
             let last = match reloader.reload_and(accept) {
@@ -175,12 +197,12 @@ fn answer(stream: &UnixStream, running: &Running) -> io::Result<()> {
                     reloaded.lines().into_iter().try_for_each(&mut progress)?;
                     Reply::Done { pid: None }
                 }
-                Err(error) => Reply::Failed { error: error.to_string() },
+                Err(error) => Reply::failed(&error, error.class()),
             };
             write_line(&mut reply, &last)
         }
         Request::Drain if running.reloader().is_none() || running.is_stopping() => {
-            write_line(&mut reply, &Reply::Failed { error: UpgradeError::Busy.to_string() })
+            write_line(&mut reply, &Reply::failed(&UpgradeError::Busy, Class::Unavailable))
         }
         Request::Drain => {
             tracing::info!("an operator asks for the last stop");
@@ -201,7 +223,7 @@ fn answer(stream: &UnixStream, running: &Running) -> io::Result<()> {
                 Ok(TakenOver { pid, failed: None, .. }) => Reply::Done { pid: Some(*pid) },
                 Ok(TakenOver { failed: Some(error), .. }) | Err(error) => {
                     tracing::error!(%error, "upgrade failed");
-                    Reply::Failed { error: error.to_string() }
+                    Reply::failed(error, Class::Unavailable)
                 }
             };
             let written = write_line(&mut reply, &last);

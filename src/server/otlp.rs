@@ -14,6 +14,7 @@ use hyper_util::{
 };
 use prometheus::IntCounter;
 use tokio::{sync::watch, time::timeout};
+use url::Url;
 
 use super::shutdown::Stop;
 use crate::{
@@ -110,7 +111,8 @@ impl Exporter {
                 Err(error) => {
                     self.metrics.failed.inc();
                     if !std::mem::replace(&mut is_failing, true) {
-                        let (endpoint, remedy) = (&self.config.endpoint, "check `telemetry.otlp` and the collector");
+                        let (endpoint, remedy) =
+                            (shown(&self.config.endpoint), "check `telemetry.otlp` and the collector");
                         tracing::warn!(
                             endpoint,
                             error,
@@ -159,6 +161,19 @@ impl Exporter {
     }
 }
 
+/// An endpoint as it may be logged: a key may be in its query or its user name.
+fn shown(endpoint: &str) -> String {
+    let Ok(mut url) = Url::parse(endpoint) else { return "(not a URL)".into() };
+    // Neither fails on a URL with a host.
+    _ = url.set_username("");
+    _ = url.set_password(None);
+    if url.query().is_some() {
+        url.set_query(Some("..."));
+    }
+    url.set_fragment(None);
+    url.into()
+}
+
 fn rejection(status: u16, body: &[u8]) -> String {
     let said: String = String::from_utf8_lossy(body).chars().take(SHOWN).collect();
     format!("the collector answered {status}: {}", said.escape_debug())
@@ -195,6 +210,15 @@ fn nanos() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_in_the_endpoint_is_not_logged() {
+        assert_eq!(shown("http://127.0.0.1:4318/v1/metrics"), "http://127.0.0.1:4318/v1/metrics");
+        assert_eq!(
+            shown("https://secret:secret@a.example/v1/metrics?key=secret#secret"),
+            "https://a.example/v1/metrics?..."
+        );
+    }
 
     #[test]
     fn a_collector_that_takes_a_part_is_a_failure() {

@@ -14,12 +14,24 @@ use signal_hook::{
     iterator::Signals,
 };
 
-use super::{Running, shutdown::Stop};
+use super::{
+    Running,
+    shutdown::{Stop, StopRequest},
+};
 use crate::{pipeline::Reloader, runtime::priority};
 
 /// Takes the signals over from the system, which would end the process. They are kept until [`watch`].
 pub fn register() -> io::Result<Signals> {
     Signals::new([SIGTERM, SIGINT, SIGQUIT, SIGHUP])
+}
+
+/// Whether a signal asks for a stop before [`watch`] is called, which is then requested. A reload is not needed before
+/// the start is over.
+pub fn stops(signals: &mut Signals, stop: &StopRequest) -> bool {
+    for signal in signals.pending().filter(|signal| *signal != SIGHUP) {
+        stop.send_replace(Some(if signal == SIGQUIT { Stop::Drain } else { Stop::Now }));
+    }
+    stop.borrow().is_some()
 }
 
 /// Reloads that were asked for.

@@ -115,6 +115,8 @@ struct Group {
     /// Bytes of all their frames.
     bytes: u64,
     events: u64,
+    /// Events for feeds: one for each feed that takes the click.
+    routed: u64,
     /// Clicks that have a tally.
     tallies: u64,
     /// Offsets are relative to the start of the group.
@@ -179,6 +181,7 @@ impl Journal {
             let (retry, metrics) = (self.setup.retry.clone(), Arc::clone(&self.setup.metrics));
             retry.retry("write the journal", &*metrics, || self.write())?;
             self.setup.metrics.journaled.inc_by(clicks);
+            self.setup.metrics.journaled_events.fetch_add(self.group.routed, Ordering::Relaxed);
             fail_point("journal_synced");
         }
         for (ring, end) in std::mem::take(&mut self.group).ring_positions {
@@ -321,6 +324,7 @@ impl Group {
             self.tallies += u64::from(!batch.tally_of(entry).is_empty());
             let (start, end) = (self.bytes + u64::from(entry.frame.0), self.bytes + u64::from(entry.frame.1));
             let hour = Hour::of_micros(entry.micros);
+            self.routed += batch.feeds_of(entry).len() as u64;
             for feed in batch.feeds_of(entry) {
                 self.note(*feed, Run { segment: 0, start, end, hour, events: 1 });
             }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+use serde::Serialize;
 
 use crate::{
     runtime::retry::StallObserver,
@@ -23,6 +24,8 @@ use crate::{
 pub struct SpoolMetrics {
     /// Clicks whose events the journal has brought to the disk.
     pub journaled: IntCounter,
+    /// Events among these, counted once for each feed that takes them.
+    pub journaled_events: AtomicU64,
     /// Bytes of the journal that were damaged at the start.
     pub journal_damaged: IntCounter,
     /// Events that segments of the journal held, and do not hold any more.
@@ -54,6 +57,18 @@ pub struct SpoolUse {
     pub outbox_limit: u64,
     /// Free bytes of its disk, and all; `None` if they cannot be seen.
     pub disk: Option<(u64, u64)>,
+}
+
+/// Damage of the spool that was found at the start.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Damage {
+    /// Files of the state that were moved aside; the state was rebuilt.
+    pub state_files: u64,
+    /// Events that are missing from the journal.
+    pub journal_events: u64,
+    /// Events that may be delivered twice.
+    pub doubtful_events: u64,
 }
 
 /// The series of all feeds.
@@ -93,6 +108,7 @@ impl SpoolMetrics {
         let counters = |name: &str, help: &str| registry.counters(name, help, &["feed"]);
         Self {
             journaled: registry.counter("clicks_journaled_total", "Clicks whose events have reached the disk."),
+            journaled_events: AtomicU64::new(0),
             journal_damaged: registry.counter(
                 "journal_damaged_bytes_total",
                 "Damaged bytes that were found in the journal at the start, a torn end included.",
@@ -170,6 +186,15 @@ impl SpoolMetrics {
     pub fn feeds(&self) -> Vec<(String, Arc<BacklogMetrics>)> {
         let by_name = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
         by_name.iter().map(|(name, feed)| (name.clone(), Arc::clone(feed))).collect()
+    }
+
+    /// Damage that the start has found.
+    pub fn damage(&self) -> Damage {
+        Damage {
+            state_files: self.state_damaged.get(),
+            journal_events: self.journal_lost.get(),
+            doubtful_events: self.feeds().iter().map(|(_, feed)| feed.doubtful.get()).sum(),
+        }
     }
 
     /// Whether a thread of the spool retries a failed write.

@@ -16,6 +16,7 @@
 
 mod build;
 mod change;
+mod drop_log;
 mod housekeeping;
 pub mod pending;
 pub mod round;
@@ -34,6 +35,7 @@ use std::{
 };
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
+use drop_log::DropLog;
 use pending::{Pending, Remainders};
 use schedule::Schedule;
 use source::RollupSource;
@@ -127,7 +129,7 @@ pub struct Packer {
     numbers: HashMap<u64, Vec<Option<u16>>>,
     /// Consecutive failures to read the journal.
     unreadable: u32,
-    quota_warned: bool,
+    drops: DropLog,
     purged: Instant,
     noted: Instant,
 }
@@ -144,7 +146,7 @@ impl Packer {
             runs: 0,
             numbers: recovered.feeds,
             unreadable: 0,
-            quota_warned: false,
+            drops: DropLog::default(),
             purged: Instant::now(),
             noted: Instant::now(),
         };
@@ -189,6 +191,8 @@ impl Packer {
             }
             self.count_all();
         }
+        let rest = self.drops.rest();
+        self.log_drops(rest);
         let is_empty = self.waiting().is_empty()
             && self.setup.aggregator.as_ref().is_none_or(|aggregator| aggregator.first_segment().is_none());
         // Otherwise the last segment records which clicks in the rings the next start skips.
@@ -259,6 +263,8 @@ impl Packer {
             aggregator.count_if_due(seen);
         }
         self.free_unneeded();
+        let due = self.drops.due(now);
+        self.log_drops(due);
         if now.duration_since(self.purged) >= PURGE_EVERY {
             self.purged = now;
             self.setup.outbox.purge_delivered();

@@ -7,6 +7,8 @@ use rustls::{
     pki_types::{CertificateDer, pem::PemObject},
 };
 
+use crate::runtime::filesystem::read_regular;
+
 /// Reads the certificates in a file.
 ///
 /// # Errors
@@ -14,7 +16,7 @@ use rustls::{
 pub fn read(file: &Path) -> io::Result<RootCertStore> {
     let malformed = |error: &dyn std::fmt::Display| io::Error::new(io::ErrorKind::InvalidData, error.to_string());
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&std::fs::read(file)?) {
+    for certificate in CertificateDer::pem_slice_iter(&read_regular(file)?) {
         roots.add(certificate.map_err(|error| malformed(&error))?).map_err(|error| malformed(&error))?;
     }
     if roots.is_empty() { Err(malformed(&"it has no certificate")) } else { Ok(roots) }

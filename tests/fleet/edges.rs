@@ -25,7 +25,7 @@ use crate::{
     common::{
         Builder, Edge,
         cli::{Outcome, clickedge},
-        free_address, link,
+        connect, exchange, free_address, link,
         nats::Nats,
         s3::{Canned, Fault},
     },
@@ -158,6 +158,45 @@ fn an_edge_starts_from_the_bucket_and_later_without_it() {
     leads_to(&edge, "newer", "https://n.example/2");
     has_hash_of(&edge, &writer);
     assert_eq!(edge.metric("clickedge_fleet_snapshots_installed_total"), 0, "it had the snapshot");
+}
+
+#[test]
+fn an_edge_that_waits_for_its_first_catalog_answers_operators_and_says_so() {
+    let place = Place::new();
+    publish(&place, &[link(HOST, "summer", "https://s.example/1")], &[]).json();
+    let stopped = edge(&place, "").start().terminate();
+    fs::remove_dir_all(stopped.dir().join("state")).unwrap();
+    place.s3.set(Fault::Unavailable);
+    let mut edge = stopped.spawn(&[]);
+    let readiness = |edge: &Edge| {
+        let request = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        exchange(connect(None, edge.admin).ok()?, request)
+    };
+    edge.wait_until("it says what it waits for", |edge| {
+        readiness(edge).is_some_and(|answer| {
+            answer.status == 503 && answer.body == "starting: no catalog yet: waiting for that of the fleet\n"
+        })
+    });
+    assert!(connect(None, edge.address).is_err(), "no click waits for it");
+    let order = b"POST /v1/reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    let order = exchange(connect(None, edge.admin).unwrap(), order).unwrap();
+    assert!(order.status == 503 && order.body.contains("starting"), "{order:?}");
+    place.s3.set(Fault::Healthy);
+    assert!(edge.is_ready(), "{}", edge.log());
+    assert_eq!(location(&edge, "summer").as_deref(), Some("https://s.example/1"));
+    let warned =
+        edge.log().lines().filter(|line| line.contains("catalog.file")).map(str::to_owned).collect::<Vec<_>>();
+    assert!(warned.is_empty(), "it has no such file: {warned:?}");
+    // A stop is taken while it waits, too.
+    let stopped = edge.terminate();
+    fs::remove_dir_all(stopped.dir().join("state")).unwrap();
+    place.s3.set(Fault::Unavailable);
+    let edge = stopped.spawn(&[]);
+    edge.wait_until("it waits", |edge| readiness(edge).is_some());
+    let asked = std::time::Instant::now();
+    drop(edge.terminate());
+    assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", asked.elapsed());
+    place.s3.set(Fault::Healthy);
 }
 
 #[test]
@@ -318,6 +357,9 @@ fn a_damaged_copy_is_taken_from_the_bucket_again() {
     place.s3.set(Fault::Unavailable);
     let edge = stopped.restart();
     edge.wait_until("it is found", |edge| edge.metric("clickedge_catalog_damaged") == 1);
+    let status: Value = serde_json::from_str(&edge.admin("/v1/status").body).unwrap();
+    assert_eq!(status["catalog"]["damaged"], true);
+    assert!(edge.admin("/").body.contains("the copy of the catalog is damaged"));
     assert_eq!(location(&edge, "summer").as_deref(), Some("https://r.example/1"), "most of it is right");
     assert!(edge.log().contains("the private copy of the snapshot is damaged"), "{}", edge.log());
     place.s3.set(Fault::Healthy);

@@ -35,6 +35,11 @@ fn what_waits_for_a_feed_that_is_not_configured_is_reported_and_dropped_on_reque
     let log = edge.log();
     let line = log.lines().find(|line| line.contains("a feed that is not configured wait")).expect("a warning");
     assert!(line.contains("\"stuck\"") && line.contains("\"level\":\"WARN\""), "{line}");
+    let status: serde_json::Value = serde_json::from_str(&edge.admin("/v1/status").body).unwrap();
+    let problem = status["problems"].as_array().unwrap().iter().find(|of| of["alert"] == "ClickedgeObjectsUnclaimed");
+    assert_eq!(problem.expect("a problem")["of"], serde_json::json!(["stuck"]));
+    let page = edge.admin("/").body;
+    assert!(page.contains("objects wait for a feed that is not configured (stuck)"), "{page}");
     let listed = spool(edge.dir(), "ls", &[]).ok();
     assert!(listed.contains(&format!("not configured: stuck, with {objects} object")), "{listed}");
     spool(edge.dir(), "drop-feed", &["local"]).fails(64, "the feed \"local\" is configured");

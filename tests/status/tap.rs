@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    fs,
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
     process::{Command, Stdio},
@@ -11,12 +12,15 @@ use std::{
 
 use serde_json::Value;
 
-use crate::common::{
-    Edge, TIMEOUT,
-    clicks::{click, wait_until_delivered},
-    contract::schema,
-    contract::validator,
-    link,
+use crate::{
+    common::{
+        Edge, TIMEOUT,
+        clicks::{click, wait_until_delivered},
+        contract::schema,
+        contract::validator,
+        link,
+    },
+    links_api::token,
 };
 
 /// A client that watches: its lines, without the sizes of the chunks between them.
@@ -137,4 +141,38 @@ fn the_command_prints_events_until_it_has_as_many_as_it_was_asked_for() {
         String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(output.status.success() && lines.len() == 3, "{lines:?}");
     assert!(lines.iter().all(|event| event["route"]["slashtag"] == "spring"), "{lines:?}");
+}
+
+#[test]
+fn a_watcher_whose_token_is_removed_sees_no_more() {
+    let builder = Edge::builder().feed("all", &["*"]);
+    let [(kept, first), (lost, second)] = ["kept", "lost"].map(|name| token(&[name, "--read-only"]));
+    let file = builder.dir().join("tokens");
+    fs::write(&file, format!("{first}\n{second}\n")).unwrap();
+    let edge = builder.admin("tokens_file = \"tokens\"").start();
+    let watch = |token: &str| {
+        let mut stream = TcpStream::connect(edge.admin).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+        let (host, head) = (edge.admin, format!("Authorization: Bearer {token}\r\n"));
+        write!(stream, "GET /v1/tap HTTP/1.1\r\nHost: {host}\r\n{head}\r\n").unwrap();
+        let mut reader = BufReader::new(stream);
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        assert!(line.contains("200"), "{line}");
+        reader
+    };
+    let (mut kept, mut lost) = (watch(&kept), watch(&lost));
+    fs::write(&file, format!("{first}\n")).unwrap();
+    edge.signal("HUP");
+    let mut rest = Vec::new();
+    // It ends, and so does the read.
+    while lost.read_until(b'\n', &mut rest).unwrap() > 0 && !rest.ends_with(b"0\r\n\r\n") {}
+    assert!(String::from_utf8_lossy(&rest).contains("\r\n0\r\n"), "{rest:?}");
+    let clicks = click(&edge, "a", 1);
+    let mut line = String::new();
+    while !line.starts_with('{') {
+        line.clear();
+        assert!(kept.read_line(&mut line).unwrap() > 0, "the other one goes on");
+    }
+    assert_eq!(clicks.len(), 1);
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::{
     super::{Phase, Readiness},
     history::{History, Traffic},
+    problems::{Problem, Problems},
     top_links::{Counted, TopLinks},
 };
 use crate::{
@@ -23,6 +24,7 @@ pub struct Sources {
     readiness: Readiness,
     not_ready_when: Arc<[Degraded]>,
     history: History,
+    problems: Arc<Problems>,
     top_links: TopLinks,
 }
 
@@ -41,6 +43,8 @@ pub struct Report {
     pub ready: bool,
     /// What is wrong although clicks are answered: `spool_stalled`, `rings_full`.
     pub degraded: Vec<&'static str>,
+    /// What is wrong, in the words of the runbook.
+    pub problems: Vec<Problem>,
     pub traffic: Traffic,
     #[serde(flatten)]
     pub facts: Facts,
@@ -70,6 +74,7 @@ impl Sources {
             readiness,
             not_ready_when: not_ready_when.into(),
             history: History::start(pipeline.gauges()),
+            problems: Arc::default(),
             top_links: TopLinks::new(pipeline.counts(), pipeline.catalog()),
         }
     }
@@ -93,6 +98,7 @@ impl Sources {
             state,
             ready,
             degraded: degraded.into_iter().map(Degraded::name).collect(),
+            problems: self.problems.of(&self.gauges.families()),
             traffic: self.history.traffic(),
             facts: self.gauges.facts(),
             last_reload: self.reloader.last(),

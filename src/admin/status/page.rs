@@ -37,8 +37,10 @@ fn document(out: &mut String, report: &Report, tried: Option<&Tried>) -> std::fm
         version = E(version),
     )?;
     state(out, report)?;
+    lists::problems(out, &report.problems)?;
     traffic::section(out, &report.traffic)?;
     account::section(out, &report.facts.account)?;
+    account::spool(out, &report.facts.spool)?;
     lists::feeds(out, &report.facts.feeds)?;
     lists::catalog(out, &report.facts.catalog, report.last_reload.as_ref())?;
     lists::certificates(out, &report.facts.certificates)?;

@@ -16,8 +16,8 @@ use crate::{
     pipeline::{
         LastReload, Notice,
         status::{
-            AccountFacts, CatalogFacts, CertificateExpiry, CertificateFacts, ClickAccount, DatabaseFacts, Delivered,
-            EventSums, Facts, Failure, FeedFacts, FeedState, FleetFacts,
+            AccountFacts, CatalogFacts, CertificateExpiry, CertificateFacts, ClickAccount, Damage, DatabaseFacts,
+            Delivered, DiskFacts, EventSums, Facts, Failure, FeedFacts, FeedState, FleetFacts, SpoolFacts,
         },
     },
     runtime::UnixTime,
@@ -80,6 +80,12 @@ fn report() -> Report {
         state: State::Degraded,
         ready: false,
         degraded: vec!["spool_stalled"],
+        problems: vec![Problem {
+            alert: "ClickedgeDiskFull",
+            severity: Severity::Critical,
+            summary: "the disk of the spool is full",
+            of: vec![EVIL.into()],
+        }],
         traffic: Traffic { now: window(5), hour: window(50), series: vec![window(1), window(9)] },
         facts: Facts {
             account: AccountFacts {
@@ -88,9 +94,16 @@ fn report() -> Report {
                     recovered: 1,
                     in_rings: 2,
                     enriched: 8,
+                    journaled: 8,
                     dropped: BTreeMap::from([("ring_full", 1)]),
                 },
                 events: EventSums { routed: 8, delivered: 5, in_journal: 1, in_outbox: 2, ..EventSums::default() },
+            },
+            spool: SpoolFacts {
+                disk: Some(DiskFacts { free_bytes: 5, capacity_bytes: 1_000 }),
+                disk_full: true,
+                damage: Some(Damage { state_files: 1, journal_events: 2_000, doubtful_events: 3 }),
+                ..SpoolFacts::default()
             },
             feeds: vec![feed("fine", FeedState::Idle), feed(EVIL, FeedState::Parked)],
             catalog: CatalogFacts {
@@ -102,6 +115,7 @@ fn report() -> Report {
                 revision: 4,
                 hash: "ab".repeat(32),
                 loaded_at: TIME,
+                damaged: true,
                 fleet: Some(FleetFacts { lag_secs: 99, halted: Some("grown") }),
             },
             certificates: CertificateFacts {
@@ -168,6 +182,10 @@ fn the_page_shows_what_is_wrong_in_the_words_of_the_store() {
         "The last reload was rejected at 2026-11-18",
         ":7</code>",
         "1 h 1 min",
+        "the disk of the spool is full (x&quot;",
+        "5 B of 1.0 kB",
+        "2,000 events missing from the journal",
+        "damaged: some links may be wrong",
         "61 days old",
         "grown",
     ] {
@@ -187,6 +205,7 @@ fn every_report_is_one_of_the_schema() {
     young.last_reload = None;
     young.facts.feeds.clear();
     young.facts.catalog.fleet = None;
+    (young.facts.spool, young.problems) = (SpoolFacts::default(), Vec::new());
     young.traffic.now.p50_millis = None;
     for report in [report(), young] {
         let value = serde_json::to_value(&report).unwrap();

@@ -60,7 +60,15 @@ impl Screen {
             text(&status["pop"]),
             text(&status["at"])
         );
-        vec![self.cut(&line), self.paint(colour, &format!("{state}{why}"))]
+        let mut lines = vec![self.cut(&line), self.paint(colour, &format!("{state}{why}"))];
+        for problem in items(&status["problems"]) {
+            let of: Vec<_> = items(&problem["of"]).map(text).collect();
+            let of = if of.is_empty() { String::new() } else { format!(" ({})", of.join(", ")) };
+            let colour = if problem["severity"] == "critical" { Colour::Bad } else { Colour::Warn };
+            let line = format!("  {}{of}  {}", text(&problem["summary"]), text(&problem["alert"]));
+            lines.push(self.paint(colour, &line));
+        }
+        lines
     }
 
     fn traffic(&self, traffic: &Value) -> Vec<String> {
@@ -267,6 +275,7 @@ mod tests {
         let status = json!({
             "version": "0.1.0", "pop": evil, "at": "2026-11-28T09:30:00Z", "uptimeSecs": 90_061,
             "state": "degraded", "ready": false, "degraded": ["spool_stalled"],
+            "problems": [{"alert": "ClickedgeDiskFull", "severity": "critical", "summary": "the disk is full", "of": [evil]}],
             "traffic": {"now": {"secs": 10.0, "clicks": 50, "notFound": 1, "blocked": 0, "p50Millis": 0.04}},
             "account": {"events": {"dropped": {"spool_quota": 1_234}}},
             "feeds": [
@@ -281,9 +290,17 @@ mod tests {
         let screen = Screen { width: 60, is_coloured: false };
         let lines = screen.lines(&status);
         let whole = lines.join("\n");
-        for part in
-            ["degraded: spool_stalled", "5.0", "1,234 spool_quota", "2 h", "AccessDenied", ":7", "-3 days", "1 d"]
-        {
+        for part in [
+            "degraded: spool_stalled",
+            "the disk is full (x",
+            "5.0",
+            "1,234 spool_quota",
+            "2 h",
+            "AccessDenied",
+            ":7",
+            "-3 days",
+            "1 d",
+        ] {
             assert!(whole.contains(part), "no {part:?} in\n{whole}");
         }
         assert!(!whole.chars().any(|c| c.is_control() && c != '\n'), "{whole:?}");

@@ -1,10 +1,6 @@
 //! The delivery of a feed, to sinks that fail.
 
-use std::{
-    fs,
-    path::Path,
-    sync::{Mutex, atomic::Ordering},
-};
+use std::{fs, path::Path, sync::Mutex};
 
 use async_trait::async_trait;
 
@@ -83,7 +79,11 @@ fn feed(dir: &Path, keys: &[String]) -> (FeedTask, mpsc::UnboundedReceiver<Objec
     let spool = SpoolMetrics::new(&registry, Arc::new(StatsMetrics::new(&registry)));
     let metrics = Arc::new(DeliverMetrics::new(&registry).feed("f", spool.feed("f")));
     let retry = Arc::default();
-    (FeedTask { name: "f".into(), outbox, metrics, stopping, retry, uploads: 4 }, intake, stop)
+    (
+        FeedTask { name: "f".into(), outbox, metrics, stopping, retry, uploads: 4, asked: AtomicBool::new(false) },
+        intake,
+        stop,
+    )
 }
 
 /// Delivers until everything is delivered.

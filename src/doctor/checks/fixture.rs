@@ -28,6 +28,7 @@ impl Machine {
         };
         let service = include_str!("../../../systemd/clickedge.service");
         let facts = Facts {
+            is_edge_hidden: false,
             network: Network {
                 somaxconn: Some(4_096),
                 syn_backlog: Some(1_024),

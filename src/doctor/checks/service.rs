@@ -13,6 +13,13 @@ use crate::{
 /// Fewer open files than this leave hardly any connections.
 const LEAST_FILES: u64 = 1_024;
 
+/// Without the running edge, limits are those of its unit or of this shell.
+pub(super) fn edge(case: &Case) -> Option<Finding> {
+    let dir = case.config.capture.dir.display();
+    let message = format!("this user may not see in {dir} whether an edge runs: its limits are unknown");
+    case.facts.is_edge_hidden.then(|| Finding::warning("edge", message, "run this as root"))
+}
+
 /// What the unit that comes with clickedge says, and why it matters.
 pub(super) fn unit(case: &Case) -> Option<Finding> {
     const CHECK: &str = "unit";

@@ -98,10 +98,22 @@ impl ReloadMetrics {
         self.restart_keys.set(keys as i64);
     }
 
+    /// These were read without an error by a reload that was rejected for something else.
+    pub fn readable(&self, names: &[&'static str]) {
+        let resources = self.resources.lock().unwrap_or_else(PoisonError::into_inner);
+        for metrics in names.iter().filter_map(|name| resources.get(name)) {
+            metrics.successful.set(1);
+        }
+    }
+
     /// Counts the results by resource. A resource that was read, and not published, has none.
     pub fn finished(&self, results: &BTreeMap<&'static str, bool>) {
         let resources = self.resources.lock().unwrap_or_else(PoisonError::into_inner);
-        for (resource, is_ok) in results {
+        let failed = |(resource, is_ok): (&&'static str, &bool)| (!is_ok).then_some(*resource);
+        let unknown = results.iter().filter_map(failed).all(|resource| !resources.contains_key(resource));
+        // A file that only the rejected configuration names: then that is what failed.
+        let of_config = (unknown && results.values().any(|is_ok| !is_ok)).then_some((&CONFIG, &false));
+        for (resource, is_ok) in results.iter().chain(of_config) {
             let Some(metrics) = resources.get(resource) else { continue };
             if *is_ok {
                 metrics.ok.inc();

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, io, path::Path, sync::Arc};
 
 use super::{
     Packer, Setup,
+    drop_log::Drop,
     pending::{Remainders, Waiting},
 };
 use crate::{
@@ -171,11 +172,17 @@ impl Packer {
     fn drop_events(&mut self, feed: u16, reason: DropReason, events: u64) {
         let spec = &self.setup.feeds[usize::from(feed)];
         spec.metrics.drop_events(reason, events);
-        // A full quota recurs with every round: logged once, counted each time.
-        if reason != DropReason::SpoolQuota || !std::mem::replace(&mut self.quota_warned, true) {
-            tracing::error!(feed = spec.name, events, ?reason, "events dropped");
+        // A full quota recurs with every round.
+        self.drops.add(feed, reason.label(), events);
+        let due = self.drops.due(clock::monotonic());
+        self.log_drops(due);
+    }
+
+    /// Logs what was dropped since the last lines.
+    pub(super) fn log_drops(&self, drops: Vec<Drop>) {
+        for Drop { feed, reason, events } in drops {
+            tracing::error!(feed = self.setup.feeds[usize::from(feed)].name, reason, events, "events dropped");
         }
-        self.quota_warned &= self.setup.outbox.is_full();
     }
 }
 

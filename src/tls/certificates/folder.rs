@@ -33,6 +33,9 @@ const DEFAULT: &str = "default";
 /// Files that a message lists; further ones are only counted.
 const LISTED: usize = 20;
 
+/// Names of a certificate that a message lists.
+const NAMED: usize = 3;
+
 /// Why a folder was rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum FolderError {
@@ -263,7 +266,11 @@ impl Contents {
     /// What needs attention, one line for each kind.
     pub fn warnings(&self, now: Timestamp) -> Vec<String> {
         let days = |pair: &Pair| (pair.inspected.not_after.as_second() - now.as_second()) / 86_400;
-        let file = |entry: &Entry| entry.files.certificate.display().to_string();
+        let file = |entry: &Entry| {
+            let (names, file) = (&entry.pair.inspected.names, entry.files.certificate.display());
+            let more = if names.len() > NAMED { ", ..." } else { "" };
+            format!("{file} ({}{more})", names[..names.len().min(NAMED)].join(", "))
+        };
         let those = |matches: &dyn Fn(&Pair) -> bool| -> Vec<&Entry> {
             let mut entries: Vec<_> = self.entries.values().filter(|entry| matches(&entry.pair)).collect();
             entries.sort_by_key(|entry| entry.pair.inspected.not_after);

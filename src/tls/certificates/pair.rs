@@ -13,7 +13,7 @@ use webpki::EndEntityCert;
 
 use crate::{
     config,
-    runtime::{Class, Classified},
+    runtime::{Class, Classified, filesystem::read_regular},
 };
 
 /// Days before its expiry from which on a certificate is warned of: enough for two failed attempts of a weekly renewal.
@@ -181,7 +181,7 @@ pub fn read(pair: &config::Certificate, now: Timestamp) -> Result<Pair, Certific
 }
 
 fn read_file(file: &Path) -> Result<Vec<u8>, CertificateError> {
-    fs::read(file).map_err(|source| CertificateError::Read { file: file.display().to_string(), source })
+    read_regular(file).map_err(|source| CertificateError::Read { file: file.display().to_string(), source })
 }
 
 fn unparsable(file: &str, expected: &'static str, reason: &dyn ToString) -> CertificateError {

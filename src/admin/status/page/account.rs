@@ -1,9 +1,10 @@
-//! The account: where every click and event of this run is, as a bar from the rings to the sinks.
+//! The account: where every click and event of this run is, as a bar from the rings to the sinks; and the
+//! spool with its disk.
 
 use std::fmt::{self, Write};
 
-use super::html::{E, number};
-use crate::pipeline::status::{AccountFacts, Losses};
+use super::html::{E, bytes, number};
+use crate::pipeline::status::{AccountFacts, Damage, Losses, SpoolFacts};
 
 /// Width of the bar, in units of its drawing.
 const WIDTH: f64 = 1_000.0;
@@ -15,7 +16,7 @@ pub fn section(out: &mut String, account: &AccountFacts) -> fmt::Result {
     let AccountFacts { clicks, events } = account;
     let dropped = total(&clicks.dropped) + total(&events.dropped);
     let stages = [
-        ("rings", "In the rings (clicks)", clicks.in_rings),
+        ("rings", "Waiting in the rings (clicks)", clicks.in_rings),
         ("journal", "In the journal (events)", events.in_journal),
         ("outbox", "In the outbox (events)", events.in_outbox),
         ("delivered", "Delivered (events)", events.delivered),
@@ -35,16 +36,50 @@ pub fn section(out: &mut String, account: &AccountFacts) -> fmt::Result {
     out.write_str("</dl>\n")?;
     writeln!(
         out,
-        "<p>{} clicks answered, {} found in the rings of an earlier process, {} enriched; {} events made for feeds, {} \
-         found in the spool.</p>",
+        "<p>{} clicks answered, {} found in the rings of an earlier process, {} enriched, {} in the journal; {} events \
+         made for feeds, {} found in the spool.</p>",
         number(clicks.answered),
         number(clicks.recovered),
         number(clicks.enriched),
+        number(clicks.journaled),
         number(events.routed),
         number(events.recovered),
     )?;
     losses(out, "Clicks dropped", &clicks.dropped)?;
     losses(out, "Events dropped", &events.dropped)?;
+    out.write_str("</section>\n")
+}
+
+/// The journal, the outbox, and their disk.
+pub fn spool(out: &mut String, spool: &SpoolFacts) -> fmt::Result {
+    out.write_str("<section aria-labelledby=\"spool\">\n<h2 id=\"spool\">Spool</h2>\n<dl class=\"facts\">\n")?;
+    if let Some(disk) = &spool.disk {
+        let class = if spool.disk_full || spool.is_disk_filling() { "bad" } else { "good" };
+        writeln!(
+            out,
+            "<div><dt>Free disk space</dt><dd class=\"{class}\">{} of {}</dd></div>",
+            bytes(disk.free_bytes),
+            bytes(disk.capacity_bytes)
+        )?;
+    }
+    for (name, used, limit) in [
+        ("Journal", spool.journal_bytes, spool.journal_limit_bytes),
+        ("Outbox", spool.outbox_bytes, spool.outbox_limit_bytes),
+    ] {
+        let class = if used > limit / 10 * 7 { "warn" } else { "good" };
+        writeln!(out, "<div><dt>{name}</dt><dd class=\"{class}\">{} of {}</dd></div>", bytes(used), bytes(limit))?;
+    }
+    out.write_str("</dl>\n")?;
+    if let Some(Damage { state_files, journal_events, doubtful_events }) = spool.damage {
+        writeln!(
+            out,
+            "<p class=\"bad\">The spool was damaged when the process started: {} files of its state moved aside, {} \
+             events missing from the journal, {} events that may be delivered twice.</p>",
+            number(state_files),
+            number(journal_events),
+            number(doubtful_events)
+        )?;
+    }
     out.write_str("</section>\n")
 }
 

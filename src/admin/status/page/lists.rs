@@ -1,12 +1,12 @@
-//! The lists of the page: feeds, the catalog and what came of the last reload, certificates, databases, top links; and
-//! the form that tries a URL.
+//! The lists of the page: problems, feeds, the catalog and what came of the last reload, certificates, databases, top
+//! links; and the form that tries a URL.
 
 use std::fmt::{self, Write};
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{
-    super::{Tried, top_links::Counted},
+    super::{Problem, Severity, Tried, top_links::Counted},
     account::losses,
     html::{E, bytes, duration, number},
 };
@@ -24,6 +24,29 @@ const MOST_FEEDS: usize = 200;
 
 /// Days before its expiry from which on a certificate needs attention.
 const SOON: i64 = 14;
+
+/// What is wrong, the most urgent first; nothing when all is well.
+pub fn problems(out: &mut String, problems: &[Problem]) -> fmt::Result {
+    if problems.is_empty() {
+        return Ok(());
+    }
+    out.write_str(
+        "<section aria-labelledby=\"problems\">\n<h2 id=\"problems\">Problems</h2>\n\
+         <p class=\"quiet\">Each has a section of its name in the runbook.</p>\n<ul>\n",
+    )?;
+    for wanted in [Severity::Critical, Severity::Warning, Severity::Info] {
+        let class = if wanted == Severity::Critical { "bad" } else { "warn" };
+        for Problem { alert, summary, of, .. } in problems.iter().filter(|problem| problem.severity == wanted) {
+            let of = if of.is_empty() { String::new() } else { format!(" ({})", of.join(", ")) };
+            writeln!(
+                out,
+                "<li><span class=\"{class}\">{summary}{}</span> <span class=\"quiet\">{alert}</span></li>",
+                E(&of)
+            )?;
+        }
+    }
+    out.write_str("</ul>\n</section>\n")
+}
 
 pub fn feeds(out: &mut String, feeds: &[FeedFacts]) -> fmt::Result {
     out.write_str("<section aria-labelledby=\"feeds\">\n<h2 id=\"feeds\">Feeds</h2>\n")?;
@@ -120,6 +143,9 @@ pub fn catalog(out: &mut String, catalog: &CatalogFacts, reload: Option<&LastRel
     fact("Revision", "", &catalog.revision.to_string())?;
     fact("Changed since", "", &number(catalog.changed as u64))?;
     fact("Hash", "hash", &catalog.hash)?;
+    if catalog.damaged {
+        fact("The copy of the catalog", "bad", "damaged: some links may be wrong")?;
+    }
     if let Some(fleet) = &catalog.fleet {
         fact("Behind the fleet", if fleet.lag_secs > 60 { "warn" } else { "good" }, &duration(fleet.lag_secs))?;
         if let Some(reason) = fleet.halted {

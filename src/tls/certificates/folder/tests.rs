@@ -181,7 +181,12 @@ fn what_needs_attention_is_a_line_for_each_kind_however_many_there_are() {
     let warnings = contents.warnings(now());
     let [soon, open] = &warnings[..] else { panic!("{warnings:?}") };
     assert!(soon.starts_with("31 certificates expire within 14 days, the first in 2 days"), "{soon}");
-    assert!(soon.contains("a.pem, ") && soon.ends_with(" and 11 more"), "{soon}");
+    assert!(
+        soon.contains("a.pem (a.example), ")
+            && soon.contains("soon-00.pem (soon.example), ")
+            && soon.ends_with(" and 11 more"),
+        "{soon}"
+    );
     assert!(open.contains("1 private keys") && open.contains("b.key"), "{open}");
     // Those that expire while they are active stay active.
     let later = "2030-03-01T00:00:00Z".parse().unwrap();
