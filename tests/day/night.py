@@ -112,7 +112,7 @@ class Night:
         firing = lambda: self.prometheus.firing(self.edge.admin)
         until(f"{self.alert} fires", lambda: self.alert in firing(), 90, seen=lambda: f"firing: {firing()}")
         alert = self.prometheus.alerts(self.edge.admin)[self.alert]
-        seen = alert["labels"]["severity"], alert["annotations"]["summary"], alert["annotations"]["runbook"]
+        seen = alert["labels"]["severity"], alert["annotations"]["summary"].lower(), alert["annotations"]["runbook"]
         expected = severity, self.runbook.summary, f"src/manual/runbook.md#{self.alert.lower()}"
         if seen != expected:
             raise Failure(f"the alert is {seen}, the runbook says {expected}")

@@ -1,8 +1,8 @@
 """The nine nights."""
 
-import datetime
 import json
 import os
+import re
 import shutil
 import ssl
 import time
@@ -103,11 +103,11 @@ class Rejected(Night):
 
     def more_of_page(self):
         reload, text = self.edge.status()["lastReload"], self.edge.page().section("Catalog")
-        notice = reload["notices"][0]
-        line = len(self.good.splitlines()) + 1
-        place = f"{os.path.basename(notice['file'])}:{notice.get('line')}"
-        if not reload["rejected"] or place != f"links.ndjson:{line}" or place not in text or notice["remedy"] not in text:
-            raise Failure(f"line {line} of links.ndjson is bad; /v1/status says {reload}, the page {text}")
+        line, notice = f"line {len(self.good.splitlines()) + 1}", reload["notices"][0]
+        places = all(place in notice["message"] for place in ("/links.ndjson", line))
+        shown = all(part in text for part in (notice["message"], notice["remedy"]))
+        if not reload["rejected"] or not places or not shown:
+            raise Failure(f"{line} of links.ndjson is bad; /v1/status says {reload}, the page {text}")
 
     def more_of_log(self, lines):
         line = lines["reload failed; the previous version of everything stays active"]
@@ -219,9 +219,9 @@ class Expiring(Night):
             raise Failure(f"the runbook says that the label is the first name of the certificate: {alert['labels']}")
 
     def more_of_log(self, lines):
-        message = lines["renew it"]["message"]
-        if not all(part in message for part in ("go.pem", "go.example.com", " days")):
-            raise Failure(f"the runbook says: with file, names and days: {message}")
+        message = lines["days; renew"]["message"]
+        if not re.search(r"\b[45] days; renew", message) or "certificates/go.pem" not in message:
+            raise Failure(f"the runbook says: with days and file: {message}")
 
     def remedy(self):
         self.certificate(days=90)
@@ -317,6 +317,8 @@ class Late(Night):
     """The network to the store is cut for eleven minutes."""
 
     name, alert = "lag of delivery", "ClickedgeFeedLate"
+    # The last answer of the store, before the cut, was eleven minutes off.
+    with_it = ("ClickedgeClockOff",)
 
     def prepare(self):
         self.way = Way(self.store.port)

@@ -63,8 +63,8 @@ class Prometheus:
         return self.ask("query", query=query, **parameters)["result"]
 
     def values(self, metric, port):
-        """The scraped values of a metric of an edge, with their labels."""
-        found = self.query(f'{metric}{{instance="127.0.0.1:{port}"}}')
+        """The scraped values of a metric of an edge, with their labels; of a histogram its counts."""
+        found = self.query(f'{{__name__=~"{metric}(_count)?",instance="127.0.0.1:{port}"}}')
         return [(sample["metric"], float(sample["value"][1])) for sample in found]
 
     def expression(self, name):

@@ -49,6 +49,7 @@ class Store:
         text = "[default]\naws_access_key_id = {AccessKeyId}\naws_secret_access_key = {SecretAccessKey}\n"
         with open(credentials, "w", encoding="utf-8") as file:
             file.write(text.format(**key))
+        os.chmod(credentials, 0o600)
 
     def grant(self, user, statements, name="edge"):
         """Grants what a policy of a bucket says: for a user of the same account, one of its own says the same."""

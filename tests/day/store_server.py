@@ -41,7 +41,7 @@ class Clocked:
         if signed:
             at = datetime.datetime.strptime(signed, "%Y%m%dT%H%M%SZ").replace(tzinfo=datetime.timezone.utc)
             if abs(datetime.datetime.now(datetime.timezone.utc) - at) > MOST_SKEW:
-                environ["wsgi.input"].read()
+                environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
                 head = [("Content-Type", "application/xml"), ("Content-Length", str(len(SKEWED)))]
                 start_response("403 Forbidden", [REQUEST_ID, *head])
                 return [SKEWED]
