@@ -73,6 +73,8 @@ class Full(Night):
         for words in ("`df`", "`du -x`", "Free space"):
             self.runbook.says("do", words)
         self.disk.free_what_uses_it()
+        self.runbook.says("do", "the edge continues within a second")
+        until("the edge continues", lambda: self.edge.status()["state"] == "ready", 5)
 
     def stop(self):
         super().stop()
@@ -257,6 +259,8 @@ class Drops(Night):
         status, text = self.edge.status(), self.edge.page().section("Account")
         if f"Clicks dropped: {self.dropped()} ring_full" not in text:
             raise Failure(f"{self.dropped()} clicks are dropped, the page says {text}")
+        if '<p class="bad">Clicks dropped' not in self.edge.get("/")[1]:
+            raise Failure("the runbook says that it is in red")
         if status["account"]["clicks"]["dropped"] != {"ring_full": self.dropped()}:
             raise Failure(f"{self.dropped()} clicks are dropped, /v1/status says {status['account']}")
 

@@ -8,9 +8,10 @@ key, a signature that fits it, and a policy of its user that allows it.
 
 import datetime
 import sys
-import urllib.parse
+import threading
 
 from moto.iam.access_control import IAMRequestBase
+from moto.s3.responses import ACTION_MAP
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, run_simple
 
@@ -23,10 +24,12 @@ large.</Message></Error>"""
 REQUEST_ID = "x-amz-request-id", "0123456789ABCDEF"
 
 
-def signed_path(request, made=IAMRequestBase._create_aws_request):
-    """What was signed is the path as it was sent; moto has decoded it."""
-    path, mark, query = request._path.partition("?")
-    request._path = urllib.parse.quote(path, safe="/~") + mark + query
+# The request of a thread as it was sent. That was signed; moto has decoded it.
+SENT = threading.local()
+
+
+def request_as_sent(request, made=IAMRequestBase._create_aws_request):
+    request._path = SENT.target
     return made(request)
 
 
@@ -37,6 +40,7 @@ class Clocked:
         self.app = app
 
     def __call__(self, environ, start_response):
+        SENT.target = environ["RAW_URI"]
         signed = environ.get("HTTP_X_AMZ_DATE")
         if signed:
             at = datetime.datetime.strptime(signed, "%Y%m%dT%H%M%SZ").replace(tzinfo=datetime.timezone.utc)
@@ -59,6 +63,8 @@ class Quiet(WSGIRequestHandler):
 
 
 if __name__ == "__main__":
-    IAMRequestBase._create_aws_request = signed_path
+    # S3 has no permission of the name HeadBucket: it asks for that to list.
+    ACTION_MAP["BUCKET"]["HEAD"]["DEFAULT"] = "ListBucket"
+    IAMRequestBase._create_aws_request = request_as_sent
     app = Clocked(DomainDispatcherApplication(create_backend_app))
     run_simple("127.0.0.1", int(sys.argv[1]), app, threaded=True, request_handler=Quiet)
