@@ -4,10 +4,7 @@ import collections
 import http.client
 import json
 import os
-import re
-import shutil
 import subprocess
-import tempfile
 
 from runbook import Failure, Page
 from store import REGION, nonces
@@ -68,7 +65,7 @@ class Edge:
         self.port, self.admin = free_port(), free_port()
         self.sent, self.process, self.pid = [], None, None
         os.makedirs(self.folder)
-        self.rings = tempfile.mkdtemp(prefix="clickedge-day.", dir="/dev/shm")
+        self.rings = f"{rings_of(folder)}/{name}"
         store.make(name, f"{self.folder}/credentials")
         bucket = BUCKET.format(name=name, region=REGION, port=way.port if way else store.port)
         self.write("clickedge.toml", CONFIG.format(
@@ -123,7 +120,6 @@ class Edge:
         for name in (f"faketime_shm_{self.pid}", f"sem.faketime_sem_{self.pid}"):
             if os.path.exists(f"/dev/shm/{name}"):
                 os.remove(f"/dev/shm/{name}")
-        shutil.rmtree(self.rings, ignore_errors=True)
 
     def command(self, *words, code=0):
         """Runs a command of the binary with this edge's configuration."""
@@ -216,6 +212,8 @@ def faketime():
     return next((path for path in FAKETIME if os.path.exists(path)), None)
 
 
-def words(text):
-    """A text as the page shows it."""
-    return re.sub(r"\s+", " ", text)
+def rings_of(folder):
+    """A folder in memory, of the name of another."""
+    rings = f"/dev/shm/{os.path.basename(folder)}"
+    os.makedirs(rings, mode=0o700, exist_ok=True)
+    return rings

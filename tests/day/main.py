@@ -2,12 +2,14 @@
 
 import concurrent.futures
 import os
+import subprocess
 import sys
 import tempfile
 import time
 import traceback
 
 import package
+from edge import rings_of
 from nights import NEEDS, NIGHTS
 from prometheus import Prometheus
 from runbook import Failure
@@ -26,6 +28,11 @@ def live(night):
     finally:
         night.stop()
     return False
+
+
+def remove(folder):
+    """Removes what the day has made, and nothing that is mounted there."""
+    subprocess.run(["rm", "-rf", "--one-file-system", folder], check=False)
 
 
 def main():
@@ -50,10 +57,11 @@ def main():
         for server in (prometheus, store):
             if server:
                 server.end()
+        remove(rings_of(folder))
     if not good:
         print(f"kept: {folder}")
         return 1
-    package.remove(folder)
+    remove(folder)
     print(f"a day: ok ({time.monotonic() - began:.0f} s)")
     return 0
 

@@ -118,6 +118,18 @@ class Night:
             raise Failure(f"the alert is {seen}, the runbook says {expected}")
         self.more_of_alert(alert)
         self.no_other_alert()
+        if self.runbook.lists_problems:
+            self.is_listed(severity)
+
+    def is_listed(self, severity):
+        """The page and the status list the alert among the problems, in its own words."""
+        found = [problem for problem in self.edge.status()["problems"] if problem["alert"] == self.alert]
+        if [(each["severity"], each["summary"].lower()) for each in found] != [(severity, self.runbook.summary)]:
+            raise Failure(f"/v1/status has the problems {self.edge.status()['problems']}, expected {self.alert}: "
+                          f"{severity}, {self.runbook.summary}")
+        text = self.edge.page().section("Problems")
+        if self.alert not in (text or "") or self.runbook.summary not in text.lower():
+            raise Failure(f"the page lists {text}, expected {self.alert}: {self.runbook.summary}")
 
     def no_other_alert(self):
         others = self.prometheus.firing(self.edge.admin) - {self.alert, *self.with_it}
@@ -150,6 +162,9 @@ class Night:
     def resolves(self):
         until(f"{self.alert} resolves", lambda: not {self.alert, *self.with_it} & self.prometheus.alerts(
             self.edge.admin).keys(), 60, seen=lambda: f"{self.prometheus.alerts(self.edge.admin)}")
+        if self.runbook.lists_problems:
+            until("no problem is listed", lambda: not self.edge.status()["problems"], 30,
+                  seen=lambda: self.edge.status()["problems"])
 
     def stop(self):
         if self.edge:

@@ -24,7 +24,8 @@ class Section:
         self.name, self.text = name, found[0]
         self.summary = re.search(r"\*\*(.+?)\*\*", self.text)[1].lower()
         self.rows = dict(re.findall(r"^\| (\w+) \| (.*) \|$", self.text, re.M))
-        self.rows.pop("", None)
+        # Whether the page has a list of what is wrong.
+        self.lists_problems = "*Problems*" in sections[0]
 
     def __getattr__(self, row):
         if row not in self.rows:
