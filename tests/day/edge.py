@@ -128,11 +128,11 @@ class Edge:
     # Visitors.
 
     def click(self, times=1, slashtag="hello", noise=0):
-        """Clicks that are answered with a redirect."""
+        """Clicks that are answered with a redirect. Each has so many characters of noise, which compress by half."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         for _ in range(times):
             nonce = f"day-{self.name}-{len(self.sent)}"
-            connection.request("GET", f"/{slashtag}?n={nonce}&x={'x' * noise}", headers={
+            connection.request("GET", f"/{slashtag}?n={nonce}&x={os.urandom(noise // 2).hex()}", headers={
                 "Host": "go.example.com", "User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Firefox/140.0"})
             answer = connection.getresponse()
             answer.read()

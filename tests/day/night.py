@@ -17,6 +17,8 @@ class Night:
     alert = ""
     # Alerts that fire with it because this test does not let them wait, or because the trouble has these signs, too.
     with_it = ()
+    # Lines of the log that the runbook names for another cause.
+    other_lines = ()
     # Options of the edge.
     options = {}
 
@@ -139,6 +141,8 @@ class Night:
     def log(self):
         lines = {}
         for words, fields in self.runbook.log_lines():
+            if words in self.other_lines:
+                continue
             # What is logged once a minute.
             found = until(f"the runbook says of the log {self.runbook.log!r}", lambda words=words: self.edge.log(words),
                           90, 1, lambda: f"the log has {self.edge.tail()}")

@@ -1,4 +1,4 @@
-"""The nine nights."""
+"""The nights."""
 
 import json
 import os
@@ -7,11 +7,12 @@ import shutil
 import ssl
 import time
 
+from drops import Clicks, Events
 from edge import Edge, faketime
 from night import Night
 from runbook import ROOT, Failure
 from store import Way
-from world import run, until
+from world import SmallDisk, run, until
 
 
 class Denied(Night):
@@ -233,90 +234,6 @@ class Expiring(Night):
             raise Failure("the edge does not use the renewed certificate")
 
 
-class Drops(Night):
-    """Visitors come while the disk is full, until the rings are full, too."""
-
-    name, alert = "drops", "ClickedgeClicksDropped"
-    # The cause: each has its own alert.
-    with_it = "ClickedgeDiskFull", "ClickedgeDiskFilling", "ClickedgeRingsFilling", "ClickedgeCountsFailing"
-
-    def prepare(self):
-        super().prepare()
-        self.edge.reconfigure("ring_bytes = 4194304", "ring_bytes = 1048576")
-        self.disk = SmallDisk(f"{self.edge.folder}/spool", 64)
-
-    def trouble(self):
-        self.disk.fill()
-        until("clicks are dropped", lambda: self.edge.click(40, noise=6_000) or self.dropped(), 60, 0)
-
-    def dropped(self):
-        return int(self.edge.metrics()[0]['clickedge_clicks_dropped_total{reason="ring_full"}'])
-
-    def holds(self, metric, samples):
-        return any(labels["reason"] == "ring_full" and value == self.dropped() for labels, value in samples)
-
-    def more_of_page(self):
-        status, text = self.edge.status(), self.edge.page().section("Account")
-        if f"Clicks dropped: {self.dropped()} ring_full" not in text:
-            raise Failure(f"{self.dropped()} clicks are dropped, the page says {text}")
-        if '<p class="bad">Clicks dropped' not in self.edge.get("/")[1]:
-            raise Failure("the runbook says that it is in red")
-        if status["account"]["clicks"]["dropped"] != {"ring_full": self.dropped()}:
-            raise Failure(f"{self.dropped()} clicks are dropped, /v1/status says {status['account']}")
-
-    def more_of_alert(self, alert):
-        if alert["labels"]["reason"] != "ring_full":
-            raise Failure(f"the runbook says that the label says why: {alert['labels']}")
-
-    def more_of_log(self, lines):
-        line = lines["clicks dropped"]
-        if line["reason"] != "ring_full" or line["clicks"] > self.dropped():
-            raise Failure(f"{self.dropped()} clicks are dropped, the log says {line}")
-
-    def remedy(self):
-        for words in ("`ring_full`: see [ClickedgeDiskFull]", "raise `enrich.workers` or `capture.ring_bytes`"):
-            self.runbook.says("do", words)
-        self.disk.free_what_uses_it()
-        lost = self.dropped()
-        self.edge.events_arrive(lost)
-        self.edge.account_balances()
-        self.lost = lost
-        # Larger rings.
-        self.edge.reconfigure("ring_bytes = 1048576", "ring_bytes = 8388608")
-        self.do("upgrade")
-        until("the rings are larger", lambda: self.edge.metrics()[0]["clickedge_ring_capacity_bytes"] == 8_388_608)
-
-    def resolves(self):
-        """The expression of the rule, at times to come: it holds for ten minutes after the last click was dropped."""
-        self.runbook.says("ends", "ten minutes after the last one")
-        where = f'instance="127.0.0.1:{self.edge.admin}"'
-        changes = self.prometheus.query(
-            f'max_over_time((timestamp(clickedge_clicks_dropped_total{{reason="ring_full",{where}}}) and '
-            f'delta(clickedge_clicks_dropped_total{{reason="ring_full",{where}}}[2s]) > 0)[5m:1s])')
-        last = float(changes[0]["value"][1])
-        expression = self.prometheus.expression(self.alert)
-        def holds_after(seconds):
-            found = self.prometheus.query(expression, time=last + seconds)
-            return any(f"127.0.0.1:{self.edge.admin}" == sample["metric"]["instance"] for sample in found)
-        # Once there are samples after the last drop that show that there was none.
-        until("samples after the last drop", lambda: time.time() > last + 10, 20)
-        if not holds_after(590) or holds_after(605):
-            raise Failure(f"it holds for ten minutes: {[(s, holds_after(s)) for s in (1, 300, 590, 605)]}")
-        until("what had caused it resolves", lambda: not {*self.with_it} & self.prometheus.alerts(
-            self.edge.admin).keys(), 60, seen=lambda: f"{self.prometheus.alerts(self.edge.admin)}")
-
-    def more_of_end(self):
-        self.edge.click(2)
-        self.edge.events_arrive(self.lost)
-
-    def stop(self):
-        if self.edge:
-            # The process that took over is no child of this one.
-            self.edge.command("drain", code=None)
-            super().stop()
-            run("umount", "--lazy", f"{self.edge.folder}/spool", code=None)
-
-
 class Late(Night):
     """The network to the store is cut for eleven minutes."""
 
@@ -516,35 +433,7 @@ class Clock(Night):
         self.edge.command("feed", "retry", "all-clicks")
 
 
-class SmallDisk:
-    """A file system in memory, as large as so many MiB, which only this process and its children see."""
-
-    def __init__(self, at, size):
-        self.at = at
-        os.makedirs(at)
-        run("mount", "-t", "tmpfs", "-o", f"size={size}m", "tmpfs", at)
-
-    def fill(self):
-        try:
-            with open(f"{self.at}/backup-of-last-year", "wb", buffering=0) as file:
-                while True:
-                    file.write(bytes(1 << 16))
-        except OSError as error:
-            if error.errno != 28:
-                raise
-
-    def free_what_uses_it(self):
-        """Finds the largest file as the runbook says, and removes it, which is none of the spool's."""
-        if "100%" not in run("df", self.at):
-            raise Failure(f"df does not show a full disk: {run('df', self.at)}")
-        largest = max((line.split(None, 1) for line in run("du", "-x", "-a", self.at).splitlines()
-                       if not os.path.isdir(line.split(None, 1)[1])), key=lambda line: int(line[0]))[1]
-        if os.path.basename(largest) != "backup-of-last-year":
-            raise Failure(f"du shows {largest} first, which is of the spool")
-        os.remove(largest)
-
-
-NIGHTS = (Denied, Full, Rejected, Old, Expiring, Drops, Late, Behind, Clock)
+NIGHTS = (Denied, Full, Rejected, Old, Expiring, Clicks, Events, Late, Behind, Clock)
 
 # What a night needs beyond Prometheus and the store, and why it is skipped without it.
 NEEDS = {
@@ -553,4 +442,4 @@ NEEDS = {
     Clock: (faketime, "libfaketime is not installed (apt-get install faketime)"),
     Expiring: (lambda: shutil.which("openssl"), "openssl is not installed"),
 }
-NEEDS[Drops] = NEEDS[Full]
+NEEDS[Clicks] = NEEDS[Full]

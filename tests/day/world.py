@@ -1,5 +1,6 @@
-"""What all of the day use: waiting, ports, commands."""
+"""What all of the day use: waiting, ports, commands, small disks."""
 
+import os
 import socket
 import subprocess
 import threading
@@ -44,3 +45,31 @@ def run(*command, code=0, **options):
     if code is not None and done.returncode != code:
         raise Failure(f"`{' '.join(map(str, command))}`: exit code {done.returncode}, expected {code}: {text.strip()}")
     return text
+
+
+class SmallDisk:
+    """A file system in memory, as large as so many MiB, which only this process and its children see."""
+
+    def __init__(self, at, size):
+        self.at = at
+        os.makedirs(at)
+        run("mount", "-t", "tmpfs", "-o", f"size={size}m", "tmpfs", at)
+
+    def fill(self):
+        try:
+            with open(f"{self.at}/backup-of-last-year", "wb", buffering=0) as file:
+                while True:
+                    file.write(bytes(1 << 16))
+        except OSError as error:
+            if error.errno != 28:
+                raise
+
+    def free_what_uses_it(self):
+        """Finds the largest file as the runbook says, and removes it, which is none of the spool's."""
+        if "100%" not in run("df", self.at):
+            raise Failure(f"df does not show a full disk: {run('df', self.at)}")
+        largest = max((line.split(None, 1) for line in run("du", "-x", "-a", self.at).splitlines()
+                       if not os.path.isdir(line.split(None, 1)[1])), key=lambda line: int(line[0]))[1]
+        if os.path.basename(largest) != "backup-of-last-year":
+            raise Failure(f"du shows {largest} first, which is of the spool")
+        os.remove(largest)
