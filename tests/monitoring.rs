@@ -173,6 +173,10 @@ fn each_alert_has_a_section_of_the_runbook_with_the_same_words() {
         for message in messages {
             assert!(sources.contains(message), "{title}: nothing logs `{message}`");
         }
+        let page = section.lines().find(|line| line.starts_with("| page |")).unwrap();
+        for words in page.split('`').skip(1).step_by(2) {
+            assert!(sources.contains(words), "{title}: no page shows `{words}`");
+        }
     }
 }
 
