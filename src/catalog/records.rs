@@ -231,7 +231,11 @@ mod tests {
             (changed("destination", &json!("a.example")), Some("destination"), "a.example"),
             (changed("httpStatus", &json!(200)), Some("httpStatus"), "is 200"),
             (changed("kind", &json!("route")), Some("kind"), "\"route\""),
-            (changed("rules", &json!([{"when": {"country": [5]}}])), Some("rules[0].when.country[0]"), "is 5"),
+            (
+                changed("rules", &json!([{"name": "a", "when": {"country": [5]}}])),
+                Some("rules[0].when.country[0]"),
+                "is 5",
+            ),
             (changed("slashtag", &json!({"a": 1})), Some("slashtag"), ""),
             (json!({"id": "1", "slashtag": "a", "domain": "go.brand.com"}), None, "destination"),
             (json!([1]), None, "expected a JSON object"),

@@ -286,7 +286,7 @@ fn a_text_is_read_for_a_program_that_has_its_own_listeners_and_sinks() {
     let error = parse(&feed("sink.custom.name = \"My sink\""), Path::new("/srv")).unwrap_err().to_string();
     assert!(error.starts_with("error: <text>:4:20: `feeds[0].sink.custom.name` must be 1 to 63 "), "{error}");
     let error = whole_rejection(&format!("[[listeners]]\naddress = \"127.0.0.1:8080\"\n{own}"));
-    let expected = "error: conf/x.toml:6:13: `feeds[0].sink.custom` names the sink \"archive\", which only a program that \
+    let expected = "error: conf/x.toml:6:6: `feeds[0].sink.custom` names the sink \"archive\", which only a program that \
                     embeds the pipeline can provide";
     assert!(error.starts_with(expected), "{error}");
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::findings::Findings;
 
-/// A sink that the program around the pipeline provides.
+/// A sink that the program around the pipeline provides. `clickedge serve` has none.
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Custom {
