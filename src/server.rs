@@ -263,11 +263,12 @@ fn start(file: &Path, predecessor: Option<&Predecessor>) -> anyhow::Result<Start
     };
     let acme = Arc::new(Acme::new(&stages.registry(), Arc::clone(&catalog).new_hosts()));
     let readiness = Readiness::new(&stages.registry());
+    let mut has_socket = false;
     let admin = AdminListener::bind(config.admin.address, &mut inherited).map_err(anyhow::Error::from);
     let admin = admin.and_then(|admin| {
         if let Stages::All(pipeline) = &stages {
             // First: an edge that waits for a catalog says so.
-            serve_admin(&admin, pipeline, &readiness, &config, false)?;
+            has_socket = serve_admin(&admin, pipeline, &readiness, &config, false)?;
             pipeline.await_catalog(|| signals::stops(&mut signals, &stop));
         }
         Ok(admin)
@@ -284,9 +285,7 @@ fn start(file: &Path, predecessor: Option<&Predecessor>) -> anyhow::Result<Start
     let (admin, Built { server, listeners, connections }) = match built {
         Ok(built) => built,
         Err(error) => {
-            if predecessor.is_none()
-                && let Some(socket) = config.admin.socket(&config.capture.dir)
-            {
+            if has_socket && let Some(socket) = config.admin.socket(&config.capture.dir) {
                 admin_socket::close(&socket);
             }
             stages.end();
@@ -432,17 +431,19 @@ impl Complete {
     }
 }
 
-/// Answers operators from now on.
+/// Answers operators from now on. Returns whether at the Unix socket, too.
 fn serve_admin(
     listener: &AdminListener,
     pipeline: &Pipeline,
     readiness: &Readiness,
     config: &Config,
     succeeds: bool,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<bool> {
     let admin = Admin::new(pipeline, readiness.clone(), &config.admin);
-    listener.serve(admin, admin_tls(config, pipeline)?, admin_socket(config, succeeds))?;
-    Ok(())
+    let (tls, socket) = (admin_tls(config, pipeline)?, admin_socket(config, succeeds));
+    let has_socket = socket.is_some();
+    listener.serve(admin, tls, socket)?;
+    Ok(has_socket)
 }
 
 /// The settings of TLS on the admin listener, if it has any.

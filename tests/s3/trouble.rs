@@ -403,8 +403,10 @@ fn a_probe_reports_what_is_missing() {
     let s3 = S3::start();
     let sink = s3.sink_toml("clicks", "");
     let console = Canned::new(200, &[("content-type", "text/html")], "<html>");
+    s3.set(Fault::Forbidden("/clicks".into()));
+    let note = probe_one(&sink, false).expect("the policy of a delivery does not grant the HEAD");
+    assert!(note.contains("denies s3:ListBucket") && note.contains("clickedge feed test"), "{note}");
     for (fault, dry_put, parts) in [
-        (Fault::Forbidden("/clicks".into()), false, ["HEAD of the bucket: the store answered 403", "s3:ListBucket"]),
         (Fault::Forbidden("/_test/".into()), true, ["PUT of a test object: the store answered 403", "s3:PutObject"]),
         (Fault::Unavailable, false, ["the store answered 503", "retried"]),
         (Fault::Canned(vec![console.clone()]), false, ["HEAD of the bucket: no store answered: 200", "`endpoint`"]),
@@ -422,6 +424,8 @@ fn a_probe_reports_what_is_missing() {
     let text = probe_one(&s3.sink_toml("later", ""), true).unwrap_err().to_string();
     assert!(text.contains("404") && text.contains("create the bucket"), "{text}");
     s3.write_credentials(KEY, "another secret");
+    let error = probe_one(&sink, false).unwrap_err().to_string();
+    assert!(error.contains("list of the bucket") && error.contains("secret access key"), "{error}");
     let error = probe_one(&sink, true).unwrap_err();
     assert_eq!((error.error.details().status, error.lacks.as_deref()), (Some(403), None), "{error}");
     assert!(error.to_string().contains("secret access key"), "{error}");

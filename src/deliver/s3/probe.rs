@@ -40,7 +40,7 @@ fn with_short_timeouts(config: &config::S3) -> config::S3 {
 
 impl S3Sink {
     /// Sends a `HEAD` of the bucket and, if there is one, an object like a delivery. Deliveries do not need the
-    /// permission for the `HEAD`: if the object is accepted, a 403 to the `HEAD` is only noted.
+    /// permission for the `HEAD`: a 403 to it is only noted, unless the credentials are wrong.
     async fn probe(&self, sample: Option<&Object>) -> Result<String, ProbeError> {
         let bucket = &self.config.bucket;
         let check = AnswerCheck::of_bucket();
@@ -50,16 +50,13 @@ impl S3Sink {
         let head = head.map_err(|error| self.classify(error)).and_then(|_| check.result());
         let listable = match head.map_err(|error| error.with_context("HEAD of the bucket")) {
             Ok(()) => true,
-            Err(error) if sample.is_some() && error.details().status == Some(403) => false,
-            Err(error) => {
-                let lacks = (error.details().status == Some(403)).then(|| {
-                    format!(
-                        "the policy lacks s3:ListBucket on `{bucket}`, or the credentials are wrong; deliveries do not \
-                         need s3:ListBucket: a dry PUT shows whether s3:PutObject is granted"
-                    )
-                });
-                return Err(ProbeError { error, lacks });
+            Err(error) if error.details().status == Some(403) => {
+                if sample.is_none() {
+                    return self.probe_list().await;
+                }
+                false
             }
+            Err(error) => return Err(ProbeError { error, lacks: None }),
         };
         let Some(sample) = sample else {
             return Ok("the bucket exists; s3:PutObject was not tried".into());
@@ -72,6 +69,19 @@ impl S3Sink {
                 let lacks = policy::lacks(&self.config, &policy::put_actions(&self.config), &error);
                 Err(ProbeError { error: error.with_context("PUT of a test object"), lacks })
             }
+        }
+    }
+
+    /// Says what the 403 to a `HEAD` means, which has no body: lists the bucket below the prefix.
+    async fn probe_list(&self) -> Result<String, ProbeError> {
+        match self.list_page("").await {
+            Ok(_) => Ok("the bucket exists; s3:PutObject was not tried".into()),
+            Err(error) if error.details().code.as_deref() == Some("AccessDenied") => {
+                Ok("the bucket denies s3:ListBucket, which deliveries do not need; s3:PutObject was not tried: run \
+                    `clickedge feed test`, or add `--probe-put`"
+                    .into())
+            }
+            Err(error) => Err(ProbeError { error: error.with_context("list of the bucket"), lacks: None }),
         }
     }
 }
