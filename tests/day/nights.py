@@ -184,6 +184,8 @@ class Expiring(Night):
     """A certificate was not renewed, and lasts for five days more."""
 
     name, alert = "certificate soon over", "ClickedgeCertificateExpiring"
+    # Of a certificate that is not in a folder.
+    other_lines = ("renew it",)
 
     def prepare(self):
         super().prepare()
@@ -222,9 +224,9 @@ class Expiring(Night):
             raise Failure(f"the runbook says that the label is the first name of the certificate: {alert['labels']}")
 
     def more_of_log(self, lines):
-        message = lines["days; renew"]["message"]
+        message = lines["certificates expire within"]["message"]
         if not re.search(r"\b[45] days; renew", message) or "certificates/go.pem" not in message:
-            raise Failure(f"the runbook says: with days and file: {message}")
+            raise Failure(f"the runbook says: with files and days: {message}")
 
     def remedy(self):
         self.certificate(days=90)
