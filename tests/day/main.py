@@ -1,33 +1,51 @@
-"""A day in the life of an operator: `.ci/day BINARY`, see tests/README.md."""
+"""A day in the life of an operator: `.ci/day BINARY [NAME...]`, see tests/README.md."""
 
 import concurrent.futures
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 import traceback
 
-import package
 from edge import rings_of
 from nights import NEEDS, NIGHTS
+from package import Day
 from prometheus import Prometheus
 from runbook import Failure
 from store import Store
 
 
-def live(night):
-    """Lives through a night, and prints its line. Returns whether it was as it should be."""
+def live(part):
+    """Lives through a part of the day, and prints its line. Returns whether it was as it should be."""
     try:
-        print(night.run(), flush=True)
+        print(part.run(), flush=True)
         return True
     except Failure as failure:
         print(f"FAILED: {failure}", flush=True)
     except Exception:
-        print(f"FAILED: {night.name}: {night.step}: {traceback.format_exc()}", flush=True)
+        print(f"FAILED: {part.name}: {part.step}: {traceback.format_exc()}", flush=True)
     finally:
-        night.stop()
+        part.stop()
     return False
+
+
+def parts_of(names, binary, folder, *servers):
+    """What these names stand for; all without any. What cannot be done here is printed."""
+    unknown = set(names) - {part.name for part in (Day, *NIGHTS)}
+    if unknown:
+        sys.exit(f"error: unknown: {', '.join(unknown)}; known are {', '.join(part.name for part in (Day, *NIGHTS))}")
+    if not names or Day.name in names:
+        yield Day(binary, folder)
+    for night in NIGHTS:
+        available, otherwise = NEEDS.get(night, (lambda: True, ""))
+        if names and night.name not in names:
+            continue
+        if available():
+            yield night(binary, folder, *servers)
+        else:
+            print(f"skipped: {night.name}: {otherwise}")
 
 
 def remove(folder):
@@ -36,35 +54,32 @@ def remove(folder):
 
 
 def main():
-    binary, names = os.path.abspath(sys.argv[1]), sys.argv[2:]
-    began, folder = time.monotonic(), tempfile.mkdtemp(prefix="clickedge-day.")
-    nights = [night for night in NIGHTS if not names or night.name in names]
-    store = prometheus = None
-    parts = []
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    binary, began = os.path.abspath(sys.argv[1]), time.monotonic()
+    folder = tempfile.mkdtemp(prefix="clickedge-day.")
+    servers, parts, good = [], [], False
     try:
-        store, prometheus = Store(folder), Prometheus(folder)
-        with concurrent.futures.ThreadPoolExecutor(len(NIGHTS) + 1) as pool:
-            if not names or "day" in names:
-                parts.append(pool.submit(live, package.Day(binary, folder)))
-            for night in nights:
-                available, otherwise = NEEDS.get(night, (lambda: True, ""))
-                if available():
-                    parts.append(pool.submit(live, night(binary, folder, store, prometheus)))
-                else:
-                    print(f"skipped: {night.name}: {otherwise}")
-        good = all(part.result() for part in parts)
+        servers.append(Store(folder))
+        servers.append(Prometheus(folder))
+        parts += parts_of(sys.argv[2:], binary, folder, *servers)
+        pool = concurrent.futures.ThreadPoolExecutor(len(NIGHTS) + 1)
+        good = all([lived.result() for lived in [pool.submit(live, part) for part in parts]])
+    except (KeyboardInterrupt, SystemExit) as end:
+        print(end, flush=True)
+        for part in parts:
+            part.stop()
     finally:
-        for server in (prometheus, store):
-            if server:
-                server.end()
+        for server in servers:
+            server.end()
         remove(rings_of(folder))
-    if not good:
-        print(f"kept: {folder}")
-        return 1
-    remove(folder)
-    print(f"a day: ok ({time.monotonic() - began:.0f} s)")
-    return 0
+    if good:
+        remove(folder)
+        print(f"a day: ok ({time.monotonic() - began:.0f} s)", flush=True)
+    else:
+        print(f"kept: {folder}", flush=True)
+    # Threads of parts that were stopped half-way are not waited for.
+    os._exit(0 if good else 1)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

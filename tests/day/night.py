@@ -88,7 +88,7 @@ class Night:
         for place, words in self.runbook.page_parts():
             def shown(place=place, words=words):
                 text = self.edge.page().section(place)
-                return text is not None and all(word in text for word in words)
+                return text is not None and all(word.lower() in text.lower() for word in words)
             until(f"the runbook says of the page {self.runbook.page!r}", shown, 30, seen=lambda place=place: (
                 f"the page shows of {place}: {self.edge.page().section(place)}"))
         self.more_of_page()

@@ -12,7 +12,7 @@ from edge import Edge, faketime
 from night import Night
 from runbook import ROOT, Failure
 from store import Way
-from world import SmallDisk, run, until
+from world import FAILS, SmallDisk, run, until
 
 
 class Denied(Night):
@@ -36,7 +36,7 @@ class Denied(Night):
             raise Failure(f"the log says {line}, the status {error}")
 
     def remedy(self):
-        printed = self.do("feed", "test", code=None)
+        printed = self.do("feed", "test", code=FAILS)
         if "AccessDenied" not in printed:
             raise Failure(f"`clickedge feed test` does not say that the store denies access: {printed}")
         if "s3:PutObject" not in self.do("feed", "policy"):
@@ -93,7 +93,9 @@ class Rejected(Night):
         self.edge.write("links.ndjson", self.good)
         self.edge.command("reload")
         self.edge.write("links.ndjson", self.good + '{"id": "broken"\n')
-        self.edge.command("reload", code=69)
+        printed = self.edge.command("reload", code=FAILS)
+        if f"line {len(self.good.splitlines()) + 1}" not in printed:
+            raise Failure(f"`clickedge reload` does not name the line: {printed}")
         # The former catalog answers.
         self.edge.click(2, "extra-39")
 
@@ -101,8 +103,8 @@ class Rejected(Night):
         link = {"domain": {"id": "d-1", "fullName": "go.example.com"}, "workspace": {"id": "w-1", "name": "Marketing"},
                 "creator": {"id": "u-1", "fullName": "Ana Lima"}, "createdAt": "2026-03-01T09:30:00.000Z"}
         return run(self.binary, "generate", "links") + "".join(
-            json.dumps({**link, "id": f"extra-{n}", "slashtag": f"extra-{n}", "destination": f"https://example.com/{n}"})
-            + "\n" for n in range(extra))
+            json.dumps({**link, "id": f"extra-{n}", "slashtag": f"extra-{n}", "destination": "https://example.com"}) + "\n"
+            for n in range(extra))
 
     def more_of_page(self):
         reload, text = self.edge.status()["lastReload"], self.edge.page().section("Catalog")
@@ -126,7 +128,7 @@ class Rejected(Night):
         self.edge.write("half.ndjson", self.links(20))
         shutil.copy(f"{self.edge.folder}/links.ndjson", f"{self.edge.folder}/former.ndjson")
         shutil.copy(f"{self.edge.folder}/half.ndjson", f"{self.edge.folder}/links.ndjson")
-        self.edge.command("reload", code=69)
+        self.edge.command("reload", code=FAILS)
         until("the alert fires again", lambda: self.alert in self.prometheus.firing(self.edge.admin))
         self.runbook.command("catalog diff")
         compared = run(self.binary, "catalog", "diff", "former.ndjson", "half.ndjson", cwd=self.edge.folder, code=None)
@@ -184,6 +186,8 @@ class Expiring(Night):
     """A certificate was not renewed, and lasts for five days more."""
 
     name, alert = "certificate soon over", "ClickedgeCertificateExpiring"
+    # Of a certificate that is not in a folder.
+    other_lines = ("renew it",)
 
     def prepare(self):
         super().prepare()
@@ -222,9 +226,9 @@ class Expiring(Night):
             raise Failure(f"the runbook says that the label is the first name of the certificate: {alert['labels']}")
 
     def more_of_log(self, lines):
-        message = lines["days; renew"]["message"]
+        message = lines["certificates expire within"]["message"]
         if not re.search(r"\b[45] days; renew", message) or "certificates/go.pem" not in message:
-            raise Failure(f"the runbook says: with days and file: {message}")
+            raise Failure(f"the runbook says: with files and days: {message}")
 
     def remedy(self):
         self.certificate(days=90)
@@ -430,6 +434,7 @@ class Clock(Night):
         self.runbook.says("do", "start the service that synchronizes the clock")
         self.edge.write("clock", "+0")
         until("the clock is right", lambda: abs(self.edge.metrics()[0]["clickedge_time_seconds"] - time.time()) < 2)
+        self.runbook.says("ends", "from its next answer on")
         self.edge.command("feed", "retry", "all-clicks")
 
 

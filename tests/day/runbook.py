@@ -33,13 +33,12 @@ class Section:
         return self.rows[row]
 
     def page_parts(self):
-        """Parts of the row `page`: (section of the page, words that are literally there)."""
+        """Parts of the row `page`: (section of the page, words that are there): those in code font, or, where a part
+        has none, its first ones."""
         parts = []
         for part in self.page.split("; "):
-            place, _, words = part.partition(": ")
-            parts += [(each, code(words)) for each in place.split(" and ") if code(words)]
-        if not parts:
-            raise Failure(f"the runbook's {self.name} has no words of the page in code font: {self.page}")
+            places, _, words = part.partition(": ")
+            parts += [(place, code(words) or [words.split(",")[0]]) for place in places.split(" and ")]
         return parts
 
     def log_lines(self, row="log"):

@@ -9,6 +9,7 @@ import time
 from runbook import Failure
 
 LOCK, TAKEN = threading.Lock(), set()
+FAILS = "a failure"
 
 
 def free_port():
@@ -39,10 +40,11 @@ def until(what, found, seconds=60, pause=0.2, seen=lambda: ""):
 
 
 def run(*command, code=0, **options):
-    """Runs a command and returns what it printed. Another exit code than `code` is a failure; `None` accepts any."""
+    """Runs a command and returns what it printed. Another exit code than `code` is a failure; `None` accepts any, and
+    `FAILS` any but 0."""
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=150, **options)
     text = done.stdout.decode(errors="replace")
-    if code is not None and done.returncode != code:
+    if code is not None and (done.returncode == 0 if code == FAILS else done.returncode != code):
         raise Failure(f"`{' '.join(map(str, command))}`: exit code {done.returncode}, expected {code}: {text.strip()}")
     return text
 
