@@ -181,7 +181,8 @@ impl Bucket {
         const KEY: &str = "probe";
         /// No object has it.
         const FOREIGN: &str = "\"00000000000000000000000000000000\"";
-        self.put_note(KEY, b"written by clickedge to find out whether this store honours conditions\n".to_vec()).await?;
+        self.put_note(KEY, b"written by clickedge to find out whether this store honours conditions\n".to_vec())
+            .await?;
         let put = || self.put_object(KEY).content_type("text/plain");
         for (header, put) in [("If-Match", put().if_match(FOREIGN)), ("If-None-Match", put().if_none_match("*"))] {
             match self.put(put, b"this store ignores conditions\n".to_vec(), SMALL).await {
