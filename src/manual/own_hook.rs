@@ -1,8 +1,8 @@
 //! Takes part in answers, and names clients itself: `cargo run --example own_hook`.
 //!
 //! Links are answered on 127.0.0.1:8084, or on the address of the first argument. A hook vetoes destinations that it
-//! does not know, and adds headers to all answers; the client is the one that the header `X-My-Client` names. Events are
-//! delivered to the folder `bucket`. Ctrl+C stops it.
+//! does not know, and adds headers to all answers; the client is the one that the header `X-My-Client` names. Events
+//! are delivered to the folder `bucket`. Ctrl+C stops it.
 
 use std::{env, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
