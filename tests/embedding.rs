@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    common::{Answer, TIMEOUT, clicks::parameter, connect, events_of, exchange, free_address},
+    common::{Answer, CHROME, TIMEOUT, clicks::parameter, connect, events_of, exchange, free_address},
     plugin::run,
 };
 
@@ -220,6 +220,10 @@ fn a_catalog_of_theirs_is_replaced_and_changed_while_requests_are_answered() {
         let method = Method::GET;
         let mut head = Head::new(&method, path.as_bytes(), clickedge::click::Protocol::Http11);
         head.read_field(b"host", b"go.brand.com");
+        // A limit of clicks counts those of people.
+        for (name, value) in [("user-agent", CHROME), ("accept", "*/*"), ("accept-language", "en")] {
+            head.read_field(name.as_bytes(), value.as_bytes());
+        }
         redirector.answer(&head, None, Instant::now()).map(|answer| answer.status)
     };
     assert_eq!(status("/spring"), None, "no domain of theirs yet");
