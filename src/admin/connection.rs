@@ -162,7 +162,7 @@ fn request_bytes(bytes: &[u8]) -> Option<u64> {
             body = std::str::from_utf8(header.value).ok()?.trim().parse().ok()?;
         }
     }
-    Some(body + head as u64)
+    Some((head as u64).saturating_add(body))
 }
 
 impl AsyncRead for Connection {
@@ -291,9 +291,11 @@ mod tests {
     fn the_end_of_a_request_is_that_of_its_body() {
         let bytes = |head: &str| request_bytes(format!("{head}\r\n\r\nnext").as_bytes());
         assert_eq!(bytes("GET / HTTP/1.1\r\nHost: localhost"), Some(35));
-        assert_eq!(bytes("PUT / HTTP/1.1\r\ncontent-length: 7"), Some(43));
+        assert_eq!(bytes("PUT / HTTP/1.1\r\ncontent-length: 7"), Some(44));
         assert_eq!(bytes("PUT / HTTP/1.1\r\nTransfer-Encoding: chunked"), None);
         assert_eq!(bytes("PUT / HTTP/1.1\r\nContent-Length: x"), None);
+        let most = format!("PUT / HTTP/1.1\r\nContent-Length: {}", u64::MAX);
+        assert_eq!(bytes(&most), Some(u64::MAX));
     }
 
     proptest! {
