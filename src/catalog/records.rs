@@ -84,7 +84,7 @@ impl Catalog {
         let (catalog, report) = builder.finish()?;
         // What shows only when all records are there.
         match report.problems.into_iter().next() {
-            Some(problem) => Err(BadRecord::new(problem.line, problem.reason).into()),
+            Some(problem) => Err(BadRecord::new(problem.line, &problem.reason).into()),
             None => Ok(catalog),
         }
     }
@@ -117,8 +117,9 @@ impl CatalogBuilder<'_> {
             .and_then(|()| self.add_text(&text));
         self.text = text;
         added.map_err(|reason| {
-            self.compiler.reject(number, reason.clone());
-            BadRecord::new(number, reason)
+            let bad = BadRecord::new(number, &reason);
+            self.compiler.reject(number, reason);
+            bad
         })
     }
 
@@ -163,8 +164,8 @@ impl CatalogBuilder<'_> {
 }
 
 impl BadRecord {
-    fn new(number: u64, reason: String) -> Self {
-        Self { number, field: explain::field(&reason), reason: of_records(&reason) }
+    fn new(number: u64, reason: &str) -> Self {
+        Self { number, field: explain::field(reason), reason: of_records(reason) }
     }
 }
 

@@ -40,8 +40,8 @@ struct Report<'a> {
 }
 
 pub(super) fn run(args: &Doctor) -> ExitCode {
-    let config = match config::load(&args.config) {
-        Ok(config) => config,
+    let config = match config::diagnostics::inspect(&args.config) {
+        Ok((config, _)) => config,
         Err(error) => {
             let error = error.into();
             report(&error);

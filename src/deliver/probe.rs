@@ -12,12 +12,12 @@ use std::{
     io::{self, Write},
     path::Path,
     sync::Arc,
-    time::Duration,
 };
 
 use tokio::{sync::Semaphore, task::JoinSet};
 
 pub use error::ProbeError;
+use error::TIMEOUT;
 
 use super::{
     dir,
@@ -27,9 +27,6 @@ use crate::{
     config::{Feed, Sink},
     object::key::TESTS,
 };
-
-/// Longest probe.
-pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Probes at a time.
 const CONCURRENT: usize = 16;

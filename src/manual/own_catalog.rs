@@ -4,7 +4,13 @@
 //! of the database: the line `summer https://www.example.com/sale` adds or changes a link, `summer` alone removes it, and
 //! an empty line reads the whole database again. Events are delivered to the folder `bucket`. Ctrl+C stops it.
 
-use std::{collections::BTreeMap, env, io, path::PathBuf, thread, time::Duration};
+use std::{
+    collections::BTreeMap,
+    env, io,
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
 
 use anyhow::Context;
 use async_trait::async_trait;
@@ -44,7 +50,7 @@ fn catalog(config: &Config, rows: &Rows) -> Result<Catalog, RecordsError> {
 }
 
 /// A configuration that is made by code, in place of a file.
-fn configuration(folder: PathBuf) -> Config {
+fn configuration(folder: &Path) -> Config {
     let mut config = Config::default();
     config.edge.pop = "example".into();
     config.capture.dir = "rings".into();
@@ -53,7 +59,7 @@ fn configuration(folder: PathBuf) -> Config {
     let mut feed = Feed::new("all", ["*"], Sink::Dir(Dir { path: "bucket".into() }));
     (feed.max_age_secs, feed.hold_back_secs) = (1, 0);
     config.feeds.push(feed);
-    config.resolve_paths(&folder);
+    config.resolve_paths(folder);
     config
 }
 
@@ -106,7 +112,7 @@ fn main() -> anyhow::Result<()> {
     let address = arguments.next().unwrap_or_else(|| "127.0.0.1:8083".into());
     let folder = arguments.next().map_or_else(|| PathBuf::from("/dev/shm/clickedge-own-catalog"), PathBuf::from);
 
-    let config = configuration(folder);
+    let config = configuration(&folder);
     let mut rows: Rows = BTreeMap::from([("spring".into(), "https://www.example.com/collections/spring".into())]);
     let pipeline =
         Pipeline::builder(&config).catalog(catalog(&config, &rows)?).start().context("the pipeline did not start")?;

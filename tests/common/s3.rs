@@ -57,7 +57,7 @@ pub enum Fault {
     Unlisted(bool),
     /// Like `Silent`, for bucket and key that contain this.
     SilentFor(String),
-    /// Stores uploads whatever this header, their condition, says.
+    /// Acknowledges uploads whatever this header, their condition, says.
     Careless(&'static str),
     /// 501 or 400, with this status, for an upload with a condition.
     Unconditional(u16),

@@ -7,7 +7,7 @@ use crate::{
     config,
     deliver::{
         error::SinkError,
-        probe::{TIMEOUT, error::ProbeError},
+        probe::error::{ProbeError, TIMEOUT},
     },
 };
 

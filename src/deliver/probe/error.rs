@@ -1,11 +1,14 @@
-//! The failure of a probe.
+//! The failure of a probe, and when it is one.
 
-use std::{error::Error, fmt};
+use std::{error::Error, fmt, time::Duration};
 
 use crate::{
     deliver::error::SinkError,
     runtime::{Class, Classified},
 };
+
+/// Longest probe.
+pub(in crate::deliver) const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The reason why deliveries would fail.
 #[derive(Debug)]

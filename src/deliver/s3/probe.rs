@@ -7,7 +7,7 @@ use crate::{
         error::{Details, SinkError},
         metrics::ClockSkew,
         policy,
-        probe::{TIMEOUT, error::ProbeError},
+        probe::error::{ProbeError, TIMEOUT},
         sample::Sample,
         sink::Sink,
     },

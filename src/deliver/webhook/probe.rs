@@ -9,7 +9,7 @@ use crate::{
     config,
     deliver::{
         metrics::ClockSkew,
-        probe::{TIMEOUT, error::ProbeError},
+        probe::error::{ProbeError, TIMEOUT},
         secrets::read_secrets,
     },
     runtime::clock,

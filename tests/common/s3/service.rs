@@ -76,7 +76,7 @@ async fn serve(stream: TcpStream, state: Arc<State>) {
 
 /// An error closes the connection without an answer.
 async fn answer(state: Arc<State>, request: Request<Incoming>, connection: usize) -> io::Result<Response<Body>> {
-    let (mut parts, mut body) = request.into_parts();
+    let (parts, mut body) = request.into_parts();
     let path = percent_encoding::percent_decode_str(parts.uri.path()).decode_utf8_lossy().into_owned();
     let put = (parts.method == Method::PUT).then(|| state.note(&path, &parts.headers, connection));
     let _under_way = put.map(|_| UnderWay::begin(&state));
@@ -88,11 +88,6 @@ async fn answer(state: Arc<State>, request: Request<Incoming>, connection: usize
         }
         Fault::Deaf => return std::future::pending().await,
         _ => {}
-    }
-    if let Fault::Careless(condition) = fault
-        && put.is_some()
-    {
-        parts.headers.remove(condition);
     }
     let mut body = Body::from(body).store_all_limited(LARGEST_BODY).await.map_err(io::Error::other)?;
     if parts.method == Method::POST && parts.uri.path() == "/" {
@@ -140,7 +135,11 @@ async fn answer(state: Arc<State>, request: Request<Incoming>, connection: usize
                 }
                 body = bytes.into();
             }
-            let response = state.call(Request::from_parts(parts, Body::from(body))).await?;
+            let is_careless = matches!(&fault, Fault::Careless(condition) if parts.headers.contains_key(*condition));
+            let mut response = state.call(Request::from_parts(parts, Body::from(body))).await?;
+            if is_careless && response.status() == StatusCode::PRECONDITION_FAILED {
+                response = Response::builder().header(header::ETAG, "\"careless\"").body(Body::empty()).unwrap();
+            }
             let is_lost = match &fault {
                 Fault::LostAnswer | Fault::Blind | Fault::Unlisted(true) => true,
                 Fault::LostAnswerFor(part) => path.contains(part),
