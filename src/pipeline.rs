@@ -37,6 +37,7 @@ pub use preflight::PreflightError;
 pub use reload::{
     Apply, LastReload, LivePart, MOST_NOTICES, NeedsRestart, Notice, PartError, ReloadError, Reloaded, Reloader,
 };
+#[cfg(feature = "server")]
 pub(crate) use start::Intake;
 
 use lookup::LiveLookup;

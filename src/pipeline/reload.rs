@@ -290,9 +290,10 @@ impl Reloader {
                 results.insert(CONFIG, false);
                 Notice::from(error).log_failure();
             }
-            // A catalog that was repaired is not what is wrong now, although nothing of it is taken up. Several files
-            // may have one name.
-            let sound = staged.iter().map(|(name, ..)| *name).filter(|name| !results.contains_key(name));
+            // A catalog or configuration that was repaired is not what is wrong now, although nothing of it is taken
+            // up. Several files may have one name.
+            let read = staged.iter().map(|(name, ..)| *name).chain([CONFIG]);
+            let sound = read.filter(|name| !results.contains_key(name));
             self.0.metrics.readable(&sound.collect::<Vec<_>>());
             return Err(Rejection::new(class, errors).into());
         }
