@@ -4,10 +4,9 @@
 //! everything that it holds: the listeners first (not here), then the workers, the spool, the delivery.
 //!
 //! [`start`](Pipeline::start) wires the stages, with parts of the embedding program if there are any ([`Builder`]);
-//! [`drain`](Pipeline::drain) stops them and returns the [`Account`]. A
-//! successor of a process that still runs begins with its [`Intake`], and the predecessor ends with
-//! [`hand_over`](Pipeline::hand_over). [`Gauges`] render the metrics, the [`Reloader`] takes up
-//! another configuration, and [`LiveFeeds`] change the feeds.
+//! [`drain`](Pipeline::drain) stops them and returns the [`Account`]. A successor of a process that still runs begins
+//! with its intake, and the predecessor ends with [`hand_over`](Pipeline::hand_over). [`Gauges`] render the metrics, the
+//! [`Reloader`] takes up another configuration, and [`LiveFeeds`] change the feeds.
 
 mod account;
 mod builder;
