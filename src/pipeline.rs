@@ -5,8 +5,8 @@
 //!
 //! [`start`](Pipeline::start) wires the stages, with parts of the embedding program if there are any ([`Builder`]);
 //! [`drain`](Pipeline::drain) stops them and returns the [`Account`]. A successor of a process that still runs begins
-//! with its intake, and the predecessor ends with [`hand_over`](Pipeline::hand_over). [`Gauges`] render the metrics, the
-//! [`Reloader`] takes up another configuration, and [`LiveFeeds`] change the feeds.
+//! with its intake, and the predecessor ends with [`hand_over`](Pipeline::hand_over). [`Gauges`] render the metrics,
+//! the [`Reloader`] takes up another configuration, and [`LiveFeeds`] change the feeds.
 
 mod account;
 mod builder;

@@ -96,7 +96,8 @@ impl Store {
     }
 
     /// Marks the store as complete: nothing was counted before it was made, because it is as old as the spool.
-    /// Otherwise only hours that began later than the store are complete: see [`Snapshot::since`](super::Snapshot::since).
+    /// Otherwise only hours that began later than the store are complete: see
+    /// [`Snapshot::since`](super::Snapshot::since).
     ///
     /// # Errors
     /// When the store fails. Nothing is changed then.
