@@ -68,8 +68,8 @@ impl Classified for RecordsError {
 
 impl Catalog {
     /// A catalog of records: domains first, then links. `config` is the part `catalog` of the pipeline's configuration;
-    /// its file and state folder are not used. Computes for about a second per million links; call it from a thread
-    /// that may compute.
+    /// its file and state folder are not used. It computes for long when there are millions of links: call it from a
+    /// thread that may.
     ///
     /// # Errors
     /// With the first bad record. To leave bad ones out, use [`Catalog::builder`].
@@ -149,7 +149,7 @@ impl CatalogBuilder<'_> {
 
     /// The catalog, and what its owner should know about it. The lines of the [`Report`] are the numbers of records;
     /// its problems are the records that [`add`](Self::add) has rejected, and links with domain and slashtag of an
-    /// earlier one. Computes for about a second per million links.
+    /// earlier one. Computes for long when there are millions.
     ///
     /// # Errors
     /// When the records are too much for one catalog.
