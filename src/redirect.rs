@@ -14,6 +14,8 @@ pub mod click_limits;
 pub mod client;
 pub mod decide;
 pub mod explain;
+mod facts;
+mod form;
 pub mod forward;
 pub mod head;
 pub mod hook;
@@ -39,6 +41,7 @@ use click_limits::{ClickLimits, LinkKey};
 pub use client::{Client, TrustedProxies};
 use decide::{Circumstances, Found, LinkPage, Step, Trace, Untraced};
 pub use decide::{Decision, Target};
+use facts::Moment;
 pub use head::{Head, Signature};
 use hook::Hooked;
 pub use hook::{AnswerHeaders, Hook, PendingClick, Veto};
@@ -49,12 +52,12 @@ use untracked::{Untracked, UntrackedRequests};
 use crate::{
     capture::{Capture, Pushed},
     catalog::{Catalog, CatalogStore, Domain, Link},
-    click::{ClientAddr, EventId, Facts, Flags, Protocol, Texts},
+    click::{Facts, Flags},
     config,
     event::Reason,
     link::{
         self,
-        page::{self, Asked, FormError, Nonce, Page},
+        page::{self, Asked, Nonce, Page},
         password::PasswordHash,
     },
     quality::{
@@ -211,39 +214,6 @@ impl Redirector {
                 self.answer_to(settings, &request, moment, trace)
             }
         }
-    }
-
-    /// The lock of a link to which a form with a password is sent; `None` for all other requests.
-    fn lock(&self, settings: &Settings, head: &Head<'_>, peer: Option<IpAddr>) -> Option<Lock> {
-        let catalog = self.catalog.load();
-        let Step::Policy(found) = decide::look_up(&catalog, head, &mut Untraced) else { return None };
-        let request = Request { head, peer, now: clock::monotonic(), untracked: None, unlocked: None };
-        let decision =
-            self.apply(settings, &request, &found, (&mut Moment::default(), &mut Vec::new()), &mut Untraced);
-        let (Decision::Password(link), Some(hash)) = (decision, &found.policy.password) else { return None };
-        let client = settings.trusted.client(peer, &head.forwarded);
-        Some(Lock { hash: hash.clone(), client, host: link.host().into(), link: link.id().into() })
-    }
-
-    /// The answer to a form with the right password, or with what is wrong with it.
-    fn answer_form(
-        &self,
-        settings: &Settings,
-        head: &Head<'_>,
-        peer: Option<IpAddr>,
-        result: Result<&PasswordHash, FormError>,
-    ) -> Option<Answer> {
-        let error = match result {
-            Ok(hash) => {
-                let request = Request { head, peer, now: clock::monotonic(), untracked: None, unlocked: Some(hash) };
-                return self.answer_request(settings, &request, Moment::default(), &mut Untraced);
-            }
-            Err(error) => error,
-        };
-        let catalog = self.catalog.load();
-        let Step::Policy(found) = decide::look_up(&catalog, head, &mut Untraced) else { return None };
-        let answer = settings.form(head, &found.link, Some(error));
-        Some(self.finish(answer, &catalog, head, Some(found.link)))
     }
 
     fn answer_to(
@@ -449,32 +419,6 @@ impl Redirector {
 }
 
 impl Settings {
-    fn facts<'a>(
-        &self,
-        request: &Request<'a, '_>,
-        target: &'a Target<'_>,
-        moment: &mut Moment,
-        texts: (&'a [u8], &'a [u8]),
-    ) -> Facts<'a> {
-        let Request { head, peer, now, .. } = *request;
-        let client = self.trusted.client(peer, &head.forwarded);
-        let (protocol, mut flags) = self.seen(head, peer);
-        let is_enumerating = self.enumeration.as_ref().is_some_and(|table| table.is_enumerating(&client, now));
-        flags.set(Flags::ENUMERATION, is_enumerating);
-        facts(moment.get(), client, (protocol, flags), head, target, texts)
-    }
-
-    /// What the connection shows of the visitor: behind a trusted proxy, nothing.
-    fn seen(&self, head: &Head<'_>, peer: Option<IpAddr>) -> (Protocol, Flags) {
-        let mut flags = head.flags;
-        if !flags.has(Flags::PROXIED) && !self.trusted.is_proxy(peer) {
-            return (head.protocol, flags);
-        }
-        flags.set(Flags::PROXIED, true);
-        flags.clear(Flags::TLS);
-        (Protocol::Unknown, flags)
-    }
-
     /// The page in place of a redirect; `None` when a redirect has to do.
     fn page(&self, page: LinkPage<'_>, target: &Target<'_>) -> Option<Page> {
         let destination = std::str::from_utf8(&target.location).ok()?;
@@ -486,29 +430,6 @@ impl Settings {
             }
         }
     }
-
-    /// The page that asks for the password of a link, with what was wrong with the last one.
-    fn form(&self, head: &Head<'_>, link: &Link<'_>, error: Option<FormError>) -> Answer {
-        let page = page::of(link.domain().policy(), |pages| pages.password(&asked(head, link.host()), error));
-        let (status, retry_after) = match error {
-            None | Some(FormError::Wrong) => (200, None),
-            Some(FormError::TooMany { retry_after }) => (429, Some(retry_after.as_secs().max(1))),
-            Some(FormError::Busy) => (503, Some(1)),
-        };
-        let answer = self.answers.page(status, Outcome::Password, page);
-        match retry_after {
-            Some(secs) => answer.with_retry_after(secs),
-            None => answer,
-        }
-    }
-}
-
-/// What a form with a password is checked against.
-struct Lock {
-    hash: PasswordHash,
-    client: ClientAddr,
-    host: Box<str>,
-    link: Box<[u8]>,
 }
 
 /// A request on its way to an answer.
@@ -536,66 +457,4 @@ fn key(link: &Link<'_>) -> LinkKey {
 
 fn asked<'a>(head: &Head<'a>, domain: &'a str) -> Asked<'a> {
     Asked { path: head.path, domain, title: None, accept_language: head.accept_language }
-}
-
-/// When a click is answered, and its id; read from the clock when they are first asked for.
-#[derive(Default)]
-struct Moment(Option<(u64, EventId)>);
-
-impl Moment {
-    fn get(&mut self) -> (u64, EventId) {
-        *self.0.get_or_insert_with(|| {
-            let micros = clock::unix_micros();
-            (micros, EventId::at(micros))
-        })
-    }
-}
-
-fn facts<'a>(
-    (micros, id): (u64, EventId),
-    client: ClientAddr,
-    (protocol, flags): (Protocol, Flags),
-    head: &Head<'a>,
-    target: &'a Target<'_>,
-    (created_at, place): (&'a [u8], &'a [u8]),
-) -> Facts<'a> {
-    let Target { link, location, rule, variant, .. } = target;
-    // Of use to no one without the name of the bot.
-    let signature = if head.signature.agent.is_empty() { Signature::default() } else { head.signature };
-    Facts {
-        id,
-        micros,
-        client,
-        status: link.status(),
-        protocol,
-        flags,
-        texts: Texts {
-            user_agent: head.user_agent,
-            referer: head.referer,
-            accept_language: head.accept_language,
-            hint_brands: head.hints.brands,
-            hint_platform: head.hints.platform,
-            hint_platform_version: head.hints.platform_version,
-            hint_form_factors: head.hints.form_factors,
-            requested_with: head.requested_with,
-            query: head.query,
-            path: head.path,
-            destination: location,
-            link_id: link.id(),
-            slashtag: link.slashtag(),
-            created_at,
-            workspace: link.workspace_bytes(),
-            host: link.host().as_bytes(),
-            creator_json: link.creator_json(),
-            domain_json: link.domain_json().as_bytes(),
-            tags_json: link.tags_json(),
-            scripts_json: link.scripts_json(),
-            rule: rule.as_bytes(),
-            variant: variant.as_bytes(),
-            location: place,
-            signature_agent: signature.agent,
-            signature_input: signature.input,
-            signature: signature.signature,
-        },
-    }
 }
