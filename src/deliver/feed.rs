@@ -241,17 +241,7 @@ impl FeedTask {
             n if n > 0 && n % 10 == 0 => {
                 log_failure!(self, object, error, failures, warn, "uploads still fail; retrying");
             }
-            _ if self.was_asked() => {
-                log_failure!(
-                    self,
-                    object,
-                    error,
-                    failures,
-                    warn,
-                    "upload failed again in the retry that was asked for"
-                );
-            }
-            _ => log_failure!(self, object, error, failures, debug, "upload failed again; retrying"),
+            _ => self.failed_again(object, error, failures),
         }
         self.asked.store(false, Ordering::Relaxed);
     }
@@ -294,17 +284,16 @@ impl FeedTask {
             n if n == 1 || n % 10 == 0 => {
                 log_failure!(self, object, error, failures, warn, "upload of a manifest or rollup failed; retrying");
             }
-            _ if self.was_asked() => {
-                log_failure!(
-                    self,
-                    object,
-                    error,
-                    failures,
-                    warn,
-                    "upload failed again in the retry that was asked for"
-                );
-            }
-            _ => log_failure!(self, object, error, failures, debug, "upload failed again; retrying"),
+            _ => self.failed_again(&object, &error, failures),
+        }
+    }
+
+    /// Logs one of the failures between those that are logged as warnings: who asked for a retry wants to know.
+    fn failed_again(&self, object: &Object, error: &SinkError, failures: u32) {
+        if self.was_asked() {
+            log_failure!(self, object, error, failures, warn, "upload failed again in the retry that was asked for");
+        } else {
+            log_failure!(self, object, error, failures, debug, "upload failed again; retrying");
         }
     }
 
