@@ -236,6 +236,7 @@ fn start(file: &Path, predecessor: Option<&Predecessor>) -> anyhow::Result<Start
     let stop = StopRequest::default();
     // Before anything that takes time: an early SIGHUP would end the process.
     let mut signals = signals::register().context("cannot handle signals")?;
+    let mut early = signals::Early::default();
 
     let mut inherited = Inherited::default();
     let sockets_stay = match predecessor {
@@ -269,7 +270,7 @@ fn start(file: &Path, predecessor: Option<&Predecessor>) -> anyhow::Result<Start
         if let Stages::All(pipeline) = &stages {
             // First: an edge that waits for a catalog says so.
             has_socket = serve_admin(&admin, pipeline, &readiness, &config, false)?;
-            pipeline.await_catalog(|| signals::stops(&mut signals, &stop));
+            pipeline.await_catalog(|| early.stops(&mut signals, &stop));
         }
         Ok(admin)
     });
@@ -309,7 +310,7 @@ fn start(file: &Path, predecessor: Option<&Predecessor>) -> anyhow::Result<Start
         stop,
         failed: AtomicBool::new(false),
     });
-    let reloads = signals::watch(signals, Arc::clone(&running))?;
+    let reloads = signals::watch(signals, &early, Arc::clone(&running))?;
     Ok(Started { server, running, connections, config, stages, acme, reloads, sockets_stay })
 }
 

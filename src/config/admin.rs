@@ -38,7 +38,7 @@ impl Degraded {
 /// Longest path of a Unix socket, in bytes.
 pub const MAX_SOCKET: usize = 107;
 
-/// Longest name that the socket has before it is renamed, in bytes: a dot, and the number of the process.
+/// Longest name that a socket has before it is renamed, in bytes: a dot, and the number of the process.
 const MAX_TEMPORARY: usize = 11;
 
 /// The listener for operators.
@@ -100,21 +100,13 @@ impl Section for Admin {
                 );
             }
         }
-        match &self.socket {
-            Some(socket) if !fits(socket) => {
-                let length = socket.as_os_str().len();
-                findings.error(
-                    "admin.socket",
-                    format!("has {length} bytes, and the path of a Unix socket at most {MAX_SOCKET}"),
-                    "name a shorter path, such as `/run/clickedge/admin.sock`",
-                );
-            }
-            None if self.socket(&all.capture.dir).is_none() => findings.warning(
+        if let Some(socket) = self.socket.as_deref().filter(|socket| !fits(socket)) {
+            let length = socket.as_os_str().len();
+            findings.error(
                 "admin.socket",
-                "is `admin.sock` in `capture.dir`, which is too long for a Unix socket, so it is missing",
+                format!("has {length} bytes, and the path of a Unix socket at most {MAX_SOCKET}"),
                 "name a shorter path, such as `/run/clickedge/admin.sock`",
-            ),
-            _ => {}
+            );
         }
         if self.address.ip().is_loopback() {
             return;
@@ -211,6 +203,5 @@ mod tests {
         let socket = Admin::default().socket(Path::new("/run/clickedge"));
         assert_eq!(socket.as_deref(), Some(Path::new("/run/clickedge/admin.sock")));
         assert_eq!(Admin::default().socket(Path::new(&"x".repeat(98))), None);
-        each_is_a_warning(&[("admin.socket", "too long", |c| c.capture.dir = "x".repeat(98).into())]);
     }
 }

@@ -147,7 +147,7 @@ pub fn process(rings: &Path) -> Option<u32> {
 /// When the socket cannot be made.
 pub fn listen(rings: &Path, running: Arc<Running>) -> io::Result<()> {
     // Under another name first: that of a predecessor stays until this one can be reached.
-    let new = rings.join(format!("{NAME}-{}", std::process::id()));
+    let new = rings.join(format!(".c{}", std::process::id()));
     _ = fs::remove_file(&new);
     let listener = UnixListener::bind(&new)?;
     fs::rename(&new, rings.join(NAME))?;

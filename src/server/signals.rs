@@ -25,21 +25,36 @@ pub fn register() -> io::Result<Signals> {
     Signals::new([SIGTERM, SIGINT, SIGQUIT, SIGHUP])
 }
 
-/// Whether a signal asks for a stop before [`watch`] is called, which is then requested. A reload is not needed before
-/// the start is over.
-pub fn stops(signals: &mut Signals, stop: &StopRequest) -> bool {
-    for signal in signals.pending().filter(|signal| *signal != SIGHUP) {
-        stop.send_replace(Some(if signal == SIGQUIT { Stop::Drain } else { Stop::Now }));
+/// What signals ask for before [`watch`] is called.
+#[derive(Default)]
+pub struct Early {
+    /// The first thing to do after the start: files may have changed since they were read.
+    reload: bool,
+}
+
+impl Early {
+    /// Whether a signal asks for a stop, which is then requested.
+    pub fn stops(&mut self, signals: &mut Signals, stop: &StopRequest) -> bool {
+        for signal in signals.pending() {
+            match signal {
+                SIGHUP => self.reload = true,
+                SIGQUIT => _ = stop.send_replace(Some(Stop::Drain)),
+                _ => _ = stop.send_replace(Some(Stop::Now)),
+            }
+        }
+        stop.borrow().is_some()
     }
-    stop.borrow().is_some()
 }
 
 /// Reloads that were asked for.
 pub struct Reloads(Receiver<()>);
 
 /// Handles signals.
-pub fn watch(mut signals: Signals, running: Arc<Running>) -> io::Result<Reloads> {
+pub fn watch(mut signals: Signals, early: &Early, running: Arc<Running>) -> io::Result<Reloads> {
     let (reload, reloads) = bounded(1);
+    if early.reload {
+        _ = reload.try_send(());
+    }
     thread::Builder::new().name("signals".into()).spawn(move || {
         for signal in signals.forever() {
             match signal {

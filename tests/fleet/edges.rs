@@ -181,8 +181,10 @@ fn an_edge_that_waits_for_its_first_catalog_answers_operators_and_says_so() {
     let order = b"POST /v1/reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
     let order = exchange(connect(None, edge.admin).unwrap(), order).unwrap();
     assert!(order.status == 503 && order.body.contains("starting"), "{order:?}");
+    edge.signal("HUP");
     place.s3.set(Fault::Healthy);
     assert!(edge.is_ready(), "{}", edge.log());
+    edge.wait_until("it reloads as the start is over", |edge| edge.sum("clickedge_reloads_total") > 0);
     assert_eq!(location(&edge, "summer").as_deref(), Some("https://s.example/1"));
     let warned =
         edge.log().lines().filter(|line| line.contains("catalog.file")).map(str::to_owned).collect::<Vec<_>>();
