@@ -1,6 +1,6 @@
 //! The gzip encoder of objects: one type over two libraries.
 //!
-//! | levels | x86-64, aarch64 | elsewhere |
+//! | levels | feature `isal`, on x86-64 and aarch64 | else |
 //! |---|---|---|
 //! | 1 to 5 | ISA-L, its level 1 | zlib-ng, that level |
 //! | 6 to 9 | zlib-ng, that level | zlib-ng, that level |
@@ -14,13 +14,13 @@ use std::io::{self, Write};
 use flate2::{Compression, write::GzEncoder};
 
 /// Levels up to this one are ISA-L's, where it exists.
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[cfg(isal)]
 const FAST: u32 = 5;
 
 /// Compresses into a writer.
 pub enum GzipEncoder<W: Write> {
     /// In a box: its window is part of it, 90 kB.
-    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    #[cfg(isal)]
     IsaL(Box<isal::write::Encoder<W>>),
     Zlib(GzEncoder<W>),
 }
@@ -28,7 +28,7 @@ pub enum GzipEncoder<W: Write> {
 impl<W: Write> GzipEncoder<W> {
     /// `level` is 1 to 9.
     pub fn new(writer: W, level: u32) -> Self {
-        #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+        #[cfg(isal)]
         if level <= FAST {
             use isal::{Codec, CompressionLevel, write::Encoder};
             return Self::IsaL(Box::new(Encoder::new(writer, CompressionLevel::One, Codec::Gzip)));
@@ -39,7 +39,7 @@ impl<W: Write> GzipEncoder<W> {
     /// The writer. What the encoder holds back is not in it.
     pub fn get_ref(&self) -> &W {
         match self {
-            #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+            #[cfg(isal)]
             Self::IsaL(encoder) => encoder.get_ref(),
             Self::Zlib(encoder) => encoder.get_ref(),
         }
@@ -51,7 +51,7 @@ impl<W: Write> GzipEncoder<W> {
     /// Those of the writer, and of the library as [`io::ErrorKind::Other`].
     pub fn finish(self) -> io::Result<W> {
         match self {
-            #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+            #[cfg(isal)]
             Self::IsaL(encoder) => encoder.finish(),
             Self::Zlib(encoder) => encoder.finish(),
         }
@@ -61,7 +61,7 @@ impl<W: Write> GzipEncoder<W> {
 impl<W: Write> Write for GzipEncoder<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+            #[cfg(isal)]
             Self::IsaL(encoder) => encoder.write(bytes),
             Self::Zlib(encoder) => encoder.write(bytes),
         }
