@@ -5,8 +5,9 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+# Of one commit, whatever is committed while they are built.
+for folder in one another/deeper; do git clone --quiet . "$work/$folder"; done
 for folder in one another/deeper; do
-  git clone --quiet . "$work/$folder"
   (cd "$work/$folder" && conf/packages/dist.sh)
   cp "$work/$folder/target/dist/SHA256SUMS" "$work/${folder%%/*}.sums"
   # Two builds at once would fill the disk.
