@@ -8,7 +8,7 @@ BINARY = $(or $(CARGO_TARGET_DIR),target)/debug/clickedge
 RELEASE = $(or $(CARGO_TARGET_DIR),target)/release/clickedge
 
 .DEFAULT_GOAL := help
-.PHONY: help run test gate judge fuzz release deb image dist bench manual words tools package-tools
+.PHONY: help run test gate judge fuzz release deb image dist bench manual words semver tools package-tools
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,6 +66,18 @@ manual: tools ## Write the generated tables of src/manual/*.md again
 
 words: ## Check the wording of code and documents
 	@.ci/words
+
+# The last release, if there is one.
+BASE ?= $(shell git describe --tags --abbrev=0 2>/dev/null)
+
+semver: ## Compare the API of the library with that of the last release, or of BASE=COMMIT
+	@if ! command -v cargo-semver-checks >/dev/null; then \
+	  echo 'cargo-semver-checks is not installed (cargo install --locked cargo-semver-checks@0.51.0): skipped'; \
+	elif [ -z "$(BASE)" ]; then \
+	  echo 'there is no release to compare with: skipped'; \
+	else \
+	  $(CARGO) semver-checks --baseline-rev $(BASE) --only-explicit-features --features full; \
+	fi
 
 # zlib-ng is built with cmake and a C compiler, ISA-L with a C compiler, nasm and autotools. As root on Debian this
 # installs them; other users get the command. A tool is `command:package`.
