@@ -1,5 +1,5 @@
-//! Compresses the debug information of a release, which is more than half of the binary, and sets `isal` where the crate
-//! of that name is compiled in.
+//! Compresses the debug information of a release, which is more than half of the binary, and sets `isal` where the
+//! crate of that name is compiled in.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

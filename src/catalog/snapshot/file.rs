@@ -10,6 +10,8 @@ use std::{
     time::Instant,
 };
 
+use bytes::Bytes;
+
 use super::{
     BadSnapshot, Snapshot,
     header::{self, Header},
@@ -17,7 +19,10 @@ use super::{
 use crate::{
     catalog::change::Position,
     config,
-    runtime::{Class, Classified, mapped_file},
+    runtime::{
+        Class, Classified,
+        mapped_file::{self, PieceWriter},
+    },
 };
 
 /// Name of the private copy in the state folder.
@@ -141,9 +146,12 @@ impl<F: Fn(u64)> Write for Counter<F> {
 pub fn read(path: &Path) -> Result<Snapshot, FileError> {
     let mut file = File::open(path).map_err(FileError::io(path))?;
     let header = header_of(&mut file, path)?;
-    let mut bytes = header.to_bytes().to_vec();
-    copy(&mut file, &mut bytes, &header, [path, path])?;
-    Snapshot::open(bytes.into(), header).map_err(FileError::bad(path))
+    let mut memory = mapped_file::anonymous(header.file_bytes() as usize).map_err(FileError::io(path))?;
+    let mut rest = &mut memory[..];
+    rest.write_all(&header.to_bytes()).map_err(FileError::io(path))?;
+    copy(&mut file, rest, &header, [path, path])?;
+    let memory = memory.make_read_only().map_err(FileError::io(path))?;
+    Snapshot::open(Bytes::from_owner(memory), header).map_err(FileError::bad(path))
 }
 
 /// Maps a private copy. Its checksum was compared when it was made.
@@ -263,7 +271,7 @@ pub(in crate::catalog) fn write_copy(
     header: &Header,
     paths: [&Path; 2],
 ) -> Result<(), FileError> {
-    let mut output = BufWriter::with_capacity(CHUNK, to);
+    let mut output = PieceWriter::new(to);
     output.write_all(&header.to_bytes()).map_err(FileError::write(paths[1]))?;
     copy(from, &mut output, header, paths)?;
     output.flush().and_then(|()| to.sync_all()).map_err(FileError::write(paths[1]))
