@@ -31,10 +31,7 @@ use std::{
     fs,
     io::{Read, Write},
     net::{IpAddr, SocketAddr, TcpListener},
-    os::{
-        fd::OwnedFd,
-        unix::{fs::PermissionsExt, net::UnixStream},
-    },
+    os::{fd::OwnedFd, unix::net::UnixStream},
     path::{Path, PathBuf},
     process::{Command, ExitStatus, Output, Stdio},
     sync::LazyLock,
@@ -42,7 +39,6 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 pub use builder::Builder;
 use builder::Folders;
