@@ -21,6 +21,8 @@ run: tools ## Build, and start the demo on 127.0.0.1:8080
 # Topics whose requests matter, which also run without the fast lane.
 BOTH_WAYS = redirect:: lookup_agrees:: limits:: event:: quality:: visitors:: hostile:: front:: upstream:: stop:: privacy:: judge::kills judge::points
 
+# Tests wait about as long as they compute, so there is one more at a time than there are cores.
+test: export RUST_TEST_THREADS ?= $(shell expr $$(nproc) + 1)
 test: tools ## Run every test, and those of requests again without the fast lane
 	@$(CARGO) test $(DEV)
 	@FAST_LANE=false $(CARGO) test $(DEV) --test integration -- $(BOTH_WAYS)
