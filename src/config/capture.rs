@@ -33,8 +33,7 @@ impl Section for Capture {
             findings.warning(
                 "capture.dir",
                 format!(
-                    "has {} bytes, too many for the Unix sockets in it: `clickedge reload`, `upgrade`, `drain` and \
-                     `top` cannot reach the edge",
+                    "has {} bytes, too many for the Unix sockets in it, by which `clickedge` commands reach the edge",
                     self.dir.as_os_str().len()
                 ),
                 "name a folder of at most 95 bytes, such as `/run/clickedge`",
